@@ -1,0 +1,48 @@
+# Every target sets up what it needs. PYTHON names the interpreter to start from; a fitting one is looked for.
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test lint format bench clean
+
+help: ## What there is
+	@echo "make demo    three simulated billing systems become points, end to end; a summary; stop"
+	@echo "make up      the whole stack with Prefect's UI, until Ctrl-C (ARGS=--simulator adds simulated vendors)"
+	@echo "make test    linters, types, import contracts, tests"
+	@echo "make lint    linters, types, import contracts only"
+	@echo "make format  let the formatter and the linter's safe fixes change the files"
+	@echo "make bench   benchmarks (minutes)"
+	@echo "make setup   only the set-up that each of these does by itself"
+	@echo "make clean   remove .venv, .tools and caches; the state folder .twezah stays"
+
+setup:
+	@$(PYTHON) scripts/bootstrap.py
+
+demo: setup
+	@$(BIN)/twezah demo $(ARGS)
+
+up: setup
+	@$(BIN)/twezah up $(ARGS)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench:
+	@$(PYTHON) scripts/bootstrap.py --group bench
+	$(BIN)/python -m benchmarks $(ARGS)
+
+clean:
+	rm -rf .venv .tools build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,13 @@
+"""The billing systems: one declarative file each, read by the functions in `connectors.kit`."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from connectors import freshbooks, quickbooks, xero
+from connectors.kit.spec import ConnectorSpec
+
+#: Every billing system by its name.
+SYSTEMS: Final[Mapping[str, ConnectorSpec]] = MappingProxyType(
+    {spec.name: spec for spec in (quickbooks.SPEC, xero.SPEC, freshbooks.SPEC)}
+)

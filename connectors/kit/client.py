@@ -1,0 +1,298 @@
+"""One HTTP client per connection: sends single requests, and reads every failure as the error that fits it."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import httpx
+import msgspec
+
+from connectors.kit.auth import Session, Token, TokenStore
+from connectors.kit.errors import (
+    ConnectorError,
+    CredentialsRejected,
+    Misconfigured,
+    PermissionMissing,
+    RateLimited,
+    Transient,
+    UnexpectedShape,
+)
+from connectors.kit.mapping.reader import UNREADABLE, error_code
+from connectors.kit.ratelimit import Limiter
+from connectors.kit.spec import Connection, ConnectorSpec, PageRequest
+
+# Their messages carry whole URLs, with the query.
+for _noisy in ("httpx", "httpcore"):
+    logging.getLogger(_noisy).setLevel(logging.WARNING)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """The clock a client lives by; replaced in tests."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+
+SYSTEM_TIME = Timing()
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request, for the run's report. `status` 0: no answer."""
+
+    system: str
+    operation: str
+    status: int
+    elapsed_ms: int
+    throttled: bool
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A successful answer."""
+
+    body: bytes
+    content_type: str
+    fetched_at: datetime
+    elapsed_ms: int
+    status: int
+
+
+@contextmanager
+def open_client(
+    connection: Connection,
+    spec: ConnectorSpec,
+    tokens: TokenStore,
+    *,
+    transport: httpx.BaseTransport | None = None,
+    on_call: Callable[[Call], None] | None = None,
+    timing: Timing = SYSTEM_TIME,
+) -> Iterator["Client"]:
+    """A client for one connection, closed at the end.
+
+    Args:
+        connection: The account.
+        spec: Its billing system.
+        tokens: Where its live token is kept.
+        transport: Replaces the network in tests.
+        on_call: Told of every request sent, also failed ones; may be called from several threads.
+        timing: Clock and sleep.
+
+    Raises:
+        Misconfigured: If the base URL is not an http(s) URL.
+    """
+    timeout = httpx.Timeout(connection.timeout_seconds, pool=None)
+    limits = httpx.Limits(max_connections=spec.rate.concurrency, keepalive_expiry=30)
+    with httpx.Client(transport=transport, timeout=timeout, limits=limits, follow_redirects=False) as http:
+        yield Client(connection, spec, tokens, http, on_call or (lambda _: None), timing)
+
+
+class Client:
+    """Sends single requests of one connection: authorised, within the vendor's limits, bounded in time and size."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        spec: ConnectorSpec,
+        tokens: TokenStore,
+        http: httpx.Client,
+        on_call: Callable[[Call], None],
+        timing: Timing,
+    ) -> None:
+        self.connection = connection
+        self.spec = spec
+        self.timing = timing
+        self._http = http
+        self._on_call = on_call
+        self._base = base_url(connection, spec)
+        self._limiter = Limiter(spec.rate, monotonic=timing.monotonic, sleep=timing.sleep)
+        self._session = Session(connection, tokens, self._ask_token, timing.now)
+
+    def send(self, request: PageRequest, operation: str) -> Answer:
+        """Sends one request; a refused token is renewed once.
+
+        Raises:
+            ConnectorError: Retriable, NeedsOperator or ContractBroken.
+        """
+        token = self._session.token()
+        response, answer = self._exchange(request, operation, token)
+        if response.status_code == 401:
+            token = self._session.replace(token)
+            response, answer = self._exchange(request, operation, token)
+        if not response.is_success:
+            raise self._failure(response, operation, answer.body)
+        return answer
+
+    def _exchange(self, request: PageRequest, operation: str, token: Token) -> tuple[httpx.Response, Answer]:
+        headers = {
+            "accept": "application/json",
+            **self.spec.headers(self.connection),
+            **request.headers,
+            "authorization": f"Bearer {token.access_token}",
+        }
+        content = request.body.encode() if request.body is not None else None
+        built = self._http.build_request(
+            request.method,
+            join_url(self._base, request.path),
+            params=request.params,
+            headers=headers,
+            content=content,
+        )
+        return self._measured(built, operation)
+
+    def _ask_token(self, refresh_token: str) -> httpx.Response:
+        url = self.connection.token_url or self.spec.token_url
+        try:
+            request = self.spec.grant(self.connection, url, refresh_token)
+        except httpx.InvalidURL as error:
+            raise Misconfigured(self.spec.name, "token", "the token URL is not a URL") from error
+        request.extensions["timeout"] = self._http.timeout.as_dict()
+        response, answer = self._measured(request, "token")
+        return httpx.Response(response.status_code, content=answer.body, request=request)
+
+    def _measured(self, request: httpx.Request, operation: str) -> tuple[httpx.Response, Answer]:
+        """Sends and reads an answer whole, reporting the call whatever happens."""
+        with self._limiter.slot():
+            started, status = self.timing.monotonic(), 0
+            try:
+                response = self._http.send(request, stream=True)
+                status = response.status_code
+                try:
+                    body = self._body(response, operation, started)
+                finally:
+                    response.close()
+            except httpx.UnsupportedProtocol as error:
+                raise Misconfigured(
+                    self.spec.name, operation, "the base URL is not an http(s) URL"
+                ) from error
+            except (httpx.TransportError, httpx.DecodingError) as error:
+                raise Transient(
+                    self.spec.name, operation, f"no answer: {type(error).__name__}", call=shown(request)
+                ) from None
+            finally:
+                elapsed_ms = round((self.timing.monotonic() - started) * 1000)
+                self._on_call(Call(self.spec.name, operation, status, elapsed_ms, status == 429))
+        content_type = response.headers.get("content-type", "")
+        return response, Answer(body, content_type, self.timing.now(), elapsed_ms, status)
+
+    def _body(self, response: httpx.Response, operation: str, started: float) -> bytes:
+        """The body, within the limits of size and time: an endless trickle of bytes never trips a read timeout."""
+        chunks: list[bytes] = []
+        size, latest = 0, started + 4 * self.connection.timeout_seconds
+        for chunk in response.iter_bytes():
+            size += len(chunk)
+            chunks.append(chunk)
+            if size > self.spec.body_bytes_limit:
+                detail = f"the answer is larger than {self.spec.body_bytes_limit} bytes"
+                raise UnexpectedShape(
+                    self.spec.name,
+                    operation,
+                    detail,
+                    call=shown(response.request),
+                    status=response.status_code,
+                )
+            if self.timing.monotonic() > latest:
+                raise Transient(
+                    self.spec.name, operation, "the answer takes too long", call=shown(response.request)
+                )
+        return b"".join(chunks)
+
+    def _failure(self, response: httpx.Response, operation: str, body: bytes) -> ConnectorError:
+        status, call = response.status_code, shown(response.request)
+        request_id = response.headers.get(self.spec.request_id_header)
+        code = fault_code(self.spec, body)
+        kind = _kind(response)
+        if status != 401:
+            kind = self.spec.errors.get(code or "") or self.spec.errors.get(status) or kind
+        detail = f"code {code}" if code else (response.reason_phrase or "refused")
+        if issubclass(kind, RateLimited):
+            wait_seconds = retry_after_seconds(response, self.timing.now())
+            return RateLimited(
+                self.spec.name,
+                operation,
+                retry_after_seconds=self.spec.rate.retry_after_seconds
+                if wait_seconds is None
+                else wait_seconds,
+                now=self.timing.now(),
+                call=call,
+                status=status,
+                request_id=request_id,
+            )
+        if 300 <= status < 400:
+            detail = "redirects are not followed"
+        error = kind(self.spec.name, operation, detail, call=call, status=status, request_id=request_id)
+        if isinstance(error, UnexpectedShape):
+            error.body = body
+        return error
+
+
+def _kind(response: httpx.Response) -> type[ConnectorError]:
+    status = response.status_code
+    if status == 401:
+        return CredentialsRejected
+    if status == 403:
+        return PermissionMissing
+    if status == 429 or (status == 503 and "retry-after" in response.headers):
+        return RateLimited
+    return Transient if status in (408, 425) or status >= 500 else UnexpectedShape
+
+
+def fault_code(spec: ConnectorSpec, body: bytes) -> str | None:
+    """The vendor's error code in a body, None where there is none."""
+    try:
+        return error_code(spec, msgspec.json.decode(body))
+    except UNREADABLE:
+        return None
+
+
+def retry_after_seconds(response: httpx.Response, now: datetime) -> float | None:
+    """How long the vendor asks to wait (seconds or an HTTP date), None where it does not say."""
+    value = response.headers.get("retry-after", "").strip()
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, (parsedate_to_datetime(value).astimezone(UTC) - now).total_seconds())
+    except (TypeError, ValueError):
+        return None
+
+
+def shown(request: httpx.Request) -> str:
+    """A request as it may be shown: method, host and path."""
+    return f"{request.method} {request.url.host}{request.url.path}"
+
+
+def base_url(connection: Connection, spec: ConnectorSpec) -> httpx.URL:
+    """The base URL in force.
+
+    Raises:
+        Misconfigured: If it is not an http(s) URL with a host.
+    """
+    try:
+        url = httpx.URL((connection.base_url or spec.base_url).strip())
+    except httpx.InvalidURL as error:
+        raise Misconfigured(spec.name, "connect", "the base URL is not a URL") from error
+    if url.scheme not in ("http", "https") or not url.host:
+        raise Misconfigured(spec.name, "connect", "the base URL is not an http(s) URL")
+    return url.copy_with(query=None, fragment=None)
+
+
+def join_url(base: httpx.URL, path: str) -> httpx.URL:
+    """Puts a vendor's path behind the base URL, which may carry a prefix or repeat the start of the path.
+
+    `https://quickbooks.api.intuit.com/v3/company/123` (as vendors' own guides write it) and
+    `http://127.0.0.1:9400/quickbooks` both work.
+    """
+    before = [part for part in base.path.split("/") if part]
+    after = [part for part in path.split("/") if part]
+    overlap = next(
+        n for n in range(min(len(before), len(after)), -1, -1) if n == 0 or before[-n:] == after[:n]
+    )
+    return base.copy_with(path="/" + "/".join([*before, *after[overlap:]]))

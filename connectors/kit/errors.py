@@ -1,0 +1,149 @@
+"""What can go wrong while talking to a billing system, ordered by who must act.
+
+    ConnectorError
+    ├── Retriable            nobody: tried again by kit.extract, bounded in attempts and time
+    │   ├── Transient        no answer, a broken connection, 408, 5xx
+    │   └── RateLimited      429; `retry_after_seconds`, `come_back_at`
+    ├── NeedsOperator        someone edits the Prefect block named in the message
+    │   ├── CredentialsRejected
+    │   ├── PermissionMissing
+    │   └── Misconfigured
+    └── ContractBroken       the vendor, or us: the answer is not what was agreed
+        ├── UnexpectedShape  not JSON, another envelope, an error body; `body` keeps what was received
+        ├── PaginationLoop
+        └── TooManyPages
+
+Messages name the method, host, path and status; never a query, header, body, secret or personal datum.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any, ClassVar, Self
+
+
+class ConnectorError(Exception):
+    """Talking to a billing system failed."""
+
+    advice: ClassVar[str] = ""
+
+    def __init__(
+        self,
+        system: str,
+        operation: str,
+        detail: str,
+        *,
+        call: str = "",
+        status: int | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        self.system = system
+        self.operation = operation
+        self.detail = detail
+        self.call = call
+        self.status = status
+        self.request_id = request_id
+        super().__init__(self._message())
+
+    def _message(self) -> str:
+        where = " ".join(part for part in (self.call, str(self.status or "")) if part)
+        parts = [f"{self.system} {self.operation}", where, self.detail]
+        if self.request_id:
+            parts.append(f"request id {self.request_id}")
+        text = ": ".join(part for part in parts if part)
+        return f"{text}. {self.advice.format(block=self.system)}".rstrip()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Keyword arguments survive pickling only this way; Prefect moves exceptions between processes.
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+    @classmethod
+    def _restored(cls, args: tuple[Any, ...], state: dict[str, Any]) -> Self:
+        error = cls.__new__(cls, *args)
+        error.__dict__.update(state)
+        error.args = args
+        return error
+
+
+def _rebuild(cls: type[ConnectorError], args: tuple[Any, ...], state: dict[str, Any]) -> ConnectorError:
+    return cls._restored(args, state)
+
+
+class Retriable(ConnectorError):
+    """May succeed when tried again."""
+
+    advice = "It was tried several times; the next scheduled run continues where this one stopped."
+    retry_after_seconds: float | None = None
+
+
+class Transient(Retriable):
+    """No answer, a broken connection or a server error."""
+
+
+class RateLimited(Retriable):
+    """The vendor asks to slow down.
+
+    `retry_after_seconds` is the wait asked for (None: not said), `come_back_at` the same as an instant in UTC.
+    """
+
+    def __init__(
+        self,
+        system: str,
+        operation: str,
+        detail: str = "too many requests",
+        *,
+        retry_after_seconds: float | None = None,
+        now: datetime | None = None,
+        call: str = "",
+        status: int | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        self.retry_after_seconds = retry_after_seconds
+        self.come_back_at: datetime | None = None
+        if retry_after_seconds is not None and now is not None:
+            self.come_back_at = now + timedelta(seconds=retry_after_seconds)
+            detail = f"{detail}, come back at {self.come_back_at:%Y-%m-%d %H:%M:%S} UTC"
+        super().__init__(system, operation, detail, call=call, status=status, request_id=request_id)
+
+
+class NeedsOperator(ConnectorError):
+    """Fails until someone changes the connection's settings."""
+
+
+class CredentialsRejected(NeedsOperator):
+    """The vendor refuses the token, and refreshing it did not help."""
+
+    advice = (
+        'Re-consent the application at the vendor and put the new refresh token into the block "{block}" '
+        "(check client id, secret and redirect URI there as well)."
+    )
+
+
+class PermissionMissing(NeedsOperator):
+    """The vendor knows us, but this account or list is not allowed to us."""
+
+    advice = 'Check the account in the block "{block}" and the scopes granted at the vendor.'
+
+
+class Misconfigured(NeedsOperator):
+    """A setting of the connection cannot work as it is."""
+
+    advice = 'Correct it in the block "{block}".'
+
+
+class ContractBroken(ConnectorError):
+    """The answer is not what the vendor documents; nothing was advanced."""
+
+    advice = 'If the base URL or account in the block "{block}" is right, the vendor changed something: report this message.'
+
+
+class UnexpectedShape(ContractBroken):
+    """The answer cannot be read; `body` keeps it (never part of the message)."""
+
+    body: bytes | None = None
+
+
+class PaginationLoop(ContractBroken):
+    """Two pages of one list hold exactly the same records."""
+
+
+class TooManyPages(ContractBroken):
+    """A list has more pages than its limit; a runaway, or a limit to raise in the connector."""

@@ -1,0 +1,131 @@
+"""Raw text columns to typed columns, and the reasons why a value could not be used."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from connectors.kit.mapping.fields import Field
+from connectors.kit.mapping.parse import (
+    NOT_TEXT,
+    e164,
+    exact_decimals,
+    exponents,
+    instants,
+    is_text,
+    masked,
+    minor_units,
+    plain_number,
+    plain_numbers,
+    texts,
+    trimmed,
+)
+from connectors.kit.mapping.pointers import Shape
+from connectors.kit.mapping.reader import values
+from connectors.kit.spec import Connection
+
+EXPONENT = "_exponent"
+_REASONS = {
+    "text": "is not a text",
+    "money": "is not a number",
+    "decimal": "is not a number",
+    "instant": "is not a time",
+    "day": "is not a date",
+    "currency": "is not an ISO 4217 currency",
+    "phone": "is not a phone number that can be dialled",
+}
+
+
+def raw_columns(record: Shape, fields: Mapping[str, Field], items: Sequence[Any]) -> pl.DataFrame:
+    """One text column per field, as the vendor wrote it."""
+    columns = {name: texts(values(record, field, items)) for name, field in fields.items()}
+    frame = pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String), height=len(items))
+    return frame.with_columns(trimmed(pl.all()).name.keep()) if columns else frame
+
+
+def typed(fields: Mapping[str, Field], raw: pl.DataFrame, connection: Connection) -> pl.DataFrame:
+    """Parses every column; null where unusable. Money needs `EXPONENT`, computed ones their columns."""
+    numeric = [name for name, field in fields.items() if field.kind in ("money", "decimal")]
+    raw = plain_numbers(raw, numeric)
+    columns: list[pl.Expr | pl.Series] = []
+    for name, field in fields.items():
+        match field.kind:
+            case "text":
+                shown = pl.lit(field.prefix) + pl.col(name) if field.prefix else pl.col(name)
+                columns.append(pl.when(is_text(name)).then(shown).alias(name))
+            case "currency":
+                known = pl.col(name).str.to_uppercase()
+                columns.append(pl.when(exponents(known).is_not_null()).then(known).alias(name))
+            case "money":
+                columns.append(minor_units(name, EXPONENT, exact=field.exact).alias(name))
+            case "decimal":
+                columns.append(exact_decimals(name).alias(name))
+            case "instant" | "day":
+                zone = field.zone or connection.timezone
+                columns.append(instants(name, zone, whole_days=field.kind == "day").alias(name))
+            case "phone":
+                columns.append(e164(raw[name], connection.region).alias(name))
+            case _:
+                pass
+    return raw.select(columns)
+
+
+def computed(fields: Mapping[str, Field], frame: pl.DataFrame) -> pl.DataFrame:
+    """Adds the columns that are computed from others."""
+    return frame.with_columns(
+        field.expr.alias(name) for name, field in fields.items() if field.expr is not None
+    )
+
+
+def problems(
+    fields: Mapping[str, Field], raw: pl.DataFrame, frame: pl.DataFrame, *, label: str = "{}", under: str = ""
+) -> pl.DataFrame:
+    """What is missing or unusable: row (position in the frames), field, path, reason, example (masked).
+
+    Args:
+        fields: The fields checked.
+        raw: Their values as text (computed fields: as far as there are helpers of the same path).
+        frame: Their parsed values, and `EXPONENT`.
+        label: How a field is named, e.g. "lines.{}".
+        under: Pointer put before the paths.
+    """
+    of_path = {path: name for name, field in fields.items() if field.expr is None for path in field.paths}
+    found: list[dict[str, Any]] = []
+    for name, field in fields.items():
+        source = name if name in raw.columns else of_path.get(next(iter(field.paths), ""))
+        said = raw[source] if source else pl.Series([None] * raw.height, dtype=pl.String)
+        for row in _bad(field, said, frame[name], frame[EXPONENT]):
+            found.append(
+                {
+                    "row": row,
+                    "field": label.format(name),
+                    "path": " or ".join(under + path for path in field.paths),
+                    "reason": _reason(field, said[row], frame[EXPONENT][row]),
+                    "example": masked(said[row], personal=field.kind == "phone"),
+                }
+            )
+    schema = {"row": pl.UInt32, **dict.fromkeys(("field", "path", "reason", "example"), pl.String)}
+    return pl.DataFrame(found, schema=schema, orient="row")
+
+
+def _bad(field: Field, said: pl.Series, value: pl.Series, exponent: pl.Series) -> list[int]:
+    empty = value.is_null()
+    if field.kind == "constant" or not empty.any():
+        return []
+    wrong = empty if field.required else empty & said.is_not_null()
+    if field.kind == "money":  # without a currency nothing can be said about amounts that are there
+        wrong = wrong & (exponent.is_not_null() | said.is_null())
+    return wrong.arg_true().to_list()
+
+
+def _reason(field: Field, said: str | None, exponent: int | None) -> str:
+    if said is None:
+        return "missing"
+    if field.kind == "computed":
+        return "is a value not known here"
+    if field.kind != "money" or said == NOT_TEXT:
+        return _REASONS[field.kind]
+    number = plain_number(said)
+    if number is None:
+        return "is too large" if said.lstrip("+-").replace(".", "", 1).isdigit() else _REASONS["money"]
+    return f"has more decimals than the currency ({exponent})"

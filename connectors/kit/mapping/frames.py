@@ -1,0 +1,276 @@
+"""One raw page to canonical frames: columns at a time, and every unusable value named instead of guessed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import polars as pl
+
+from connectors.kit.mapping.columns import EXPONENT, computed, problems, raw_columns, typed
+from connectors.kit.mapping.parse import exponents, instants, texts
+from connectors.kit.mapping.pointers import paused_gc
+from connectors.kit.mapping.reader import Broken, Plan, Records, plan_for, read_deleted
+from connectors.kit.spec import Connection, ConnectorSpec, Stream, Window
+from loyalty.schema import INVOICE, KINDS, LINE, PROBLEM, STATUSES, UTC_US
+
+DELETION: Final = pl.Schema({"external_id": pl.String(), "deleted_at": UTC_US})
+_NOT_NEGATIVE = ("total_minor", "amount_refunded_minor")
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """What a page holds.
+
+    `invoices` (INVOICE) has every readable record, with nulls where a value is unusable; `problems` (PROBLEM) says
+    which values those are, by `page_id` and `record_no`: a record with a problem is not to be stored as an invoice.
+    `lines` (LINE) belong to invoices by their key. `deletions` (external_id, deleted_at) are documents the vendor
+    no longer has. `record_count` counts the page's records, also those left out on purpose (other types, window).
+    """
+
+    invoices: pl.DataFrame
+    lines: pl.DataFrame
+    problems: pl.DataFrame
+    deletions: pl.DataFrame
+    record_count: int
+
+
+def map_page(
+    spec: ConnectorSpec,
+    stream: Stream,
+    connection: Connection,
+    body: bytes,
+    *,
+    page_id: int,
+    window: Window | None = None,
+) -> Mapped:
+    """Maps one page; see `map_pages`."""
+    return map_pages(spec, stream, connection, [(page_id, body)], window=window)
+
+
+def map_pages(
+    spec: ConnectorSpec,
+    stream: Stream,
+    connection: Connection,
+    pages: Sequence[tuple[int, bytes]],
+    *,
+    window: Window | None = None,
+) -> Mapped:
+    """Maps pages of one list in one pass: the cost of a pass is that of some thousand records.
+
+    Args:
+        spec: The billing system.
+        stream: The list the pages are of.
+        connection: Whose pages they are; its time zone, region, overridden paths and default currency are used.
+        pages: (page_id, body as received); the id is put into every row, so that it points back at its source.
+        window: If given, records changed outside of it are left out; a server that filters by the day says more
+            than it was asked.
+
+    Raises:
+        ConnectorError: If a page cannot be read at all (UnexpectedShape, or what the vendor's error code means).
+        Misconfigured: If an overridden path is not one.
+    """
+    if stream.deleted is not None:
+        return _deletions(spec, stream, pages)
+    plan = plan_for(spec, stream, connection)
+    with paused_gc():
+        records = plan.open(spec, stream, pages)
+        return assemble(stream, plan, connection, records, window=window)
+
+
+def assemble(
+    stream: Stream, plan: Plan, connection: Connection, records: Records, *, window: Window | None
+) -> Mapped:
+    """Frames of decoded records."""
+    count = records.count
+    every = {**plan.fields, **plan.helpers}
+    raw = _with_default_currency(raw_columns(plan.record, every, records.items), connection)
+    records, raw = _kept(stream, records, raw)
+    with_exponent = raw.with_columns(exponents(pl.col("currency").str.to_uppercase()).alias(EXPONENT))
+    invoices = typed(every, with_exponent, connection).with_columns(with_exponent[EXPONENT])
+    invoices = computed(plan.fields, _with_kind(stream, invoices))
+    records, raw, invoices = _inside(window, records, raw, invoices)
+    invoices = _known(invoices)
+    lines, line_problems = _lines(plan, records, invoices, connection)
+    if stream.finish is not None:
+        invoices = stream.finish(invoices, lines)
+    found = pl.concat([_header_problems(plan, raw, invoices), line_problems])
+    invoices = invoices.with_columns(
+        pl.lit(connection.system).alias("system"),
+        pl.lit(connection.account).alias("account"),
+        pl.Series("page_id", records.page_ids, dtype=pl.Int64),
+        pl.Series("record_no", records.numbers, dtype=pl.Int32),
+    )
+    return Mapped(
+        invoices.select(pl.col(name).cast(kind) for name, kind in INVOICE.items()),
+        _keyed_lines(lines, invoices),
+        _problem_frame(found, invoices, records.broken),
+        DELETION.to_frame(),
+        count,
+    )
+
+
+def _with_default_currency(raw: pl.DataFrame, connection: Connection) -> pl.DataFrame:
+    if connection.default_currency is None:
+        return raw
+    return raw.with_columns(pl.col("currency").fill_null(connection.default_currency))
+
+
+def _with_kind(stream: Stream, invoices: pl.DataFrame) -> pl.DataFrame:
+    if "kind" in invoices.columns:
+        return invoices
+    return invoices.with_columns(pl.lit(stream.kind).alias("kind"))
+
+
+def _known(invoices: pl.DataFrame) -> pl.DataFrame:
+    """Kinds and statuses read from an operator's path may be anything; only ours count."""
+    return invoices.with_columns(
+        pl.when(pl.col(name).is_in(allowed)).then(pl.col(name)).alias(name)
+        for name, allowed in (("kind", KINDS), ("status", STATUSES))
+    )
+
+
+def _kept(stream: Stream, records: Records, raw: pl.DataFrame) -> tuple[Records, pl.DataFrame]:
+    if stream.keep is None or not records.items:
+        return records, raw
+    return _where(raw.select(stream.keep).to_series(), records, raw)
+
+
+def _inside(
+    window: Window | None, records: Records, raw: pl.DataFrame, invoices: pl.DataFrame
+) -> tuple[Records, pl.DataFrame, pl.DataFrame]:
+    if window is None or (window.since is None and window.until is None):
+        return records, raw, invoices
+    changed = pl.col("updated_at")
+    inside = pl.lit(value=True)
+    if window.since is not None:
+        inside = inside & (changed >= window.since)
+    if window.until is not None:
+        inside = inside & (changed < window.until)
+    mask = invoices.select(inside.fill_null(value=True)).to_series()
+    kept, raw = _where(mask, records, raw)
+    return kept, raw, invoices.filter(mask)
+
+
+def _where(mask: pl.Series, records: Records, raw: pl.DataFrame) -> tuple[Records, pl.DataFrame]:
+    if mask.all():
+        return records, raw
+    positions = mask.arg_true().to_list()
+    kept = replace(
+        records,
+        items=[records.items[at] for at in positions],
+        numbers=[records.numbers[at] for at in positions],
+        page_ids=[records.page_ids[at] for at in positions],
+    )
+    return kept, raw.filter(mask)
+
+
+def _lines(
+    plan: Plan, records: Records, invoices: pl.DataFrame, connection: Connection
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Lines with `row`, the position of their invoice, and their problems by that row."""
+    if plan.lines is None or plan.line is None:
+        return pl.DataFrame(schema={"row": pl.UInt32, "amount_minor": pl.Int64}), problems(
+            {}, invoices, invoices
+        )
+    items, rows = flat_lines(plan, records.items)
+    raw = raw_columns(plan.nested or plan.line, plan.lines.fields, items)
+    owner = pl.Series("row", rows, dtype=pl.UInt32)
+    exponent = invoices[EXPONENT].gather(owner)
+    lines = typed(plan.lines.fields, raw.with_columns(exponent.alias(EXPONENT)), connection)
+    lines = computed(plan.lines.fields, lines.with_columns(exponent.alias(EXPONENT), owner))
+    found = problems(plan.lines.fields, raw, lines, label="lines.{}", under=f"{plan.lines.path}/*")
+    found = found.with_columns(owner.gather(found["row"]).alias("row"))
+    if plan.lines.adjust is not None:
+        lines = plan.lines.adjust(lines)
+    return lines, found
+
+
+def flat_lines(plan: Plan, items: list[Any]) -> tuple[list[Any], list[int]]:
+    """All lines of all records, lines inside lines in place of the line that holds them, with their record's row."""
+    if plan.lines is None or plan.line is None:
+        return [], []
+    of_record = plan.record.columns[plan.lines.path](items)
+    flat: list[Any] = []
+    rows: list[int] = []
+    for row, lines in enumerate(of_record):
+        if lines:
+            flat.extend(lines)
+            rows.extend([row] * len(lines))
+    if plan.lines.nested is None:
+        return flat, rows
+    inner = plan.line.columns[plan.lines.nested](flat)
+    if not any(inner):
+        return flat, rows
+    spread = [
+        (deep, row) for line, row, below in zip(flat, rows, inner, strict=True) for deep in (below or [line])
+    ]
+    return [line for line, _ in spread], [row for _, row in spread]
+
+
+def _keyed_lines(lines: pl.DataFrame, invoices: pl.DataFrame) -> pl.DataFrame:
+    keys = [invoices[name].gather(lines["row"]) for name in ("system", "account", "external_id")]
+    missing = [
+        pl.lit(None).alias(name)
+        for name in LINE
+        if name not in (*lines.columns, *invoices.columns, "line_no")
+    ]
+    frame = lines.with_columns(*keys, *missing, pl.int_range(1, pl.len() + 1).over("row").alias("line_no"))
+    return frame.select(pl.col(name).cast(kind) for name, kind in LINE.items())
+
+
+def _header_problems(plan: Plan, raw: pl.DataFrame, invoices: pl.DataFrame) -> pl.DataFrame:
+    """Problems of the documents' own fields.
+
+    The customer's number and phone number complete each other: one of them is enough, and a phone number that
+    cannot be used is looked up at the vendor.
+    """
+    found = problems({**plan.fields, **plan.helpers}, raw, invoices)
+    has = {
+        name: invoices[name].gather(found["row"]).is_not_null()
+        for name in ("customer_external_id", "customer_phone")
+    }
+    excused = (found["field"] == "customer_external_id") & has["customer_phone"]
+    excused = excused | ((found["field"] == "customer_phone") & has["customer_external_id"])
+    negative = [_negative(plan, invoices, name) for name in _NOT_NEGATIVE if name in invoices.columns]
+    return pl.concat([found.filter(~excused), *negative])
+
+
+def _negative(plan: Plan, invoices: pl.DataFrame, name: str) -> pl.DataFrame:
+    return (
+        invoices.with_row_index("row")
+        .filter(pl.col(name) < 0)
+        .select(
+            "row",
+            pl.lit(name).alias("field"),
+            pl.lit(plan.fields[name].source).alias("path"),
+            pl.lit("is negative").alias("reason"),
+            pl.lit("-…").alias("example"),
+        )
+    )
+
+
+def _problem_frame(found: pl.DataFrame, invoices: pl.DataFrame, broken: list[Broken]) -> pl.DataFrame:
+    named = found.with_columns(invoices[name].gather(found["row"]) for name in ("page_id", "record_no"))
+    rows = [
+        {
+            "page_id": b.page_id,
+            "record_no": b.record_no,
+            "field": "record",
+            "path": b.path,
+            "reason": b.reason,
+        }
+        for b in broken
+    ]
+    frame = pl.concat([named.select(PROBLEM.names()), pl.DataFrame(rows, schema=PROBLEM)])
+    return frame.sort("page_id", "record_no", maintain_order=True)
+
+
+def _deletions(spec: ConnectorSpec, stream: Stream, pages: Sequence[tuple[int, bytes]]) -> Mapped:
+    answers = [read_deleted(spec, stream, body) for _, body in pages]
+    ids = [one for answer in answers for one in answer.external_ids]
+    times = [one for answer in answers for one in answer.deleted_at]
+    frame = pl.DataFrame({"external_id": ids}, schema={"external_id": pl.String})
+    frame = frame.with_columns(texts(times).alias("deleted_at"))
+    frame = frame.with_columns(instants("deleted_at", "UTC", whole_days=False).alias("deleted_at"))
+    count = sum(answer.record_count for answer in answers)
+    return Mapped(INVOICE.to_frame(), LINE.to_frame(), PROBLEM.to_frame(), frame, count)

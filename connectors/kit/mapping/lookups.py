@@ -1,0 +1,189 @@
+"""Completing invoices: which customers and items a page needs, reading those, and joining them in."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+import polars as pl
+
+from connectors.kit.mapping.columns import EXPONENT, raw_columns, typed
+from connectors.kit.mapping.fields import Field
+from connectors.kit.mapping.frames import Mapped, flat_lines
+from connectors.kit.mapping.parse import is_text, masked
+from connectors.kit.mapping.pointers import Shape, decoder, dig, paused_gc, segments, shape
+from connectors.kit.mapping.reader import UNREADABLE, Opener, opener, plan_for, read
+from connectors.kit.spec import Connection, ConnectorSpec, Lookup, Stream
+from loyalty.schema import PROBLEM
+
+CUSTOMER = pl.Schema({"external_id": pl.String, "phone": pl.String})
+ITEM = pl.Schema({"external_id": pl.String, "name": pl.String, "sku": pl.String})
+_HEADER = ("customer_external_id", "customer_phone")
+_LINE = ("item_external_id", "name", "sku")
+
+
+def wanted(spec: ConnectorSpec, stream: Stream, connection: Connection, body: bytes) -> dict[str, set[str]]:
+    """Which ids of each lookup ("customers", "items") the records of a page need; decodes only those fields.
+
+    Items are named by `Lookup.key`: their id, or their name where lines carry no id.
+
+    Raises:
+        ConnectorError: As `map_page`.
+    """
+    need: dict[str, set[str]] = {lookup.name: set() for lookup in spec.lookups}
+    if stream.deleted is not None or not need:
+        return need
+    small = _only_keys(stream)
+    plan = plan_for(spec, small, connection)
+    with paused_gc():
+        records = plan.open(spec, small, [(0, body)])
+        every = {**plan.fields, **plan.helpers}
+        raw = raw_columns(plan.record, every, records.items)
+        items = records.items
+        if small.keep is not None and items:
+            kept = raw.select(small.keep).to_series()
+            items = [items[at] for at in kept.arg_true()]
+            raw = raw.filter(kept)
+        header = typed({name: plan.fields[name] for name in _HEADER}, raw, connection)
+        need["customers"] = set(
+            header.filter(pl.col("customer_phone").is_null())["customer_external_id"].drop_nulls()
+        )
+        if "items" in need and plan.lines is not None:
+            flat, _ = flat_lines(plan, items)
+            lines = raw_columns(plan.nested or plan.line or plan.record, plan.lines.fields, flat)
+            key = "name" if spec.lookup("items").key == "name" else "item_external_id"
+            need["items"] = set(lines.filter(~is_text("sku") & is_text(key))[key])
+    return need
+
+
+@lru_cache(maxsize=64)
+def _only_keys(stream: Stream) -> Stream:
+    used = stream.keep.meta.root_names() if stream.keep is not None else []
+    lines = stream.lines
+    if lines is not None:
+        kept = {name: field for name, field in lines.fields.items() if name in _LINE}
+        lines = replace(lines, fields=kept, adjust=None)
+    return replace(
+        stream,
+        fields={name: field for name, field in stream.fields.items() if name in _HEADER},
+        helpers={name: field for name, field in stream.helpers.items() if name in used},
+        lines=lines,
+    )
+
+
+def map_lookup(spec: ConnectorSpec, lookup: Lookup, connection: Connection, body: bytes) -> pl.DataFrame:
+    """Reads a page of customers (external_id, phone: E.164 or null) or items (external_id, name, sku).
+
+    Of several phone numbers the first that can be dialled is taken. No other personal datum is read.
+
+    Raises:
+        ConnectorError: If the page cannot be read.
+    """
+    record, opened = _lookup_opener(lookup)
+    items = _single(lookup, opened, body)
+    if items is None:
+        items = read(spec, lookup.name, lookup.records, opened, body).items
+    raw = raw_columns(record, lookup.fields, items).with_columns(pl.lit(None, dtype=pl.Int8).alias(EXPONENT))
+    frame = typed(lookup.fields, raw, connection).filter(pl.col("external_id").is_not_null())
+    if lookup.name == "items":
+        return frame.select(ITEM.names()).cast(ITEM)
+    phones = [name for name, field in lookup.fields.items() if field.kind == "phone"]
+    return frame.select("external_id", pl.coalesce(phones).alias("phone")).cast(CUSTOMER)
+
+
+def lookup_ids(spec: ConnectorSpec, lookup: Lookup, body: bytes) -> tuple[list[str], Mapping[str, Any]]:
+    """The ids on a page of a lookup, and the numbers beside them.
+
+    Raises:
+        ConnectorError: If the page cannot be read.
+    """
+    record, opened = _lookup_opener(lookup)
+    single = _single(lookup, opened, body)
+    if single is not None:
+        found, info = single, {}
+    else:
+        page = read(spec, lookup.name, lookup.records, opened, body)
+        found, info = page.items, page.info
+    fields: dict[str, Field] = {"external_id": lookup.fields["external_id"]}
+    return raw_columns(record, fields, found)["external_id"].drop_nulls().to_list(), info
+
+
+@lru_cache(maxsize=64)
+def _lookup_opener(lookup: Lookup) -> tuple[Shape, Opener]:
+    record = shape(path for field in lookup.fields.values() for path in field.paths)
+    return record, opener(record.type, lookup.records, lookup.info, missing_is_empty=lookup.missing_is_empty)
+
+
+def _single(lookup: Lookup, opened: Opener, body: bytes) -> list[Any] | None:
+    """The record of an answer to a request for one id, None if this is a list."""
+    if not lookup.fallback_record or lookup.fallback_record.encode().rpartition(b"/")[2] not in body:
+        return None
+    try:
+        value = dig(decoder(Any).decode(body), segments(lookup.fallback_record))
+        return [opened.record.decode(msgspec.json.encode(value))] if isinstance(value, dict) else None
+    except UNREADABLE:
+        return None
+
+
+def fill(mapped: Mapped, customers: pl.DataFrame, items: pl.DataFrame) -> Mapped:
+    """Puts phone numbers and skus where the page had none.
+
+    Args:
+        mapped: A mapped page.
+        customers: external_id, phone (null: the customer has none that can be dialled).
+        items: external_id, name, sku. Lines with an item id are matched by it, the others by name.
+
+    Returns:
+        The same page; a document that is neither draft nor void and still has no phone number has a PROBLEM.
+    """
+    known = customers.select(
+        pl.col("external_id").alias("customer_external_id"),
+        pl.col("phone").alias("_phone"),
+        pl.lit(value=True).alias("_found"),
+    ).unique("customer_external_id", keep="last")
+    invoices = mapped.invoices.join(
+        known, on="customer_external_id", how="left", maintain_order="left"
+    ).with_columns(pl.coalesce("customer_phone", "_phone").alias("customer_phone"))
+    return replace(
+        mapped,
+        invoices=invoices.select(mapped.invoices.columns),
+        lines=_with_sku(mapped.lines, items),
+        problems=pl.concat([mapped.problems, _no_phone(invoices)]),
+    )
+
+
+def _no_phone(invoices: pl.DataFrame) -> pl.DataFrame:
+    """A draft or void document earns nothing, so it needs no member; voiding must never fail for want of a phone."""
+    earning = ~pl.col("status").is_in(["draft", "void"]).fill_null(value=False)
+    without = invoices.filter(
+        pl.col("customer_phone").is_null() & pl.col("customer_external_id").is_not_null() & earning
+    )
+    found = pl.col("_found").is_not_null()
+    reason = pl.when(found).then(pl.lit("the customer has no phone number that can be dialled"))
+    masks = [masked(customer) for customer in without["customer_external_id"]]
+    return without.select(
+        "page_id",
+        "record_no",
+        pl.lit("customer_phone").alias("field"),
+        pl.lit("(customer)").alias("path"),
+        reason.otherwise(pl.lit("the customer was not found at the vendor")).alias("reason"),
+        pl.Series("example", masks, dtype=pl.String),
+    ).cast(PROBLEM)
+
+
+def _with_sku(lines: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
+    if items.is_empty() or lines.is_empty():
+        return lines
+    by_id = items.select(pl.col("external_id").alias("item_external_id"), pl.col("sku").alias("_by_id"))
+    # Two items of one name: which of them was sold cannot be told, so neither is named.
+    by_name = items.select("name", pl.col("sku").alias("_by_name")).drop_nulls("name")
+    by_name = by_name.filter(pl.col("_by_name").n_unique().over("name") == 1).unique("name", keep="any")
+    joined = lines.join(
+        by_id.unique("item_external_id", keep="last"),
+        on="item_external_id",
+        how="left",
+        maintain_order="left",
+    ).join(by_name, on="name", how="left", maintain_order="left")
+    sku = pl.coalesce("sku", "_by_id", pl.when(pl.col("item_external_id").is_null()).then("_by_name"))
+    return joined.with_columns(sku.alias("sku")).select(lines.columns)

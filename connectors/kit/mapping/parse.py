@@ -1,0 +1,174 @@
+"""Columns of text, as vendors write them, to typed columns: whole columns at a time, exact, null where unusable."""
+
+import re
+from collections.abc import Sequence
+from decimal import Decimal, InvalidOperation
+from functools import lru_cache
+from typing import Any, Final
+
+import phonenumbers
+import polars as pl
+
+from loyalty.currency import EXPONENTS
+from loyalty.schema import EXACT
+
+#: Amounts of this many whole digits or more are refused: sums of them could leave Int64.
+WHOLE_DIGITS_LIMIT: Final = 13
+#: Stands for a JSON object, array or boolean where a text or number was expected.
+NOT_TEXT: Final = "\x01"
+_PLAIN = rf"^-?\d{{1,{WHOLE_DIGITS_LIMIT}}}(?:\.\d*)?$"
+_DATE_MS = r"^/Date\((-?\d{1,15})(?:[+-]\d{4})?\)/$"
+
+
+def texts(values: Sequence[Any]) -> pl.Series:
+    """JSON values as one text column; objects and booleans become `NOT_TEXT`."""
+    try:
+        return pl.Series(values, dtype=pl.String, strict=True)
+    except TypeError:
+        return pl.Series(
+            [v if v is None or v.__class__ is str else _text(v) for v in values], dtype=pl.String
+        )
+
+
+def trimmed(column: pl.Expr) -> pl.Expr:
+    """Texts without blanks around them, blank ones null; without NUL, which PostgreSQL cannot hold."""
+    clean = column.str.replace_all("\x00", "", literal=True).str.strip_chars()
+    return pl.when(clean != "").then(clean)
+
+
+def _text(value: Any) -> str:
+    return str(value) if value.__class__ is int else NOT_TEXT
+
+
+def is_text(column: str) -> pl.Expr:
+    """Where a column holds a text and not something else."""
+    return pl.col(column).is_not_null() & (pl.col(column) != NOT_TEXT)
+
+
+def exponents(code: pl.Expr) -> pl.Expr:
+    """Decimals of currencies; null where the currency is unknown."""
+    return code.replace_strict(EXPONENTS, default=None, return_dtype=pl.Int8)
+
+
+def plain_numbers(frame: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+    """Rewrites numbers in exponent notation, with a plus sign or without a leading zero to plain digits."""
+    if not columns:
+        return frame
+    odd = frame.select((~pl.col(name).str.contains(_PLAIN)).any().alias(name) for name in columns).row(
+        0, named=True
+    )
+    for name in columns:
+        if odd[name]:
+            values = frame[name].filter(~frame[name].str.contains(_PLAIN)).unique()
+            plain = {
+                value: plain for value in values.drop_nulls() if (plain := plain_number(value)) is not None
+            }
+            frame = frame.with_columns(pl.col(name).replace(list(plain), list(plain.values())))
+    return frame
+
+
+def plain_number(value: str) -> str | None:
+    """A number in plain digits, None if it is no number of a sane size."""
+    if len(value) > 64 or not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", value):
+        return None
+    try:
+        number = Decimal(value)
+    except InvalidOperation:
+        return None
+    return format(number, "f") if -40 < number.adjusted() < WHOLE_DIGITS_LIMIT else None
+
+
+def minor_units(value: str, exponent: str, *, exact: bool) -> pl.Expr:
+    """Plain number text to Int64 minor units.
+
+    Args:
+        value: Column of plain numbers.
+        exponent: Column with the decimals of each row's currency.
+        exact: Refuse more decimals than the currency has; otherwise round half away from zero.
+    """
+    number = pl.when(pl.col(value).str.contains(_PLAIN)).then(pl.col(value))
+    whole = number.str.extract(r"^-?(\d+)", 1)
+    fraction = number.str.extract(r"\.(\d*)$", 1).fill_null("").str.strip_chars_end("0")
+    digits = pl.col(exponent).cast(pl.Int64)
+    kept = fraction.str.slice(0, digits).str.pad_end(digits, "0")
+    size = (whole + kept).cast(pl.Int64, strict=False)
+    if exact:
+        size = pl.when(fraction.str.len_bytes() <= digits).then(size)
+    else:
+        size = size + (fraction.str.slice(digits, 1).cast(pl.Int64, strict=False).fill_null(0) >= 5).cast(
+            pl.Int64
+        )
+    return pl.when(number.str.starts_with("-")).then(-size).otherwise(size)
+
+
+def exact_decimals(column: str) -> pl.Expr:
+    """Plain number text to exact decimals of six places."""
+    return pl.when(pl.col(column).str.contains(_PLAIN)).then(pl.col(column).cast(EXACT, strict=False))
+
+
+def instants(column: str, zone: str, *, whole_days: bool) -> pl.Expr:
+    """Times to UTC.
+
+    Args:
+        column: `/Date(ms+0000)/` (the milliseconds are UTC whatever offset is written), ISO 8601 with offset,
+            without offset (in `zone`), or a date alone (midnight in `zone`).
+        zone: Name of the time zone.
+        whole_days: A `/Date(ms)/` at midnight UTC is a calendar day.
+    """
+    text = pl.col(column).str.replace(" ", "T", literal=True)
+    millis = pl.col(column).str.extract(_DATE_MS, 1).cast(pl.Int64, strict=False)
+    stamp = pl.from_epoch(millis, "ms").cast(pl.Datetime("us"))
+    offset = _parsed(text, "%Y-%m-%dT%H:%M:%S%.f%#z", "UTC")
+    naive = pl.coalesce(
+        _parsed(text, "%Y-%m-%dT%H:%M:%S%.f"),
+        _parsed(text + "T00:00:00", "%Y-%m-%dT%H:%M:%S"),
+        _parsed(text + ":00", "%Y-%m-%dT%H:%M:%S"),
+    )
+    utc_stamp = stamp.dt.replace_time_zone("UTC")
+    if whole_days:
+        midnight = millis.mod(86_400_000) == 0
+        naive = pl.coalesce(naive, pl.when(midnight).then(stamp))
+        utc_stamp = pl.when(~midnight).then(utc_stamp)
+    return pl.coalesce(utc_stamp, offset, _in_utc(naive, zone))
+
+
+def _parsed(text: pl.Expr, form: str, zone: str | None = None) -> pl.Expr:
+    return text.str.to_datetime(form, time_unit="us", time_zone=zone, strict=False)
+
+
+def _in_utc(naive: pl.Expr, zone: str) -> pl.Expr:
+    """Wall-clock times to UTC; in an hour that does not exist (clocks put forward), the hour after it."""
+    times = (naive, naive + pl.duration(hours=1))
+    local = [time.dt.replace_time_zone(zone, ambiguous="latest", non_existent="null") for time in times]
+    return pl.coalesce(*(time.dt.convert_time_zone("UTC") for time in local))
+
+
+def e164(column: pl.Series, region: str) -> pl.Series:
+    """Phone numbers to E.164; null where the number cannot exist. Numbers without country are of `region`."""
+    numbers = column.drop_nulls().unique().to_list()
+    known = {number: found for number in numbers if (found := dialled(number, region)) is not None}
+    if not known:
+        return pl.Series(column.name, [None] * len(column), dtype=pl.String)
+    return column.replace_strict(known, default=None, return_dtype=pl.String)
+
+
+@lru_cache(maxsize=200_000)
+def dialled(number: str, region: str) -> str | None:
+    """One phone number in E.164, None where it cannot exist."""
+    try:
+        parsed = phonenumbers.parse(number, region)
+    except phonenumbers.NumberParseException:
+        return None
+    if not phonenumbers.is_valid_number(parsed):
+        return None
+    return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
+
+
+def masked(value: str | None, *, personal: bool = False) -> str | None:
+    """An example that tells the form of a value and not the value: two characters; of a phone number, no digit."""
+    if value is None:
+        return None
+    if value == NOT_TEXT:
+        return "{…}"
+    start = re.sub(r"\d", "•", value[:2]) if personal else value[:2]
+    return start + ("…" if len(value) > 2 else "")

@@ -1,0 +1,146 @@
+"""JSON pointers, and typed decoders generated from them.
+
+A decoder that knows which keys are wanted skips all others without building them: several times faster than
+plain dictionaries, and the garbage collector has nothing to trace.
+"""
+
+import gc
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
+
+import msgspec
+
+Column = Callable[[Sequence[Any]], list[Any]]
+_Tree = dict[str, Any]
+
+
+def segments(pointer: str) -> tuple[str, ...]:
+    """`/a/0/b` to its parts (RFC 6901).
+
+    Raises:
+        ValueError: If it does not start with a slash.
+    """
+    if pointer == "":
+        return ()
+    if not pointer.startswith("/"):
+        raise ValueError(f"a path starts with a slash: {pointer!r}")
+    return tuple(part.replace("~1", "/").replace("~0", "~") for part in pointer[1:].split("/"))
+
+
+def dig(value: Any, parts: Iterable[str]) -> Any:
+    """The value at a pointer's parts, None where there is none."""
+    for part in parts:
+        if isinstance(value, dict):
+            value = value.get(part)
+        elif isinstance(value, list) and part.lstrip("-").isdigit() and -len(value) <= int(part) < len(value):
+            value = value[int(part)]
+        else:
+            return None
+    return value
+
+
+@dataclass(frozen=True, eq=False)
+class Shape:
+    """A generated type and, per pointer, how its values are read from a list of instances."""
+
+    type: Any
+    columns: Mapping[str, Column]
+
+
+def shape(pointers: Iterable[str], lists: Mapping[str, Any] | None = None, *, required: str = "") -> Shape:
+    """Generates the type that holds exactly these pointers.
+
+    Args:
+        pointers: Leaves of any JSON type. From the first array index on, they are resolved in plain values.
+        lists: Pointers to arrays of a given element type.
+        required: Pointer whose keys must be there.
+    """
+    tree: _Tree = {}
+    wanted = {pointer: segments(pointer) for pointer in pointers}
+    for parts in wanted.values():
+        _grow(tree, parts)
+    for pointer, element in (lists or {}).items():
+        _grow(tree, segments(pointer))
+        _put(tree, segments(pointer), types.GenericAlias(list, (element,)))
+        wanted[pointer] = segments(pointer)
+    kind, names = _struct(tree, segments(required))
+    return Shape(kind, {pointer: _column(names, parts) for pointer, parts in wanted.items()})
+
+
+def _grow(tree: _Tree, parts: Sequence[str]) -> None:
+    for part in parts:
+        if part.isdigit() or part == "-1":
+            tree[""] = Any
+            return
+        tree = tree.setdefault(part, {})
+    tree[""] = Any
+
+
+def _put(tree: _Tree, parts: Sequence[str], kind: Any) -> None:
+    for part in parts:
+        tree = tree[part]
+    tree[""] = kind
+
+
+def _struct(tree: _Tree, required: Sequence[str]) -> tuple[Any, dict[str, Any]]:
+    fields: list[Any] = []
+    rename: dict[str, str] = {}
+    names: dict[str, Any] = {}
+    for number, (key, below) in enumerate((key, below) for key, below in tree.items() if key):
+        attribute = f"f{number}"
+        rename[attribute] = key
+        must = bool(required) and key == required[0]
+        if "" in below:  # a leaf: what lies deeper is resolved in its plain value
+            kind, names[key] = below[""], (attribute, None)
+        else:
+            kind, inner = _struct(below, required[1:] if must else ())
+            names[key] = (attribute, inner)
+        if must:
+            fields.insert(0, (attribute, kind))
+        else:
+            fields.append((attribute, Any if kind is Any else kind | None, None))
+    return msgspec.defstruct("Record", fields, rename=rename, gc=False), names
+
+
+def _column(names: Mapping[str, Any], parts: Sequence[str]) -> Column:
+    attributes: list[str] = []
+    inner: Any = names
+    for depth, part in enumerate(parts):
+        attribute, inner = inner[part]
+        attributes.append(attribute)
+        if inner is None:
+            return _reader(tuple(attributes), tuple(parts[depth + 1 :]))
+    raise ValueError("a pointer ends inside the tree")
+
+
+def _reader(attributes: tuple[str, ...], rest: tuple[str, ...]) -> Column:
+    first, *others = [attrgetter(attribute) for attribute in attributes]
+
+    def read(records: Sequence[Any]) -> list[Any]:
+        values = list(map(first, records))
+        for get in others:
+            values = [None if value is None else get(value) for value in values]
+        return [dig(value, rest) for value in values] if rest else values
+
+    return read
+
+
+def decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    """A decoder that leaves numbers with a fraction or exponent as the text that was sent: money is never a float."""
+    return msgspec.json.Decoder(kind, float_hook=str)
+
+
+@contextmanager
+def paused_gc() -> Iterator[None]:
+    """Decoding makes many objects and no cycles: collecting meanwhile only costs time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

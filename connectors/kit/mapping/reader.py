@@ -1,0 +1,293 @@
+"""Opens a page: which records it holds, record by record where one of them is malformed, or why it is no page."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from connectors.kit.errors import ConnectorError, Misconfigured, UnexpectedShape
+from connectors.kit.mapping.fields import Field
+from connectors.kit.mapping.pointers import Column, Shape, decoder, segments, shape
+from connectors.kit.spec import Connection, ConnectorSpec, Deleted, Lines, PageView, Stream
+
+#: What decoding may raise, whatever is sent.
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A record that is not even an object of the expected form."""
+
+    page_id: int
+    record_no: int
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Records:
+    """The records of one page, or of several put together: decoded ones with their places, and broken ones."""
+
+    items: list[Any]
+    numbers: list[int]
+    page_ids: list[int]
+    broken: list[Broken]
+    info: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        """All records, broken ones as well."""
+        return len(self.items) + len(self.broken)
+
+
+@dataclass(frozen=True, eq=False)
+class Opener:
+    """Decoders of one kind of page."""
+
+    page: msgspec.json.Decoder[Any]
+    raw: msgspec.json.Decoder[Any]
+    record: msgspec.json.Decoder[Any]
+    list_of: Column
+    raw_list_of: Column
+    info: Mapping[str, Column]
+
+
+def opener(record: Any, records: str, info: Mapping[str, str], *, missing_is_empty: bool) -> Opener:
+    """Decoders for pages with the list `records` of this record type and values beside it."""
+    parts = segments(records)
+    required = "/" + "/".join(parts[:-1] if missing_is_empty else parts)
+    required = "" if required == "/" else required
+    typed = shape(info.values(), {records: record}, required=required)
+    raw = shape(info.values(), {records: msgspec.Raw}, required=required)
+    return Opener(
+        decoder(typed.type),
+        decoder(raw.type),
+        decoder(record),
+        typed.columns[records],
+        raw.columns[records],
+        {name: typed.columns[pointer] for name, pointer in info.items()},
+    )
+
+
+def read(
+    spec: ConnectorSpec, operation: str, records: str, opened: Opener, body: bytes, *, page_id: int = 0
+) -> Records:
+    """The records of a page.
+
+    Raises:
+        ConnectorError: UnexpectedShape, or what the vendor's error code in the body means.
+    """
+    try:
+        page = opened.page.decode(body)
+    except UNREADABLE:
+        return _one_by_one(spec, operation, records, opened, body, page_id)
+    items = opened.list_of([page])[0] or []
+    info = {name: column([page])[0] for name, column in opened.info.items()}
+    return Records(items, list(range(len(items))), [page_id] * len(items), [], info)
+
+
+def _one_by_one(
+    spec: ConnectorSpec, operation: str, records: str, opened: Opener, body: bytes, page_id: int
+) -> Records:
+    try:
+        page = opened.raw.decode(body)
+    except UNREADABLE as error:
+        raise unexpected(spec, operation, records, body) from error
+    found = Records([], [], [], [], {name: column([page])[0] for name, column in opened.info.items()})
+    for number, raw in enumerate(opened.raw_list_of([page])[0] or []):
+        try:
+            found.items.append(opened.record.decode(raw))
+            found.numbers.append(number)
+            found.page_ids.append(page_id)
+        except UNREADABLE as error:
+            found.broken.append(Broken(page_id, number, *blame(error)))
+    return found
+
+
+def blame(error: Exception) -> tuple[str, str]:
+    """Path and reason out of msgspec's "Expected `object`, got `str` - at `$.Contact`" (it holds no values)."""
+    found = re.fullmatch(r"(.*?)(?: - at `\$(.*)`)?", str(error), re.DOTALL)
+    if isinstance(error, RecursionError) or found is None:
+        return "/", "nested too deeply"
+    path = re.sub(r"\.|\[|\]\.?", "/", found[2] or "").rstrip("/").replace("...", "*")
+    return path or "/", found[1].replace("`", "").replace(" | null", "")
+
+
+def error_code(spec: ConnectorSpec, value: Any) -> str | None:
+    """The vendor's error code in an answer's JSON, None where there is none; never a text, which may quote our data."""
+    try:
+        code = spec.fault(value)
+    except (LookupError, TypeError, AttributeError):
+        return None
+    if code is None:
+        return None
+    return code if re.fullmatch(r"[A-Za-z0-9_.-]{1,40}", code) else "unknown"
+
+
+def unexpected(spec: ConnectorSpec, operation: str, records: str, body: bytes) -> ConnectorError:
+    """The error for a body that holds no list of records, saying what it is instead."""
+    kind: type[ConnectorError] = UnexpectedShape
+    start = body.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+    if not start:
+        detail = "the answer is empty"
+    elif start == b"<":
+        detail = "the answer is an HTML or XML page, not JSON"
+    else:
+        try:
+            code = error_code(spec, msgspec.json.decode(body))
+        except UNREADABLE:
+            detail = "the answer is not valid JSON (cut off?)"
+        else:
+            kind = spec.errors.get(code, UnexpectedShape) if code else UnexpectedShape
+            detail = f"an error answer, code {code}" if code else f"no list of records at {records}"
+    error = kind(spec.name, operation, detail)
+    if isinstance(error, UnexpectedShape):
+        error.body = body
+    return error
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """How one stream is read for one connection: its fields with the operator's paths, and the decoders."""
+
+    fields: Mapping[str, Field]
+    helpers: Mapping[str, Field]
+    lines: Lines | None
+    record: Shape
+    line: Shape | None
+    nested: Shape | None
+    opened: Opener
+
+    def open(self, spec: ConnectorSpec, stream: Stream, pages: Iterable[tuple[int, bytes]]) -> Records:
+        """The records of pages, given with their ids (see `read`)."""
+        together = Records([], [], [], [])
+        for page_id, body in pages:
+            found = read(spec, stream.name, stream.records, self.opened, body, page_id=page_id)
+            together.items.extend(found.items)
+            together.numbers.extend(found.numbers)
+            together.page_ids.extend(found.page_ids)
+            together.broken.extend(found.broken)
+        return together
+
+
+def plan_for(spec: ConnectorSpec, stream: Stream, connection: Connection) -> Plan:
+    """The plan, cached per stream and set of overridden paths.
+
+    Raises:
+        Misconfigured: If an overridden path names an unknown field or is no path.
+    """
+    return _plan(spec, stream, connection.system, tuple(sorted(connection.paths.items())))
+
+
+@lru_cache(maxsize=256)
+def _plan(spec: ConnectorSpec, stream: Stream, system: str, paths: tuple[tuple[str, str], ...]) -> Plan:
+    chosen = _overrides(spec, stream, system, dict(paths))
+    fields = {name: _override(field, chosen.get(name)) for name, field in stream.fields.items()}
+    helpers = {name: _override(field, chosen.get(name)) for name, field in stream.helpers.items()}
+    pointers = [path for field in (*fields.values(), *helpers.values()) for path in field.paths]
+    if stream.lines is None:
+        record = shape(pointers)
+        opened = opener(record.type, stream.records, stream.info, missing_is_empty=stream.missing_is_empty)
+        return Plan(fields, helpers, None, record, None, None, opened)
+    line_fields = {
+        name: _override(field, chosen.get(f"lines.{name}")) for name, field in stream.lines.fields.items()
+    }
+    lines = replace(stream.lines, fields=line_fields)
+    line_pointers = [path for field in line_fields.values() for path in field.paths]
+    inner = shape(line_pointers)
+    line = shape(line_pointers, {lines.nested: inner.type}) if lines.nested else inner
+    record = shape(pointers, {lines.path: line.type})
+    opened = opener(record.type, stream.records, stream.info, missing_is_empty=stream.missing_is_empty)
+    return Plan(fields, helpers, lines, record, line, inner, opened)
+
+
+def _override(source: Field, path: str | None) -> Field:
+    if path is None:
+        return source
+    kind = "text" if source.kind in ("computed", "constant") else source.kind
+    return replace(source, kind=kind, paths=(path,), pick=None, expr=None)
+
+
+def _overrides(spec: ConnectorSpec, stream: Stream, system: str, paths: Mapping[str, str]) -> dict[str, str]:
+    names = {one.name: _names(one) for one in spec.streams}
+    chosen: dict[str, str] = {}
+    for key, path in sorted(paths.items(), key=lambda item: item[0].partition(".")[0] in names):
+        of_stream, _, rest = key.partition(".")
+        name = rest if of_stream in names else key
+        allowed = names[of_stream] if of_stream in names else frozenset().union(*names.values())
+        if name not in allowed:
+            raise Misconfigured(system, "mapping", f'there is no field "{key}" whose path could be set')
+        try:
+            segments(path)
+        except ValueError as error:
+            raise Misconfigured(system, "mapping", f'the path of "{key}" must start with a slash') from error
+        if of_stream == stream.name or of_stream not in names:
+            chosen[name] = path
+    return chosen
+
+
+def _names(stream: Stream) -> frozenset[str]:
+    lines = stream.lines.fields if stream.lines else {}
+    return frozenset({*stream.fields, *stream.helpers, *(f"lines.{name}" for name in lines)})
+
+
+def view(spec: ConnectorSpec, stream: Stream, body: bytes) -> tuple[PageView, list[Any]]:
+    """What paging needs to know of a page, at a fraction of the cost of mapping it: count, numbers beside, ids.
+
+    Raises:
+        ConnectorError: As `read`.
+    """
+    if stream.deleted is not None:
+        return PageView(read_deleted(spec, stream, body).record_count), []
+    record, opened = _viewer(stream)
+    records = read(spec, stream.name, stream.records, opened, body)
+    ids = _first(record, stream.fields["external_id"].paths, records.items)
+    return PageView(records.count, records.info), ids
+
+
+def read_deleted(spec: ConnectorSpec, stream: Stream, body: bytes) -> Deleted:
+    """What a page of deletions holds.
+
+    Raises:
+        ConnectorError: As `read`.
+    """
+    if stream.deleted is None:
+        raise ValueError(f"{stream.name} does not list deletions")
+    try:
+        return stream.deleted(msgspec.json.decode(body))
+    except (*UNREADABLE, LookupError, TypeError, AttributeError) as error:
+        raise unexpected(spec, stream.name, stream.records, body) from error
+
+
+@lru_cache(maxsize=64)
+def _viewer(stream: Stream) -> tuple[Shape, Opener]:
+    record = shape(stream.fields["external_id"].paths)
+    return record, opener(record.type, stream.records, stream.info, missing_is_empty=stream.missing_is_empty)
+
+
+def _first(record: Shape, paths: Sequence[str], items: Sequence[Any]) -> list[Any]:
+    columns = [record.columns[path](items) for path in paths]
+    return [
+        next((value for value in values if value is not None), None) for values in zip(*columns, strict=True)
+    ]
+
+
+def values(record: Shape, source: Field, items: Sequence[Any]) -> list[Any]:
+    """A field's values: the first of its paths that holds something, after `pick`; all None without a path."""
+    found: list[Any] = [None] * len(items)
+    for number, path in enumerate(source.paths):
+        if number and None not in found and "" not in found:
+            break
+        column = record.columns[path](items)
+        if source.pick is not None:
+            pick = source.pick
+            column = [pick(value) if value else None for value in column]
+        if number == 0:
+            found = column
+        else:
+            pairs = zip(found, column, strict=True)
+            found = [b if a is None or a == "" else a for a, b in pairs]
+    return found

@@ -1,0 +1,162 @@
+"""Trying the mapping on a pasted sample: canonical fields, or which field failed and why. Never fails itself."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import polars as pl
+
+from connectors.kit.mapping.frames import Mapped, assemble
+from connectors.kit.mapping.pointers import decoder, dig, segments
+from connectors.kit.mapping.reader import UNREADABLE, Broken, Records, blame, error_code, plan_for
+from connectors.kit.spec import Connection, ConnectorSpec, Stream
+
+Found = tuple[Stream, list[Any]]
+_TELLING = ("external_id", "invoice_number", "customer_external_id", "total_minor", "issued_at")
+
+
+def try_record(
+    spec: ConnectorSpec, stream: Stream | None, connection: Connection, payload: bytes
+) -> list[dict[str, Any]]:
+    """Maps a sample: a whole page of the vendor, one record as the vendor wraps it, or a record alone.
+
+    Args:
+        spec: The billing system.
+        stream: The list it is from; None: found out by what it holds.
+        connection: For overridden paths, time zone, region and default currency; secrets are not used.
+        payload: What was pasted.
+
+    Returns:
+        One JSON-able dict per record: `stream`, `ok`, `invoice` (canonical columns), `lines`, `problems`
+        (field, path, reason, masked example) and `notes`. A sample that is no invoice gives one dict that says so.
+
+    Raises:
+        Misconfigured: If an overridden path is not one.
+    """
+    try:
+        value = decoder(Any).decode(payload)
+    except UNREADABLE:
+        return [_refused(None, "/", "this is not valid JSON")]
+    code = error_code(spec, value)
+    if code:
+        return [_refused(None, "/", f"this is an error answer of {spec.title}, code {code}, not an invoice")]
+    streams = [one for one in ([stream] if stream else spec.streams) if one.deleted is None]
+    if not streams:
+        return [_refused(stream, "/", "this list says which documents are gone; it holds no invoices")]
+    notes: list[str] = []
+    found = _find(streams, value)
+    if found is None and spec.key_style is not None:
+        found = _find(streams, _restyled(value, spec.key_style))
+        notes = [f"keys were read in the spelling of {spec.title}'s API"]
+    if found is None:
+        places = dict.fromkeys(one.records for one in streams)
+        return [
+            _refused(None, "/", f"this is not an invoice of {spec.title}: no record at {' or '.join(places)}")
+        ]
+    chosen, values = found
+    if not values:
+        return [_refused(chosen, chosen.records, "the page is right, but holds no records")]
+    return _mapped(spec, chosen, connection, values, notes)
+
+
+def _find(streams: list[Stream], value: Any) -> Found | None:
+    for stream in streams:
+        records = dig(value, segments(stream.records))
+        if isinstance(records, list):
+            return stream, records
+        for pointer in stream.single:
+            record = dig(value, segments(pointer))
+            if isinstance(record, dict):
+                return stream, [record]
+    bare = value if isinstance(value, list) else [value]
+    scores = [(min((_score(stream, record) for record in bare), default=0), stream) for stream in streams]
+    best = max(scores, key=lambda pair: pair[0], default=None)
+    return (best[1], bare) if best is not None and best[0] >= 2 else None
+
+
+def _score(stream: Stream, record: Any) -> int:
+    """How much a value looks like a record of this list; 0 without id or number, or without a total."""
+    has = {
+        name: any(dig(record, segments(path)) is not None for path in stream.fields[name].paths)
+        for name in _TELLING
+    }
+    known = has["external_id"] or has["invoice_number"]
+    return sum(has.values()) if known and has["total_minor"] else 0
+
+
+def _restyled(value: Any, style: Callable[[str], str]) -> Any:
+    if isinstance(value, dict):
+        return {style(key): _restyled(below, style) for key, below in value.items()}
+    if isinstance(value, list):
+        return [_restyled(below, style) for below in value]
+    return value
+
+
+def _mapped(
+    spec: ConnectorSpec, stream: Stream, connection: Connection, values: list[Any], notes: list[str]
+) -> list[dict[str, Any]]:
+    plan = plan_for(spec, stream, connection)
+    records = Records([], [], [], [])
+    for number, value in enumerate(values):
+        try:
+            records.items.append(plan.opened.record.decode(msgspec.json.encode(value)))
+            records.numbers.append(number)
+            records.page_ids.append(0)
+        except UNREADABLE as error:
+            records.broken.append(Broken(0, number, *blame(error)))
+    mapped = assemble(stream, plan, connection, records, window=None)
+    return [_result(spec, stream, mapped, number, notes) for number in range(len(values))]
+
+
+def _result(
+    spec: ConnectorSpec, stream: Stream, mapped: Mapped, number: int, notes: list[str]
+) -> dict[str, Any]:
+    this = pl.col("record_no") == number
+    problems = mapped.problems.filter(this).select("field", "path", "reason", "example").to_dicts()
+    rows = mapped.invoices.filter(this).drop("page_id", "record_no").to_dicts()
+    if not rows and not problems:
+        return _refused(
+            stream, stream.records, "left out on purpose: a document of another type than this list takes"
+        )
+    invoice = rows[0] if rows else None
+    lines: list[dict[str, Any]] = []
+    if invoice is not None:
+        key = invoice["external_id"]
+        keys = ("system", "account", "external_id")
+        lines = mapped.lines.filter(pl.col("external_id").eq_missing(pl.lit(key))).drop(keys).to_dicts()
+        if invoice["customer_phone"] is None and invoice["customer_external_id"] and spec.lookups:
+            notes = [*notes, "the phone number is looked up at the vendor by the customer's number"]
+    return {
+        "stream": stream.name,
+        "ok": not problems,
+        "invoice": _plain(invoice),
+        "lines": [_plain(line) for line in lines],
+        "problems": problems,
+        "notes": notes,
+    }
+
+
+def _plain(row: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if row is None:
+        return None
+    return {name: _scalar(value) for name, value in row.items()}
+
+
+def _scalar(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return format(value.normalize(), "f") if isinstance(value, Decimal) else value
+
+
+def _refused(stream: Stream | None, path: str, reason: str) -> dict[str, Any]:
+    problem = {"field": "record", "path": path, "reason": reason, "example": None}
+    return {
+        "stream": stream.name if stream else None,
+        "ok": False,
+        "invoice": None,
+        "lines": [],
+        "problems": [problem],
+        "notes": [],
+    }

@@ -1,0 +1,57 @@
+"""Ways of paging, as generators: they yield requests, are sent what came back, and return after the last page.
+
+Every list is ordered by a stable id with only a lower bound on the time of change. Ordered by time of change, a
+record edited half-way jumps to the end, all later ones move up by one, and the first of the next page is never
+seen. Ordered by id, an edit can only bring a record into the list: it is seen twice at worst, and never lost.
+"""
+
+import re
+
+from connectors.kit.spec import PageRequest, Pages
+
+_POSITION = re.compile(r" STARTPOSITION (\d+) MAXRESULTS (\d+)$")
+
+
+def single(first: PageRequest) -> Pages:
+    """One answer, no pages."""
+    yield first
+
+
+def by_start_position(first: PageRequest) -> Pages:
+    """QuickBooks: `... STARTPOSITION n MAXRESULTS m` at the end of the statement in `query`, n from 1.
+
+    The answer's `maxResults` is the number returned and `totalCount` is not always there, so a short page ends the
+    list unless a total says otherwise.
+    """
+    request = first
+    while True:
+        statement = request.param("query")
+        found = _POSITION.search(statement)
+        if found is None:
+            raise ValueError("the statement does not end with STARTPOSITION and MAXRESULTS")
+        position, size = int(found[1]), int(found[2])
+        view = yield request
+        following = position + view.record_count
+        more = view.record_count >= size or following <= (view.number("total") or 0)
+        if view.record_count == 0 or not more:
+            return
+        request = request.turn(
+            query=f"{statement[: found.start()]} STARTPOSITION {following} MAXRESULTS {size}"
+        )
+
+
+def by_page(first: PageRequest, *, size_param: str, vendor_size: int) -> Pages:
+    """Xero, FreshBooks: `page` from 1, with or without the number of pages in the answer.
+
+    Without it, an empty page or one shorter than the page size ends the list. A server may ignore the size asked
+    for and give its own (`vendor_size`), so a page is short only if it is shorter than the smallest of them.
+    """
+    request = first
+    while True:
+        page, size = int(request.param("page")), int(request.param(size_param))
+        view = yield request
+        pages = view.number("pages")
+        short = view.record_count < min(size, view.number("size") or size, vendor_size)
+        if view.record_count == 0 or (pages is not None and page >= pages) or (pages is None and short):
+            return
+        request = request.turn(page=str(page + 1))

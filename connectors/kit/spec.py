@@ -1,0 +1,278 @@
+"""What a billing system is, as values: one `ConnectorSpec` per system, read by the kit's functions."""
+
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import httpx
+import polars as pl
+from pydantic import SecretStr
+
+from connectors.kit.errors import ConnectorError
+
+if TYPE_CHECKING:
+    from connectors.kit.mapping.fields import Field
+
+
+@dataclass(frozen=True)
+class Connection:
+    """One connected account, as an operator configured it. Secrets never show in its repr.
+
+    `base_url` and `token_url` empty: the vendor's own. `base_url` may carry a path prefix, or repeat the start of
+    the vendor's paths. `refresh_token` is the seed given at consent; the live one is in the token store.
+    `paths` overrides source paths: {"customer_phone": "/CustomField/0/StringValue"}, for one stream
+    {"invoices.customer_phone": ...}, for lines {"lines.sku": ...}. `default_currency` is used where a document
+    names none (single-currency companies). Dates without a time are midnight in `timezone`. `redirect_uri` is the one registered for the application: FreshBooks asks for it again
+    when a token is renewed.
+    """
+
+    system: str
+    account: str
+    base_url: str
+    token_url: str
+    client_id: str
+    client_secret: SecretStr
+    refresh_token: SecretStr
+    page_size: int | None = None
+    region: str = "AO"
+    timezone: str = "Africa/Luanda"
+    timeout_seconds: float = 30
+    paths: Mapping[str, str] = field(default_factory=dict)
+    default_currency: str | None = None
+    redirect_uri: str = "https://localhost/"
+
+
+@dataclass(frozen=True)
+class Window:
+    """Which changes to read, by the vendor's time of last change, UTC, `[since, until)`; None: no bound."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+#: A query parameter; a sequence is sent as the same parameter several times.
+Param = str | Sequence[str]
+
+
+@dataclass(frozen=True)
+class PageRequest:
+    """One request of a list, without secrets, so that it can be stored and an interrupted read continued."""
+
+    method: str
+    path: str
+    params: Mapping[str, Param] = field(default_factory=dict)
+    body: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    page_no: int = 1
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-able form, read back by `from_json`."""
+        return asdict(self) | {"params": dict(self.params), "headers": dict(self.headers)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The request stored by `to_json`."""
+        return cls(**data)
+
+    def param(self, name: str) -> str:
+        """The value of a parameter that has one.
+
+        Raises:
+            KeyError: If it is not there.
+        """
+        value = self.params[name]
+        return value if isinstance(value, str) else ",".join(value)
+
+    def turn(self, **params: str) -> Self:
+        """The following page's request: these parameters changed, the page number one higher."""
+        return replace(self, params={**self.params, **params}, page_no=self.page_no + 1)
+
+
+@dataclass(frozen=True)
+class Page:
+    """One answer, exactly as received. `next_request` None: it was the last."""
+
+    stream: str
+    page_no: int
+    body: bytes = field(repr=False)
+    content_type: str
+    fetched_at: datetime
+    request: PageRequest
+    next_request: PageRequest | None
+    record_count: int
+    elapsed_ms: int
+
+
+@dataclass(frozen=True)
+class PageView:
+    """What a pagination generator is told about the page it asked for."""
+
+    record_count: int
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+    def number(self, name: str) -> int | None:
+        """A whole number the vendor put beside the records (pages, total, ...), None where it said none."""
+        value = self.info.get(name)
+        if isinstance(value, str) and value.isdigit():
+            return int(value)
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+#: Yields requests, is sent what each answer held, returns after the last page (the protocol of httpx's auth flows).
+Pages = Generator[PageRequest, PageView, None]
+
+
+@dataclass(frozen=True)
+class RateLimit:
+    """How fast a vendor lets us ask: at most `count` requests in any `seconds`, for each pair in `windows`.
+
+    `retry_after_seconds` is how long to wait after a 429 that does not say.
+    """
+
+    windows: tuple[tuple[int, float], ...]
+    concurrency: int
+    retry_after_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How long one request is tried: attempts, total time, the longest wait a vendor may ask for, and how often
+
+    an answer that cannot be read is asked for again.
+    """
+
+    attempts: int = 6
+    total_seconds: float = 300
+    longest_wait_seconds: float = 120
+    garbled_limit: int = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Lines:
+    """How the lines of a document are read; paths are relative to the line.
+
+    `nested` is the path of lines inside a line (one level). `adjust` gets the parsed lines with the helper columns
+    and drops or changes lines.
+    """
+
+    path: str
+    fields: Mapping[str, "Field"]
+    nested: str | None = None
+    adjust: Callable[[pl.DataFrame], pl.DataFrame] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """One list of a vendor and how its records become invoices.
+
+    `first` builds the first request, or None when there is nothing to ask (e.g. no window). `records` is the pointer
+    to the list in a page, `info` pointers to numbers beside it, `single` the pointers under which the vendor wraps
+    one record. `helpers` are read like fields and only used by computed fields and `keep`. `finish` sees invoices
+    with helpers, and lines. `deleted` replaces the mapping: it reads which documents are gone out of the JSON of an
+    answer, and raises LookupError, TypeError or AttributeError where that is not possible.
+    `split` divides a request whose answer is full and cannot be paged.
+    """
+
+    name: str
+    kind: str
+    first: Callable[[Connection, Window, datetime], PageRequest | None]
+    paginate: Callable[[PageRequest], Pages]
+    records: str
+    fields: Mapping[str, "Field"] = field(default_factory=dict)
+    helpers: Mapping[str, "Field"] = field(default_factory=dict)
+    lines: Lines | None = None
+    info: Mapping[str, str] = field(default_factory=dict)
+    single: tuple[str, ...] = ()
+    missing_is_empty: bool = False
+    keep: pl.Expr | None = None
+    finish: Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame] | None = None
+    deleted: Callable[[Any], "Deleted"] | None = None
+    split: Callable[[PageRequest, PageView], Sequence[PageRequest]] | None = None
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """Ids of documents that no longer exist, with the vendor's time text; `record_count` counts all records."""
+
+    external_ids: tuple[str, ...]
+    deleted_at: tuple[str | None, ...]
+    record_count: int
+
+
+@dataclass(frozen=True, eq=False)
+class Lookup:
+    """A list asked by id to complete invoices: customers (phone) or items (sku).
+
+    `wants` names the column whose values are asked for, `key` how the cached rows are matched: "external_id", or
+    "name" where lines do not name their item's id. `requests` batches ids into requests; `paginate` pages each of
+    them (None: one answer). `fallback` asks for one id that did not come back. `fields` holds external_id and
+    phones in order of preference, or external_id, name and sku.
+    """
+
+    name: Literal["customers", "items"]
+    requests: Callable[[Connection, Sequence[str]], Iterable[PageRequest]]
+    records: str
+    fields: Mapping[str, "Field"]
+    key: Literal["external_id", "name"] = "external_id"
+    paginate: Callable[[PageRequest], Pages] | None = None
+    fallback: Callable[[Connection, str], PageRequest] | None = None
+    fallback_record: str = ""
+    info: Mapping[str, str] = field(default_factory=dict)
+    missing_is_empty: bool = False
+
+
+#: Builds the request that renews a token, from the connection, the token URL and the refresh token in force.
+Grant = Callable[[Connection, str, str], httpx.Request]
+
+
+@dataclass(frozen=True, eq=False)
+class ConnectorSpec:
+    """Everything the kit knows about one billing system.
+
+    `headers` are sent with every call. `fault` reads the vendor's error code out of an answer's body (a short code,
+    never its text), `errors` says which error a code or status means where the usual reading would be wrong.
+    `key_style` re-writes the keys of hand-made samples (`try_record`) to the vendor's own spelling.
+    """
+
+    name: str
+    title: str
+    docs_url: str
+    base_url: str
+    token_url: str
+    grant: Grant
+    streams: tuple[Stream, ...]
+    lookups: tuple[Lookup, ...]
+    rate: RateLimit
+    page_size: int
+    headers: Callable[[Connection], Mapping[str, str]] = lambda _: {}
+    fault: Callable[[Any], str | None] = lambda _: None
+    errors: Mapping[int | str, type[ConnectorError]] = field(default_factory=dict)
+    request_id_header: str = "x-request-id"
+    page_limit: int = 20_000
+    body_bytes_limit: int = 64 * 1024 * 1024
+    retry: RetryPolicy = RetryPolicy()
+    key_style: Callable[[str], str] | None = None
+
+    def stream(self, name: str) -> Stream:
+        """The stream of that name; KeyError where there is none."""
+        return {stream.name: stream for stream in self.streams}[name]
+
+    def lookup(self, name: str) -> Lookup:
+        """The lookup of that name; KeyError where there is none."""
+        return {str(lookup.name): lookup for lookup in self.lookups}[name]
+
+    def size(self, connection: Connection) -> int:
+        """Records to ask for per page: the operator's choice, within what the vendor allows."""
+        return max(1, min(connection.page_size or self.page_size, self.page_size))
+
+
+def batches(ids: Collection[str], size: int) -> list[list[str]]:
+    """Ids in sorted order, `size` at a time: the same ids give the same requests."""
+    ordered = sorted(ids)
+    return [ordered[at : at + size] for at in range(0, len(ordered), size)]
+
+
+def utc_seconds(moment: datetime, shift: timedelta = timedelta()) -> str:
+    """`2026-05-01T00:00:00` of a moment in UTC, moved by `shift`."""
+    return (moment + shift).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")

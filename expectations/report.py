@@ -1,0 +1,47 @@
+"""What a validation says: which rows failed what, and one line per expectation for the operator."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import polars as pl
+
+#: One row per (row, expectation it failed). `row_no` is the position in the validated frame, from 0.
+FAILED: Final = pl.Schema(
+    {"row_no": pl.UInt32, "column": pl.String, "expectation": pl.String, "reason": pl.String}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One expectation over one batch, in plain words; never a value of the batch, which may be personal."""
+
+    expectation: str
+    column: str
+    reason: str
+    checked: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The outcome of one suite over one frame.
+
+    Attributes:
+        checked: rows of the frame.
+        failed: columns of `FAILED`, ordered by row_no; a row that breaks two expectations is there twice.
+        results: one per expectation, in the order in which the suite declares them.
+    """
+
+    checked: int
+    failed: pl.DataFrame
+    results: tuple[Result, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every row met every expectation."""
+        return self.failed.is_empty()
+
+    @property
+    def failed_rows(self) -> pl.Series:
+        """Positions of the rows to leave out, each once, ascending (UInt32)."""
+        return self.failed["row_no"].unique().sort()

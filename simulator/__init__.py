@@ -1,0 +1,70 @@
+"""A seeded simulator of QuickBooks Online, Xero and FreshBooks, written from their documentation alone.
+
+It shares no code with the product it tests, so that it can be its oracle:
+
+    world = World(seed=7, customers=50, invoices=200)
+    transport = httpx.MockTransport(handler(world, "xero"))
+    world.evolve(steps=10)      # new sales, edits, voids, refunds, ...
+    world.truth()               # what the ledger should say
+
+`python -m simulator --port 9400` serves all three under /quickbooks, /xero and /freshbooks.
+"""
+
+from functools import partial
+from typing import Final
+
+import httpx
+
+from simulator.clock import ManualClock
+from simulator.faults import Faults
+from simulator.model import ACCOUNTS, CLIENT_ID, CLIENT_SECRET, SYSTEMS
+from simulator.oauth import seed_refresh_token
+from simulator.truth import Truth
+from simulator.vendors.freshbooks import FreshBooks
+from simulator.vendors.quickbooks import QuickBooks
+from simulator.vendors.xero import Xero
+from simulator.wire import Handler, Vendor, serve
+from simulator.world import World
+
+__all__ = [
+    "ACCOUNTS",
+    "CLIENT_ID",
+    "CLIENT_SECRET",
+    "SYSTEMS",
+    "Faults",
+    "Handler",
+    "ManualClock",
+    "Truth",
+    "World",
+    "client",
+    "handler",
+    "seed_refresh_token",
+]
+
+_VENDORS: Final[dict[str, type[QuickBooks | Xero | FreshBooks]]] = {
+    "quickbooks": QuickBooks,
+    "xero": Xero,
+    "freshbooks": FreshBooks,
+}
+
+
+def handler(world: World, vendor: str) -> Handler:
+    """A vendor's API as a function, for `httpx.MockTransport`; paths may start with `/<vendor>`.
+
+    Raises:
+        KeyError: If there is no such vendor.
+        httpx.ReadTimeout: From the handler, when the world's faults say that no answer comes.
+    """
+    api: Vendor = _VENDORS[vendor](world)
+    return partial(serve, world, api)
+
+
+def client(world: World, vendor: str) -> httpx.Client:
+    """An in-process client that is let in: it has an access token, asks for JSON, names Xero's tenant."""
+    headers = {
+        "authorization": f"Bearer {world.grants[vendor].issue_access()}",
+        "accept": "application/json",
+        "xero-tenant-id": ACCOUNTS["xero"],
+    }
+    transport = httpx.MockTransport(handler(world, vendor))
+    return httpx.Client(transport=transport, base_url=f"http://{vendor}.test", headers=headers)

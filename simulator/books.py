@@ -1,0 +1,264 @@
+"""One company's books in one billing system, and what can happen to them.
+
+Entities: Invoice, SalesReceipt, CreditMemo, RefundReceipt (QuickBooks); Invoice, Bill, CreditNote,
+SupplierCredit (Xero); Invoice, CreditNote (FreshBooks). Operations return False, and change nothing, where
+the vendor would refuse.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from random import Random
+from uuid import UUID
+
+from simulator.catalog import products
+from simulator.model import ACCOUNTS, IVA_BPS, LUANDA, Customer, Document, Line, Payment, Person, Product
+
+_NUMBER_FORMATS = {
+    ("quickbooks", "Invoice"): "{:d}",
+    ("xero", "Invoice"): "INV-{:04d}",
+    ("xero", "Bill"): "BILL-{:04d}",
+    ("xero", "CreditNote"): "CN-{:04d}",
+    ("xero", "SupplierCredit"): "SCN-{:04d}",
+    ("freshbooks", "Invoice"): "{:07d}",
+    ("freshbooks", "CreditNote"): "CN{:05d}",
+}
+#: Where id sequences start. FreshBooks' invoices and credit notes share ids: only (kind, id) is unique.
+_FIRST_IDS = {"quickbooks": {"customer": 1}, "freshbooks": {"Invoice": 453_001, "CreditNote": 453_001}}
+
+
+class Books:
+    """Everything one company recorded in one system."""
+
+    def __init__(self, system: str, random: Random) -> None:
+        self.system, self.account = system, ACCOUNTS[system]
+        self._random = random
+        self._counters: dict[str, int] = {}
+        self._names: set[str] = set()
+        self.customers: dict[str, Customer] = {}
+        self.products: dict[str, Product] = {item.id: item for item in self._products()}
+        self.documents: dict[str, dict[str, Document]] = {}
+        self.payments: dict[str, Payment] = {}
+
+    def _products(self) -> list[Product]:
+        if self.system != "xero":
+            return products()
+        return [Product(self.new_id("item"), item.sku, item.name, item.unit_minor) for item in products()]
+
+    def new_id(self, sequence: str) -> str:
+        """An id as this vendor makes them: GUIDs in Xero, one sequence for all transactions in QuickBooks."""
+        if self.system == "xero":
+            return str(UUID(int=self._random.getrandbits(128), version=4))
+        if self.system == "quickbooks" and sequence != "customer":
+            sequence = "transaction"
+        first = _FIRST_IDS[self.system].get(sequence, 101)
+        return str(self._count(f"id/{sequence}", first))
+
+    def _count(self, name: str, first: int = 1) -> int:
+        value = self._counters.get(name, first)
+        self._counters[name] = value + 1
+        return value
+
+    def _new_number(self, entity: str) -> str:
+        form = _NUMBER_FORMATS.get((self.system, entity))
+        if form is None:  # QuickBooks numbers all its sales forms in one series
+            entity, form = "Invoice", _NUMBER_FORMATS[self.system, "Invoice"]
+        return form.format(self._count(f"number/{entity}", 1001 if self.system == "quickbooks" else 1))
+
+    def all(self, *entities: str) -> Iterable[Document]:
+        """Documents of these entities, oldest first within each; deleted ones included."""
+        for entity in entities or tuple(self.documents):
+            yield from self.documents.get(entity, {}).values()
+
+    def add_customer(
+        self,
+        person: Person,
+        phone: str | None,
+        at: datetime,
+        *,
+        slot: int = 0,
+        active: bool = True,
+        supplier: bool = False,
+    ) -> Customer:
+        """Enters a customer (or, in Xero, a supplier)."""
+        key = self.new_id("customer")
+        name = person.display
+        if self.system != "freshbooks" and name in self._names:
+            name = f"{name} ({key[:6]})"  # DisplayName and Contact.Name are unique in QuickBooks and Xero
+        self._names.add(name)
+        customer = Customer(key, person, phone, slot, at, at, active=active, supplier=supplier, name=name)
+        self.customers[key] = customer
+        return customer
+
+    def record(
+        self,
+        entity: str,
+        customer: Customer,
+        amounts: Iterable[tuple[Product, int, int]],
+        at: datetime,
+        *,
+        number: str | None = None,
+        tax_bps: int = IVA_BPS,
+        discount_bps: int = 0,
+        status: str = "open",
+        source: Document | None = None,
+    ) -> Document:
+        """Enters a document of lines (product, quantity, unit price)."""
+        key = self.new_id(entity)
+        lines = [
+            Line(
+                self.new_id("line") if self.system == "xero" else str(position), product, quantity, unit_minor
+            )
+            for position, (product, quantity, unit_minor) in enumerate(amounts, start=1)
+        ]
+        day = at.astimezone(LUANDA).date()
+        document = Document(
+            entity=entity,
+            id=key,
+            number=number or self._new_number(entity),
+            customer=customer,
+            lines=lines,
+            day=day,
+            due=day + timedelta(days=30 if entity in ("Invoice", "Bill") else 0),
+            created_at=at,
+            updated_at=at,
+            tax_bps=tax_bps,
+            discount_bps=discount_bps,
+            status=status,
+            source=source,
+        )
+        self.documents.setdefault(entity, {})[key] = document
+        return document
+
+    def approve(self, document: Document, at: datetime) -> bool:
+        """Turns a draft into an open document."""
+        if document.deleted or document.status not in ("draft", "submitted"):
+            return False
+        document.status = "open"
+        document.touch(at)
+        return True
+
+    def pay(
+        self, document: Document, amount_minor: int, at: datetime, *, credit: Document | None = None
+    ) -> bool:
+        """Applies money, or a credit, to an invoice or bill; the document's stamp moves with it."""
+        amount_minor = min(
+            amount_minor, document.balance_minor, credit.balance_minor if credit else amount_minor
+        )
+        if document.entity not in ("Invoice", "Bill") or not self._live(document) or amount_minor <= 0:
+            return False
+        key = self.new_id("payment")
+        payment = Payment(key, document, amount_minor, at.astimezone(LUANDA).date(), at, at, credit=credit)
+        document.payments.append(payment)
+        if credit is None:
+            document.paid_minor += amount_minor
+        else:
+            document.credited_minor += amount_minor
+            credit.credited_minor += amount_minor
+            credit.payments.append(payment)
+            credit.touch(at)
+        if credit is None or self.system != "xero":  # Xero's allocations are no payments
+            self.payments[key] = payment
+        document.touch(at)
+        return True
+
+    def unpay(self, payment: Payment, at: datetime) -> bool:
+        """Deletes a payment."""
+        document = payment.document
+        if payment.deleted or payment.credit is not None or not self._live(document):
+            return False
+        payment.deleted = True
+        payment.touch(at)
+        document.paid_minor -= payment.amount_minor
+        document.touch(at)
+        return True
+
+    def edit(self, document: Document, line_no: int, quantity: int, at: datetime) -> bool:
+        """Changes a line's quantity, of documents that nothing was applied to."""
+        if not self._untouched(document) or document.lines[line_no].quantity == quantity:
+            return False
+        document.lines[line_no].quantity = quantity
+        document.touch(at)
+        return True
+
+    def reassign(self, document: Document, customer: Customer, at: datetime) -> bool:
+        """Moves a sale to another customer."""
+        if not self._untouched(document) or document.customer is customer:
+            return False
+        document.customer = customer
+        document.touch(at)
+        return True
+
+    def void(self, document: Document, at: datetime) -> bool:
+        """Voids: QuickBooks zeroes the amounts, Xero only changes the status, FreshBooks cannot."""
+        if self.system == "freshbooks" or document.status != "open" or not self._untouched(document):
+            return False
+        document.status = "void"
+        if self.system == "quickbooks":
+            for line in document.lines:
+                line.quantity = line.unit_minor = 0
+        document.touch(at)
+        return True
+
+    def delete(self, document: Document, at: datetime) -> bool:
+        """Deletes, where the vendor lets one: Xero only deletes what was never approved."""
+        if not self._untouched(document):
+            return False
+        if self.system == "xero" and document.status not in ("draft", "submitted"):
+            return False
+        document.deleted = True
+        document.touch(at)
+        return True
+
+    def undelete(self, document: Document, at: datetime) -> bool:
+        """Brings a deleted document back; only FreshBooks can."""
+        if self.system != "freshbooks" or not document.deleted:
+            return False
+        document.deleted = False
+        document.touch(at)
+        return True
+
+    def archive(self, document: Document, at: datetime) -> bool:
+        """Files a document away; only FreshBooks can. It is still a sale."""
+        if self.system != "freshbooks" or document.deleted or document.archived:
+            return False
+        document.archived = True
+        document.touch(at)
+        return True
+
+    def take_back(self, document: Document, quantities: list[int], at: datetime) -> Document | None:
+        """Credits an invoice or bill, or refunds a receipt, line by line; at most once per document."""
+        rows = [
+            (line.product, n, line.unit_minor)
+            for line, n in zip(document.lines, quantities, strict=True)
+            if n > 0
+        ]
+        if not rows or not self._live(document) or document.taken_back or document.status != "open":
+            return None
+        entity = {"SalesReceipt": "RefundReceipt", "Bill": "SupplierCredit"}.get(
+            document.entity, "CreditMemo" if self.system == "quickbooks" else "CreditNote"
+        )
+        document.taken_back = True
+        return self.record(
+            entity,
+            document.customer,
+            rows,
+            at,
+            source=document,
+            tax_bps=document.tax_bps,
+            discount_bps=document.discount_bps,
+        )
+
+    def change_phone(self, customer: Customer, phone: str | None, at: datetime) -> bool:
+        """Rewrites a customer's phone; their invoices do not move."""
+        if customer.phone == phone:
+            return False
+        customer.phone = phone
+        customer.touch(at)
+        return True
+
+    def _live(self, document: Document) -> bool:
+        return not document.deleted and document.status == "open"
+
+    def _untouched(self, document: Document) -> bool:
+        applied = document.paid_minor or document.credited_minor or document.taken_back
+        return not document.deleted and document.status != "void" and not applied

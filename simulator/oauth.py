@@ -1,0 +1,207 @@
+"""OAuth2 token endpoints with each vendor's own rules of rotation."""
+
+import base64
+import json
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+from hashlib import sha256
+from threading import Lock
+from typing import Any, Final
+from urllib.parse import parse_qsl, unquote
+
+import httpx
+
+from simulator.clock import Now
+from simulator.model import CLIENT_ID, CLIENT_SECRET
+
+#: Seconds, from the vendors' pages.
+ACCESS_SECONDS: Final = {"quickbooks": 3600, "xero": 1800, "freshbooks": 43_200}
+REFRESH_SECONDS: Final = {"quickbooks": 100 * 86_400, "xero": 60 * 86_400, "freshbooks": None}
+QUICKBOOKS_ROTATION: Final = timedelta(hours=24)
+XERO_GRACE: Final = timedelta(minutes=30)
+_REMEMBERED: Final = 200  # access tokens, the oldest are forgotten first
+#: A one-time code that stands for the consent page, for clients that start from one.
+AUTHORIZATION_CODE: Final = "sim-code"
+
+
+def seed_refresh_token(vendor: str) -> str:
+    """The refresh token that a fresh simulator accepts."""
+    return f"sim-refresh-{vendor}"
+
+
+@dataclass(slots=True)
+class RefreshToken:
+    """One refresh token and what became of it."""
+
+    issued_at: datetime
+    replaced_at: datetime | None = None
+
+
+@dataclass(slots=True)
+class TokenState:
+    """Everything a vendor remembers about one consent; JSON-able through `dump`."""
+
+    refresh: dict[str, RefreshToken] = field(default_factory=dict)
+    access: dict[str, datetime] = field(default_factory=dict)  # expiry
+    issued: int = 0
+
+
+class Denied(Exception):
+    """The token endpoint's refusal, with its OAuth error name."""
+
+    def __init__(self, error: str) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+class Grants:
+    """Issues and checks one vendor's tokens.
+
+    QuickBooks returns the same refresh token until it is a day old, then a new one (the old one is dead);
+    Xero replaces it every time but honours the old one for 30 minutes; FreshBooks' is single-use.
+    """
+
+    def __init__(self, vendor: str, seed: int, now: Now, access_seconds: float | None = None) -> None:
+        self.vendor, self._seed, self._now, self._lock = vendor, seed, now, Lock()
+        self.access_seconds = ACCESS_SECONDS[vendor] if access_seconds is None else access_seconds
+        self.state = TokenState(refresh={seed_refresh_token(vendor): RefreshToken(now())})
+        self.refreshes = 0
+
+    def _new(self, kind: str) -> str:
+        self.state.issued += 1
+        digest = sha256(f"{self._seed}/{self.vendor}/{kind}/{self.state.issued}".encode()).hexdigest()
+        return f"sim-{kind}-{self.vendor}-{digest[:24]}"
+
+    def issue_access(self) -> str:
+        """A new access token, valid from now; also for tests that skip the token endpoint."""
+        token = self._new("access")
+        while len(self.state.access) >= _REMEMBERED:
+            del self.state.access[next(iter(self.state.access))]
+        self.state.access[token] = self._now() + timedelta(seconds=self.access_seconds)
+        return token
+
+    def grant(self, form: dict[str, str]) -> dict[str, Any]:
+        """Answers a token request.
+
+        Raises:
+            Denied: With the OAuth error.
+        """
+        with self._lock:
+            refresh: str | None
+            match form.get("grant_type"):
+                case "refresh_token":
+                    refresh = self._exchange(form.get("refresh_token", ""))
+                case "authorization_code" if form.get("code") == AUTHORIZATION_CODE:
+                    refresh = self._issue_refresh()
+                case "client_credentials" if self.vendor == "xero":
+                    refresh = None
+                case "authorization_code":
+                    raise Denied("invalid_grant")
+                case _:
+                    raise Denied("unsupported_grant_type")
+            return self._answer(self.issue_access(), refresh)
+
+    def _issue_refresh(self) -> str:
+        token = self._new("refresh")
+        self.state.refresh[token] = RefreshToken(self._now())
+        return token
+
+    def _exchange(self, token: str) -> str:
+        known, instant = self.state.refresh.get(token), self._now()
+        if known is None or not self._alive(known, instant):
+            raise Denied("invalid_grant")
+        self.refreshes += 1
+        if self.vendor == "quickbooks" and instant - known.issued_at < QUICKBOOKS_ROTATION:
+            return token
+        if self.vendor == "freshbooks":  # one live refresh token per user and application
+            self.state.refresh.clear()
+        known.replaced_at = known.replaced_at or instant
+        return self._issue_refresh()
+
+    def _alive(self, known: RefreshToken, instant: datetime) -> bool:
+        life = REFRESH_SECONDS[self.vendor]
+        if life is not None and (instant - known.issued_at).total_seconds() >= life:
+            return False
+        if known.replaced_at is None:
+            return True
+        return self.vendor == "xero" and instant - known.replaced_at < XERO_GRACE
+
+    def _answer(self, access: str, refresh: str | None) -> dict[str, Any]:
+        answer: dict[str, Any] = {
+            "access_token": access,
+            "token_type": "Bearer",
+            "expires_in": int(self.access_seconds),
+        }
+        if refresh is not None:
+            answer["refresh_token"] = refresh
+        match self.vendor:
+            case "quickbooks":
+                answer |= {
+                    "token_type": "bearer",
+                    "x_refresh_token_expires_in": REFRESH_SECONDS["quickbooks"],
+                }
+            case "xero":
+                answer["scope"] = "offline_access accounting.transactions.read accounting.contacts.read"
+            case "freshbooks":
+                scopes = ("profile", "invoices", "clients", "credit_notes", "payments")
+                answer["scope"] = " ".join(f"user:{name}:read" for name in scopes)
+                answer |= {"created_at": int(self._now().timestamp())}
+        return answer
+
+    def check(self, request: httpx.Request) -> str:
+        """Whether the bearer token is "valid", "expired" or "unknown"."""
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        expires_at = self.state.access.get(token.strip()) if scheme.lower() == "bearer" else None
+        if expires_at is None:
+            return "unknown"
+        return "valid" if self._now() < expires_at else "expired"
+
+    def expire_access(self) -> None:
+        """Lets every access token run out now."""
+        for token in self.state.access:
+            self.state.access[token] = self._now()
+
+    def dump(self) -> dict[str, Any]:
+        """The state as JSON-able values, for a simulator that is to survive a restart."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self.state), default=datetime.isoformat))
+        return plain
+
+    def load(self, dumped: dict[str, Any]) -> None:
+        """Takes over what `dump` gave."""
+
+        def at(text: str | None) -> datetime | None:
+            return datetime.fromisoformat(text) if text else None
+
+        refresh = {
+            token: RefreshToken(datetime.fromisoformat(row["issued_at"]), at(row["replaced_at"]))
+            for token, row in dumped["refresh"].items()
+        }
+        access = {token: datetime.fromisoformat(expiry) for token, expiry in dumped["access"].items()}
+        self.state = TokenState(refresh, access, dumped["issued"])
+
+
+def read_form(request: httpx.Request) -> dict[str, str]:
+    """The fields of a form or JSON body; an unreadable body has none."""
+    text = request.content.decode("utf-8", "replace")
+    if "json" in request.headers.get("content-type", ""):
+        try:
+            fields = json.loads(text)
+        except ValueError:
+            return {}
+        return {str(name): str(value) for name, value in fields.items()} if isinstance(fields, dict) else {}
+    return dict(parse_qsl(text, keep_blank_values=True))
+
+
+def basic_client(request: httpx.Request) -> bool:
+    """Whether the client identified itself by HTTP Basic."""
+    scheme, _, value = request.headers.get("authorization", "").partition(" ")
+    try:
+        name, _, secret = base64.b64decode(value, validate=True).decode().partition(":")
+    except ValueError:
+        return False
+    return scheme.lower() == "basic" and (unquote(name), unquote(secret)) == (CLIENT_ID, CLIENT_SECRET)
+
+
+def form_client(form: dict[str, str]) -> bool:
+    """Whether the client identified itself in the body."""
+    return (form.get("client_id"), form.get("client_secret")) == (CLIENT_ID, CLIENT_SECRET)

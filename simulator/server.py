@@ -1,0 +1,67 @@
+"""The simulator over HTTP: one ASGI application for all vendors, under a prefix each."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final
+
+import httpx
+
+from simulator import SYSTEMS, handler
+from simulator.wire import Handler
+from simulator.world import World
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+#: How long a request that is to time out is kept waiting before a gateway's 504 ends it.
+HANG_SECONDS: Final = 60.0
+_BODY_LIMIT_BYTES: Final = 4_000_000
+
+
+class Application:
+    """Plain ASGI: `/quickbooks/...`, `/xero/...`, `/freshbooks/...`, and `/` for a health check."""
+
+    def __init__(self, world: World, *, hang_seconds: float = HANG_SECONDS) -> None:
+        self._handlers: dict[str, Handler] = {name: handler(world, name) for name in SYSTEMS}
+        self._hang_seconds = hang_seconds
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answers one request; other kinds of scope are left alone."""
+        if scope["type"] == "http":
+            await _send(send, await self._respond(scope, await _body(receive)))
+
+    async def _respond(self, scope: Message, body: bytes) -> httpx.Response:
+        raw_path = scope.get("raw_path") or scope["path"].encode()
+        vendor = scope["path"].split("/")[1]
+        if vendor not in self._handlers:
+            ready = scope["path"] == "/"
+            return httpx.Response(
+                200 if ready else 404,
+                json={"status": "ok" if ready else "not found", "vendors": list(SYSTEMS)},
+            )
+        target = raw_path + (b"?" + scope["query_string"] if scope["query_string"] else b"")
+        host, port = scope.get("server") or ("127.0.0.1", 80)
+        url = httpx.URL(scheme="http", host=host, port=port, raw_path=target)
+        request = httpx.Request(scope["method"], url, headers=scope["headers"], content=body)
+        try:
+            # Slow answers wait in the thread, not in the loop.
+            return await asyncio.to_thread(self._handlers[vendor], request)
+        except httpx.TimeoutException:
+            await asyncio.sleep(self._hang_seconds)
+            return httpx.Response(504, text="Gateway Timeout")
+
+
+async def _body(receive: Receive) -> bytes:
+    body = b""
+    while True:
+        message = await receive()
+        body += bytes(message.get("body", b""))
+        if not message.get("more_body") or len(body) > _BODY_LIMIT_BYTES:
+            return body
+
+
+async def _send(send: Send, response: httpx.Response) -> None:
+    headers = [(name.lower(), value) for name, value in response.headers.raw]
+    await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+    await send({"type": "http.response.body", "body": response.content})

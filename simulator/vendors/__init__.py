@@ -1,0 +1,1 @@
+"""One module per vendor: what their API answers, rendered from the books."""

@@ -1,0 +1,149 @@
+"""The seeded world: the same seed and clock give the same customers, sales and changes, byte for byte."""
+
+import heapq
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from random import Random
+from threading import RLock
+from typing import Final
+
+from simulator.activity import Activity
+from simulator.books import Books
+from simulator.catalog import EXAMPLE_NATIONAL, make_people, write_phone
+from simulator.clock import Now, Sleep, system_now, system_sleep
+from simulator.faults import FaultPlan, Faults
+from simulator.limits import Limits
+from simulator.model import SYSTEMS, Customer, Person
+from simulator.oauth import Grants
+from simulator.truth import Truth, truth_of
+
+EXAMPLE_AT: Final = datetime(2024, 1, 15, 14, 30, tzinfo=UTC)
+_ILLEGIBLE: Final = ("s/n", "sem telefone", "-")
+
+
+class World:
+    """Three companies' books, with the clock, the tokens, the limits and the faults that their APIs share.
+
+    Args:
+        seed: Everything random is drawn from it.
+        customers: Customers per system; about half of them are customers in several systems.
+        invoices: Sales per system in the past; credits, refunds, payments and Xero's bills come on top.
+        start: First instant of the past; `days` before its end when left out.
+        until: Last instant of the past; now when left out.
+        now: The clock; the machine's when left out.
+        days: Length of the past when `start` is left out.
+        faults: What goes wrong on the wire; nothing by default.
+        limit_scale: Times the vendors' rate limits; 0, the default, does not enforce any.
+        access_token_seconds: Life of access tokens per system, where it should differ from the vendor's.
+        example: Whether the product documentation's INV-001 is in QuickBooks.
+        sleep: What slow answers wait with.
+    """
+
+    def __init__(
+        self,
+        seed: int = 1,
+        customers: int = 200,
+        invoices: int = 1000,
+        *,
+        start: datetime | None = None,
+        until: datetime | None = None,
+        now: Now | None = None,
+        days: float = 120,
+        faults: Faults | None = None,
+        limit_scale: float = 0,
+        access_token_seconds: Mapping[str, float] | None = None,
+        example: bool = True,
+        sleep: Sleep = system_sleep,
+    ) -> None:
+        self.seed, self.now, self.sleep, self.lock = seed, now or system_now, sleep, RLock()
+        self.anchor = (until or self.now()).astimezone(UTC).replace(microsecond=0)
+        self.faults = FaultPlan(faults or Faults())
+        lives = access_token_seconds or {}
+        self.grants = {name: Grants(name, seed, self.now, lives.get(name)) for name in SYSTEMS}
+        self.limits = {name: Limits(name, self.now, limit_scale) for name in SYSTEMS}
+        self.books = {name: Books(name, Random(f"{seed}/ids/{name}")) for name in SYSTEMS}
+        self._activity: dict[str, Activity] = {}
+        self._evolving = Random(f"{seed}/evolve")
+        self._people = make_people(Random(f"{seed}/people"), max(2 * customers, 1))
+        self._taken = {person.national for person in self._people if person.national} | {EXAMPLE_NATIONAL}
+        start = start or self.anchor - timedelta(days=days)
+        for name in SYSTEMS:
+            self._populate(name, customers, invoices, min(start, self.anchor), example=example)
+
+    def _populate(
+        self, system: str, customers: int, invoices: int, start: datetime, *, example: bool
+    ) -> None:
+        books, random = self.books[system], Random(f"{self.seed}/{system}")
+        if example and system == "quickbooks":
+            self._record_example(books)
+        chosen = random.sample(self._people, min(customers, len(self._people)))
+        buyers = [self._enter(books, random, person, start) for person in chosen]
+        if system == "xero":
+            for name in ("Plásticos de Luanda", "Transportes Kwanza", "Energia do Sul", "Filtros & Bombas"):
+                person = Person("Contas", name, name, None)
+                books.add_customer(person, None, start - timedelta(days=90), supplier=True)
+        activity = Activity(books, random, buyers, self._taken)
+        self._activity[system] = activity
+        if buyers:
+            self._live_through(activity, random, invoices, start)
+
+    def _enter(self, books: Books, random: Random, person: Person, start: datetime) -> Customer:
+        phone = random.choice((None, None, "", random.choice(_ILLEGIBLE)))
+        if person.national is not None:
+            phone = write_phone(random, person.national)
+        at = start - timedelta(days=random.uniform(1, 400))
+        slot = random.choice((0, 0, 0, 0, 1, 2))
+        # FreshBooks documents no way to list its deleted clients, so all of them stay active there.
+        active = books.system == "freshbooks" or random.random() > 0.01
+        return books.add_customer(person, phone, at.replace(microsecond=0), slot=slot, active=active)
+
+    def _record_example(self, books: Books) -> None:
+        person = Person("Maria", "Exemplo", None, EXAMPLE_NATIONAL)
+        customer = books.add_customer(person, "+244 923 456 789", EXAMPLE_AT - timedelta(days=1))
+        product = next(item for item in books.products.values() if item.sku == "ATW-5L")
+        books.record("Invoice", customer, [(product, 3, 5_000)], EXAMPLE_AT, number="INV-001", tax_bps=0)
+
+    def _live_through(self, activity: Activity, random: Random, invoices: int, start: datetime) -> None:
+        """Plays the past in the order it happened, so that ids and stamps grow with time."""
+        tie, span = count(), (self.anchor - start).total_seconds()
+        agenda: list[tuple[datetime, int, Callable[[datetime], object]]] = []
+
+        def plan(at: datetime, act: Callable[[datetime], object]) -> None:
+            if at <= self.anchor:
+                heapq.heappush(agenda, (at, next(tie), act))
+
+        def sell(at: datetime) -> None:
+            document = activity.sale(at)
+            for delay, act in activity.follow_ups(document):
+                plan((at + delay).replace(microsecond=0), act)
+
+        for _ in range(invoices):
+            plan(start + timedelta(seconds=int(random.uniform(0, span))), sell)
+        for _ in range(invoices // 12):
+            plan(start + timedelta(seconds=int(random.uniform(0, span))), activity.bill)
+        for _ in range(len(activity.buyers) // 50):
+            plan(start + timedelta(seconds=int(random.uniform(0, span))), activity.change_phone)
+        while agenda:
+            at, _, act = heapq.heappop(agenda)
+            act(at)
+
+    def evolve(self, steps: int = 1, *, at: datetime | None = None) -> list[tuple[str, str]]:
+        """Lets things happen, now or at an instant: sales, edits, voids, refunds, payments, new numbers.
+
+        Returns:
+            (system, what happened) for each step.
+        """
+        with self.lock:
+            instant = (at or self.now()).astimezone(UTC).replace(microsecond=0)
+            systems = [name for name in SYSTEMS if self._activity[name].buyers]
+            done = []
+            for _ in range(steps if systems else 0):
+                system = self._evolving.choice(systems)
+                done.append((system, self._activity[system].step(instant)))
+            return done
+
+    def truth(self) -> list[Truth]:
+        """What is in the books, sale by sale, not read from any vendor's payload: the oracle of the tests."""
+        with self.lock:
+            return [row for books in self.books.values() for row in truth_of(books)]

@@ -1,0 +1,23 @@
+-- name: claim
+SELECT member_id FROM loyalty.member_dirty ORDER BY member_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+-- name: count_dirty
+SELECT count(*) FROM loyalty.member_dirty
+-- name: history
+SELECT system, account, external_id, member_id, kind, status, currency, total_minor, subtotal_minor, amount_refunded_minor,
+       (extract(epoch FROM issued_at) * 1000000)::bigint, page_id, record_no
+FROM billing.invoice WHERE member_id = ANY(%(members)s)
+-- name: tiers
+SELECT member_id, (extract(epoch FROM valid_from) * 1000000)::bigint, tier FROM loyalty.member_tier WHERE member_id = ANY(%(members)s)
+-- name: posted
+SELECT DISTINCT ON (external_id, member_id, account, system)
+       system, account, external_id, member_id, entry_no, due_after, currency, tier, program_version,
+       (extract(epoch FROM event_at) * 1000000)::bigint
+FROM loyalty.award_entry WHERE member_id = ANY(%(members)s)
+ORDER BY external_id, member_id, account, system, entry_no DESC
+-- name: programs
+SELECT version, CASE WHEN isfinite(valid_from) THEN valid_from END, base_rate_bps, tier_rate_bps, entry_tier, rounding, basis
+FROM loyalty.program ORDER BY valid_from
+-- name: promotions
+SELECT promotion_id, version, kind, parameters, valid_from, valid_to FROM loyalty.promotion ORDER BY promotion_id, version
+-- name: clear
+DELETE FROM loyalty.member_dirty WHERE member_id = ANY(%(members)s)

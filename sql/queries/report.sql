@@ -1,0 +1,33 @@
+-- name: summary
+SELECT a.system,
+       (SELECT count(*) FROM billing.invoice i WHERE i.system = a.system) AS sales,
+       (SELECT count(*) FROM billing.invoice i WHERE i.system = a.system AND i.status = 'void') AS void_sales,
+       (SELECT count(*) FROM billing.reject r WHERE r.system = a.system AND r.resolved_at IS NULL) AS open_rejects,
+       count(DISTINCT e.member_id) AS members, count(e.points) AS entries, coalesce(sum(e.points), 0)::bigint AS points
+FROM (SELECT DISTINCT system FROM billing.sync_run) a LEFT JOIN loyalty.award_entry e USING (system)
+GROUP BY a.system ORDER BY a.system
+-- name: members
+SELECT member_id, tier, balance_points, entries FROM analytics.member ORDER BY balance_points DESC, member_id LIMIT %(limit)s
+-- name: status
+SELECT DISTINCT ON (s.system, s.account) s.system, s.account, s.state, s.started_at AS last_run_at,
+       (SELECT max(finished_at) FROM billing.sync_run o WHERE o.system = s.system AND o.account = s.account AND o.state = 'stored') AS last_success_at,
+       (SELECT min(cursor_at) FROM billing.sync_cursor c WHERE c.system = s.system AND c.account = s.account) AS complete_up_to,
+       (SELECT count(*) FROM billing.invoice i WHERE i.system = s.system AND i.account = s.account) AS sales,
+       (SELECT count(*) FROM billing.reject r WHERE r.system = s.system AND r.account = s.account AND r.resolved_at IS NULL) AS open_rejects,
+       s.error
+FROM billing.sync_run s ORDER BY s.system, s.account, s.sync_id DESC
+-- name: invoice
+SELECT i.system, i.account, i.external_id, i.invoice_number, i.kind, i.status, i.member_id, i.currency,
+       billing.major_units(i.total_minor, i.currency), billing.major_units(i.amount_refunded_minor, i.currency),
+       i.issued_at, i.updated_at, i.page_id, i.record_no
+FROM billing.invoice i WHERE i.system = %(system)s AND (i.external_id = %(invoice)s OR i.invoice_number = %(invoice)s)
+ORDER BY (i.external_id = %(invoice)s) DESC, i.issued_at DESC LIMIT 1
+-- name: entries
+SELECT e.entry_no, e.member_id, e.reason, e.points, e.due_before, e.due_after, e.breakdown, billing.major_units(e.net_minor, e.currency),
+       e.currency, e.tier, e.program_version, p.base_rate_bps -> e.currency, p.tier_rate_bps -> e.tier, p.rounding, e.event_at, e.posted_at, e.run_id
+FROM loyalty.award_entry e JOIN loyalty.program p ON p.version = e.program_version
+WHERE e.system = %(system)s AND e.account = %(account)s AND e.external_id = %(external_id)s
+ORDER BY e.posted_at, e.member_id, e.entry_no
+-- name: reject
+SELECT stream, external_id, reason, first_seen_at, times_seen, page_id, record_no FROM billing.reject
+WHERE system = %(system)s AND external_id = %(invoice)s AND resolved_at IS NULL ORDER BY reject_id DESC LIMIT 1

@@ -1,0 +1,55 @@
+-- name: lock_account
+SELECT pg_advisory_xact_lock(hashtextextended(%(system)s || '/' || %(account)s, 1))
+-- name: add_members
+INSERT INTO loyalty.member (phone)
+SELECT p FROM unnest(%(phones)s::text[]) AS p
+WHERE NOT EXISTS (SELECT FROM loyalty.member m WHERE m.phone = p) ORDER BY p
+ON CONFLICT (phone) DO NOTHING
+-- name: members
+SELECT phone, member_id FROM loyalty.member WHERE phone = ANY(%(phones)s)
+-- name: stored_invoices
+SELECT external_id, invoice_number, kind, customer_external_id, member_id, currency, total_minor, subtotal_minor, tax_minor,
+       amount_paid_minor, amount_refunded_minor, status, (extract(epoch FROM issued_at) * 1000000)::bigint,
+       (extract(epoch FROM updated_at) * 1000000)::bigint
+FROM billing.invoice WHERE system = %(system)s AND account = %(account)s AND external_id = ANY(%(ids)s)
+-- name: stage_changed
+CREATE TEMPORARY TABLE IF NOT EXISTS changed_invoice (LIKE billing.invoice INCLUDING DEFAULTS) ON COMMIT DELETE ROWS
+-- name: empty_stage
+TRUNCATE changed_invoice
+-- name: update_changed
+UPDATE billing.invoice i SET (invoice_number, kind, customer_external_id, member_id, currency, total_minor, subtotal_minor,
+    tax_minor, amount_paid_minor, amount_refunded_minor, status, issued_at, updated_at, page_id, record_no, sync_id, stored_at)
+  = (c.invoice_number, c.kind, c.customer_external_id, c.member_id, c.currency, c.total_minor, c.subtotal_minor,
+    c.tax_minor, c.amount_paid_minor, c.amount_refunded_minor, c.status, c.issued_at, c.updated_at, c.page_id, c.record_no,
+    c.sync_id, now())
+FROM changed_invoice c
+WHERE (i.external_id, i.account, i.system) = (c.external_id, c.account, c.system)
+-- name: drop_lines
+DELETE FROM billing.invoice_line
+WHERE system = %(system)s AND account = %(account)s AND external_id = ANY(%(ids)s)
+-- name: void_deleted
+UPDATE billing.invoice i SET status = 'void', updated_at = greatest(i.updated_at, d.deleted_at), sync_id = %(sync_id)s, stored_at = now()
+FROM unnest(%(ids)s::text[], %(times)s::timestamptz[]) AS d(external_id, deleted_at)
+WHERE i.system = %(system)s AND i.account = %(account)s AND i.external_id = d.external_id
+  AND i.status <> 'void' AND (d.deleted_at IS NULL OR i.updated_at <= d.deleted_at)
+RETURNING i.member_id
+-- name: mark_dirty
+INSERT INTO loyalty.member_dirty (member_id) SELECT m FROM unnest(%(members)s::bigint[]) AS m ORDER BY m
+ON CONFLICT (member_id) DO UPDATE SET marks = member_dirty.marks + 1
+-- name: save_rejects
+INSERT INTO billing.reject (system, account, stream, record_key, external_id, reason, problems, page_id, record_no, first_sync_id, last_sync_id)
+SELECT %(system)s, %(account)s, r.stream, r.record_key, r.external_id, r.reason, r.problems::jsonb, r.page_id, r.record_no,
+       %(sync_id)s, %(sync_id)s
+FROM unnest(%(streams)s::text[], %(keys)s::text[], %(ids)s::text[], %(reasons)s::text[], %(problems)s::text[], %(pages)s::bigint[],
+            %(records)s::integer[]) AS r(stream, record_key, external_id, reason, problems, page_id, record_no)
+ORDER BY r.stream, r.record_key
+ON CONFLICT (system, account, stream, record_key) WHERE resolved_at IS NULL DO UPDATE
+SET reason = excluded.reason, problems = excluded.problems, page_id = excluded.page_id, record_no = excluded.record_no,
+    last_sync_id = excluded.last_sync_id, last_seen_at = now(),
+    times_seen = reject.times_seen + (reject.last_sync_id <> excluded.last_sync_id)::integer
+-- name: open_rejects
+SELECT EXISTS (SELECT FROM billing.reject WHERE system = %(system)s AND account = %(account)s AND resolved_at IS NULL)
+-- name: resolve_rejects
+UPDATE billing.reject SET resolved_at = now(), resolved_sync_id = %(sync_id)s
+WHERE system = %(system)s AND account = %(account)s AND resolved_at IS NULL AND external_id = ANY(%(ids)s)
+  AND (stream = 'awards') = %(awards)s

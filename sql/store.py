@@ -1,0 +1,199 @@
+"""The store transaction: invoices in if not older than ours, rejects, members marked, nothing else.
+
+The caller owns the transaction: everything here becomes visible together, or not at all.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import polars as pl
+
+from loyalty.schema import UTC_US
+from sql.db import Connection, copy_in
+from sql.named import query
+from sql.sync import Account
+
+_FACTS: Final = pl.Schema(
+    {
+        "external_id": pl.String,
+        "invoice_number": pl.String,
+        "kind": pl.String,
+        "customer_external_id": pl.String,
+        "member_id": pl.Int64,
+        "currency": pl.String,
+        "total_minor": pl.Int64,
+        "subtotal_minor": pl.Int64,
+        "tax_minor": pl.Int64,
+        "amount_paid_minor": pl.Int64,
+        "amount_refunded_minor": pl.Int64,
+        "status": pl.String,
+        "issued_at": UTC_US,
+        "updated_at": UTC_US,
+    }
+)
+_REFERENCES: Final = ("page_id", "record_no", "sync_id")
+_LINE_COLUMNS: Final = (
+    "system", "account", "external_id", "line_no", "sku", "item_external_id", "name", "quantity", "unit_price", "amount_minor",
+)  # fmt: skip
+
+#: Opens a short transaction of its own; see `_members`.
+Aside = Callable[[], AbstractContextManager[Connection]]
+
+
+@dataclass
+class Stored:
+    """What became of the accepted records, and the members whose points are to be recomputed."""
+
+    new: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    voided: int = 0
+    members: set[int] = field(default_factory=set)
+
+
+def lock_account(connection: Connection, account: Account) -> None:
+    """Until the transaction ends, nobody else stores invoices of this account."""
+    connection.execute(query("store", "lock_account"), account.parameters())
+
+
+def store_invoices(
+    connection: Connection,
+    account: Account,
+    sync_id: int,
+    invoices: pl.DataFrame,
+    lines: pl.DataFrame,
+    *,
+    aside: Aside,
+    into: Stored,
+) -> None:
+    """Stores accepted invoices (INVOICE, one row per external_id) and their lines (LINE).
+
+    A row replaces the stored one only if it is not older and differs. `into` is added to.
+    """
+    if invoices.is_empty():
+        return
+    found = _with_members(connection, invoices, aside).sort("external_id").with_columns(pl.lit(sync_id).alias("sync_id"))
+    ids = found["external_id"].to_list()
+    stored = _stored(connection, account, ids)
+    is_new, is_changed = _compare(found, stored)
+    fresh, changed = found.filter(is_new), found.filter(is_changed)
+    columns = ["system", "account", *_FACTS.names(), *_REFERENCES]
+    copy_in(connection, "billing.invoice", fresh.select(columns))
+    if not changed.is_empty():
+        _update(connection, account, changed.select(columns))
+    written = pl.concat([fresh["external_id"], changed["external_id"]])
+    if stored.is_empty():
+        kept = lines if written.len() == len(ids) else lines.filter(pl.col("external_id").is_in(written.implode()))
+    else:
+        kept = lines.filter(pl.col("external_id").is_in(written.implode()))
+    copy_in(connection, "billing.invoice_line", kept.select(_LINE_COLUMNS).sort("external_id", "line_no"))
+    before = stored.filter(pl.col("external_id").is_in(changed["external_id"].implode()))
+    touched = pl.concat([fresh["member_id"], changed["member_id"], before["member_id"]])
+    into.members.update(touched.drop_nulls().unique().to_list())
+    into.new += fresh.height
+    into.changed += changed.height
+    into.unchanged += found.height - fresh.height - changed.height
+
+
+def _with_members(connection: Connection, invoices: pl.DataFrame, aside: Aside) -> pl.DataFrame:
+    """`member_id` for every phone; unknown phones become members.
+
+    New members are committed on the side at once, in order of phone: two accounts that store the same new customers in
+    long transactions of different order would otherwise wait for each other. A member without sales is harmless.
+    """
+    phones = invoices["customer_phone"].drop_nulls().unique().sort().to_list()
+    known = _members(connection, phones)
+    missing = sorted(set(phones) - set(known["customer_phone"]))
+    if missing:
+        with aside() as own:
+            own.execute(query("store", "add_members"), {"phones": missing})
+        known = pl.concat([known, _members(connection, missing)])
+    return invoices.join(known, on="customer_phone", how="left", maintain_order="left")
+
+
+def _members(connection: Connection, phones: Sequence[str]) -> pl.DataFrame:
+    rows = connection.execute(query("store", "members"), {"phones": list(phones)}).fetchall()
+    return pl.DataFrame(rows, schema={"customer_phone": pl.String, "member_id": pl.Int64}, orient="row")
+
+
+def _stored(connection: Connection, account: Account, ids: Sequence[str]) -> pl.DataFrame:
+    rows = connection.execute(query("store", "stored_invoices"), account.parameters(ids=list(ids))).fetchall()
+    as_read = {name: pl.Int64() if dtype == UTC_US else dtype for name, dtype in _FACTS.items()}
+    return pl.DataFrame(rows, schema=as_read, orient="row").cast(_FACTS)
+
+
+def _compare(found: pl.DataFrame, stored: pl.DataFrame) -> tuple[pl.Series, pl.Series]:
+    """Masks over `found`: new; and not older than the stored row and different from it."""
+    facts = [name for name in _FACTS.names() if name != "external_id"]
+    renamed = stored.rename({name: f"_{name}" for name in facts}).with_columns(pl.lit(value=True).alias("_known"))
+    joined = found.join(renamed, on="external_id", how="left", maintain_order="left")
+    differs = pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"_{name}")) for name in facts)
+    known = pl.col("_known").is_not_null()
+    masks = joined.select(
+        (~known).alias("new"), (known & differs & (pl.col("updated_at") >= pl.col("_updated_at"))).alias("changed")
+    )
+    return masks["new"], masks["changed"]
+
+
+def _update(connection: Connection, account: Account, changed: pl.DataFrame) -> None:
+    connection.execute(query("store", "stage_changed"))
+    connection.execute(query("store", "empty_stage"))
+    copy_in(connection, "pg_temp.changed_invoice", changed)
+    connection.execute(query("store", "update_changed"))
+    connection.execute(query("store", "drop_lines"), account.parameters(ids=changed["external_id"].to_list()))
+
+
+def void_deleted(
+    connection: Connection, account: Account, sync_id: int, deletions: pl.DataFrame, *, into: Stored
+) -> None:
+    """Documents that the vendor deleted (external_id, deleted_at) earn nothing from now on."""
+    if deletions.is_empty():
+        return
+    parameters = account.parameters(
+        sync_id=sync_id, ids=deletions["external_id"].to_list(), times=deletions["deleted_at"].to_list()
+    )
+    rows = connection.execute(query("store", "void_deleted"), parameters).fetchall()
+    into.voided += len(rows)
+    into.members.update(row[0] for row in rows if row[0] is not None)
+
+
+def save_rejects(connection: Connection, account: Account, sync_id: int, rejects: pl.DataFrame) -> None:
+    """Rejects: stream, record_key, external_id, reason, problems (JSON text), page_id, record_no.
+
+    A record that is rejected again updates its open row.
+    """
+    if rejects.is_empty():
+        return
+    rows = rejects.unique(["stream", "record_key"], keep="last")
+    names = {
+        "streams": "stream", "keys": "record_key", "ids": "external_id", "reasons": "reason",
+        "problems": "problems", "pages": "page_id", "records": "record_no",
+    }  # fmt: skip
+    parameters: dict[str, Any] = {parameter: rows[column].to_list() for parameter, column in names.items()}
+    connection.execute(query("store", "save_rejects"), account.parameters(sync_id=sync_id) | parameters)
+
+
+def has_open_rejects(connection: Connection, account: Account) -> bool:
+    """Whether any record of the account is waiting to be accepted."""
+    row = connection.execute(query("store", "open_rejects"), account.parameters()).fetchone()
+    return bool(row and row[0])
+
+
+def resolve_rejects(
+    connection: Connection, account: Account, sync_id: int, external_ids: Sequence[str], *, awards: bool = False
+) -> int:
+    """Closes the open rejects of records that are accepted now (`awards`: those of the award step); returns how many."""
+    parameters = account.parameters(sync_id=sync_id, ids=list(external_ids), awards=awards)
+    return connection.execute(query("store", "resolve_rejects"), parameters).rowcount
+
+
+def mark_dirty(connection: Connection, members: set[int]) -> None:
+    """Asks for the members' points to be recomputed. Last in the transaction and in order, so that nobody deadlocks.
+
+    The row is updated even if it is there already: that waits for an award in progress, which would otherwise clear the
+    mark without having seen this transaction.
+    """
+    if members:
+        connection.execute(query("store", "mark_dirty"), {"members": sorted(members)})

@@ -1,0 +1,205 @@
+"""The life of one synchronisation: its row, its raw pages, its lookups and its cursors."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+import zstandard
+from psycopg.types.json import Jsonb
+
+from sql.db import Connection, connect
+from sql.named import query
+
+#: An interrupted extraction is continued within this time; later it starts anew from the cursor.
+RESUME_HOURS = 24
+_COMPRESS = zstandard.ZstdCompressor(level=1)
+
+
+class SyncBusyError(RuntimeError):
+    """Another synchronisation of the same account is running and did not end in time."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """Which account of which billing system: the first half of every key."""
+
+    system: str
+    account: str
+
+    def parameters(self, **more: Any) -> dict[str, Any]:
+        """Query parameters naming the account, and `more`."""
+        return {"system": self.system, "account": self.account, **more}
+
+
+@contextmanager
+def exclusive(dsn: str, account: Account, *, wait_seconds: float) -> Iterator[None]:
+    """Holds the account's synchronisation lock, which vanishes with its holder.
+
+    Raises SyncBusyError after `wait_seconds`.
+    """
+    key = {"key": f"{account.system}/{account.account}"}
+    with connect(dsn) as connection:
+        connection.autocommit = True
+        try:
+            deadline = time.monotonic() + wait_seconds
+            while not _scalar(connection, "lock_sync", key):
+                if time.monotonic() >= deadline:
+                    message = f"another synchronisation of {account.system} is running; this one waited {wait_seconds:.0f} s"
+                    raise SyncBusyError(message)
+                time.sleep(0.5)
+            try:
+                yield
+            finally:
+                if not connection.closed:
+                    connection.execute(query("sync", "unlock_sync"), key)
+        finally:
+            if not connection.closed:
+                connection.autocommit = False
+
+
+def begin(
+    connection: Connection,
+    account: Account,
+    run_id: str,
+    requested: tuple[datetime | None, datetime | None],
+    streams: Mapping[str, Any],
+) -> tuple[int, dict[str, Any]]:
+    """Continues the account's interrupted synchronisation of the same request, or begins a new one.
+
+    Returns (sync_id, streams): per stream its window and whether its extraction is complete.
+    """
+    parameters = account.parameters(since=requested[0], until=requested[1], hours=RESUME_HOURS)
+    found = connection.execute(query("sync", "resumable"), parameters).fetchone()
+    if found is not None and set(found[1]) == set(streams):
+        sync_id, streams = found
+        connection.execute(query("sync", "continue"), {"sync_id": sync_id, "run_id": run_id})
+    else:
+        parameters |= {"run_id": run_id, "streams": Jsonb(dict(streams))}
+        sync_id = int(_scalar(connection, "begin", parameters))
+    connection.execute(query("sync", "abandon_older"), account.parameters(keep=sync_id))
+    return sync_id, dict(streams)
+
+
+def cursors(connection: Connection, account: Account) -> dict[str, datetime]:
+    """Per stream: up to when it is complete."""
+    return dict(connection.execute(query("sync", "cursors"), account.parameters()).fetchall())
+
+
+def move_cursors(connection: Connection, account: Account, sync_id: int, to: Mapping[str, datetime]) -> None:
+    """Moves the cursors of the streams named forward; never backward."""
+    for stream, cursor_at in sorted(to.items()):
+        parameters = account.parameters(stream=stream, cursor_at=cursor_at, sync_id=sync_id)
+        connection.execute(query("sync", "move_cursor"), parameters)
+
+
+def save_streams(connection: Connection, sync_id: int, streams: Mapping[str, Any]) -> None:
+    """Remembers which streams are complete."""
+    connection.execute(query("sync", "set_streams"), {"sync_id": sync_id, "streams": Jsonb(dict(streams))})
+
+
+def set_state(
+    connection: Connection, sync_id: int, state: str, *, error: str | None = None, summary: Any = None
+) -> None:
+    """extracted, stored or failed (with the reason)."""
+    parameters = {"sync_id": sync_id, "state": state, "error": error, "summary": None if summary is None else Jsonb(summary)}
+    connection.execute(query("sync", "set_state"), parameters)
+
+
+def set_summary(connection: Connection, sync_id: int, summary: Mapping[str, Any]) -> None:
+    """The counts of the finished synchronisation."""
+    connection.execute(query("sync", "set_summary"), {"sync_id": sync_id, "summary": Jsonb(dict(summary))})
+
+
+def fail(dsn: str, run_id: str, error: str) -> None:
+    """The run's synchronisation failed; if its invoices were stored by then, they stay."""
+    with connect(dsn) as connection:
+        connection.execute(query("sync", "fail"), {"run_id": run_id, "error": error})
+        connection.commit()
+
+
+def save_page(connection: Connection, account: Account, sync_id: int, page: Mapping[str, Any]) -> None:
+    """Stores one answer as received. `page`: stream, page_no, record_count, request, next_request, content_type, body, fetched_at."""
+    body: bytes = page["body"]
+    following = page["next_request"]
+    parameters = account.parameters(
+        sync_id=sync_id,
+        stream=page["stream"],
+        page_no=page["page_no"],
+        record_count=page["record_count"],
+        request=Jsonb(page["request"]),
+        next_request=None if following is None else Jsonb(following),
+        content_type=page["content_type"],
+        body_bytes=len(body),
+        body_zstd=_COMPRESS.compress(body),
+        fetched_at=page["fetched_at"],
+    )
+    connection.execute(query("sync", "save_page"), parameters)
+
+
+def next_request(connection: Connection, sync_id: int, stream: str) -> tuple[bool, dict[str, Any] | None]:
+    """(whether any page of the stream is stored, what would be asked next)."""
+    row = connection.execute(query("sync", "last_page"), {"sync_id": sync_id, "stream": stream}).fetchone()
+    return row is not None, None if row is None else row[0]
+
+
+def pages(connection: Connection, sync_id: int, stream: str, *, batch: int) -> Iterator[list[tuple[int, bytes]]]:
+    """The stored pages of a stream, (page_id, body), some at a time, in order."""
+    decompress = zstandard.ZstdDecompressor()
+    after = 0
+    while True:
+        parameters = {"sync_id": sync_id, "stream": stream, "after": after, "limit": batch}
+        rows = connection.execute(query("sync", "pages"), parameters, binary=True).fetchall()
+        if not rows:
+            return
+        yield [(page_id, decompress.decompress(body)) for page_id, body in rows]
+        after = rows[-1][0]
+
+
+def page_counts(connection: Connection, sync_id: int) -> dict[str, tuple[int, int, int]]:
+    """Per stream: pages, records, bytes as received."""
+    rows = connection.execute(query("sync", "page_counts"), {"sync_id": sync_id}).fetchall()
+    return {stream: (int(count), int(records), int(size)) for stream, count, records, size in rows}
+
+
+def unknown(connection: Connection, account: Account, lookup: str, ids: Sequence[str], *, by_name: bool) -> list[str]:
+    """Which of `ids` are not cached, or too old: found ones are asked again after a day, missing ones after ten minutes."""
+    if by_name:
+        statement = query("sync", "known_item_names")
+    else:
+        table, found = {"customers": (b"customer", b"phone"), "items": (b"item", b"sku")}[lookup]
+        statement = query("sync", "known_lookups").replace(b"{table}", table).replace(b"{found}", found)
+    rows = connection.execute(statement, account.parameters(ids=list(ids))).fetchall()
+    return sorted(set(ids) - {row[0] for row in rows})
+
+
+def save_lookup(connection: Connection, account: Account, lookup: str, frame: pl.DataFrame) -> None:
+    """Caches customers (external_id, phone) or items (external_id, name, sku)."""
+    rows = frame.unique("external_id", keep="last").sort("external_id")
+    parameters = account.parameters(external_ids=rows["external_id"].to_list())
+    if lookup == "customers":
+        connection.execute(query("sync", "save_customers"), parameters | {"phones": rows["phone"].to_list()})
+    else:
+        parameters |= {"skus": rows["sku"].to_list(), "names": rows["name"].to_list()}
+        connection.execute(query("sync", "save_items"), parameters)
+
+
+def customers(connection: Connection, account: Account, ids: Sequence[str]) -> pl.DataFrame:
+    """Cached customers: external_id, phone."""
+    rows = connection.execute(query("sync", "customers"), account.parameters(ids=list(ids))).fetchall()
+    return pl.DataFrame(rows, schema={"external_id": pl.String, "phone": pl.String}, orient="row")
+
+
+def items(connection: Connection, account: Account, ids: Sequence[str], names: Sequence[str]) -> pl.DataFrame:
+    """Cached items: external_id, name, sku."""
+    parameters = account.parameters(ids=list(ids), names=list(names))
+    rows = connection.execute(query("sync", "items"), parameters).fetchall()
+    return pl.DataFrame(rows, schema=dict.fromkeys(("external_id", "name", "sku"), pl.String), orient="row")
+
+
+def _scalar(connection: Connection, name: str, parameters: Mapping[str, Any]) -> Any:
+    row = connection.execute(query("sync", name), parameters).fetchone()
+    return None if row is None else row[0]

@@ -1,0 +1,75 @@
+"""Rotating OAuth tokens: encrypted, replaced under a row lock, committed before they are used."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from cryptography.fernet import Fernet, InvalidToken
+
+from sql.db import Connection, connect
+from sql.named import query
+from sql.sync import Account
+
+T = TypeVar("T")
+
+
+class TokenUnreadableError(RuntimeError):
+    """The stored token was encrypted with another key: put the old key back (TWEZAH_SECRET_KEY) or connect anew."""
+
+
+@dataclass(frozen=True)
+class TokenRows(Generic[T]):
+    """The token of one account.
+
+    `pack` and `unpack` turn a token into JSON-able values and back; the values' "expires_at" is ISO 8601. `seed` is the
+    credentials in the block: when an operator changes them, the stored chain of tokens is no longer used.
+    """
+
+    dsn: str
+    account: Account
+    key: bytes
+    seed: str
+    pack: Callable[[T], Mapping[str, Any]]
+    unpack: Callable[[Mapping[str, Any]], T]
+
+    def read(self) -> T | None:
+        """The stored token, None before the first refresh."""
+        with connect(self.dsn) as connection:
+            found = self._load(connection, "read")
+            connection.rollback()
+            return found
+
+    def refresh(self, stale: T | None, renew: Callable[[T | None], T]) -> T:
+        """Replaces the token; of several that want to, one asks the vendor and the others get its result."""
+        with connect(self.dsn) as connection, connection.transaction():
+            connection.execute(query("tokens", "lock"), self.account.parameters())
+            held = self._load(connection, "read")
+            if held is not None and held != stale:
+                return held
+            fresh = renew(held)
+            self._save(connection, fresh)
+        return fresh
+
+    def _load(self, connection: Connection, name: str) -> T | None:
+        row = connection.execute(query("tokens", name), self.account.parameters()).fetchone()
+        if row is None or row[1] != self._digest():
+            return None
+        try:
+            return self.unpack(json.loads(Fernet(self.key).decrypt(bytes(row[0]))))
+        except InvalidToken as error:
+            raise TokenUnreadableError(str(TokenUnreadableError.__doc__)) from error
+
+    def _save(self, connection: Connection, token: T) -> None:
+        values = self.pack(token)
+        parameters = self.account.parameters(
+            token=Fernet(self.key).encrypt(json.dumps(dict(values)).encode()),
+            digest=self._digest(),
+            expires_at=datetime.fromisoformat(values["expires_at"]),
+        )
+        connection.execute(query("tokens", "save"), parameters)
+
+    def _digest(self) -> str:
+        return hashlib.sha256(self.key + self.seed.encode()).hexdigest()[:16]

@@ -1,0 +1,50 @@
+"""One batch ahead: while the database takes a batch, the next one is prepared."""
+
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+_END: Any = object()
+
+
+def ahead(items: Iterable[T], depth: int = 1) -> Iterator[T]:
+    """The same items in the same order, produced in a thread that is at most `depth` + 1 items ahead.
+
+    An error in the producer is raised here, at its place. Leaving early stops the producer.
+    """
+    waiting: queue.Queue[tuple[T | Any, BaseException | None]] = queue.Queue(depth)
+    stop = threading.Event()
+
+    def put(item: T | Any, error: BaseException | None) -> bool:
+        while not stop.is_set():
+            try:
+                waiting.put((item, error), timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def produce() -> None:
+        try:
+            for item in items:
+                if not put(item, None):
+                    return
+            put(_END, None)
+        except BaseException as error:  # noqa: BLE001  it is raised again by the consumer
+            put(_END, error)
+
+    thread = threading.Thread(target=produce, name="ahead", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = waiting.get()
+            if error is not None:
+                raise error
+            if item is _END:
+                return
+            yield item
+    finally:
+        stop.set()
+        thread.join()

@@ -1,0 +1,96 @@
+"""Step 3: points of the members whose history changed; only the difference to what is posted is appended."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from expectations import validate_awards
+from loyalty.award import award
+from loyalty.difference import difference
+from loyalty.program import Program
+from loyalty.promotions import Promotion
+from sql import ledger, store
+from sql.db import Connection
+from sql.sync import Account
+from tasks.job import Job
+
+#: Members per transaction.
+MEMBERS_AT_ONCE = 10_000
+
+
+@dataclass
+class Awarded:
+    """What the award step posted. `waiting`: members that another run is working on."""
+
+    members: int = 0
+    entries: int = 0
+    points: int = 0
+    rejected: int = 0
+    waiting: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+
+
+def award_members(job: Job, sync_id: int) -> Awarded:
+    """Recomputes every dirty member from stored history, chunk by chunk, each chunk in one transaction.
+
+    Raises psycopg.Error; what was committed by then stays, the rest stays dirty.
+    """
+    done = Awarded()
+    with job.transaction() as connection:
+        try:
+            programs, promotions = ledger.programs(connection), ledger.promotions(connection)
+            while members := ledger.claim(connection, MEMBERS_AT_ONCE):
+                _chunk(connection, job, sync_id, members, programs, promotions, done)
+                job.commit(connection)
+            done.waiting = ledger.dirty_members(connection)
+        finally:
+            if not job.dry_run:
+                connection.rollback()
+    return done
+
+
+def _chunk(
+    connection: Connection, job: Job, sync_id: int, members: list[int],
+    programs: list[Program], promotions: list[Promotion], done: Awarded,
+) -> None:  # fmt: skip
+    history = ledger.history(connection, members)
+    due = award(history, ledger.tiers(connection, members), programs, promotions)
+    entries = difference(due, ledger.posted(connection, members))
+    report = validate_awards(entries)
+    good = entries
+    if not report.ok:
+        numbered = entries.with_row_index("row_no")
+        good = numbered.filter(~pl.col("row_no").is_in(report.failed_rows.implode())).drop("row_no")
+        bad = numbered.filter(pl.col("row_no").is_in(report.failed_rows.implode()))
+        _reject(connection, sync_id, bad, done)
+    _resolve(connection, job, sync_id, due)
+    ledger.append(connection, good, job.run_id)
+    ledger.clear(connection, members)
+    done.members += len(members)
+    done.entries += good.height
+    done.points += int(good["points"].sum() or 0)
+
+
+def _reject(connection: Connection, sync_id: int, bad: pl.DataFrame, done: Awarded) -> None:
+    """A sale whose points cannot be computed is rejected by name; what was posted for it stays."""
+    for row in bad.iter_rows(named=True):
+        reason = f"points: the program (version {row['program_version']}) has no rate for currency {row['currency']} or tier {row['tier']}"
+        if row["due_after"] is not None:
+            reason = "points: the computed entry is not plausible; see the validation in the run's report"
+        done.reasons[reason] += 1
+        done.rejected += 1
+        problems = json.dumps([{"field": "points", "path": "", "reason": reason, "example": ""}])
+        reject = pl.DataFrame(
+            [("awards", row["external_id"], row["external_id"], reason, problems, row["page_id"] or 0, row["record_no"] or 0)],
+            schema=["stream", "record_key", "external_id", "reason", "problems", "page_id", "record_no"],
+            orient="row",
+        )
+        store.save_rejects(connection, Account(row["system"], row["account"]), sync_id, reject)
+
+
+def _resolve(connection: Connection, job: Job, sync_id: int, due: pl.DataFrame) -> None:
+    if store.has_open_rejects(connection, job.account):
+        computed = due.filter(pl.col("due").is_not_null() & (pl.col("system") == job.account.system))
+        store.resolve_rejects(connection, job.account, sync_id, computed["external_id"].to_list(), awards=True)

@@ -1,0 +1,216 @@
+"""The typed blocks an operator fills in Prefect's UI: one class per billing system, one document per connected account."""
+
+from typing import Any, ClassVar, Literal
+
+from prefect.blocks.core import Block
+from pydantic import Field, SecretStr
+
+from connectors.kit.spec import Connection
+from twezah.settings import settings
+
+SystemName = Literal["quickbooks", "xero", "freshbooks"]
+
+
+class NotConnectedError(RuntimeError):
+    """The system has no block. The message says which block to create."""
+
+
+class BillingConnection(Block):
+    """What all billing systems have in common."""
+
+    _logo_url: ClassVar[Any] = None
+    system: ClassVar[str]
+
+    client_id: str = Field(title="Client ID", description="Client ID of your app at the vendor's developer portal.")
+    client_secret: SecretStr = Field(title="Client secret", description="Client secret of the same app. Kept encrypted.")
+    refresh_token: SecretStr = Field(
+        title="Refresh token",
+        description=(
+            "The refresh token of the consent. Needed once: it is renewed and kept encrypted in the database from then on. "
+            "Paste a new one here when a run says that the credentials were rejected."
+        ),
+    )
+    base_url: str = Field(
+        default="", title="API base URL", description="Empty: the vendor's own. For a proxy, a sandbox or a simulator."
+    )
+    token_url: str = Field(default="", title="Token URL", description="Empty: the vendor's own.")
+    redirect_uri: str = Field(
+        default="https://localhost/", title="Redirect URI", description="The one registered with the app (FreshBooks asks for it)."
+    )
+    page_size: int | None = Field(
+        default=None, ge=1, le=1000, title="Page size", description="Records per request. Empty: the most the vendor allows."
+    )
+    timeout_seconds: float = Field(default=30, ge=1, le=300, title="Timeout (s)", description="How long to wait for an answer.")
+    overlap_minutes: int = Field(
+        default=15, ge=1, le=10_080, title="Overlap (minutes)",
+        description="Each sync looks back this much further than the last one ended, for late changes. Nothing counts twice.",
+    )  # fmt: skip
+    reject_percent_max: int = Field(
+        default=25, ge=0, le=100, title="Largest share of rejects (%)",
+        description="A run that rejects more of its records than this fails, and nothing moves: the mapping is probably wrong.",
+    )  # fmt: skip
+    reject_records_min: int = Field(
+        default=20, ge=1, title="... judged from (records)", description="With fewer records than this the share says nothing."
+    )
+    region: str = Field(
+        default="AO", pattern="^[A-Z]{2}$", title="Phone region",
+        description="Country in which phone numbers without a country code are read (ISO 3166).",
+    )  # fmt: skip
+    timezone: str = Field(
+        default="Africa/Luanda", title="Time zone", description="Zone of the account's dates, e.g. Africa/Luanda."
+    )
+    default_currency: str | None = Field(
+        default=None, pattern="^[A-Z]{3}$", title="Default currency",
+        description="Used where a document names none (accounts with a single currency). Empty: such a document is rejected.",
+    )  # fmt: skip
+    field_mapping: dict[str, str] = Field(
+        default_factory=dict, title="Field mapping",
+        description=(
+            "Other source paths than the usual ones, as JSON pointers, e.g. "
+            '{"customer_phone": "/CustomField/0/StringValue"}. Try it first: twezah mapping try SYSTEM FILE.'
+        ),
+    )  # fmt: skip
+
+    def account(self) -> str:
+        """The account at the vendor: realm, tenant or shop."""
+        raise NotImplementedError
+
+    def connection(self) -> Connection:
+        """The values the connector needs."""
+        return Connection(
+            system=self.system,
+            account=self.account(),
+            base_url=self.base_url,
+            token_url=self.token_url,
+            client_id=self.client_id,
+            client_secret=self.client_secret,
+            refresh_token=self.refresh_token,
+            page_size=self.page_size,
+            region=self.region,
+            timezone=self.timezone,
+            timeout_seconds=self.timeout_seconds,
+            paths=self.field_mapping,
+            default_currency=self.default_currency,
+            redirect_uri=self.redirect_uri,
+        )
+
+
+class QuickBooksConnection(BillingConnection):
+    """A company of QuickBooks Online. Name the block `quickbooks`."""
+
+    _block_type_name = "QuickBooks Connection"
+    _block_type_slug = "quickbooks-connection"
+    _description = "Connects a company of QuickBooks Online. Name the block `quickbooks`."
+    system: ClassVar[str] = "quickbooks"
+
+    realm_id: str = Field(
+        pattern=r"^\d+$", title="Company ID (realm)", description="Settings, Account, Billing: Company ID; digits only."
+    )
+
+    def account(self) -> str:
+        """The realm."""
+        return self.realm_id
+
+
+class XeroConnection(BillingConnection):
+    """An organisation of Xero. Name the block `xero`."""
+
+    _block_type_name = "Xero Connection"
+    _block_type_slug = "xero-connection"
+    _description = "Connects an organisation of Xero. Name the block `xero`."
+    system: ClassVar[str] = "xero"
+
+    tenant_id: str = Field(
+        pattern=r"^[0-9a-fA-F-]{36}$", title="Tenant ID", description="tenantId as listed by https://api.xero.com/connections."
+    )
+
+    def account(self) -> str:
+        """The tenant."""
+        return self.tenant_id
+
+
+class FreshBooksConnection(BillingConnection):
+    """An account of FreshBooks. Name the block `freshbooks`."""
+
+    _block_type_name = "FreshBooks Connection"
+    _block_type_slug = "freshbooks-connection"
+    _description = "Connects an account of FreshBooks. Name the block `freshbooks`."
+    system: ClassVar[str] = "freshbooks"
+
+    account_id: str = Field(
+        pattern=r"^[A-Za-z0-9]+$", title="Account ID", description="account_id (letters and digits), not the numeric business id."
+    )
+    # FreshBooks filters by the day and its clock falls back an hour in autumn.
+    overlap_minutes: int = Field(
+        default=180, ge=120, le=10_080, title="Overlap (minutes)",
+        description="Each sync looks back this much further than the last one ended, for late changes. Nothing counts twice.",
+    )  # fmt: skip
+
+    def account(self) -> str:
+        """The accounting account."""
+        return self.account_id
+
+
+BLOCKS: dict[str, type[BillingConnection]] = {
+    block.system: block for block in (QuickBooksConnection, XeroConnection, FreshBooksConnection)
+}
+_ACCOUNT_FIELD = {"quickbooks": "realm_id", "xero": "tenant_id", "freshbooks": "account_id"}
+
+
+def register_blocks() -> None:
+    """Makes the block types appear in Prefect's catalogue."""
+    for block in BLOCKS.values():
+        block.register_type_and_schema()
+
+
+def load_block(system: str) -> BillingConnection:
+    """The operator's block of a system.
+
+    Raises NotConnectedError if there is none.
+    """
+    block = BLOCKS[system]
+    try:
+        return block.load(system)  # type: ignore[return-value]
+    except ValueError as error:
+        if "Unable to find block document" not in str(error):
+            raise
+        message = (
+            f"{system} is not connected: create a {block._block_type_name!r} block named {system!r} "  # noqa: SLF001
+            f"({settings().ui_url}/blocks/catalog) and start the run again"
+        )
+        raise NotConnectedError(message) from None
+
+
+def connected_systems() -> list[str]:
+    """The systems that have a block."""
+    found = []
+    for system in BLOCKS:
+        try:
+            load_block(system)
+        except NotConnectedError:
+            continue
+        found.append(system)
+    return found
+
+
+def connect_simulator(base_url: str) -> None:
+    """Connects every system that has no block yet to the simulator at `base_url`. Its credentials are public constants."""
+    accounts = {
+        "quickbooks": "9130350000000001",
+        "xero": "b0a5c0de-0000-4000-8000-000000000001",
+        "freshbooks": "TwZh01",
+    }
+    token_paths = {"quickbooks": "/oauth2/v1/tokens/bearer", "xero": "/connect/token", "freshbooks": "/auth/oauth/token"}
+    connected = set(connected_systems())
+    for system, block in BLOCKS.items():
+        if system in connected:
+            continue
+        values: dict[str, Any] = {
+            "client_id": "sim-client",
+            "client_secret": "sim-secret",
+            "refresh_token": f"sim-refresh-{system}",
+            "base_url": f"{base_url}/{system}",
+            "token_url": f"{base_url}/{system}{token_paths[system]}",
+            _ACCOUNT_FIELD[system]: accounts[system],
+        }
+        block(**values).save(system)

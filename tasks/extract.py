@@ -1,0 +1,139 @@
+"""Step 1: everything the vendor says is stored as received, page by page, and what is missing is looked up."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from connectors.kit.client import Client
+from connectors.kit.errors import UnexpectedShape
+from connectors.kit.extract import extract, look_up
+from connectors.kit.mapping import map_lookup, wanted
+from connectors.kit.spec import Page, PageRequest, Stream, Window
+from sql import sync
+from sql.db import Connection
+from tasks.job import Job
+
+#: Pages decompressed at a time where an interrupted extraction is continued.
+PAGES_AT_ONCE = 20
+
+
+@dataclass
+class Extracted:
+    """What an extraction left in the database. `streams`: per stream its window (ISO times) and whether it is complete."""
+
+    sync_id: int
+    streams: dict[str, Any]
+    resumed: bool = False
+    looked_up: dict[str, int] = field(default_factory=dict)
+
+
+def extract_pages(job: Job) -> Extracted:
+    """Fetches all streams of the account; continues an interrupted extraction where its last stored page ended.
+
+    Raises ConnectorError: what is stored by then stays, and the next run continues there.
+    """
+    with job.transaction() as connection:
+        done = _begin(job, connection)
+        wants: dict[str, set[str]] = defaultdict(set)
+        try:
+            with job.client() as client:
+                for stream in job.spec.streams:
+                    _stream(job, connection, client, stream, done, wants)
+                for lookup in job.spec.lookups:
+                    done.looked_up[lookup.name] = _look_up(job, connection, client, done.sync_id, lookup.name, wants[lookup.name])
+        except UnexpectedShape as error:
+            _keep_unreadable(job, connection, done.sync_id, error)
+            raise
+        sync.set_state(connection, done.sync_id, "extracted")
+        job.commit(connection)
+    return done
+
+
+def _begin(job: Job, connection: Connection) -> Extracted:
+    known = sync.cursors(connection, job.account)
+    now = datetime.now(UTC)
+    streams = {}
+    for stream in job.spec.streams:
+        since = job.since if job.by_hand else None
+        if not job.by_hand and stream.name in known:
+            since = known[stream.name] - job.policy.overlap
+        streams[stream.name] = {
+            "since": since.isoformat() if since else None,
+            "until": job.until.isoformat() if job.until else None,
+            "started_at": now.isoformat(),
+            "complete": False,
+        }
+    sync_id, found = sync.begin(connection, job.account, job.run_id, (job.since, job.until), streams)
+    job.commit(connection)
+    return Extracted(sync_id, found, resumed=found != streams)
+
+
+def window_of(state: dict[str, Any]) -> Window:
+    """The window of a stream, from its stored state."""
+    since, until = (datetime.fromisoformat(state[name]) if state[name] else None for name in ("since", "until"))
+    return Window(since, until)
+
+
+def _stream(
+    job: Job, connection: Connection, client: Client, stream: Stream, done: Extracted, wants: dict[str, set[str]]
+) -> None:
+    state = done.streams[stream.name]
+    started, following = sync.next_request(connection, done.sync_id, stream.name)
+    if started:  # pages stored by the interrupted run: their customers may not have been looked up
+        for batch in sync.pages(connection, done.sync_id, stream.name, batch=PAGES_AT_ONCE):
+            for _, body in batch:
+                _collect(job, stream, body, wants)
+    if state["complete"] or (started and following is None):
+        return
+    resume = PageRequest.from_json(following) if following else None
+    for page in extract(job.spec, stream, client, window_of(state), resume=resume):
+        sync.save_page(connection, job.account, done.sync_id, _row(page))
+        job.commit(connection)
+        _collect(job, stream, page.body, wants)
+    state["complete"] = True
+    sync.save_streams(connection, done.sync_id, done.streams)
+    job.commit(connection)
+
+
+def _collect(job: Job, stream: Stream, body: bytes, wants: dict[str, set[str]]) -> None:
+    for name, ids in wanted(job.spec, stream, job.vendor, body).items():
+        wants[name] |= ids
+
+
+def _look_up(job: Job, connection: Connection, client: Client, sync_id: int, name: str, ids: set[str]) -> int:
+    lookup = job.spec.lookup(name)
+    missing = sync.unknown(connection, job.account, name, sorted(ids), by_name=lookup.key == "name")
+    job.commit(connection)
+    for page in look_up(job.spec, lookup, client, missing):
+        sync.save_page(connection, job.account, sync_id, _row(page))
+        sync.save_lookup(connection, job.account, name, map_lookup(job.spec, lookup, job.vendor, page.body))
+        job.commit(connection)
+    return len(missing)
+
+
+def _row(page: Page) -> dict[str, Any]:
+    return {
+        "stream": page.stream,
+        "page_no": page.page_no,
+        "record_count": page.record_count,
+        "request": page.request.to_json(),
+        "next_request": page.next_request.to_json() if page.next_request else None,
+        "content_type": page.content_type,
+        "body": page.body,
+        "fetched_at": page.fetched_at,
+    }
+
+
+def _keep_unreadable(job: Job, connection: Connection, sync_id: int, error: UnexpectedShape) -> None:
+    """An answer that is not what was agreed is evidence: it is kept beside the pages, where nobody reads it as one."""
+    body = getattr(error, "body", None)
+    if not body:
+        return
+    connection.rollback()
+    page = {
+        "stream": f"unreadable:{error.operation}", "page_no": 1, "record_count": 0, "request": {"call": error.call},
+        "next_request": None, "content_type": "", "body": body, "fetched_at": datetime.now(UTC),
+    }  # fmt: skip
+    sync.save_page(connection, job.account, sync_id, page)
+    job.commit(connection)

@@ -1,0 +1,127 @@
+"""What one synchronisation works with: the account, the request, and the database under the rules of a dry run."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from connectors import SYSTEMS
+from connectors.kit.auth import Token
+from connectors.kit.client import Call, Client, open_client
+from connectors.kit.spec import Connection as Vendor
+from connectors.kit.spec import ConnectorSpec
+from sql.db import Connection, connect
+from sql.sync import Account
+from sql.tokens import TokenRows
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How far to look back, and how many rejects are too many."""
+
+    overlap: timedelta = timedelta(minutes=15)
+    reject_percent_max: int = 25
+    reject_records_min: int = 20
+
+
+#: Opens the client of a job; replaced in tests and benchmarks.
+Open = Callable[[Vendor, ConnectorSpec, Any, Callable[[Call], None]], AbstractContextManager[Client]]
+
+
+def _open(vendor: Vendor, spec: ConnectorSpec, tokens: Any, on_call: Callable[[Call], None]) -> AbstractContextManager[Client]:
+    return open_client(vendor, spec, tokens, on_call=on_call)
+
+
+class Job:
+    """One synchronisation. Not a dataclass: Prefect looks into those when they are passed to a task.
+
+    In a dry run every step shares one connection whose transaction is never committed.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        vendor: Vendor,
+        *,
+        key: bytes,
+        run_id: str,
+        policy: Policy | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        dry_run: bool = False,
+        open_vendor: Open = _open,
+    ) -> None:
+        self.dsn = dsn
+        self.vendor = vendor
+        self.spec = SYSTEMS[vendor.system]
+        self.account = Account(vendor.system, vendor.account)
+        self.run_id = run_id
+        self.policy = policy or Policy()
+        self.since = since
+        self.until = until
+        self.dry_run = dry_run
+        self.calls: list[Call] = []
+        self._key = key
+        self._open_vendor = open_vendor
+        self._shared: Connection | None = None
+
+    @property
+    def by_hand(self) -> bool:
+        """A window was asked for: the cursors stay where they are."""
+        return self.since is not None or self.until is not None
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A connection for one step. What was not committed is rolled back at its end (in a dry run: at the job's end)."""
+        if self._shared is not None:
+            yield self._shared
+            return
+        with connect(self.dsn) as connection:
+            yield connection
+
+    def commit(self, connection: Connection) -> None:
+        """Commits, except in a dry run."""
+        if not self.dry_run:
+            connection.commit()
+
+    @contextmanager
+    def aside(self) -> Iterator[Connection]:
+        """A short transaction of its own (in a dry run: the shared one)."""
+        if self._shared is not None:
+            yield self._shared
+            return
+        with connect(self.dsn) as connection:
+            yield connection
+            connection.commit()
+
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        """The life of the job: in a dry run, one transaction that is rolled back."""
+        if not self.dry_run:
+            yield
+            return
+        with connect(self.dsn) as connection:
+            self._shared = connection
+            try:
+                yield
+            finally:
+                self._shared = None
+                connection.rollback()
+
+    def client(self) -> AbstractContextManager[Client]:
+        """The vendor's client, with tokens kept in the database (also in a dry run: a rotated token must not be lost)."""
+        tokens = TokenRows[Token](self.dsn, self.account, self._key, _seed(self.vendor), _pack, _unpack)
+        return self._open_vendor(self.vendor, self.spec, tokens, self.calls.append)
+
+
+def _seed(vendor: Vendor) -> str:
+    return "\n".join((vendor.client_id, vendor.client_secret.get_secret_value(), vendor.refresh_token.get_secret_value()))
+
+
+def _pack(token: Token) -> Mapping[str, Any]:
+    return {**asdict(token), "expires_at": token.expires_at.isoformat()}
+
+
+def _unpack(values: Mapping[str, Any]) -> Token:
+    return Token(**{**values, "expires_at": datetime.fromisoformat(values["expires_at"])})

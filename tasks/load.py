@@ -1,0 +1,218 @@
+"""Step 2: stored pages become canonical invoices; good rows are stored in one transaction, the others are rejected by name."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+
+from connectors.kit.mapping import Mapped, fill, map_pages
+from connectors.kit.spec import Stream
+from expectations import Report, Result, validate_invoices
+from sql import store, sync
+from sql.db import Connection
+from tasks.ahead import ahead
+from tasks.extract import Extracted, window_of
+from tasks.job import Job
+
+#: Pages mapped, validated and stored at a time: memory follows this, not the size of the backfill.
+PAGES_AT_ONCE = 20
+#: Rejects kept as evidence when too many of them stop the run.
+EVIDENCE_ROWS = 1_000
+
+
+class TooManyRejectsError(RuntimeError):
+    """More records than allowed could not be used: probably the mapping. Nothing was stored, no cursor moved."""
+
+
+@dataclass
+class Loaded:
+    """What became of the records of one synchronisation."""
+
+    records: int = 0
+    accepted: int = 0
+    rejected: int = 0
+    resolved: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
+    stored: store.Stored = field(default_factory=store.Stored)
+    cursors: dict[str, datetime] = field(default_factory=dict)
+    expectations: dict[tuple[str, str], Result] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some pages of one stream, judged: accepted invoices and lines, rejects, deletions."""
+
+    invoices: pl.DataFrame
+    lines: pl.DataFrame
+    rejects: pl.DataFrame
+    problems: pl.DataFrame
+    deletions: pl.DataFrame
+    records: int
+    report: Report
+
+
+def load_pages(job: Job, extracted: Extracted) -> Loaded:
+    """Maps, validates and stores what was extracted, and moves the cursors, in one transaction.
+
+    Raises TooManyRejectsError (nothing stored), ConnectorError if a page cannot be read, psycopg.Error.
+    """
+    done = Loaded()
+    evidence: list[pl.DataFrame] = []
+    with job.transaction() as connection, job.transaction() as reader:
+        try:
+            store.lock_account(connection, job.account)
+            awaited = store.has_open_rejects(connection, job.account)
+            batches = _batches(job, reader, extracted)
+            for batch in batches if job.dry_run else ahead(batches):
+                _store(job, connection, extracted.sync_id, batch, done, awaited=awaited)
+                if sum(part.height for part in evidence) < EVIDENCE_ROWS:
+                    evidence.append(batch.rejects.head(EVIDENCE_ROWS))
+            _judge_share(job, done)
+            _finish(job, connection, extracted, done)
+            job.commit(connection)
+        except TooManyRejectsError:
+            connection.rollback()
+            if not job.dry_run:
+                store.save_rejects(connection, job.account, extracted.sync_id, pl.concat(evidence))
+                connection.commit()
+            raise
+        except BaseException:
+            if not job.dry_run:
+                connection.rollback()
+            raise
+    return done
+
+
+def _batches(job: Job, reader: Connection, extracted: Extracted) -> Iterator[Batch]:
+    for stream in job.spec.streams:
+        window = window_of(extracted.streams[stream.name])
+        for pages in sync.pages(reader, extracted.sync_id, stream.name, batch=PAGES_AT_ONCE):
+            mapped = map_pages(job.spec, stream, job.vendor, pages, window=window)
+            yield judged(stream, _filled(job, reader, mapped))
+
+
+def _filled(job: Job, reader: Connection, mapped: Mapped) -> Mapped:
+    """Phones and SKUs from the lookups, where the pages had none."""
+    customer_ids = mapped.invoices.filter(pl.col("customer_phone").is_null())["customer_external_id"].drop_nulls().unique()
+    bare = mapped.lines.filter(pl.col("sku").is_null())
+    item_ids = bare["item_external_id"].drop_nulls().unique()
+    names = bare.filter(pl.col("item_external_id").is_null())["name"].drop_nulls().unique()
+    customers = sync.customers(reader, job.account, customer_ids.to_list())
+    return fill(mapped, customers, sync.items(reader, job.account, item_ids.to_list(), names.to_list()))
+
+
+def judged(stream: Stream, mapped: Mapped) -> Batch:
+    """Splits a mapped batch into what can be stored and what is rejected, each reject with its reasons.
+
+    Of several versions of one document only the newest is judged.
+    """
+    newest = mapped.invoices.sort("updated_at", "page_id", "record_no", nulls_last=False)
+    identified = newest.filter(pl.col("external_id").is_not_null()).unique("external_id", keep="last", maintain_order=True)
+    candidates = pl.concat([identified, newest.filter(pl.col("external_id").is_null())])
+    report = validate_invoices(candidates)
+    problems = pl.concat([mapped.problems, _failures(candidates, report, mapped.problems)])
+    key = ["page_id", "record_no"]
+    accepted = candidates.join(problems, on=key, how="anti")
+    superseded = newest.join(candidates, on=key, how="anti")
+    rejects = _rejects(stream, problems.join(superseded, on=key, how="anti"), candidates)
+    keys = accepted["external_id"]
+    lines = mapped.lines
+    if not problems.is_empty() or accepted.height < newest.height:
+        lines = lines.filter(pl.col("external_id").is_in(keys.implode())).unique(
+            ["external_id", "line_no"], keep="last", maintain_order=True
+        )
+    return Batch(accepted, lines, rejects, problems, mapped.deletions, mapped.record_count, report)
+
+
+def _failures(candidates: pl.DataFrame, report: Report, known: pl.DataFrame) -> pl.DataFrame:
+    """Rows that Great Expectations refused, as problems, unless the mapping already said why."""
+    if report.ok:
+        return known.clear()
+    rows = candidates.select("page_id", "record_no").with_row_index("row_no")
+    failed = report.failed.join(rows, on="row_no").select(
+        "page_id",
+        "record_no",
+        pl.col("column").alias("field"),
+        pl.lit("").alias("path"),
+        pl.col("expectation").alias("reason"),
+        pl.lit("").alias("example"),
+    )
+    return failed.join(known, on=["page_id", "record_no", "field"], how="anti").cast(dict(known.schema))
+
+
+def _rejects(stream: Stream, problems: pl.DataFrame, candidates: pl.DataFrame) -> pl.DataFrame:
+    """One row per rejected record: stream, record_key, external_id, reason, problems (JSON text), page_id, record_no."""
+    schema = {
+        "stream": pl.String, "record_key": pl.String, "external_id": pl.String, "reason": pl.String,
+        "problems": pl.String, "page_id": pl.Int64, "record_no": pl.Int32,
+    }  # fmt: skip
+    ids = {(p, r): e for p, r, e in candidates.select("page_id", "record_no", "external_id").rows()} if problems.height else {}
+    rows = []
+    for (page_id, record_no), group in problems.group_by(["page_id", "record_no"], maintain_order=True):
+        found = group.select("field", "path", "reason", "example").to_dicts()
+        external_id = ids.get((page_id, record_no))
+        reason = "; ".join(describe(problem) for problem in found)
+        record_key = external_id or f"page {page_id} record {record_no}"
+        rows.append((stream.name, record_key, external_id, reason, json.dumps(found), page_id, record_no))
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def describe(problem: dict[str, Any]) -> str:
+    """`customer_phone at /PrimaryPhone: missing`, in one line."""
+    where = f" at {problem['path']}" if problem["path"] else ""
+    return f"{problem['field']}{where}: {problem['reason']}"
+
+
+def _store(job: Job, connection: Connection, sync_id: int, batch: Batch, done: Loaded, *, awaited: bool) -> None:
+    store.store_invoices(
+        connection, job.account, sync_id, batch.invoices, batch.lines, aside=job.aside, into=done.stored
+    )
+    store.void_deleted(connection, job.account, sync_id, batch.deletions, into=done.stored)
+    store.save_rejects(connection, job.account, sync_id, batch.rejects)
+    if awaited:
+        done.resolved += store.resolve_rejects(connection, job.account, sync_id, batch.invoices["external_id"].to_list())
+    done.records += batch.records
+    done.accepted += batch.invoices.height
+    done.rejected += batch.rejects.height
+    for problem in batch.problems.unique(["page_id", "record_no", "field", "reason"]).iter_rows(named=True):
+        reason = describe(problem)
+        done.reasons[reason] += 1
+        if problem["example"]:
+            done.examples.setdefault(reason, problem["example"])
+    for result in batch.report.results:
+        key = (result.column, result.expectation)
+        before = done.expectations.get(key)
+        counts = (0, 0) if before is None else (before.checked, before.failed)
+        done.expectations[key] = Result(
+            result.expectation, result.column, result.reason, counts[0] + result.checked, counts[1] + result.failed
+        )
+
+
+def _judge_share(job: Job, done: Loaded) -> None:
+    judged_count = done.accepted + done.rejected
+    limit = job.policy.reject_percent_max
+    if judged_count < job.policy.reject_records_min or done.rejected * 100 <= limit * judged_count:
+        return
+    worst = "; ".join(f"{count} x {reason}" for reason, count in done.reasons.most_common(3))
+    message = (
+        f"{job.account.system}: {done.rejected} of {judged_count} records could not be used, more than the {limit} % allowed "
+        f"in block {job.account.system!r}. Nothing was stored and no cursor moved. Most frequent: {worst}. Correct the field mapping "
+        "or the data at the vendor, then retry this run; the pages are kept."
+    )
+    raise TooManyRejectsError(message)
+
+
+def _finish(job: Job, connection: Connection, extracted: Extracted, done: Loaded) -> None:
+    """Cursors, marks and state: last, so that the rows everyone shares are locked as briefly as possible."""
+    if not job.by_hand:
+        done.cursors = {
+            name: datetime.fromisoformat(state["started_at"]) for name, state in extracted.streams.items()
+        }
+        sync.move_cursors(connection, job.account, extracted.sync_id, done.cursors)
+    sync.set_state(connection, extracted.sync_id, "stored")
+    store.mark_dirty(connection, done.stored.members)

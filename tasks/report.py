@@ -1,0 +1,189 @@
+"""The artifact of a run: everything an operator wants to know, in the order of the questions they ask."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from connectors.kit.client import Call
+from tasks.award import Awarded
+from tasks.extract import Extracted
+from tasks.job import Job
+from tasks.load import Loaded
+
+#: Rows of the longest table; the rest is in billing.reject.
+REASONS_SHOWN = 20
+
+
+@dataclass
+class RunReport:
+    """What is known of a run so far; each step fills its part, so that a failed run tells as much as it can."""
+
+    job: Job
+    started_at: datetime
+    extracted: Extracted | None = None
+    pages: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    loaded: Loaded | None = None
+    awarded: Awarded | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    error: str | None = None
+
+    def summary(self) -> dict[str, Any]:
+        """The counts kept in billing.sync_run."""
+        loaded, awarded = self.loaded or Loaded(), self.awarded or Awarded()
+        return {
+            "pages": sum(pages for pages, _, _ in self.pages.values()),
+            "fetched": loaded.records,
+            "new": loaded.stored.new,
+            "changed": loaded.stored.changed + loaded.stored.voided,
+            "unchanged": loaded.stored.unchanged,
+            "rejected": loaded.rejected + awarded.rejected,
+            "reasons": dict(loaded.reasons + awarded.reasons),
+            "resolved": loaded.resolved,
+            "members": awarded.members,
+            "entries": awarded.entries,
+            "points": awarded.points,
+            "calls": len(self.job.calls),
+            "throttled": sum(call.throttled for call in self.job.calls),
+            "response_ms_p50": percentile([call.elapsed_ms for call in self.job.calls], 50),
+            "response_ms_p95": percentile([call.elapsed_ms for call in self.job.calls], 95),
+        }
+
+    def headline(self) -> str:
+        """One line: the message of the run's final state."""
+        counts = self.summary()
+        text = (
+            f"{counts['new']} new, {counts['changed']} changed, {counts['rejected']} rejected; "
+            f"{counts['entries']} entries, {counts['points']:+d} points"
+        )
+        return f"Dry run, nothing kept: {text}" if self.job.dry_run else text
+
+
+def percentile(values: Sequence[int], percent: int) -> int | None:
+    """The value that `percent` of the values do not exceed; None of none."""
+    ordered = sorted(values)
+    return ordered[max(0, -(-len(ordered) * percent // 100) - 1)] if ordered else None
+
+
+def markdown(report: RunReport, ui_url: str, title: str) -> str:
+    """The report as Prefect's UI shows it."""
+    parts = [_outcome(report, ui_url, title), _fetched(report), _rejected(report), _cursors(report), _calls(report), _checks(report)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A markdown table; a cell's own bars and line breaks are made harmless."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(_cell(value) for value in line) + " |" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}".replace(",", " ")
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S} UTC"
+    return str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def _outcome(report: RunReport, ui_url: str, title: str) -> str:
+    job = report.job
+    run = f"[this run]({ui_url}/runs/flow-run/{job.run_id})"
+    lines = [f"# {title}"]
+    if report.error:
+        lines += [f"**Failed.** {report.error}", "Press **Retry** on the run once the cause is gone: it goes on where it stopped."]
+    elif job.dry_run:
+        lines.append("**Dry run**: everything was computed and nothing was kept.")
+    else:
+        lines.append("**Completed.**")
+    lines.append(f"{report.headline()}.")
+    total = sum(report.seconds.values())
+    steps = ", ".join(f"{step} {seconds:.1f} s" for step, seconds in report.seconds.items())
+    lines.append(f"Account `{job.account.account}`, started {_cell(report.started_at)}, {total:.1f} s ({steps}), {run}.")
+    if report.extracted is not None and report.extracted.resumed:
+        lines.append("It continued an interrupted run: pages stored by that one were not fetched again.")
+    return "\n\n".join(lines)
+
+
+def _fetched(report: RunReport) -> str:
+    if not report.pages and report.loaded is None:
+        return ""
+    pages = table(
+        ["Fetched", "Pages", "Records", "Bytes"], [[name, *counts] for name, counts in sorted(report.pages.items())]
+    )
+    if report.loaded is None:
+        return f"## Fetched\n\n{pages}"
+    stored, awarded = report.loaded.stored, report.awarded
+    rows: list[list[Any]] = [
+        ["New sales", stored.new],
+        ["Changed sales", stored.changed],
+        ["Deleted at the vendor, now void", stored.voided],
+        ["Unchanged (seen again in the overlap)", stored.unchanged],
+        ["Rejected records", report.loaded.rejected],
+        ["Earlier rejects now accepted", report.loaded.resolved],
+    ]
+    if awarded is not None:
+        rows += [
+            ["Members recomputed", awarded.members],
+            ["Ledger entries posted", awarded.entries],
+            ["Points posted", awarded.points],
+            ["Sales without a rate in the program", awarded.rejected],
+            ["Members left to another run", awarded.waiting],
+        ]
+    return f"## What came of it\n\n{table(['', 'Count'], rows)}\n\n## Fetched\n\n{pages}"
+
+
+def _rejected(report: RunReport) -> str:
+    reasons = (report.loaded.reasons if report.loaded else None) or {}
+    combined = {**reasons, **(report.awarded.reasons if report.awarded else {})}
+    if not combined:
+        return ""
+    examples = report.loaded.examples if report.loaded else {}
+    ordered = sorted(combined.items(), key=lambda item: -item[1])
+    rows = [[count, reason, examples.get(reason, "")] for reason, count in ordered[:REASONS_SHOWN]]
+    more = f"\n\n{len(ordered) - REASONS_SHOWN} more reasons." if len(ordered) > REASONS_SHOWN else ""
+    advice = (
+        "These records are kept in `billing.reject` (analysts: `analytics.reject`) with their raw page. Correct them at the vendor, "
+        "or the field mapping in the block; a record that changes is read again by itself."
+    )
+    return f"## Rejected, by reason\n\n{table(['Records', 'Reason', 'Example (masked)'], rows)}{more}\n\n{advice}"
+
+
+def _cursors(report: RunReport) -> str:
+    if report.extracted is None:
+        return ""
+    moved = report.loaded.cursors if report.loaded else {}
+    rows = []
+    for name, state in report.extracted.streams.items():
+        since = datetime.fromisoformat(state["since"]) if state["since"] else "the beginning"
+        rows.append([name, since, moved.get(name, "not moved"), "yes" if state["complete"] else "no"])
+    head = ["List", "Read changes since", "Cursor now", "Read to its end"]
+    return f"## Cursor\n\n{table(head, rows)}"
+
+
+def _calls(report: RunReport) -> str:
+    by_operation: dict[str, list[Call]] = defaultdict(list)
+    for call in report.job.calls:
+        by_operation[call.operation].append(call)
+    if not by_operation:
+        return ""
+    rows = []
+    for operation, calls in by_operation.items():
+        times = [call.elapsed_ms for call in calls]
+        failed = sum(1 for call in calls if call.status == 0 or call.status >= 400)
+        throttled = sum(call.throttled for call in calls)
+        rows.append([operation, len(calls), percentile(times, 50), percentile(times, 95), max(times), failed, throttled])
+    head = ["API call", "Calls", "Median ms", "p95 ms", "Slowest ms", "Failed", "Throttled"]
+    return f"## API response times\n\n{table(head, rows)}"
+
+
+def _checks(report: RunReport) -> str:
+    if report.loaded is None or not report.loaded.expectations:
+        return ""
+    rows = [
+        [result.column, result.expectation, result.checked, result.failed]
+        for result in sorted(report.loaded.expectations.values(), key=lambda result: -result.failed)
+    ]
+    return f"## Validation (Great Expectations)\n\n{table(['Field', 'Expectation', 'Checked', 'Failed'], rows)}"

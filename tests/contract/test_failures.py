@@ -1,0 +1,271 @@
+"""Every connector names what went wrong and who must act, tries again what may pass, and tells no secrets."""
+
+import logging
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+import simulator
+from connectors import SYSTEMS
+from connectors.kit.auth import Token
+from connectors.kit.client import open_client
+from connectors.kit.errors import (
+    ConnectorError,
+    CredentialsRejected,
+    Misconfigured,
+    PaginationLoop,
+    PermissionMissing,
+    RateLimited,
+    TooManyPages,
+    Transient,
+    UnexpectedShape,
+)
+from connectors.kit.spec import Window
+
+
+def is_list(request: httpx.Request) -> bool:
+    return "token" not in request.url.path
+
+
+def always(response: Callable[[], httpx.Response]) -> Callable[[httpx.Request], httpx.Response | None]:
+    return lambda request: response() if is_list(request) else None
+
+
+def times(
+    count: int, response: Callable[[], httpx.Response]
+) -> Callable[[httpx.Request], httpx.Response | None]:
+    """The first `count` list requests are answered so."""
+    left = iter(range(count))
+    return lambda request: response() if is_list(request) and next(left, None) is not None else None
+
+
+def read(bench: Any) -> list[Any]:
+    return bench.pages(bench.spec.streams[0].name)
+
+
+def test_expired_token_is_renewed_once_and_the_rotated_one_kept(bench: Any) -> None:
+    pages = read(bench)
+    first = bench.tokens.held
+    bench.world.grants[bench.spec.name].expire_access()
+    assert len(read(bench)) == len(pages)
+    assert bench.tokens.held.access_token != first.access_token
+    assert [token.access_token for token in bench.tokens.kept] == [
+        first.access_token,
+        bench.tokens.held.access_token,
+    ]
+    if bench.spec.name != "quickbooks":  # which keeps the refresh token for a day
+        assert bench.tokens.held.refresh_token != first.refresh_token
+
+
+def test_a_token_about_to_expire_is_renewed_before_use(bench: Any) -> None:
+    read(bench)
+    bench.clock.set(bench.tokens.held.expires_at - timedelta(seconds=30))
+    read(bench)
+    assert len(bench.tokens.kept) == 2
+    assert not [call for call in bench.calls if call.status == 401]
+
+
+def test_refused_refresh_names_the_block(bench: Any) -> None:
+    bench.before = lambda request: (
+        None if is_list(request) else httpx.Response(400, json={"error": "invalid_grant"})
+    )
+    with pytest.raises(
+        CredentialsRejected, match=f'(?s)invalid_grant.*Re-consent.*block "{bench.spec.name}"'
+    ):
+        read(bench)
+
+
+def test_new_consent_in_the_block_replaces_a_dead_token(bench: Any) -> None:
+    """The stored refresh token is dead, the block has a new one: no one needs to clear the store."""
+    bench.tokens.held = Token("dead", "dead-refresh", bench.clock())
+    assert read(bench)
+    assert bench.tokens.held.refresh_token != "dead-refresh"
+
+
+def test_token_that_never_works(bench: Any) -> None:
+    """401 after a renewal is final: two calls, no loop."""
+    bench.before = always(lambda: httpx.Response(401, json={}))
+    with pytest.raises(CredentialsRejected):
+        read(bench)
+    assert len(bench.api_requests()) == 2
+
+
+def test_another_account_is_a_matter_of_permission(bench: Any) -> None:
+    bench.before = always(lambda: httpx.Response(403, json={}))
+    with pytest.raises(PermissionMissing, match=f'block "{bench.spec.name}"'):
+        read(bench)
+    assert len(bench.api_requests()) == 1
+
+
+def test_throttled_then_served(bench: Any) -> None:
+    whole = len(read(bench))
+    bench.before = times(2, lambda: httpx.Response(429, headers={"retry-after": "7"}))
+    assert len(read(bench)) == whole
+    assert len([call for call in bench.calls if call.throttled]) == 2
+
+
+def test_throttled_for_hours_is_not_slept(bench: Any) -> None:
+    bench.before = always(lambda: httpx.Response(429, headers={"retry-after": "67000"}))
+    with pytest.raises(RateLimited, match="come back at 2026-05-21 06:36:40 UTC") as caught:
+        read(bench)
+    assert caught.value.come_back_at == bench.clock() + timedelta(seconds=67_000)
+    assert len(bench.api_requests()) == 1
+
+
+@pytest.mark.parametrize("status", [408, 500, 502, 503])
+def test_server_error_then_served(bench: Any, status: int) -> None:
+    whole = len(read(bench))
+    bench.before = times(2, lambda: httpx.Response(status))
+    assert len(read(bench)) == whole
+
+
+def test_server_error_for_ever(bench: Any) -> None:
+    bench.before = always(lambda: httpx.Response(500))
+    with pytest.raises(Transient, match="500"):
+        read(bench)
+    assert len(bench.api_requests()) == bench.spec.retry.attempts
+
+
+def test_no_answer(bench: Any) -> None:
+    def broken(request: httpx.Request) -> httpx.Response | None:
+        raise httpx.ConnectTimeout("to https://user:secret@host/?query=1", request=request)
+
+    bench.before = broken
+    with pytest.raises(Transient, match="no answer: ConnectTimeout") as caught:
+        read(bench)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"<html><body>Sign in</body></html>", "HTML"),
+        (b'{"Invoices": [{"InvoiceID": "1", "Tot', "not valid JSON"),
+        (b"", "empty"),
+        (b"[]", "no list"),
+        (b'{"something": "else"}', "no list"),
+    ],
+    ids=["html", "truncated", "empty", "array", "other"],
+)
+def test_unreadable_answer(bench: Any, content: bytes, said: str) -> None:
+    """Asked for again a few times, then the run ends; the body is kept aside and not shown."""
+    whole = len(read(bench))
+    bench.before = times(2, lambda: httpx.Response(200, content=content))
+    assert len(read(bench)) == whole
+    bench.requests.clear()
+    bench.before = always(lambda: httpx.Response(200, content=content))
+    with pytest.raises(UnexpectedShape, match=said) as caught:
+        read(bench)
+    assert caught.value.body == content
+    assert len(bench.api_requests()) == 3
+
+
+def test_error_body_with_status_200(bench: Any) -> None:
+    bodies = {
+        "quickbooks": {"Fault": {"Error": [{"Message": "m", "Detail": "secret", "code": "610"}]}},
+        "xero": {"ErrorNumber": 14, "Type": "x", "Message": "secret"},
+        "freshbooks": {"response": {"errors": [{"errno": 1012, "message": "secret", "value": "secret"}]}},
+    }
+    bench.before = always(lambda: httpx.Response(200, json=bodies[bench.spec.name]))
+    with pytest.raises(UnexpectedShape, match="an error answer, code (610|14|1012)") as caught:
+        read(bench)
+    assert "secret" not in str(caught.value)
+
+
+def test_not_found_and_bad_request_are_not_repeated(bench: Any) -> None:
+    bench.before = always(lambda: httpx.Response(404, text="no such thing"))
+    with pytest.raises(UnexpectedShape, match="404"):
+        read(bench)
+    assert len(bench.api_requests()) == 1
+
+
+def test_pagination_loop(bench: Any) -> None:
+    """A server that gives the same page for ever is found out."""
+    bench.page_size = 10
+    first = read(bench)[0].body
+    bench.before = always(lambda: httpx.Response(200, content=first))
+    with pytest.raises(PaginationLoop, match="same records"):
+        read(bench)
+
+
+def test_too_many_pages(bench: Any) -> None:
+    bench.page_size = 10
+    bench.with_spec(page_limit=2)
+    with pytest.raises(TooManyPages, match="more than 2 pages"):
+        read(bench)
+
+
+def test_body_limit(bench: Any) -> None:
+    bench.with_spec(body_bytes_limit=1000)
+    with pytest.raises(UnexpectedShape, match="larger than 1000 bytes"):
+        read(bench)
+
+
+def test_redirects_are_not_followed(bench: Any) -> None:
+    bench.before = always(lambda: httpx.Response(302, headers={"location": "http://elsewhere.test/"}))
+    with pytest.raises(UnexpectedShape, match="redirects"):
+        read(bench)
+
+
+@pytest.mark.parametrize("url", ["ftp://x", "no url at all", "http://"])
+def test_base_url_that_is_none(bench: Any, url: str) -> None:
+    connection = replace(bench.connection, base_url=url)
+    with (
+        pytest.raises(Misconfigured, match=f'block "{bench.spec.name}"'),
+        open_client(connection, bench.spec, bench.tokens),
+    ):
+        pass
+
+
+def test_secrets_are_nowhere(bench: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Not in the connection's repr, the logs, or any error's text, also not after pickling."""
+    caplog.set_level(logging.DEBUG)
+    read(bench)
+    texts = [repr(bench.connection), repr(bench.tokens.held)]
+    for status in (400, 401, 403, 404, 429, 500):
+        bench.before = always(lambda status=status: httpx.Response(status, json={"detail": "secret"}))
+        with pytest.raises(ConnectorError) as caught:
+            bench.pages(bench.spec.streams[0].name, Window(bench.clock() - timedelta(days=2), None))
+        texts += [str(caught.value), repr(caught.value), str(pickle.loads(pickle.dumps(caught.value)))]
+    texts.append(caplog.text)
+    held = bench.tokens.held
+    secrets = [
+        "sim-secret",
+        "sim-refresh",
+        "SELECT",
+        "where=",
+        "search",
+        held.access_token,
+        held.refresh_token,
+    ]
+    for text in texts:
+        assert not [secret for secret in secrets if secret in text]
+
+
+def test_a_faulty_vendor_loses_nothing(benches: Callable[..., Any]) -> None:
+    """Under a tenth of faults of every kind the same documents are read."""
+    for system in SYSTEMS:
+        calm = benches(system)
+        rough = benches(
+            system,
+            faults=simulator.Faults(
+                seed=3,
+                rate_429=0.05,
+                rate_500=0.05,
+                timeouts=0.03,
+                truncated_json=0.03,
+                html=0.03,
+                errors_in_200=0.03,
+                repeated_page=0.03,
+            ),
+        )
+        calm.page_size = rough.page_size = 10
+        key = ["external_id", "updated_at"]
+        once = calm.read().invoices.sort(key).drop("page_id", "record_no").unique(maintain_order=True)
+        again = rough.read().invoices.sort(key).drop("page_id", "record_no").unique(maintain_order=True)
+        assert again.equals(once)

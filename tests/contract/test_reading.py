@@ -1,0 +1,191 @@
+"""Every connector reads everything, once and again, and maps every canonical column as the books have it."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import polars as pl
+import pytest
+
+from connectors import SYSTEMS
+from connectors.kit.mapping import map_page
+from connectors.kit.spec import PageRequest, Window
+from loyalty.schema import INVOICE, LINE, PROBLEM
+
+LUANDA = ZoneInfo("Africa/Luanda")
+
+
+def truths(bench: Any) -> dict[str, Any]:
+    """What the books hold of this system, by id."""
+    return {row.external_id: row for row in bench.world.truth() if row.system == bench.spec.name}
+
+
+def newest(invoices: pl.DataFrame) -> dict[str, dict[str, Any]]:
+    return {row["external_id"]: row for row in invoices.sort("updated_at").to_dicts()}
+
+
+def test_full_read_agrees_with_the_books(bench: Any) -> None:
+    """Every document of the books is read, with every value as the books have it."""
+    mapped = bench.read()
+    rows = newest(mapped.invoices)
+    expected = {
+        key: row
+        for key, row in truths(bench).items()
+        if not (row.deleted and bench.spec.name == "quickbooks")
+    }
+    assert set(rows) == set(expected)
+    for key, truth in expected.items():
+        row = rows[key]
+        assert (row["kind"], row["status"], row["currency"]) == (truth.kind, truth.status, truth.currency), (
+            key
+        )
+        assert row["invoice_number"] == truth.invoice_number
+        assert row["customer_external_id"] == truth.customer_id
+        assert row["total_minor"] == int(Decimal(truth.total) * 100), key
+        assert row["amount_refunded_minor"] == int(Decimal(truth.refunded) * 100), key
+        assert row["issued_at"] == datetime.combine(truth.date, time(), LUANDA).astimezone(UTC)
+        assert abs(row["updated_at"] - truth.updated_at) < timedelta(seconds=1)
+        assert row["customer_phone"] in (truth.phone_e164, None)
+
+
+def test_tax_and_lines_agree_with_the_books(bench: Any) -> None:
+    mapped = bench.read()
+    rows = newest(mapped.invoices)
+    lines = mapped.lines.unique(["external_id", "line_no"], maintain_order=True)
+    for key, truth in truths(bench).items():
+        if key not in rows or rows[key]["status"] == "void":
+            continue
+        assert rows[key]["tax_minor"] == int(Decimal(truth.tax) * 100), key
+        sold = lines.filter((pl.col("external_id") == key) & pl.col("quantity").is_not_null())
+        found = list(zip(sold["sku"], (int(quantity) for quantity in sold["quantity"]), strict=True))
+        assert sorted(found, key=str) == sorted(truth.skus, key=str), key
+
+
+def test_schemas_and_every_column_is_mapped(bench: Any) -> None:
+    """Frames have the canonical schemas, and no column of INVOICE is left without a source."""
+    mapped = bench.read()
+    assert (mapped.invoices.schema, mapped.lines.schema, mapped.problems.schema) == (INVOICE, LINE, PROBLEM)
+    given = {"system", "account", "kind", "page_id", "record_no"}
+    for stream in bench.spec.streams:
+        if stream.deleted is None:
+            assert set(stream.fields) | given == set(INVOICE.names()), stream.name
+            assert stream.lines is not None
+            assert set(LINE.names()) <= {*stream.lines.fields, "system", "account", "external_id", "line_no"}
+
+
+def test_only_missing_phones_are_problems(bench: Any) -> None:
+    """A customer who never gave a number is named as the reason; drafts and voided documents need none."""
+    mapped = bench.read()
+    assert set(mapped.problems["field"]) <= {"customer_phone"}
+    rows = newest(mapped.invoices)
+    known = truths(bench)
+    lacking = {
+        key
+        for key, row in rows.items()
+        if row["customer_phone"] is None and row["status"] not in ("draft", "void")
+    }
+    for key in lacking:
+        assert known[key].phone_e164 is None or known[key].phone is None, key
+    assert mapped.problems.height >= len(lacking)
+
+
+@pytest.mark.parametrize("page_size", [1, 7, None])
+def test_page_size_does_not_matter(bench: Any, page_size: int | None) -> None:
+    with_default = newest(bench.read().invoices)
+    bench.page_size = page_size
+    stream = bench.spec.streams[0].name
+    ids = [
+        key
+        for page in bench.pages(stream)
+        for key in map_page(
+            bench.spec, bench.spec.stream(stream), bench.connection, page.body, page_id=1
+        ).invoices["external_id"]
+    ]
+    assert len(ids) == len(set(ids))
+    assert set(ids) <= set(with_default)
+
+
+def test_incremental_reads_only_what_changed(bench: Any, since: datetime) -> None:
+    """A window's lower bound is inclusive, and nothing changed since is missing."""
+    mapped = bench.read(Window(since, None))
+    changed = {key for key, row in truths(bench).items() if row.updated_at >= since}
+    gone = {key for key, row in truths(bench).items() if row.deleted and row.updated_at >= since}
+    read = {key for key, row in newest(mapped.invoices).items() if row["updated_at"] >= since}
+    if bench.spec.name == "quickbooks":
+        assert set(mapped.deletions["external_id"]) == gone
+        assert mapped.deletions["deleted_at"].null_count() == 0
+        changed -= gone
+    assert read == changed
+    assert len(mapped.invoices) < len(truths(bench))
+
+
+def test_overlap_reads_the_edge_again(bench: Any) -> None:
+    """The record changed at the very instant of the bound is in the window."""
+    latest = max(row.updated_at for row in truths(bench).values() if not row.deleted)
+    mapped = bench.read(Window(latest, None))
+    assert latest.replace(microsecond=0) in {
+        at.replace(microsecond=0) for at in mapped.invoices["updated_at"]
+    }
+
+
+def test_until_is_applied_after_reading(bench: Any, since: datetime) -> None:
+    """An upper bound is not sent (records would leave the list while it is paged): map_page applies it."""
+    stream = bench.spec.streams[0]
+    until = since + timedelta(days=2)
+    for page in bench.pages(stream.name, Window(since, until)):
+        window = Window(since, until)
+        mapped = map_page(bench.spec, stream, bench.connection, page.body, page_id=1, window=window)
+        assert mapped.invoices.filter(
+            (pl.col("updated_at") < since) | (pl.col("updated_at") >= until)
+        ).is_empty()
+
+
+def test_resumed_read_goes_on_where_it_stopped(bench: Any) -> None:
+    """The rest of a list is read from the stored request of the following page."""
+    stream = bench.spec.streams[0].name
+    whole = bench.pages(stream)
+    assert len(whole) > 2
+    stored = json.loads(json.dumps(whole[0].next_request.to_json()))
+    rest = bench.pages(stream, resume=PageRequest.from_json(stored))
+    assert [page.page_no for page in rest] == [page.page_no for page in whole[1:]]
+    assert [page.record_count for page in rest] == [page.record_count for page in whole[1:]]
+    assert whole[-1].next_request is None
+
+
+def test_empty_account(benches: Callable[..., Any]) -> None:
+    for system in SYSTEMS:
+        bench = benches(system, customers=1, invoices=0, example=False)
+        mapped = bench.read()
+        assert (mapped.invoices.height, mapped.problems.height) == (0, 0)
+        assert mapped.invoices.schema == INVOICE
+
+
+def test_no_row_is_lost_when_rows_change_while_paging(bench: Any) -> None:
+    """Documents edited between two pages are seen twice at worst: all that were there before are read."""
+    before = {key for key, row in truths(bench).items() if not row.deleted}
+    bench.page_size = 10
+    turns = iter(range(1000))
+
+    def edit(request: Any) -> None:
+        if "token" not in request.url.path and next(turns) % 2:
+            bench.world.evolve(steps=2)
+
+    bench.before = edit
+    read = set()
+    for stream in bench.spec.streams:
+        if stream.deleted is None:
+            for page in bench.pages(stream.name):
+                mapped = map_page(bench.spec, stream, bench.connection, page.body, page_id=1)
+                read |= set(mapped.invoices["external_id"])
+    after = truths(bench)
+    assert {key for key in before if not after[key].deleted} <= read
+
+
+def test_calls_are_reported(bench: Any) -> None:
+    pages = bench.pages(bench.spec.streams[0].name)
+    calls = [call for call in bench.calls if call.operation != "token"]
+    assert len(calls) == len(pages)
+    assert {(call.status, call.throttled, call.system) for call in calls} == {(200, False, bench.spec.name)}

@@ -1,0 +1,175 @@
+"""`twezah up`, as an operator uses and abuses it: deep folders, edits in the UI, SIGTERM, kill -9."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from twezah.stack.locks import FileLock
+from twezah.stack.pginstall import python_environment
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+READY = "Ctrl-C stops everything."
+
+
+def free_port() -> int:
+    """A port nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A state folder with a space, deeper than a socket path may be, and ports of its own."""
+    base = {k: v for k, v in python_environment().items() if not k.startswith(("TWEZAH_", "PREFECT_"))}
+    home = tmp_path_factory.mktemp("state of") / ("x" * 120)
+    ports = {"TWEZAH_PREFECT_PORT": str(free_port()), "TWEZAH_SIMULATOR_PORT": str(free_port())}
+    return {**base, **ports, "TWEZAH_HOME": str(home), "COLUMNS": "200"}
+
+
+def start(environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
+    """`twezah` with these arguments."""
+    command = [sys.executable, "-c", "from twezah.cli import main; main()", *arguments]
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def finish(environment: dict[str, str], *arguments: str) -> tuple[int, str, str]:
+    """Exit code and output of a command that ends by itself."""
+    with start(environment, *arguments) as process:
+        out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+@contextmanager
+def started(environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """`twezah up --simulator`, once it serves; ended after the block, if the block did not."""
+    with start(environment, "up", "--simulator") as process:
+        assert process.stdout is not None and process.stderr is not None
+        try:
+            if not any(READY in line for line in process.stdout):
+                pytest.fail(process.stderr.read())
+            yield process
+        finally:
+            process.terminate()
+            process.communicate(timeout=60)
+            wait_until(lambda: not left_behind(environment))
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 40.0) -> None:
+    """Poll a condition."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.1)
+
+
+def left_behind(environment: dict[str, str]) -> dict[int, str]:
+    """Process number -> command line of what belongs to this state folder."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            variables = (folder / "environ").read_bytes()
+            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        marks = [
+            environment["TWEZAH_HOME"].encode(),
+            f"TWEZAH_PREFECT_PORT={environment['TWEZAH_PREFECT_PORT']}".encode(),
+        ]
+        if command and int(folder.name) != os.getpid() and any(mark in variables for mark in marks):
+            found[int(folder.name)] = command
+    return found
+
+
+def api(environment: dict[str, str], method: str, path: str, body: Any = None) -> Any:
+    """One request to the stack's Prefect API."""
+    url = f"http://127.0.0.1:{environment['TWEZAH_PREFECT_PORT']}/api{path}"
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        text = answer.read()
+    return json.loads(text) if text else None
+
+
+def deployments(environment: dict[str, str]) -> dict[str, Any]:
+    """The sync deployments by name."""
+    return {d["name"]: d for d in api(environment, "POST", "/deployments/filter", {})}
+
+
+def test_serves_and_ends_on_sigterm_and_keeps_what_operators_edit(environment: dict[str, str]) -> None:
+    """One deployment per system, schedules on for connected ones; an edited schedule survives a restart."""
+    with started(environment) as first:
+        found = deployments(environment)
+        assert sorted(found) == ["sync-freshbooks", "sync-quickbooks", "sync-xero"]
+        assert all(
+            d["schedules"][0]["active"] and d["global_concurrency_limit"]["limit"] == 1
+            for d in found.values()
+        )
+        with urllib.request.urlopen(f"http://127.0.0.1:{environment['TWEZAH_PREFECT_PORT']}/") as page:
+            assert b"<div id=" in page.read()
+        edited = found["sync-xero"]
+        change = {"active": False, "schedule": {"interval": 1800}}
+        api(
+            environment,
+            "PATCH",
+            f"/deployments/{edited['id']}/schedules/{edited['schedules'][0]['id']}",
+            change,
+        )
+        code, _, err = finish(environment, "up")
+        assert code == 4 and "TWEZAH_HOME" in err
+        code, out, _ = finish(environment, "psql", "-Atc", "SELECT 1")
+        assert (code, out.strip()) == (0, "1")
+        first.terminate()
+        assert first.wait(60) == 0
+    assert left_behind(environment) == {}
+    assert FileLock(Path(environment["TWEZAH_HOME"]) / "pg.keeper").is_free()
+    with started(environment) as second:
+        (schedule,) = deployments(environment)["sync-xero"]["schedules"]
+        assert schedule["active"] is False and schedule["schedule"]["interval"] == 1800
+        second.send_signal(signal.SIGINT)
+        assert second.wait(60) == 0
+
+
+def test_a_dead_worker_is_replaced_and_kill_9_leaves_nothing(environment: dict[str, str]) -> None:
+    """The operator reads about the one; after the other the next start is an ordinary one."""
+    with started(environment) as up:
+        (worker,) = [
+            pid
+            for pid, command in left_behind(environment).items()
+            if re.search(r"-m (twezah\.worker|prefect worker) ", command)
+        ]
+        os.kill(worker, signal.SIGKILL)
+        assert up.stderr is not None
+        assert any("worker ended" in line for line in up.stderr)
+        assert len(left_behind(environment)) >= 4
+        up.send_signal(signal.SIGKILL)
+        wait_until(lambda: not left_behind(environment))
+    with started(environment) as again:
+        again.terminate()
+        assert again.wait(60) == 0
+
+
+def test_a_taken_port_is_said_before_anything_starts(environment: dict[str, str]) -> None:
+    """The message names the setting."""
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", int(environment["TWEZAH_PREFECT_PORT"])))
+        other.listen()
+        code, _, err = finish(environment, "up")
+    assert code == 4
+    assert "TWEZAH_PREFECT_PORT=" in err and "Traceback" not in err
+    assert left_behind(environment) == {}

@@ -1,0 +1,107 @@
+"""The command line: help that helps, exit codes that mean something, a start that takes no time."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+COMMANDS = [["up"], ["demo"], ["sync"], ["status"], ["explain"], ["psql"], ["mapping", "try"]]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One state folder for the commands that need a database."""
+    return tmp_path_factory.mktemp("home")
+
+
+def twezah(
+    *arguments: str, home: Path | None = None, extra: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own."""
+    base = {k: v for k, v in os.environ.items() if not k.startswith(("TWEZAH_", "PREFECT_"))}
+    given = {**base, "COLUMNS": "200", **({"TWEZAH_HOME": str(home)} if home else {}), **(extra or {})}
+    command = [sys.executable, "-c", "from twezah.cli import main; main()", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=given, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_help_with_an_example(command: list[str]) -> None:
+    """Someone who has read nothing else can copy a line that works."""
+    result = twezah(*command, "--help")
+    assert result.returncode == 0
+    assert f"twezah {' '.join(command)}" in result.stdout
+    assert "Example" in result.stdout
+
+
+def test_help_is_quick() -> None:
+    """No heavy import on the way to the help; the bound allows for a busy machine."""
+    begun = time.monotonic()
+    assert twezah("--help").returncode == 0
+    assert time.monotonic() - begun < 3
+    heavy = {"prefect", "polars", "pandas", "psycopg", "rich"}
+    code = f"import sys, twezah.cli; print(sorted({heavy} & set(sys.modules)))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert loaded.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "code", "told"),
+    [
+        (["sync", "sap"], {}, 2, "quickbooks"),
+        (["sync", "xero", "--since", "yesterday"], {}, 2, "2026-01-31"),
+        (["sync", "xero", "--since", "2026-02-01", "--until", "2026-01-01"], {}, 2, "later than"),
+        (["sync"], {}, 2, "SYSTEM"),
+        (["status"], {"TWEZAH_PREFECT_PORT": "many"}, 2, "TWEZAH_PREFECT_PORT"),
+        (
+            ["status"],
+            {"TWEZAH_DATABASE_URL": "postgresql://a:hunter2@127.0.0.1:9/x"},
+            4,
+            "TWEZAH_DATABASE_URL",
+        ),
+        (["status"], {"TWEZAH_HOME": "/proc/nowhere"}, 4, "TWEZAH_HOME"),
+    ],
+    ids=[
+        "unknown system",
+        "no date",
+        "window backwards",
+        "no argument",
+        "bad port",
+        "no database",
+        "no home",
+    ],
+)
+def test_what_is_wrong_is_said_in_a_line(
+    arguments: list[str], environment: dict[str, str], code: int, told: str
+) -> None:
+    """Exit code by who must act; no traceback, no secret."""
+    result = twezah(*arguments, extra=environment)
+    assert result.returncode == code
+    assert told in result.stderr
+    assert "Traceback" not in result.stderr and "hunter2" not in result.stderr
+
+
+def test_psql_passes_arguments_and_exit_code_through(home: Path) -> None:
+    """On the embedded database, started for the purpose, with the ledger's schemas in it."""
+    result = twezah(
+        "psql", "-At", "-c", "SELECT current_database(), count(*) FROM billing.invoice", home=home
+    )
+    assert result.stdout.strip() == "twezah|0"
+    assert twezah("psql", "-v", "ON_ERROR_STOP=1", "-c", "SELECT 1/0", home=home).returncode == 1
+
+
+def test_status_of_an_empty_ledger(home: Path) -> None:
+    """An answer, not an error; JSON when a program asks."""
+    assert "not up" in twezah("status", home=home).stdout
+    answer = json.loads(twezah("status", "--json", home=home).stdout)
+    assert answer["stack"] is None
+
+
+def test_explaining_an_unknown_invoice_is_a_no(home: Path) -> None:
+    """Exit code 1 and a sentence."""
+    result = twezah("explain", "xero", "INV-404", home=home)
+    assert result.returncode == 1
+    assert "INV-404" in result.stderr

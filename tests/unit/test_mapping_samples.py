@@ -1,0 +1,158 @@
+"""`try_record` on whatever may be pasted, and on every payload the vendors published."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from connectors import SYSTEMS
+from connectors.kit.mapping import map_lookup, try_record
+from connectors.kit.spec import Connection
+
+SAMPLES = Path(__file__).parents[3] / "shared" / "samples"
+FILES = sorted(path for path in SAMPLES.rglob("*.json")) if SAMPLES.is_dir() else []
+needs_samples = pytest.mark.skipif(not FILES, reason=f"no published samples in {SAMPLES}")
+
+
+def attempt(system: str, payload: Any, stream: str | None = None, **changes: Any) -> list[dict[str, Any]]:
+    spec = SYSTEMS[system]
+    connection = Connection(system, "A", "", "", "id", SecretStr("s"), SecretStr("r"), **changes)
+    body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+    return try_record(spec, spec.stream(stream) if stream else None, connection, body)
+
+
+@needs_samples
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_published_payloads_are_survived(path: Path) -> None:
+    """Each of them through each system: JSON-able results, and nothing is called an invoice that is none."""
+    for system in SYSTEMS:
+        results = attempt(system, path.read_bytes())
+        assert results
+        assert json.dumps(results)
+        for result in results:
+            assert result["ok"] is False
+            assert all(problem["reason"] and problem["path"] for problem in result["problems"])
+
+
+@needs_samples
+def test_the_published_quickbooks_invoice_lacks_four_things() -> None:
+    path = SAMPLES / "quickbooks" / "amp-labs" / "custom-fields_invoice-read-with-custom-fields.json"
+    (result,) = attempt("quickbooks", path.read_bytes())
+    assert result["stream"] == "invoices"
+    assert result["invoice"]["external_id"] == "100"
+    assert [(problem["field"], problem["reason"]) for problem in result["problems"]] == [
+        ("customer_external_id", "missing"),
+        ("currency", "missing"),
+        ("issued_at", "missing"),
+        ("updated_at", "missing"),
+    ]
+
+
+@needs_samples
+@pytest.mark.parametrize(
+    ("system", "file", "rows"),
+    [
+        ("xero", "amp-labs/contacts.json", [("bd2270c3-8706-4c11-9cfb-000b551c3f51", None)]),
+        (
+            "quickbooks",
+            "amp-labs/custom-fields_customer-read-with-custom-fields.json",
+            [("1", None), ("2", None)],
+        ),
+        ("quickbooks", "amp-labs/customer-read.json", []),
+        ("freshbooks", "get_client_response.json", [("12345", None)]),
+    ],
+)
+def test_published_customers(system: str, file: str, rows: list[tuple[str, str | None]]) -> None:
+    spec = SYSTEMS[system]
+    connection = Connection(system, "A", "", "", "id", SecretStr("s"), SecretStr("r"))
+    body = (SAMPLES / system / file).read_bytes()
+    assert map_lookup(spec, spec.lookup("customers"), connection, body).rows() == rows
+
+
+def test_the_handbooks_xero_example() -> None:
+    """Its keys are not spelled as Xero's API does; what it has is read, what it lacks is named."""
+    payload = {
+        "invoices": [
+            {
+                "invoiceNumber": "INV-001",
+                "contact": {"phoneNumbers": [{"phoneNumber": "+244 923 456 789"}]},
+                "total": 150.00,
+                "lineItems": [{"description": "Água Twezah 5L", "quantity": 3, "unitAmount": 50.00}],
+                "date": "2024-01-15",
+            }
+        ]
+    }
+    (result,) = attempt("xero", payload, default_currency="AOA")
+    invoice = result["invoice"]
+    assert (invoice["customer_phone"], invoice["total_minor"]) == ("+244923456789", 15000)
+    assert result["lines"][0]["name"] == "Água Twezah 5L"
+    assert {problem["field"] for problem in result["problems"]} == {"external_id", "status"}
+    assert result["notes"]
+
+
+RECORD = {
+    "Id": "130",
+    "TxnDate": "2026-04-08",
+    "DocNumber": "1037",
+    "CurrencyRef": {"value": "AOA"},
+    "CustomerRef": {"value": "24"},
+    "TotalAmt": 13.5,
+    "Balance": 0,
+    "Line": [],
+}
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        RECORD,
+        [RECORD],
+        {"Invoice": RECORD, "time": "2026-01-01"},
+        {"QueryResponse": {"Invoice": [RECORD], "startPosition": 1}},
+    ],
+    ids=["record", "list", "single GET", "page"],
+)
+def test_forms_of_a_sample(payload: Any) -> None:
+    (result,) = attempt("quickbooks", payload)
+    assert result["ok"], result["problems"]
+    assert (result["stream"], result["invoice"]["status"]) == ("invoices", "paid")
+    assert result["notes"] == ["the phone number is looked up at the vendor by the customer's number"]
+
+
+def test_the_stream_is_found_or_given() -> None:
+    assert attempt("quickbooks", {"CreditMemo": RECORD})[0]["invoice"]["external_id"] == "CreditMemo/130"
+    assert attempt("quickbooks", RECORD, "refund_receipts")[0]["invoice"]["kind"] == "refund"
+
+
+def test_deletions_are_no_invoices() -> None:
+    (result,) = attempt("quickbooks", RECORD, "deletions")
+    assert "no invoices" in result["problems"][0]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (b"", "this is not valid JSON"),
+        (b"<html>", "this is not valid JSON"),
+        (b"[" * 5000, "this is not valid JSON"),
+        (b"null", "this is not an invoice of QuickBooks Online"),
+        (b"[]", "this is not an invoice of QuickBooks Online"),
+        (b'{"QueryResponse": {"Invoice": []}}', "holds no records"),
+        (b'{"QueryResponse": {"Customer": [{"Id": "1"}]}}', "no record at /QueryResponse/Invoice"),
+        (b'{"Fault": {"Error": [{"code": "610"}]}}', "an error answer of QuickBooks Online, code 610"),
+        (b'{"Fault": {"Error": [{"code": "some text, 1"}]}}', "code unknown"),
+        (b'{"Fault": "x"}', "this is not an invoice"),
+    ],
+)
+def test_what_is_no_invoice_is_told_so(payload: bytes, reason: str) -> None:
+    (result,) = attempt("quickbooks", payload)
+    assert (result["ok"], result["invoice"]) == (False, None)
+    assert reason in result["problems"][0]["reason"]
+
+
+def test_records_left_out_on_purpose_are_told_so() -> None:
+    results = attempt("xero", {"Invoices": [{"Type": "ACCPAY", "InvoiceID": "1", "Total": 5}, 7]})
+    assert "left out on purpose" in results[0]["problems"][0]["reason"]
+    assert results[1]["problems"][0]["reason"] == "Expected object, got int"

@@ -1,0 +1,141 @@
+"""The vendors' own Python SDKs read the served simulator, with nothing but the base URL changed."""
+
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import pytest
+import uvicorn
+
+from simulator import ACCOUNTS, CLIENT_ID, CLIENT_SECRET, World, seed_refresh_token
+from simulator.server import Application
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return World(seed=11, customers=40, invoices=160)
+
+
+@pytest.fixture(scope="module")
+def url(world: World) -> Iterator[str]:
+    """The served simulator's address."""
+    server = uvicorn.Server(
+        uvicorn.Config(Application(world), host="127.0.0.1", port=0, log_level="warning", lifespan="off")
+    )
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 10
+    while not server.started and time.monotonic() < deadline:
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join(10)
+
+
+def alive(world: World, system: str, kind: str) -> list[str]:
+    rows = [row for row in world.truth() if (row.system, row.kind) == (system, kind)]
+    return sorted(row.external_id for row in rows if system == "xero" or not row.deleted)
+
+
+def test_python_quickbooks(url: str, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    quickbooks = pytest.importorskip("quickbooks")
+    from quickbooks.cdc import change_data_capture  # type: ignore[import-untyped]
+    from quickbooks.exceptions import ObjectNotFoundException  # type: ignore[import-untyped]
+    from quickbooks.objects import Customer, Invoice, Item, SalesReceipt  # type: ignore[import-untyped]
+
+    monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")
+    monkeypatch.setattr(quickbooks.QuickBooks, "api_url_v3", f"{url}/quickbooks/v3")
+    token = world.grants["quickbooks"].issue_access()
+    auth = SimpleNamespace(
+        environment="production", access_token=token, refresh_token="unused", client_id=CLIENT_ID
+    )
+    client = quickbooks.QuickBooks(auth_client=auth, company_id=ACCOUNTS["quickbooks"], minorversion=75)
+    found: list[str] = []
+    while page := Invoice.all(order_by="Id", start_position=len(found) + 1, max_results=50, qb=client):
+        found += [invoice.Id for invoice in page]
+    assert sorted(found) == alive(world, "quickbooks", "invoice")
+    assert Invoice.count(qb=client) == len(found)
+    (example,) = Invoice.filter(DocNumber="INV-001", qb=client)
+    assert (example.TotalAmt, example.Line[0].SalesItemLineDetail.Qty) == (150, 3)
+    customer = Customer.get(int(example.CustomerRef.value), qb=client)
+    assert customer.PrimaryPhone.FreeFormNumber == "+244 923 456 789"
+    assert "ATW-5L" in {item.Sku for item in Item.all(qb=client)}
+    assert SalesReceipt.all(qb=client)
+    with pytest.raises(ObjectNotFoundException):
+        Invoice.get(99_999, qb=client)
+    changes = change_data_capture([Invoice, Customer], world.now().date().isoformat(), qb=client)
+    assert changes is not None
+
+
+def test_xero_python(url: str, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the SDK's own invalid escapes
+        pytest.importorskip("xero_python")
+        from xero_python.accounting import AccountingApi  # type: ignore[import-untyped]
+        from xero_python.api_client import ApiClient  # type: ignore[import-untyped]
+        from xero_python.api_client.configuration import Configuration  # type: ignore[import-untyped]
+        from xero_python.api_client.oauth2 import OAuth2Token, TokenApi  # type: ignore[import-untyped]
+        from xero_python.identity import IdentityApi  # type: ignore[import-untyped]
+
+    monkeypatch.setattr(TokenApi, "refresh_token_url", f"{url}/xero/connect/token")
+    stored: dict[str, object] = {"refresh_token": seed_refresh_token("xero"), "scope": ["offline_access"]}
+    stored |= {"access_token": "stale", "expires_in": 1800, "token_type": "Bearer", "expires_at": 1}
+    configuration = Configuration(oauth2_token=OAuth2Token(client_id=CLIENT_ID, client_secret=CLIENT_SECRET))
+    client = ApiClient(
+        configuration,
+        oauth2_token_getter=lambda: stored,
+        oauth2_token_saver=lambda token: stored.update(token),
+    )
+    configuration.oauth2_token.update_token(**stored)
+    identity = IdentityApi(client)
+    identity.base_url = f"{url}/xero"
+    (connection,) = identity.get_connections()
+    assert stored["refresh_token"] != seed_refresh_token("xero")
+    api, tenant = AccountingApi(client, base_url=f"{url}/xero/api.xro/2.0"), connection.tenant_id
+    found, page = [], 1
+    while rows := api.get_invoices(tenant, where='Type=="ACCREC"', page=page, page_size=60).invoices:
+        found += [row.invoice_id for row in rows]
+        assert all(row.line_items for row in rows)
+        page += 1
+    assert sorted(found) == alive(world, "xero", "invoice")
+    contacts = api.get_contacts(tenant, page=1, page_size=1000, include_archived=True).contacts
+    assert len(contacts) == len(world.books["xero"].customers)
+    assert sorted(
+        note.credit_note_id
+        for note in api.get_credit_notes(tenant, page=1, page_size=1000).credit_notes
+        if note.type == "ACCRECCREDIT"
+    ) == alive(world, "xero", "credit_note")
+    assert api.get_organisations(tenant).organisations[0].name == "Água Twezah, Lda"
+    assert api.get_payments(tenant, page=1).payments
+    assert api.get_items(tenant).items
+    assert api.get_invoices(tenant, if_modified_since=world.now()).invoices == []
+
+
+def test_freshbooks_sdk(url: str, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    freshbooks = pytest.importorskip("freshbooks")
+    monkeypatch.setenv("FRESHBOOKS_API_URL", f"{url}/freshbooks")
+    client = freshbooks.Client(
+        CLIENT_ID, client_secret=CLIENT_SECRET, redirect_uri="https://example.com/done"
+    )
+    tokens = client.refresh_access_token(seed_refresh_token("freshbooks"))
+    assert tokens.refresh_token != seed_refresh_token("freshbooks")
+    account = client.current_user().business_memberships[0].business.account_id
+    assert account == ACCOUNTS["freshbooks"]
+    pages, lines = freshbooks.PaginateBuilder(1, 60), freshbooks.IncludesBuilder().include("lines")
+    found, page = [], client.invoices.list(account, builders=[pages, lines])
+    while True:
+        found += [str(invoice.id) for invoice in page]
+        assert all(invoice.lines for invoice in page)
+        if page.pages.page >= page.pages.pages:
+            break
+        page = client.invoices.list(account, builders=[pages.page(page.pages.page + 1), lines])
+    assert sorted(found) == alive(world, "freshbooks", "invoice")
+    first = client.clients.list(account)[0]
+    assert client.clients.get(account, first.id).data["updated"] == first.data["updated"]
+    notes = client.credit_notes.list(account, builders=[freshbooks.PaginateBuilder(1, 100)])
+    assert sorted(f"credit_note/{note.id}" for note in notes) == alive(world, "freshbooks", "credit_note")
+    with pytest.raises(freshbooks.FreshBooksError) as caught:
+        client.clients.get(account, 9)
+    assert (caught.value.status_code, caught.value.error_code) == (404, 1012)

@@ -1,0 +1,1 @@
+"""Twezah: the programs an operator starts (command line, stack, worker)."""

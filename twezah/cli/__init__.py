@@ -1,0 +1,88 @@
+"""The command `twezah`; what its exit codes mean is in `twezah.cli.exits`."""
+
+import errno
+import sys
+from importlib.metadata import version
+
+import typer
+
+from twezah.cli import look, operate
+from twezah.cli.exits import ENVIRONMENT, INTERRUPTED, USAGE
+
+app = typer.Typer(
+    name="twezah",
+    help="Every sale becomes loyalty points: operate and question the billing integration.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    epilog="Exit codes: 0 done, 1 failed or answered no, 2 wrong usage, 3 needs an operator, 4 environment.",
+)
+operate.register(app)
+look.register(app)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(version("twezah"))
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    show_version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point: run the command, and turn what an operator can act on into one line and an exit code."""
+    try:
+        app(prog_name="twezah")
+    except KeyboardInterrupt:
+        _fail("Interrupted.", INTERRUPTED)
+    except Exception as error:
+        known = _explain(error)
+        if known is None:
+            raise
+        _fail(*known)
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"twezah: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _explain(error: Exception) -> tuple[str, int] | None:
+    """Message and exit code of a failure whose cause is outside the program; None for a defect."""
+    from pydantic import ValidationError
+
+    from sql.migrate import MigrationChangedError
+    from twezah.settings import DatabaseNotRunning
+    from twezah.stack.errors import StackError
+
+    if isinstance(error, StackError | DatabaseNotRunning | MigrationChangedError):
+        return str(error), ENVIRONMENT
+    if isinstance(error, ValidationError) and error.title == "Settings":
+        return f"A setting is wrong: {_settings_problems(error)}", USAGE
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "The disk is full. Free some space and start again; nothing committed is lost.", ENVIRONMENT
+    if isinstance(error, PermissionError):
+        return f"{error}. Set TWEZAH_HOME to a folder of your own.", ENVIRONMENT
+    psycopg = sys.modules.get("psycopg")
+    if psycopg is not None and isinstance(error, psycopg.OperationalError):
+        return f"The database does not answer: {str(error).strip()}", ENVIRONMENT
+    return None
+
+
+def _settings_problems(error: object) -> str:
+    from pydantic import ValidationError
+
+    assert isinstance(error, ValidationError)
+    names = ((".".join(map(str, problem["loc"])).upper(), problem["msg"]) for problem in error.errors())
+    return "; ".join(
+        f"TWEZAH_{name}: {text}" if name and not name.startswith("PREFECT_API") else f"{name} {text}".strip()
+        for name, text in names
+    )

@@ -1,0 +1,192 @@
+"""Commands that answer questions: status, explain, psql, mapping try."""
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+
+from twezah.cli.exits import FAILED
+from twezah.cli.operate import Json, known_system
+from twezah.cli.output import print_json, print_table, say
+
+mapping = typer.Typer(no_args_is_help=True, help="Try how a billing system's records become our fields.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the application."""
+    app.command(epilog="Example: `twezah status --json`")(status)
+    app.command(epilog="Example: `twezah explain quickbooks 1042`")(explain)
+    passthrough = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+    example = "Examples: `twezah psql`, `twezah psql -c 'SELECT * FROM loyalty.member_balance LIMIT 5'`"
+    app.command(context_settings=passthrough, epilog=example)(psql)
+    mapping.command("try", epilog="Example: `twezah mapping try xero invoice.json --json`")(mapping_try)
+    app.add_typer(mapping, name="mapping")
+
+
+@contextmanager
+def _ledger() -> Iterator[str]:
+    """The ledger's URL; the embedded database is started if needed and brought up to date."""
+    from sql.migrate import migrate
+    from twezah.settings import settings
+    from twezah.stack.postgres import running
+
+    with running(settings()) as dsn:
+        if settings().is_embedded:
+            migrate(dsn)
+        yield dsn
+
+
+def status(json: Json = False) -> None:
+    """What is stored per system, how fresh it is, and whether the stack is up."""
+    from sql import report
+    from twezah.settings import settings
+    from twezah.stack.up import running_stack
+
+    up = running_stack(settings())
+    with _ledger() as dsn:
+        rows = report.status(dsn)
+    if json:
+        print_json({"stack": up, "systems": rows})
+        return
+    print(
+        f"The stack is up: {up.get('ui_url', 'starting')} (process {up.get('pid', 'unknown')})."
+        if up is not None
+        else "The stack is not up."
+    )
+    print_table("Ledger", rows)
+    if not rows:
+        print("The ledger is empty: nothing has been synced yet.")
+
+
+def explain(
+    system: Annotated[str, typer.Argument(metavar="SYSTEM", help="Key of the billing system, e.g. xero.")],
+    invoice: Annotated[
+        str, typer.Argument(metavar="INVOICE", help="The invoice's id or number in that system.")
+    ],
+    json: Json = False,
+) -> None:
+    """Why this invoice earned this many points: every entry, rule by rule."""
+    from zoneinfo import ZoneInfo
+
+    from sql.explain import explain as explain_invoice
+    from twezah.settings import settings
+
+    with _ledger() as dsn:
+        explanation = explain_invoice(dsn, system, invoice)
+    if explanation is None:
+        say(f"There is no invoice {invoice!r} of {system!r} in the ledger.")
+        raise typer.Exit(FAILED)
+    if json:
+        print_json(explanation.to_json())
+    else:
+        print(explanation.to_text(ZoneInfo(settings().timezone)))
+
+
+def psql(
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="[ARGS]...", help="Passed on to psql as they are.")
+    ] = None,
+) -> None:
+    """The bundled psql on the ledger database, which is started if needed.
+
+    `twezah psql -- --help` is psql's own help.
+    """
+    from twezah.settings import settings
+    from twezah.stack import pginstall
+    from twezah.stack.postgres import libpq_environment
+
+    with _ledger() as dsn:
+        environment = libpq_environment(dsn)
+        environment.setdefault("PSQL_HISTORY", str(settings().home / "psql_history"))
+        previous = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C belongs to psql
+        try:
+            code = subprocess.run(
+                [str(pginstall.program("psql")), *(arguments or [])], env=environment, check=False
+            ).returncode
+        finally:
+            signal.signal(signal.SIGINT, previous)
+    raise typer.Exit(code)
+
+
+def mapping_try(
+    system: Annotated[str, typer.Argument(metavar="SYSTEM", help="Key of the billing system, e.g. xero.")],
+    file: Annotated[
+        typer.FileBinaryRead,
+        typer.Argument(metavar="FILE", help="A payload of that system: a page or one record; - is stdin."),
+    ],
+    path: Annotated[
+        list[str] | None,
+        typer.Option(help="Another source path for a field, e.g. customer_phone=/Memo. Repeatable."),
+    ] = None,
+    stream: Annotated[str | None, typer.Option(help="The list it is from; found out if not given.")] = None,
+    json: Json = False,
+) -> None:
+    """Map a sample payload: the canonical fields, or which field failed and why.
+
+    Nothing is stored or sent.
+    """
+    from connectors.kit.errors import Misconfigured
+    from connectors.kit.mapping.sample import try_record
+
+    spec = known_system(system)
+    chosen = next((one for one in spec.streams if one.name == stream), None)
+    if stream is not None and chosen is None:
+        names = ", ".join(one.name for one in spec.streams)
+        raise typer.BadParameter(f"unknown stream {stream!r}; known: {names}", param_hint="--stream")
+    overrides = dict(_key_value(text) for text in path or [])
+    try:
+        records = try_record(spec, chosen, _sample_connection(system, overrides), file.read())
+    except Misconfigured as error:
+        raise typer.BadParameter(str(error), param_hint="--path") from None
+    if json:
+        print_json(records)
+    else:
+        for record in records:
+            _print_record(record)
+    if not all(record["ok"] for record in records):
+        raise typer.Exit(FAILED)
+
+
+def _key_value(text: str) -> tuple[str, str]:
+    field, equals, source = text.partition("=")
+    if not equals or not field or not source.startswith("/"):
+        raise typer.BadParameter(f"{text!r} is not FIELD=/PATH", param_hint="--path")
+    return field, source
+
+
+def _sample_connection(system: str, paths: dict[str, str]) -> Any:
+    """A connection that reaches nothing: a sample needs only paths, region and time zone."""
+    from pydantic import SecretStr
+
+    from connectors.kit.spec import Connection
+    from twezah.settings import settings
+
+    return Connection(
+        system=system,
+        account="sample",
+        base_url="",
+        token_url="",
+        client_id="",
+        client_secret=SecretStr(""),
+        refresh_token=SecretStr(""),
+        region=settings().region,
+        timezone=settings().timezone,
+        paths=paths,
+    )
+
+
+def _print_record(record: dict[str, Any]) -> None:
+    """One record: what it became, and what is wrong with it."""
+    print("ok" if record["ok"] else "rejected", f"({record.get('stream') or 'no stream'})")
+    for name, value in (record.get("invoice") or {}).items():
+        print(f"  {name:<24} {'-' if value is None else value}")
+    for line in record.get("lines") or []:
+        print("  line  ", "  ".join(f"{name}={value}" for name, value in line.items() if value is not None))
+    for problem in record.get("problems") or []:
+        example = f" (found: {problem['example']})" if problem.get("example") else ""
+        print(f"  problem  {problem['field']}, from {problem['path']}: {problem['reason']}{example}")
+    for note in record.get("notes") or []:
+        print(f"  note  {note}")

@@ -1,0 +1,106 @@
+"""A Prefect API to run deployments on: the one that is up, or a stack of our own for as long as it takes."""
+
+import logging
+import os
+import re
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from twezah.cli.exits import FAILED, NEEDS_OPERATOR, OK
+from twezah.cli.output import say
+from twezah.settings import Settings
+from twezah.stack.api import is_healthy
+from twezah.stack.errors import StackError
+from twezah.stack.up import Stack, running_stack
+
+if TYPE_CHECKING:
+    from twezah.stack.runs import Finished
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A usable stack: the ledger's URL, the connected systems, and `tend`, to be called while waiting."""
+
+    dsn: str
+    connected: list[str]
+    ui_url: str
+    tend: Callable[[], None]
+
+
+@contextmanager
+def serving(settings: Settings, *, simulator: bool) -> Iterator[Serving]:
+    """Use the stack that is up, or the configured Prefect server, or start everything for the duration.
+
+    Raises:
+        StackError: nothing can be used or started.
+
+    """
+    record = running_stack(settings)
+    if record is None and settings.starts_prefect:
+        with Stack(settings, simulator=simulator, catch_up=False, say=say) as stack:
+            use_api(settings)
+            yield Serving(stack.dsn, stack.connected, settings.ui_url, stack.tend)
+        return
+    api_url = (record or {}).get("api_url") or settings.api_url
+    if not is_healthy(api_url, timeout_seconds=10):
+        raise StackError(f"The Prefect server at {api_url} does not answer (yet). Try again in a moment.")
+    found = settings.model_copy(update={"prefect_api_url": api_url})
+    use_api(found)
+    from tasks.blocks import connected_systems
+    from twezah.stack.postgres import running
+
+    with running(settings) as dsn:
+        yield Serving(dsn, sorted(connected_systems()), found.ui_url, lambda: None)
+
+
+def use_api(settings: Settings) -> None:
+    """Point Prefect's client in this process at the API; before its first import."""
+    os.environ.update(settings.child_environment())
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the block like Ctrl-C does."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def follow(serving: Serving, parameters: Mapping[str, Mapping[str, Any]]) -> "list[Finished]":
+    """Run the systems' deployments at once, their log lines on stderr."""
+    from twezah.stack.runs import run_systems
+
+    def on_log(system: str, line: Any) -> None:
+        if line.name in ("prefect.flow_runs", "prefect.task_runs") or line.level >= logging.WARNING:
+            say(f"{line.timestamp:%H:%M:%S} {system:<10} {line.message}")
+
+    return run_systems(parameters, on_log=on_log, tend=serving.tend, say=say)
+
+
+def exit_code(finished: "Sequence[Finished]") -> int:
+    """The worst of the runs: 3 if an operator must act, 1 if one failed."""
+    failed = [run for run in finished if not run.ok]
+    if any(needs_operator(run.message) for run in failed):
+        return NEEDS_OPERATOR
+    return FAILED if failed else OK
+
+
+def needs_operator(message: str) -> bool:
+    """True when a failed run's message names an error that only an operator can resolve."""
+    from connectors.kit import errors
+
+    names = re.findall(r"\b[A-Z]\w+\b", message)
+    kinds = (getattr(errors, name, None) for name in names)
+    return any(isinstance(kind, type) and issubclass(kind, errors.NeedsOperator) for kind in kinds)

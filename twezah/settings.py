@@ -1,0 +1,191 @@
+"""Everything an installation can set, read from the environment (`TWEZAH_*`) once per process."""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Self
+from urllib.parse import quote, urlencode
+
+from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+#: The checkout: the folder that holds prefect.yaml, flows/ and this package.
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class DatabaseNotRunning(RuntimeError):
+    """The embedded database is configured but nobody has started it. `twezah up` or `twezah psql` does."""
+
+
+def _default_home() -> Path:
+    base = PROJECT_ROOT if (PROJECT_ROOT / "prefect.yaml").exists() else Path.cwd()
+    return base / ".twezah"
+
+
+class Settings(BaseSettings):
+    """One installation. All times are UTC unless a name says otherwise; secrets never show in `repr`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="TWEZAH_", extra="ignore", hide_input_in_errors=True, env_ignore_empty=True, frozen=True
+    )
+
+    #: State folder: embedded database, logs, generated secret key, Prefect's files.
+    home: Path = Field(default_factory=_default_home)
+    #: Ledger database. Unset: the embedded PostgreSQL under `home`.
+    database_url: SecretStr | None = None
+    #: A Prefect server to use instead of starting one.
+    prefect_api_url: str | None = Field(
+        default=None, validation_alias=AliasChoices("PREFECT_API_URL", "prefect_api_url")
+    )
+    prefect_host: str = "127.0.0.1"
+    prefect_port: Port = 4200
+    simulator_port: Port = 8765
+    work_pool: str = "billing"
+    #: Fernet key that encrypts OAuth tokens in the database. Unset: `<home>/secret.key`, made on first use.
+    secret_key: SecretStr | None = None
+    #: ISO 3166 region in which phone numbers without a country prefix are read.
+    region: Annotated[str, Field(pattern=r"^[A-Z]{2}$")] = "AO"
+    #: IANA zone of date-only vendor fields.
+    timezone: str = "Africa/Luanda"
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, home: Path) -> Path:
+        return (home.expanduser() if str(home).startswith("~") else home).absolute()
+
+    @field_validator("database_url")
+    @classmethod
+    def _postgres_url(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(("postgresql://", "postgres://")):
+            raise ValueError("must be a postgresql:// URL")
+        return url
+
+    @model_validator(mode="after")
+    def _distinct_ports(self) -> Self:
+        if self.prefect_port == self.simulator_port:
+            raise ValueError("TWEZAH_PREFECT_PORT and TWEZAH_SIMULATOR_PORT must differ")
+        return self
+
+    @property
+    def is_embedded(self) -> bool:
+        """True when the ledger lives in the embedded PostgreSQL."""
+        return self.database_url is None
+
+    @property
+    def starts_prefect(self) -> bool:
+        """True when the stack runs its own Prefect server."""
+        return self.prefect_api_url is None
+
+    @property
+    def api_url(self) -> str:
+        """URL of Prefect's API, ours or the configured one."""
+        return self.prefect_api_url or f"http://{self.prefect_host}:{self.prefect_port}/api"
+
+    @property
+    def ui_url(self) -> str:
+        """URL of Prefect's user interface on the same server as the API."""
+        return self.api_url.removesuffix("/").removesuffix("/api")
+
+    @property
+    def logs(self) -> Path:
+        """Folder of the children's log files."""
+        return self.home / "logs"
+
+    def dsn(self) -> str:
+        """Connection URL of the ledger database; contains the password if there is one.
+
+        Raises:
+            DatabaseNotRunning: the embedded database is configured and not running.
+
+        """
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return embedded_dsn(self.home, "twezah")
+
+    def fernet_key(self) -> bytes:
+        """The key that encrypts stored tokens; made once, readable by the owner only."""
+        if self.secret_key is not None:
+            return self.secret_key.get_secret_value().encode()
+        return _read_or_make_key(self.home / "secret.key")
+
+    def child_environment(self, base: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Environment of the processes we start: our state folder, our Prefect, no telemetry, few log lines.
+
+        Args:
+            base: The environment to extend, `os.environ` by default.
+
+        """
+        environment = dict(os.environ if base is None else base)
+        environment.update(
+            TWEZAH_HOME=str(self.home),
+            PREFECT_HOME=str(self.home / "prefect"),
+            PREFECT_PROFILES_PATH=str(self.home / "prefect" / "profiles.toml"),
+            PREFECT_API_URL=self.api_url,
+            PREFECT_SERVER_ANALYTICS_ENABLED="false",
+            DO_NOT_TRACK="1",
+            GX_ANALYTICS_ENABLED="false",
+            PYTHONUNBUFFERED="1",
+        )
+        for name, value in _CHILD_DEFAULTS.items():
+            environment.setdefault(name, value)
+        return environment
+
+
+#: Operators may override these; the log shipper's default of 2 s is most of a short run's duration.
+_CHILD_DEFAULTS = {
+    "PREFECT_LOGGING_TO_API_BATCH_INTERVAL": "0.2",
+    "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",
+    "PREFECT_CLI_PROMPT": "false",
+    "PREFECT_CLI_COLORS": "false",
+}
+
+
+def embedded_dsn(home: Path, database: str) -> str:
+    """Connection URL of a database in the embedded PostgreSQL that runs under `home`.
+
+    Raises:
+        DatabaseNotRunning: nobody has started it.
+
+    """
+    try:
+        record: dict[str, Any] = json.loads((home / "postgres.json").read_text())
+    except (OSError, ValueError):
+        raise DatabaseNotRunning(
+            f"The embedded database under {home} is not running. Start it with `twezah up`, "
+            "or name another PostgreSQL in TWEZAH_DATABASE_URL."
+        ) from None
+    query = urlencode({"host": record["socket_dir"], "port": record["port"]}, quote_via=quote)
+    return f"postgresql://{record['user']}@/{database}?{query}"
+
+
+def _read_or_make_key(path: Path) -> bytes:
+    try:
+        return path.read_bytes().strip()
+    except FileNotFoundError:
+        pass
+    from cryptography.fernet import Fernet
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, draft = tempfile.mkstemp(prefix=".secret.key.", dir=path.parent)  # mode 0600
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(Fernet.generate_key() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(draft, path)  # fails if another process was first: then its key is the key
+    except FileExistsError:
+        pass
+    finally:
+        Path(draft).unlink()
+    return path.read_bytes().strip()
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """This process's settings; tests call `settings.cache_clear()` after changing the environment."""
+    return Settings()

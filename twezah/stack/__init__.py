@@ -1,0 +1,4 @@
+"""The local stack: embedded PostgreSQL, Prefect server, deployments, worker, simulator.
+
+And their supervision.
+"""

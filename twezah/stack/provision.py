@@ -1,0 +1,221 @@
+"""Brings a Prefect server to what prefect.yaml says: `python -m twezah.stack.provision`. Safe to repeat.
+
+A deployment that exists keeps its schedules, its parameters and any tags an operator added. The last line
+of the output is JSON: {"connected": [system, ...], "activated": [system, ...]}.
+"""
+
+import argparse
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import yaml
+from prefect import Flow
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import (
+    DeploymentScheduleCreate,
+    DeploymentUpdate,
+    WorkPoolCreate,
+)
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterId,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import ConcurrencyOptions, FlowRun, StateType
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.client.schemas.sorting import DeploymentSort, FlowRunSort
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+from prefect.states import Crashed
+
+from twezah.settings import PROJECT_ROOT, settings
+from twezah.stack.api import is_healthy
+
+#: A deployment with this tag has had its schedule switched on once; from then on the switch is the
+#: operator's.
+CONNECTED_TAG = "connected"
+SYNC = "sync-"
+
+
+def project_deployments() -> list[dict[str, Any]]:
+    """The deployments of prefect.yaml, anchors resolved."""
+    project = yaml.safe_load((PROJECT_ROOT / "prefect.yaml").read_text(encoding="utf-8"))
+    return list(project["deployments"])
+
+
+def ensure_work_pool(client: SyncPrefectClient, name: str) -> None:
+    """Make the work pool (type process) unless it exists."""
+    try:
+        client.read_work_pool(name)
+    except ObjectNotFound:
+        with contextlib.suppress(ObjectAlreadyExists):  # the worker, which starts at the same time, was first
+            client.create_work_pool(WorkPoolCreate(name=name, type="process"))
+
+
+def apply_deployment(client: SyncPrefectClient, spec: dict[str, Any]) -> None:
+    """Create or update one deployment."""
+    from prefect.flows import load_flow_from_entrypoint
+    from prefect.utilities.callables import parameter_schema
+
+    flow: Flow[..., Any] = load_flow_from_entrypoint(str(PROJECT_ROOT / spec["entrypoint"]))
+    limit = spec["concurrency_limit"]
+    common: dict[str, Any] = {
+        "entrypoint": spec["entrypoint"],
+        "path": str(PROJECT_ROOT),
+        "pull_steps": [{"prefect.deployments.steps.set_working_directory": {"directory": str(PROJECT_ROOT)}}],
+        "description": spec["description"],
+        "work_pool_name": spec["work_pool"]["name"],
+        "concurrency_limit": limit["limit"],
+        "concurrency_options": ConcurrencyOptions(collision_strategy=limit["collision_strategy"]),
+        "parameter_openapi_schema": parameter_schema(flow).model_dump(mode="json"),
+        "enforce_parameter_schema": True,
+    }
+    present = find(client, spec["name"])
+    if present is None:
+        client.create_deployment(
+            flow_id=client.create_flow(flow), name=spec["name"], schedules=_schedules(spec),
+            parameters=spec["parameters"], tags=spec["tags"], **common,
+        )  # fmt: skip
+        return
+    parameters = {**present.parameters, **spec["parameters"]}
+    tags = list(dict.fromkeys([*spec["tags"], *present.tags]))
+    client.update_deployment(present.id, DeploymentUpdate(parameters=parameters, tags=tags, **common))
+
+
+def _schedules(spec: dict[str, Any]) -> list[DeploymentScheduleCreate]:
+    return [
+        DeploymentScheduleCreate(
+            schedule=IntervalSchedule(interval=timedelta(seconds=entry["interval"])),
+            active=entry["active"], slug=entry["slug"],
+        )
+        for entry in spec["schedules"]
+    ]  # fmt: skip
+
+
+def find(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
+    """The deployment of this name (names are unique in this project), or None."""
+    for deployment in client.read_deployments(limit=200, sort=DeploymentSort.NAME_ASC):
+        if deployment.name == name:
+            return deployment
+    return None
+
+
+def activate_connected() -> list[str]:
+    """Switch on the schedules of systems that have become connected, once each; return those."""
+    from tasks.blocks import connected_systems
+
+    activated = []
+    with get_client(sync_client=True) as client:
+        for system in connected_systems():
+            deployment = find(client, SYNC + system)
+            if deployment is None or CONNECTED_TAG in deployment.tags:
+                continue
+            for schedule in deployment.schedules:
+                client.update_deployment_schedule(deployment.id, schedule.id, active=True)
+            client.update_deployment(deployment.id, DeploymentUpdate(tags=[*deployment.tags, CONNECTED_TAG]))
+            activated.append(system)
+    return activated
+
+
+def clear_leftovers(client: SyncPrefectClient, started_at: datetime, *, catch_up: bool) -> None:
+    """After a start of our own server, tidy up what its stop left behind.
+
+    Runs that were under way are over, and of missed scheduled runs the
+    latest is enough, or none without `catch_up`.
+    """
+    ours = [
+        d.id
+        for d in client.read_deployments(limit=200, sort=DeploymentSort.NAME_ASC)
+        if d.name.startswith(SYNC)
+    ]
+    if not ours:
+        return
+    deployments = DeploymentFilter(id=DeploymentFilterId(any_=ours))
+    for run in _runs(client, deployments, [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]):
+        if run.state is not None and run.state.timestamp < started_at:
+            message = (
+                "The stack was stopped while this run was under way. Retry it: it goes on where it stopped."
+            )
+            client.set_flow_run_state(run.id, Crashed(message=message), force=True)
+    seen = set()
+    for run in _runs(client, deployments, [StateType.SCHEDULED]):
+        if (
+            run.auto_scheduled
+            and run.expected_start_time is not None
+            and run.expected_start_time < started_at
+        ):
+            if run.deployment_id in seen or not catch_up:
+                client.delete_flow_run(run.id)
+            seen.add(run.deployment_id)
+
+
+def _runs(client: SyncPrefectClient, deployments: DeploymentFilter, states: list[StateType]) -> list[FlowRun]:
+    in_state = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states)))
+    return list(
+        client.read_flow_runs(
+            deployment_filter=deployments,
+            flow_run_filter=in_state,
+            sort=FlowRunSort.EXPECTED_START_TIME_DESC,
+            limit=200,
+        )
+    )
+
+
+def provision(simulator_url: str | None, started_at: datetime, *, catch_up: bool) -> dict[str, list[str]]:
+    """Blocks, work pool, deployments, schedules. `simulator_url` connects absent systems to the simulator."""
+    from tasks.blocks import connect_simulator, connected_systems, register_blocks
+
+    register_blocks()
+    if simulator_url is not None:
+        connect_simulator(simulator_url)
+    with get_client(sync_client=True) as client:
+        ensure_work_pool(client, settings().work_pool)
+        for spec in project_deployments():
+            apply_deployment(client, {**spec, "work_pool": {"name": settings().work_pool}})
+        if settings().prefect_api_url is None or _is_own_server():
+            clear_leftovers(client, started_at, catch_up=catch_up)
+    return {"activated": activate_connected(), "connected": sorted(connected_systems())}
+
+
+def _is_own_server() -> bool:
+    """True when this process was started for a server of our own (named in PREFECT_API_URL)."""
+    own = settings().model_copy(update={"prefect_api_url": None})
+    return settings().api_url == own.api_url
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Wait for the server, then provision it."""
+    parser = argparse.ArgumentParser(prog="python -m twezah.stack.provision", description=__doc__)
+    parser.add_argument(
+        "--simulator-url", help="connect the systems that are not connected to this simulator"
+    )
+    parser.add_argument("--await-seconds", type=int, default=0, help="how long to wait for the server")
+    parser.add_argument("--drop-missed", action="store_true", help="do not catch up on missed scheduled runs")
+    options = parser.parse_args(arguments)
+    started_at = datetime.now(UTC)
+    _preload()
+    deadline = time.monotonic() + options.await_seconds
+    while not is_healthy(settings().api_url) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    result = provision(options.simulator_url, started_at, catch_up=not options.drop_missed)
+    sys.stdout.write(json.dumps(result) + "\n")
+    return 0
+
+
+def _preload() -> None:
+    """Import the flows while the server is still starting."""
+    from prefect.flows import load_flow_from_entrypoint
+
+    for entrypoint in {spec["entrypoint"] for spec in project_deployments()}:
+        load_flow_from_entrypoint(str(PROJECT_ROOT / entrypoint))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

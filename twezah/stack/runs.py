@@ -1,0 +1,121 @@
+"""Starts runs of the sync deployments and follows them to their end."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+from uuid import UUID
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterId,
+    LogFilter,
+    LogFilterFlowRunId,
+)
+from prefect.client.schemas.objects import FlowRun, Log
+from prefect.client.schemas.sorting import FlowRunSort
+
+from twezah.stack.errors import StackError
+from twezah.stack.provision import SYNC, find
+
+POLL_SECONDS = 0.4
+LOG_PAGE = 200
+#: A run not picked up by then probably has no worker; said once.
+PICKUP_SECONDS_MAX = 60.0
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How one run ended. `state` is Prefect's, e.g. "Completed"; `seconds` is from request to end."""
+
+    system: str
+    flow_run_id: str
+    state: str
+    message: str
+    ok: bool
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for `--json`."""
+        return asdict(self)
+
+
+def run_systems(
+    parameters: Mapping[str, Mapping[str, Any]],
+    *,
+    on_log: Callable[[str, Log], None],
+    tend: Callable[[], None] = lambda: None,
+    say: Callable[[str], None] = lambda _: None,
+) -> list[Finished]:
+    """Run one deployment per system at once and wait for all of them.
+
+    Args:
+        parameters: System key -> extra flow parameters.
+        on_log: Gets each log line of each run, in order per run.
+        tend: Called every round, to supervise whatever the runs depend on.
+        say: Gets hints for the operator.
+
+    Raises:
+        StackError: a deployment is missing.
+
+    """
+    begun = time.monotonic()
+    with get_client(sync_client=True) as client:
+        runs = {_start(client, system, extra).id: system for system, extra in parameters.items()}
+        printed = dict.fromkeys(runs, 0)
+        finished: list[Finished] = []
+        hinted = False
+        while len(finished) < len(runs):
+            tend()
+            waiting = set(runs) - {UUID(f.flow_run_id) for f in finished}
+            current = client.read_flow_runs(
+                flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=list(waiting))),
+                sort=FlowRunSort.ID_DESC,
+                limit=len(waiting),
+            )
+            for run in current:
+                printed[run.id] += _print_logs(client, run.id, printed[run.id], runs[run.id], on_log)
+                if run.state is not None and run.state.is_final():
+                    finished.append(_finished(run, runs[run.id], time.monotonic() - begun))
+            if (
+                not hinted
+                and time.monotonic() - begun > PICKUP_SECONDS_MAX
+                and any(r.start_time is None for r in current)
+            ):
+                say("No worker has picked the run up yet. Is one serving the work pool (`twezah up`)?")
+                hinted = True
+            time.sleep(POLL_SECONDS)
+        time.sleep(2 * POLL_SECONDS)  # the last lines are shipped a moment after the final state
+        for run_id, system in runs.items():
+            _print_logs(client, run_id, printed[run_id], system, on_log)
+    return sorted(finished, key=lambda f: list(parameters).index(f.system))
+
+
+def _start(client: SyncPrefectClient, system: str, extra: Mapping[str, Any]) -> FlowRun:
+    deployment = find(client, SYNC + system)
+    if deployment is None:
+        raise StackError(
+            f"There is no deployment {SYNC + system} on this Prefect server. Run `twezah up` once."
+        )
+    return client.create_flow_run_from_deployment(deployment.id, parameters=dict(extra))
+
+
+def _print_logs(
+    client: SyncPrefectClient, run_id: UUID, offset: int, system: str, on_log: Callable[[str, Log], None]
+) -> int:
+    """Hand on the lines after `offset`; returns how many."""
+    lines = client.read_logs(
+        LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run_id])), limit=LOG_PAGE, offset=offset
+    )
+    for line in lines:
+        on_log(system, line)
+    return len(lines)
+
+
+def _finished(run: FlowRun, system: str, seconds: float) -> Finished:
+    assert run.state is not None
+    return Finished(
+        system, str(run.id), run.state.name or run.state.type.value, run.state.message or "",
+        run.state.is_completed(), round(seconds, 1),
+    )  # fmt: skip

@@ -1,0 +1,71 @@
+"""How each part of the stack is started: its command line and its environment."""
+
+import importlib.util
+import os
+import socket
+import sys
+
+from twezah.settings import Settings
+from twezah.stack.postgres import asyncpg_url
+
+
+def server_command(settings: Settings) -> list[str]:
+    """Prefect's server with its user interface."""
+    command = [sys.executable, "-m", "prefect", "server", "start"]
+    return [*command, "--host", settings.prefect_host, "--port", str(settings.prefect_port)]
+
+
+def server_environment(settings: Settings) -> dict[str, str]:
+    """Its database is ours, its files are under `home`; an operator's own PREFECT_ variables win."""
+    environment = settings.child_environment()
+    environment.pop("PREFECT_API_URL")
+    environment.setdefault("PREFECT_API_DATABASE_CONNECTION_URL", asyncpg_url(settings.home))
+    # Kept on disk, so that a restarted server still frees the slot of a run that died meanwhile.
+    environment.setdefault(
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE", "prefect.server.concurrency.lease_storage.filesystem"
+    )
+    environment.setdefault("PREFECT_UI_STATIC_DIRECTORY", str(settings.home / "prefect" / "ui"))
+    environment.setdefault("PREFECT_UI_API_URL", "/api")
+    # How long a run that found another one of its system waits before it looks again (30 s by default).
+    environment.setdefault("PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS", "5")
+    return environment
+
+
+def simulator_command(settings: Settings) -> list[str]:
+    """The simulated billing systems; they end with us."""
+    port = str(settings.simulator_port)
+    return [sys.executable, "-m", "simulator", "--port", port, "--parent-pid", str(os.getpid())]
+
+
+def worker_command(settings: Settings) -> list[str]:
+    """The warm worker, or Prefect's own where ours is not installed."""
+    if importlib.util.find_spec("twezah.worker.__main__") is not None:
+        return [sys.executable, "-m", "twezah.worker", "--pool", settings.work_pool]
+    command = [sys.executable, "-m", "prefect", "worker", "start"]
+    return [*command, "--pool", settings.work_pool, "--type", "process"]
+
+
+def worker_environment(settings: Settings) -> dict[str, str]:
+    """Its temporary files are under `home`: Prefect's runner keeps a folder there that users cannot share."""
+    folder = settings.home / "tmp"
+    folder.mkdir(parents=True, exist_ok=True)
+    environment = {**settings.child_environment(), "TMPDIR": str(folder)}
+    environment.setdefault("PREFECT_WORKER_QUERY_SECONDS", "2")  # 10 by default, and a person waits for it
+    return environment
+
+
+def provision_command(simulator_url: str | None, *, await_seconds: int, catch_up: bool) -> list[str]:
+    """What brings the server to the state of prefect.yaml."""
+    command = [sys.executable, "-m", "twezah.stack.provision", "--await-seconds", str(await_seconds)]
+    if simulator_url is not None:
+        command += ["--simulator-url", simulator_url]
+    return command if catch_up else [*command, "--drop-missed"]
+
+
+def accepts(port: int) -> bool:
+    """True when someone listens on this port of this machine."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
