@@ -51,19 +51,10 @@ def copy_in(connection: Connection, table: str, frame: pl.DataFrame) -> None:
         copy.write(buffer.getbuffer())
 
 
-def copy_out(
+def read_frame(
     connection: Connection, statement: bytes, parameters: Mapping[str, Any], schema: pl.Schema
 ) -> pl.DataFrame:
-    """The rows of a SELECT as a frame of `schema`, columns in order; times come as UTC microseconds."""
-    buffer = io.BytesIO()
-    text = sql.SQL("COPY ({}) TO STDOUT (FORMAT csv)").format(sql.SQL(statement.decode()))  # type: ignore[arg-type]
-    with connection.cursor().copy(text, parameters) as copy:
-        for block in copy:
-            buffer.write(block)
-    times = [name for name, dtype in schema.items() if isinstance(dtype, pl.Datetime)]
-    as_read = {name: pl.Int64() if name in times else dtype for name, dtype in schema.items()}
-    if not buffer.tell():
-        return pl.DataFrame(schema=schema)
-    buffer.seek(0)
-    frame = pl.read_csv(buffer, has_header=False, schema=as_read)
-    return frame.with_columns(pl.col(times).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")).cast(schema)
+    """The rows of a SELECT as a frame of `schema`, columns in order; times are selected as UTC microseconds."""
+    rows = connection.execute(statement, parameters).fetchall()
+    as_read = {name: pl.Int64() if isinstance(dtype, pl.Datetime) else dtype for name, dtype in schema.items()}
+    return pl.DataFrame(rows, schema=as_read, orient="row").cast(dict(schema))

@@ -13,7 +13,7 @@ from loyalty.award import HISTORY, TIERS
 from loyalty.program import BEGINNING, Program
 from loyalty.promotions import Promotion
 from loyalty.schema import UTC_US
-from sql.db import Connection, copy_in, copy_out
+from sql.db import Connection, copy_in, read_frame
 from sql.named import query
 
 #: The last entry of each chain: how much is posted for a sale and member.
@@ -51,17 +51,17 @@ def dirty_members(connection: Connection) -> int:
 
 def history(connection: Connection, members: Sequence[int]) -> pl.DataFrame:
     """All stored invoices of the members: loyalty.award.HISTORY."""
-    return copy_out(connection, query("ledger", "history"), {"members": list(members)}, HISTORY)
+    return read_frame(connection, query("ledger", "history"), {"members": list(members)}, HISTORY)
 
 
 def tiers(connection: Connection, members: Sequence[int]) -> pl.DataFrame:
     """Their tier history: loyalty.award.TIERS."""
-    return copy_out(connection, query("ledger", "tiers"), {"members": list(members)}, TIERS)
+    return read_frame(connection, query("ledger", "tiers"), {"members": list(members)}, TIERS)
 
 
 def posted(connection: Connection, members: Sequence[int]) -> pl.DataFrame:
     """What is posted for them so far: POSTED, one row per sale and member."""
-    return copy_out(connection, query("ledger", "posted"), {"members": list(members)}, POSTED)
+    return read_frame(connection, query("ledger", "posted"), {"members": list(members)}, POSTED)
 
 
 def programs(connection: Connection) -> list[Program]:

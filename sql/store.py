@@ -114,7 +114,7 @@ def _with_members(connection: Connection, invoices: pl.DataFrame, aside: Aside) 
 
 
 def _members(connection: Connection, phones: Sequence[str]) -> pl.DataFrame:
-    rows = connection.execute(query("store", "members"), {"phones": list(phones)}).fetchall()
+    rows = connection.execute(query("store", "members"), {"phones": ",".join(phones)}).fetchall()
     return pl.DataFrame(rows, schema={"customer_phone": pl.String, "member_id": pl.Int64}, orient="row")
 
 

@@ -202,7 +202,7 @@ def _judge_share(job: Job, done: Loaded) -> None:
     message = (
         f"{job.account.system}: {done.rejected} of {judged_count} records could not be used, more than the {limit} % allowed "
         f"in block {job.account.system!r}. Nothing was stored and no cursor moved. Most frequent: {worst}. Correct the field mapping "
-        "or the data at the vendor, then retry this run; the pages are kept."
+        "in the block or the data at the vendor, then retry this run: it reads the same changes again."
     )
     raise TooManyRejectsError(message)
 

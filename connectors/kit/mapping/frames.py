@@ -74,7 +74,9 @@ def map_pages(
     plan = plan_for(spec, stream, connection)
     with paused_gc():
         records = plan.open(spec, stream, pages)
-        return assemble(stream, plan, connection, records, window=window)
+        mapped = assemble(stream, plan, connection, records, window=window)
+        del records  # freed before the collector resumes, which would only walk through them
+    return mapped
 
 
 def assemble(

@@ -1,0 +1,36 @@
+"""`make bench`: dlt, COPY + merge and the whole product side by side; then the worker's start."""
+
+import argparse
+from pathlib import Path
+
+from benchmarks import ledger
+from benchmarks.baselines import copy_merge, dlt_load
+from benchmarks.harness import measure, scaling, table
+from benchmarks.pages import stored
+from twezah.settings import Settings
+from twezah.stack.postgres import running
+
+CONTESTANTS = {"dlt": dlt_load.run, "COPY + merge": copy_merge.run, "twezah": ledger.run}
+
+
+def main() -> None:
+    """Measures each contestant at each size, one after the other, and prints the tables."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("sizes", type=int, nargs="*", default=[10_000, 100_000, 1_000_000], help="invoices")
+    parser.add_argument("--only", nargs="*", choices=CONTESTANTS, default=list(CONTESTANTS))
+    parser.add_argument("--home", type=Path, default=Path(".twezah/bench"), help="state folder")
+    arguments = parser.parse_args()
+    results = []
+    with running(Settings(home=arguments.home)) as dsn:
+        for size in arguments.sizes:
+            factory = stored(size, arguments.home / "pages")
+            for name in arguments.only:
+                results.append(measure(name, CONTESTANTS[name], factory, size, dsn))
+                print(table(results[-1:], baseline="dlt").splitlines()[-1], flush=True)
+    print(f"\n{table(results, baseline='dlt')}\n")
+    for name in arguments.only:
+        print(scaling(results, name))
+
+
+if __name__ == "__main__":
+    main()

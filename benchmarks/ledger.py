@@ -1,0 +1,106 @@
+"""The product itself as a contestant: pages from memory through the connector, validation and points into the ledger.
+
+Everything a synchronisation does except Prefect's own calls (about a second per run, whatever its size) and the network:
+token, requests, retries, raw pages stored, mapping, Great Expectations, one store transaction, points, award entries.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import httpx
+import psycopg
+from cryptography.fernet import Fernet
+from pydantic import SecretStr
+
+from benchmarks.harness import PagesFactory
+from connectors import SYSTEMS
+from connectors.kit.client import Call, Client, open_client
+from connectors.kit.spec import Connection, ConnectorSpec, RateLimit
+from expectations import preload
+from sql.migrate import migrate
+from tasks.award import award_members
+from tasks.extract import extract_pages
+from tasks.job import Job
+from tasks.load import load_pages
+
+DATABASE = "bench_ledger"
+TOKEN = b'{"access_token":"a","refresh_token":"r","expires_in":1800,"token_type":"Bearer"}'
+EMPTY = b'{"Status":"OK","pagination":{"page":1,"pageSize":100,"pageCount":0,"itemCount":0},"CreditNotes":[]}'
+JSON = {"content-type": "application/json"}
+
+
+def run(factory: PagesFactory, dsn: str) -> float:
+    """Synchronises once from zero in a fresh database; returns the seconds of the three steps."""
+    own = fresh_database(dsn)
+    preload()
+    job = memory_job(factory, own)
+    started = time.perf_counter()
+    extracted = extract_pages(job)
+    stored = time.perf_counter()
+    loaded = load_pages(job, extracted)
+    awarding = time.perf_counter()
+    awarded = award_members(job, extracted.sync_id)
+    ended = time.perf_counter()
+    steps = {"extract": stored - started, "load": awarding - stored, "award": ended - awarding}
+    print("   ", {name: round(seconds, 2) for name, seconds in steps.items()}, file=sys.stderr)
+    _check(own, loaded.records, loaded.stored.new, awarded.entries)
+    return ended - started
+
+
+def fresh_database(dsn: str) -> str:
+    """An empty, migrated database on the server of `dsn`; returns its URL."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)".encode())
+        connection.execute(f"CREATE DATABASE {DATABASE}".encode())
+    own = urlunsplit(urlsplit(dsn)._replace(path=f"/{DATABASE}"))
+    migrate(own)
+    return own
+
+
+def memory_job(factory: PagesFactory, dsn: str) -> Job:
+    """A Xero synchronisation whose vendor answers from memory, without rate limits."""
+    vendor = Connection(
+        "xero",
+        "b0a5c0de-0000-4000-8000-000000000001",
+        "http://127.0.0.1:9",
+        "http://127.0.0.1:9/token",
+        "id",
+        SecretStr("secret"),
+        SecretStr("seed"),
+    )
+    pages = factory()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/token":
+            return httpx.Response(200, content=TOKEN, headers=JSON)
+        return httpx.Response(200, content=_body(request, pages), headers=JSON)
+
+    def opened(
+        vendor: Connection, spec: ConnectorSpec, tokens: Any, on_call: Callable[[Call], None]
+    ) -> AbstractContextManager[Client]:
+        return open_client(vendor, spec, tokens, transport=httpx.MockTransport(answer), on_call=on_call)
+
+    job = Job(dsn, vendor, key=Fernet.generate_key(), run_id="benchmark", open_vendor=opened)
+    job.spec = replace(SYSTEMS["xero"], rate=RateLimit(windows=(), concurrency=5))
+    return job
+
+
+def _body(request: httpx.Request, pages: Iterator[bytes]) -> bytes:
+    return next(pages) if request.url.path.endswith("/Invoices") else EMPTY
+
+
+def _check(dsn: str, records: int, new: int, entries: int) -> None:
+    """A fast wrong answer is not an answer."""
+    with psycopg.connect(dsn) as connection:
+        row = connection.execute(
+            "SELECT (SELECT count(*) FROM billing.invoice), (SELECT count(*) FROM billing.invoice_line),"
+            " (SELECT count(*) FROM loyalty.award_entry), (SELECT count(*) FROM loyalty.member_dirty)"
+        ).fetchone()
+    if row is None or row[:4] != (records, 2 * records, entries, 0) or new != records or not entries:
+        message = f"wrong counts in the ledger: {row}, {records} records, {new} new, {entries} entries"
+        raise RuntimeError(message)
