@@ -9,17 +9,23 @@ from uuid import uuid4
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
-from prefect.states import Completed, State
+from prefect.states import Completed, Failed, State
 
+import psycopg
+
+from connectors.kit.errors import ConnectorError
 from sql import sync
 from tasks import steps
-from tasks.blocks import BillingConnection, SystemName, load_block
+from tasks.blocks import BillingConnection, NotConnectedError, SystemName, load_block
 from tasks.job import Job, Policy
-from tasks.report import RunReport, markdown
+from tasks.load import TooManyRejectsError
+from tasks.report import Links, RunReport, markdown
 from twezah.settings import settings
 
 #: How long a run waits for another one of the same account to end.
 WAIT_SECONDS = 600
+#: Failures with a message for whoever must act; anything else is a defect and keeps its traceback.
+EXPECTED = (ConnectorError, TooManyRejectsError, sync.SyncBusyError, psycopg.OperationalError)
 T = TypeVar("T")
 
 
@@ -38,23 +44,42 @@ def sync_system(
         until: Read changes up to this time. With `since` or `until` the cursor does not move.
         dry_run: Fetch, map, validate and compute everything, report it, and keep nothing.
     """
-    block = load_block(system)
+    try:
+        block = load_block(system)
+    except NotConnectedError as error:
+        return Failed(message=_named(error))
     job = _job(block, since, until, dry_run=dry_run)
     report = RunReport(job, datetime.now(UTC))
     try:
         run_job(report)
     except Exception as error:
-        report.error = f"{type(error).__name__}: {error}"
+        report.error = error
+        if isinstance(error, TooManyRejectsError):
+            report.loaded = error.loaded
         if not dry_run:
-            sync.fail(job.dsn, job.run_id, report.error)
-        raise
+            sync.fail(job.dsn, job.run_id, _named(error))
+        if not isinstance(error, EXPECTED):
+            raise
     finally:
-        create_markdown_artifact(
-            key=f"sync-{system}",
-            markdown=markdown(report, settings().ui_url, job.spec.title),
-            description=report.error or report.headline(),
-        )
+        _publish(report, block)
+    if report.error is not None:
+        get_run_logger().error(_named(report.error))
+        return Failed(message=_named(report.error))
     return Completed(message=report.headline())
+
+
+def _named(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _publish(report: RunReport, block: BillingConnection) -> None:
+    ui = settings().ui_url
+    links = Links(f"{ui}/runs/flow-run/{report.job.run_id}", f"{ui}/blocks/block/{block._block_document_id}")  # noqa: SLF001
+    create_markdown_artifact(
+        key=f"sync-{report.job.account.system}",
+        markdown=markdown(report, links, report.job.spec.title),
+        description=_named(report.error) if report.error else report.headline(),
+    )
 
 
 def run_job(report: RunReport) -> None:
@@ -64,11 +89,13 @@ def run_job(report: RunReport) -> None:
     """
     job, logger = report.job, get_run_logger()
     with sync.exclusive(job.dsn, job.account, wait_seconds=WAIT_SECONDS), job.scope():
-        report.extracted = _timed(report, "extract", lambda: steps.extract(job))
+        logger.info("%s: reading changes since %s", job.account.system, job.since or "the last run, or the beginning")
+        report.extracted = extracted = _timed(report, "extract", lambda: steps.extract(job))
         with job.transaction() as connection:
-            report.pages = sync.page_counts(connection, report.extracted.sync_id)
-        logger.info("fetched %d pages in %d calls", sum(p for p, _, _ in report.pages.values()), len(job.calls))
-        extracted = report.extracted
+            report.pages = sync.page_counts(connection, extracted.sync_id)
+        lists = {name: counts for name, counts in report.pages.items() if name in extracted.streams}
+        records, pages = (sum(counts[at] for counts in lists.values()) for at in (1, 0))
+        logger.info("fetched %d records on %d pages, %d calls", records, pages, len(job.calls))
         report.loaded = _timed(report, "load", lambda: steps.load(job, extracted))
         for reason, count in report.loaded.reasons.most_common(5):
             logger.warning("rejected %d: %s", count, reason)

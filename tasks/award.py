@@ -58,9 +58,8 @@ def _chunk(
     history = ledger.history(connection, members)
     due = award(history, ledger.tiers(connection, members), programs, promotions)
     entries = difference(due, ledger.posted(connection, members))
-    report = validate_awards(entries)
     good = entries
-    if not report.ok:
+    if not entries.is_empty() and not (report := validate_awards(entries)).ok:
         numbered = entries.with_row_index("row_no")
         good = numbered.filter(~pl.col("row_no").is_in(report.failed_rows.implode())).drop("row_no")
         bad = numbered.filter(pl.col("row_no").is_in(report.failed_rows.implode()))

@@ -3,7 +3,7 @@
 from typing import Any, ClassVar, Literal
 
 from prefect.blocks.core import Block
-from pydantic import Field, SecretStr
+from pydantic import BaseModel, Field, SecretStr
 
 from connectors.kit.spec import Connection
 from twezah.settings import settings
@@ -37,8 +37,8 @@ class BillingConnection(Block):
     redirect_uri: str = Field(
         default="https://localhost/", title="Redirect URI", description="The one registered with the app (FreshBooks asks for it)."
     )
-    page_size: int | None = Field(
-        default=None, ge=1, le=1000, title="Page size", description="Records per request. Empty: the most the vendor allows."
+    page_size: int = Field(
+        default=0, ge=0, le=1000, title="Page size", description="Records per request. 0: the most the vendor allows."
     )
     timeout_seconds: float = Field(default=30, ge=1, le=300, title="Timeout (s)", description="How long to wait for an answer.")
     overlap_minutes: int = Field(
@@ -50,7 +50,8 @@ class BillingConnection(Block):
         description="A run that rejects more of its records than this fails, and nothing moves: the mapping is probably wrong.",
     )  # fmt: skip
     reject_records_min: int = Field(
-        default=20, ge=1, title="... judged from (records)", description="With fewer records than this the share says nothing."
+        default=20, ge=1, title="Fewest records for that check",
+        description="The share of rejects is looked at only in runs with at least this many records.",
     )
     region: str = Field(
         default="AO", pattern="^[A-Z]{2}$", title="Phone region",
@@ -59,8 +60,8 @@ class BillingConnection(Block):
     timezone: str = Field(
         default="Africa/Luanda", title="Time zone", description="Zone of the account's dates, e.g. Africa/Luanda."
     )
-    default_currency: str | None = Field(
-        default=None, pattern="^[A-Z]{3}$", title="Default currency",
+    default_currency: str = Field(
+        default="", pattern="^([A-Z]{3})?$", title="Default currency",
         description="Used where a document names none (accounts with a single currency). Empty: such a document is rejected.",
     )  # fmt: skip
     field_mapping: dict[str, str] = Field(
@@ -85,61 +86,74 @@ class BillingConnection(Block):
             client_id=self.client_id,
             client_secret=self.client_secret,
             refresh_token=self.refresh_token,
-            page_size=self.page_size,
+            page_size=self.page_size or None,
             region=self.region,
             timezone=self.timezone,
             timeout_seconds=self.timeout_seconds,
             paths=self.field_mapping,
-            default_currency=self.default_currency,
+            default_currency=self.default_currency or None,
             redirect_uri=self.redirect_uri,
         )
 
 
-class QuickBooksConnection(BillingConnection):
-    """A company of QuickBooks Online. Name the block `quickbooks`."""
-
-    _block_type_name = "QuickBooks Connection"
-    _block_type_slug = "quickbooks-connection"
-    _description = "Connects a company of QuickBooks Online. Name the block `quickbooks`."
-    system: ClassVar[str] = "quickbooks"
+class QuickBooksAccount(BaseModel):
+    """Listed first in the form, because pydantic takes the last base first."""
 
     realm_id: str = Field(
         pattern=r"^\d+$", title="Company ID (realm)", description="Settings, Account, Billing: Company ID; digits only."
     )
+
+
+class QuickBooksConnection(BillingConnection, QuickBooksAccount):
+    """A company of QuickBooks Online. Name the block `quickbooks`."""
+
+    _block_type_name = "QuickBooks Connection"
+    _block_type_slug = "quickbooks-connection"
+    _description = "Connects a company of QuickBooks Online. Name the block `quickbooks`. How to get the values: README, Connecting a real account."
+    system: ClassVar[str] = "quickbooks"
 
     def account(self) -> str:
         """The realm."""
         return self.realm_id
 
 
-class XeroConnection(BillingConnection):
-    """An organisation of Xero. Name the block `xero`."""
-
-    _block_type_name = "Xero Connection"
-    _block_type_slug = "xero-connection"
-    _description = "Connects an organisation of Xero. Name the block `xero`."
-    system: ClassVar[str] = "xero"
+class XeroAccount(BaseModel):
+    """Listed first in the form, because pydantic takes the last base first."""
 
     tenant_id: str = Field(
         pattern=r"^[0-9a-fA-F-]{36}$", title="Tenant ID", description="tenantId as listed by https://api.xero.com/connections."
     )
+
+
+class XeroConnection(BillingConnection, XeroAccount):
+    """An organisation of Xero. Name the block `xero`."""
+
+    _block_type_name = "Xero Connection"
+    _block_type_slug = "xero-connection"
+    _description = "Connects an organisation of Xero. Name the block `xero`. How to get the values: README, Connecting a real account."
+    system: ClassVar[str] = "xero"
 
     def account(self) -> str:
         """The tenant."""
         return self.tenant_id
 
 
-class FreshBooksConnection(BillingConnection):
-    """An account of FreshBooks. Name the block `freshbooks`."""
-
-    _block_type_name = "FreshBooks Connection"
-    _block_type_slug = "freshbooks-connection"
-    _description = "Connects an account of FreshBooks. Name the block `freshbooks`."
-    system: ClassVar[str] = "freshbooks"
+class FreshBooksAccount(BaseModel):
+    """Listed first in the form, because pydantic takes the last base first."""
 
     account_id: str = Field(
         pattern=r"^[A-Za-z0-9]+$", title="Account ID", description="account_id (letters and digits), not the numeric business id."
     )
+
+
+class FreshBooksConnection(BillingConnection, FreshBooksAccount):
+    """An account of FreshBooks. Name the block `freshbooks`."""
+
+    _block_type_name = "FreshBooks Connection"
+    _block_type_slug = "freshbooks-connection"
+    _description = "Connects an account of FreshBooks. Name the block `freshbooks`. How to get the values: README, Connecting a real account."
+    system: ClassVar[str] = "freshbooks"
+
     # FreshBooks filters by the day and its clock falls back an hour in autumn.
     overlap_minutes: int = Field(
         default=180, ge=120, le=10_080, title="Overlap (minutes)",
@@ -176,7 +190,7 @@ def load_block(system: str) -> BillingConnection:
             raise
         message = (
             f"{system} is not connected: create a {block._block_type_name!r} block named {system!r} "  # noqa: SLF001
-            f"({settings().ui_url}/blocks/catalog) and start the run again"
+            f"({settings().ui_url}/blocks/catalog/{block._block_type_slug}/create) and start the run again"
         )
         raise NotConnectedError(message) from None
 

@@ -11,7 +11,7 @@ import polars as pl
 
 from connectors.kit.mapping import Mapped, fill, map_pages
 from connectors.kit.spec import Stream
-from expectations import Report, Result, validate_invoices
+from expectations import FAILED, Report, Result, validate_invoices
 from sql import store, sync
 from sql.db import Connection
 from tasks.ahead import ahead
@@ -20,12 +20,18 @@ from tasks.job import Job
 
 #: Pages mapped, validated and stored at a time: memory follows this, not the size of the backfill.
 PAGES_AT_ONCE = 20
+#: Documents named per reason.
+EXAMPLES = 3
 #: Rejects kept as evidence when too many of them stop the run.
 EVIDENCE_ROWS = 1_000
 
 
 class TooManyRejectsError(RuntimeError):
     """More records than allowed could not be used: probably the mapping. Nothing was stored, no cursor moved."""
+
+    def __init__(self, message: str, loaded: "Loaded") -> None:
+        super().__init__(message)
+        self.loaded = loaded
 
 
 @dataclass
@@ -37,7 +43,8 @@ class Loaded:
     rejected: int = 0
     resolved: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, str] = field(default_factory=dict)
+    #: Per reason, numbers of some documents it applies to.
+    examples: dict[str, list[str]] = field(default_factory=dict)
     stored: store.Stored = field(default_factory=store.Stored)
     cursors: dict[str, datetime] = field(default_factory=dict)
     expectations: dict[tuple[str, str], Result] = field(default_factory=dict)
@@ -114,7 +121,8 @@ def judged(stream: Stream, mapped: Mapped) -> Batch:
     newest = mapped.invoices.sort("updated_at", "page_id", "record_no", nulls_last=False)
     identified = newest.filter(pl.col("external_id").is_not_null()).unique("external_id", keep="last", maintain_order=True)
     candidates = pl.concat([identified, newest.filter(pl.col("external_id").is_null())])
-    report = validate_invoices(candidates)
+    # An empty batch, the usual one of a poll, must not cost a cold process the import of Great Expectations.
+    report = Report(0, FAILED.to_frame(), ()) if candidates.is_empty() else validate_invoices(candidates)
     problems = pl.concat([mapped.problems, _failures(candidates, report, mapped.problems)])
     key = ["page_id", "record_no"]
     accepted = candidates.join(problems, on=key, how="anti")
@@ -126,6 +134,8 @@ def judged(stream: Stream, mapped: Mapped) -> Batch:
         lines = lines.filter(pl.col("external_id").is_in(keys.implode())).unique(
             ["external_id", "line_no"], keep="last", maintain_order=True
         )
+    named = candidates.select(*key, pl.coalesce("invoice_number", "external_id").alias("document"))
+    problems = problems.join(named, on=key, how="left", maintain_order="left")
     return Batch(accepted, lines, rejects, problems, mapped.deletions, mapped.record_count, report)
 
 
@@ -163,9 +173,10 @@ def _rejects(stream: Stream, problems: pl.DataFrame, candidates: pl.DataFrame) -
 
 
 def describe(problem: dict[str, Any]) -> str:
-    """`customer_phone at /PrimaryPhone: missing`, in one line."""
-    where = f" at {problem['path']}" if problem["path"] else ""
-    return f"{problem['field']}{where}: {problem['reason']}"
+    """`Total, looked for at /TotalAmt: missing`, in one line; paths in brackets are not of the document."""
+    name = problem["field"].removesuffix("_minor").replace("_at", "").replace("_", " ").capitalize()
+    where = f", looked for at {problem['path']}" if problem["path"].startswith("/") else ""
+    return f"{name}{where}: {problem['reason']}"
 
 
 def _store(job: Job, connection: Connection, sync_id: int, batch: Batch, done: Loaded, *, awaited: bool) -> None:
@@ -179,11 +190,12 @@ def _store(job: Job, connection: Connection, sync_id: int, batch: Batch, done: L
     done.records += batch.records
     done.accepted += batch.invoices.height
     done.rejected += batch.rejects.height
-    for problem in batch.problems.unique(["page_id", "record_no", "field", "reason"]).iter_rows(named=True):
+    for problem in batch.problems.unique(["page_id", "record_no", "field", "reason"], maintain_order=True).iter_rows(named=True):
         reason = describe(problem)
         done.reasons[reason] += 1
-        if problem["example"]:
-            done.examples.setdefault(reason, problem["example"])
+        known = done.examples.setdefault(reason, [])
+        if problem["document"] and len(known) < EXAMPLES:
+            known.append(problem["document"])
     for result in batch.report.results:
         key = (result.column, result.expectation)
         before = done.expectations.get(key)
@@ -204,7 +216,7 @@ def _judge_share(job: Job, done: Loaded) -> None:
         f"in block {job.account.system!r}. Nothing was stored and no cursor moved. Most frequent: {worst}. Correct the field mapping "
         "in the block or the data at the vendor, then retry this run: it reads the same changes again."
     )
-    raise TooManyRejectsError(message)
+    raise TooManyRejectsError(message, done)
 
 
 def _finish(job: Job, connection: Connection, extracted: Extracted, done: Loaded) -> None:

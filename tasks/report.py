@@ -7,13 +7,22 @@ from datetime import datetime
 from typing import Any
 
 from connectors.kit.client import Call
+from connectors.kit.errors import ContractBroken, NeedsOperator, Retriable
 from tasks.award import Awarded
 from tasks.extract import Extracted
 from tasks.job import Job
-from tasks.load import Loaded
+from tasks.load import Loaded, TooManyRejectsError
 
 #: Rows of the longest table; the rest is in billing.reject.
 REASONS_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Links:
+    """Where the report leads: the run and the block in Prefect's UI."""
+
+    run: str
+    block: str
 
 
 @dataclass
@@ -27,7 +36,7 @@ class RunReport:
     loaded: Loaded | None = None
     awarded: Awarded | None = None
     seconds: dict[str, float] = field(default_factory=dict)
-    error: str | None = None
+    error: Exception | None = None
 
     def summary(self) -> dict[str, Any]:
         """The counts kept in billing.sync_run."""
@@ -55,9 +64,14 @@ class RunReport:
         counts = self.summary()
         text = (
             f"{counts['new']} new, {counts['changed']} changed, {counts['rejected']} rejected; "
-            f"{counts['entries']} entries, {counts['points']:+d} points"
+            f"{counts['entries']} ledger entries, {grouped(counts['points'], sign=True)} points"
         )
         return f"Dry run, nothing kept: {text}" if self.job.dry_run else text
+
+
+def grouped(number: int, *, sign: bool = False) -> str:
+    """A whole number a person can read: 189 939 993, or +189 939 993."""
+    return f"{number:{'+' if sign else ''},}".replace(",", " ")
 
 
 def percentile(values: Sequence[int], percent: int) -> int | None:
@@ -66,9 +80,9 @@ def percentile(values: Sequence[int], percent: int) -> int | None:
     return ordered[max(0, -(-len(ordered) * percent // 100) - 1)] if ordered else None
 
 
-def markdown(report: RunReport, ui_url: str, title: str) -> str:
+def markdown(report: RunReport, links: Links, title: str) -> str:
     """The report as Prefect's UI shows it."""
-    parts = [_outcome(report, ui_url, title), _fetched(report), _rejected(report), _cursors(report), _calls(report), _checks(report)]
+    parts = [_outcome(report, links, title), _came_of_it(report), _rejected(report), _fetched(report), _cursors(report), _calls(report), _checks(report)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -82,57 +96,74 @@ def _cell(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}".replace(",", " ")
+        return grouped(value)
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S} UTC"
     return str(value).replace("|", "\\|").replace("\n", " ")
 
 
-def _outcome(report: RunReport, ui_url: str, title: str) -> str:
+def who_acts(error: BaseException) -> str:
+    """The first words of a failed run's report: who has to do something."""
+    if isinstance(error, NeedsOperator):
+        return "Failed: someone must correct the connection."
+    if isinstance(error, Retriable):
+        return "Failed: nothing to correct; the next scheduled run continues."
+    if isinstance(error, ContractBroken):
+        return "Failed: the vendor's answer was not what was agreed."
+    if isinstance(error, TooManyRejectsError):
+        return "Failed: the data or the field mapping must be corrected."
+    return "Failed."
+
+
+def _outcome(report: RunReport, links: Links, title: str) -> str:
     job = report.job
-    run = f"[this run]({ui_url}/runs/flow-run/{job.run_id})"
     lines = [f"# {title}"]
-    if report.error:
-        lines += [f"**Failed.** {report.error}", "Press **Retry** on the run once the cause is gone: it goes on where it stopped."]
-    elif job.dry_run:
-        lines.append("**Dry run**: everything was computed and nothing was kept.")
+    if report.error is not None:
+        lines += [
+            f"**{who_acts(report.error)}** {report.error}",
+            f"Block: [{job.account.system}]({links.block}). Then press **Retry** on [the run]({links.run}): it goes on where it stopped.",
+        ]
     else:
-        lines.append("**Completed.**")
-    lines.append(f"{report.headline()}.")
+        outcome = "Dry run: everything was computed and nothing was kept." if job.dry_run else "Completed."
+        lines.append(f"**{outcome}** {report.headline()}.")
     total = sum(report.seconds.values())
     steps = ", ".join(f"{step} {seconds:.1f} s" for step, seconds in report.seconds.items())
-    lines.append(f"Account `{job.account.account}`, started {_cell(report.started_at)}, {total:.1f} s ({steps}), {run}.")
+    lines.append(
+        f"Account `{job.account.account}`, started {_cell(report.started_at)}, {total:.1f} s ({steps}). [Run]({links.run}), "
+        f"[block]({links.block})."
+    )
     if report.extracted is not None and report.extracted.resumed:
         lines.append("It continued an interrupted run: pages stored by that one were not fetched again.")
     return "\n\n".join(lines)
 
 
-def _fetched(report: RunReport) -> str:
-    if not report.pages and report.loaded is None:
+def _came_of_it(report: RunReport) -> str:
+    if report.loaded is None or report.error is not None:
         return ""
-    pages = table(
-        ["Fetched", "Pages", "Records", "Bytes"], [[name, *counts] for name, counts in sorted(report.pages.items())]
-    )
-    if report.loaded is None:
-        return f"## Fetched\n\n{pages}"
-    stored, awarded = report.loaded.stored, report.awarded
-    rows: list[list[Any]] = [
+    stored, awarded = report.loaded.stored, report.awarded or Awarded()
+    always = [
         ["New sales", stored.new],
         ["Changed sales", stored.changed],
-        ["Deleted at the vendor, now void", stored.voided],
-        ["Unchanged (seen again in the overlap)", stored.unchanged],
         ["Rejected records", report.loaded.rejected],
-        ["Earlier rejects now accepted", report.loaded.resolved],
+        ["Members recomputed", awarded.members],
+        ["Ledger entries posted (drafts, voids and unchanged points have none)", awarded.entries],
+        ["Points posted", awarded.points],
     ]
-    if awarded is not None:
-        rows += [
-            ["Members recomputed", awarded.members],
-            ["Ledger entries posted", awarded.entries],
-            ["Points posted", awarded.points],
-            ["Sales without a rate in the program", awarded.rejected],
-            ["Members left to another run", awarded.waiting],
-        ]
-    return f"## What came of it\n\n{table(['', 'Count'], rows)}\n\n## Fetched\n\n{pages}"
+    if_any = [
+        ["Seen again in the overlap, unchanged", stored.unchanged],
+        ["Deleted at the vendor, now void", stored.voided],
+        ["Earlier rejects now accepted", report.loaded.resolved],
+        ["Sales without a rate in the program", awarded.rejected],
+        ["Members that another run is working on", awarded.waiting],
+    ]
+    return f"## What came of it\n\n{table(['', 'Count'], always + [row for row in if_any if row[1]])}"
+
+
+def _fetched(report: RunReport) -> str:
+    if not report.pages:
+        return ""
+    rows = [[name, pages, records, f"{size / 1024:.0f} KB"] for name, (pages, records, size) in sorted(report.pages.items())]
+    return f"## Fetched\n\n{table(['List', 'Pages', 'Records', 'Received'], rows)}"
 
 
 def _rejected(report: RunReport) -> str:
@@ -142,13 +173,14 @@ def _rejected(report: RunReport) -> str:
         return ""
     examples = report.loaded.examples if report.loaded else {}
     ordered = sorted(combined.items(), key=lambda item: -item[1])
-    rows = [[count, reason, examples.get(reason, "")] for reason, count in ordered[:REASONS_SHOWN]]
+    rows = [[count, reason, ", ".join(examples.get(reason, []))] for reason, count in ordered[:REASONS_SHOWN]]
     more = f"\n\n{len(ordered) - REASONS_SHOWN} more reasons." if len(ordered) > REASONS_SHOWN else ""
     advice = (
-        "These records are kept in `billing.reject` (analysts: `analytics.reject`) with their raw page. Correct them at the vendor, "
-        "or the field mapping in the block; a record that changes is read again by itself."
+        "Nothing is lost: the records are in `analytics.reject`, their raw pages are kept. A document corrected at the vendor is read "
+        "again by itself. Where only its customer was corrected (a phone added), or the field mapping in the block, read the period again: "
+        "**Run, Custom run** on the deployment with `since` before the oldest of them. Nothing counts twice."
     )
-    return f"## Rejected, by reason\n\n{table(['Records', 'Reason', 'Example (masked)'], rows)}{more}\n\n{advice}"
+    return f"## Rejected, by reason\n\n{table(['Records', 'Reason', 'For example'], rows)}{more}\n\n{advice}"
 
 
 def _cursors(report: RunReport) -> str:
@@ -182,8 +214,8 @@ def _calls(report: RunReport) -> str:
 def _checks(report: RunReport) -> str:
     if report.loaded is None or not report.loaded.expectations:
         return ""
-    rows = [
-        [result.column, result.expectation, result.checked, result.failed]
-        for result in sorted(report.loaded.expectations.values(), key=lambda result: -result.failed)
-    ]
-    return f"## Validation (Great Expectations)\n\n{table(['Field', 'Expectation', 'Checked', 'Failed'], rows)}"
+    results = sorted(report.loaded.expectations.values(), key=lambda result: -result.failed)
+    failed = [[result.expectation, result.checked, result.failed] for result in results if result.failed]
+    line = f"{len(results)} expectations over {grouped(max(result.checked for result in results))} records: {len(failed)} failed."
+    detail = f"\n\n{table(['Expectation', 'Checked', 'Failed'], failed)}" if failed else ""
+    return f"## Validation (Great Expectations)\n\n{line}{detail}"
