@@ -62,9 +62,7 @@ class Sample:
 def main() -> None:
     """Measure both workers and print the table."""
     parser = argparse.ArgumentParser(description="Compare the starts of flow runs: stock and warm worker.")
-    parser.add_argument(
-        "--runs", type=int, default=10, help="measured runs per worker (default 10, at most 100)"
-    )
+    parser.add_argument("--runs", type=int, default=10, help="measured runs per worker (default 10, at most 100)")
     runs = max(1, min(parser.parse_args().runs, 100))
     with tempfile.TemporaryDirectory() as scratch, server(Path(scratch)) as (client, environment):
         deployment = deploy(client, Path(scratch))
@@ -224,9 +222,7 @@ def pid_in(marker: Path) -> int | None:
 def children_of(pid: int) -> list[int]:
     """Direct children, whichever thread started them."""
     return [
-        int(child)
-        for task in Path(f"/proc/{pid}/task").iterdir()
-        for child in (task / "children").read_text().split()
+        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
     ]
 
 
@@ -259,9 +255,7 @@ def print_table(samples: dict[str, Sample], runs: int) -> None:
         ratio = statistics.median(a) / statistics.median(b)
         table.add_row(label, spread(a), spread(b), f"{ratio:.1f}x")
     cpu_ratio = stock.cpu_seconds / warm.cpu_seconds
-    table.add_row(
-        "CPU seconds per run", f"{stock.cpu_seconds:.2f}", f"{warm.cpu_seconds:.2f}", f"{cpu_ratio:.1f}x"
-    )
+    table.add_row("CPU seconds per run", f"{stock.cpu_seconds:.2f}", f"{warm.cpu_seconds:.2f}", f"{cpu_ratio:.1f}x")
     for label, name in (
         ("memory of a run, resident, MB", "rss"),
         ("memory of a run, its own, MB", "private"),

@@ -41,9 +41,7 @@ _PAGE_SIZE = 100
 #: The accounting API writes its times on New York's clock, without saying so.
 _EASTERN = "America/New_York"
 _RESULT = "/response/result"
-_INFO = {
-    name: f"{_RESULT}/{key}" for name, key in (("pages", "pages"), ("total", "total"), ("size", "per_page"))
-}
+_INFO = {name: f"{_RESULT}/{key}" for name, key in (("pages", "pages"), ("total", "total"), ("size", "per_page"))}
 
 
 def _list(resource: str, **params: str) -> Callable[[Connection, Window, datetime], PageRequest]:

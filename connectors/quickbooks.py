@@ -89,9 +89,7 @@ def _deleted(body: Any) -> Deleted:
 
 def _amounts(lines: pl.DataFrame) -> pl.DataFrame:
     """Sub-totals repeat other lines, descriptions sell nothing, discounts are written positive."""
-    lines = lines.filter(
-        ~pl.col("detail").is_in(["SubTotalLineDetail", "DescriptionOnly"]).fill_null(value=False)
-    )
+    lines = lines.filter(~pl.col("detail").is_in(["SubTotalLineDetail", "DescriptionOnly"]).fill_null(value=False))
     discount = (pl.col("detail") == "DiscountLineDetail").fill_null(value=False)
     amount = pl.col("amount_minor")
     return lines.with_columns(pl.when(discount).then(-amount.abs()).otherwise(amount).alias("amount_minor"))
@@ -101,9 +99,7 @@ def _status() -> pl.Expr:
     """No status is sent. A voided document keeps its row with zero amounts and a note that starts with "Voided"."""
     voided = (pl.col("total_minor") == 0) & pl.col("note").str.starts_with("Voided").fill_null(value=False)
     balance = pl.col("balance_minor").fill_null(0)
-    return (
-        pl.when(voided).then(pl.lit("void")).when(balance > 0).then(pl.lit("open")).otherwise(pl.lit("paid"))
-    )
+    return pl.when(voided).then(pl.lit("void")).when(balance > 0).then(pl.lit("open")).otherwise(pl.lit("paid"))
 
 
 _PREFIX = {"Invoice": "", **{entity: f"{entity}/" for entity in _ENTITIES[1:]}}
@@ -147,9 +143,7 @@ def _stream(name: str, entity: str, kind: str) -> Stream:
             "amount_refunded_minor": computed(pl.lit(0), required=False),
             "status": computed(_status()),
             "issued_at": day("/TxnDate", required=True),
-            "updated_at": instant(
-                "/MetaData/LastUpdatedTime", "/MetaData/CreateTime", "/TxnDate", required=True
-            ),
+            "updated_at": instant("/MetaData/LastUpdatedTime", "/MetaData/CreateTime", "/TxnDate", required=True),
         },
         helpers={"balance_minor": money("/Balance"), "note": text("/PrivateNote")},
         lines=_LINES,
@@ -163,9 +157,7 @@ def _by_id(entity: str) -> Callable[[Connection, Sequence[str]], Iterable[PageRe
         for batch in batches(ids, _IDS_PER_QUERY):
             listed = ",".join("'" + one.replace("\\", "\\\\").replace("'", "\\'") + "'" for one in batch)
             where = f"WHERE Id IN ({listed}) AND Active IN (true,false)"
-            yield _query(
-                connection, f"SELECT * FROM {entity} {where} STARTPOSITION 1 MAXRESULTS {_PAGE_SIZE}"
-            )
+            yield _query(connection, f"SELECT * FROM {entity} {where} STARTPOSITION 1 MAXRESULTS {_PAGE_SIZE}")
 
     return requests
 

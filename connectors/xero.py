@@ -66,11 +66,7 @@ def _phone(phones: Any, kinds: Sequence[str] = _PHONES) -> str | None:
         return None
     for kind in kinds:
         for entry in phones:
-            if (
-                isinstance(entry, dict)
-                and (entry.get("PhoneType") or "DEFAULT") == kind
-                and entry.get("PhoneNumber")
-            ):
+            if isinstance(entry, dict) and (entry.get("PhoneType") or "DEFAULT") == kind and entry.get("PhoneNumber"):
                 country = str(entry.get("PhoneCountryCode") or "").strip().lstrip("+")
                 local = f"{entry.get('PhoneAreaCode') or ''} {entry['PhoneNumber']}".strip()
                 return f"+{country} {local}" if country and not local.startswith("+") else local
@@ -103,9 +99,7 @@ _ALLOCATED = (
     pl.when(pl.col("allocated_minor") > 0)
     .then(pl.col("allocated_minor"))
     .otherwise(
-        pl.max_horizontal(
-            _NONE, pl.col("total_minor") - pl.col("remaining_minor") - pl.col("cash_minor").fill_null(0)
-        )
+        pl.max_horizontal(_NONE, pl.col("total_minor") - pl.col("remaining_minor") - pl.col("cash_minor").fill_null(0))
     )
     .fill_null(0)
 )

@@ -56,9 +56,7 @@ def invoices() -> Suite:
 #: compares whole integer columns instead of calling Python once per value.
 _PREPARE: Final = (
     pl.col(*KEY, "kind", "customer_phone", "currency", "total_minor", "status"),
-    pl.when(
-        pl.col("customer_phone").is_not_null() | pl.col("status").is_in(EARNING).not_().fill_null(value=True)
-    )
+    pl.when(pl.col("customer_phone").is_not_null() | pl.col("status").is_in(EARNING).not_().fill_null(value=True))
     .then(pl.lit(1, pl.Int8))
     .alias("phone_where_needed"),
     pl.col("amount_refunded_minor").fill_null(0),

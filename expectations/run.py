@@ -86,9 +86,7 @@ class _Runner:
         context = gx.get_context(mode="ephemeral")
         context.variables.progress_bars = ProgressBarsConfig(globally=False)
         self._source = context.data_sources.add_pandas("frames")
-        self._batches = self._source.add_dataframe_asset("frame").add_batch_definition_whole_dataframe(
-            "whole"
-        )
+        self._batches = self._source.add_dataframe_asset("frame").add_batch_definition_whole_dataframe("whole")
         self._gx = gx
         # What Batch.validate() and ValidationDefinition.run() call. Using it directly spares the former's
         # second fingerprint of the whole frame and the latter's result store.
@@ -107,9 +105,7 @@ class _Runner:
             finally:
                 self._forget()
 
-    def _failures(
-        self, suite: Suite, data: "pd.DataFrame", parameters: Mapping[str, int]
-    ) -> dict[int, list[int]]:
+    def _failures(self, suite: Suite, data: "pd.DataFrame", parameters: Mapping[str, int]) -> dict[int, list[int]]:
         """Positions of the failing rows by index of the check they fail."""
         verdicts = self._evaluate(suite, self._whole[suite.name], _VERDICT, data, parameters)
         failing = sorted(index for index, result in verdicts.items() if not result.success)
@@ -127,7 +123,7 @@ class _Runner:
     def _evaluate(
         self,
         suite: Suite,
-        gx_suite: Any,  # noqa: ANN401  (the class is imported lazily)
+        gx_suite: Any,
         result_format: Mapping[str, object],
         data: "pd.DataFrame",
         parameters: Mapping[str, int],
@@ -140,13 +136,11 @@ class _Runner:
             if _raised(result.exception_info):
                 raise ExpectationNotEvaluatedError(suite.checks[index])
         if len(results) != len(gx_suite.expectations):
-            message = (
-                f"suite {suite.name}: {len(results)} of {len(gx_suite.expectations)} expectations answered"
-            )
+            message = f"suite {suite.name}: {len(results)} of {len(gx_suite.expectations)} expectations answered"
             raise RuntimeError(message)
         return results
 
-    def _gx_suite(self, suite: Suite, indexes: Sequence[int]) -> Any:  # noqa: ANN401  (see _evaluate)
+    def _gx_suite(self, suite: Suite, indexes: Sequence[int]) -> Any:
         build = self._gx.expectations.registry.get_expectation_impl
         expectations = [
             build(check.type)(**check.kwargs, meta={"check": index})

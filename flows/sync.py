@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from uuid import uuid4
 
+import psycopg
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
+from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
-from prefect.states import Completed, Failed, State
-
-import psycopg
+from prefect.states import Completed, Failed
 
 from connectors.kit.errors import ConnectorError
 from sql import sync

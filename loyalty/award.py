@@ -20,32 +20,32 @@ from loyalty.schema import NEGATIVE_KINDS, UTC_US
 #: What `award` reads: one row per invoice of the members in question.
 HISTORY: Final = pl.Schema(
     {
-        "system": pl.String,
-        "account": pl.String,
-        "external_id": pl.String,
-        "member_id": pl.Int64,
-        "kind": pl.String,
-        "status": pl.String,
-        "currency": pl.String,
-        "total_minor": pl.Int64,
-        "subtotal_minor": pl.Int64,
-        "amount_refunded_minor": pl.Int64,
+        "system": pl.String(),
+        "account": pl.String(),
+        "external_id": pl.String(),
+        "member_id": pl.Int64(),
+        "kind": pl.String(),
+        "status": pl.String(),
+        "currency": pl.String(),
+        "total_minor": pl.Int64(),
+        "subtotal_minor": pl.Int64(),
+        "amount_refunded_minor": pl.Int64(),
         "issued_at": UTC_US,
-        "page_id": pl.Int64,
-        "record_no": pl.Int32,
+        "page_id": pl.Int64(),
+        "record_no": pl.Int32(),
     }
 )
 #: Tier history: a tier is in force from `valid_from` until the member's next row.
-TIERS: Final = pl.Schema({"member_id": pl.Int64, "valid_from": UTC_US, "tier": pl.String})
+TIERS: Final = pl.Schema({"member_id": pl.Int64(), "valid_from": UTC_US, "tier": pl.String()})
 
 #: What `award` returns beside the history's own columns. A null `due` means a rate is missing (unknown currency or tier).
 DUE: Final = pl.Schema(
     {
-        "net_minor": pl.Int64,
-        "tier": pl.String,
-        "program_version": pl.Int32,
-        "due": pl.Int64,
-        "breakdown": pl.String,
+        "net_minor": pl.Int64(),
+        "tier": pl.String(),
+        "program_version": pl.Int32(),
+        "due": pl.Int64(),
+        "breakdown": pl.String(),
     }
 )
 
@@ -126,9 +126,7 @@ def _multiplied(programs: Sequence[Program], *rates: str) -> pl.Expr:
         numerator = numerator * pl.col(rate).cast(pl.Int128)
         denominator = denominator * BPS
     modes = cast("list[Rounding]", sorted({p.rounding for p in programs}))
-    by_mode = [
-        pl.when(pl.col("rounding") == mode).then(rounded_ratio(numerator, denominator, mode)) for mode in modes
-    ]
+    by_mode = [pl.when(pl.col("rounding") == mode).then(rounded_ratio(numerator, denominator, mode)) for mode in modes]
     return pl.coalesce(by_mode).cast(pl.Int64)
 
 

@@ -51,16 +51,18 @@ def versions_frame(programs: Sequence[Program]) -> pl.DataFrame:
     """One row per version, sorted by `valid_from`: version, valid_from, entry_tier, rounding, basis."""
     rows = [(p.version, p.valid_from, p.entry_tier, p.rounding, p.basis) for p in programs]
     schema = {
-        "program_version": pl.Int32,
+        "program_version": pl.Int32(),
         "valid_from": UTC_US,
-        "entry_tier": pl.String,
-        "rounding": pl.String,
-        "basis": pl.String,
+        "entry_tier": pl.String(),
+        "rounding": pl.String(),
+        "basis": pl.String(),
     }
     return pl.DataFrame(rows, schema=schema, orient="row").sort("valid_from")
 
 
-def rates_frame(programs: Sequence[Program], field: Literal["base_rate_bps", "tier_rate_bps"], key: str) -> pl.DataFrame:
+def rates_frame(
+    programs: Sequence[Program], field: Literal["base_rate_bps", "tier_rate_bps"], key: str
+) -> pl.DataFrame:
     """One row per version and `key` (currency or tier) with its rate in basis points."""
     rows = [(p.version, name, rate) for p in programs for name, rate in getattr(p, field).items()]
-    return pl.DataFrame(rows, schema={"program_version": pl.Int32, key: pl.String, field: pl.Int64}, orient="row")
+    return pl.DataFrame(rows, schema={"program_version": pl.Int32(), key: pl.String, field: pl.Int64}, orient="row")

@@ -18,51 +18,53 @@ NEGATIVE_KINDS: Final = ("credit_note", "refund")
 #: One row per billing document, as mapped from one raw record (`page_id`, `record_no`).
 INVOICE: Final = pl.Schema(
     {
-        "system": pl.String,
-        "account": pl.String,
-        "external_id": pl.String,
-        "invoice_number": pl.String,
-        "kind": pl.String,
-        "customer_external_id": pl.String,
-        "customer_phone": pl.String,
-        "currency": pl.String,
-        "total_minor": pl.Int64,
-        "subtotal_minor": pl.Int64,
-        "tax_minor": pl.Int64,
-        "amount_paid_minor": pl.Int64,
-        "amount_refunded_minor": pl.Int64,
-        "status": pl.String,
+        "system": pl.String(),
+        "account": pl.String(),
+        "external_id": pl.String(),
+        "invoice_number": pl.String(),
+        "kind": pl.String(),
+        "customer_external_id": pl.String(),
+        "customer_phone": pl.String(),
+        "currency": pl.String(),
+        "total_minor": pl.Int64(),
+        "subtotal_minor": pl.Int64(),
+        "tax_minor": pl.Int64(),
+        "amount_paid_minor": pl.Int64(),
+        "amount_refunded_minor": pl.Int64(),
+        "status": pl.String(),
         "issued_at": UTC_US,
         "updated_at": UTC_US,
-        "page_id": pl.Int64,
-        "record_no": pl.Int32,
+        "page_id": pl.Int64(),
+        "record_no": pl.Int32(),
     }
 )
 
-#: One row per line of an invoice, keyed by the invoice's own key and `line_no` (1-based, dense).
+#: One row per line of an invoice, keyed by the invoice's own key and `line_no` (1-based, dense), and by the raw record.
 LINE: Final = pl.Schema(
     {
-        "system": pl.String,
-        "account": pl.String,
-        "external_id": pl.String,
-        "line_no": pl.Int32,
-        "sku": pl.String,
-        "item_external_id": pl.String,
-        "name": pl.String,
+        "system": pl.String(),
+        "account": pl.String(),
+        "external_id": pl.String(),
+        "line_no": pl.Int32(),
+        "sku": pl.String(),
+        "item_external_id": pl.String(),
+        "name": pl.String(),
         "quantity": EXACT,
         "unit_price": EXACT,
-        "amount_minor": pl.Int64,
+        "amount_minor": pl.Int64(),
+        "page_id": pl.Int64(),
+        "record_no": pl.Int32(),
     }
 )
 
 #: Why a field of a record could not be used: `path` is the source path, `example` is masked.
 PROBLEM: Final = pl.Schema(
     {
-        "page_id": pl.Int64,
-        "record_no": pl.Int32,
-        "field": pl.String,
-        "path": pl.String,
-        "reason": pl.String,
-        "example": pl.String,
+        "page_id": pl.Int64(),
+        "record_no": pl.Int32(),
+        "field": pl.String(),
+        "path": pl.String(),
+        "reason": pl.String(),
+        "example": pl.String(),
     }
 )

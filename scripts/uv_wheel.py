@@ -33,9 +33,7 @@ def pins():
     """The pinned version and the hashes of its files."""
     with open(PINS, encoding="utf-8") as file:
         text = file.read()
-    return re.search(r"^uv==(\S+)", text, re.MULTILINE).group(1), set(
-        re.findall(r"sha256:([0-9a-f]{64})", text)
-    )
+    return re.search(r"^uv==(\S+)", text, re.MULTILINE).group(1), set(re.findall(r"sha256:([0-9a-f]{64})", text))
 
 
 def find_or_fetch(tools, environment):
@@ -113,9 +111,7 @@ def from_simple_index(index, version, hashes, target):
     """Download the wheel for this machine from a simple index (PEP 503) and take the program out of it."""
     page_url = index.rstrip("/") + "/uv/"
     page = get(page_url).decode("utf-8", "replace")
-    links = (
-        urllib.parse.urljoin(page_url, html.unescape(link)) for link in re.findall(r'href="([^"]+)"', page)
-    )
+    links = (urllib.parse.urljoin(page_url, html.unescape(link)) for link in re.findall(r'href="([^"]+)"', page))
     named = {os.path.basename(urllib.parse.urlsplit(link).path): link for link in links}
     fitting = [name for name in named if name.startswith("uv-%s-" % version) and fits(name)]
     for name in sorted(fitting):
@@ -135,9 +131,7 @@ def from_simple_index(index, version, hashes, target):
 
 def fits(name):
     """True when a wheel of this name runs here."""
-    machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(
-        platform.machine().lower(), platform.machine().lower()
-    )
+    machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine().lower())
     if sys.platform == "darwin":
         return "macosx" in name and name.endswith({"aarch64": "_arm64.whl"}.get(machine, "_%s.whl" % machine))
     libc = "manylinux" if platform.libc_ver()[0] == "glibc" else "musllinux"
@@ -156,6 +150,4 @@ def get(url):
         with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS, context=context) as answer:
             return answer.read()
     except (OSError, urllib.error.URLError) as error:
-        raise Unreachable(
-            "%s: %s" % (urllib.parse.urlsplit(url).hostname, getattr(error, "reason", error))
-        ) from None
+        raise Unreachable("%s: %s" % (urllib.parse.urlsplit(url).hostname, getattr(error, "reason", error))) from None

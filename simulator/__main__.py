@@ -28,9 +28,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         "--port", type=int, default=9400, help="port on 127.0.0.1; 0 takes a free one (default: %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=1, help="seed of the world (default: %(default)s)")
-    parser.add_argument(
-        "--customers", type=int, default=300, help="customers per system (default: %(default)s)"
-    )
+    parser.add_argument("--customers", type=int, default=300, help="customers per system (default: %(default)s)")
     parser.add_argument("--invoices", type=int, default=400, help="sales per system (default: %(default)s)")
     parser.add_argument("--days", type=float, default=120, help="days of past sales (default: %(default)s)")
     parser.add_argument(
@@ -45,12 +43,8 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="SECONDS",
         help="life of access tokens, instead of the vendors'",
     )
-    parser.add_argument(
-        "--evolve-every", type=float, metavar="SECONDS", help="let something happen every so often"
-    )
-    parser.add_argument(
-        "--state", type=Path, metavar="FILE", help="remember tokens and changes here across restarts"
-    )
+    parser.add_argument("--evolve-every", type=float, metavar="SECONDS", help="let something happen every so often")
+    parser.add_argument("--state", type=Path, metavar="FILE", help="remember tokens and changes here across restarts")
     parser.add_argument("--parent-pid", type=int, metavar="PID", help="stop when this process has ended")
     return parser.parse_args(argv)
 
@@ -148,12 +142,8 @@ async def _announce(server: uvicorn.Server) -> None:
     while not server.started:
         await asyncio.sleep(0.02)
     port = server.servers[0].sockets[0].getsockname()[1]
-    tokens = {
-        name: {"account": ACCOUNTS[name], "refresh_token": seed_refresh_token(name)} for name in SYSTEMS
-    }
-    print(
-        json.dumps({"url": f"http://127.0.0.1:{port}", "client_id": CLIENT_ID, "systems": tokens}), flush=True
-    )
+    tokens = {name: {"account": ACCOUNTS[name], "refresh_token": seed_refresh_token(name)} for name in SYSTEMS}
+    print(json.dumps({"url": f"http://127.0.0.1:{port}", "client_id": CLIENT_ID, "systems": tokens}), flush=True)
 
 
 async def _save(state: State, world: World) -> None:

@@ -51,13 +51,8 @@ class Activity:
         return document
 
     def _rows(self) -> list[tuple[Product, int, int]]:
-        picked = self.random.sample(
-            list(self.books.products.values()), self.random.choice((1, 1, 2, 2, 3, 4))
-        )
-        return [
-            (item, 1 if item.sku is None else self.random.choice(_QUANTITIES), item.unit_minor)
-            for item in picked
-        ]
+        picked = self.random.sample(list(self.books.products.values()), self.random.choice((1, 1, 2, 2, 3, 4)))
+        return [(item, 1 if item.sku is None else self.random.choice(_QUANTITIES), item.unit_minor) for item in picked]
 
     def follow_ups(self, document: Document) -> list[tuple[timedelta, Callable[[datetime], object]]]:
         """What will happen to a new document, and how long after it."""
@@ -106,9 +101,7 @@ class Activity:
     def take_back(self, document: Document, at: datetime) -> bool:
         """Credits or refunds all of it or a part; credits are applied at once, in part, or not at all."""
         whole = self.random.random() < 0.4
-        quantities = [
-            line.quantity if whole else self.random.randint(0, line.quantity) for line in document.lines
-        ]
+        quantities = [line.quantity if whole else self.random.randint(0, line.quantity) for line in document.lines]
         credit = self.books.take_back(document, quantities, at)
         if credit is None:
             return False
@@ -121,12 +114,7 @@ class Activity:
     def allocate(self, document: Document, at: datetime) -> bool:
         """Applies what is left of a credit to the invoice it came from."""
         source = document.source
-        if (
-            source is None
-            or document.entity == "RefundReceipt"
-            or document.status != "open"
-            or document.deleted
-        ):
+        if source is None or document.entity == "RefundReceipt" or document.status != "open" or document.deleted:
             return False
         return self.books.pay(source, document.balance_minor, at, credit=document)
 

@@ -105,9 +105,7 @@ class Books:
         """Enters a document of lines (product, quantity, unit price)."""
         key = self.new_id(entity)
         lines = [
-            Line(
-                self.new_id("line") if self.system == "xero" else str(position), product, quantity, unit_minor
-            )
+            Line(self.new_id("line") if self.system == "xero" else str(position), product, quantity, unit_minor)
             for position, (product, quantity, unit_minor) in enumerate(amounts, start=1)
         ]
         day = at.astimezone(LUANDA).date()
@@ -137,13 +135,9 @@ class Books:
         document.touch(at)
         return True
 
-    def pay(
-        self, document: Document, amount_minor: int, at: datetime, *, credit: Document | None = None
-    ) -> bool:
+    def pay(self, document: Document, amount_minor: int, at: datetime, *, credit: Document | None = None) -> bool:
         """Applies money, or a credit, to an invoice or bill; the document's stamp moves with it."""
-        amount_minor = min(
-            amount_minor, document.balance_minor, credit.balance_minor if credit else amount_minor
-        )
+        amount_minor = min(amount_minor, document.balance_minor, credit.balance_minor if credit else amount_minor)
         if document.entity not in ("Invoice", "Bill") or not self._live(document) or amount_minor <= 0:
             return False
         key = self.new_id("payment")
@@ -227,11 +221,7 @@ class Books:
 
     def take_back(self, document: Document, quantities: list[int], at: datetime) -> Document | None:
         """Credits an invoice or bill, or refunds a receipt, line by line; at most once per document."""
-        rows = [
-            (line.product, n, line.unit_minor)
-            for line, n in zip(document.lines, quantities, strict=True)
-            if n > 0
-        ]
+        rows = [(line.product, n, line.unit_minor) for line, n in zip(document.lines, quantities, strict=True) if n > 0]
         if not rows or not self._live(document) or document.taken_back or document.status != "open":
             return None
         entity = {"SalesReceipt": "RefundReceipt", "Bill": "SupplierCredit"}.get(

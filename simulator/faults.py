@@ -79,9 +79,7 @@ class FaultPlan:
             point -= share
         return None
 
-    def spoil(
-        self, kind: str | None, vendor: str, request: httpx.Request, response: httpx.Response
-    ) -> httpx.Response:
+    def spoil(self, kind: str | None, vendor: str, request: httpx.Request, response: httpx.Response) -> httpx.Response:
         """Applies the faults that change an answer the vendor has already made."""
         if response.status_code != httpx.codes.OK:
             return response

@@ -85,6 +85,4 @@ class Limits:
         with self._lock:
             if not self.scale:
                 return {rule.name: rule.calls for rule in self._calls}
-            return {
-                rule.name: max(0, self._ceiling(rule) - len(calls)) for rule, calls in self._calls.items()
-            }
+            return {rule.name: max(0, self._ceiling(rule) - len(calls)) for rule, calls in self._calls.items()}

@@ -100,9 +100,7 @@ def serve(world: World, vendor: Vendor, request: httpx.Request) -> httpx.Respons
         world.limits[vendor.name].leave()
 
 
-def _disturbed(
-    world: World, vendor: Vendor, request: httpx.Request, path: str, fault: str | None
-) -> httpx.Response:
+def _disturbed(world: World, vendor: Vendor, request: httpx.Request, path: str, fault: str | None) -> httpx.Response:
     faults = world.faults.faults
     if fault == "rate_429":
         response = vendor.throttled(Throttled("minute", faults.retry_after_seconds or 60))
@@ -123,8 +121,4 @@ def _disturbed(
         )
     with world.lock:
         response = vendor.answer(request, path)
-    return (
-        world.faults.spoil(fault, vendor.name, request, response)
-        if not vendor.is_token_path(path)
-        else response
-    )
+    return world.faults.spoil(fault, vendor.name, request, response) if not vendor.is_token_path(path) else response

@@ -71,9 +71,7 @@ class World:
         for name in SYSTEMS:
             self._populate(name, customers, invoices, min(start, self.anchor), example=example)
 
-    def _populate(
-        self, system: str, customers: int, invoices: int, start: datetime, *, example: bool
-    ) -> None:
+    def _populate(self, system: str, customers: int, invoices: int, start: datetime, *, example: bool) -> None:
         books, random = self.books[system], Random(f"{self.seed}/{system}")
         if example and system == "quickbooks":
             self._record_example(books)

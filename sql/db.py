@@ -57,4 +57,4 @@ def read_frame(
     """The rows of a SELECT as a frame of `schema`, columns in order; times are selected as UTC microseconds."""
     rows = connection.execute(statement, parameters).fetchall()
     as_read = {name: pl.Int64() if isinstance(dtype, pl.Datetime) else dtype for name, dtype in schema.items()}
-    return pl.DataFrame(rows, schema=as_read, orient="row").cast(dict(schema))
+    return pl.DataFrame(rows, schema=as_read, orient="row").cast(schema)

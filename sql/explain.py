@@ -1,6 +1,6 @@
 """Why an invoice earned as many points as it did."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -85,9 +85,16 @@ class Explanation:
             f"{self.system} {self.invoice_number or self.external_id} ({self.kind}, {self.status}, id {self.external_id}): "
             f"{self.total} {self.currency}, refunded {self.refunded}, issued {self.issued_at.astimezone(zone):%Y-%m-%d %H:%M %Z}"
         )
-        lines = [head, f"  member {self.member_id}: {self.points} points", *(entry.to_text(zone) for entry in self.entries)]
+        lines = [
+            head,
+            f"  member {self.member_id}: {self.points} points",
+            *(entry.to_text(zone) for entry in self.entries),
+        ]
         if not self.entries:
-            lines.append("  no entry: nothing was due" + (" (a void or draft document)" if self.status in ("void", "draft") else ""))
+            lines.append(
+                "  no entry: nothing was due"
+                + (" (a void or draft document)" if self.status in ("void", "draft") else "")
+            )
         if self.rejected:
             lines.append(f"  A newer version was rejected: {self.rejected}")
         return "\n".join([*lines, f"  read from raw page {self.page_id}, record {self.record_no}"])
@@ -105,7 +112,8 @@ def explain(dsn: str, system: str, invoice: str) -> Explanation | None:
             return None if reject is None else Explanation(system, None, invoice, rejected=reason)
         key = {"system": system, "account": row[1], "external_id": external_id}
         entries = connection.execute(query("report", "entries"), key).fetchall()
-    return Explanation(*row, entries=tuple(Entry(*entry) for entry in entries), rejected=reason)
+    found = Explanation(*row)
+    return replace(found, entries=tuple(Entry(*entry) for entry in entries), rejected=reason)
 
 
 def _ratio(rate_bps: int) -> str:

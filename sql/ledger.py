@@ -19,15 +19,15 @@ from sql.named import query
 #: The last entry of each chain: how much is posted for a sale and member.
 POSTED: Final = pl.Schema(
     {
-        "system": pl.String,
-        "account": pl.String,
-        "external_id": pl.String,
-        "member_id": pl.Int64,
-        "entry_no": pl.Int32,
-        "due_after": pl.Int64,
-        "currency": pl.String,
-        "tier": pl.String,
-        "program_version": pl.Int32,
+        "system": pl.String(),
+        "account": pl.String(),
+        "external_id": pl.String(),
+        "member_id": pl.Int64(),
+        "entry_no": pl.Int32(),
+        "due_after": pl.Int64(),
+        "currency": pl.String(),
+        "tier": pl.String(),
+        "program_version": pl.Int32(),
         "event_at": UTC_US,
     }
 )

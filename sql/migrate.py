@@ -28,6 +28,7 @@ class Migration:
 
     @property
     def digest(self) -> str:
+        """SHA-256 of the text."""
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
 
@@ -45,9 +46,13 @@ def migrate(dsn: str) -> list[str]:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK_KEY])
         connection.execute(
             """CREATE TABLE IF NOT EXISTS public.schema_migration (
-                   name text PRIMARY KEY, digest text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"""
+                   name text PRIMARY KEY, digest text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now());
+               COMMENT ON TABLE public.schema_migration IS 'Migrations applied to this database.';
+               COMMENT ON COLUMN public.schema_migration.name IS 'File name in sql/migrations, without .sql.';
+               COMMENT ON COLUMN public.schema_migration.digest IS 'SHA-256 of the text that was applied.';
+               COMMENT ON COLUMN public.schema_migration.applied_at IS 'When.'"""
         )
-        done = dict(connection.execute("SELECT name, digest FROM public.schema_migration").fetchall())
+        done: dict[str, str] = dict(connection.execute("SELECT name, digest FROM public.schema_migration").fetchall())
         return [m.name for m in migrations() if _apply(connection, m, done.get(m.name))]
 
 

@@ -17,20 +17,32 @@ from sql.sync import Account
 
 _FACTS: Final = pl.Schema(
     {
-        "external_id": pl.String,
-        "invoice_number": pl.String,
-        "kind": pl.String,
-        "customer_external_id": pl.String,
-        "member_id": pl.Int64,
-        "currency": pl.String,
-        "total_minor": pl.Int64,
-        "subtotal_minor": pl.Int64,
-        "tax_minor": pl.Int64,
-        "amount_paid_minor": pl.Int64,
-        "amount_refunded_minor": pl.Int64,
-        "status": pl.String,
+        "external_id": pl.String(),
+        "invoice_number": pl.String(),
+        "kind": pl.String(),
+        "customer_external_id": pl.String(),
+        "member_id": pl.Int64(),
+        "currency": pl.String(),
+        "total_minor": pl.Int64(),
+        "subtotal_minor": pl.Int64(),
+        "tax_minor": pl.Int64(),
+        "amount_paid_minor": pl.Int64(),
+        "amount_refunded_minor": pl.Int64(),
+        "status": pl.String(),
         "issued_at": UTC_US,
         "updated_at": UTC_US,
+    }
+)
+#: A record that could not be used; `problems` is JSON text.
+REJECT: Final = pl.Schema(
+    {
+        "stream": pl.String(),
+        "record_key": pl.String(),
+        "external_id": pl.String(),
+        "reason": pl.String(),
+        "problems": pl.String(),
+        "page_id": pl.Int64(),
+        "record_no": pl.Int32(),
     }
 )
 _REFERENCES: Final = ("page_id", "record_no", "sync_id")
@@ -74,7 +86,9 @@ def store_invoices(
     """
     if invoices.is_empty():
         return
-    found = _with_members(connection, invoices, aside).sort("external_id").with_columns(pl.lit(sync_id).alias("sync_id"))
+    found = (
+        _with_members(connection, invoices, aside).sort("external_id").with_columns(pl.lit(sync_id).alias("sync_id"))
+    )
     ids = found["external_id"].to_list()
     stored = _stored(connection, account, ids)
     is_new, is_changed = _compare(found, stored)
@@ -115,7 +129,7 @@ def _with_members(connection: Connection, invoices: pl.DataFrame, aside: Aside) 
 
 def _members(connection: Connection, phones: Sequence[str]) -> pl.DataFrame:
     rows = connection.execute(query("store", "members"), {"phones": ",".join(phones)}).fetchall()
-    return pl.DataFrame(rows, schema={"customer_phone": pl.String, "member_id": pl.Int64}, orient="row")
+    return pl.DataFrame(rows, schema={"customer_phone": pl.String(), "member_id": pl.Int64()}, orient="row")
 
 
 def _stored(connection: Connection, account: Account, ids: Sequence[str]) -> pl.DataFrame:
@@ -160,7 +174,7 @@ def void_deleted(
 
 
 def save_rejects(connection: Connection, account: Account, sync_id: int, rejects: pl.DataFrame) -> None:
-    """Rejects: stream, record_key, external_id, reason, problems (JSON text), page_id, record_no.
+    """Opens a reject for every row of `rejects` (REJECT).
 
     A record that is rejected again updates its open row.
     """

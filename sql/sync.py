@@ -48,7 +48,9 @@ def exclusive(dsn: str, account: Account, *, wait_seconds: float) -> Iterator[No
             deadline = time.monotonic() + wait_seconds
             while not _scalar(connection, "lock_sync", key):
                 if time.monotonic() >= deadline:
-                    message = f"another synchronisation of {account.system} is running; this one waited {wait_seconds:.0f} s"
+                    message = (
+                        f"another synchronisation of {account.system} is running; this one waited {wait_seconds:.0f} s"
+                    )
                     raise SyncBusyError(message)
                 time.sleep(0.5)
             try:
@@ -105,7 +107,12 @@ def set_state(
     connection: Connection, sync_id: int, state: str, *, error: str | None = None, summary: Any = None
 ) -> None:
     """extracted, stored or failed (with the reason)."""
-    parameters = {"sync_id": sync_id, "state": state, "error": error, "summary": None if summary is None else Jsonb(summary)}
+    parameters = {
+        "sync_id": sync_id,
+        "state": state,
+        "error": error,
+        "summary": None if summary is None else Jsonb(summary),
+    }
     connection.execute(query("sync", "set_state"), parameters)
 
 

@@ -72,4 +72,4 @@ class TokenRows(Generic[T]):
         connection.execute(query("tokens", "save"), parameters)
 
     def _digest(self) -> str:
-        return hashlib.sha256(self.key + self.seed.encode()).hexdigest()[:16]
+        return hashlib.sha256(b"twezah seed " + self.seed.encode()).hexdigest()[:16]

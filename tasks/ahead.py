@@ -16,26 +16,7 @@ def ahead(items: Iterable[T], depth: int = 1) -> Iterator[T]:
     """
     waiting: queue.Queue[tuple[T | Any, BaseException | None]] = queue.Queue(depth)
     stop = threading.Event()
-
-    def put(item: T | Any, error: BaseException | None) -> bool:
-        while not stop.is_set():
-            try:
-                waiting.put((item, error), timeout=0.1)
-            except queue.Full:
-                continue
-            return True
-        return False
-
-    def produce() -> None:
-        try:
-            for item in items:
-                if not put(item, None):
-                    return
-            put(_END, None)
-        except BaseException as error:  # noqa: BLE001  it is raised again by the consumer
-            put(_END, error)
-
-    thread = threading.Thread(target=produce, name="ahead", daemon=True)
+    thread = threading.Thread(target=_produce, args=(items, waiting, stop), name="ahead", daemon=True)
     thread.start()
     try:
         while True:
@@ -48,3 +29,26 @@ def ahead(items: Iterable[T], depth: int = 1) -> Iterator[T]:
     finally:
         stop.set()
         thread.join()
+
+
+def _produce(
+    items: Iterable[T], waiting: "queue.Queue[tuple[T | Any, BaseException | None]]", stop: threading.Event
+) -> None:
+    try:
+        for item in items:
+            if not _put(waiting, stop, (item, None)):
+                return
+        _put(waiting, stop, (_END, None))
+    except BaseException as error:  # noqa: BLE001  it is raised again by the consumer
+        _put(waiting, stop, (_END, error))
+
+
+def _put(waiting: "queue.Queue[Any]", stop: threading.Event, entry: tuple[Any, BaseException | None]) -> bool:
+    """Waits for room; False once nobody is interested any more."""
+    while not stop.is_set():
+        try:
+            waiting.put(entry, timeout=0.1)
+        except queue.Full:
+            continue
+        return True
+    return False

@@ -64,7 +64,7 @@ def _chunk(
         good = numbered.filter(~pl.col("row_no").is_in(report.failed_rows.implode())).drop("row_no")
         bad = numbered.filter(pl.col("row_no").is_in(report.failed_rows.implode()))
         _reject(connection, sync_id, bad, done)
-    _resolve(connection, job, sync_id, due)
+    _resolve(connection, sync_id, due)
     ledger.append(connection, good, job.run_id)
     ledger.clear(connection, members)
     done.members += len(members)
@@ -81,15 +81,16 @@ def _reject(connection: Connection, sync_id: int, bad: pl.DataFrame, done: Award
         done.reasons[reason] += 1
         done.rejected += 1
         problems = json.dumps([{"field": "points", "path": "", "reason": reason, "example": ""}])
-        reject = pl.DataFrame(
-            [("awards", row["external_id"], row["external_id"], reason, problems, row["page_id"] or 0, row["record_no"] or 0)],
-            schema=["stream", "record_key", "external_id", "reason", "problems", "page_id", "record_no"],
-            orient="row",
-        )
+        sale = row["external_id"]
+        values = ("awards", sale, sale, reason, problems, row["page_id"], row["record_no"])
+        reject = pl.DataFrame([values], schema=store.REJECT, orient="row")
         store.save_rejects(connection, Account(row["system"], row["account"]), sync_id, reject)
 
 
-def _resolve(connection: Connection, job: Job, sync_id: int, due: pl.DataFrame) -> None:
-    if store.has_open_rejects(connection, job.account):
-        computed = due.filter(pl.col("due").is_not_null() & (pl.col("system") == job.account.system))
-        store.resolve_rejects(connection, job.account, sync_id, computed["external_id"].to_list(), awards=True)
+def _resolve(connection: Connection, sync_id: int, due: pl.DataFrame) -> None:
+    """Members buy in several systems: a run closes the rejects of every account whose sales it could compute."""
+    computed = due.filter(pl.col("due").is_not_null())
+    for (system, account), rows in computed.group_by("system", "account"):
+        owner = Account(str(system), str(account))
+        if store.has_open_rejects(connection, owner):
+            store.resolve_rejects(connection, owner, sync_id, rows["external_id"].to_list(), awards=True)

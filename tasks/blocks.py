@@ -22,7 +22,9 @@ class BillingConnection(Block):
     system: ClassVar[str]
 
     client_id: str = Field(title="Client ID", description="Client ID of your app at the vendor's developer portal.")
-    client_secret: SecretStr = Field(title="Client secret", description="Client secret of the same app. Kept encrypted.")
+    client_secret: SecretStr = Field(
+        title="Client secret", description="Client secret of the same app. Kept encrypted."
+    )
     refresh_token: SecretStr = Field(
         title="Refresh token",
         description=(
@@ -35,12 +37,16 @@ class BillingConnection(Block):
     )
     token_url: str = Field(default="", title="Token URL", description="Empty: the vendor's own.")
     redirect_uri: str = Field(
-        default="https://localhost/", title="Redirect URI", description="The one registered with the app (FreshBooks asks for it)."
+        default="https://localhost/",
+        title="Redirect URI",
+        description="The one registered with the app (FreshBooks asks for it).",
     )
     page_size: int = Field(
         default=0, ge=0, le=1000, title="Page size", description="Records per request. 0: the most the vendor allows."
     )
-    timeout_seconds: float = Field(default=30, ge=1, le=300, title="Timeout (s)", description="How long to wait for an answer.")
+    timeout_seconds: float = Field(
+        default=30, ge=1, le=300, title="Timeout (s)", description="How long to wait for an answer."
+    )
     overlap_minutes: int = Field(
         default=15, ge=1, le=10_080, title="Overlap (minutes)",
         description="Each sync looks back this much further than the last one ended, for late changes. Nothing counts twice.",
@@ -50,7 +56,9 @@ class BillingConnection(Block):
         description="A run that rejects more of its records than this fails, and nothing moves: the mapping is probably wrong.",
     )  # fmt: skip
     reject_records_min: int = Field(
-        default=20, ge=1, title="Fewest records for that check",
+        default=20,
+        ge=1,
+        title="Fewest records for that check",
         description="The share of rejects is looked at only in runs with at least this many records.",
     )
     region: str = Field(
@@ -121,7 +129,9 @@ class XeroAccount(BaseModel):
     """Listed first in the form, because pydantic takes the last base first."""
 
     tenant_id: str = Field(
-        pattern=r"^[0-9a-fA-F-]{36}$", title="Tenant ID", description="tenantId as listed by https://api.xero.com/connections."
+        pattern=r"^[0-9a-fA-F-]{36}$",
+        title="Tenant ID",
+        description="tenantId as listed by https://api.xero.com/connections.",
     )
 
 
@@ -142,7 +152,9 @@ class FreshBooksAccount(BaseModel):
     """Listed first in the form, because pydantic takes the last base first."""
 
     account_id: str = Field(
-        pattern=r"^[A-Za-z0-9]+$", title="Account ID", description="account_id (letters and digits), not the numeric business id."
+        pattern=r"^[A-Za-z0-9]+$",
+        title="Account ID",
+        description="account_id (letters and digits), not the numeric business id.",
     )
 
 
@@ -189,7 +201,7 @@ def load_block(system: str) -> BillingConnection:
         if "Unable to find block document" not in str(error):
             raise
         message = (
-            f"{system} is not connected: create a {block._block_type_name!r} block named {system!r} "  # noqa: SLF001
+            f"{system} is not connected: create a {block._block_type_name!r} block named {system!r} "
             f"({settings().ui_url}/blocks/catalog/{block._block_type_slug}/create) and start the run again"
         )
         raise NotConnectedError(message) from None
@@ -214,7 +226,11 @@ def connect_simulator(base_url: str) -> None:
         "xero": "b0a5c0de-0000-4000-8000-000000000001",
         "freshbooks": "TwZh01",
     }
-    token_paths = {"quickbooks": "/oauth2/v1/tokens/bearer", "xero": "/connect/token", "freshbooks": "/auth/oauth/token"}
+    token_paths = {
+        "quickbooks": "/oauth2/v1/tokens/bearer",
+        "xero": "/connect/token",
+        "freshbooks": "/auth/oauth/token",
+    }
     connected = set(connected_systems())
     for system, block in BLOCKS.items():
         if system in connected:

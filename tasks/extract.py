@@ -41,7 +41,9 @@ def extract_pages(job: Job) -> Extracted:
                 for stream in job.spec.streams:
                     _stream(job, connection, client, stream, done, wants)
                 for lookup in job.spec.lookups:
-                    done.looked_up[lookup.name] = _look_up(job, connection, client, done.sync_id, lookup.name, wants[lookup.name])
+                    done.looked_up[lookup.name] = _look_up(
+                        job, connection, client, done.sync_id, lookup.name, wants[lookup.name]
+                    )
         except UnexpectedShape as error:
             _keep_unreadable(job, connection, done.sync_id, error)
             raise

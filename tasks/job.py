@@ -29,7 +29,9 @@ class Policy:
 Open = Callable[[Vendor, ConnectorSpec, Any, Callable[[Call], None]], AbstractContextManager[Client]]
 
 
-def _open(vendor: Vendor, spec: ConnectorSpec, tokens: Any, on_call: Callable[[Call], None]) -> AbstractContextManager[Client]:
+def _open(
+    vendor: Vendor, spec: ConnectorSpec, tokens: Any, on_call: Callable[[Call], None]
+) -> AbstractContextManager[Client]:
     return open_client(vendor, spec, tokens, on_call=on_call)
 
 
@@ -116,7 +118,8 @@ class Job:
 
 
 def _seed(vendor: Vendor) -> str:
-    return "\n".join((vendor.client_id, vendor.client_secret.get_secret_value(), vendor.refresh_token.get_secret_value()))
+    secrets = [vendor.client_secret, vendor.refresh_token]
+    return " ".join([vendor.client_id, *(secret.get_secret_value() for secret in secrets)])
 
 
 def _pack(token: Token) -> Mapping[str, Any]:

@@ -105,7 +105,9 @@ def _batches(job: Job, reader: Connection, extracted: Extracted) -> Iterator[Bat
 
 def _filled(job: Job, reader: Connection, mapped: Mapped) -> Mapped:
     """Phones and SKUs from the lookups, where the pages had none."""
-    customer_ids = mapped.invoices.filter(pl.col("customer_phone").is_null())["customer_external_id"].drop_nulls().unique()
+    customer_ids = (
+        mapped.invoices.filter(pl.col("customer_phone").is_null())["customer_external_id"].drop_nulls().unique()
+    )
     bare = mapped.lines.filter(pl.col("sku").is_null())
     item_ids = bare["item_external_id"].drop_nulls().unique()
     names = bare.filter(pl.col("item_external_id").is_null())["name"].drop_nulls().unique()
@@ -119,7 +121,9 @@ def judged(stream: Stream, mapped: Mapped) -> Batch:
     Of several versions of one document only the newest is judged.
     """
     newest = mapped.invoices.sort("updated_at", "page_id", "record_no", nulls_last=False)
-    identified = newest.filter(pl.col("external_id").is_not_null()).unique("external_id", keep="last", maintain_order=True)
+    identified = newest.filter(pl.col("external_id").is_not_null()).unique(
+        "external_id", keep="last", maintain_order=True
+    )
     candidates = pl.concat([identified, newest.filter(pl.col("external_id").is_null())])
     # An empty batch, the usual one of a poll, must not cost a cold process the import of Great Expectations.
     report = Report(0, FAILED.to_frame(), ()) if candidates.is_empty() else validate_invoices(candidates)
@@ -128,12 +132,9 @@ def judged(stream: Stream, mapped: Mapped) -> Batch:
     accepted = candidates.join(problems, on=key, how="anti")
     superseded = newest.join(candidates, on=key, how="anti")
     rejects = _rejects(stream, problems.join(superseded, on=key, how="anti"), candidates)
-    keys = accepted["external_id"]
-    lines = mapped.lines
-    if not problems.is_empty() or accepted.height < newest.height:
-        lines = lines.filter(pl.col("external_id").is_in(keys.implode())).unique(
-            ["external_id", "line_no"], keep="last", maintain_order=True
-        )
+    # Two versions of a document may be in one batch: its lines are those of the accepted record.
+    whole = accepted.height == mapped.invoices.height
+    lines = mapped.lines if whole else mapped.lines.join(accepted.select(key), on=key, how="semi")
     named = candidates.select(*key, pl.coalesce("invoice_number", "external_id").alias("document"))
     problems = problems.join(named, on=key, how="left", maintain_order="left")
     return Batch(accepted, lines, rejects, problems, mapped.deletions, mapped.record_count, report)
@@ -152,16 +153,16 @@ def _failures(candidates: pl.DataFrame, report: Report, known: pl.DataFrame) -> 
         pl.col("expectation").alias("reason"),
         pl.lit("").alias("example"),
     )
-    return failed.join(known, on=["page_id", "record_no", "field"], how="anti").cast(dict(known.schema))
+    return failed.join(known, on=["page_id", "record_no", "field"], how="anti").cast(known.schema)
 
 
 def _rejects(stream: Stream, problems: pl.DataFrame, candidates: pl.DataFrame) -> pl.DataFrame:
-    """One row per rejected record: stream, record_key, external_id, reason, problems (JSON text), page_id, record_no."""
-    schema = {
-        "stream": pl.String, "record_key": pl.String, "external_id": pl.String, "reason": pl.String,
-        "problems": pl.String, "page_id": pl.Int64, "record_no": pl.Int32,
-    }  # fmt: skip
-    ids = {(p, r): e for p, r, e in candidates.select("page_id", "record_no", "external_id").rows()} if problems.height else {}
+    """One row per rejected record: sql.store.REJECT."""
+    ids = (
+        {(p, r): e for p, r, e in candidates.select("page_id", "record_no", "external_id").rows()}
+        if problems.height
+        else {}
+    )
     rows = []
     for (page_id, record_no), group in problems.group_by(["page_id", "record_no"], maintain_order=True):
         found = group.select("field", "path", "reason", "example").to_dicts()
@@ -169,7 +170,7 @@ def _rejects(stream: Stream, problems: pl.DataFrame, candidates: pl.DataFrame) -
         reason = "; ".join(describe(problem) for problem in found)
         record_key = external_id or f"page {page_id} record {record_no}"
         rows.append((stream.name, record_key, external_id, reason, json.dumps(found), page_id, record_no))
-    return pl.DataFrame(rows, schema=schema, orient="row")
+    return pl.DataFrame(rows, schema=store.REJECT, orient="row")
 
 
 def describe(problem: dict[str, Any]) -> str:
@@ -186,11 +187,15 @@ def _store(job: Job, connection: Connection, sync_id: int, batch: Batch, done: L
     store.void_deleted(connection, job.account, sync_id, batch.deletions, into=done.stored)
     store.save_rejects(connection, job.account, sync_id, batch.rejects)
     if awaited:
-        done.resolved += store.resolve_rejects(connection, job.account, sync_id, batch.invoices["external_id"].to_list())
+        done.resolved += store.resolve_rejects(
+            connection, job.account, sync_id, batch.invoices["external_id"].to_list()
+        )
     done.records += batch.records
     done.accepted += batch.invoices.height
     done.rejected += batch.rejects.height
-    for problem in batch.problems.unique(["page_id", "record_no", "field", "reason"], maintain_order=True).iter_rows(named=True):
+    for problem in batch.problems.unique(["page_id", "record_no", "field", "reason"], maintain_order=True).iter_rows(
+        named=True
+    ):
         reason = describe(problem)
         done.reasons[reason] += 1
         known = done.examples.setdefault(reason, [])
@@ -222,9 +227,7 @@ def _judge_share(job: Job, done: Loaded) -> None:
 def _finish(job: Job, connection: Connection, extracted: Extracted, done: Loaded) -> None:
     """Cursors, marks and state: last, so that the rows everyone shares are locked as briefly as possible."""
     if not job.by_hand:
-        done.cursors = {
-            name: datetime.fromisoformat(state["started_at"]) for name, state in extracted.streams.items()
-        }
+        done.cursors = {name: datetime.fromisoformat(state["started_at"]) for name, state in extracted.streams.items()}
         sync.move_cursors(connection, job.account, extracted.sync_id, done.cursors)
     sync.set_state(connection, extracted.sync_id, "stored")
     store.mark_dirty(connection, done.stored.members)

@@ -82,7 +82,15 @@ def percentile(values: Sequence[int], percent: int) -> int | None:
 
 def markdown(report: RunReport, links: Links, title: str) -> str:
     """The report as Prefect's UI shows it."""
-    parts = [_outcome(report, links, title), _came_of_it(report), _rejected(report), _fetched(report), _cursors(report), _calls(report), _checks(report)]
+    parts = [
+        _outcome(report, links, title),
+        _came_of_it(report),
+        _rejected(report),
+        _fetched(report),
+        _cursors(report),
+        _calls(report),
+        _checks(report),
+    ]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -162,12 +170,14 @@ def _came_of_it(report: RunReport) -> str:
 def _fetched(report: RunReport) -> str:
     if not report.pages:
         return ""
-    rows = [[name, pages, records, f"{size / 1024:.0f} KB"] for name, (pages, records, size) in sorted(report.pages.items())]
+    rows = [
+        [name, pages, records, f"{size / 1024:.0f} KB"] for name, (pages, records, size) in sorted(report.pages.items())
+    ]
     return f"## Fetched\n\n{table(['List', 'Pages', 'Records', 'Received'], rows)}"
 
 
 def _rejected(report: RunReport) -> str:
-    reasons = (report.loaded.reasons if report.loaded else None) or {}
+    reasons: dict[str, int] = dict(report.loaded.reasons) if report.loaded else {}
     combined = {**reasons, **(report.awarded.reasons if report.awarded else {})}
     if not combined:
         return ""
@@ -206,7 +216,9 @@ def _calls(report: RunReport) -> str:
         times = [call.elapsed_ms for call in calls]
         failed = sum(1 for call in calls if call.status == 0 or call.status >= 400)
         throttled = sum(call.throttled for call in calls)
-        rows.append([operation, len(calls), percentile(times, 50), percentile(times, 95), max(times), failed, throttled])
+        rows.append(
+            [operation, len(calls), percentile(times, 50), percentile(times, 95), max(times), failed, throttled]
+        )
     head = ["API call", "Calls", "Median ms", "p95 ms", "Slowest ms", "Failed", "Throttled"]
     return f"## API response times\n\n{table(head, rows)}"
 

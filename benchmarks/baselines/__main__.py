@@ -14,9 +14,7 @@ def main() -> None:
     """Measures both at each size and prints the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.baselines", description=__doc__)
     parser.add_argument("sizes", type=int, nargs="+", help="numbers of invoices")
-    parser.add_argument(
-        "--home", type=Path, default=Path(".twezah/bench"), help="state folder of the database"
-    )
+    parser.add_argument("--home", type=Path, default=Path(".twezah/bench"), help="state folder of the database")
     arguments = parser.parse_args()
     results = []
     with running(Settings(home=arguments.home)) as dsn:

@@ -104,9 +104,7 @@ def _frames(bodies: Iterator[bytes]) -> Iterator[dict[str, pl.DataFrame]]:
             page_id += 1
             for record_no, record in enumerate(msgspec.json.decode(body)["Invoices"]):
                 invoices.append(_invoice(record, page_id, record_no))
-                lines.extend(
-                    _line(record, line_no, line) for line_no, line in enumerate(record["LineItems"], 1)
-                )
+                lines.extend(_line(record, line_no, line) for line_no, line in enumerate(record["LineItems"], 1))
         yield {
             "invoice": pl.DataFrame(invoices, schema=list(_INVOICE), orient="row"),
             "invoice_line": pl.DataFrame(lines, schema=list(_LINE), orient="row"),

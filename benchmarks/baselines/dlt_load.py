@@ -64,9 +64,7 @@ def run(pages_factory: PagesFactory, dsn: str) -> float:
         write_disposition={"disposition": "merge", "strategy": MERGE_STRATEGY},
     )
     with tempfile.TemporaryDirectory(prefix="dlt-") as state:
-        pipeline = dlt.pipeline(
-            "bench", destination=postgres(_url(dsn)), dataset_name=DATASET, pipelines_dir=state
-        )
+        pipeline = dlt.pipeline("bench", destination=postgres(_url(dsn)), dataset_name=DATASET, pipelines_dir=state)
         started = time.perf_counter()
         pipeline.run(invoices, loader_file_format=FILE_FORMAT)
         seconds = time.perf_counter() - started

@@ -168,9 +168,7 @@ class Client:
                 finally:
                     response.close()
             except httpx.UnsupportedProtocol as error:
-                raise Misconfigured(
-                    self.spec.name, operation, "the base URL is not an http(s) URL"
-                ) from error
+                raise Misconfigured(self.spec.name, operation, "the base URL is not an http(s) URL") from error
             except (httpx.TransportError, httpx.DecodingError) as error:
                 raise Transient(
                     self.spec.name, operation, f"no answer: {type(error).__name__}", call=shown(request)
@@ -198,9 +196,7 @@ class Client:
                     status=response.status_code,
                 )
             if self.timing.monotonic() > latest:
-                raise Transient(
-                    self.spec.name, operation, "the answer takes too long", call=shown(response.request)
-                )
+                raise Transient(self.spec.name, operation, "the answer takes too long", call=shown(response.request))
         return b"".join(chunks)
 
     def _failure(self, response: httpx.Response, operation: str, body: bytes) -> ConnectorError:
@@ -216,9 +212,7 @@ class Client:
             return RateLimited(
                 self.spec.name,
                 operation,
-                retry_after_seconds=self.spec.rate.retry_after_seconds
-                if wait_seconds is None
-                else wait_seconds,
+                retry_after_seconds=self.spec.rate.retry_after_seconds if wait_seconds is None else wait_seconds,
                 now=self.timing.now(),
                 call=call,
                 status=status,
@@ -292,7 +286,5 @@ def join_url(base: httpx.URL, path: str) -> httpx.URL:
     """
     before = [part for part in base.path.split("/") if part]
     after = [part for part in path.split("/") if part]
-    overlap = next(
-        n for n in range(min(len(before), len(after)), -1, -1) if n == 0 or before[-n:] == after[:n]
-    )
+    overlap = next(n for n in range(min(len(before), len(after)), -1, -1) if n == 0 or before[-n:] == after[:n])
     return base.copy_with(path="/" + "/".join([*before, *after[overlap:]]))

@@ -132,7 +132,9 @@ class Misconfigured(NeedsOperator):
 class ContractBroken(ConnectorError):
     """The answer is not what the vendor documents; nothing was advanced."""
 
-    advice = 'If the base URL or account in the block "{block}" is right, the vendor changed something: report this message.'
+    advice = (
+        'If the base URL or account in the block "{block}" is right, the vendor changed something: report this message.'
+    )
 
 
 class UnexpectedShape(ContractBroken):

@@ -69,7 +69,7 @@ def extract(
         return
     for again in range(READ_AGAIN_LIMIT + 1):
         seen = _Seen(spec, stream)
-        yield from _read_once(spec, stream, client, first, seen)
+        yield from _read_once(stream, client, first, seen)
         if resume is not None or not seen.incomplete():
             return
         log.warning(
@@ -81,9 +81,7 @@ def extract(
         first = replace(first, page_no=seen.last_page_no + 1)
 
 
-def _read_once(
-    spec: ConnectorSpec, stream: Stream, client: Client, first: PageRequest, seen: "_Seen"
-) -> Iterator[Page]:
+def _read_once(stream: Stream, client: Client, first: PageRequest, seen: "_Seen") -> Iterator[Page]:
     todo = [first]
     while todo:
         pages = stream.paginate(todo.pop(0))
@@ -265,9 +263,7 @@ def _concurrently(
                 future.cancel()
 
 
-def _all_pages(
-    spec: ConnectorSpec, lookup: Lookup, client: Client, first: PageRequest, forgiving: bool
-) -> list[Page]:
+def _all_pages(spec: ConnectorSpec, lookup: Lookup, client: Client, first: PageRequest, forgiving: bool) -> list[Page]:
     pages = (lookup.paginate or single)(first)
     request: PageRequest | None = next(pages)
     found: list[Page] = []
@@ -285,9 +281,7 @@ def _all_pages(
         if ids and fingerprint in seen:
             raise PaginationLoop(spec.name, lookup.name, "two pages hold the same records", call=request.path)
         if len(seen) > spec.page_limit:
-            raise TooManyPages(
-                spec.name, lookup.name, f"more than {spec.page_limit} pages", call=request.path
-            )
+            raise TooManyPages(spec.name, lookup.name, f"more than {spec.page_limit} pages", call=request.path)
         seen.add(fingerprint)
         try:
             following: PageRequest | None = pages.send(PageView(len(ids), info))

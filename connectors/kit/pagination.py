@@ -35,9 +35,7 @@ def by_start_position(first: PageRequest) -> Pages:
         more = view.record_count >= size or following <= (view.number("total") or 0)
         if view.record_count == 0 or not more:
             return
-        request = request.turn(
-            query=f"{statement[: found.start()]} STARTPOSITION {following} MAXRESULTS {size}"
-        )
+        request = request.turn(query=f"{statement[: found.start()]} STARTPOSITION {following} MAXRESULTS {size}")
 
 
 def by_page(first: PageRequest, *, size_param: str, vendor_size: int) -> Pages:

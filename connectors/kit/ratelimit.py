@@ -16,9 +16,7 @@ class Limiter:
     bucket allows even twice the limit across a window's edge.)
     """
 
-    def __init__(
-        self, limit: RateLimit, *, monotonic: Callable[[], float], sleep: Callable[[float], None]
-    ) -> None:
+    def __init__(self, limit: RateLimit, *, monotonic: Callable[[], float], sleep: Callable[[float], None]) -> None:
         if any(count < limit.concurrency for count, _ in limit.windows):
             raise ValueError("more requests at once than a window allows")
         self._windows = [(count, seconds, deque[float](maxlen=count)) for count, seconds in limit.windows]

@@ -137,9 +137,9 @@ class RateLimit:
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How long one request is tried: attempts, total time, the longest wait a vendor may ask for, and how often
+    """How long one request is tried.
 
-    an answer that cannot be read is asked for again.
+    Attempts, total time, the longest wait a vendor may ask for, and how often an unreadable answer is asked for again.
     """
 
     attempts: int = 6

@@ -51,16 +51,12 @@ class FreshBooks:
 
     def throttled(self, limit: Throttled) -> httpx.Response:
         """429; FreshBooks publishes neither the limit nor the body."""
-        body = {
-            "response": {"errors": [{"errno": 1009, "message": "Rate limit exceeded.", "object": "system"}]}
-        }
+        body = {"response": {"errors": [{"errno": 1009, "message": "Rate limit exceeded.", "object": "system"}]}}
         return json_response(body, 429, {"retry-after": str(limit.retry_after_seconds)})
 
     def broken(self) -> httpx.Response:
         """500."""
-        body = {
-            "response": {"errors": [{"errno": 1000, "message": "Internal server error.", "object": "system"}]}
-        }
+        body = {"response": {"errors": [{"errno": 1000, "message": "Internal server error.", "object": "system"}]}}
         return json_response(body, 500)
 
     def answer(self, request: httpx.Request, path: str) -> httpx.Response:
@@ -93,15 +89,11 @@ class FreshBooks:
         if not form_client(form):
             return _denied("invalid_client", "Client authentication failed.", 401)
         if not form.get("redirect_uri"):
-            return _denied(
-                "invalid_request", "The request is missing a required parameter: redirect_uri.", 400
-            )
+            return _denied("invalid_request", "The request is missing a required parameter: redirect_uri.", 400)
         try:
             return json_response(self.grants.grant(form))
         except Denied as denied:
-            return _denied(
-                denied.error, "The provided authorization grant is invalid, expired or revoked.", 400
-            )
+            return _denied(denied.error, "The provided authorization grant is invalid, expired or revoked.", 400)
 
     def _rows(self, resource: str) -> Sequence[Row]:
         match resource:
@@ -150,9 +142,7 @@ class FreshBooks:
             found = [row for row in found if row.id in ids]
         for name in ("customerid", "userid", "clientid"):
             if key := params.get(f"search[{name}]"):
-                found = [
-                    row for row in found if isinstance(row, Document | Payment) and row.customer.id == key
-                ]
+                found = [row for row in found if isinstance(row, Document | Payment) and row.customer.id == key]
         first, last = params.get("search[updated_min]", ""), params.get("search[updated_max]", "9999")
         if first or last != "9999":  # whole days, both inclusive
             found = [row for row in found if first[:10] <= _eastern_day(row) <= last[:10]]

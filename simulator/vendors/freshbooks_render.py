@@ -39,9 +39,7 @@ def invoice_json(document: Document, *, lines: bool) -> dict[str, Any]:
     person, key = document.customer.person, int(document.id)
     paid = document.paid_minor + document.credited_minor
     code, v3, payment_status = _states(document, paid)
-    settled_on = (
-        max((p.day for p in document.payments if not p.deleted), default=None) if document.settled else None
-    )
+    settled_on = max((p.day for p in document.payments if not p.deleted), default=None) if document.settled else None
     body = {
         "id": key,
         "invoiceid": key,

@@ -84,9 +84,7 @@ class _Tokens:
     def expect(self, *words: str) -> None:
         found = self.next()
         if found.upper() not in words:
-            raise QueryError(
-                f'QueryParserError: Encountered " {found} ", was expecting one of: {", ".join(words)}'
-            )
+            raise QueryError(f'QueryParserError: Encountered " {found} ", was expecting one of: {", ".join(words)}')
 
 
 def parse(statement: str) -> Query:
@@ -217,9 +215,7 @@ def _holds(operator: str, mine: object, asked: str | bool | Decimal) -> bool:
     try:
         return _COMPARE[operator](mine, _like(mine, asked))
     except (InvalidOperation, TypeError, ValueError):
-        raise QueryError(
-            f"QueryValidationError: value {asked} does not fit the property's type", "4001"
-        ) from None
+        raise QueryError(f"QueryValidationError: value {asked} does not fit the property's type", "4001") from None
 
 
 def _like(mine: object, asked: str | bool | Decimal) -> object:

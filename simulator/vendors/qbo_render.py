@@ -142,9 +142,7 @@ def _lines(document: Document) -> list[dict[str, Any]]:
                 "SalesItemLineDetail": detail,
             }
         )
-    lines.append(
-        {"Amount": number(document.gross_minor), "DetailType": "SubTotalLineDetail", "SubTotalLineDetail": {}}
-    )
+    lines.append({"Amount": number(document.gross_minor), "DetailType": "SubTotalLineDetail", "SubTotalLineDetail": {}})
     if document.discount_bps:
         detail = {"PercentBased": True, "DiscountPercent": number(document.discount_bps)}
         amount = number(document.gross_minor - document.net_minor)

@@ -57,9 +57,7 @@ class QuickBooks:
             return self._token(request)
         if self.grants.check(request) != "valid":
             message = "message=AuthenticationFailed; errorCode=003200; statusCode=401"
-            return self._fault(
-                401, "AUTHENTICATION", message, "Token expired or invalid", "3200", gateway=True
-            )
+            return self._fault(401, "AUTHENTICATION", message, "Token expired or invalid", "3200", gateway=True)
         realm, _, rest = path.removeprefix("/v3/company/").partition("/")
         if realm != ACCOUNTS[self.name]:
             message = "message=ApplicationAuthorizationFailed; errorCode=003100; statusCode=403"
@@ -130,9 +128,7 @@ class QuickBooks:
     def _select(self, statement: str) -> bytes:
         query = qbo_query.parse(statement)
         rows = self._rows(query.entity)
-        if query.entity == "Customer" and not any(
-            condition.field == "Active" for condition in query.conditions
-        ):
+        if query.entity == "Customer" and not any(condition.field == "Active" for condition in query.conditions):
             rows = [row for row in rows if isinstance(row, Customer) and row.active]
         found = qbo_query.select(query, rows, qbo_render.ACCESSORS[query.entity])
         if query.count:
@@ -150,9 +146,7 @@ class QuickBooks:
     def _cdc(self, request: httpx.Request) -> httpx.Response:
         params = request.url.params
         try:
-            since = instant(
-                params.get("changedSince", "").replace(" ", "+")
-            )  # an unescaped + arrives as a space
+            since = instant(params.get("changedSince", "").replace(" ", "+"))  # an unescaped + arrives as a space
         except ValueError:
             return self._fault(400, "ValidationFault", "Invalid changedSince", "Not a dateTime", "2010")
         if self.world.now() - since > timedelta(days=CDC_DAYS):
@@ -249,6 +243,4 @@ def _project(body: bytes, fields: Sequence[str]) -> bytes:
         "domain",
         "sparse",
     }
-    return json.dumps(
-        {name: value for name, value in record.items() if name in wanted}, ensure_ascii=False
-    ).encode()
+    return json.dumps({name: value for name, value in record.items() if name in wanted}, ensure_ascii=False).encode()

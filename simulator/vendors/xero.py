@@ -105,10 +105,7 @@ class Xero:
                 "Instance": instance,
             }
             return json_response(body | {"Extensions": {}}, 401)
-        if (
-            path.startswith(_ROOT)
-            and request.headers.get("xero-tenant-id", "").lower() != ACCOUNTS[self.name]
-        ):
+        if path.startswith(_ROOT) and request.headers.get("xero-tenant-id", "").lower() != ACCOUNTS[self.name]:
             # Lower-case names, unlike the 401.
             body = {
                 "title": "Forbidden",
@@ -224,13 +221,13 @@ class Xero:
                 ("ContactIDs", lambda row: row.customer.id),
                 ("InvoiceNumbers", lambda row: row.number),
             ):
-                if wanted := _csv(params, name, fold=name != "InvoiceNumbers" and name != "Statuses"):
+                if wanted := _csv(params, name, fold=name not in {"InvoiceNumbers", "Statuses"}):
                     documents = [row for row in documents if read(row) in wanted]
             return documents
         return rows
 
     def _single(self, resource: str, key: str) -> httpx.Response:
-        key = key.split("/")[0]
+        key = key.split("/", maxsplit=1)[0]
         for row in self._rows(resource):
             names = (
                 (row.id, row.number)
@@ -242,9 +239,7 @@ class Xero:
                 return raw_response(
                     self._envelope() + b',"%s":%s}' % (resource.encode(), body), headers=self._remaining()
                 )
-        return httpx.Response(
-            404, text="The resource you're looking for cannot be found", headers=self._remaining()
-        )
+        return httpx.Response(404, text="The resource you're looking for cannot be found", headers=self._remaining())
 
     def _invalid(self, number: int, kind: str, message: str) -> httpx.Response:
         return json_response({"ErrorNumber": number, "Type": kind, "Message": message}, 400)

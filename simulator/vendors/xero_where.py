@@ -84,7 +84,5 @@ def ordered(rows: list[Row], order: str, accessors: Mapping[str, Accessor]) -> l
     for part in reversed([piece.split() for piece in order.split(",") if piece.strip()]):
         if part[0] not in accessors:
             raise WhereError(f"No property or field {part[0]!r} exists")
-        rows = sorted(
-            rows, key=accessors[part[0]], reverse=len(part) > 1 and part[1].upper().startswith("DESC")
-        )
+        rows = sorted(rows, key=accessors[part[0]], reverse=len(part) > 1 and part[1].upper().startswith("DESC"))
     return rows

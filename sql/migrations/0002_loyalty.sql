@@ -14,7 +14,7 @@ COMMENT ON COLUMN loyalty.member.created_at IS 'When the first sale or the loyal
 
 CREATE TABLE loyalty.program (
     version      integer PRIMARY KEY CHECK (version >= 1),
-    valid_from   timestamptz NOT NULL UNIQUE,
+    valid_from   timestamptz NOT NULL UNIQUE CHECK (valid_from < 'infinity'),
     base_rate_bps jsonb NOT NULL CHECK (jsonb_typeof(base_rate_bps) = 'object'),
     tier_rate_bps jsonb NOT NULL CHECK (jsonb_typeof(tier_rate_bps) = 'object'),
     entry_tier   text NOT NULL CHECK (tier_rate_bps ? entry_tier),
@@ -35,14 +35,16 @@ COMMENT ON COLUMN loyalty.program.created_at IS 'When the version was entered.';
 COMMENT ON COLUMN loyalty.program.created_by IS 'Who entered it.';
 
 CREATE TABLE loyalty.member_tier (
+    tier_no     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     member_id   bigint NOT NULL REFERENCES loyalty.member,
     tier        text NOT NULL CHECK (tier IN ('lead', 'silver', 'gold', 'platinum')),
-    valid_from  timestamptz NOT NULL,
+    valid_from  timestamptz NOT NULL CHECK (isfinite(valid_from)),
     recorded_at timestamptz NOT NULL DEFAULT now(),
-    recorded_by text NOT NULL DEFAULT current_user,
-    PRIMARY KEY (member_id, valid_from)
+    recorded_by text NOT NULL DEFAULT current_user
 );
-COMMENT ON TABLE loyalty.member_tier IS 'Tier history: a tier is in force from valid_from until the member''s next row.';
+CREATE INDEX member_tier_history ON loyalty.member_tier (member_id, valid_from, tier_no);
+COMMENT ON TABLE loyalty.member_tier IS 'Tier history: a tier is in force from valid_from until the member''s next row. To correct one, enter another for the same instant: the last entered counts.';
+COMMENT ON COLUMN loyalty.member_tier.tier_no IS 'Order of entry.';
 COMMENT ON COLUMN loyalty.member_tier.member_id IS 'Member.';
 COMMENT ON COLUMN loyalty.member_tier.tier IS 'lead, silver, gold or platinum.';
 COMMENT ON COLUMN loyalty.member_tier.valid_from IS 'Sales issued from this instant on use this tier.';
@@ -160,7 +162,7 @@ CREATE TRIGGER award_entry_chain AFTER INSERT ON loyalty.award_entry
 CREATE VIEW loyalty.member_balance AS
 SELECT member_id,
        sum(points)::bigint                             AS balance_points,
-       sum(points) FILTER (WHERE points > 0)::bigint   AS added_points,
+       coalesce(sum(points) FILTER (WHERE points > 0), 0)::bigint AS added_points,
        coalesce(-sum(points) FILTER (WHERE points < 0), 0)::bigint AS taken_back_points,
        count(*)                                        AS entries,
        max(posted_at)                                  AS last_posted_at

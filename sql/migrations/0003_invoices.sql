@@ -86,8 +86,8 @@ CREATE TABLE billing.reject (
     external_id text COLLATE "C",
     reason      text NOT NULL,
     problems    jsonb NOT NULL,
-    page_id     bigint NOT NULL REFERENCES billing.raw_page,
-    record_no   integer NOT NULL,
+    page_id     bigint REFERENCES billing.raw_page,
+    record_no   integer,
     first_sync_id bigint NOT NULL REFERENCES billing.sync_run,
     last_sync_id bigint NOT NULL REFERENCES billing.sync_run,
     first_seen_at timestamptz NOT NULL DEFAULT now(),
@@ -106,7 +106,7 @@ COMMENT ON COLUMN billing.reject.record_key IS 'What makes the record recognisab
 COMMENT ON COLUMN billing.reject.external_id IS 'Id at the billing system, where the record has one.';
 COMMENT ON COLUMN billing.reject.reason IS 'Why, in one line: field and cause.';
 COMMENT ON COLUMN billing.reject.problems IS 'Each field that failed: field, source path, reason, masked example.';
-COMMENT ON COLUMN billing.reject.page_id IS 'Raw page that holds the record.';
+COMMENT ON COLUMN billing.reject.page_id IS 'Raw page that holds the record; null where no single record is at fault.';
 COMMENT ON COLUMN billing.reject.record_no IS 'Position of the record in that page, from 0.';
 COMMENT ON COLUMN billing.reject.first_sync_id IS 'Synchronisation that rejected it first.';
 COMMENT ON COLUMN billing.reject.last_sync_id IS 'Synchronisation that rejected it last.';

@@ -14,3 +14,16 @@ FROM unnest(string_to_array(
 -- A version that awards were computed with is history; a change is a new version.
 CREATE TRIGGER program_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON loyalty.program
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
+
+-- A sale that had no rate is tried again when a version is entered: the reject says so, and nobody has to touch the sale.
+CREATE FUNCTION loyalty.mark_rejected_awards() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO loyalty.member_dirty (member_id)
+    SELECT DISTINCT i.member_id FROM billing.reject r JOIN billing.invoice i USING (external_id, account, system)
+    WHERE r.stream = 'awards' AND r.resolved_at IS NULL AND i.member_id IS NOT NULL ORDER BY i.member_id
+    ON CONFLICT (member_id) DO UPDATE SET marks = member_dirty.marks + 1;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION loyalty.mark_rejected_awards() IS 'Marks members whose sales had no rate, for the next award step.';
+CREATE TRIGGER program_marks AFTER INSERT ON loyalty.program
+    FOR EACH STATEMENT EXECUTE FUNCTION loyalty.mark_rejected_awards();

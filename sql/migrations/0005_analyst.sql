@@ -103,7 +103,8 @@ FROM loyalty.member m
 CROSS JOIN LATERAL (SELECT entry_tier FROM loyalty.program WHERE valid_from <= now() ORDER BY valid_from DESC LIMIT 1) p
 LEFT JOIN loyalty.member_balance b USING (member_id)
 LEFT JOIN LATERAL (
-    SELECT tier FROM loyalty.member_tier t WHERE t.member_id = m.member_id AND valid_from <= now() ORDER BY valid_from DESC LIMIT 1
+    SELECT tier FROM loyalty.member_tier t WHERE t.member_id = m.member_id AND valid_from <= now()
+    ORDER BY valid_from DESC, tier_no DESC LIMIT 1
 ) t ON true;
 COMMENT ON VIEW analytics.member IS 'One row per member: tier now and balance. No phone, no name.';
 COMMENT ON COLUMN analytics.member.member_id IS 'Member (pseudonymous).';

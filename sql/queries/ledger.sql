@@ -7,7 +7,8 @@ SELECT system, account, external_id, member_id, kind, status, currency, total_mi
        (extract(epoch FROM issued_at) * 1000000)::bigint, page_id, record_no
 FROM billing.invoice WHERE member_id = ANY(%(members)s)
 -- name: tiers
-SELECT member_id, (extract(epoch FROM valid_from) * 1000000)::bigint, tier FROM loyalty.member_tier WHERE member_id = ANY(%(members)s)
+SELECT DISTINCT ON (member_id, valid_from) member_id, (extract(epoch FROM valid_from) * 1000000)::bigint, tier
+FROM loyalty.member_tier WHERE member_id = ANY(%(members)s) ORDER BY member_id, valid_from, tier_no DESC
 -- name: posted
 SELECT DISTINCT ON (external_id, member_id, account, system)
        system, account, external_id, member_id, entry_no, due_after, currency, tier, program_version,

@@ -115,9 +115,7 @@ class Bench:
         mapped = map_pages(self.spec, of, self.connection, pages)
         frames = {"customers": [], "items": []}
         for lookup in self.spec.lookups:
-            ids = set().union(
-                *(wanted(self.spec, of, self.connection, body)[lookup.name] for _, body in pages), set()
-            )
+            ids = set().union(*(wanted(self.spec, of, self.connection, body)[lookup.name] for _, body in pages), set())
             with self.client() as client:
                 for page in look_up(self.spec, lookup, client, ids):
                     frames[lookup.name].append(map_lookup(self.spec, lookup, self.connection, page.body))

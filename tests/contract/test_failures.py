@@ -36,9 +36,7 @@ def always(response: Callable[[], httpx.Response]) -> Callable[[httpx.Request], 
     return lambda request: response() if is_list(request) else None
 
 
-def times(
-    count: int, response: Callable[[], httpx.Response]
-) -> Callable[[httpx.Request], httpx.Response | None]:
+def times(count: int, response: Callable[[], httpx.Response]) -> Callable[[httpx.Request], httpx.Response | None]:
     """The first `count` list requests are answered so."""
     left = iter(range(count))
     return lambda request: response() if is_list(request) and next(left, None) is not None else None
@@ -71,12 +69,8 @@ def test_a_token_about_to_expire_is_renewed_before_use(bench: Any) -> None:
 
 
 def test_refused_refresh_names_the_block(bench: Any) -> None:
-    bench.before = lambda request: (
-        None if is_list(request) else httpx.Response(400, json={"error": "invalid_grant"})
-    )
-    with pytest.raises(
-        CredentialsRejected, match=f'(?s)invalid_grant.*Re-consent.*block "{bench.spec.name}"'
-    ):
+    bench.before = lambda request: None if is_list(request) else httpx.Response(400, json={"error": "invalid_grant"})
+    with pytest.raises(CredentialsRejected, match=f'(?s)invalid_grant.*Re-consent.*block "{bench.spec.name}"'):
         read(bench)
 
 
@@ -172,7 +166,7 @@ def test_error_body_with_status_200(bench: Any) -> None:
         "freshbooks": {"response": {"errors": [{"errno": 1012, "message": "secret", "value": "secret"}]}},
     }
     bench.before = always(lambda: httpx.Response(200, json=bodies[bench.spec.name]))
-    with pytest.raises(UnexpectedShape, match="an error answer, code (610|14|1012)") as caught:
+    with pytest.raises(UnexpectedShape, match=r"an error answer, code (610|14|1012)") as caught:
         read(bench)
     assert "secret" not in str(caught.value)
 

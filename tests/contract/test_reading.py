@@ -31,17 +31,11 @@ def test_full_read_agrees_with_the_books(bench: Any) -> None:
     """Every document of the books is read, with every value as the books have it."""
     mapped = bench.read()
     rows = newest(mapped.invoices)
-    expected = {
-        key: row
-        for key, row in truths(bench).items()
-        if not (row.deleted and bench.spec.name == "quickbooks")
-    }
+    expected = {key: row for key, row in truths(bench).items() if not (row.deleted and bench.spec.name == "quickbooks")}
     assert set(rows) == set(expected)
     for key, truth in expected.items():
         row = rows[key]
-        assert (row["kind"], row["status"], row["currency"]) == (truth.kind, truth.status, truth.currency), (
-            key
-        )
+        assert (row["kind"], row["status"], row["currency"]) == (truth.kind, truth.status, truth.currency), key
         assert row["invoice_number"] == truth.invoice_number
         assert row["customer_external_id"] == truth.customer_id
         assert row["total_minor"] == int(Decimal(truth.total) * 100), key
@@ -73,7 +67,8 @@ def test_schemas_and_every_column_is_mapped(bench: Any) -> None:
         if stream.deleted is None:
             assert set(stream.fields) | given == set(INVOICE.names()), stream.name
             assert stream.lines is not None
-            assert set(LINE.names()) <= {*stream.lines.fields, "system", "account", "external_id", "line_no"}
+            keys = ("system", "account", "external_id", "line_no", "page_id", "record_no")
+            assert set(LINE.names()) <= {*stream.lines.fields, *keys}
 
 
 def test_only_missing_phones_are_problems(bench: Any) -> None:
@@ -83,9 +78,7 @@ def test_only_missing_phones_are_problems(bench: Any) -> None:
     rows = newest(mapped.invoices)
     known = truths(bench)
     lacking = {
-        key
-        for key, row in rows.items()
-        if row["customer_phone"] is None and row["status"] not in ("draft", "void")
+        key for key, row in rows.items() if row["customer_phone"] is None and row["status"] not in ("draft", "void")
     }
     for key in lacking:
         assert known[key].phone_e164 is None or known[key].phone is None, key
@@ -100,9 +93,9 @@ def test_page_size_does_not_matter(bench: Any, page_size: int | None) -> None:
     ids = [
         key
         for page in bench.pages(stream)
-        for key in map_page(
-            bench.spec, bench.spec.stream(stream), bench.connection, page.body, page_id=1
-        ).invoices["external_id"]
+        for key in map_page(bench.spec, bench.spec.stream(stream), bench.connection, page.body, page_id=1).invoices[
+            "external_id"
+        ]
     ]
     assert len(ids) == len(set(ids))
     assert set(ids) <= set(with_default)
@@ -126,9 +119,7 @@ def test_overlap_reads_the_edge_again(bench: Any) -> None:
     """The record changed at the very instant of the bound is in the window."""
     latest = max(row.updated_at for row in truths(bench).values() if not row.deleted)
     mapped = bench.read(Window(latest, None))
-    assert latest.replace(microsecond=0) in {
-        at.replace(microsecond=0) for at in mapped.invoices["updated_at"]
-    }
+    assert latest.replace(microsecond=0) in {at.replace(microsecond=0) for at in mapped.invoices["updated_at"]}
 
 
 def test_until_is_applied_after_reading(bench: Any, since: datetime) -> None:
@@ -138,9 +129,7 @@ def test_until_is_applied_after_reading(bench: Any, since: datetime) -> None:
     for page in bench.pages(stream.name, Window(since, until)):
         window = Window(since, until)
         mapped = map_page(bench.spec, stream, bench.connection, page.body, page_id=1, window=window)
-        assert mapped.invoices.filter(
-            (pl.col("updated_at") < since) | (pl.col("updated_at") >= until)
-        ).is_empty()
+        assert mapped.invoices.filter((pl.col("updated_at") < since) | (pl.col("updated_at") >= until)).is_empty()
 
 
 def test_resumed_read_goes_on_where_it_stopped(bench: Any) -> None:

@@ -16,11 +16,7 @@ from connectors.kit.spec import RetryPolicy, Window
 
 def ids_on(bench: Any, pages: list[Any], lookup: str) -> list[str]:
     of = bench.spec.lookup(lookup)
-    return [
-        key
-        for page in pages
-        for key in map_lookup(bench.spec, of, bench.connection, page.body)["external_id"]
-    ]
+    return [key for page in pages for key in map_lookup(bench.spec, of, bench.connection, page.body)["external_id"]]
 
 
 @pytest.mark.parametrize("system", ["quickbooks", "xero", "freshbooks"])
@@ -62,9 +58,7 @@ def test_freshbooks_asks_one_by_one_for_clients_that_do_not_come_back(benches: C
 
     def deaf(request: httpx.Request) -> httpx.Response | None:
         if request.url.path.endswith("/clients"):
-            body = {
-                "response": {"result": {"clients": [], "page": 1, "pages": 1, "per_page": 15, "total": 0}}
-            }
+            body = {"response": {"result": {"clients": [], "page": 1, "pages": 1, "per_page": 15, "total": 0}}}
             return httpx.Response(200, json=body)
         return None
 
@@ -156,9 +150,7 @@ def test_xero_sends_the_window_as_a_header(benches: Callable[..., Any]) -> None:
     sent = [request.headers.get("if-modified-since") for request in bench.api_requests()]
     assert sent[0] is None
     assert sent[-1] == "2026-05-20T11:00:00"
-    assert {request.headers["xero-tenant-id"] for request in bench.api_requests()} == {
-        bench.connection.account
-    }
+    assert {request.headers["xero-tenant-id"] for request in bench.api_requests()} == {bench.connection.account}
 
 
 def test_freshbooks_renews_with_a_json_body(benches: Callable[..., Any]) -> None:

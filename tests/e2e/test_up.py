@@ -42,9 +42,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def start(environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
     """`twezah` with these arguments."""
     command = [sys.executable, "-c", "from twezah.cli import main; main()", *arguments]
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def finish(environment: dict[str, str], *arguments: str) -> tuple[int, str, str]:
@@ -115,10 +113,7 @@ def test_serves_and_ends_on_sigterm_and_keeps_what_operators_edit(environment: d
     with started(environment) as first:
         found = deployments(environment)
         assert sorted(found) == ["sync-freshbooks", "sync-quickbooks", "sync-xero"]
-        assert all(
-            d["schedules"][0]["active"] and d["global_concurrency_limit"]["limit"] == 1
-            for d in found.values()
-        )
+        assert all(d["schedules"][0]["active"] and d["global_concurrency_limit"]["limit"] == 1 for d in found.values())
         with urllib.request.urlopen(f"http://127.0.0.1:{environment['TWEZAH_PREFECT_PORT']}/") as page:
             assert b"<div id=" in page.read()
         edited = found["sync-xero"]

@@ -16,9 +16,7 @@ __all__ = ["worker_prefect"]
 pytestmark = pytest.mark.timeout(120)
 
 #: Light modules: what a run prints tells whether it was warm, not how fast it was.
-PRELOAD = [
-    f"--preload={name}" for name in ("prefect.flow_engine", "prefect.runner._workspace_supervisor", "polars")
-]
+PRELOAD = [f"--preload={name}" for name in ("prefect.flow_engine", "prefect.runner._workspace_supervisor", "polars")]
 
 Running = tuple[subprocess.Popen[bytes], Path]
 
@@ -30,9 +28,7 @@ def warm(worker_prefect: Prefect) -> Iterator[Running]:
         yield running
 
 
-def test_flow_completes_warm_with_logs_environment_and_directory(
-    worker_prefect: Prefect, warm: Running
-) -> None:
+def test_flow_completes_warm_with_logs_environment_and_directory(worker_prefect: Prefect, warm: Running) -> None:
     run_id = worker_prefect.submit("warm", "report", {"COLOUR": "blue"}, x=21)
     run = worker_prefect.wait(run_id)
     assert run.state_name == "Completed"
@@ -63,9 +59,7 @@ def test_cancelled_run_runs_its_hook_and_leaves_no_process(worker_prefect: Prefe
     eventually(hook.exists)
 
 
-def test_killed_and_leaving_children_are_crashed_with_a_reason(
-    worker_prefect: Prefect, warm: Running
-) -> None:
+def test_killed_and_leaving_children_are_crashed_with_a_reason(worker_prefect: Prefect, warm: Running) -> None:
     killed, left = worker_prefect.submit("warm", "sleep"), worker_prefect.submit("warm", "leave", code=3)
     os.kill(eventually(lambda: worker_prefect.pid(killed)), signal.SIGKILL)
     for run_id, code in ((killed, "-9"), (left, "3")):

@@ -86,9 +86,7 @@ def test_what_is_wrong_is_said_in_a_line(
 
 def test_psql_passes_arguments_and_exit_code_through(home: Path) -> None:
     """On the embedded database, started for the purpose, with the ledger's schemas in it."""
-    result = twezah(
-        "psql", "-At", "-c", "SELECT current_database(), count(*) FROM billing.invoice", home=home
-    )
+    result = twezah("psql", "-At", "-c", "SELECT current_database(), count(*) FROM billing.invoice", home=home)
     assert result.stdout.strip() == "twezah|0"
     assert twezah("psql", "-v", "ON_ERROR_STOP=1", "-c", "SELECT 1/0", home=home).returncode == 1
 

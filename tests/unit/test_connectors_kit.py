@@ -19,9 +19,7 @@ from connectors.kit.spec import Connection, PageRequest, PageView, RateLimit, Re
 
 
 def statement(start: int, size: int = 10) -> PageRequest:
-    return PageRequest(
-        "GET", "/query", {"query": f"SELECT * FROM Invoice STARTPOSITION {start} MAXRESULTS {size}"}
-    )
+    return PageRequest("GET", "/query", {"query": f"SELECT * FROM Invoice STARTPOSITION {start} MAXRESULTS {size}"})
 
 
 @pytest.mark.parametrize(
@@ -63,9 +61,7 @@ def test_a_total_keeps_a_capped_list_going() -> None:
         pytest.param([PageView(10, {"pages": 1})], True, id="last by count"),
         pytest.param([PageView(3, {"pages": 4})], False, id="short, but more pages are announced"),
         pytest.param([PageView(5, {"size": 5})], False, id="server's own size"),
-        pytest.param(
-            [PageView(10, {"pages": 2}), PageView(0, {"pages": 9})], True, id="empty before the count"
-        ),
+        pytest.param([PageView(10, {"pages": 2}), PageView(0, {"pages": 9})], True, id="empty before the count"),
     ],
 )
 def test_pages(views: list[PageView], ends: bool) -> None:
@@ -109,9 +105,7 @@ def test_limiter_never_exceeds_any_sliding_window() -> None:
             sent.append(now)
         now += 0.1
     for count, seconds in ((3, 1.0), (5, 10.0)):
-        assert all(
-            later - earlier >= seconds - 1e-9 for earlier, later in zip(sent, sent[count:], strict=False)
-        )
+        assert all(later - earlier >= seconds - 1e-9 for earlier, later in zip(sent, sent[count:], strict=False))
 
 
 @pytest.mark.parametrize(
@@ -156,9 +150,7 @@ def test_patience() -> None:
 
 
 def test_errors_say_what_where_and_who() -> None:
-    error = CredentialsRejected(
-        "xero", "token", "invalid_grant", call="POST host/path", status=400, request_id="r-1"
-    )
+    error = CredentialsRejected("xero", "token", "invalid_grant", call="POST host/path", status=400, request_id="r-1")
     assert str(error).startswith("xero token: POST host/path 400: invalid_grant: request id r-1. Re-consent")
     copied = pickle.loads(pickle.dumps(error))
     assert (str(copied), copied.status, copied.request_id) == (str(error), 400, "r-1")

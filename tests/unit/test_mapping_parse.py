@@ -24,9 +24,7 @@ from loyalty.currency import EXPONENTS
 
 
 def minor(value: str | None, exponent: int | None, *, exact: bool = True) -> int | None:
-    frame = pl.DataFrame(
-        {"value": [value], "exponent": [exponent]}, schema={"value": pl.String, "exponent": pl.Int8}
-    )
+    frame = pl.DataFrame({"value": [value], "exponent": [exponent]}, schema={"value": pl.String, "exponent": pl.Int8})
     frame = plain_numbers(frame, ["value"])
     return frame.select(minor_units("value", "exponent", exact=exact)).item()
 

@@ -138,10 +138,7 @@ def test_a_record_and_what_it_becomes(system: str, expected: dict[str, Any], lin
         "customer_phone": None,
     }
     assert row == expected | fixed | {"currency": "USD"}
-    assert (
-        result.lines.to_dicts()[0].items()
-        >= (line | {"line_no": 1, "external_id": row["external_id"]}).items()
-    )
+    assert result.lines.to_dicts()[0].items() >= (line | {"line_no": 1, "external_id": row["external_id"]}).items()
     assert (result.invoices.schema, result.lines.schema, result.problems.schema) == (INVOICE, LINE, PROBLEM)
 
 
@@ -169,9 +166,7 @@ def test_quickbooks_status(changes: dict[str, Any], status: str) -> None:
         ("refund_receipts", "RefundReceipt/130", "refund"),
     ],
 )
-def test_quickbooks_numbers_of_different_lists_do_not_collide(
-    stream: str, external_id: str, kind: str
-) -> None:
+def test_quickbooks_numbers_of_different_lists_do_not_collide(stream: str, external_id: str, kind: str) -> None:
     row = one("quickbooks", stream)
     assert (row["external_id"], row["kind"]) == (external_id, kind)
 
@@ -230,9 +225,7 @@ def test_xero_phones(phones: Any, number: str | None) -> None:
 
 def test_xero_prepayments_are_not_refunds() -> None:
     """AmountCredited counts prepayments and overpayments applied; only credit notes take points back."""
-    row = one(
-        "xero", AmountCredited=30, Prepayments=[{"AppliedAmount": 20}], Overpayments=[{"AppliedAmount": 4}]
-    )
+    row = one("xero", AmountCredited=30, Prepayments=[{"AppliedAmount": 20}], Overpayments=[{"AppliedAmount": 4}])
     assert row["amount_refunded_minor"] == 600
 
 
@@ -356,16 +349,12 @@ def test_overridden_paths_that_are_none(paths: dict[str, str]) -> None:
 
 
 def test_an_overridden_status_must_be_one_of_ours() -> None:
-    assert mapped("xero", XERO | {"S": "paid"}, paths={"status": "/S"}).invoices["status"].to_list() == [
-        "paid"
-    ]
+    assert mapped("xero", XERO | {"S": "paid"}, paths={"status": "/S"}).invoices["status"].to_list() == ["paid"]
     result = mapped("xero", XERO | {"S": "weird"}, paths={"status": "/S"})
     assert result.problems["field"].to_list() == ["status"]
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"<html>", b"[]", b"5", b'{"Invoices": 5}', b'{"Invoices": [', b"\xff"]
-)
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"5", b'{"Invoices": 5}', b'{"Invoices": [', b"\xff"])
 def test_a_page_that_is_none(body: bytes) -> None:
     spec = SYSTEMS["xero"]
     with pytest.raises(UnexpectedShape):
@@ -387,9 +376,7 @@ def test_deletions() -> None:
     spec = SYSTEMS["quickbooks"]
     gone = {"Id": "9", "status": "Deleted", "MetaData": {"LastUpdatedTime": "2026-05-05T03:13:29-07:00"}}
     body = {"CDCResponse": [{"QueryResponse": [{"Invoice": [gone, QBO]}, {"CreditMemo": [gone]}, {}]}]}
-    result = map_page(
-        spec, spec.stream("deletions"), connection("quickbooks"), json.dumps(body).encode(), page_id=1
-    )
+    result = map_page(spec, spec.stream("deletions"), connection("quickbooks"), json.dumps(body).encode(), page_id=1)
     at = datetime(2026, 5, 5, 10, 13, 29, tzinfo=UTC)
     assert result.deletions.rows() == [("9", at), ("CreditMemo/9", at)]
     assert (result.record_count, result.invoices.height) == (3, 0)
@@ -452,11 +439,7 @@ def test_customers(system: str, record: dict[str, Any], phone: str | None) -> No
 
 
 JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=8),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
     lambda below: st.lists(below, max_size=3) | st.dictionaries(st.text(max_size=8), below, max_size=3),
     max_leaves=6,
 )

@@ -84,9 +84,7 @@ def test_changes_move_the_stamp_to_now_and_never_back() -> None:
     world.evolve(60)
     changed = [row for row in world.truth() if before.get((row.system, row.external_id)) != row]
     assert changed
-    moved = [
-        row for row in changed if row.phone == getattr(before.get((row.system, row.external_id)), "phone", "")
-    ]
+    moved = [row for row in changed if row.phone == getattr(before.get((row.system, row.external_id)), "phone", "")]
     assert all(row.updated_at == NOW + timedelta(hours=3) for row in moved)
 
 
@@ -109,9 +107,7 @@ def test_timeouts_raise_and_bodies_are_spoiled() -> None:
         world = make_world(invoices=5, faults=Faults(**rates))  # type: ignore[arg-type]
         token = world.grants["freshbooks"].issue_access()
         url = "http://x/freshbooks/accounting/account/TwZh01/items/items"
-        return handler(world, "freshbooks")(
-            httpx.Request("GET", url, headers={"authorization": f"Bearer {token}"})
-        )
+        return handler(world, "freshbooks")(httpx.Request("GET", url, headers={"authorization": f"Bearer {token}"}))
 
     with pytest.raises(httpx.ReadTimeout):
         answer(timeouts=1)

@@ -68,9 +68,7 @@ def test_a_wrong_client_or_token_is_refused(vendor: str, world: World) -> None:
     assert refresh(api, seed_refresh_token(vendor), secret="wrong").json()["error"] == "invalid_client"
 
 
-def test_quickbooks_returns_the_same_refresh_token_for_a_day(
-    quickbooks: httpx.Client, clock: ManualClock
-) -> None:
+def test_quickbooks_returns_the_same_refresh_token_for_a_day(quickbooks: httpx.Client, clock: ManualClock) -> None:
     seed = seed_refresh_token("quickbooks")
     first = refresh(quickbooks, seed).json()
     assert (first["refresh_token"], first["expires_in"]) == (seed, 3600)
@@ -114,9 +112,7 @@ def test_expired_access_tokens_get_the_vendors_own_401(
     assert freshbooks.get("/auth/api/v1/users/me").json()["error"] == "unauthenticated"
 
 
-def test_foreign_accounts_are_forbidden(
-    quickbooks: httpx.Client, xero: httpx.Client, freshbooks: httpx.Client
-) -> None:
+def test_foreign_accounts_are_forbidden(quickbooks: httpx.Client, xero: httpx.Client, freshbooks: httpx.Client) -> None:
     assert quickbooks.get("/v3/company/1/query").json()["fault"]["error"][0]["code"] == "3100"
     refused = xero.get(f"{XERO}/Invoices", headers={"xero-tenant-id": "other"})
     assert (refused.status_code, refused.json()["title"]) == (403, "Forbidden")

@@ -40,9 +40,7 @@ def freshbooks(world: World) -> httpx.Client:
     return client(world, "freshbooks")
 
 
-def test_freshbooks_pages_through_everything_that_is_not_deleted(
-    freshbooks: httpx.Client, world: World
-) -> None:
+def test_freshbooks_pages_through_everything_that_is_not_deleted(freshbooks: httpx.Client, world: World) -> None:
     ids, page = [], 1
     while True:
         params = {"page": page, "per_page": 500, "include[]": "lines"}

@@ -53,11 +53,7 @@ def test_quickbooks_pages_through_everything_once(quickbooks: httpx.Client, worl
     ).get("Invoice"):
         ids += [row["Id"] for row in rows]
         start += 70
-    alive = [
-        row
-        for row in world.truth()
-        if row.system == "quickbooks" and row.kind == "invoice" and not row.deleted
-    ]
+    alive = [row for row in world.truth() if row.system == "quickbooks" and row.kind == "invoice" and not row.deleted]
     assert sorted(ids) == sorted(row.external_id for row in alive)
     assert query(quickbooks, "SELECT COUNT(*) FROM Invoice") == {"totalCount": len(ids)}
     assert len(query(quickbooks, "SELECT * FROM Invoice")["Invoice"]) == 100
@@ -76,13 +72,10 @@ def test_quickbooks_query_language(quickbooks: httpx.Client) -> None:
     assert "totalCount" not in phone
     since = "2026-03-01T00:00:00-08:00"
     for spelling in ("Metadata", "MetaData"):
-        rows = query(quickbooks, f"SELECT * FROM Invoice WHERE {spelling}.LastUpdatedTime >= '{since}'")[
-            "Invoice"
-        ]
+        rows = query(quickbooks, f"SELECT * FROM Invoice WHERE {spelling}.LastUpdatedTime >= '{since}'")["Invoice"]
         assert rows
         assert all(
-            datetime.fromisoformat(row["MetaData"]["LastUpdatedTime"]) >= datetime.fromisoformat(since)
-            for row in rows
+            datetime.fromisoformat(row["MetaData"]["LastUpdatedTime"]) >= datetime.fromisoformat(since) for row in rows
         )
     descending = query(quickbooks, "SELECT Id FROM Invoice ORDERBY TotalAmt DESC MAXRESULTS 5")["Invoice"]
     assert descending[0].keys() == {"Id", "domain", "sparse"}
@@ -128,9 +121,7 @@ def test_quickbooks_voids_zero_the_amounts_and_only_cdc_tells_of_deletions(
     gone = quickbooks.get(f"{QBO}/invoice/{fresh[1].id}")
     assert (gone.status_code, gone.json()["Fault"]["Error"][0]["code"]) == (400, "610")
     since = (now - timedelta(minutes=1)).isoformat()
-    (answer,) = get(quickbooks, f"{QBO}/cdc", entities="Invoice,RefundReceipt", changedSince=since)[
-        "CDCResponse"
-    ]
+    (answer,) = get(quickbooks, f"{QBO}/cdc", entities="Invoice,RefundReceipt", changedSince=since)["CDCResponse"]
     invoices = {row["Id"]: row for row in answer["QueryResponse"][0]["Invoice"]}
     assert invoices[fresh[1].id]["status"] == "Deleted"
     assert answer["QueryResponse"][1] == {}
@@ -165,9 +156,7 @@ def published(path: str) -> Any:
         ("Item", "items"),
     ],
 )
-def test_quickbooks_fields_are_known_to_a_public_schema(
-    quickbooks: httpx.Client, entity: str, schema: str
-) -> None:
+def test_quickbooks_fields_are_known_to_a_public_schema(quickbooks: httpx.Client, entity: str, schema: str) -> None:
     known = set(published(f"quickbooks/singer-tap/{schema}.json")["properties"]) | {"sparse"}
     used = {name for row in query(quickbooks, f"SELECT * FROM {entity}")[entity] for name in row}
     assert used <= known, used - known

@@ -48,9 +48,7 @@ def test_python_quickbooks(url: str, world: World, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")
     monkeypatch.setattr(quickbooks.QuickBooks, "api_url_v3", f"{url}/quickbooks/v3")
     token = world.grants["quickbooks"].issue_access()
-    auth = SimpleNamespace(
-        environment="production", access_token=token, refresh_token="unused", client_id=CLIENT_ID
-    )
+    auth = SimpleNamespace(environment="production", access_token=token, refresh_token="unused", client_id=CLIENT_ID)
     client = quickbooks.QuickBooks(auth_client=auth, company_id=ACCOUNTS["quickbooks"], minorversion=75)
     found: list[str] = []
     while page := Invoice.all(order_by="Id", start_position=len(found) + 1, max_results=50, qb=client):
@@ -86,7 +84,7 @@ def test_xero_python(url: str, world: World, monkeypatch: pytest.MonkeyPatch) ->
     client = ApiClient(
         configuration,
         oauth2_token_getter=lambda: stored,
-        oauth2_token_saver=lambda token: stored.update(token),
+        oauth2_token_saver=stored.update,
     )
     configuration.oauth2_token.update_token(**stored)
     identity = IdentityApi(client)
@@ -116,9 +114,7 @@ def test_xero_python(url: str, world: World, monkeypatch: pytest.MonkeyPatch) ->
 def test_freshbooks_sdk(url: str, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     freshbooks = pytest.importorskip("freshbooks")
     monkeypatch.setenv("FRESHBOOKS_API_URL", f"{url}/freshbooks")
-    client = freshbooks.Client(
-        CLIENT_ID, client_secret=CLIENT_SECRET, redirect_uri="https://example.com/done"
-    )
+    client = freshbooks.Client(CLIENT_ID, client_secret=CLIENT_SECRET, redirect_uri="https://example.com/done")
     tokens = client.refresh_access_token(seed_refresh_token("freshbooks"))
     assert tokens.refresh_token != seed_refresh_token("freshbooks")
     account = client.current_user().business_memberships[0].business.account_id

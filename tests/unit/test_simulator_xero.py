@@ -100,9 +100,7 @@ def test_xero_throttles_naming_the_limit(clock: ManualClock) -> None:
 
 
 def test_xero_credit_notes_add_up(xero: httpx.Client) -> None:
-    invoices = {
-        row["InvoiceID"]: row for row in get(xero, f"{XERO}/Invoices", page=1, pageSize=1000)["Invoices"]
-    }
+    invoices = {row["InvoiceID"]: row for row in get(xero, f"{XERO}/Invoices", page=1, pageSize=1000)["Invoices"]}
     notes = get(xero, f"{XERO}/CreditNotes", page=1)["CreditNotes"]
     assert any(note["Allocations"] for note in notes)
     for note in notes:

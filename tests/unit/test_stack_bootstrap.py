@@ -65,9 +65,7 @@ def test_a_better_python_is_used_when_there_is_one(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("home", [None, "", "/nonexistent"], ids=["unset", "empty", "missing"])
-def test_without_a_home_the_cache_is_in_the_checkout(
-    home: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_home_the_cache_is_in_the_checkout(home: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Uv must not fail for want of a home folder, and never fetch a Python."""
     monkeypatch.delenv("UV_CACHE_DIR", raising=False)
     monkeypatch.delenv("HOME") if home is None else monkeypatch.setenv("HOME", home)

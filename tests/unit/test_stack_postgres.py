@@ -66,9 +66,7 @@ def test_runs_safely_and_privately_and_stops(home: Path) -> None:
     """PostgreSQL 18 with fsync, no TCP port, a private socket; stopped when the block ends; data stays."""
     for expected in (None, "kept"):
         with running(Settings(home=home)) as dsn, psycopg.connect(dsn, autocommit=True) as connection:
-            facts = connection.execute(
-                "SELECT current_setting('server_version_num')::int, current_setting('fsync')"
-            )
+            facts = connection.execute("SELECT current_setting('server_version_num')::int, current_setting('fsync')")
             version, fsync = facts.fetchone() or (0, "")
             assert version >= 180000 and fsync == "on"
             assert connection.execute("SHOW listen_addresses").fetchone() == ("",)
@@ -144,9 +142,7 @@ def test_lock_is_shared_or_exclusive(tmp_path: Path) -> None:
 
 def test_full_disk_is_said_in_words() -> None:
     """The remedy, not a log line."""
-    assert "disk is full" in explain(
-        'FATAL:  could not write lock file "postmaster.pid": No space left on device'
-    )
+    assert "disk is full" in explain('FATAL:  could not write lock file "postmaster.pid": No space left on device')
 
 
 def test_unreachable_server_is_reported_without_its_password() -> None:

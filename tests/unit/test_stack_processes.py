@@ -16,9 +16,7 @@ from twezah.stack.pginstall import python_environment
 from twezah.stack.processes import FAILURES_MAX, Child, Watchdog, require_free
 from twezah.stack.watchdog import is_alive
 
-GRANDCHILD = (
-    "import subprocess, sys, time; print(subprocess.Popen(['sleep', '60']).pid, flush=True); time.sleep(60)"
-)
+GRANDCHILD = "import subprocess, sys, time; print(subprocess.Popen(['sleep', '60']).pid, flush=True); time.sleep(60)"
 SUPERVISOR = """
 import sys, time
 from pathlib import Path
@@ -80,13 +78,9 @@ def tend_until_given_up(child: Child, said: list[str]) -> None:
         time.sleep(0.005)
 
 
-def test_a_child_that_ends_is_started_again_and_given_up_in_the_end(
-    tmp_path: Path, watchdog: Watchdog
-) -> None:
+def test_a_child_that_ends_is_started_again_and_given_up_in_the_end(tmp_path: Path, watchdog: Watchdog) -> None:
     """With its last words in the message."""
-    child = Child(
-        "crasher", ["sh", "-c", "echo out of luck; exit 3"], dict(os.environ), tmp_path / "log", watchdog
-    )
+    child = Child("crasher", ["sh", "-c", "echo out of luck; exit 3"], dict(os.environ), tmp_path / "log", watchdog)
     child.start()
     said: list[str] = []
     with pytest.raises(StackError, match=r"crasher.*status 3.*out of luck"):

@@ -84,9 +84,7 @@ def test_dsn_survives_spaces_in_the_socket_folder(tmp_path: Path) -> None:
     """The folder is a query parameter and is quoted like one."""
     record = {"socket_dir": "/tmp/a b&c", "port": 5432, "user": "postgres", "pid": 1}
     (tmp_path / "postgres.json").write_text(json.dumps(record))
-    assert (
-        embedded_dsn(tmp_path, "twezah") == "postgresql://postgres@/twezah?host=%2Ftmp%2Fa%20b%26c&port=5432"
-    )
+    assert embedded_dsn(tmp_path, "twezah") == "postgresql://postgres@/twezah?host=%2Ftmp%2Fa%20b%26c&port=5432"
 
 
 def test_children_get_our_folders_and_no_telemetry(tmp_path: Path) -> None:

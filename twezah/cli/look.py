@@ -63,9 +63,7 @@ def status(json: Json = False) -> None:
 
 def explain(
     system: Annotated[str, typer.Argument(metavar="SYSTEM", help="Key of the billing system, e.g. xero.")],
-    invoice: Annotated[
-        str, typer.Argument(metavar="INVOICE", help="The invoice's id or number in that system.")
-    ],
+    invoice: Annotated[str, typer.Argument(metavar="INVOICE", help="The invoice's id or number in that system.")],
     json: Json = False,
 ) -> None:
     """Why this invoice earned this many points: every entry, rule by rule."""

@@ -79,13 +79,9 @@ def demo(json: Json = False) -> None:
 
 def sync(
     system: Annotated[str, typer.Argument(metavar="SYSTEM", help="Key of the billing system, e.g. xero.")],
-    since: Annotated[
-        str | None, typer.Option(help="From this date or time on, instead of from the last sync.")
-    ] = None,
+    since: Annotated[str | None, typer.Option(help="From this date or time on, instead of from the last sync.")] = None,
     until: Annotated[str | None, typer.Option(help="Up to this date or time.")] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Fetch, map and validate, but store nothing.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Fetch, map and validate, but store nothing.")] = False,
     simulator: Simulator = False,
     json: Json = False,
 ) -> None:

@@ -85,7 +85,7 @@ def follow(serving: Serving, parameters: Mapping[str, Mapping[str, Any]]) -> "li
     def on_log(system: str, line: Any) -> None:
         if line.name in ("prefect.flow_runs", "prefect.task_runs") or line.level >= logging.WARNING:
             # A traceback belongs in the UI; its first line and the final message say it here.
-            say(f"{line.timestamp:%H:%M:%S} {system:<10} {line.message.splitlines()[0] if line.message else str()}")
+            say(f"{line.timestamp:%H:%M:%S} {system:<10} {line.message.splitlines()[0] if line.message else ''}")
 
     return run_systems(parameters, on_log=on_log, tend=serving.tend, say=say)
 

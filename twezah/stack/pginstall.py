@@ -70,10 +70,7 @@ def account() -> str | None:
         ["useradd", "--system", "--no-create-home", ACCOUNT],
         ["adduser", "-S", "-D", "-H", ACCOUNT],
     ):
-        if (
-            shutil.which(command[0])
-            and subprocess.run(command, capture_output=True, check=False).returncode == 0
-        ):
+        if shutil.which(command[0]) and subprocess.run(command, capture_output=True, check=False).returncode == 0:
             return ACCOUNT
     return "nobody"
 
@@ -179,11 +176,7 @@ def explain(log: str) -> str:
     """The telling lines of a PostgreSQL log, with the remedy for a full disk."""
     if "No space left on device" in log:
         return "the disk is full. Free some space and start again; nothing committed is lost."
-    lines = [
-        line
-        for line in log.splitlines()
-        if any(word in line for word in ("FATAL", "PANIC", "error:", "ERROR"))
-    ]
+    lines = [line for line in log.splitlines() if any(word in line for word in ("FATAL", "PANIC", "error:", "ERROR"))]
     return " / ".join((lines or log.splitlines() or ["no message"])[-3:])
 
 

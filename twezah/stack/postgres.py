@@ -56,9 +56,7 @@ def embedded(home: Path) -> Iterator[None]:
     try:
         home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DatabaseFailed(
-            f"Cannot create the state folder {home}: {error.strerror}. Set TWEZAH_HOME."
-        ) from error
+        raise DatabaseFailed(f"Cannot create the state folder {home}: {error.strerror}. Set TWEZAH_HOME.") from error
     users = FileLock(home / "pg.users")
     _join(users)
     try:

@@ -112,9 +112,7 @@ class Child:
     def require_alive(self) -> None:
         """Raise StackError if the program has ended while it should be starting."""
         if self.process is not None and (status := self.process.poll()) is not None:
-            raise StackError(
-                f"The {self.name} did not start (status {status}): {self.log_end()} See {self.log}."
-            )
+            raise StackError(f"The {self.name} did not start (status {status}): {self.log_end()} See {self.log}.")
 
     def ask_to_stop(self) -> None:
         """Send SIGTERM and return at once."""

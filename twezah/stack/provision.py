@@ -130,27 +130,17 @@ def clear_leftovers(client: SyncPrefectClient, started_at: datetime, *, catch_up
     Runs that were under way are over, and of missed scheduled runs the
     latest is enough, or none without `catch_up`.
     """
-    ours = [
-        d.id
-        for d in client.read_deployments(limit=200, sort=DeploymentSort.NAME_ASC)
-        if d.name.startswith(SYNC)
-    ]
+    ours = [d.id for d in client.read_deployments(limit=200, sort=DeploymentSort.NAME_ASC) if d.name.startswith(SYNC)]
     if not ours:
         return
     deployments = DeploymentFilter(id=DeploymentFilterId(any_=ours))
     for run in _runs(client, deployments, [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]):
         if run.state is not None and run.state.timestamp < started_at:
-            message = (
-                "The stack was stopped while this run was under way. Retry it: it goes on where it stopped."
-            )
+            message = "The stack was stopped while this run was under way. Retry it: it goes on where it stopped."
             client.set_flow_run_state(run.id, Crashed(message=message), force=True)
     seen = set()
     for run in _runs(client, deployments, [StateType.SCHEDULED]):
-        if (
-            run.auto_scheduled
-            and run.expected_start_time is not None
-            and run.expected_start_time < started_at
-        ):
+        if run.auto_scheduled and run.expected_start_time is not None and run.expected_start_time < started_at:
             if run.deployment_id in seen or not catch_up:
                 client.delete_flow_run(run.id)
             seen.add(run.deployment_id)
@@ -193,9 +183,7 @@ def _is_own_server() -> bool:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Wait for the server, then provision it."""
     parser = argparse.ArgumentParser(prog="python -m twezah.stack.provision", description=__doc__)
-    parser.add_argument(
-        "--simulator-url", help="connect the systems that are not connected to this simulator"
-    )
+    parser.add_argument("--simulator-url", help="connect the systems that are not connected to this simulator")
     parser.add_argument("--await-seconds", type=int, default=0, help="how long to wait for the server")
     parser.add_argument("--drop-missed", action="store_true", help="do not catch up on missed scheduled runs")
     options = parser.parse_args(arguments)

@@ -95,9 +95,7 @@ def run_systems(
 def _start(client: SyncPrefectClient, system: str, extra: Mapping[str, Any]) -> FlowRun:
     deployment = find(client, SYNC + system)
     if deployment is None:
-        raise StackError(
-            f"There is no deployment {SYNC + system} on this Prefect server. Run `twezah up` once."
-        )
+        raise StackError(f"There is no deployment {SYNC + system} on this Prefect server. Run `twezah up` once.")
     return client.create_flow_run_from_deployment(deployment.id, parameters=dict(extra))
 
 
@@ -105,9 +103,7 @@ def _print_logs(
     client: SyncPrefectClient, run_id: UUID, offset: int, system: str, on_log: Callable[[str, Log], None]
 ) -> int:
     """Hand on the lines after `offset`; returns how many."""
-    lines = client.read_logs(
-        LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run_id])), limit=LOG_PAGE, offset=offset
-    )
+    lines = client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run_id])), limit=LOG_PAGE, offset=offset)
     for line in lines:
         on_log(system, line)
     return len(lines)

@@ -92,9 +92,7 @@ class Stack:
             )
         provision = self._start_provision()
         if self.simulator:
-            simulator = self._add(
-                "simulator", services.simulator_command(settings), settings.child_environment()
-            )
+            simulator = self._add("simulator", services.simulator_command(settings), settings.child_environment())
         from sql.migrate import migrate
 
         migrate(self.dsn)
@@ -120,9 +118,7 @@ class Stack:
         try:
             home.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StackError(
-                f"Cannot create the state folder {home}: {error.strerror}. Set TWEZAH_HOME."
-            ) from None
+            raise StackError(f"Cannot create the state folder {home}: {error.strerror}. Set TWEZAH_HOME.") from None
         lock = FileLock(home / "up.lock")
         if not lock.acquire(timeout_seconds=0):
             other = running_stack(self.settings) or {}

@@ -100,10 +100,7 @@ def _top_level(preloaded: Preloaded) -> dict[str, str]:
     return {
         name: file
         for name, file in files.items()
-        if file
-        and "." not in name
-        and name != "__main__"
-        and (name in names or file in preloaded.code_mtimes_ns)
+        if file and "." not in name and name != "__main__" and (name in names or file in preloaded.code_mtimes_ns)
     }
 
 
@@ -202,9 +199,7 @@ def _become_engine(launch: Launch, preloaded: Preloaded) -> None:
     os.chdir(launch.cwd)
     _refresh_prefect()
     _refresh_others()
-    warnings.filterwarnings(
-        "ignore", message=".*prefect.engine.*found in sys.modules", category=RuntimeWarning
-    )
+    warnings.filterwarnings("ignore", message=".*prefect.engine.*found in sys.modules", category=RuntimeWarning)
     sys.argv = ["prefect.engine"]
     runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
 

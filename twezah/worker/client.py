@@ -72,9 +72,7 @@ class WarmProcess:
 class ForkServer:
     """One forkserver process, restarted at most once a minute when it dies."""
 
-    def __init__(
-        self, modules: Sequence[str], logger: logging.Logger | logging.LoggerAdapter[logging.Logger]
-    ) -> None:
+    def __init__(self, modules: Sequence[str], logger: logging.Logger | logging.LoggerAdapter[logging.Logger]) -> None:
         self._modules = list(modules)
         self._logger = logger
         self._control: socket.socket | None = None

@@ -72,9 +72,7 @@ def typed(fields: Mapping[str, Field], raw: pl.DataFrame, connection: Connection
 
 def computed(fields: Mapping[str, Field], frame: pl.DataFrame) -> pl.DataFrame:
     """Adds the columns that are computed from others."""
-    return frame.with_columns(
-        field.expr.alias(name) for name, field in fields.items() if field.expr is not None
-    )
+    return frame.with_columns(field.expr.alias(name) for name, field in fields.items() if field.expr is not None)
 
 
 def problems(

@@ -79,9 +79,7 @@ def map_pages(
     return mapped
 
 
-def assemble(
-    stream: Stream, plan: Plan, connection: Connection, records: Records, *, window: Window | None
-) -> Mapped:
+def assemble(stream: Stream, plan: Plan, connection: Connection, records: Records, *, window: Window | None) -> Mapped:
     """Frames of decoded records."""
     count = records.count
     every = {**plan.fields, **plan.helpers}
@@ -171,9 +169,7 @@ def _lines(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Lines with `row`, the position of their invoice, and their problems by that row."""
     if plan.lines is None or plan.line is None:
-        return pl.DataFrame(schema={"row": pl.UInt32, "amount_minor": pl.Int64}), problems(
-            {}, invoices, invoices
-        )
+        return pl.DataFrame(schema={"row": pl.UInt32, "amount_minor": pl.Int64}), problems({}, invoices, invoices)
     items, rows = flat_lines(plan, records.items)
     raw = raw_columns(plan.nested or plan.line, plan.lines.fields, items)
     owner = pl.Series("row", rows, dtype=pl.UInt32)
@@ -203,19 +199,15 @@ def flat_lines(plan: Plan, items: list[Any]) -> tuple[list[Any], list[int]]:
     inner = plan.line.columns[plan.lines.nested](flat)
     if not any(inner):
         return flat, rows
-    spread = [
-        (deep, row) for line, row, below in zip(flat, rows, inner, strict=True) for deep in (below or [line])
-    ]
+    spread = [(deep, row) for line, row, below in zip(flat, rows, inner, strict=True) for deep in (below or [line])]
     return [line for line, _ in spread], [row for _, row in spread]
 
 
 def _keyed_lines(lines: pl.DataFrame, invoices: pl.DataFrame) -> pl.DataFrame:
-    keys = [invoices[name].gather(lines["row"]) for name in ("system", "account", "external_id")]
-    missing = [
-        pl.lit(None).alias(name)
-        for name in LINE
-        if name not in (*lines.columns, *invoices.columns, "line_no")
+    keys = [
+        invoices[name].gather(lines["row"]) for name in ("system", "account", "external_id", "page_id", "record_no")
     ]
+    missing = [pl.lit(None).alias(name) for name in LINE if name not in (*lines.columns, *invoices.columns, "line_no")]
     frame = lines.with_columns(*keys, *missing, pl.int_range(1, pl.len() + 1).over("row").alias("line_no"))
     return frame.select(pl.col(name).cast(kind) for name, kind in LINE.items())
 
@@ -228,8 +220,7 @@ def _header_problems(plan: Plan, raw: pl.DataFrame, invoices: pl.DataFrame) -> p
     """
     found = problems({**plan.fields, **plan.helpers}, raw, invoices)
     has = {
-        name: invoices[name].gather(found["row"]).is_not_null()
-        for name in ("customer_external_id", "customer_phone")
+        name: invoices[name].gather(found["row"]).is_not_null() for name in ("customer_external_id", "customer_phone")
     }
     excused = (found["field"] == "customer_external_id") & has["customer_phone"]
     excused = excused | ((found["field"] == "customer_phone") & has["customer_external_id"])

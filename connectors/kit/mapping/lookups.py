@@ -46,9 +46,7 @@ def wanted(spec: ConnectorSpec, stream: Stream, connection: Connection, body: by
             items = [items[at] for at in kept.arg_true()]
             raw = raw.filter(kept)
         header = typed({name: plan.fields[name] for name in _HEADER}, raw, connection)
-        need["customers"] = set(
-            header.filter(pl.col("customer_phone").is_null())["customer_external_id"].drop_nulls()
-        )
+        need["customers"] = set(header.filter(pl.col("customer_phone").is_null())["customer_external_id"].drop_nulls())
         if "items" in need and plan.lines is not None:
             flat, _ = flat_lines(plan, items)
             lines = raw_columns(plan.nested or plan.line or plan.record, plan.lines.fields, flat)
@@ -142,9 +140,9 @@ def fill(mapped: Mapped, customers: pl.DataFrame, items: pl.DataFrame) -> Mapped
         pl.col("phone").alias("_phone"),
         pl.lit(value=True).alias("_found"),
     ).unique("customer_external_id", keep="last")
-    invoices = mapped.invoices.join(
-        known, on="customer_external_id", how="left", maintain_order="left"
-    ).with_columns(pl.coalesce("customer_phone", "_phone").alias("customer_phone"))
+    invoices = mapped.invoices.join(known, on="customer_external_id", how="left", maintain_order="left").with_columns(
+        pl.coalesce("customer_phone", "_phone").alias("customer_phone")
+    )
     return replace(
         mapped,
         invoices=invoices.select(mapped.invoices.columns),

@@ -25,9 +25,7 @@ def texts(values: Sequence[Any]) -> pl.Series:
     try:
         return pl.Series(values, dtype=pl.String, strict=True)
     except TypeError:
-        return pl.Series(
-            [v if v is None or v.__class__ is str else _text(v) for v in values], dtype=pl.String
-        )
+        return pl.Series([v if v is None or v.__class__ is str else _text(v) for v in values], dtype=pl.String)
 
 
 def trimmed(column: pl.Expr) -> pl.Expr:
@@ -54,15 +52,11 @@ def plain_numbers(frame: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
     """Rewrites numbers in exponent notation, with a plus sign or without a leading zero to plain digits."""
     if not columns:
         return frame
-    odd = frame.select((~pl.col(name).str.contains(_PLAIN)).any().alias(name) for name in columns).row(
-        0, named=True
-    )
+    odd = frame.select((~pl.col(name).str.contains(_PLAIN)).any().alias(name) for name in columns).row(0, named=True)
     for name in columns:
         if odd[name]:
             values = frame[name].filter(~frame[name].str.contains(_PLAIN)).unique()
-            plain = {
-                value: plain for value in values.drop_nulls() if (plain := plain_number(value)) is not None
-            }
+            plain = {value: plain for value in values.drop_nulls() if (plain := plain_number(value)) is not None}
             frame = frame.with_columns(pl.col(name).replace(list(plain), list(plain.values())))
     return frame
 
@@ -95,9 +89,7 @@ def minor_units(value: str, exponent: str, *, exact: bool) -> pl.Expr:
     if exact:
         size = pl.when(fraction.str.len_bytes() <= digits).then(size)
     else:
-        size = size + (fraction.str.slice(digits, 1).cast(pl.Int64, strict=False).fill_null(0) >= 5).cast(
-            pl.Int64
-        )
+        size = size + (fraction.str.slice(digits, 1).cast(pl.Int64, strict=False).fill_null(0) >= 5).cast(pl.Int64)
     return pl.when(number.str.starts_with("-")).then(-size).otherwise(size)
 
 

@@ -192,9 +192,7 @@ def _plan(spec: ConnectorSpec, stream: Stream, system: str, paths: tuple[tuple[s
         record = shape(pointers)
         opened = opener(record.type, stream.records, stream.info, missing_is_empty=stream.missing_is_empty)
         return Plan(fields, helpers, None, record, None, None, opened)
-    line_fields = {
-        name: _override(field, chosen.get(f"lines.{name}")) for name, field in stream.lines.fields.items()
-    }
+    line_fields = {name: _override(field, chosen.get(f"lines.{name}")) for name, field in stream.lines.fields.items()}
     lines = replace(stream.lines, fields=line_fields)
     line_pointers = [path for field in line_fields.values() for path in field.paths]
     inner = shape(line_pointers)
@@ -270,9 +268,7 @@ def _viewer(stream: Stream) -> tuple[Shape, Opener]:
 
 def _first(record: Shape, paths: Sequence[str], items: Sequence[Any]) -> list[Any]:
     columns = [record.columns[path](items) for path in paths]
-    return [
-        next((value for value in values if value is not None), None) for values in zip(*columns, strict=True)
-    ]
+    return [next((value for value in values if value is not None), None) for values in zip(*columns, strict=True)]
 
 
 def values(record: Shape, source: Field, items: Sequence[Any]) -> list[Any]:

@@ -52,9 +52,7 @@ def try_record(
         notes = [f"keys were read in the spelling of {spec.title}'s API"]
     if found is None:
         places = dict.fromkeys(one.records for one in streams)
-        return [
-            _refused(None, "/", f"this is not an invoice of {spec.title}: no record at {' or '.join(places)}")
-        ]
+        return [_refused(None, "/", f"this is not an invoice of {spec.title}: no record at {' or '.join(places)}")]
     chosen, values = found
     if not values:
         return [_refused(chosen, chosen.records, "the page is right, but holds no records")]
@@ -79,8 +77,7 @@ def _find(streams: list[Stream], value: Any) -> Found | None:
 def _score(stream: Stream, record: Any) -> int:
     """How much a value looks like a record of this list; 0 without id or number, or without a total."""
     has = {
-        name: any(dig(record, segments(path)) is not None for path in stream.fields[name].paths)
-        for name in _TELLING
+        name: any(dig(record, segments(path)) is not None for path in stream.fields[name].paths) for name in _TELLING
     }
     known = has["external_id"] or has["invoice_number"]
     return sum(has.values()) if known and has["total_minor"] else 0
@@ -110,16 +107,12 @@ def _mapped(
     return [_result(spec, stream, mapped, number, notes) for number in range(len(values))]
 
 
-def _result(
-    spec: ConnectorSpec, stream: Stream, mapped: Mapped, number: int, notes: list[str]
-) -> dict[str, Any]:
+def _result(spec: ConnectorSpec, stream: Stream, mapped: Mapped, number: int, notes: list[str]) -> dict[str, Any]:
     this = pl.col("record_no") == number
     problems = mapped.problems.filter(this).select("field", "path", "reason", "example").to_dicts()
     rows = mapped.invoices.filter(this).drop("page_id", "record_no").to_dicts()
     if not rows and not problems:
-        return _refused(
-            stream, stream.records, "left out on purpose: a document of another type than this list takes"
-        )
+        return _refused(stream, stream.records, "left out on purpose: a document of another type than this list takes")
     invoice = rows[0] if rows else None
     lines: list[dict[str, Any]] = []
     if invoice is not None:

@@ -1,0 +1,85 @@
+"""Ledger databases for tests: one embedded server, the migrations applied once, a copy per test.
+
+A conftest imports the fixtures: `from tests.support.database import dsn, databases`.
+"""
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from sql.db import engine
+from sql.migrate import migrate
+from tests.support.books import Books
+from twezah.settings import Settings, embedded_dsn
+from twezah.stack.postgres import running
+
+TEMPLATE = "migrated"
+_NUMBERS = itertools.count(1)
+
+
+@dataclass
+class Databases:
+    """Makes databases on one server, and removes them."""
+
+    dsn_of: Callable[[str], str]
+    made: list[str] = field(default_factory=list)
+
+    def create(self, template: str = "template0") -> str:
+        """A new database, a copy of `template`; returns its libpq DSN."""
+        name = f"test_{os.getpid()}_{next(_NUMBERS)}"
+        self._run("CREATE DATABASE {} TEMPLATE {}", name, template)
+        self.made.append(name)
+        return self.dsn_of(name)
+
+    def migrated(self) -> str:
+        """A new database with all migrations applied."""
+        with psycopg.connect(self.dsn_of("postgres")) as connection:
+            known = connection.execute("SELECT FROM pg_database WHERE datname = %s", [TEMPLATE]).fetchone()
+        if known is None:
+            self._run("CREATE DATABASE {}", TEMPLATE)
+            migrate(self.dsn_of(TEMPLATE))
+        return self.create(TEMPLATE)
+
+    def drop(self) -> None:
+        """Removes what was made since the last call."""
+        while self.made:
+            name = self.made.pop()
+            engine(self.dsn_of(name)).dispose()
+            self._run("DROP DATABASE {} WITH (FORCE)", name)
+
+    def _run(self, statement: str, *names: str) -> None:
+        with psycopg.connect(self.dsn_of("postgres"), autocommit=True) as connection:
+            connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+
+
+@contextmanager
+def server(settings: Settings) -> Iterator[Databases]:
+    """The embedded server of a test session."""
+    with running(settings):
+        yield Databases(lambda name: embedded_dsn(settings.home, name))
+
+
+@pytest.fixture(scope="session")
+def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
+    """The server. Every conftest that imports this shares it: the folder is the same."""
+    with server(Settings(home=tmp_path_factory.getbasetemp() / "ledger")) as made:
+        yield made
+
+
+@pytest.fixture
+def dsn(databases: Databases) -> Iterator[str]:
+    """A migrated database of the test's own."""
+    yield databases.migrated()
+    databases.drop()
+
+
+@pytest.fixture
+def books(dsn: str) -> Books:
+    """Empty books in a database of the test's own."""
+    return Books(dsn)
