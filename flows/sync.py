@@ -89,7 +89,6 @@ def run_job(report: RunReport) -> None:
     """
     job, logger = report.job, get_run_logger()
     with sync.exclusive(job.dsn, job.account, wait_seconds=WAIT_SECONDS), job.scope():
-        logger.info("%s: reading changes since %s", job.account.system, job.since or "the last run, or the beginning")
         report.extracted = extracted = _timed(report, "extract", lambda: steps.extract(job))
         with job.transaction() as connection:
             report.pages = sync.page_counts(connection, extracted.sync_id)

@@ -24,6 +24,7 @@ class ManualClock:
         self._now = start.astimezone(UTC)
 
     def __call__(self) -> datetime:
+        """The instant it stands at."""
         return self._now
 
     def advance(self, *, seconds: float = 0, minutes: float = 0, hours: float = 0, days: float = 0) -> datetime:

@@ -22,7 +22,7 @@ def engine(dsn: str) -> sqlalchemy.Engine:
         creator=lambda: psycopg.connect(dsn, application_name="twezah"),
         pool_pre_ping=True,
         pool_size=5,
-        max_overflow=5,
+        max_overflow=27,
     )
 
 

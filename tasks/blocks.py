@@ -3,7 +3,7 @@
 from typing import Any, ClassVar, Literal
 
 from prefect.blocks.core import Block
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, Field, SecretStr, ValidationError
 
 from connectors.kit.spec import Connection
 from twezah.settings import settings
@@ -197,6 +197,12 @@ def load_block(system: str) -> BillingConnection:
     block = BLOCKS[system]
     try:
         return block.load(system)  # type: ignore[return-value]
+    except (RuntimeError, ValidationError) as error:
+        message = (
+            f"the block {system!r} holds a value that is not valid any more, or belongs to another version: open it "
+            f"({settings().ui_url}/blocks), correct it and save it"
+        )
+        raise NotConnectedError(message) from error
     except ValueError as error:
         if "Unable to find block document" not in str(error):
             raise

@@ -64,7 +64,7 @@ class RunReport:
         counts = self.summary()
         text = (
             f"{counts['new']} new, {counts['changed']} changed, {counts['rejected']} rejected; "
-            f"{counts['entries']} ledger entries, {grouped(counts['points'], sign=True)} points"
+            f"{counts['entries']} entries, {grouped(counts['points'], sign=True)} points"
         )
         return f"Dry run, nothing kept: {text}" if self.job.dry_run else text
 
@@ -185,6 +185,8 @@ def _rejected(report: RunReport) -> str:
     ordered = sorted(combined.items(), key=lambda item: -item[1])
     rows = [[count, reason, ", ".join(examples.get(reason, []))] for reason, count in ordered[:REASONS_SHOWN]]
     more = f"\n\n{len(ordered) - REASONS_SHOWN} more reasons." if len(ordered) > REASONS_SHOWN else ""
+    if report.error is not None:
+        return f"## Rejected, by reason\n\n{table(['Records', 'Reason', 'For example'], rows)}{more}"
     advice = (
         "Nothing is lost: the records are in `analytics.reject`, their raw pages are kept. A document corrected at the vendor is read "
         "again by itself. Where only its customer was corrected (a phone added), or the field mapping in the block, read the period again: "

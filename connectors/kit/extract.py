@@ -250,7 +250,7 @@ def _concurrently(
         try:
             while True:
                 for request in waiting:
-                    running.add(pool.submit(_all_pages, spec, lookup, client, request, forgiving))
+                    running.add(pool.submit(_all_pages, spec, lookup, client, request, forgiving=forgiving))
                     if len(running) >= spec.rate.concurrency:
                         break
                 if not running:
@@ -263,7 +263,9 @@ def _concurrently(
                 future.cancel()
 
 
-def _all_pages(spec: ConnectorSpec, lookup: Lookup, client: Client, first: PageRequest, forgiving: bool) -> list[Page]:
+def _all_pages(
+    spec: ConnectorSpec, lookup: Lookup, client: Client, first: PageRequest, *, forgiving: bool
+) -> list[Page]:
     pages = (lookup.paginate or single)(first)
     request: PageRequest | None = next(pages)
     found: list[Page] = []

@@ -14,6 +14,8 @@ from typing import Any, Final, TypeVar
 
 DEFAULT_RESULTS: Final = 100
 MAX_RESULTS: Final = 1000
+#: A value written in a query.
+Operand = str | bool | Decimal
 
 _TOKEN = re.compile(r"\s*(?:('(?:\\.|[^'\\])*')|(<=|>=|!=|[=<>(),*])|([A-Za-z_][\w.]*)|(-?\d+(?:\.\d+)?))")
 _CLAUSES = {"WHERE", "ORDERBY", "ORDER", "STARTPOSITION", "MAXRESULTS"}
@@ -40,7 +42,7 @@ class Condition:
 
     field: str
     operator: str
-    values: tuple[str | bool | Decimal, ...]
+    values: tuple[Operand, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,7 @@ def _condition(tokens: _Tokens) -> Condition:
     return Condition(field, operator, (_value(tokens),))
 
 
-def _value(tokens: _Tokens) -> str | bool | Decimal:
+def _value(tokens: _Tokens) -> Operand:
     text = tokens.next()
     if text.startswith("'"):
         return re.sub(r"\\(.)", r"\1", text[1:-1])
@@ -209,7 +211,7 @@ def _test(condition: Condition, read: Accessor) -> Callable[[Any], bool]:
     return lambda row: _holds(condition.operator, read(row), condition.values[0])
 
 
-def _holds(operator: str, mine: object, asked: str | bool | Decimal) -> bool:
+def _holds(operator: str, mine: object, asked: Operand) -> bool:
     if mine is None:
         return False
     try:
@@ -218,7 +220,7 @@ def _holds(operator: str, mine: object, asked: str | bool | Decimal) -> bool:
         raise QueryError(f"QueryValidationError: value {asked} does not fit the property's type", "4001") from None
 
 
-def _like(mine: object, asked: str | bool | Decimal) -> object:
+def _like(mine: object, asked: Operand) -> object:
     """The asked value in the type of the property."""
     if isinstance(mine, datetime):
         value = datetime.fromisoformat(str(asked))

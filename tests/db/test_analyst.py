@@ -35,7 +35,14 @@ def test_the_list_of_views_is_complete(analyst: psycopg.Connection) -> None:
 
 @pytest.mark.parametrize(
     "what",
-    ["loyalty.member", "billing.raw_page", "billing.customer", "billing.connector_token", "billing.reject", "billing.sync_run"],
+    [
+        "loyalty.member",
+        "billing.raw_page",
+        "billing.customer",
+        "billing.connector_token",
+        "billing.reject",
+        "billing.sync_run",
+    ],
 )
 def test_reads_no_personal_data_and_no_secret(analyst: psycopg.Connection, what: str) -> None:
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -91,7 +98,10 @@ def test_amounts_are_in_whole_units_of_each_currency(books: Books) -> None:
 def test_a_sale_shows_its_points_and_a_member_its_balance(books: Books) -> None:
     books.store(invoice(), invoice(external_id="CN", kind="credit_note", total_minor=20_000))
     books.award()
-    assert books.rows("SELECT external_id, points, entries FROM analytics.sale ORDER BY 1") == [("A", 1500, 1), ("CN", -2000, 1)]
+    assert books.rows("SELECT external_id, points, entries FROM analytics.sale ORDER BY 1") == [
+        ("A", 1500, 1),
+        ("CN", -2000, 1),
+    ]
     member = "SELECT tier, balance_points, added_points, taken_back_points, entries FROM analytics.member"
     assert books.rows(member) == [("lead", -500, 1500, 2000, 2)]
     books.set_tier(books.member(), "gold", NOON)
@@ -103,5 +113,7 @@ def test_a_member_who_only_lost_points(books: Books) -> None:
     books.store(invoice(kind="credit_note"))
     books.award()
     with connect(books.dsn) as connection:
-        row = connection.execute("SELECT balance_points, added_points, taken_back_points FROM loyalty.member_balance").fetchone()
+        row = connection.execute(
+            "SELECT balance_points, added_points, taken_back_points FROM loyalty.member_balance"
+        ).fetchone()
     assert row == (-1500, 0, 1500)

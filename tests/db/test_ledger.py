@@ -41,7 +41,9 @@ def awarded(books: Books) -> Books:
 
 class TestAppendOnly:
     @pytest.mark.parametrize("table", ["award_entry", "member_tier", "program"])
-    @pytest.mark.parametrize("how", ["UPDATE loyalty.{0} SET {1} = {1}", "DELETE FROM loyalty.{0}", "TRUNCATE loyalty.{0} CASCADE"])
+    @pytest.mark.parametrize(
+        "how", ["UPDATE loyalty.{0} SET {1} = {1}", "DELETE FROM loyalty.{0}", "TRUNCATE loyalty.{0} CASCADE"]
+    )
     def test_history_is_kept(self, awarded: Books, table: str, how: str) -> None:
         awarded.set_tier(awarded.member(), "gold", NOON)
         column = {"award_entry": "points", "member_tier": "tier", "program": "rounding"}[table]
@@ -81,7 +83,9 @@ class TestChain:
             ({"reason": "gift"}, psycopg.errors.CheckViolation),
         ],
     )
-    def test_an_entry_that_does_not_is_refused(self, awarded: Books, change: dict[str, Any], error: type[Exception]) -> None:
+    def test_an_entry_that_does_not_is_refused(
+        self, awarded: Books, change: dict[str, Any], error: type[Exception]
+    ) -> None:
         with pytest.raises(error):
             post(awarded, **change)
         assert awarded.points() == 1500
@@ -137,7 +141,10 @@ def add_program(books: Books, version: int, at: Any, **rates: int) -> None:
 class TestPrograms:
     def test_a_later_version_leaves_past_sales_alone(self, awarded: Books) -> None:
         add_program(awarded, 2, NOON + HOUR, AOA=200_000)
-        awarded.store(invoice(external_id="B", issued_at=NOON + HOUR), invoice(amount_refunded_minor=5_000, updated_at=NOON + HOUR))
+        awarded.store(
+            invoice(external_id="B", issued_at=NOON + HOUR),
+            invoice(amount_refunded_minor=5_000, updated_at=NOON + HOUR),
+        )
         awarded.award()
         assert [row[3:] for row in awarded.entries()] == [("award", 1500), ("refund", -500), ("award", 3000)]
 
@@ -288,7 +295,9 @@ class TestConcurrency:
         with connect(books.dsn) as one, connect(books.dsn) as two, ThreadPoolExecutor(1) as pool:
             for connection in (one, two):
                 claimed = [books.member()]
-                due = award(ledger.history(connection, claimed), ledger.tiers(connection, claimed), ledger.programs(connection))
+                due = award(
+                    ledger.history(connection, claimed), ledger.tiers(connection, claimed), ledger.programs(connection)
+                )
                 entries = difference(due, ledger.posted(connection, claimed))
                 if connection is one:
                     ledger.append(one, entries, "one")

@@ -37,7 +37,12 @@ class TestExplain:
         ]  # fmt: skip
         last = found.entries[-1]
         assert (last.breakdown, last.net_amount, last.tier) == ({"base": 1000, "tier": 500}, Decimal("100.00"), "gold")
-        assert (last.base_rate_bps, last.tier_rate_bps, last.rounding, last.program_version) == (100_000, 15_000, "down", 1)
+        assert (last.base_rate_bps, last.tier_rate_bps, last.rounding, last.program_version) == (
+            100_000,
+            15_000,
+            "down",
+            1,
+        )
         text = found.to_text(LUANDA)
         assert "100.00 AOA x 10 points per unit x 1.5 (gold), rounded down = base 1000 + tier 500 = 1500" in text
         assert "2026-03-01 13:00 WAT" in text
@@ -99,7 +104,14 @@ class TestReports:
         assert (fresh.system, fresh.sales, fresh.void_sales, fresh.members, fresh.entries, fresh.points) == (
             "freshbooks", 1, 0, 1, 1, 3000,
         )  # fmt: skip
-        assert (xero.system, xero.sales, xero.void_sales, xero.open_rejects, xero.members, xero.points) == ("xero", 2, 1, 0, 1, 1500)
+        assert (xero.system, xero.sales, xero.void_sales, xero.open_rejects, xero.members, xero.points) == (
+            "xero",
+            2,
+            1,
+            0,
+            1,
+            1500,
+        )
         assert [(m.member_id, m.balance_points, m.tier) for m in report.members(books.dsn, limit=1)] == [
             (books.member(OTHER_PHONE), 3000, "lead")
         ]
@@ -111,7 +123,12 @@ class TestReports:
             sync.move_cursors(connection, books.account, sync_id, {"invoices": NOON, "credit_notes": NOON - HOUR})
             sync.set_state(connection, sync_id, "failed", error="RateLimited: xero")
         (status,) = report.status(books.dsn)
-        assert (status.system, status.account, status.state, status.error) == ("xero", "books", "failed", "RateLimited: xero")
+        assert (status.system, status.account, status.state, status.error) == (
+            "xero",
+            "books",
+            "failed",
+            "RateLimited: xero",
+        )
         assert (status.complete_up_to, status.sales) == (NOON - HOUR, 1)
         assert status.last_success_at is not None
 
@@ -147,7 +164,9 @@ class TestRuns:
             first, _ = sync.begin(connection, books.account, "one", (None, None), streams)
             other, _ = sync.begin(connection, books.account, "two", (NOON, None), streams)
         assert other != first
-        assert books.rows("SELECT state FROM billing.sync_run WHERE sync_id = %(first)s", first=first) == [("abandoned",)]
+        assert books.rows("SELECT state FROM billing.sync_run WHERE sync_id = %(first)s", first=first) == [
+            ("abandoned",)
+        ]
 
     def test_a_failure_after_storing_does_not_unstore(self, books: Books) -> None:
         with books.transaction() as connection:
@@ -184,7 +203,10 @@ class TestExclusive:
             pass
 
     def test_other_accounts_do_not_wait(self, books: Books) -> None:
-        with sync.exclusive(books.dsn, books.account, wait_seconds=0), sync.exclusive(books.dsn, Account("xero", "x"), wait_seconds=0):
+        with (
+            sync.exclusive(books.dsn, books.account, wait_seconds=0),
+            sync.exclusive(books.dsn, Account("xero", "x"), wait_seconds=0),
+        ):
             pass
 
     def test_the_next_one_begins_when_the_first_ends_or_fails(self, books: Books) -> None:

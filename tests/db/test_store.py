@@ -30,7 +30,10 @@ def test_a_new_invoice(books: Books) -> None:
 
 def test_the_same_again_writes_nothing(books: Books) -> None:
     books.store(invoice(), lines=[line()])
-    before = books.rows("SELECT xmin::text, * FROM billing.invoice"), books.rows("SELECT xmin::text FROM billing.invoice_line")
+    before = (
+        books.rows("SELECT xmin::text, * FROM billing.invoice"),
+        books.rows("SELECT xmin::text FROM billing.invoice_line"),
+    )
     books.award()
     done = books.store(invoice(page_id=2, record_no=7), lines=[line()])
     assert (done.new, done.changed, done.unchanged, done.members) == (0, 0, 1, set())
@@ -67,9 +70,7 @@ def test_a_correction_without_a_newer_time_is_taken(books: Books) -> None:
 
 def test_only_the_written_of_a_mixed_batch_get_lines(books: Books) -> None:
     books.store(invoice(), lines=[line(name="kept")])
-    done = books.store(
-        invoice(), invoice(external_id="B"), lines=[line(name="not written"), line("B", name="new")]
-    )
+    done = books.store(invoice(), invoice(external_id="B"), lines=[line(name="not written"), line("B", name="new")])
     assert (done.new, done.unchanged) == (1, 1)
     assert books.rows(LINES) == [("A", 1, "kept"), ("B", 1, "new")]
 
@@ -101,8 +102,14 @@ def test_the_same_number_in_two_accounts(books: Books) -> None:
     books.store(invoice(), lines=[line()])
     other.store(invoice(total_minor=1_000), lines=[line(), line(line_no=2)])
     other.store(invoice(total_minor=2_000, updated_at=NOON + HOUR), lines=[line()], gone=[("B", NOON)])
-    assert books.rows("SELECT system, total_minor FROM billing.invoice ORDER BY 1") == [("quickbooks", 2_000), ("xero", 15_000)]
-    assert books.rows("SELECT system, count(*) FROM billing.invoice_line GROUP BY 1 ORDER BY 1") == [("quickbooks", 1), ("xero", 1)]
+    assert books.rows("SELECT system, total_minor FROM billing.invoice ORDER BY 1") == [
+        ("quickbooks", 2_000),
+        ("xero", 15_000),
+    ]
+    assert books.rows("SELECT system, count(*) FROM billing.invoice_line GROUP BY 1 ORDER BY 1") == [
+        ("quickbooks", 1),
+        ("xero", 1),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -152,6 +159,13 @@ class TestDeletions:
         assert books.store(invoice(updated_at=NOON + 2 * HOUR)).changed == 1
         assert books.rows(FACTS)[0][2] == "open"
 
+    def test_a_void_one_is_deleted_too(self, books: Books) -> None:
+        """It was restored between the void and the deletion, and that version arrives last."""
+        books.store(invoice(status="void"))
+        books.store(gone=[("A", NOON + 2 * HOUR)])
+        assert books.store(invoice(updated_at=NOON + HOUR)).unchanged == 1
+        assert books.rows(FACTS)[0][2] == "void"
+
 
 def reject(key: str = "A", reason: str = "total: missing", **changes: Any) -> dict[str, Any]:
     return {
@@ -178,8 +192,14 @@ class TestRejects:
     def test_seen_again_it_is_the_same_reject(self, books: Books) -> None:
         first = self.save(books, reject(), reject("page 1 record 4", external_id=None))
         last = self.save(books, reject(reason="total: not a number"))
-        assert books.rows(self.ROWS) == [("A", "total: not a number", 2, True), ("page 1 record 4", "total: missing", 1, True)]
-        assert books.rows("SELECT first_sync_id, last_sync_id FROM billing.reject ORDER BY 1, 2 DESC")[0] == (first, last)
+        assert books.rows(self.ROWS) == [
+            ("A", "total: not a number", 2, True),
+            ("page 1 record 4", "total: missing", 1, True),
+        ]
+        assert books.rows("SELECT first_sync_id, last_sync_id FROM billing.reject ORDER BY 1, 2 DESC")[0] == (
+            first,
+            last,
+        )
 
     def test_twice_in_one_batch_it_is_one(self, books: Books) -> None:
         self.save(books, reject(), reject(reason="later", record_no=3))

@@ -9,7 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from worker_fixtures import Prefect, children_of, eventually, is_running, process, worker, worker_prefect
+
+from tests.flows.worker_fixtures import (
+    Prefect,
+    children_of,
+    eventually,
+    is_running,
+    process,
+    worker,
+    worker_prefect,
+)
 
 __all__ = ["worker_prefect"]
 
@@ -54,7 +63,7 @@ def test_cancelled_run_runs_its_hook_and_leaves_no_process(worker_prefect: Prefe
     worker_prefect.cancel(run_id)
     run = worker_prefect.wait(run_id, "Cancelled")
     assert run.state_name == "Cancelled"
-    eventually(lambda: not os.path.exists(f"/proc/{pid}"))
+    eventually(lambda: not Path(f"/proc/{pid}").exists())
     hook = worker_prefect.folder / "project" / "cancelled.txt"
     eventually(hook.exists)
 

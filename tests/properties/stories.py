@@ -27,7 +27,11 @@ class Version:
         state = dict(self.state or {})
         phone, hour = phones[state.pop("phone")], state.pop("hour")
         return invoice(
-            external_id=f"D{self.document}", customer_phone=phone, issued_at=NOON + hour * HOUR, updated_at=moment(self.at), **state
+            external_id=f"D{self.document}",
+            customer_phone=phone,
+            issued_at=NOON + hour * HOUR,
+            updated_at=moment(self.at),
+            **state,
         )
 
 
@@ -127,7 +131,9 @@ def arrivals(draw: st.DrawFn, story: Story) -> list[Batch]:
     """
     again = draw(st.lists(st.sampled_from(story.versions), max_size=6))
     order = list(_deletions_after(draw(st.permutations([*story.events, *again]))))
-    cuts = draw(st.lists(st.sampled_from(["", "", "store", "award", "crash"]), min_size=len(order), max_size=len(order)))
+    cuts = draw(
+        st.lists(st.sampled_from(["", "", "store", "award", "crash"]), min_size=len(order), max_size=len(order))
+    )
     batches: list[Batch] = []
     waiting: list[Event] = []
     for event, cut in zip(order, cuts, strict=True):

@@ -26,7 +26,9 @@ SECOND_VERSION = """
 INSERT INTO loyalty.program (version, valid_from, base_rate_bps, tier_rate_bps, entry_tier, rounding)
 SELECT 2, %s, '{"AOA": 155500, "JPY": 70000, "KWD": 99999}', tier_rate_bps, 'silver', 'half_up' FROM loyalty.program
 """
-BOUNDED = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+BOUNDED = settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 CHAINS = """
 SELECT external_id, member_id, entry_no, due_before, due_after, points, breakdown FROM loyalty.award_entry
 WHERE account = %(account)s ORDER BY external_id, member_id, entry_no
@@ -126,7 +128,8 @@ class World:
     def mark_all(self) -> None:
         """As if every member's history had changed."""
         self.books.run(
-            "INSERT INTO loyalty.member_dirty (member_id) SELECT unnest(%(members)s::bigint[]) ON CONFLICT DO NOTHING", members=self.members
+            "INSERT INTO loyalty.member_dirty (member_id) SELECT unnest(%(members)s::bigint[]) ON CONFLICT DO NOTHING",
+            members=self.members,
         )
 
 

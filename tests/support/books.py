@@ -131,7 +131,10 @@ class Books:
     def set_tier(self, member_id: int, tier: str, valid_from: datetime) -> None:
         """Enters a tier, as the loyalty app does."""
         values = {"member": member_id, "tier": tier, "at": valid_from}
-        self.run("INSERT INTO loyalty.member_tier (member_id, tier, valid_from) VALUES (%(member)s, %(tier)s, %(at)s)", **values)
+        self.run(
+            "INSERT INTO loyalty.member_tier (member_id, tier, valid_from) VALUES (%(member)s, %(tier)s, %(at)s)",
+            **values,
+        )
 
     def member(self, phone: str = PHONE) -> int:
         """The member with the phone."""
@@ -140,7 +143,8 @@ class Books:
     def points(self, phone: str = PHONE) -> int:
         """The member's balance."""
         found = self.rows(
-            "SELECT coalesce(sum(balance_points), 0) FROM loyalty.member_balance WHERE member_id = %(m)s", m=self.member(phone)
+            "SELECT coalesce(sum(balance_points), 0) FROM loyalty.member_balance WHERE member_id = %(m)s",
+            m=self.member(phone),
         )
         return int(found[0][0])
 
@@ -156,6 +160,6 @@ class Books:
         )
 
     def _own(self, frame: pl.DataFrame) -> pl.DataFrame:
-        return frame.with_columns(pl.lit(self.account.system).alias("system"), pl.lit(self.account.account).alias("account"))
-
-
+        return frame.with_columns(
+            pl.lit(self.account.system).alias("system"), pl.lit(self.account.account).alias("account")
+        )

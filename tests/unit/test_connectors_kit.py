@@ -33,9 +33,7 @@ def statement(start: int, size: int = 10) -> PageRequest:
 )
 def test_start_positions(counts: list[int], positions: list[int]) -> None:
     pages = by_start_position(statement(1))
-    asked = [next(pages)]
-    for count in counts[:-1]:
-        asked.append(pages.send(PageView(count)))
+    asked = [next(pages), *(pages.send(PageView(count)) for count in counts[:-1])]
     with pytest.raises(StopIteration):
         pages.send(PageView(counts[-1]))
     assert [request.params["query"] for request in asked] == [

@@ -58,7 +58,7 @@ class Launch:
 
 def run(job: Job, preloaded: Preloaded) -> None:
     """Run the job's flow in this process. Leaves as `python -m prefect.engine` would: by return, exit or signal."""
-    _redirect(job.stream_output)
+    _redirect(stream_output=job.stream_output)
     _replace_environment(job.env)
     if job.cwd:
         os.chdir(job.cwd)
@@ -130,7 +130,7 @@ def die_with_parent(parent_pid: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _redirect(stream_output: bool) -> None:
+def _redirect(*, stream_output: bool) -> None:
     """Output goes where the worker's goes, or nowhere."""
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)

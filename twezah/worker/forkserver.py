@@ -148,7 +148,7 @@ def serve(control: socket.socket) -> Job | None:
             _signal_groups(children, signal.SIGTERM)
             continue
         connection = socket.socket(fileno=fds[0])
-        connection.setblocking(True)
+        connection.setblocking(True)  # noqa: FBT003  positional only
         server_pid = os.getpid()
         pid = os.fork()
         if pid == 0:

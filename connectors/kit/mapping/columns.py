@@ -92,16 +92,16 @@ def problems(
     for name, field in fields.items():
         source = name if name in raw.columns else of_path.get(next(iter(field.paths), ""))
         said = raw[source] if source else pl.Series([None] * raw.height, dtype=pl.String)
-        for row in _bad(field, said, frame[name], frame[EXPONENT]):
-            found.append(
-                {
-                    "row": row,
-                    "field": label.format(name),
-                    "path": " or ".join(under + path for path in field.paths),
-                    "reason": _reason(field, said[row], frame[EXPONENT][row]),
-                    "example": masked(said[row], personal=field.kind == "phone"),
-                }
-            )
+        found += [
+            {
+                "row": row,
+                "field": label.format(name),
+                "path": " or ".join(under + path for path in field.paths),
+                "reason": _reason(field, said[row], frame[EXPONENT][row]),
+                "example": masked(said[row], personal=field.kind == "phone"),
+            }
+            for row in _bad(field, said, frame[name], frame[EXPONENT])
+        ]
     schema = {"row": pl.UInt32, **dict.fromkeys(("field", "path", "reason", "example"), pl.String)}
     return pl.DataFrame(found, schema=schema, orient="row")
 

@@ -1,0 +1,119 @@
+"""A whole synchronisation without Prefect: the simulated vendor in process, the real database."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import httpx
+import pytest
+import stamina
+from cryptography.fernet import Fernet
+from pydantic import SecretStr
+
+import simulator
+from connectors import SYSTEMS
+from connectors.kit.client import Call, Client, open_client
+from connectors.kit.spec import Connection, ConnectorSpec
+from sql.db import connect
+from tasks.award import Awarded, award_members
+from tasks.extract import Extracted, extract_pages
+from tasks.job import Job, Policy
+from tasks.load import Loaded, load_pages
+from tests.support.database import databases, dsn
+
+__all__ = ["databases", "dsn"]
+
+#: The cursor is the clock's: the simulated past must lie behind it.
+START = datetime.now(UTC) - timedelta(days=30)
+TABLES = (
+    "billing.sync_run", "billing.raw_page", "billing.invoice", "billing.invoice_line", "billing.reject", "billing.sync_cursor",
+    "billing.customer", "billing.item", "loyalty.member", "loyalty.member_dirty", "loyalty.award_entry",
+)  # fmt: skip
+
+
+@dataclass
+class Shop:
+    """One simulated world, one ledger, and the synchronisations between them."""
+
+    dsn: str
+    world: simulator.World
+    key: bytes = field(default_factory=Fernet.generate_key)
+    before: Callable[[httpx.Request], httpx.Response | None] = lambda _: None
+    requests: list[httpx.Request] = field(default_factory=list)
+
+    def job(self, system: str, *, page_size: int | None = 40, policy: Policy | None = None, **request: Any) -> Job:
+        """A synchronisation of `system`; `request` is since, until, dry_run."""
+        vendor = Connection(
+            system, simulator.ACCOUNTS[system], f"http://{system}.test",
+            f"http://{system}.test{httpx.URL(SYSTEMS[system].token_url).path}",
+            simulator.CLIENT_ID, SecretStr(simulator.CLIENT_SECRET), SecretStr(simulator.seed_refresh_token(system)),
+            page_size=page_size,
+        )  # fmt: skip
+        serve = simulator.handler(self.world, system)
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            self.requests.append(request)
+            return self.before(request) or serve(request)
+
+        def opened(
+            vendor: Connection, spec: ConnectorSpec, tokens: Any, on_call: Callable[[Call], None]
+        ) -> AbstractContextManager[Client]:
+            return open_client(vendor, spec, tokens, transport=httpx.MockTransport(answer), on_call=on_call)
+
+        return Job(self.dsn, vendor, key=self.key, run_id="test", policy=policy, open_vendor=opened, **request)
+
+    def sync(self, system: str, **request: Any) -> tuple[Extracted, Loaded, Awarded]:
+        """Runs the three steps."""
+        return run(self.job(system, **request))
+
+    def points(self) -> dict[tuple[str, str], int]:
+        """Points posted per (system, external_id), the zeros left out."""
+        with connect(self.dsn) as connection:
+            rows = connection.execute(
+                "SELECT system, external_id, sum(points)::bigint FROM loyalty.award_entry GROUP BY 1, 2 HAVING sum(points) <> 0"
+            ).fetchall()
+        return {(system, external_id): points for system, external_id, points in rows}
+
+    def ledger(self) -> list[tuple[Any, ...]]:
+        """Sum per sale and member's phone, in order: what must be the same whatever happened on the way."""
+        with connect(self.dsn) as connection:
+            return connection.execute(
+                "SELECT system, account, external_id, phone, sum(points)::bigint FROM loyalty.award_entry JOIN loyalty.member "
+                "USING (member_id) GROUP BY 1, 2, 3, 4 HAVING sum(points) <> 0 ORDER BY 1, 2, 3, 4"
+            ).fetchall()
+
+    def counts(self) -> dict[str, int]:
+        """Rows per table."""
+        with connect(self.dsn) as connection:
+            found = {name: connection.execute(f"SELECT count(*) FROM {name}".encode()).fetchone() for name in TABLES}
+        return {name: row[0] for name, row in found.items() if row}
+
+
+def run(job: Job) -> tuple[Extracted, Loaded, Awarded]:
+    """The three steps of one synchronisation."""
+    with job.scope():
+        extracted = extract_pages(job)
+        loaded = load_pages(job, extracted)
+        return extracted, loaded, award_members(job, extracted.sync_id)
+
+
+def expected(world: simulator.World, *systems: str) -> dict[tuple[str, str], int]:
+    """What the ledger should say, computed from the oracle in plain arithmetic: ten points per unit, everybody Lead."""
+    due = {}
+    for row in world.truth():
+        if row.system not in systems or row.status in ("draft", "void") or row.phone_e164 is None:
+            continue
+        points = int((Decimal(row.total) - Decimal(row.refunded)) * 10)
+        if points:
+            due[row.system, row.external_id] = -points if row.kind in ("credit_note", "refund") else points
+    return due
+
+
+@pytest.fixture
+def shop(dsn: str) -> Iterator[Shop]:
+    """A small world; retries do not wait."""
+    with stamina.set_testing(True, attempts=8):
+        yield Shop(dsn, simulator.World(seed=11, customers=40, invoices=90, start=START))

@@ -1,0 +1,168 @@
+"""The promises, end to end: the oracle's points, whatever order, size, fault or repetition."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+
+import simulator
+from connectors.kit.errors import CredentialsRejected, Transient
+from simulator.faults import FaultPlan, Faults
+from sql import sync
+from sql.db import connect
+from tasks.job import Policy
+from tasks.load import TooManyRejectsError
+from tests.support.database import Databases
+from tests.sync.conftest import Shop, expected, run
+
+SYSTEMS = ("quickbooks", "xero", "freshbooks")
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_points_are_the_oracles_and_stay_so(shop: Shop, system: str) -> None:
+    _, loaded, awarded = shop.sync(system)
+    assert shop.points() == expected(shop.world, system)
+    assert loaded.stored.new == loaded.accepted > 90
+    assert awarded.entries == len(shop.points())
+
+    again = shop.sync(system)[2]
+    assert (again.entries, again.points) == (0, 0)
+
+    for _ in range(4):
+        shop.world.evolve(steps=15)
+        shop.sync(system)
+        assert shop.points() == expected(shop.world, system)
+
+
+def test_the_documented_example_is_worth_1500(shop: Shop) -> None:
+    shop.sync("quickbooks")
+    with connect(shop.dsn) as connection:
+        found = connection.execute(
+            "SELECT points, entries, member_id FROM analytics.sale WHERE invoice_number = 'INV-001'"
+        ).fetchone()
+    assert found is not None
+    assert found[:2] == (1500, 1)
+
+
+@pytest.mark.parametrize(("tier", "points"), [("silver", 1800), ("gold", 2250), ("platinum", 3000)])
+def test_a_tier_in_force_at_the_sale_counts_even_if_entered_later(shop: Shop, tier: str, points: int) -> None:
+    shop.sync("quickbooks")
+    with connect(shop.dsn) as connection:
+        connection.execute(
+            "INSERT INTO loyalty.member_tier (member_id, tier, valid_from)"
+            " SELECT member_id, %s, '2024-01-01' FROM loyalty.member WHERE phone = '+244923456789'",
+            [tier],
+        )
+        connection.commit()
+    shop.sync("xero")  # whichever system runs next posts the difference
+    with connect(shop.dsn) as connection:
+        chain = connection.execute(
+            "SELECT points, due_after, tier FROM analytics.award WHERE invoice_number = 'INV-001' ORDER BY entry_no"
+        ).fetchall()
+    assert chain == [(1500, 1500, "lead"), (points - 1500, points, tier)]
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_page_size_does_not_matter(shop: Shop, databases: Databases, system: str) -> None:
+    shop.sync(system, page_size=7)
+    small = shop.ledger()
+    other = replace(shop, dsn=databases.migrated())
+    other.world.grants = simulator.World(seed=11, customers=1, invoices=1).grants  # a new consent
+    other.sync(system, page_size=100)
+    assert other.ledger() == small
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_faults_on_the_wire_change_nothing(shop: Shop, system: str) -> None:
+    faults = Faults(seed=5, rate_500=0.15, truncated_json=0.1, html=0.05, timeouts=0.05, errors_in_200=0.05)
+    shop.world.faults = FaultPlan(faults)
+    shop.sync(system, page_size=15)
+    assert shop.points() == expected(shop.world, system)
+    assert sum(shop.world.faults.counts.values()) > 0
+
+
+def test_two_at_once_give_the_same_ledger(shop: Shop) -> None:
+    def one(system: str) -> None:
+        job = shop.job(system)
+        with sync.exclusive(job.dsn, job.account, wait_seconds=60):
+            run(job)
+
+    with ThreadPoolExecutor(6) as pool:
+        for outcome in [pool.submit(one, system) for system in SYSTEMS * 2]:
+            outcome.result(timeout=90)
+    assert shop.points() == expected(shop.world, *SYSTEMS)
+    with connect(shop.dsn) as connection:
+        assert connection.execute("SELECT count(*) FROM loyalty.member_dirty").fetchone() == (0,)
+
+
+def test_a_dry_run_keeps_nothing_and_says_what_the_run_will_do(shop: Shop) -> None:
+    before = shop.counts()
+    _, loaded, awarded = shop.sync("xero", dry_run=True)
+    assert shop.counts() == before
+    _, real, posted = shop.sync("xero")
+    assert (loaded.stored.new, loaded.rejected, awarded.entries, awarded.points) == (
+        real.stored.new, real.rejected, posted.entries, posted.points,
+    )  # fmt: skip
+
+
+def test_too_many_rejects_stop_the_run_and_nothing_moves(shop: Shop) -> None:
+    with pytest.raises(TooManyRejectsError, match="Nothing was stored and no cursor moved"):
+        shop.sync("xero", policy=Policy(reject_percent_max=0, reject_records_min=1))
+    counts = shop.counts()
+    assert (counts["billing.invoice"], counts["billing.sync_cursor"], counts["loyalty.award_entry"]) == (0, 0, 0)
+    assert counts["billing.reject"] > 0
+    assert counts["billing.raw_page"] > 0
+    shop.sync("xero")
+    assert shop.points() == expected(shop.world, "xero")
+
+
+def test_an_interrupted_extraction_goes_on_at_the_next_page(shop: Shop) -> None:
+    def fail_on_page_2(request: httpx.Request) -> httpx.Response | None:
+        listing = request.url.path.endswith("/Invoices") and request.url.params.get("page") == "2"
+        return httpx.Response(503) if listing else None
+
+    shop.before = fail_on_page_2
+    with pytest.raises(Transient):
+        shop.sync("xero")
+    shop.before = lambda _: None
+    shop.requests.clear()
+    extracted, _, _ = shop.sync("xero")
+    assert extracted.resumed
+    pages = [r.url.params["page"] for r in shop.requests if r.url.path.endswith("/Invoices")]
+    assert pages[0] == "2"
+    assert shop.points() == expected(shop.world, "xero")
+
+
+def test_a_window_by_hand_leaves_the_cursor(shop: Shop) -> None:
+    shop.sync("freshbooks", since=datetime.now(UTC) - timedelta(days=5), until=datetime.now(UTC))
+    assert shop.counts()["billing.sync_cursor"] == 0
+    shop.sync("freshbooks")
+    assert shop.points() == expected(shop.world, "freshbooks")
+
+
+def test_refused_credentials_name_the_block_and_no_secret(shop: Shop) -> None:
+    shop.world.grants["xero"] = simulator.World(seed=99, customers=1, invoices=1).grants["freshbooks"]
+    with pytest.raises(CredentialsRejected, match='block "xero"') as caught:
+        shop.sync("xero")
+    for secret in (simulator.CLIENT_SECRET, simulator.seed_refresh_token("xero")):
+        assert secret not in str(caught.value)
+
+
+def test_rejects_say_why_and_are_closed_once_accepted(shop: Shop) -> None:
+    _, loaded, _ = shop.sync("xero")
+    without = [
+        row
+        for row in shop.world.truth()
+        if row.system == "xero" and row.phone_e164 is None and row.status not in ("draft", "void")
+    ]
+    with connect(shop.dsn) as connection:
+        rejected = connection.execute(
+            "SELECT external_id, reason, page_id, record_no FROM billing.reject WHERE resolved_at IS NULL"
+        ).fetchall()
+        assert {row[0] for row in rejected} == {row.external_id for row in without}
+        assert all("Customer phone" in row[1] for row in rejected)
+        assert loaded.rejected == len(without)
+        phones = connection.execute("SELECT count(*) FROM billing.reject WHERE problems::text ~ '[0-9]{6}'").fetchone()
+        assert phones == (0,)
