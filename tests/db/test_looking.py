@@ -227,7 +227,7 @@ class TestExclusive:
             assert 0.2 < waited.result(timeout=15) < 5
 
     def test_the_lock_vanishes_with_its_holder(self, books: Books) -> None:
-        with pytest.raises(psycopg.OperationalError), sync.exclusive(books.dsn, books.account, wait_seconds=0):  # noqa: PT012
+        with pytest.raises(psycopg.OperationalError), sync.exclusive(books.dsn, books.account, wait_seconds=0):
             with psycopg.connect(books.dsn, autocommit=True) as other:
                 other.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
             with sync.exclusive(books.dsn, books.account, wait_seconds=5):

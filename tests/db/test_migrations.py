@@ -30,8 +30,9 @@ ORDER BY 1, 2
 @pytest.fixture
 def empty(databases: Databases) -> Iterator[str]:
     """A database without any table."""
-    yield databases.create()
-    databases.drop()
+    made = databases.create()
+    yield made
+    databases.drop(made)
 
 
 def test_each_migration_is_applied_once(empty: str) -> None:
@@ -49,7 +50,7 @@ def test_two_databases_of_one_server_at_once(databases: Databases) -> None:
     both = [databases.create(), databases.create()]
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(migrate.migrate, both)) == [NAMES, NAMES]
-    databases.drop()
+    databases.drop(*both)
 
 
 def test_an_edited_migration_is_refused(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,7 +47,7 @@ def dsn(databases: Databases) -> Iterator[str]:
     with psycopg.connect(made) as connection:
         connection.execute(SECOND_VERSION, [NOON + 3 * HOUR])
     yield made
-    databases.drop()
+    databases.drop(made)
 
 
 @dataclass

@@ -1,6 +1,6 @@
-"""Ledger databases for tests: one embedded server, the migrations applied once, a copy per test.
+"""Ledger databases for tests: one embedded server, the migrations applied once.
 
-A conftest imports the fixtures: `from tests.support.database import dsn, databases`.
+A conftest imports the fixtures: `from tests.support.database import databases, dsn`, or `emptied as dsn`.
 """
 
 import itertools
@@ -20,6 +20,15 @@ from twezah.settings import Settings, embedded_dsn
 from twezah.stack.postgres import running
 
 TEMPLATE = "migrated"
+#: Empties what tests write, history included, and keeps what the migrations entered.
+EMPTY = """
+DO $$ BEGIN
+    SET LOCAL session_replication_role = replica;
+    EXECUTE (SELECT 'TRUNCATE ' || string_agg(format('%I.%I', schemaname, tablename), ', ') || ' RESTART IDENTITY CASCADE'
+             FROM pg_tables WHERE schemaname IN ('billing', 'loyalty') AND tablename <> 'program');
+    DELETE FROM loyalty.program WHERE version > 1;
+END $$
+"""
 _NUMBERS = itertools.count(1)
 
 
@@ -29,6 +38,7 @@ class Databases:
 
     dsn_of: Callable[[str], str]
     made: list[str] = field(default_factory=list)
+    shared: str | None = None
 
     def create(self, template: str = "template0") -> str:
         """A new database, a copy of `template`; returns its libpq DSN."""
@@ -46,10 +56,18 @@ class Databases:
             migrate(self.dsn_of(TEMPLATE))
         return self.create(TEMPLATE)
 
-    def drop(self) -> None:
-        """Removes what was made since the last call."""
-        while self.made:
-            name = self.made.pop()
+    def emptied(self) -> str:
+        """A migrated database that tests use one after the other, without what the last one wrote."""
+        if self.shared is None:
+            self.shared = self.migrated()
+        with psycopg.connect(self.shared) as connection:
+            connection.execute(EMPTY)
+        return self.shared
+
+    def drop(self, *dsns: str) -> None:
+        """Removes these databases; without naming any, all but the shared one."""
+        for name in [n for n in self.made if self.dsn_of(n) in dsns or (not dsns and self.dsn_of(n) != self.shared)]:
+            self.made.remove(name)
             engine(self.dsn_of(name)).dispose()
             self._run("DROP DATABASE {} WITH (FORCE)", name)
 
@@ -77,12 +95,18 @@ def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
 
 @pytest.fixture
 def dsn(databases: Databases) -> Iterator[str]:
-    """A migrated database of the test's own."""
+    """A migrated database of the test's own; it goes with all others that the test made."""
     yield databases.migrated()
     databases.drop()
 
 
 @pytest.fixture
+def emptied(databases: Databases) -> str:
+    """A migrated database, empty but for the program; it takes a tenth of the time of a new one."""
+    return databases.emptied()
+
+
+@pytest.fixture
 def books(dsn: str) -> Books:
-    """Empty books in a database of the test's own."""
+    """Empty books."""
     return Books(dsn)
