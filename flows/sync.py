@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -57,11 +58,12 @@ def sync_system(
         if isinstance(error, TooManyRejectsError):
             report.loaded = error.loaded
         if not dry_run:
-            sync.fail(job.dsn, job.run_id, _named(error))
+            with suppress(psycopg.Error):  # the database may be what failed
+                sync.fail(job.dsn, job.run_id, _named(error))
         if not isinstance(error, EXPECTED):
+            _publish(report, block)
             raise
-    finally:
-        _publish(report, block)
+    _publish(report, block)
     if report.error is not None:
         get_run_logger().error(_named(report.error))
         return Failed(message=_named(report.error))
