@@ -31,7 +31,9 @@ WHERE system = %(system)s AND account = %(account)s AND external_id = ANY(%(ids)
 UPDATE billing.invoice i SET status = 'void', updated_at = greatest(i.updated_at, d.deleted_at), sync_id = %(sync_id)s, stored_at = now()
 FROM unnest(%(ids)s::text[], %(times)s::timestamptz[]) AS d(external_id, deleted_at)
 WHERE i.system = %(system)s AND i.account = %(account)s AND i.external_id = d.external_id
-  AND i.status <> 'void' AND (d.deleted_at IS NULL OR i.updated_at <= d.deleted_at)
+  -- A void one keeps the deletion's time as well, or an older open version that arrives later would bring the points back.
+  AND (i.status <> 'void' AND (d.deleted_at IS NULL OR i.updated_at <= d.deleted_at)
+       OR i.status = 'void' AND i.updated_at < d.deleted_at)
 RETURNING i.member_id
 -- name: mark_dirty
 INSERT INTO loyalty.member_dirty (member_id) SELECT m FROM unnest(%(members)s::bigint[]) AS m ORDER BY m

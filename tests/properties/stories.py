@@ -131,9 +131,8 @@ def arrivals(draw: st.DrawFn, story: Story) -> list[Batch]:
     """
     again = draw(st.lists(st.sampled_from(story.versions), max_size=6))
     order = list(_deletions_after(draw(st.permutations([*story.events, *again]))))
-    cuts = draw(
-        st.lists(st.sampled_from(["", "", "store", "award", "crash"]), min_size=len(order), max_size=len(order))
-    )
+    endings: st.SearchStrategy[Ending | None] = st.sampled_from([None, None, "store", "award", "crash"])
+    cuts = draw(st.lists(endings, min_size=len(order), max_size=len(order)))
     batches: list[Batch] = []
     waiting: list[Event] = []
     for event, cut in zip(order, cuts, strict=True):

@@ -44,13 +44,21 @@ class Shop:
     before: Callable[[httpx.Request], httpx.Response | None] = lambda _: None
     requests: list[httpx.Request] = field(default_factory=list)
 
-    def job(self, system: str, *, page_size: int | None = 40, policy: Policy | None = None, **request: Any) -> Job:
+    def job(
+        self,
+        system: str,
+        *,
+        page_size: int | None = 40,
+        policy: Policy | None = None,
+        paths: dict[str, str] | None = None,
+        **request: Any,
+    ) -> Job:
         """A synchronisation of `system`; `request` is since, until, dry_run."""
         vendor = Connection(
             system, simulator.ACCOUNTS[system], f"http://{system}.test",
             f"http://{system}.test{httpx.URL(SYSTEMS[system].token_url).path}",
             simulator.CLIENT_ID, SecretStr(simulator.CLIENT_SECRET), SecretStr(simulator.seed_refresh_token(system)),
-            page_size=page_size,
+            page_size=page_size, paths=paths or {},
         )  # fmt: skip
         serve = simulator.handler(self.world, system)
 

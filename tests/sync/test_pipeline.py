@@ -109,7 +109,7 @@ def test_a_dry_run_keeps_nothing_and_says_what_the_run_will_do(shop: Shop) -> No
 
 def test_too_many_rejects_stop_the_run_and_nothing_moves(shop: Shop) -> None:
     with pytest.raises(TooManyRejectsError, match="Nothing was stored and no cursor moved"):
-        shop.sync("xero", policy=Policy(reject_percent_max=0, reject_records_min=1))
+        shop.sync("xero", policy=Policy(reject_percent_max=50), paths={"total_minor": "/NoSuchField"})
     counts = shop.counts()
     assert (counts["billing.invoice"], counts["billing.sync_cursor"], counts["loyalty.award_entry"]) == (0, 0, 0)
     assert counts["billing.reject"] > 0
