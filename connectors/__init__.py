@@ -5,9 +5,14 @@ from types import MappingProxyType
 from typing import Final
 
 from connectors import freshbooks, quickbooks, xero
-from connectors.kit.spec import ConnectorSpec
+from connectors.kit.spec import Connection, ConnectorSpec
 
 #: Every billing system by its name.
 SYSTEMS: Final[Mapping[str, ConnectorSpec]] = MappingProxyType(
     {spec.name: spec for spec in (quickbooks.SPEC, xero.SPEC, freshbooks.SPEC)}
 )
+
+
+def spec_for(connection: Connection) -> ConnectorSpec:
+    """The description of the connection's billing system. Raises KeyError if there is none."""
+    return SYSTEMS[connection.system]

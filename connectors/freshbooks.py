@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from connectors.kit.auth import json_body
+from connectors.kit.auth import json_body, refresh_token
 from connectors.kit.errors import CredentialsRejected, PermissionMissing
 from connectors.kit.mapping.fields import (
     Field,
@@ -169,7 +169,7 @@ SPEC = ConnectorSpec(
     docs_url="https://www.freshbooks.com/api/invoices",
     base_url="https://api.freshbooks.com",
     token_url="https://api.freshbooks.com/auth/oauth/token",
-    grant=json_body,
+    auth=refresh_token(json_body),
     streams=(
         _invoices("invoices"),
         # Deleted invoices are left out of the list; they come back as void.

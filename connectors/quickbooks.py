@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from connectors.kit.auth import basic_form
+from connectors.kit.auth import basic_form, refresh_token
 from connectors.kit.errors import CredentialsRejected, PermissionMissing, RateLimited
 from connectors.kit.mapping.fields import computed, currency, day, decimal, instant, money, phone, text
 from connectors.kit.pagination import by_start_position, single
@@ -175,7 +175,7 @@ SPEC = ConnectorSpec(
     docs_url="https://developer.intuit.com/app/developer/qbo/docs/api/accounting/all-entities/invoice",
     base_url="https://quickbooks.api.intuit.com",
     token_url="https://oauth.platform.intuit.com/oauth2/v1/tokens/bearer",
-    grant=basic_form,
+    auth=refresh_token(basic_form),
     streams=(
         _stream("invoices", "Invoice", "invoice"),
         _stream("sales_receipts", "SalesReceipt", "sale"),

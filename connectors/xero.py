@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from connectors.kit.auth import basic_form
+from connectors.kit.auth import basic_form, refresh_token
 from connectors.kit.mapping.fields import (
     Field,
     computed,
@@ -168,7 +168,7 @@ SPEC = ConnectorSpec(
     docs_url="https://developer.xero.com/documentation/api/accounting/invoices",
     base_url="https://api.xero.com",
     token_url="https://identity.xero.com/connect/token",
-    grant=basic_form,
+    auth=refresh_token(basic_form),
     headers=lambda connection: {"Xero-Tenant-Id": connection.account},
     streams=(
         Stream(

@@ -1,5 +1,6 @@
 """The typed blocks an operator fills in Prefect's UI: one class per billing system, one document per connected account."""
 
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 from prefect.blocks.core import Block
@@ -21,25 +22,8 @@ class BillingConnection(Block):
     _logo_url: ClassVar[Any] = None
     system: ClassVar[str]
 
-    client_id: str = Field(title="Client ID", description="Client ID of your app at the vendor's developer portal.")
-    client_secret: SecretStr = Field(
-        title="Client secret", description="Client secret of the same app. Kept encrypted."
-    )
-    refresh_token: SecretStr = Field(
-        title="Refresh token",
-        description=(
-            "The refresh token of the consent. Needed once: it is renewed and kept encrypted in the database from then on. "
-            "Paste a new one here when a run says that the credentials were rejected."
-        ),
-    )
     base_url: str = Field(
         default="", title="API base URL", description="Empty: the vendor's own. For a proxy, a sandbox or a simulator."
-    )
-    token_url: str = Field(default="", title="Token URL", description="Empty: the vendor's own.")
-    redirect_uri: str = Field(
-        default="https://localhost/",
-        title="Redirect URI",
-        description="The one registered with the app (FreshBooks asks for it).",
     )
     page_size: int = Field(
         default=0, ge=0, le=1000, title="Page size", description="Records per request. 0: the most the vendor allows."
@@ -90,16 +74,48 @@ class BillingConnection(Block):
             system=self.system,
             account=self.account(),
             base_url=self.base_url,
-            token_url=self.token_url,
-            client_id=self.client_id,
-            client_secret=self.client_secret,
-            refresh_token=self.refresh_token,
             page_size=self.page_size or None,
             region=self.region,
             timezone=self.timezone,
             timeout_seconds=self.timeout_seconds,
             paths=self.field_mapping,
             default_currency=self.default_currency or None,
+        )
+
+
+class ConsentedApp(BaseModel):
+    """Credentials of systems that someone consents to in a browser (OAuth 2, authorization code)."""
+
+    client_id: str = Field(title="Client ID", description="Client ID of your app at the vendor's developer portal.")
+    client_secret: SecretStr = Field(
+        title="Client secret", description="Client secret of the same app. Kept encrypted."
+    )
+    refresh_token: SecretStr = Field(
+        title="Refresh token",
+        description=(
+            "The refresh token of the consent. Needed once: it is renewed and kept encrypted in the database from then on. "
+            "Paste a new one here when a run says that the credentials were rejected."
+        ),
+    )
+    token_url: str = Field(default="", title="Token URL", description="Empty: the vendor's own.")
+    redirect_uri: str = Field(
+        default="https://localhost/",
+        title="Redirect URI",
+        description="The one registered with the app (FreshBooks asks for it).",
+    )
+
+
+class ConsentedConnection(BillingConnection, ConsentedApp):
+    """A connection that lives by a consent: its refresh token rotates."""
+
+    def connection(self) -> Connection:
+        """The values the connector needs."""
+        return replace(
+            super().connection(),
+            token_url=self.token_url,
+            client_id=self.client_id,
+            client_secret=self.client_secret,
+            refresh_token=self.refresh_token,
             redirect_uri=self.redirect_uri,
         )
 
@@ -112,7 +128,7 @@ class QuickBooksAccount(BaseModel):
     )
 
 
-class QuickBooksConnection(BillingConnection, QuickBooksAccount):
+class QuickBooksConnection(ConsentedConnection, QuickBooksAccount):
     """A company of QuickBooks Online. Name the block `quickbooks`."""
 
     _block_type_name = "QuickBooks Connection"
@@ -135,7 +151,7 @@ class XeroAccount(BaseModel):
     )
 
 
-class XeroConnection(BillingConnection, XeroAccount):
+class XeroConnection(ConsentedConnection, XeroAccount):
     """An organisation of Xero. Name the block `xero`."""
 
     _block_type_name = "Xero Connection"
@@ -158,7 +174,7 @@ class FreshBooksAccount(BaseModel):
     )
 
 
-class FreshBooksConnection(BillingConnection, FreshBooksAccount):
+class FreshBooksConnection(ConsentedConnection, FreshBooksAccount):
     """An account of FreshBooks. Name the block `freshbooks`."""
 
     _block_type_name = "FreshBooks Connection"

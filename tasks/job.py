@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from connectors import SYSTEMS
+from connectors import spec_for
 from connectors.kit.auth import Token
 from connectors.kit.client import Call, Client, open_client
 from connectors.kit.spec import Connection as Vendor
@@ -56,7 +56,7 @@ class Job:
     ) -> None:
         self.dsn = dsn
         self.vendor = vendor
-        self.spec = SYSTEMS[vendor.system]
+        self.spec = spec_for(vendor)
         self.account = Account(vendor.system, vendor.account)
         self.run_id = run_id
         self.policy = policy or Policy()
@@ -118,7 +118,7 @@ class Job:
 
 
 def _seed(vendor: Vendor) -> str:
-    secrets = [vendor.client_secret, vendor.refresh_token]
+    secrets = [vendor.client_secret, vendor.refresh_token, *(vendor.secrets[name] for name in sorted(vendor.secrets))]
     return " ".join([vendor.client_id, *(secret.get_secret_value() for secret in secrets)])
 
 

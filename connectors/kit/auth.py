@@ -1,4 +1,4 @@
-"""OAuth 2: tokens, the ways vendors renew them, and the store that keeps a rotated one before it is used."""
+"""How requests prove who we are: OAuth 2 tokens with a store that keeps a rotated one before it is used, or a signature."""
 
 import threading
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import httpx
 import msgspec
 
 from connectors.kit.errors import ConnectorError, CredentialsRejected, Transient, UnexpectedShape
-from connectors.kit.spec import Connection
+from connectors.kit.spec import Connection, Grant, RequestAuth, TokenAuth
 
 #: A token this close to its end is renewed before it is used.
 EXPIRY_MARGIN = timedelta(seconds=60)
@@ -60,23 +60,85 @@ def json_body(connection: Connection, url: str, refresh_token: str) -> httpx.Req
     return httpx.Request("POST", url, json=body, headers={"accept": "application/json"})
 
 
-class Session:
-    """The token in use by one client, shared by its threads."""
+def refresh_token(grant: Grant) -> Callable[[Connection], TokenAuth]:
+    """For systems where every connection is an OAuth 2 consent, renewed by `grant`."""
+    return lambda _: TokenAuth(grant)
+
+
+#: Sends one request that `Grant` built for a refresh token, and returns its answer.
+Ask = Callable[[Grant, str], httpx.Response]
+
+
+class Session(Protocol):
+    """What one client proves itself with, shared by its threads."""
+
+    def sign(self, request: httpx.Request) -> Token | None:
+        """Adds the proof to the request; returns the token used, if any. Raises CredentialsRejected."""
+
+    def renewed(self, refused: Token | None) -> bool:
+        """Whether there is another proof than the one the vendor refused. Raises CredentialsRejected."""
+
+
+def open_session(
+    connection: Connection,
+    auth: TokenAuth | RequestAuth,
+    tokens: TokenStore,
+    ask: Ask,
+    now: Callable[[], datetime],
+) -> Session:
+    """The session that fits the connection's way of proving itself."""
+    if isinstance(auth, RequestAuth):
+        return SignedSession(connection, auth, now)
+    return TokenSession(connection, auth, tokens, ask, now)
+
+
+class SignedSession:
+    """Requests that carry their own proof."""
+
+    def __init__(self, connection: Connection, auth: RequestAuth, now: Callable[[], datetime]) -> None:
+        self._connection = connection
+        self._auth = auth
+        self._now = now
+
+    def sign(self, request: httpx.Request) -> None:
+        """Signs the request."""
+        self._auth.sign(self._connection, request, self._now())
+
+    def renewed(self, refused: Token | None) -> bool:  # noqa: ARG002  the protocol's
+        """There is only one."""
+        return False
+
+
+class TokenSession:
+    """The OAuth 2 token in use by one client."""
 
     def __init__(
         self,
         connection: Connection,
+        auth: TokenAuth,
         tokens: TokenStore,
-        ask: Callable[[str], httpx.Response],
+        ask: Ask,
         now: Callable[[], datetime],
     ) -> None:
-        """`ask` sends one renewal request for a refresh token and returns its answer."""
+        self._auth = auth
         self._connection = connection
         self._tokens = tokens
         self._ask = ask
         self._now = now
         self._lock = threading.Lock()
         self._token: Token | None = None
+
+    def sign(self, request: httpx.Request) -> Token:
+        """Sends the token as Bearer."""
+        token = self.token()
+        request.headers["authorization"] = f"Bearer {token.access_token}"
+        return token
+
+    def renewed(self, refused: Token | None) -> bool:
+        """Renews the token that was refused."""
+        if refused is not None:
+            self.replace(refused)
+        return refused is not None
 
     def token(self) -> Token:
         """A token that is not about to expire.
@@ -104,12 +166,14 @@ class Session:
 
     def _renew(self, stored: Token | None) -> Token:
         """The stored refresh token first, then the one in the block: after a new consent only that one works."""
+        if not self._auth.seeded:
+            return self._read(self._ask(self._auth.grant, ""), "")
         seed = self._connection.refresh_token.get_secret_value()
         tried = [token for token in dict.fromkeys([stored.refresh_token if stored else seed, seed]) if token]
         refused: ConnectorError | None = None
         for refresh_token in tried:
             try:
-                return self._read(self._ask(refresh_token), refresh_token)
+                return self._read(self._ask(self._auth.grant, refresh_token), refresh_token)
             except CredentialsRejected as error:
                 refused = refused or error
         raise refused or CredentialsRejected(self._connection.system, "token", "there is no refresh token")

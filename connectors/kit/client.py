@@ -11,7 +11,7 @@ from email.utils import parsedate_to_datetime
 import httpx
 import msgspec
 
-from connectors.kit.auth import Session, Token, TokenStore
+from connectors.kit.auth import Token, TokenStore, open_session
 from connectors.kit.errors import (
     ConnectorError,
     CredentialsRejected,
@@ -23,7 +23,7 @@ from connectors.kit.errors import (
 )
 from connectors.kit.mapping.reader import UNREADABLE, error_code
 from connectors.kit.ratelimit import Limiter
-from connectors.kit.spec import Connection, ConnectorSpec, PageRequest
+from connectors.kit.spec import Connection, ConnectorSpec, Grant, PageRequest
 
 # Their messages carry whole URLs, with the query.
 for _noisy in ("httpx", "httpcore"):
@@ -112,7 +112,7 @@ class Client:
         self._on_call = on_call
         self._base = base_url(connection, spec)
         self._limiter = Limiter(spec.rate, monotonic=timing.monotonic, sleep=timing.sleep)
-        self._session = Session(connection, tokens, self._ask_token, timing.now)
+        self._session = open_session(connection, spec.auth(connection), tokens, self._ask_token, timing.now)
 
     def send(self, request: PageRequest, operation: str) -> Answer:
         """Sends one request; a refused token is renewed once.
@@ -120,21 +120,18 @@ class Client:
         Raises:
             ConnectorError: Retriable, NeedsOperator or ContractBroken.
         """
-        token = self._session.token()
-        response, answer = self._exchange(request, operation, token)
-        if response.status_code == 401:
-            token = self._session.replace(token)
-            response, answer = self._exchange(request, operation, token)
+        response, answer, used = self._exchange(request, operation)
+        if response.status_code == 401 and self._session.renewed(used):
+            response, answer, _ = self._exchange(request, operation)
         if not response.is_success:
             raise self._failure(response, operation, answer.body)
         return answer
 
-    def _exchange(self, request: PageRequest, operation: str, token: Token) -> tuple[httpx.Response, Answer]:
+    def _exchange(self, request: PageRequest, operation: str) -> tuple[httpx.Response, Answer, Token | None]:
         headers = {
             "accept": "application/json",
             **self.spec.headers(self.connection),
             **request.headers,
-            "authorization": f"Bearer {token.access_token}",
         }
         content = request.body.encode() if request.body is not None else None
         built = self._http.build_request(
@@ -144,12 +141,13 @@ class Client:
             headers=headers,
             content=content,
         )
-        return self._measured(built, operation)
+        used = self._session.sign(built)
+        return *self._measured(built, operation), used
 
-    def _ask_token(self, refresh_token: str) -> httpx.Response:
+    def _ask_token(self, grant: Grant, refresh_token: str) -> httpx.Response:
         url = self.connection.token_url or self.spec.token_url
         try:
-            request = self.spec.grant(self.connection, url, refresh_token)
+            request = grant(self.connection, url, refresh_token)
         except httpx.InvalidURL as error:
             raise Misconfigured(self.spec.name, "token", "the token URL is not a URL") from error
         request.extensions["timeout"] = self._http.timeout.as_dict()

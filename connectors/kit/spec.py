@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import httpx
 import polars as pl
@@ -13,6 +13,9 @@ from connectors.kit.errors import ConnectorError
 
 if TYPE_CHECKING:
     from connectors.kit.mapping.fields import Field
+
+
+NO_SECRET: Final = SecretStr("")
 
 
 @dataclass(frozen=True)
@@ -29,11 +32,11 @@ class Connection:
 
     system: str
     account: str
-    base_url: str
-    token_url: str
-    client_id: str
-    client_secret: SecretStr
-    refresh_token: SecretStr
+    base_url: str = ""
+    token_url: str = ""
+    client_id: str = ""
+    client_secret: SecretStr = NO_SECRET
+    refresh_token: SecretStr = NO_SECRET
     page_size: int | None = None
     region: str = "AO"
     timezone: str = "Africa/Luanda"
@@ -41,6 +44,13 @@ class Connection:
     paths: Mapping[str, str] = field(default_factory=dict)
     default_currency: str | None = None
     redirect_uri: str = "https://localhost/"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    secrets: Mapping[str, SecretStr] = field(default_factory=dict)
+
+    def secret(self, name: str) -> str:
+        """The system's own secret of that name in clear text, "" where there is none."""
+        found = self.secrets.get(name)
+        return found.get_secret_value() if found else ""
 
 
 @dataclass(frozen=True)
@@ -222,15 +232,37 @@ class Lookup:
     missing_is_empty: bool = False
 
 
-#: Builds the request that renews a token, from the connection, the token URL and the refresh token in force.
+#: Builds the request that fetches or renews a token, from the connection, the token URL and the refresh token in force.
 Grant = Callable[[Connection, str, str], httpx.Request]
+
+
+@dataclass(frozen=True)
+class TokenAuth:
+    """OAuth 2: a token is kept in the token store, sent as Bearer, and renewed when it ends or is refused.
+
+    `seeded`: the first renewal needs the refresh token of a consent. Client credentials and signed assertions do not;
+    their grants are given an empty refresh token.
+    """
+
+    grant: Grant
+    seeded: bool = True
+
+
+@dataclass(frozen=True)
+class RequestAuth:
+    """Every request carries its own proof (API key, Basic, OAuth 1); there is nothing to renew.
+
+    `sign` changes the request in place; it is given the connection and the time, UTC.
+    """
+
+    sign: Callable[[Connection, httpx.Request, datetime], None]
 
 
 @dataclass(frozen=True, eq=False)
 class ConnectorSpec:
     """Everything the kit knows about one billing system.
 
-    `headers` are sent with every call. `fault` reads the vendor's error code out of an answer's body (a short code,
+    `auth` chooses how a connection proves itself. `headers` are sent with every call. `fault` reads the vendor's error code out of an answer's body (a short code,
     never its text), `errors` says which error a code or status means where the usual reading would be wrong.
     `key_style` re-writes the keys of hand-made samples (`try_record`) to the vendor's own spelling.
     """
@@ -240,7 +272,7 @@ class ConnectorSpec:
     docs_url: str
     base_url: str
     token_url: str
-    grant: Grant
+    auth: Callable[[Connection], TokenAuth | RequestAuth]
     streams: tuple[Stream, ...]
     lookups: tuple[Lookup, ...]
     rate: RateLimit
