@@ -126,6 +126,7 @@ def _invoices(name: str, **params: str) -> Stream:
         partial(by_page, size_param="per_page", vendor_size=_PAGE_SIZE),
         records=f"{_RESULT}/invoices",
         info=_INFO,
+        shrinks=True,
         single=(f"{_RESULT}/invoice", "/invoice"),
         fields=_fields(text("/id", "/invoiceid", required=True), "/invoice_number", "/customerid"),
         helpers=_HELPERS,
@@ -181,6 +182,7 @@ SPEC = ConnectorSpec(
             partial(by_page, size_param="per_page", vendor_size=_PAGE_SIZE),
             records=f"{_RESULT}/credit_notes",
             info=_INFO,
+            shrinks=True,
             single=(f"{_RESULT}/credit_note", "/credit_note"),
             fields=_fields(
                 text("/creditid", "/id", required=True, prefix="credit_note/"), "/credit_number", "/clientid"

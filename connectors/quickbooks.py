@@ -130,6 +130,7 @@ def _stream(name: str, entity: str, kind: str) -> Stream:
         info={"total": "/QueryResponse/totalCount"},
         single=(f"/{entity}",),
         missing_is_empty=True,
+        shrinks=True,
         fields={
             "external_id": text("/Id", required=True, prefix=_PREFIX[entity]),
             "invoice_number": text("/DocNumber"),

@@ -3,6 +3,7 @@
 The caller owns the transaction: everything here becomes visible together, or not at all.
 """
 
+import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import Any, Final
 import polars as pl
 
 from loyalty.schema import UTC_US
-from sql.db import Connection, copy_in
+from sql.db import Connection, copy_in, read_frame
 from sql.named import query
 from sql.sync import Account
 
@@ -47,10 +48,11 @@ REJECT: Final = pl.Schema(
 )
 _REFERENCES: Final = ("page_id", "record_no", "sync_id")
 _LINE_COLUMNS: Final = (
-    "system", "account", "external_id", "line_no", "sku", "item_external_id", "name", "quantity", "unit_price", "amount_minor",
+    "page_id", "record_no", "line_no", "sku", "item_external_id", "name", "quantity", "unit_price", "amount_minor",
 )  # fmt: skip
+_MEMBERS: Final = pl.Schema({"customer_phone": pl.String(), "member_id": pl.Int64()})
 
-#: Opens a short transaction of its own; see `_members`.
+#: Opens a short transaction of its own; see `with_members`.
 Aside = Callable[[], AbstractContextManager[Connection]]
 
 
@@ -77,32 +79,26 @@ def store_invoices(
     invoices: pl.DataFrame,
     lines: pl.DataFrame,
     *,
-    aside: Aside,
     into: Stored,
 ) -> None:
-    """Stores accepted invoices (INVOICE, one row per external_id) and their lines (LINE).
+    """Stores accepted invoices (INVOICE with `member_id`, one row per external_id) and their lines (LINE).
 
     A row replaces the stored one only if it is not older and differs. `into` is added to.
     """
     if invoices.is_empty():
         return
-    found = (
-        _with_members(connection, invoices, aside).sort("external_id").with_columns(pl.lit(sync_id).alias("sync_id"))
-    )
-    ids = found["external_id"].to_list()
-    stored = _stored(connection, account, ids)
+    found = invoices.sort("external_id").with_columns(pl.lit(sync_id).alias("sync_id"))
+    stored = _stored(connection, account, found["external_id"])
     is_new, is_changed = _compare(found, stored)
     fresh, changed = found.filter(is_new), found.filter(is_changed)
     columns = ["system", "account", *_FACTS.names(), *_REFERENCES]
     copy_in(connection, "billing.invoice", fresh.select(columns))
     if not changed.is_empty():
-        _update(connection, account, changed.select(columns))
-    written = pl.concat([fresh["external_id"], changed["external_id"]])
-    if stored.is_empty():
-        kept = lines if written.len() == len(ids) else lines.filter(pl.col("external_id").is_in(written.implode()))
-    else:
-        kept = lines.filter(pl.col("external_id").is_in(written.implode()))
-    copy_in(connection, "billing.invoice_line", kept.select(_LINE_COLUMNS).sort("external_id", "line_no"))
+        _update(connection, changed.select(columns))
+    whole = fresh.height + changed.height == found.height
+    place = ["page_id", "record_no"]
+    kept = lines if whole else lines.join(pl.concat([fresh.select(place), changed.select(place)]), on=place, how="semi")
+    copy_in(connection, "billing.invoice_line", kept.select(_LINE_COLUMNS).sort("page_id", "record_no", "line_no"))
     before = stored.filter(pl.col("external_id").is_in(changed["external_id"].implode()))
     touched = pl.concat([fresh["member_id"], changed["member_id"], before["member_id"]])
     into.members.update(touched.drop_nulls().unique().to_list())
@@ -111,31 +107,32 @@ def store_invoices(
     into.unchanged += found.height - fresh.height - changed.height
 
 
-def _with_members(connection: Connection, invoices: pl.DataFrame, aside: Aside) -> pl.DataFrame:
+def with_members(invoices: pl.DataFrame, aside: Aside) -> pl.DataFrame:
     """`member_id` for every phone; unknown phones become members.
 
     New members are committed on the side at once, in order of phone: two accounts that store the same new customers in
     long transactions of different order would otherwise wait for each other. A member without sales is harmless.
     """
-    phones = invoices["customer_phone"].drop_nulls().unique().sort().to_list()
-    known = _members(connection, phones)
-    missing = sorted(set(phones) - set(known["customer_phone"]))
-    if missing:
-        with aside() as own:
-            own.execute(query("store", "add_members"), {"phones": missing})
-        known = pl.concat([known, _members(connection, missing)])
+    phones = invoices["customer_phone"].drop_nulls().unique().sort()
+    if phones.is_empty():
+        return invoices.with_columns(pl.lit(None, dtype=pl.Int64).alias("member_id"))
+    with aside() as own:
+        known = _members(own, phones)
+        missing = phones.filter(~phones.is_in(known["customer_phone"].implode()))
+        if missing.len():
+            own.execute(query("store", "add_members"), {"phones": ",".join(missing)})
+            known = pl.concat([known, _members(own, missing)])
     return invoices.join(known, on="customer_phone", how="left", maintain_order="left")
 
 
-def _members(connection: Connection, phones: Sequence[str]) -> pl.DataFrame:
-    rows = connection.execute(query("store", "members"), {"phones": ",".join(phones)}).fetchall()
-    return pl.DataFrame(rows, schema={"customer_phone": pl.String(), "member_id": pl.Int64()}, orient="row")
+def _members(connection: Connection, phones: pl.Series) -> pl.DataFrame:
+    return read_frame(connection, query("store", "members"), {"phones": ",".join(phones)}, _MEMBERS)
 
 
-def _stored(connection: Connection, account: Account, ids: Sequence[str]) -> pl.DataFrame:
-    rows = connection.execute(query("store", "stored_invoices"), account.parameters(ids=list(ids))).fetchall()
-    as_read = {name: pl.Int64() if dtype == UTC_US else dtype for name, dtype in _FACTS.items()}
-    return pl.DataFrame(rows, schema=as_read, orient="row").cast(_FACTS)
+def _stored(connection: Connection, account: Account, ids: pl.Series) -> pl.DataFrame:
+    """What is stored of these documents: the facts, by external_id."""
+    wanted = account.parameters(ids=json.dumps(ids.to_list()))
+    return read_frame(connection, query("store", "stored_invoices"), wanted, _FACTS)
 
 
 def _compare(found: pl.DataFrame, stored: pl.DataFrame) -> tuple[pl.Series, pl.Series]:
@@ -151,12 +148,12 @@ def _compare(found: pl.DataFrame, stored: pl.DataFrame) -> tuple[pl.Series, pl.S
     return masks["new"], masks["changed"]
 
 
-def _update(connection: Connection, account: Account, changed: pl.DataFrame) -> None:
+def _update(connection: Connection, changed: pl.DataFrame) -> None:
     connection.execute(query("store", "stage_changed"))
     connection.execute(query("store", "empty_stage"))
     copy_in(connection, "pg_temp.changed_invoice", changed)
+    connection.execute(query("store", "drop_lines"))
     connection.execute(query("store", "update_changed"))
-    connection.execute(query("store", "drop_lines"), account.parameters(ids=changed["external_id"].to_list()))
 
 
 def void_deleted(

@@ -128,8 +128,8 @@ def fail(dsn: str, run_id: str, error: str) -> None:
         connection.commit()
 
 
-def save_page(connection: Connection, account: Account, sync_id: int, page: Mapping[str, Any]) -> None:
-    """Stores one answer as received. `page`: stream, page_no, record_count, request, next_request, content_type, body, fetched_at."""
+def save_page(connection: Connection, account: Account, sync_id: int, page: Mapping[str, Any]) -> int:
+    """Stores one answer as received; returns its page_id. `page`: stream, page_no, record_count, request, next_request, content_type, body, fetched_at."""
     body: bytes = page["body"]
     following = page["next_request"]
     parameters = account.parameters(
@@ -144,17 +144,20 @@ def save_page(connection: Connection, account: Account, sync_id: int, page: Mapp
         body_zstd=_COMPRESS.compress(body),
         fetched_at=page["fetched_at"],
     )
-    connection.execute(query("sync", "save_page"), parameters)
+    return int(_scalar(connection, "save_page", parameters))
 
 
-def next_request(connection: Connection, sync_id: int, stream: str) -> tuple[bool, dict[str, Any] | None]:
-    """(whether any page of the stream is stored, what would be asked next)."""
-    row = connection.execute(query("sync", "last_page"), {"sync_id": sync_id, "stream": stream}).fetchone()
-    return row is not None, None if row is None else row[0]
+def last_page(
+    connection: Connection, sync_id: int, stream: str
+) -> tuple[dict[str, Any], bytes, dict[str, Any] | None] | None:
+    """The last page stored of a stream: its request, its body, and what would be asked next; None if there is none."""
+    parameters = {"sync_id": sync_id, "stream": stream}
+    row = connection.execute(query("sync", "last_page"), parameters, binary=True).fetchone()
+    return None if row is None else (row[0], zstandard.ZstdDecompressor().decompress(row[1]), row[2])
 
 
-def pages(connection: Connection, sync_id: int, stream: str, *, batch: int) -> Iterator[list[tuple[int, bytes]]]:
-    """The stored pages of a stream, (page_id, body), some at a time, in order."""
+def pages(connection: Connection, sync_id: int, stream: str, *, batch: int) -> Iterator[list[tuple[int, int, bytes]]]:
+    """The stored pages of a stream, (page_id, record_count, body), some at a time, in order."""
     decompress = zstandard.ZstdDecompressor()
     after = 0
     while True:
@@ -162,7 +165,7 @@ def pages(connection: Connection, sync_id: int, stream: str, *, batch: int) -> I
         rows = connection.execute(query("sync", "pages"), parameters, binary=True).fetchall()
         if not rows:
             return
-        yield [(page_id, decompress.decompress(body)) for page_id, body in rows]
+        yield [(page_id, record_count, decompress.decompress(body)) for page_id, record_count, body in rows]
         after = rows[-1][0]
 
 

@@ -1,7 +1,9 @@
 """Step 3: points of the members whose history changed; only the difference to what is posted is appended."""
 
 import json
+import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -16,8 +18,9 @@ from sql.db import Connection
 from sql.sync import Account
 from tasks.job import Job
 
-#: Members per transaction.
-MEMBERS_AT_ONCE = 10_000
+#: Members per transaction, and transactions at a time.
+MEMBERS_AT_ONCE = 5_000
+CHUNKS_AT_ONCE = 2
 
 
 @dataclass
@@ -31,32 +34,66 @@ class Awarded:
     waiting: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
 
+    def add(self, part: "Awarded") -> None:
+        """Counts a committed chunk in."""
+        with _adding:
+            self.members += part.members
+            self.entries += part.entries
+            self.points += part.points
+            self.rejected += part.rejected
+            self.reasons += part.reasons
+
+
+_adding = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What points are computed with."""
+
+    programs: list[Program]
+    promotions: list[Promotion]
+
 
 def award_members(job: Job, sync_id: int) -> Awarded:
     """Recomputes every dirty member from stored history, chunk by chunk, each chunk in one transaction.
 
+    Two chunks at a time: while the database takes the entries of one, the other is computed; claims skip what is locked.
     Raises psycopg.Error; what was committed by then stays, the rest stays dirty.
     """
     done = Awarded()
     with job.transaction() as connection:
-        try:
-            programs, promotions = ledger.programs(connection), ledger.promotions(connection)
-            while members := ledger.claim(connection, MEMBERS_AT_ONCE):
-                _chunk(connection, job, sync_id, members, programs, promotions, done)
-                job.commit(connection)
-            done.waiting = ledger.dirty_members(connection)
-        finally:
-            if not job.dry_run:
-                connection.rollback()
+        rules = Rules(ledger.programs(connection), ledger.promotions(connection))
+        waiting = ledger.dirty_members(connection)
+        job.commit(connection)
+    if job.dry_run or waiting <= MEMBERS_AT_ONCE:
+        _until_done(job, sync_id, rules, done)
+    else:
+        with ThreadPoolExecutor(CHUNKS_AT_ONCE, thread_name_prefix="award") as pool:
+            parts = [pool.submit(_until_done, job, sync_id, rules, done) for _ in range(CHUNKS_AT_ONCE)]
+        for part in parts:
+            part.result()
+    with job.transaction() as connection:
+        done.waiting = ledger.dirty_members(connection)
     return done
 
 
-def _chunk(
-    connection: Connection, job: Job, sync_id: int, members: list[int],
-    programs: list[Program], promotions: list[Promotion], done: Awarded,
-) -> None:  # fmt: skip
+def _until_done(job: Job, sync_id: int, rules: "Rules", done: Awarded) -> None:
+    with job.transaction() as connection:
+        try:
+            while members := ledger.claim(connection, MEMBERS_AT_ONCE):
+                part = _chunk(connection, job, sync_id, members, rules)
+                job.commit(connection)
+                done.add(part)
+        finally:
+            if not job.dry_run:
+                connection.rollback()
+
+
+def _chunk(connection: Connection, job: Job, sync_id: int, members: list[int], rules: Rules) -> Awarded:
+    done = Awarded(members=len(members))
     history = ledger.history(connection, members)
-    due = award(history, ledger.tiers(connection, members), programs, promotions)
+    due = award(history, ledger.tiers(connection, members), rules.programs, rules.promotions)
     entries = difference(due, ledger.posted(connection, members))
     good = entries
     if not entries.is_empty() and not (report := validate_awards(entries)).ok:
@@ -67,9 +104,9 @@ def _chunk(
     _resolve(connection, sync_id, due)
     ledger.append(connection, good, job.run_id)
     ledger.clear(connection, members)
-    done.members += len(members)
     done.entries += good.height
     done.points += int(good["points"].sum() or 0)
+    return done
 
 
 def _reject(connection: Connection, sync_id: int, bad: pl.DataFrame, done: Awarded) -> None:

@@ -1,6 +1,5 @@
-"""Step 1: everything the vendor says is stored as received, page by page, and what is missing is looked up."""
+"""Step 1: everything the vendor says is stored as received, page by page, mapped, and what is missing is looked up."""
 
-from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -8,11 +7,13 @@ from typing import Any
 from connectors.kit.client import Client
 from connectors.kit.errors import UnexpectedShape
 from connectors.kit.extract import extract, look_up
-from connectors.kit.mapping import map_lookup, wanted
-from connectors.kit.spec import Page, PageRequest, Stream, Window
+from connectors.kit.mapping import map_lookup
+from connectors.kit.spec import Page, PageRequest, Resume, Stream, Window
 from sql import sync
 from sql.db import Connection
 from tasks.job import Job
+from tasks.mapper import Mapper
+from tasks.spool import Spool
 
 #: Pages decompressed at a time where an interrupted extraction is continued.
 PAGES_AT_ONCE = 20
@@ -20,10 +21,14 @@ PAGES_AT_ONCE = 20
 
 @dataclass
 class Extracted:
-    """What an extraction left in the database. `streams`: per stream its window (ISO times) and whether it is complete."""
+    """What an extraction left: pages in the database, and `mapped` for the load.
+
+    `streams`: per stream its window (ISO times) and whether it is complete.
+    """
 
     sync_id: int
     streams: dict[str, Any]
+    mapped: Spool = field(default_factory=Spool)
     resumed: bool = False
     looked_up: dict[str, int] = field(default_factory=dict)
 
@@ -35,15 +40,15 @@ def extract_pages(job: Job) -> Extracted:
     """
     with job.transaction() as connection:
         done = _begin(job, connection)
-        wants: dict[str, set[str]] = defaultdict(set)
         try:
-            with job.client() as client:
+            with job.client() as client, Mapper(job) as mapper:
                 for stream in job.spec.streams:
-                    _stream(job, connection, client, stream, done, wants)
+                    _stream(job, connection, client, stream, done, mapper)
+                mapper.finish()
+                done.mapped = mapper.spool
                 for lookup in job.spec.lookups:
-                    done.looked_up[lookup.name] = _look_up(
-                        job, connection, client, done.sync_id, lookup.name, wants[lookup.name]
-                    )
+                    ids = mapper.needs[lookup.name]
+                    done.looked_up[lookup.name] = _look_up(job, connection, client, done.sync_id, lookup.name, ids)
         except UnexpectedShape as error:
             _keep_unreadable(job, connection, done.sync_id, error)
             raise
@@ -77,30 +82,28 @@ def window_of(state: dict[str, Any]) -> Window:
     return Window(since, until)
 
 
-def _stream(
-    job: Job, connection: Connection, client: Client, stream: Stream, done: Extracted, wants: dict[str, set[str]]
-) -> None:
+def _stream(job: Job, connection: Connection, client: Client, stream: Stream, done: Extracted, mapper: Mapper) -> None:
     state = done.streams[stream.name]
-    started, following = sync.next_request(connection, done.sync_id, stream.name)
-    if started:  # pages stored by the interrupted run: their customers may not have been looked up
+    window = window_of(state)
+    last = sync.last_page(connection, done.sync_id, stream.name)
+    if last is not None:
         for batch in sync.pages(connection, done.sync_id, stream.name, batch=PAGES_AT_ONCE):
-            for _, body in batch:
-                _collect(job, stream, body, wants)
-    if state["complete"] or (started and following is None):
+            for page_id, record_count, body in batch:
+                mapper.add(stream, window, page_id, body, record_count)
+    # The last page is in, and yet nobody said so: where lists shrink, it may have been about to be read again.
+    finished = last is not None and last[2] is None and not stream.shrinks
+    if state["complete"] or finished:
         return
-    resume = PageRequest.from_json(following) if following else None
-    for page in extract(job.spec, stream, client, window_of(state), resume=resume):
-        sync.save_page(connection, job.account, done.sync_id, _row(page))
+    resume = None
+    if last is not None and last[2] is not None:
+        resume = Resume(PageRequest.from_json(last[0]), last[1], PageRequest.from_json(last[2]))
+    for page in extract(job.spec, stream, client, window, resume=resume):
+        page_id = sync.save_page(connection, job.account, done.sync_id, _row(page))
         job.commit(connection)
-        _collect(job, stream, page.body, wants)
+        mapper.add(stream, window, page_id, page.body, page.record_count)
     state["complete"] = True
     sync.save_streams(connection, done.sync_id, done.streams)
     job.commit(connection)
-
-
-def _collect(job: Job, stream: Stream, body: bytes, wants: dict[str, set[str]]) -> None:
-    for name, ids in wanted(job.spec, stream, job.vendor, body).items():
-        wants[name] |= ids
 
 
 def _look_up(job: Job, connection: Connection, client: Client, sync_id: int, name: str, ids: set[str]) -> int:

@@ -3,23 +3,21 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 import polars as pl
 
-from connectors.kit.mapping import Mapped, fill, map_pages
+from connectors.kit.mapping import Mapped, fill
 from connectors.kit.spec import Stream
 from expectations import FAILED, Report, Result, validate_invoices
 from sql import store, sync
 from sql.db import Connection
 from tasks.ahead import ahead
-from tasks.extract import Extracted, window_of
+from tasks.extract import Extracted
 from tasks.job import Job
 
-#: Pages mapped, validated and stored at a time: memory follows this, not the size of the backfill.
-PAGES_AT_ONCE = 20
 #: Documents named per reason.
 EXAMPLES = 3
 #: Rejects kept as evidence when too many of them stop the run.
@@ -96,11 +94,9 @@ def load_pages(job: Job, extracted: Extracted) -> Loaded:
 
 
 def _batches(job: Job, reader: Connection, extracted: Extracted) -> Iterator[Batch]:
-    for stream in job.spec.streams:
-        window = window_of(extracted.streams[stream.name])
-        for pages in sync.pages(reader, extracted.sync_id, stream.name, batch=PAGES_AT_ONCE):
-            mapped = map_pages(job.spec, stream, job.vendor, pages, window=window)
-            yield judged(stream, _filled(job, reader, mapped))
+    for name, mapped in extracted.mapped:
+        batch = judged(job.spec.stream(name), _filled(job, reader, mapped))
+        yield replace(batch, invoices=store.with_members(batch.invoices, job.aside))
 
 
 def _filled(job: Job, reader: Connection, mapped: Mapped) -> Mapped:
@@ -181,9 +177,7 @@ def describe(problem: dict[str, Any]) -> str:
 
 
 def _store(job: Job, connection: Connection, sync_id: int, batch: Batch, done: Loaded, *, awaited: bool) -> None:
-    store.store_invoices(
-        connection, job.account, sync_id, batch.invoices, batch.lines, aside=job.aside, into=done.stored
-    )
+    store.store_invoices(connection, job.account, sync_id, batch.invoices, batch.lines, into=done.stored)
     store.void_deleted(connection, job.account, sync_id, batch.deletions, into=done.stored)
     store.save_rejects(connection, job.account, sync_id, batch.rejects)
     if awaited:

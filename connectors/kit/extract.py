@@ -22,6 +22,7 @@ from connectors.kit.errors import (
     RateLimited,
     Retriable,
     TooManyPages,
+    Transient,
     UnexpectedShape,
 )
 from connectors.kit.mapping.lookups import lookup_ids
@@ -29,10 +30,12 @@ from connectors.kit.mapping.reader import view
 from connectors.kit.pagination import single
 from connectors.kit.spec import (
     ConnectorSpec,
+    ListMovedError,
     Lookup,
     Page,
     PageRequest,
     PageView,
+    Resume,
     RetryPolicy,
     Stream,
     Window,
@@ -46,7 +49,7 @@ READ_AGAIN_LIMIT = 2
 
 
 def extract(
-    spec: ConnectorSpec, stream: Stream, client: Client, window: Window, *, resume: PageRequest | None = None
+    spec: ConnectorSpec, stream: Stream, client: Client, window: Window, *, resume: Resume | None = None
 ) -> Iterator[Page]:
     """Reads a list, page by page; each page is to be stored before the next is asked for.
 
@@ -56,7 +59,7 @@ def extract(
         client: See `open_client`.
         window: Changes to read. Only `since` is sent to the vendor: an upper bound would let records leave the
             list while it is paged, and others be skipped.
-        resume: `next_request` of the last page stored by an interrupted read.
+        resume: Where an interrupted read stopped.
 
     Yields:
         Pages as received. Records may come twice, never less than once.
@@ -64,21 +67,42 @@ def extract(
     Raises:
         ConnectorError: After the retries a Retriable; NeedsOperator; ContractBroken.
     """
-    first = resume or stream.first(client.connection, window, client.timing.now())
-    if first is None:
+    beginning = stream.first(client.connection, window, client.timing.now())
+    if beginning is None:
         return
-    for again in range(READ_AGAIN_LIMIT + 1):
-        seen = _Seen(spec, stream)
-        yield from _read_once(stream, client, first, seen)
-        if resume is not None or not seen.incomplete():
+    seen = _Seen(spec, stream, resumed=resume is not None)
+    first = _onward(stream, client, beginning, resume, seen) if resume else beginning
+    for _ in range(READ_AGAIN_LIMIT + 1):
+        moved = False
+        try:
+            yield from _read_once(stream, client, first, seen)
+        except ListMovedError:
+            moved = True
+        if not moved and not seen.incomplete():
             return
         log.warning(
-            "%s %s: the vendor counts more records than it listed (pass %d)",
-            spec.name,
-            stream.name,
-            again + 1,
+            "%s %s: records left the list while it was read, or are missing; it is read again", spec.name, stream.name
         )
-        first = replace(first, page_no=seen.last_page_no + 1)
+        first = replace(beginning, page_no=seen.last_page_no + 1)
+        seen = _Seen(spec, stream)
+    if moved:
+        raise Transient(spec.name, stream.name, "documents are being deleted faster than the list can be read")
+
+
+def _onward(stream: Stream, client: Client, beginning: PageRequest, resume: Resume, seen: "_Seen") -> PageRequest:
+    """The page after the last one stored, if that one still stands where it stood; else the list's beginning.
+
+    Where documents have left the list meanwhile, later ones have moved up, onto pages that nobody would read again.
+    """
+    if not stream.shrinks:
+        return resume.following
+    stored = view(seen.spec, stream, resume.body).ids
+    _, found = _patiently(client, resume.request, stream.name, lambda _, answer: view(seen.spec, stream, answer.body))
+    if list(found.ids) == list(stored):
+        seen.note_total(found)
+        return resume.following
+    seen.resumed = False
+    return replace(beginning, page_no=resume.following.page_no)
 
 
 def _read_once(stream: Stream, client: Client, first: PageRequest, seen: "_Seen") -> Iterator[Page]:
@@ -123,13 +147,18 @@ def _page(name: str, request: PageRequest, following: PageRequest | None, answer
 
 @dataclass
 class _Seen:
-    """What one reading of a list has seen: pages against loops, records (as 8-byte hashes) against the total."""
+    """What one reading of a list has seen: pages against loops, records (as 8-byte hashes) against the total.
+
+    `resumed`: it did not begin at the beginning, so the records cannot be counted.
+    """
 
     spec: ConnectorSpec
     stream: Stream
+    resumed: bool = False
     pages: set[int] = field(default_factory=set)
     records: "array[int]" = field(default_factory=lambda: array("q"))
     total: int | None = None
+    largest_total: int = 0
     last_page_no: int = 0
     count: int = 0
 
@@ -139,7 +168,8 @@ class _Seen:
         Raises:
             ContractBroken: If it cannot be read, holds the records of an earlier page, or is one too many.
         """
-        found, ids = view(self.spec, self.stream, answer.body)
+        found = view(self.spec, self.stream, answer.body)
+        ids = found.ids
         if self.count >= self.spec.page_limit:
             raise TooManyPages(self.spec.name, self.stream.name, f"more than {self.spec.page_limit} pages")
         known = any(one is not None for one in ids)
@@ -150,14 +180,26 @@ class _Seen:
         self.pages.add(fingerprint)
         self.count += 1
         self.last_page_no = request.page_no
-        self.total = found.number("total")
+        self.note_total(found)
         if self.total is not None:
-            self.records.extend(hash(str(one)) for one in ids)
+            self.records.extend(map(hash, map(str, ids)))
         return found
 
+    def note_total(self, found: PageView) -> None:
+        """Remembers the vendor's total, and the largest there was."""
+        self.total = found.number("total")
+        self.largest_total = max(self.largest_total, self.total or 0)
+
     def incomplete(self) -> bool:
-        """Whether the vendor's total is higher than the number of different records listed."""
-        return self.total is not None and self.total > pl.Series(self.records, dtype=pl.Int64).n_unique()
+        """Whether a record is missing.
+
+        Counted against the largest total: a record that left the list was seen, and hid another one from us.
+        """
+        if self.total is None:
+            return False
+        if self.resumed:
+            return self.total < self.largest_total
+        return self.largest_total > pl.Series(self.records, dtype=pl.Int64).n_unique()
 
 
 def _patiently(

@@ -7,7 +7,7 @@ seen. Ordered by id, an edit can only bring a record into the list: it is seen t
 
 import re
 
-from connectors.kit.spec import PageRequest, Pages
+from connectors.kit.spec import ListMovedError, PageRequest, Pages
 
 _POSITION = re.compile(r" STARTPOSITION (\d+) MAXRESULTS (\d+)$")
 
@@ -21,9 +21,13 @@ def by_start_position(first: PageRequest) -> Pages:
     """QuickBooks: `... STARTPOSITION n MAXRESULTS m` at the end of the statement in `query`, n from 1.
 
     The answer's `maxResults` is the number returned and `totalCount` is not always there, so a short page ends the
-    list unless a total says otherwise.
+    list unless a total says otherwise. Deleted documents leave the list, so each page begins with the last record of
+    the one before: if another is found there, records moved up unseen.
+
+    Raises:
+        ListMovedError: The list must be read again.
     """
-    request = first
+    request, last = first, None
     while True:
         statement = request.param("query")
         found = _POSITION.search(statement)
@@ -31,10 +35,14 @@ def by_start_position(first: PageRequest) -> Pages:
             raise ValueError("the statement does not end with STARTPOSITION and MAXRESULTS")
         position, size = int(found[1]), int(found[2])
         view = yield request
+        if last is not None and (not view.ids or view.ids[0] != last):
+            raise ListMovedError
         following = position + view.record_count
         more = view.record_count >= size or following <= (view.number("total") or 0)
         if view.record_count == 0 or not more:
             return
+        last = view.ids[-1] if view.ids and view.record_count > 1 else None
+        following -= last is not None
         request = request.turn(query=f"{statement[: found.start()]} STARTPOSITION {following} MAXRESULTS {size}")
 
 

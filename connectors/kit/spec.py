@@ -115,11 +115,21 @@ class Page:
 
 
 @dataclass(frozen=True)
+class Resume:
+    """Where an interrupted read stopped: the last page stored, as it was asked for and as it came, and what was next."""
+
+    request: PageRequest
+    body: bytes = field(repr=False)
+    following: PageRequest
+
+
+@dataclass(frozen=True)
 class PageView:
-    """What a pagination generator is told about the page it asked for."""
+    """What a pagination generator is told about the page it asked for; `ids` are its records', where they have one."""
 
     record_count: int
     info: Mapping[str, Any] = field(default_factory=dict)
+    ids: Sequence[Any] = ()
 
     def number(self, name: str) -> int | None:
         """A whole number the vendor put beside the records (pages, total, ...), None where it said none."""
@@ -127,6 +137,10 @@ class PageView:
         if isinstance(value, str) and value.isdigit():
             return int(value)
         return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+class ListMovedError(Exception):
+    """Records left a list while it was paged, and others moved up past the reader: it must be read again."""
 
 
 #: Yields requests, is sent what each answer held, returns after the last page (the protocol of httpx's auth flows).
@@ -181,7 +195,8 @@ class Stream:
     one record. `helpers` are read like fields and only used by computed fields and `keep`. `finish` sees invoices
     with helpers, and lines. `deleted` replaces the mapping: it reads which documents are gone out of the JSON of an
     answer, and raises LookupError, TypeError or AttributeError where that is not possible.
-    `split` divides a request whose answer is full and cannot be paged.
+    `split` divides a request whose answer is full and cannot be paged. `shrinks`: documents can leave the list (deleted
+    ones), and later ones move up; lists that keep void documents do not.
     """
 
     name: str
@@ -195,6 +210,7 @@ class Stream:
     info: Mapping[str, str] = field(default_factory=dict)
     single: tuple[str, ...] = ()
     missing_is_empty: bool = False
+    shrinks: bool = False
     keep: pl.Expr | None = None
     finish: Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame] | None = None
     deleted: Callable[[Any], "Deleted"] | None = None

@@ -10,11 +10,11 @@ FROM billing.invoice WHERE member_id = ANY(%(members)s)
 SELECT DISTINCT ON (member_id, valid_from) member_id, (extract(epoch FROM valid_from) * 1000000)::bigint, tier
 FROM loyalty.member_tier WHERE member_id = ANY(%(members)s) ORDER BY member_id, valid_from, tier_no DESC
 -- name: posted
-SELECT DISTINCT ON (external_id, member_id, account, system)
+SELECT DISTINCT ON (member_id, external_id, account, system)
        system, account, external_id, member_id, entry_no, due_after, currency, tier, program_version,
        (extract(epoch FROM event_at) * 1000000)::bigint
 FROM loyalty.award_entry WHERE member_id = ANY(%(members)s)
-ORDER BY external_id, member_id, account, system, entry_no DESC
+ORDER BY member_id, external_id, account, system, entry_no DESC
 -- name: programs
 SELECT version, CASE WHEN isfinite(valid_from) THEN valid_from END, base_rate_bps, tier_rate_bps, entry_tier, rounding, basis
 FROM loyalty.program ORDER BY valid_from

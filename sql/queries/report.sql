@@ -27,6 +27,11 @@ SELECT e.entry_no, e.member_id, e.reason, e.points, e.due_before, e.due_after, e
        e.currency, e.tier, e.program_version, p.base_rate_bps -> e.currency, p.tier_rate_bps -> e.tier, p.rounding, e.event_at, e.posted_at, e.run_id
 FROM loyalty.award_entry e JOIN loyalty.program p ON p.version = e.program_version
 WHERE e.system = %(system)s AND e.account = %(account)s AND e.external_id = %(external_id)s
+  -- Whose it is, and whose it was: a former owner's chain has a second entry that took the points back.
+  AND e.member_id IN (SELECT member_id FROM billing.invoice i
+                      WHERE i.system = %(system)s AND i.account = %(account)s AND i.external_id = %(external_id)s
+                      UNION ALL
+                      SELECT member_id FROM loyalty.award_entry c WHERE c.external_id = %(external_id)s AND c.entry_no > 1)
 ORDER BY e.posted_at, e.member_id, e.entry_no
 -- name: reject
 SELECT stream, external_id, reason, first_seen_at, times_seen, page_id, record_no FROM billing.reject

@@ -2,7 +2,7 @@
 SELECT pg_advisory_xact_lock(hashtextextended(%(system)s || '/' || %(account)s, 1))
 -- name: add_members
 INSERT INTO loyalty.member (phone)
-SELECT p FROM unnest(%(phones)s::text[]) AS p
+SELECT p FROM unnest(string_to_array(%(phones)s, ',')) AS p
 WHERE NOT EXISTS (SELECT FROM loyalty.member m WHERE m.phone = p) ORDER BY p
 ON CONFLICT (phone) DO NOTHING
 -- name: members
@@ -11,7 +11,8 @@ SELECT phone, member_id FROM loyalty.member WHERE phone = ANY(string_to_array(%(
 SELECT external_id, invoice_number, kind, customer_external_id, member_id, currency, total_minor, subtotal_minor, tax_minor,
        amount_paid_minor, amount_refunded_minor, status, (extract(epoch FROM issued_at) * 1000000)::bigint,
        (extract(epoch FROM updated_at) * 1000000)::bigint
-FROM billing.invoice WHERE system = %(system)s AND account = %(account)s AND external_id = ANY(%(ids)s)
+FROM json_array_elements_text(%(ids)s::json) AS wanted JOIN billing.invoice ON external_id = wanted
+WHERE system = %(system)s AND account = %(account)s
 -- name: stage_changed
 CREATE TEMPORARY TABLE IF NOT EXISTS changed_invoice (LIKE billing.invoice INCLUDING DEFAULTS) ON COMMIT DELETE ROWS
 -- name: empty_stage
@@ -25,8 +26,8 @@ UPDATE billing.invoice i SET (invoice_number, kind, customer_external_id, member
 FROM changed_invoice c
 WHERE (i.external_id, i.account, i.system) = (c.external_id, c.account, c.system)
 -- name: drop_lines
-DELETE FROM billing.invoice_line
-WHERE system = %(system)s AND account = %(account)s AND external_id = ANY(%(ids)s)
+DELETE FROM billing.invoice_line l USING changed_invoice c, billing.invoice i
+WHERE (i.external_id, i.account, i.system) = (c.external_id, c.account, c.system) AND (l.page_id, l.record_no) = (i.page_id, i.record_no)
 -- name: void_deleted
 UPDATE billing.invoice i SET status = 'void', updated_at = greatest(i.updated_at, d.deleted_at), sync_id = %(sync_id)s, stored_at = now()
 FROM unnest(%(ids)s::text[], %(times)s::timestamptz[]) AS d(external_id, deleted_at)

@@ -43,11 +43,11 @@ WHERE sync_cursor.cursor_at <= excluded.cursor_at
 INSERT INTO billing.raw_page (sync_id, system, account, stream, page_no, record_count, request, next_request, content_type,
     body_bytes, body_zstd, fetched_at)
 VALUES (%(sync_id)s, %(system)s, %(account)s, %(stream)s, %(page_no)s, %(record_count)s, %(request)s, %(next_request)s,
-    %(content_type)s, %(body_bytes)s, %(body_zstd)s, %(fetched_at)s)
+    %(content_type)s, %(body_bytes)s, %(body_zstd)s, %(fetched_at)s) RETURNING page_id
 -- name: last_page
-SELECT next_request FROM billing.raw_page WHERE sync_id = %(sync_id)s AND stream = %(stream)s ORDER BY page_id DESC LIMIT 1
+SELECT request, body_zstd, next_request FROM billing.raw_page WHERE sync_id = %(sync_id)s AND stream = %(stream)s ORDER BY page_id DESC LIMIT 1
 -- name: pages
-SELECT page_id, body_zstd FROM billing.raw_page
+SELECT page_id, record_count, body_zstd FROM billing.raw_page
 WHERE sync_id = %(sync_id)s AND stream = %(stream)s AND page_id > %(after)s ORDER BY page_id LIMIT %(limit)s
 -- name: page_counts
 SELECT stream, count(*), coalesce(sum(record_count), 0), coalesce(sum(body_bytes), 0) FROM billing.raw_page

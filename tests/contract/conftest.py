@@ -17,7 +17,7 @@ from connectors import SYSTEMS
 from connectors.kit.auth import Token
 from connectors.kit.client import Call, Client, Timing, open_client
 from connectors.kit.extract import extract, look_up
-from connectors.kit.mapping import Mapped, fill, map_lookup, map_pages, wanted
+from connectors.kit.mapping import Mapped, fill, map_lookup, map_pages, missing
 from connectors.kit.spec import Connection, ConnectorSpec, Page, Window
 
 NOW = datetime(2026, 5, 20, 12, 0, tzinfo=UTC)
@@ -115,7 +115,7 @@ class Bench:
         mapped = map_pages(self.spec, of, self.connection, pages)
         frames = {"customers": [], "items": []}
         for lookup in self.spec.lookups:
-            ids = set().union(*(wanted(self.spec, of, self.connection, body)[lookup.name] for _, body in pages), set())
+            ids = missing(self.spec, mapped)[lookup.name]
             with self.client() as client:
                 for page in look_up(self.spec, lookup, client, ids):
                     frames[lookup.name].append(map_lookup(self.spec, lookup, self.connection, page.body))

@@ -187,9 +187,9 @@ class TestRuns:
                 }  # fmt: skip
                 sync.save_page(connection, books.account, sync_id, page)
             stored = [page for batch in sync.pages(connection, sync_id, "invoices", batch=3) for page in batch]
-            assert [body for _, body in stored] == bodies
-            assert sync.next_request(connection, sync_id, "invoices") == (True, None)
-            assert sync.next_request(connection, sync_id, "credit_notes") == (False, None)
+            assert [(count, body) for _, count, body in stored] == list(enumerate(bodies, 1))
+            assert sync.last_page(connection, sync_id, "invoices") == ({}, bodies[-1], None)
+            assert sync.last_page(connection, sync_id, "credit_notes") is None
             assert sync.page_counts(connection, sync_id) == {"invoices": (4, 10, sum(map(len, bodies)))}
 
 

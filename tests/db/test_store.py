@@ -17,7 +17,7 @@ from tasks.load import judged
 from tests.support.books import HOUR, NOON, OTHER_PHONE, PHONE, Books, deletions, invoice, invoices, line, lines
 
 FACTS = "SELECT external_id, total_minor, status, updated_at FROM billing.invoice ORDER BY external_id"
-LINES = "SELECT external_id, line_no, name FROM billing.invoice_line ORDER BY external_id, line_no"
+LINES = "SELECT external_id, line_no, name FROM analytics.sale_line ORDER BY external_id, line_no"
 
 
 def test_a_new_invoice(books: Books) -> None:
@@ -106,7 +106,7 @@ def test_the_same_number_in_two_accounts(books: Books) -> None:
         ("quickbooks", 2_000),
         ("xero", 15_000),
     ]
-    assert books.rows("SELECT system, count(*) FROM billing.invoice_line GROUP BY 1 ORDER BY 1") == [
+    assert books.rows("SELECT system, count(*) FROM analytics.sale_line GROUP BY 1 ORDER BY 1") == [
         ("quickbooks", 1),
         ("xero", 1),
     ]

@@ -25,15 +25,15 @@ INSERT INTO loyalty.member_tier (member_id, tier, valid_from)
 INSERT INTO billing.invoice (system, account, external_id, invoice_number, kind, member_id, currency, total_minor,
     subtotal_minor, tax_minor, amount_refunded_minor, status, issued_at, updated_at, page_id, record_no, sync_id)
   SELECT 'xero', 'T1', d.id, d.number, d.kind, m.member_id, 'AOA', d.total, d.total, 0, d.refunded, d.status,
-         now() - d.age, now() - interval '2 days', 1, 0, 1
+         now() - d.age, now() - interval '2 days', 1, ascii(d.id) - ascii('a'), 1
   FROM (VALUES ('a', 'INV-0001', 'invoice', '+244923456789', 15000, 5000, 'paid', interval '40 days'),
                ('b', 'INV-0002', 'invoice', '+244923456789', 20000, 0, 'void', interval '20 days'),
                ('c', 'INV-0003', 'sale', '+244923000001', 10000, 0, 'open', interval '70 days'),
                ('d', 'CN-1', 'credit_note', '+244923000002', 3000, 0, 'paid', interval '5 days'))
        AS d(id, number, kind, phone, total, refunded, status, age)
   JOIN loyalty.member m ON m.phone = d.phone;
-INSERT INTO billing.invoice_line (system, account, external_id, line_no, sku, name, quantity, unit_price, amount_minor)
-  VALUES ('xero', 'T1', 'a', 1, 'ATW-5L', 'Água Twezah 5L', 3, 50, 15000), ('xero', 'T1', 'c', 1, NULL, 'Entrega', 1, 100, 10000);
+INSERT INTO billing.invoice_line (page_id, record_no, line_no, sku, name, quantity, unit_price, amount_minor)
+  VALUES (1, 0, 1, 'ATW-5L', 'Água Twezah 5L', 3, 50, 15000), (1, 2, 1, NULL, 'Entrega', 1, 100, 10000);
 INSERT INTO loyalty.award_entry (system, account, external_id, member_id, entry_no, due_before, due_after, points, reason,
     breakdown, net_minor, currency, tier, program_version, event_at, posted_at, run_id)
   SELECT 'xero', 'T1', e.id, i.member_id, e.no, e.before, e.after, e.after - e.before, e.reason, e.breakdown::jsonb, 0, 'AOA',

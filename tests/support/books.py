@@ -97,9 +97,12 @@ class Books:
         into = store.Stored()
         store.lock_account(connection, self.account)
         sync_id = self.begin(connection)
+        placed = [one | {"page_id": sync_id, "record_no": number} for number, one in enumerate(versions)]
+        places = {one["external_id"]: one["record_no"] for one in placed}
+        sold = [one | {"page_id": sync_id, "record_no": places[one["external_id"]]} for one in more]
         store.store_invoices(
-            connection, self.account, sync_id, self._own(invoices(*versions)), self._own(lines(*more)),
-            aside=self.transaction, into=into,
+            connection, self.account, sync_id,
+            store.with_members(self._own(invoices(*placed)), self.transaction), self._own(lines(*sold)), into=into,
         )  # fmt: skip
         store.void_deleted(connection, self.account, sync_id, deletions(*gone), into=into)
         store.mark_dirty(connection, into.members)

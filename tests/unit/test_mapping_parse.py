@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.kit.mapping.parse import (
@@ -17,6 +17,8 @@ from connectors.kit.mapping.parse import (
     masked,
     minor_units,
     plain_numbers,
+    simple_minor_units,
+    simple_numbers,
     texts,
     trimmed,
 )
@@ -25,6 +27,9 @@ from loyalty.currency import EXPONENTS
 
 def minor(value: str | None, exponent: int | None, *, exact: bool = True) -> int | None:
     frame = pl.DataFrame({"value": [value], "exponent": [exponent]}, schema={"value": pl.String, "exponent": pl.Int8})
+    if simple_numbers(frame, ["value"]):
+        quick = frame.select(simple_minor_units("value", "exponent", exact=exact)).item()
+        assert quick == frame.select(minor_units("value", "exponent", exact=exact)).item()
     frame = plain_numbers(frame, ["value"])
     return frame.select(minor_units("value", "exponent", exact=exact)).item()
 
@@ -138,8 +143,8 @@ def at(*parts: int) -> datetime:
 )
 def test_times(written: str, zone: str, instant: datetime | None, as_day: datetime | None) -> None:
     frame = pl.DataFrame({"t": [written]})
-    assert frame.select(instants("t", zone, whole_days=False)).item() == instant
-    assert frame.select(instants("t", zone, whole_days=True)).item() == (as_day or instant)
+    assert instants(frame["t"], zone, whole_days=False).item() == instant
+    assert instants(frame["t"], zone, whole_days=True).item() == (as_day or instant)
 
 
 @pytest.mark.parametrize(
@@ -182,3 +187,28 @@ def test_currencies() -> None:
     assert (EXPONENTS["AOA"], EXPONENTS["JPY"], EXPONENTS["KWD"], EXPONENTS["CLF"]) == (2, 0, 3, 4)
     assert all(len(code) == 3 and code.isupper() for code in EXPONENTS)
     assert 150 < len(EXPONENTS) < 190
+
+
+@given(
+    st.decimals(min_value=-(10**13) + 1, max_value=10**13 - 1, places=6, allow_nan=False),
+    st.integers(0, 6),
+    st.integers(0, 4),
+    st.booleans(),
+)
+def test_simple_numbers_are_read_as_all_others(value: Decimal, places: int, exponent: int, exact: bool) -> None:
+    """The quick way and the general one agree, whatever is written."""
+    written = f"{value:.{places}f}"
+    frame = pl.DataFrame({"v": [written], "e": [exponent]}, schema={"v": pl.String, "e": pl.Int8})
+    assert simple_numbers(frame, ["v"]) == {"v"}
+    quick, general = (frame.select(units("v", "e", exact=exact)).item() for units in (simple_minor_units, minor_units))
+    assert quick == general
+    assert frame.select(exact_decimals("v", simple=True)).item() == frame.select(exact_decimals("v")).item()
+
+
+@given(
+    st.lists(st.from_regex(r"(\+244|\+2|00244|244|\+351)?[ -]?[0-9]{6,10}", fullmatch=True), min_size=1, max_size=30)
+)
+@settings(max_examples=200, deadline=None)
+def test_phones_by_the_plan_are_those_of_the_library(written: list[str]) -> None:
+    """Whole columns by the numbering plan, or number by number through phonenumbers: the same."""
+    assert e164(pl.Series(written), "AO").to_list() == [dialled(number, "AO") for number in written]

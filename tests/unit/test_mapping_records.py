@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from connectors import SYSTEMS
 from connectors.kit.errors import Misconfigured, UnexpectedShape
-from connectors.kit.mapping import Mapped, fill, map_lookup, map_page, map_pages, try_record, wanted
+from connectors.kit.mapping import Mapped, fill, map_lookup, map_page, map_pages, missing, try_record
 from connectors.kit.spec import Connection
 from loyalty.schema import INVOICE, LINE, PROBLEM
 
@@ -384,16 +384,17 @@ def test_deletions() -> None:
         map_page(spec, spec.stream("deletions"), connection("quickbooks"), b"{}", page_id=1)
 
 
-def test_wanted_and_fill() -> None:
+def test_missing_and_fill() -> None:
     spec = SYSTEMS["quickbooks"]
     body = page("quickbooks", [QBO, QBO | {"Id": "2", "CustomerRef": {"value": "25"}}, QBO | {"Id": "3", "CustomerRef":
                {"value": "26"}}, QBO | {"Id": "4", "TotalAmt": 0, "Balance": 0, "PrivateNote": "Voided", "TxnTaxDetail":
                None, "CustomerRef": {"value": "26"}}])  # fmt: skip
     stream, of = spec.stream("invoices"), connection("quickbooks")
-    assert wanted(spec, stream, of, body) == {"customers": {"24", "25", "26"}, "items": {"11"}}
+    mapped = map_page(spec, stream, of, body, page_id=1)
+    assert missing(spec, mapped) == {"customers": {"24", "25", "26"}, "items": {"11"}}
     customers = pl.DataFrame({"external_id": ["24", "25"], "phone": ["+244923456789", None]})
     items = pl.DataFrame({"external_id": ["11"], "name": ["Pump"], "sku": ["P-1"]})
-    result = fill(map_page(spec, stream, of, body, page_id=1), customers, items)
+    result = fill(mapped, customers, items)
     assert result.invoices["customer_phone"].to_list() == ["+244923456789", None, None, None]
     assert set(result.lines["sku"]) == {"P-1"}
     assert result.problems.select("record_no", "field", "reason").rows() == [
@@ -407,8 +408,8 @@ def test_items_by_name_only_where_the_name_is_clear() -> None:
     spec = SYSTEMS["freshbooks"]
     body = page("freshbooks", [FRESHBOOKS])
     stream, of = spec.stream("invoices"), connection("freshbooks")
-    assert wanted(spec, stream, of, body)["items"] == {"Bowls"}
     result = map_page(spec, stream, of, body, page_id=1)
+    assert missing(spec, result)["items"] == {"Bowls"}
     none = pl.DataFrame(schema={"external_id": pl.String, "phone": pl.String})
     clear = pl.DataFrame({"external_id": ["1"], "name": ["Bowls"], "sku": ["B"]})
     assert fill(result, none, clear).lines["sku"].to_list() == ["B"]

@@ -17,6 +17,8 @@ from connectors.kit.mapping.parse import (
     minor_units,
     plain_number,
     plain_numbers,
+    simple_minor_units,
+    simple_numbers,
     texts,
     trimmed,
 )
@@ -46,7 +48,8 @@ def raw_columns(record: Shape, fields: Mapping[str, Field], items: Sequence[Any]
 def typed(fields: Mapping[str, Field], raw: pl.DataFrame, connection: Connection) -> pl.DataFrame:
     """Parses every column; null where unusable. Money needs `EXPONENT`, computed ones their columns."""
     numeric = [name for name, field in fields.items() if field.kind in ("money", "decimal")]
-    raw = plain_numbers(raw, numeric)
+    simple = simple_numbers(raw, numeric)
+    raw = plain_numbers(raw, [name for name in numeric if name not in simple])
     columns: list[pl.Expr | pl.Series] = []
     for name, field in fields.items():
         match field.kind:
@@ -57,12 +60,13 @@ def typed(fields: Mapping[str, Field], raw: pl.DataFrame, connection: Connection
                 known = pl.col(name).str.to_uppercase()
                 columns.append(pl.when(exponents(known).is_not_null()).then(known).alias(name))
             case "money":
-                columns.append(minor_units(name, EXPONENT, exact=field.exact).alias(name))
+                units = simple_minor_units if name in simple else minor_units
+                columns.append(units(name, EXPONENT, exact=field.exact).alias(name))
             case "decimal":
-                columns.append(exact_decimals(name).alias(name))
+                columns.append(exact_decimals(name, simple=name in simple).alias(name))
             case "instant" | "day":
                 zone = field.zone or connection.timezone
-                columns.append(instants(name, zone, whole_days=field.kind == "day").alias(name))
+                columns.append(instants(raw[name], zone, whole_days=field.kind == "day"))
             case "phone":
                 columns.append(e164(raw[name], connection.region).alias(name))
             case _:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import polars as pl
 
@@ -32,6 +32,11 @@ class Mapped:
     problems: pl.DataFrame
     deletions: pl.DataFrame
     record_count: int
+
+    @classmethod
+    def empty(cls) -> Self:
+        """Nothing, in the right schemas."""
+        return cls(INVOICE.to_frame(), LINE.to_frame(), PROBLEM.to_frame(), DELETION.to_frame(), 0)
 
 
 def map_page(
@@ -263,7 +268,6 @@ def _deletions(spec: ConnectorSpec, stream: Stream, pages: Sequence[tuple[int, b
     ids = [one for answer in answers for one in answer.external_ids]
     times = [one for answer in answers for one in answer.deleted_at]
     frame = pl.DataFrame({"external_id": ids}, schema={"external_id": pl.String})
-    frame = frame.with_columns(texts(times).alias("deleted_at"))
-    frame = frame.with_columns(instants("deleted_at", "UTC", whole_days=False).alias("deleted_at"))
+    frame = frame.with_columns(instants(texts(times).alias("deleted_at"), "UTC", whole_days=False))
     count = sum(answer.record_count for answer in answers)
-    return Mapped(INVOICE.to_frame(), LINE.to_frame(), PROBLEM.to_frame(), frame, count)
+    return replace(Mapped.empty(), deletions=frame, record_count=count)

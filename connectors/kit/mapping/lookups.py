@@ -10,64 +10,31 @@ import polars as pl
 
 from connectors.kit.mapping.columns import EXPONENT, raw_columns, typed
 from connectors.kit.mapping.fields import Field
-from connectors.kit.mapping.frames import Mapped, flat_lines
-from connectors.kit.mapping.parse import is_text, masked
-from connectors.kit.mapping.pointers import Shape, decoder, dig, paused_gc, segments, shape
-from connectors.kit.mapping.reader import UNREADABLE, Opener, opener, plan_for, read
-from connectors.kit.spec import Connection, ConnectorSpec, Lookup, Stream
+from connectors.kit.mapping.frames import Mapped
+from connectors.kit.mapping.parse import masked
+from connectors.kit.mapping.pointers import Shape, decoder, dig, segments, shape
+from connectors.kit.mapping.reader import UNREADABLE, Opener, opener, read
+from connectors.kit.spec import Connection, ConnectorSpec, Lookup
 from loyalty.schema import PROBLEM
 
 CUSTOMER = pl.Schema({"external_id": pl.String, "phone": pl.String})
 ITEM = pl.Schema({"external_id": pl.String, "name": pl.String, "sku": pl.String})
-_HEADER = ("customer_external_id", "customer_phone")
-_LINE = ("item_external_id", "name", "sku")
 
 
-def wanted(spec: ConnectorSpec, stream: Stream, connection: Connection, body: bytes) -> dict[str, set[str]]:
-    """Which ids of each lookup ("customers", "items") the records of a page need; decodes only those fields.
+def missing(spec: ConnectorSpec, mapped: Mapped) -> dict[str, set[str]]:
+    """Which ids of each lookup ("customers", "items") the mapped records lack a phone or sku of.
 
     Items are named by `Lookup.key`: their id, or their name where lines carry no id.
-
-    Raises:
-        ConnectorError: As `map_page`.
     """
-    need: dict[str, set[str]] = {lookup.name: set() for lookup in spec.lookups}
-    if stream.deleted is not None or not need:
-        return need
-    small = _only_keys(stream)
-    plan = plan_for(spec, small, connection)
-    with paused_gc():
-        records = plan.open(spec, small, [(0, body)])
-        every = {**plan.fields, **plan.helpers}
-        raw = raw_columns(plan.record, every, records.items)
-        items = records.items
-        if small.keep is not None and items:
-            kept = raw.select(small.keep).to_series()
-            items = [items[at] for at in kept.arg_true()]
-            raw = raw.filter(kept)
-        header = typed({name: plan.fields[name] for name in _HEADER}, raw, connection)
-        need["customers"] = set(header.filter(pl.col("customer_phone").is_null())["customer_external_id"].drop_nulls())
-        if "items" in need and plan.lines is not None:
-            flat, _ = flat_lines(plan, items)
-            lines = raw_columns(plan.nested or plan.line or plan.record, plan.lines.fields, flat)
-            key = "name" if spec.lookup("items").key == "name" else "item_external_id"
-            need["items"] = set(lines.filter(~is_text("sku") & is_text(key))[key])
-    return need
-
-
-@lru_cache(maxsize=64)
-def _only_keys(stream: Stream) -> Stream:
-    used = stream.keep.meta.root_names() if stream.keep is not None else []
-    lines = stream.lines
-    if lines is not None:
-        kept = {name: field for name, field in lines.fields.items() if name in _LINE}
-        lines = replace(lines, fields=kept, adjust=None)
-    return replace(
-        stream,
-        fields={name: field for name, field in stream.fields.items() if name in _HEADER},
-        helpers={name: field for name, field in stream.helpers.items() if name in used},
-        lines=lines,
-    )
+    needs: dict[str, set[str]] = {}
+    for lookup in spec.lookups:
+        if lookup.name == "customers":
+            ids = mapped.invoices.filter(pl.col("customer_phone").is_null())["customer_external_id"]
+        else:
+            key = "name" if lookup.key == "name" else "item_external_id"
+            ids = mapped.lines.filter(pl.col("sku").is_null())[key]
+        needs[lookup.name] = set(ids.drop_nulls().unique())
+    return needs
 
 
 def map_lookup(spec: ConnectorSpec, lookup: Lookup, connection: Connection, body: bytes) -> pl.DataFrame:

@@ -10,13 +10,19 @@ import phonenumbers
 import polars as pl
 
 from loyalty.currency import EXPONENTS
-from loyalty.schema import EXACT
+from loyalty.schema import EXACT, UTC_US
 
 #: Amounts of this many whole digits or more are refused: sums of them could leave Int64.
 WHOLE_DIGITS_LIMIT: Final = 13
 #: Stands for a JSON object, array or boolean where a text or number was expected.
 NOT_TEXT: Final = "\x01"
+_READ = "_read"
+#: Kinds of numbers that `phonenumbers.is_valid_number` accepts, as its metadata calls them.
+_KINDS = (
+    "fixed_line", "mobile", "toll_free", "premium_rate", "shared_cost", "personal_number", "voip", "pager", "uan", "voicemail",
+)  # fmt: skip
 _PLAIN = rf"^-?\d{{1,{WHOLE_DIGITS_LIMIT}}}(?:\.\d*)?$"
+_SIMPLE = rf"^-?\d{{1,{WHOLE_DIGITS_LIMIT}}}(?:\.\d{{0,6}})?$"
 _DATE_MS = r"^/Date\((-?\d{1,15})(?:[+-]\d{4})?\)/$"
 
 
@@ -46,6 +52,14 @@ def is_text(column: str) -> pl.Expr:
 def exponents(code: pl.Expr) -> pl.Expr:
     """Decimals of currencies; null where the currency is unknown."""
     return code.replace_strict(EXPONENTS, default=None, return_dtype=pl.Int8)
+
+
+def simple_numbers(frame: pl.DataFrame, columns: Sequence[str]) -> frozenset[str]:
+    """The columns that hold nothing but plain digits with six decimals at most: read in a tenth of the time."""
+    if not columns:
+        return frozenset()
+    all_simple = frame.select(pl.col(name).str.contains(_SIMPLE).all() for name in columns).row(0, named=True)
+    return frozenset(name for name, simple in all_simple.items() if simple)
 
 
 def plain_numbers(frame: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
@@ -93,12 +107,33 @@ def minor_units(value: str, exponent: str, *, exact: bool) -> pl.Expr:
     return pl.when(number.str.starts_with("-")).then(-size).otherwise(size)
 
 
-def exact_decimals(column: str) -> pl.Expr:
-    """Plain number text to exact decimals of six places."""
-    return pl.when(pl.col(column).str.contains(_PLAIN)).then(pl.col(column).cast(EXACT, strict=False))
+def simple_minor_units(value: str, exponent: str, *, exact: bool) -> pl.Expr:
+    """As `minor_units`, for a column of simple numbers."""
+    micros = pl.col(value).cast(pl.Decimal(38, 6), strict=False).map_batches(_unscaled, return_dtype=pl.Int128)
+    size, unit = micros.abs(), _micros_per_unit(exponent)
+    whole = size // unit
+    rest = size - whole * unit
+    units = pl.when(rest == 0).then(whole) if exact else whole + (rest * 2 >= unit).cast(pl.Int128)
+    units = units.cast(pl.Int64)
+    return pl.when(micros < 0).then(-units).otherwise(units)
 
 
-def instants(column: str, zone: str, *, whole_days: bool) -> pl.Expr:
+def _unscaled(decimals: pl.Series) -> pl.Series:
+    return decimals.to_physical()
+
+
+def _micros_per_unit(exponent: str) -> pl.Expr:
+    table = {digits: 10 ** (6 - digits) for digits in range(7)}
+    return pl.col(exponent).replace_strict(table, default=None, return_dtype=pl.Int64).cast(pl.Int128)
+
+
+def exact_decimals(column: str, *, simple: bool = False) -> pl.Expr:
+    """Plain number text to exact decimals of six places; `simple`: the column was found to hold nothing else."""
+    number = pl.col(column).cast(EXACT, strict=False)
+    return number if simple else pl.when(pl.col(column).str.contains(_PLAIN)).then(number)
+
+
+def instants(column: pl.Series, zone: str, *, whole_days: bool) -> pl.Series:
     """Times to UTC.
 
     Args:
@@ -107,21 +142,35 @@ def instants(column: str, zone: str, *, whole_days: bool) -> pl.Expr:
         zone: Name of the time zone.
         whole_days: A `/Date(ms)/` at midnight UTC is a calendar day.
     """
-    text = pl.col(column).str.replace(" ", "T", literal=True)
-    millis = pl.col(column).str.extract(_DATE_MS, 1).cast(pl.Int64, strict=False)
+    distinct = column.drop_nulls().unique()
+    if distinct.is_empty() or distinct.len() * 4 > column.len():
+        return _instants(column, zone, whole_days=whole_days)
+    parsed = _instants(distinct, zone, whole_days=whole_days)
+    return column.replace_strict(distinct, parsed, default=None, return_dtype=UTC_US)
+
+
+def _instants(column: pl.Series, zone: str, *, whole_days: bool) -> pl.Series:
+    """Form after form, as long as values are left that none could read: a vendor writes all its times alike."""
+    said = column.name
+    text = pl.col(said).str.replace(" ", "T", literal=True)
+    millis = pl.col(said).str.extract(_DATE_MS, 1).cast(pl.Int64, strict=False)
     stamp = pl.from_epoch(millis, "ms").cast(pl.Datetime("us"))
-    offset = _parsed(text, "%Y-%m-%dT%H:%M:%S%.f%#z", "UTC")
-    naive = pl.coalesce(
-        _parsed(text, "%Y-%m-%dT%H:%M:%S%.f"),
-        _parsed(text + "T00:00:00", "%Y-%m-%dT%H:%M:%S"),
-        _parsed(text + ":00", "%Y-%m-%dT%H:%M:%S"),
-    )
-    utc_stamp = stamp.dt.replace_time_zone("UTC")
-    if whole_days:
-        midnight = millis.mod(86_400_000) == 0
-        naive = pl.coalesce(naive, pl.when(midnight).then(stamp))
-        utc_stamp = pl.when(~midnight).then(utc_stamp)
-    return pl.coalesce(utc_stamp, offset, _in_utc(naive, zone))
+    midnight = (millis.mod(86_400_000) == 0) if whole_days else pl.lit(value=False)
+    forms = [
+        pl.when(~midnight).then(stamp.dt.replace_time_zone("UTC")),
+        _in_utc(pl.when(midnight).then(stamp), zone) if whole_days else None,
+        _parsed(text, "%Y-%m-%dT%H:%M:%S%.f%#z", "UTC"),
+        _in_utc(_parsed(text, "%Y-%m-%dT%H:%M:%S%.f"), zone),
+        _in_utc(_parsed(text + "T00:00:00", "%Y-%m-%dT%H:%M:%S"), zone),
+        _in_utc(_parsed(text + ":00", "%Y-%m-%dT%H:%M:%S"), zone),
+    ]
+    frame = column.to_frame().with_columns(pl.lit(None, dtype=UTC_US).alias(_READ))
+    for form in forms:
+        if form is not None:
+            frame = frame.with_columns(pl.coalesce(_READ, form).cast(UTC_US).alias(_READ))
+            if frame[_READ].null_count() == column.null_count():
+                break
+    return frame[_READ].rename(said)
 
 
 def _parsed(text: pl.Expr, form: str, zone: str | None = None) -> pl.Expr:
@@ -137,11 +186,50 @@ def _in_utc(naive: pl.Expr, zone: str) -> pl.Expr:
 
 def e164(column: pl.Series, region: str) -> pl.Series:
     """Phone numbers to E.164; null where the number cannot exist. Numbers without country are of `region`."""
-    numbers = column.drop_nulls().unique().to_list()
-    known = {number: found for number in numbers if (found := dialled(number, region)) is not None}
-    if not known:
+    numbers = column.drop_nulls().unique()
+    if numbers.is_empty():
         return pl.Series(column.name, [None] * len(column), dtype=pl.String)
-    return column.replace_strict(known, default=None, return_dtype=pl.String)
+    return column.replace_strict(numbers, _distinct_e164(numbers, region), default=None, return_dtype=pl.String)
+
+
+def _distinct_e164(numbers: pl.Series, region: str) -> pl.Series:
+    """The region's own numbers in plain digits by its numbering plan, at once; all others one by one."""
+    plan = _numbering_plan(region)
+    if plan is None:
+        return pl.Series([dialled(number, region) for number in numbers], dtype=pl.String)
+    country, pattern = plan
+    digits = numbers.str.replace_all(r"[ -]", "")
+    national = digits.str.strip_prefix(f"+{country}")
+    frame = pl.DataFrame({"number": numbers, "national": national})
+    valid = pl.col("national").str.contains(pattern)
+    known = frame.select(pl.when(valid).then(pl.lit(f"+{country}") + pl.col("national"))).to_series()
+    odd = numbers.filter(known.is_null())
+    return (
+        known.zip_with(
+            known.is_not_null(),
+            numbers.replace_strict(
+                odd, [dialled(number, region) for number in odd], default=None, return_dtype=pl.String
+            ),
+        )
+        if odd.len()
+        else known
+    )
+
+
+@lru_cache(maxsize=16)
+def _numbering_plan(region: str) -> tuple[int, str] | None:
+    """Country code and pattern of all valid national numbers, from the library's own metadata.
+
+    None where a number cannot be judged by its digits alone: several regions share the code, or there are trunk prefixes.
+    """
+    metadata: Any = phonenumbers.PhoneMetadata.metadata_for_region(region)
+    if metadata is None or metadata.national_prefix or metadata.national_prefix_for_parsing:
+        return None
+    if phonenumbers.COUNTRY_CODE_TO_REGION_CODE[metadata.country_code] != (region,):
+        return None
+    kinds = [getattr(metadata, kind) for kind in _KINDS]
+    patterns = [kind.national_number_pattern for kind in kinds if kind is not None and kind.national_number_pattern]
+    return metadata.country_code, f"^(?:{'|'.join(patterns)})$"
 
 
 @lru_cache(maxsize=200_000)

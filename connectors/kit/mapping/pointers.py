@@ -51,18 +51,29 @@ class Shape:
     columns: Mapping[str, Column]
 
 
-def shape(pointers: Iterable[str], lists: Mapping[str, Any] | None = None, *, required: str = "") -> Shape:
+def shape(
+    pointers: Iterable[str],
+    lists: Mapping[str, Any] | None = None,
+    *,
+    raw: Iterable[str] = (),
+    required: str = "",
+) -> Shape:
     """Generates the type that holds exactly these pointers.
 
     Args:
         pointers: Leaves of any JSON type. From the first array index on, they are resolved in plain values.
         lists: Pointers to arrays of a given element type.
+        raw: Pointers whose values are left as the bytes that were sent (msgspec.Raw), unless one of `pointers` needs
+            the same value or a part of it.
         required: Pointer whose keys must be there.
     """
     tree: _Tree = {}
     wanted = {pointer: segments(pointer) for pointer in pointers}
     for parts in wanted.values():
         _grow(tree, parts)
+    for pointer in raw:
+        wanted[pointer] = segments(pointer)
+        _grow(tree, wanted[pointer], msgspec.Raw)
     for pointer, element in (lists or {}).items():
         _grow(tree, segments(pointer))
         _put(tree, segments(pointer), types.GenericAlias(list, (element,)))
@@ -71,13 +82,14 @@ def shape(pointers: Iterable[str], lists: Mapping[str, Any] | None = None, *, re
     return Shape(kind, {pointer: _column(names, parts) for pointer, parts in wanted.items()})
 
 
-def _grow(tree: _Tree, parts: Sequence[str]) -> None:
+def _grow(tree: _Tree, parts: Sequence[str], kind: Any = Any) -> None:
     for part in parts:
         if part.isdigit() or part == "-1":
             tree[""] = Any
             return
         tree = tree.setdefault(part, {})
-    tree[""] = Any
+    if kind is Any or not tree:
+        tree[""] = kind
 
 
 def _put(tree: _Tree, parts: Sequence[str], kind: Any) -> None:
@@ -102,7 +114,8 @@ def _struct(tree: _Tree, required: Sequence[str]) -> tuple[Any, dict[str, Any]]:
         if must:
             fields.insert(0, (attribute, kind))
         else:
-            fields.append((attribute, Any if kind is Any else kind | None, None))
+            # (Raw holds a null as well as anything else.)
+            fields.append((attribute, kind if kind in (Any, msgspec.Raw) else kind | None, None))
     return msgspec.defstruct("Record", fields, rename=rename, gc=False), names
 
 

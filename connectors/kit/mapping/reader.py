@@ -1,7 +1,7 @@
 """Opens a page: which records it holds, record by record where one of them is malformed, or why it is no page."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
@@ -10,10 +10,11 @@ import msgspec
 
 from connectors.kit.errors import ConnectorError, Misconfigured, UnexpectedShape
 from connectors.kit.mapping.fields import Field
-from connectors.kit.mapping.pointers import Column, Shape, decoder, segments, shape
+from connectors.kit.mapping.pointers import Column, Shape, decoder, dig, segments, shape
 from connectors.kit.spec import Connection, ConnectorSpec, Deleted, Lines, PageView, Stream
 
 #: What decoding may raise, whatever is sent.
+_ANY = decoder(Any)
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -85,8 +86,19 @@ def read(
     except UNREADABLE:
         return _one_by_one(spec, operation, records, opened, body, page_id)
     items = opened.list_of([page])[0] or []
+    if not items and _holds_another_list(records, body):
+        raise unexpected(spec, operation, records, body)
     info = {name: column([page])[0] for name, column in opened.info.items()}
     return Records(items, list(range(len(items))), [page_id] * len(items), [], info)
+
+
+def _holds_another_list(records: str, body: bytes) -> bool:
+    """Whether an answer without records has those of another list in their place: it answers another question."""
+    parts = segments(records)
+    beside = dig(_ANY.decode(body), parts[:-1]) if parts else None
+    if not isinstance(beside, dict) or parts[-1] in beside:
+        return False
+    return any(isinstance(value, list) and value for value in beside.values())
 
 
 def _one_by_one(
@@ -187,17 +199,17 @@ def _plan(spec: ConnectorSpec, stream: Stream, system: str, paths: tuple[tuple[s
     chosen = _overrides(spec, stream, system, dict(paths))
     fields = {name: _override(field, chosen.get(name)) for name, field in stream.fields.items()}
     helpers = {name: _override(field, chosen.get(name)) for name, field in stream.helpers.items()}
-    pointers = [path for field in (*fields.values(), *helpers.values()) for path in field.paths]
+    pointers, raw = _pointers((*fields.values(), *helpers.values()))
     if stream.lines is None:
-        record = shape(pointers)
+        record = shape(pointers, raw=raw)
         opened = opener(record.type, stream.records, stream.info, missing_is_empty=stream.missing_is_empty)
         return Plan(fields, helpers, None, record, None, None, opened)
     line_fields = {name: _override(field, chosen.get(f"lines.{name}")) for name, field in stream.lines.fields.items()}
     lines = replace(stream.lines, fields=line_fields)
-    line_pointers = [path for field in line_fields.values() for path in field.paths]
-    inner = shape(line_pointers)
-    line = shape(line_pointers, {lines.nested: inner.type}) if lines.nested else inner
-    record = shape(pointers, {lines.path: line.type})
+    line_pointers, line_raw = _pointers(line_fields.values())
+    inner = shape(line_pointers, raw=line_raw)
+    line = shape(line_pointers, {lines.nested: inner.type}, raw=line_raw) if lines.nested else inner
+    record = shape(pointers, {lines.path: line.type}, raw=raw)
     opened = opener(record.type, stream.records, stream.info, missing_is_empty=stream.missing_is_empty)
     return Plan(fields, helpers, lines, record, line, inner, opened)
 
@@ -232,18 +244,18 @@ def _names(stream: Stream) -> frozenset[str]:
     return frozenset({*stream.fields, *stream.helpers, *(f"lines.{name}" for name in lines)})
 
 
-def view(spec: ConnectorSpec, stream: Stream, body: bytes) -> tuple[PageView, list[Any]]:
+def view(spec: ConnectorSpec, stream: Stream, body: bytes) -> PageView:
     """What paging needs to know of a page, at a fraction of the cost of mapping it: count, numbers beside, ids.
 
     Raises:
         ConnectorError: As `read`.
     """
     if stream.deleted is not None:
-        return PageView(read_deleted(spec, stream, body).record_count), []
+        return PageView(read_deleted(spec, stream, body).record_count)
     record, opened = _viewer(stream)
     records = read(spec, stream.name, stream.records, opened, body)
     ids = _first(record, stream.fields["external_id"].paths, records.items)
-    return PageView(records.count, records.info), ids
+    return PageView(records.count, records.info, ids)
 
 
 def read_deleted(spec: ConnectorSpec, stream: Stream, body: bytes) -> Deleted:
@@ -268,6 +280,8 @@ def _viewer(stream: Stream) -> tuple[Shape, Opener]:
 
 def _first(record: Shape, paths: Sequence[str], items: Sequence[Any]) -> list[Any]:
     columns = [record.columns[path](items) for path in paths]
+    if len(columns) == 1:
+        return columns[0]
     return [next((value for value in values if value is not None), None) for values in zip(*columns, strict=True)]
 
 
@@ -279,11 +293,28 @@ def values(record: Shape, source: Field, items: Sequence[Any]) -> list[Any]:
             break
         column = record.columns[path](items)
         if source.pick is not None:
-            pick = source.pick
-            column = [pick(value) if value else None for value in column]
+            column = _picked(source.pick, column)
         if number == 0:
             found = column
         else:
             pairs = zip(found, column, strict=True)
             found = [b if a is None or a == "" else a for a, b in pairs]
     return found
+
+
+def _picked(pick: Callable[[Any], str | None], column: Sequence[Any]) -> list[str | None]:
+    """Each value through `pick`; equal ones (a customer's phones, on all of its invoices) are decoded once."""
+    if not any(value.__class__ is msgspec.Raw for value in column):
+        return [pick(value) if value else None for value in column]
+    keys = [b"null" if value is None else bytes(value) for value in column]
+    known = {key: pick(decoded) if (decoded := _ANY.decode(key)) else None for key in set(keys)}
+    return list(map(known.__getitem__, keys))
+
+
+def _pointers(fields: Iterable[Field]) -> tuple[list[str], list[str]]:
+    """Paths whose values are used as they are, and those that go through a `pick`."""
+    plain: list[str] = []
+    raw: list[str] = []
+    for source in fields:
+        (plain if source.pick is None else raw).extend(source.paths)
+    return plain, raw

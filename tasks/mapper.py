@@ -1,0 +1,82 @@
+"""Maps pages while the next ones are fetched, in threads of its own."""
+
+from collections import defaultdict, deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Self
+
+from connectors.kit.mapping import map_pages, missing
+from connectors.kit.spec import Stream, Window
+from tasks.job import Job
+from tasks.spool import Packed, Spool, pack
+
+#: A batch ends with the first of these: the cost of a pass, and of a validation, is that of some thousand records, and
+#: memory follows the batch and not the size of the backfill.
+RECORDS_AT_ONCE = 20_000
+BYTES_AT_ONCE = 48 * 1024 * 1024
+
+
+#: Batches under way: half of the work is done outside of Python's lock, so that two overlap.
+THREADS = 2
+
+
+class Mapper:
+    """Collects pages into batches, maps them and spools the results in order; knows afterwards what must be looked up."""
+
+    def __init__(self, job: Job) -> None:
+        self.spool = Spool()
+        self.needs: dict[str, set[str]] = defaultdict(set)
+        self._job = job
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="map")
+        self._running: deque[Future[tuple[Packed, dict[str, set[str]]]]] = deque()
+        self._stream: Stream | None = None
+        self._window = Window()
+        self._pages: list[tuple[int, bytes]] = []
+        self._records = self._bytes = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        if kind is not None:
+            self.spool.close()
+
+    def add(self, stream: Stream, window: Window, page_id: int, body: bytes, record_count: int) -> None:
+        """Takes one stored page. Raises ConnectorError if an earlier one cannot be read."""
+        if stream is not self._stream or window != self._window:
+            self._submit()
+            self._stream, self._window = stream, window
+        self._pages.append((page_id, body))
+        self._records += record_count
+        self._bytes += len(body)
+        if self._records >= RECORDS_AT_ONCE or self._bytes >= BYTES_AT_ONCE:
+            self._submit()
+
+    def finish(self) -> None:
+        """Maps what is left. Raises ConnectorError as `add`."""
+        self._submit()
+        self._take(down_to=0)
+
+    def _submit(self) -> None:
+        if self._stream is None or not self._pages:
+            return
+        self._take(down_to=THREADS - 1)
+        self._running.append(self._pool.submit(_mapped, self._job, self._stream, self._window, self._pages))
+        self._pages, self._records, self._bytes = [], 0, 0
+
+    def _take(self, *, down_to: int) -> None:
+        while len(self._running) > down_to:
+            packed, needs = self._running.popleft().result()
+            for name, ids in needs.items():
+                self.needs[name] |= ids
+            self.spool.append(packed)
+
+
+def _mapped(
+    job: Job, stream: Stream, window: Window, pages: list[tuple[int, bytes]]
+) -> tuple[Packed, dict[str, set[str]]]:
+    mapped = map_pages(job.spec, stream, job.vendor, pages, window=window)
+    return pack(stream.name, mapped), missing(job.spec, mapped)
