@@ -11,7 +11,9 @@ from connectors.kit.mapping import map_lookup
 from connectors.kit.spec import Page, PageRequest, Resume, Stream, Window
 from sql import sync
 from sql.db import Connection
+from tasks.early import Early
 from tasks.job import Job
+from tasks.load import Loading
 from tasks.mapper import Mapper
 from tasks.spool import Spool
 
@@ -29,8 +31,20 @@ class Extracted:
     sync_id: int
     streams: dict[str, Any]
     mapped: Spool = field(default_factory=Spool)
+    early: Early | None = None
     resumed: bool = False
     looked_up: dict[str, int] = field(default_factory=dict)
+
+    def take_early(self) -> Loading | None:
+        """The store transaction that was begun while pages arrived, to be finished; None if there is none."""
+        early, self.early = self.early, None
+        return early.take_over() if early else None
+
+    def close(self) -> None:
+        """Gives back what a load did not take."""
+        if self.early is not None:
+            self.early.abandon()
+        self.mapped.close()
 
 
 def extract_pages(job: Job) -> Extracted:
@@ -41,11 +55,11 @@ def extract_pages(job: Job) -> Extracted:
     with job.transaction() as connection:
         done = _begin(job, connection)
         try:
-            with job.client() as client, Mapper(job) as mapper:
+            with job.client() as client, Mapper(job, done.sync_id) as mapper:
                 for stream in job.spec.streams:
                     _stream(job, connection, client, stream, done, mapper)
                 mapper.finish()
-                done.mapped = mapper.spool
+                done.mapped, done.early = mapper.spool, mapper.early
                 for lookup in job.spec.lookups:
                     ids = mapper.needs[lookup.name]
                     done.looked_up[lookup.name] = _look_up(job, connection, client, done.sync_id, lookup.name, ids)

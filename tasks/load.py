@@ -2,10 +2,11 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import polars as pl
 
@@ -15,8 +16,10 @@ from expectations import FAILED, Report, Result, validate_invoices
 from sql import store, sync
 from sql.db import Connection
 from tasks.ahead import ahead
-from tasks.extract import Extracted
 from tasks.job import Job
+
+if TYPE_CHECKING:
+    from tasks.extract import Extracted
 
 #: Documents named per reason.
 EXAMPLES = 3
@@ -61,42 +64,77 @@ class Batch:
     report: Report
 
 
-def load_pages(job: Job, extracted: Extracted) -> Loaded:
-    """Maps, validates and stores what was extracted, and moves the cursors, in one transaction.
+class Loading:
+    """One store transaction under way: open from its creation to `close`."""
 
-    Raises TooManyRejectsError (nothing stored), ConnectorError if a page cannot be read, psycopg.Error.
-    """
-    done = Loaded()
-    evidence: list[pl.DataFrame] = []
-    with job.transaction() as connection, job.transaction() as reader:
+    def __init__(self, job: Job, sync_id: int) -> None:
+        self._job, self._sync_id = job, sync_id
+        self._done = Loaded()
+        self._evidence: list[pl.DataFrame] = []
+        with ExitStack() as opened:
+            self._connection = opened.enter_context(job.transaction())
+            self._reader = opened.enter_context(job.transaction())
+            store.lock_account(self._connection, job.account)
+            self._awaited = store.has_open_rejects(self._connection, job.account)
+            self._opened = opened.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def prepared(self, batches: Iterable[tuple[str, Mapped]]) -> Iterator[Batch]:
+        """Batches completed and judged, one ahead of the one that is taken."""
+        judging = self._judged(batches)
+        return judging if self._job.dry_run else ahead(judging)
+
+    def take(self, batch: Batch) -> None:
+        """Stores a batch."""
+        _store(self._job, self._connection, self._sync_id, batch, self._done, awaited=self._awaited)
+        if sum(part.height for part in self._evidence) < EVIDENCE_ROWS:
+            self._evidence.append(batch.rejects.head(EVIDENCE_ROWS))
+
+    def finish(self, streams: Mapping[str, Any]) -> Loaded:
+        """Judges the share of rejects, moves the cursors and commits.
+
+        Raises TooManyRejectsError: nothing is stored but the rejects, as evidence.
+        """
         try:
-            store.lock_account(connection, job.account)
-            awaited = store.has_open_rejects(connection, job.account)
-            batches = _batches(job, reader, extracted)
-            for batch in batches if job.dry_run else ahead(batches):
-                _store(job, connection, extracted.sync_id, batch, done, awaited=awaited)
-                if sum(part.height for part in evidence) < EVIDENCE_ROWS:
-                    evidence.append(batch.rejects.head(EVIDENCE_ROWS))
-            _judge_share(job, done)
-            _finish(job, connection, extracted, done)
-            job.commit(connection)
+            _judge_share(self._job, self._done)
         except TooManyRejectsError:
-            connection.rollback()
-            if not job.dry_run:
-                store.save_rejects(connection, job.account, extracted.sync_id, pl.concat(evidence))
-                connection.commit()
+            self._connection.rollback()
+            if not self._job.dry_run:
+                store.save_rejects(self._connection, self._job.account, self._sync_id, pl.concat(self._evidence))
+                self._connection.commit()
             raise
-        except BaseException:
-            if not job.dry_run:
-                connection.rollback()
-            raise
-    return done
+        _finish(self._job, self._connection, self._sync_id, streams, self._done)
+        self._job.commit(self._connection)
+        return self._done
+
+    def close(self) -> None:
+        """Rolls back what is not committed (in a dry run: at the end of the job)."""
+        if not self._job.dry_run:
+            self._connection.rollback()
+        self._opened.close()
+
+    def _judged(self, batches: Iterable[tuple[str, Mapped]]) -> Iterator[Batch]:
+        for name, mapped in batches:
+            batch = judged(self._job.spec.stream(name), _filled(self._job, self._reader, mapped))
+            yield replace(batch, invoices=store.with_members(batch.invoices, self._job.aside))
 
 
-def _batches(job: Job, reader: Connection, extracted: Extracted) -> Iterator[Batch]:
-    for name, mapped in extracted.mapped:
-        batch = judged(job.spec.stream(name), _filled(job, reader, mapped))
-        yield replace(batch, invoices=store.with_members(batch.invoices, job.aside))
+def load_pages(job: Job, extracted: "Extracted") -> Loaded:
+    """Validates and stores what was extracted and mapped, and moves the cursors, in one transaction.
+
+    Raises TooManyRejectsError (nothing stored), psycopg.Error.
+    """
+    begun = extracted.take_early()
+    with begun or Loading(job, extracted.sync_id) as loading:
+        if begun is None:
+            for batch in loading.prepared(extracted.mapped):
+                loading.take(batch)
+        return loading.finish(extracted.streams)
 
 
 def _filled(job: Job, reader: Connection, mapped: Mapped) -> Mapped:
@@ -218,10 +256,10 @@ def _judge_share(job: Job, done: Loaded) -> None:
     raise TooManyRejectsError(message, done)
 
 
-def _finish(job: Job, connection: Connection, extracted: Extracted, done: Loaded) -> None:
+def _finish(job: Job, connection: Connection, sync_id: int, streams: Mapping[str, Any], done: Loaded) -> None:
     """Cursors, marks and state: last, so that the rows everyone shares are locked as briefly as possible."""
     if not job.by_hand:
-        done.cursors = {name: datetime.fromisoformat(state["started_at"]) for name, state in extracted.streams.items()}
-        sync.move_cursors(connection, job.account, extracted.sync_id, done.cursors)
-    sync.set_state(connection, extracted.sync_id, "stored")
+        done.cursors = {name: datetime.fromisoformat(state["started_at"]) for name, state in streams.items()}
+        sync.move_cursors(connection, job.account, sync_id, done.cursors)
+    sync.set_state(connection, sync_id, "stored")
     store.mark_dirty(connection, done.stored.members)

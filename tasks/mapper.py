@@ -7,12 +7,13 @@ from typing import Self
 
 from connectors.kit.mapping import map_pages, missing
 from connectors.kit.spec import Stream, Window
+from tasks.early import Early
 from tasks.job import Job
 from tasks.spool import Packed, Spool, pack
 
 #: A batch ends with the first of these: the cost of a pass, and of a validation, is that of some thousand records, and
 #: memory follows the batch and not the size of the backfill.
-RECORDS_AT_ONCE = 20_000
+RECORDS_AT_ONCE = 25_000
 BYTES_AT_ONCE = 48 * 1024 * 1024
 
 
@@ -23,12 +24,14 @@ THREADS = 2
 class Mapper:
     """Collects pages into batches, maps them and spools the results in order; knows afterwards what must be looked up."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, sync_id: int) -> None:
         self.spool = Spool()
+        self.early: Early | None = None
+        self._sync_id = sync_id
         self.needs: dict[str, set[str]] = defaultdict(set)
         self._job = job
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="map")
-        self._running: deque[Future[tuple[Packed, dict[str, set[str]]]]] = deque()
+        self._running: deque[Future[Packed]] = deque()
         self._stream: Stream | None = None
         self._window = Window()
         self._pages: list[tuple[int, bytes]] = []
@@ -42,6 +45,8 @@ class Mapper:
     ) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
         if kind is not None:
+            if self.early is not None:
+                self.early.abandon()
             self.spool.close()
 
     def add(self, stream: Stream, window: Window, page_id: int, body: bytes, record_count: int) -> None:
@@ -54,11 +59,14 @@ class Mapper:
         self._bytes += len(body)
         if self._records >= RECORDS_AT_ONCE or self._bytes >= BYTES_AT_ONCE:
             self._submit()
+            if self.early is None and not self._job.dry_run:
+                self.early = Early(self._job, self._sync_id, self.spool)
 
     def finish(self) -> None:
         """Maps what is left. Raises ConnectorError as `add`."""
         self._submit()
         self._take(down_to=0)
+        self.spool.complete()
 
     def _submit(self) -> None:
         if self._stream is None or not self._pages:
@@ -69,14 +77,12 @@ class Mapper:
 
     def _take(self, *, down_to: int) -> None:
         while len(self._running) > down_to:
-            packed, needs = self._running.popleft().result()
-            for name, ids in needs.items():
+            packed = self._running.popleft().result()
+            for name, ids in packed.needs.items():
                 self.needs[name] |= ids
             self.spool.append(packed)
 
 
-def _mapped(
-    job: Job, stream: Stream, window: Window, pages: list[tuple[int, bytes]]
-) -> tuple[Packed, dict[str, set[str]]]:
+def _mapped(job: Job, stream: Stream, window: Window, pages: list[tuple[int, bytes]]) -> Packed:
     mapped = map_pages(job.spec, stream, job.vendor, pages, window=window)
-    return pack(stream.name, mapped), missing(job.spec, mapped)
+    return pack(stream.name, mapped, missing(job.spec, mapped))

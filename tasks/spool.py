@@ -2,6 +2,8 @@
 
 import io
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 
@@ -15,20 +17,21 @@ IN_MEMORY_BYTES = 32 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Packed:
-    """One batch, ready to be written: the stream, its records, and its frames that are not empty, as Arrow IPC."""
+    """One batch, ready to be written: the stream, its records, and its frames that are not empty, as Arrow IPC.
+
+    `needs`: per lookup the ids without which the batch cannot be loaded.
+    """
 
     stream: str
     record_count: int
+    needs: dict[str, set[str]] = field(repr=False)
     frames: dict[str, memoryview] = field(repr=False)
 
 
-def pack(stream: str, mapped: Mapped) -> Packed:
+def pack(stream: str, mapped: Mapped, needs: dict[str, set[str]]) -> Packed:
     """Serialises a batch."""
-    return Packed(
-        stream,
-        mapped.record_count,
-        {name: _written(frame) for name in _FRAMES if (frame := getattr(mapped, name)).height},
-    )
+    frames = {name: _written(frame) for name in _FRAMES if (frame := getattr(mapped, name)).height}
+    return Packed(stream, mapped.record_count, needs, frames)
 
 
 def _written(frame: pl.DataFrame) -> memoryview:
@@ -43,32 +46,70 @@ class _Entry:
 
     stream: str
     record_count: int
+    whole: bool
     places: dict[str, tuple[int, int]]
 
 
+class NotYetError(RuntimeError):
+    """The next batch is not to be had, or cannot be loaded before something is looked up."""
+
+
 class Spool:
-    """Batches of mapped pages in the order of arrival; may be read several times."""
+    """Batches of mapped pages in the order of arrival; may be read several times, also by another thread."""
 
     def __init__(self) -> None:
         self._file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115  closed by `close`
         self._entries: list[_Entry] = []
         self._end = 0
+        self._complete = False
+        self._changed = threading.Condition()
 
     def append(self, packed: Packed) -> None:
         """Adds the batch."""
-        places = {name: self._write(frame) for name, frame in packed.frames.items()}
-        self._entries.append(_Entry(packed.stream, packed.record_count, places))
+        with self._changed:
+            places = {name: self._write(frame) for name, frame in packed.frames.items()}
+            whole = not any(packed.needs.values())
+            self._entries.append(_Entry(packed.stream, packed.record_count, whole, places))
+            self._changed.notify_all()
+
+    def complete(self) -> None:
+        """Nothing more will be added."""
+        with self._changed:
+            self._complete = True
+            self._changed.notify_all()
 
     def __iter__(self) -> Iterator[tuple[str, Mapped]]:
-        """(stream, batch), in order."""
-        empty = Mapped.empty()
-        for entry in self._entries:
-            frames = {name: self._read(*place) for name, place in entry.places.items()}
-            yield entry.stream, replace(empty, record_count=entry.record_count, **frames)
+        """(stream, batch), in order, of those that are there."""
+        for entry in list(self._entries):
+            yield self._unpacked(entry)
+
+    def follow(self, deadline: float) -> Iterator[tuple[str, Mapped]]:
+        """(stream, batch), in order, waiting for those to come, until all are there.
+
+        Raises NotYetError at `deadline` (monotonic seconds), and at a batch that waits for a lookup.
+        """
+        at = 0
+        while True:
+            with self._changed:
+                while at == len(self._entries) and not self._complete:
+                    if not self._changed.wait(deadline - time.monotonic()):
+                        raise NotYetError
+                if at == len(self._entries):
+                    return
+                entry = self._entries[at]
+            if not entry.whole or time.monotonic() > deadline:
+                raise NotYetError
+            yield self._unpacked(entry)
+            at += 1
 
     def close(self) -> None:
         """Gives the file back."""
-        self._file.close()
+        with self._changed:
+            self._file.close()
+
+    def _unpacked(self, entry: _Entry) -> tuple[str, Mapped]:
+        frames = {name: self._read(*place) for name, place in entry.places.items()}
+        return entry.stream, replace(Mapped.empty(), record_count=entry.record_count, **frames)
 
     def _write(self, frame: memoryview) -> tuple[int, int]:
         offset = self._end
@@ -78,8 +119,10 @@ class Spool:
         return offset, frame.nbytes
 
     def _read(self, offset: int, size: int) -> pl.DataFrame:
-        self._file.seek(offset)
-        return pl.read_ipc(self._file.read(size))
+        with self._changed:
+            self._file.seek(offset)
+            body = self._file.read(size)
+        return pl.read_ipc(body)
 
 
 _FRAMES = tuple(one.name for one in fields(Mapped) if one.name != "record_count")
