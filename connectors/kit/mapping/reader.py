@@ -4,15 +4,18 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from connectors.kit.errors import ConnectorError, Misconfigured, UnexpectedShape
 from connectors.kit.mapping.fields import Field
 from connectors.kit.mapping.pointers import Column, Shape, decoder, segments, shape
-from connectors.kit.spec import Connection, ConnectorSpec, Deleted, Lines, PageView, Stream
+from connectors.kit.spec import Connection, ConnectorSpec, Deleted, Details, Lines, PageView, Stream
 
+#: Where a stored page keeps the answers about its records' lines, and where a decoded record keeps those lines.
+DETAILS: Final = "details"
+JOINED: Final = "/@lines"
 #: What decoding may raise, whatever is sent.
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -149,6 +152,46 @@ def unexpected(spec: ConnectorSpec, operation: str, records: str, body: bytes) -
     return error
 
 
+def with_details(body: bytes, details: Sequence[bytes]) -> bytes:
+    """A page and the answers about its records' lines in one JSON object, each byte for byte as received."""
+    return body.rstrip()[:-1] + b',"%s":[%s]}' % (DETAILS.encode(), b",".join(details))
+
+
+@dataclass(frozen=True, eq=False)
+class Joined:
+    """Puts lines that were asked for beside a page into the page's records."""
+
+    decoder: msgspec.json.Decoder[Any]
+    answers: Column
+    lines: Column
+    owner: Column
+    record_id: Column
+    slot: str
+
+    def put(self, items: Sequence[Any], body: bytes) -> None:
+        """Gives every record its lines, in the order in which they were sent. Raises what decoding raises."""
+        lines: dict[str, list[Any]] = {}
+        for answer in self.lines(self.answers([self.decoder.decode(body)])[0] or []):
+            for owner, line in zip(self.owner(answer or []), answer or [], strict=True):
+                lines.setdefault(str(owner), []).append(line)
+        for record, key in zip(items, self.record_id(items), strict=True):
+            setattr(record, self.slot, lines.get(str(key)))
+
+
+def _joined(details: Details, record: Shape, line: Shape) -> Joined:
+    answer = shape((), {details.lookup.records: line.type})
+    page = shape((), {f"/{DETAILS}": answer.type})
+    slot = record.type.__struct_fields__[record.type.__struct_encode_fields__.index(JOINED[1:])]
+    return Joined(
+        decoder(page.type),
+        page.columns[f"/{DETAILS}"],
+        answer.columns[details.lookup.records],
+        line.columns[details.line],
+        record.columns[details.record],
+        slot,
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class Plan:
     """How one stream is read for one connection: its fields with the operator's paths, and the decoders."""
@@ -160,12 +203,18 @@ class Plan:
     line: Shape | None
     nested: Shape | None
     opened: Opener
+    joined: Joined | None = None
 
     def open(self, spec: ConnectorSpec, stream: Stream, pages: Iterable[tuple[int, bytes]]) -> Records:
         """The records of pages, given with their ids (see `read`)."""
         together = Records([], [], [], [])
         for page_id, body in pages:
             found = read(spec, stream.name, stream.records, self.opened, body, page_id=page_id)
+            if self.joined is not None:
+                try:
+                    self.joined.put(found.items, body)
+                except UNREADABLE as error:
+                    raise unexpected(spec, stream.name, f"/{DETAILS}", body) from error
             together.items.extend(found.items)
             together.numbers.extend(found.numbers)
             together.page_ids.extend(found.page_ids)
@@ -195,11 +244,17 @@ def _plan(spec: ConnectorSpec, stream: Stream, system: str, paths: tuple[tuple[s
     line_fields = {name: _override(field, chosen.get(f"lines.{name}")) for name, field in stream.lines.fields.items()}
     lines = replace(stream.lines, fields=line_fields)
     line_pointers = [path for field in line_fields.values() for path in field.paths]
+    details = stream.details
+    if details is not None:
+        pointers.append(details.record)
+        line_pointers.append(details.line)
     inner = shape(line_pointers)
     line = shape(line_pointers, {lines.nested: inner.type}) if lines.nested else inner
-    record = shape(pointers, {lines.path: line.type})
+    beside = {JOINED: line.type} if details else {}
+    record = shape(pointers, {lines.path: line.type, **beside})
     opened = opener(record.type, stream.records, stream.info, missing_is_empty=stream.missing_is_empty)
-    return Plan(fields, helpers, lines, record, line, inner, opened)
+    joined = _joined(details, record, line) if details else None
+    return Plan(fields, helpers, lines, record, line, inner, opened, joined)
 
 
 def _override(source: Field, path: str | None) -> Field:
@@ -243,7 +298,7 @@ def view(spec: ConnectorSpec, stream: Stream, body: bytes) -> tuple[PageView, li
     record, opened = _viewer(stream)
     records = read(spec, stream.name, stream.records, opened, body)
     ids = _first(record, stream.fields["external_id"].paths, records.items)
-    return PageView(records.count, records.info), ids
+    return PageView(records.count, records.info, ids), ids
 
 
 def read_deleted(spec: ConnectorSpec, stream: Stream, body: bytes) -> Deleted:

@@ -1,0 +1,49 @@
+"""Statements of NetSuite's SuiteQL as requests."""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import UTC, timedelta
+from typing import Final
+
+from connectors.kit.errors import UnexpectedShape
+from connectors.kit.spec import PageRequest, Window, batches
+
+_PATH: Final = "/services/rest/query/v1/suiteql"
+_IDS_PER_QUERY: Final = 250
+#: A time in a statement is read on the account's clock, which only the account's settings tell. A day covers every zone.
+_ZONE_SLACK: Final = timedelta(hours=24)
+_LAST_ID: Final = re.compile(r"t\.id > \d+")
+#: The only spelling of a time that does not depend on the account's or the user's preferences.
+STAMP: Final = """'YYYY-MM-DD"T"HH24:MI:SS'"""
+
+
+def query(statement: str, size: int) -> PageRequest:
+    """A statement, from its first row, `size` rows a page."""
+    return PageRequest("POST", _PATH, {"limit": str(size), "offset": "0"}, body=json.dumps({"q": statement}))
+
+
+def changed(column: str, window: Window) -> str:
+    """The condition that a time is in the window, widened so far that the zone does not matter; "" without a bound."""
+    if window.since is None:
+        return ""
+    since = (window.since - _ZONE_SLACK).astimezone(UTC)
+    return f" AND {column} >= TO_TIMESTAMP('{since:%Y-%m-%d %H:%M:%S}','YYYY-MM-DD HH24:MI:SSxFF')"
+
+
+def behind(request: PageRequest, last_id: str) -> PageRequest:
+    """A list with the condition `t.id > n`, behind another id: a query gives 100 000 rows at most, and an offset loses rows.
+
+    Raises:
+        UnexpectedShape: If that is no id.
+    """
+    if not last_id.isdigit():
+        raise UnexpectedShape("netsuite", "suiteql", "the last record of a page has no numeric id")
+    return replace(request, body=_LAST_ID.sub(f"t.id > {last_id}", request.body or ""))
+
+
+def id_lists(ids: Sequence[str]) -> Iterable[str]:
+    """Lists for IN; ids are numbers, and nothing else gets into a statement."""
+    for batch in batches([one for one in ids if one.isdigit()], _IDS_PER_QUERY):
+        yield ",".join(batch)
