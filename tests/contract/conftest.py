@@ -64,10 +64,9 @@ class Bench:
             account=simulator.ACCOUNTS[name],
             base_url=f"http://127.0.0.1:9/{name}",
             token_url=f"http://127.0.0.1:9/{name}{httpx.URL(self.spec.token_url).path}",
-            **credentials(self.world, name),
             page_size=self.page_size,
             redirect_uri="https://example.org/consent",
-            **self.changes,
+            **{**credentials(self.world, name), **self.changes},
         )
 
     @contextmanager

@@ -36,6 +36,16 @@ def test_points_are_the_oracles_and_stay_so(shop: Shop, system: str) -> None:
         assert shop.points() == expected(shop.world, system)
 
 
+def test_netsuite_logs_in_with_a_certificate_as_well(shop: Shop) -> None:
+    shop.netsuite_login = "machine_to_machine"
+    shop.sync("netsuite")
+    assert shop.points() == expected(shop.world, "netsuite")
+    shop.world.grants["netsuite"].expire_access()
+    shop.world.evolve(steps=20)
+    shop.sync("netsuite")
+    assert shop.points() == expected(shop.world, "netsuite")
+
+
 def test_the_documented_example_is_worth_1500(shop: Shop) -> None:
     shop.sync("quickbooks")
     with connect(shop.dsn) as connection:
