@@ -30,7 +30,7 @@ from connectors.kit.spec import (
     Stream,
     Window,
 )
-from connectors.kit.suiteql import STAMP, behind, changed, id_lists, query
+from connectors.kit.suiteql import STAMP, behind, changed, id_lists, query, signed_lines, unit_rate
 
 _PAGE_SIZE = 1000
 _MORE = {"more": "/hasMore"}
@@ -76,8 +76,19 @@ def _customers(_connection: Connection, ids: Sequence[str]) -> Iterable[PageRequ
 
 
 #: What a deleted transaction is called, without capitals and spaces. Ids are unique among transactions only.
-_DELETED_TYPES = ("invoice", "cashsale", "creditmemo", "cashrefund", "customerrefund")
-_DELETED_CODES = ("custinvc", "custcred", "cashrfnd", "custrfnd")
+_DELETED = frozenset(
+    [
+        "invoice",
+        "cashsale",
+        "creditmemo",
+        "cashrefund",
+        "customerrefund",
+        "custinvc",
+        "custcred",
+        "cashrfnd",
+        "custrfnd",
+    ]
+)
 
 
 def _deletions(connection: Connection, window: Window, _now: datetime) -> PageRequest | None:
@@ -93,8 +104,7 @@ def _deletions(connection: Connection, window: Window, _now: datetime) -> PageRe
 
 
 def _deleted(body: Any) -> Deleted:
-    known = {*_DELETED_TYPES, *_DELETED_CODES}
-    rows = [row for row in body["items"] if re.sub(r"[^a-z]", "", str(row["type"]).lower()) in known]
+    rows = [row for row in body["items"] if re.sub(r"[^a-z]", "", str(row["type"]).lower()) in _DELETED]
     ids = tuple(str(row["recordid"]) for row in rows)
     return Deleted(ids, tuple(row.get("deleted") for row in rows), len(body["items"]))
 
@@ -121,27 +131,8 @@ def _code(value: Any) -> str:
     return str(value).rpartition(":")[2].strip()
 
 
-def _number(value: Any) -> str | None:
-    """Rates may be a percentage (discounts): no unit price."""
-    found = str(value)
-    return found if re.fullmatch(r"-?[\d.]+", found) else None
-
-
 #: The record API names a currency as the account calls it; these names come with every account. Only samples need them.
 _CURRENCY_NAMES = {"USA": "USD", "US Dollar": "USD", "British pound": "GBP", "Canadian Dollar": "CAD", "Euro": "EUR"}
-
-
-def _signed(lines: pl.DataFrame) -> pl.DataFrame:
-    """Sales are credits in the books and written negative: a document's lines are turned so that they add up to its total.
-
-    A line's quantity follows its amount (a line that takes something back has both negative).
-    """
-    amount, total = pl.col("amount_minor"), pl.col("amount_minor").sum().over("row")
-    leading = amount.filter(amount != 0).first().over("row")
-    turned = (total < 0) | ((total == 0) & (leading < 0).fill_null(value=False))
-    lines = lines.with_columns(pl.when(turned).then(-amount).otherwise(amount).alias("amount_minor"))
-    size = pl.col("quantity").abs()
-    return lines.with_columns(pl.when(pl.col("amount_minor") < 0).then(-size).otherwise(size).alias("quantity"))
 
 
 def _tax(invoices: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
@@ -160,10 +151,10 @@ _LINES = Lines(
         "sku": text("/sku", "/item/refName"),
         "name": text("/name", "/description"),
         "quantity": Field("decimal", ("/quantity",)),
-        "unit_price": Field("decimal", ("/rate",), pick=_number),
+        "unit_price": Field("decimal", ("/rate",), pick=unit_rate),
         "amount_minor": money("/amount", exact=False),
     },
-    adjust=_signed,
+    adjust=signed_lines,
 )
 _DETAILS = Details(
     Lookup(

@@ -24,8 +24,9 @@ from connectors.kit.errors import (
     TooManyPages,
     UnexpectedShape,
 )
+from connectors.kit.mapping.joined import with_details
 from connectors.kit.mapping.lookups import lookup_ids
-from connectors.kit.mapping.reader import view, with_details
+from connectors.kit.mapping.reader import view
 from connectors.kit.pagination import single
 from connectors.kit.spec import (
     ConnectorSpec,

@@ -1,11 +1,13 @@
-"""Statements of NetSuite's SuiteQL as requests."""
+"""NetSuite's SuiteQL: statements as requests, and how its lines are to be read."""
 
 import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, timedelta
-from typing import Final
+from typing import Any, Final
+
+import polars as pl
 
 from connectors.kit.errors import UnexpectedShape
 from connectors.kit.spec import PageRequest, Window, batches
@@ -47,3 +49,22 @@ def id_lists(ids: Sequence[str]) -> Iterable[str]:
     """Lists for IN; ids are numbers, and nothing else gets into a statement."""
     for batch in batches([one for one in ids if one.isdigit()], _IDS_PER_QUERY):
         yield ",".join(batch)
+
+
+def unit_rate(value: Any) -> str | None:
+    """A line's rate where it is a price; a discount's may be a percentage."""
+    found = str(value)
+    return found if re.fullmatch(r"-?[\d.]+", found) else None
+
+
+def signed_lines(lines: pl.DataFrame) -> pl.DataFrame:
+    """Sales are credits in the books and written negative: a document's lines are turned so that they add up to its total.
+
+    A line's quantity follows its amount (a line that takes something back has both negative).
+    """
+    amount, total = pl.col("amount_minor"), pl.col("amount_minor").sum().over("row")
+    leading = amount.filter(amount != 0).first().over("row")
+    turned = (total < 0) | ((total == 0) & (leading < 0).fill_null(value=False))
+    lines = lines.with_columns(pl.when(turned).then(-amount).otherwise(amount).alias("amount_minor"))
+    size = pl.col("quantity").abs()
+    return lines.with_columns(pl.when(pl.col("amount_minor") < 0).then(-size).otherwise(size).alias("quantity"))

@@ -11,8 +11,8 @@ from simulator.limits import Throttled
 from simulator.oauth import read_form
 from simulator.vendors.netsuite_auth import TOKEN_PATH, assertion_refusal, tba_refusal
 from simulator.vendors.netsuite_tables import TYPES, alive, record_json, tables
-from simulator.vendors.suiteql import ordered, parse
-from simulator.vendors.suiteql_values import SuiteQLError, shown
+from simulator.vendors.suiteql import parse
+from simulator.vendors.suiteql_values import SuiteQLError, ordered, shown
 from simulator.wire import json_response
 from simulator.world import World
 
@@ -113,7 +113,7 @@ class NetSuite:
         found = query.rows[:MAX_ROWS] if query.order else query.rows
         # Rows that the statement does not order come in another order every time.
         Random(f"{self.world.seed}/{offset}/{len(found)}").shuffle(found)
-        shown_rows = ordered(query, found)[offset : offset + limit]
+        shown_rows = ordered(query.order, found)[offset : offset + limit]
         values = [{name: shown(value(row)) for name, value in query.columns} for row in shown_rows]
         rows = [{"links": [], **{name: text for name, text in one.items() if text is not None}} for one in values]
         return _listing(rows, offset, len(found), limit, url)

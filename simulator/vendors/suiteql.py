@@ -6,9 +6,8 @@ No LIMIT or OFFSET (they go into the URL). Names are case-insensitive. Null comp
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
 from decimal import Decimal
 from typing import Any, Final
 
@@ -16,11 +15,11 @@ from simulator.vendors.suiteql_values import (
     Joined,
     Row,
     SuiteQLError,
+    Table,
     Value,
     compared,
     concatenated,
     function,
-    moment,
     syntax,
     tokens,
     unknown,
@@ -30,15 +29,6 @@ IN_LIMIT: Final = 1000
 _KEYWORDS: Final = {"FROM", "WHERE", "ORDER", "BY", "AND", "OR", "NOT", "IN", "IS", "NULL", "AS", "ON", "JOIN", "LEFT"} | {
     "INNER", "OUTER", "ASC", "DESC", "SELECT",
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table: its columns, and its rows. `rows` is told which values of `key` the statement asks for, if it names them."""
-
-    columns: frozenset[str]
-    rows: Callable[[frozenset[str] | None], Iterable[Row]]
-    key: str = "id"
 
 
 @dataclass
@@ -310,19 +300,3 @@ def parse(statement: str, tables: Mapping[str, Table], params: Sequence[Any] = (
         SuiteQLError: If NetSuite would refuse it.
     """
     return _Parser(statement, tables, params).parse()
-
-
-def ordered(query: Query, rows: list[Joined]) -> list[Joined]:
-    """Rows in the statement's order; ties keep theirs. Nulls come last, as in Oracle."""
-    for value, descending in reversed(query.order):
-        null = not descending
-        rows = sorted(rows, key=_sort_key(value, null=null), reverse=descending)
-    return rows
-
-
-def _sort_key(value: Value, *, null: bool) -> Callable[[Joined], tuple[bool, Any]]:
-    def key(row: Joined) -> tuple[bool, Any]:
-        found = value(row)
-        return (null, 0) if found is None else (not null, moment(found) if isinstance(found, date) else found)
-
-    return key

@@ -1,7 +1,8 @@
 """Values of SuiteQL: comparisons, functions, and how they are written in an answer."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -21,6 +22,15 @@ _FORMATS: Final = {
 
 class SuiteQLError(Exception):
     """The statement is refused; the text is NetSuite's "detail"."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: its columns, and its rows. `rows` is told which values of `key` the statement asks for, if it names them."""
+
+    columns: frozenset[str]
+    rows: Callable[[frozenset[str] | None], Iterable[Row]]
+    key: str = "id"
 
 
 def tokens(statement: str) -> list[str]:
@@ -104,6 +114,22 @@ def function(name: str, arguments: list[Value]) -> Value:
     except ValueError:
         raise SuiteQLError("Invalid search query. Search error occurred: literal does not match format.") from None
     return lambda _: literal
+
+
+def ordered(order: Sequence[tuple[Value, bool]], rows: list[Joined]) -> list[Joined]:
+    """Rows in an order of (value, descending); ties keep theirs. Nulls come last, as in Oracle."""
+    for value, descending in reversed(order):
+        null = not descending
+        rows = sorted(rows, key=_sort_key(value, null=null), reverse=descending)
+    return rows
+
+
+def _sort_key(value: Value, *, null: bool) -> Callable[[Joined], tuple[bool, Any]]:
+    def key(row: Joined) -> tuple[bool, Any]:
+        found = value(row)
+        return (null, 0) if found is None else (not null, moment(found) if isinstance(found, date) else found)
+
+    return key
 
 
 def shown(value: Any) -> str | None:

@@ -7,9 +7,10 @@ from typing import Any, Final
 import polars as pl
 
 from connectors.kit.mapping.columns import EXPONENT, computed, problems, raw_columns, typed
+from connectors.kit.mapping.joined import JOINED
 from connectors.kit.mapping.parse import exponents, instants, texts
 from connectors.kit.mapping.pointers import paused_gc
-from connectors.kit.mapping.reader import JOINED, Broken, Plan, Records, plan_for, read_deleted
+from connectors.kit.mapping.reader import Broken, Plan, Records, plan_for, read_deleted
 from connectors.kit.spec import Connection, ConnectorSpec, Stream, Window
 from loyalty.schema import INVOICE, KINDS, LINE, PROBLEM, STATUSES, UTC_US
 

@@ -4,18 +4,16 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
 from connectors.kit.errors import ConnectorError, Misconfigured, UnexpectedShape
 from connectors.kit.mapping.fields import Field
+from connectors.kit.mapping.joined import DETAILS, JOINED, Joined, joined_by
 from connectors.kit.mapping.pointers import Column, Shape, decoder, segments, shape
-from connectors.kit.spec import Connection, ConnectorSpec, Deleted, Details, Lines, PageView, Stream
+from connectors.kit.spec import Connection, ConnectorSpec, Deleted, Lines, PageView, Stream
 
-#: Where a stored page keeps the answers about its records' lines, and where a decoded record keeps those lines.
-DETAILS: Final = "details"
-JOINED: Final = "/@lines"
 #: What decoding may raise, whatever is sent.
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -152,46 +150,6 @@ def unexpected(spec: ConnectorSpec, operation: str, records: str, body: bytes) -
     return error
 
 
-def with_details(body: bytes, details: Sequence[bytes]) -> bytes:
-    """A page and the answers about its records' lines in one JSON object, each byte for byte as received."""
-    return body.rstrip()[:-1] + b',"%s":[%s]}' % (DETAILS.encode(), b",".join(details))
-
-
-@dataclass(frozen=True, eq=False)
-class Joined:
-    """Puts lines that were asked for beside a page into the page's records."""
-
-    decoder: msgspec.json.Decoder[Any]
-    answers: Column
-    lines: Column
-    owner: Column
-    record_id: Column
-    slot: str
-
-    def put(self, items: Sequence[Any], body: bytes) -> None:
-        """Gives every record its lines, in the order in which they were sent. Raises what decoding raises."""
-        lines: dict[str, list[Any]] = {}
-        for answer in self.lines(self.answers([self.decoder.decode(body)])[0] or []):
-            for owner, line in zip(self.owner(answer or []), answer or [], strict=True):
-                lines.setdefault(str(owner), []).append(line)
-        for record, key in zip(items, self.record_id(items), strict=True):
-            setattr(record, self.slot, lines.get(str(key)))
-
-
-def _joined(details: Details, record: Shape, line: Shape) -> Joined:
-    answer = shape((), {details.lookup.records: line.type})
-    page = shape((), {f"/{DETAILS}": answer.type})
-    slot = record.type.__struct_fields__[record.type.__struct_encode_fields__.index(JOINED[1:])]
-    return Joined(
-        decoder(page.type),
-        page.columns[f"/{DETAILS}"],
-        answer.columns[details.lookup.records],
-        line.columns[details.line],
-        record.columns[details.record],
-        slot,
-    )
-
-
 @dataclass(frozen=True, eq=False)
 class Plan:
     """How one stream is read for one connection: its fields with the operator's paths, and the decoders."""
@@ -253,7 +211,7 @@ def _plan(spec: ConnectorSpec, stream: Stream, system: str, paths: tuple[tuple[s
     beside = {JOINED: line.type} if details else {}
     record = shape(pointers, {lines.path: line.type, **beside})
     opened = opener(record.type, stream.records, stream.info, missing_is_empty=stream.missing_is_empty)
-    joined = _joined(details, record, line) if details else None
+    joined = joined_by(details, record, line) if details else None
     return Plan(fields, helpers, lines, record, line, inner, opened, joined)
 
 
