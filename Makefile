@@ -8,7 +8,7 @@ PYTEST_ARGS ?=
 .PHONY: help setup demo up test lint format bench clean
 
 help: ## What there is
-	@echo "make demo    three simulated billing systems become points, end to end; a summary; stop"
+	@echo "make demo    simulated billing systems become points, end to end; a summary; stop"
 	@echo "make up      the whole stack with Prefect's UI, until Ctrl-C (ARGS=--simulator adds simulated vendors)"
 	@echo "make test    linters, types, import contracts, tests"
 	@echo "make lint    linters, types, import contracts only"

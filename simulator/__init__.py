@@ -1,4 +1,4 @@
-"""A seeded simulator of QuickBooks Online, Xero and FreshBooks, written from their documentation alone.
+"""A seeded simulator of QuickBooks Online, Xero, FreshBooks and NetSuite, written from their documentation alone.
 
 It shares no code with the product it tests, so that it can be its oracle:
 
@@ -7,7 +7,7 @@ It shares no code with the product it tests, so that it can be its oracle:
     world.evolve(steps=10)      # new sales, edits, voids, refunds, ...
     world.truth()               # what the ledger should say
 
-`python -m simulator --port 9400` serves all three under /quickbooks, /xero and /freshbooks.
+`python -m simulator --port 9400` serves all of them, each under its name: /quickbooks, /xero, ...
 """
 
 from functools import partial
@@ -21,6 +21,8 @@ from simulator.model import ACCOUNTS, CLIENT_ID, CLIENT_SECRET, SYSTEMS
 from simulator.oauth import seed_refresh_token
 from simulator.truth import Truth
 from simulator.vendors.freshbooks import FreshBooks
+from simulator.vendors.netsuite import NetSuite
+from simulator.vendors.netsuite_auth import CONSUMER, TOKEN
 from simulator.vendors.quickbooks import QuickBooks
 from simulator.vendors.xero import Xero
 from simulator.wire import Handler, Vendor, serve
@@ -30,6 +32,8 @@ __all__ = [
     "ACCOUNTS",
     "CLIENT_ID",
     "CLIENT_SECRET",
+    "NETSUITE_CONSUMER",
+    "NETSUITE_TOKEN",
     "SYSTEMS",
     "Faults",
     "Handler",
@@ -41,10 +45,14 @@ __all__ = [
     "seed_refresh_token",
 ]
 
-_VENDORS: Final[dict[str, type[QuickBooks | Xero | FreshBooks]]] = {
+#: Key and secret of the application, id and secret of the token, for NetSuite's signed requests.
+NETSUITE_CONSUMER: Final = CONSUMER
+NETSUITE_TOKEN: Final = TOKEN
+_VENDORS: Final[dict[str, type[QuickBooks | Xero | FreshBooks | NetSuite]]] = {
     "quickbooks": QuickBooks,
     "xero": Xero,
     "freshbooks": FreshBooks,
+    "netsuite": NetSuite,
 }
 
 

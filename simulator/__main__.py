@@ -1,4 +1,4 @@
-"""`python -m simulator`: serves the three vendors on 127.0.0.1 until SIGTERM, Ctrl-C or the parent's end."""
+"""`python -m simulator`: serves all vendors on 127.0.0.1 until SIGTERM, Ctrl-C or the parent's end."""
 
 import argparse
 import asyncio

@@ -24,11 +24,11 @@ class Activity:
     def sale(self, at: datetime) -> Document:
         """A new sale of one to four lines."""
         draw, books = self.random.random(), self.books
-        entity = "SalesReceipt" if books.system == "quickbooks" and draw < 0.25 else "Invoice"
+        entity = "SalesReceipt" if books.system in ("quickbooks", "netsuite") and draw < 0.25 else "Invoice"
         status = "open"
         if books.system == "xero" and draw < 0.06:
             status = "draft" if draw < 0.04 else "submitted"
-        elif books.system == "freshbooks" and draw < 0.05:
+        elif (books.system == "freshbooks" and draw < 0.05) or (books.system == "netsuite" and 0.25 <= draw < 0.29):
             status = "draft"
         discount_bps = self.random.choice(_DISCOUNTS_BPS) if self.random.random() < 0.06 else 0
         document = books.record(
@@ -109,6 +109,8 @@ class Activity:
         if credit.entity != "RefundReceipt" and self.random.random() < 0.8:
             share = self.random.choice((100, 100, 50))
             self.books.pay(document, credit.balance_minor * share // 100, at, credit=credit)
+        if self.books.system == "netsuite" and self.random.random() < 0.5:
+            self.books.pay_out(credit, at)
         return True
 
     def allocate(self, document: Document, at: datetime) -> bool:

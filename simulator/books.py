@@ -1,11 +1,12 @@
 """One company's books in one billing system, and what can happen to them.
 
-Entities: Invoice, SalesReceipt, CreditMemo, RefundReceipt (QuickBooks); Invoice, Bill, CreditNote,
+Entities: Invoice, SalesReceipt, CreditMemo, RefundReceipt (QuickBooks; NetSuite, with CustomerRefund); Invoice, Bill, CreditNote,
 SupplierCredit (Xero); Invoice, CreditNote (FreshBooks). Operations return False, and change nothing, where
 the vendor would refuse.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from random import Random
 from uuid import UUID
@@ -21,9 +22,14 @@ _NUMBER_FORMATS = {
     ("xero", "SupplierCredit"): "SCN-{:04d}",
     ("freshbooks", "Invoice"): "{:07d}",
     ("freshbooks", "CreditNote"): "CN{:05d}",
+    ("netsuite", "Invoice"): "INV{:d}",
+    ("netsuite", "SalesReceipt"): "CS{:d}",
+    ("netsuite", "CreditMemo"): "CM{:d}",
+    ("netsuite", "RefundReceipt"): "CR{:d}",
+    ("netsuite", "CustomerRefund"): "RF{:d}",
 }
 #: Where id sequences start. FreshBooks' invoices and credit notes share ids: only (kind, id) is unique.
-_FIRST_IDS = {"quickbooks": {"customer": 1}, "freshbooks": {"Invoice": 453_001, "CreditNote": 453_001}}
+_FIRST_IDS = {"quickbooks": {"customer": 1}, "freshbooks": {"Invoice": 453_001, "CreditNote": 453_001}, "netsuite": {}}
 
 
 class Books:
@@ -40,15 +46,17 @@ class Books:
         self.payments: dict[str, Payment] = {}
 
     def _products(self) -> list[Product]:
+        if self.system == "netsuite":  # whose items all have a name that is unique, and is their SKU
+            return [replace(item, sku=item.sku or item.name) for item in products()]
         if self.system != "xero":
             return products()
         return [Product(self.new_id("item"), item.sku, item.name, item.unit_minor) for item in products()]
 
     def new_id(self, sequence: str) -> str:
-        """An id as this vendor makes them: GUIDs in Xero, one sequence for all transactions in QuickBooks."""
+        """An id as this vendor makes them: GUIDs in Xero, one sequence for all transactions in QuickBooks and NetSuite."""
         if self.system == "xero":
             return str(UUID(int=self._random.getrandbits(128), version=4))
-        if self.system == "quickbooks" and sequence != "customer":
+        if self.system in ("quickbooks", "netsuite") and sequence not in ("customer", "item"):
             sequence = "transaction"
         first = _FIRST_IDS[self.system].get(sequence, 101)
         return str(self._count(f"id/{sequence}", first))
@@ -183,11 +191,11 @@ class Books:
         return True
 
     def void(self, document: Document, at: datetime) -> bool:
-        """Voids: QuickBooks zeroes the amounts, Xero only changes the status, FreshBooks cannot."""
+        """Voids: QuickBooks zeroes the amounts, Xero only changes the status, NetSuite does either, FreshBooks cannot."""
         if self.system == "freshbooks" or document.status != "open" or not self._untouched(document):
             return False
         document.status = "void"
-        if self.system == "quickbooks":
+        if self.system == "quickbooks" or (self.system == "netsuite" and int(document.id) % 2):
             for line in document.lines:
                 line.quantity = line.unit_minor = 0
         document.touch(at)
@@ -225,7 +233,7 @@ class Books:
         if not rows or not self._live(document) or document.taken_back or document.status != "open":
             return None
         entity = {"SalesReceipt": "RefundReceipt", "Bill": "SupplierCredit"}.get(
-            document.entity, "CreditMemo" if self.system == "quickbooks" else "CreditNote"
+            document.entity, "CreditMemo" if self.system in ("quickbooks", "netsuite") else "CreditNote"
         )
         document.taken_back = True
         return self.record(
@@ -237,6 +245,18 @@ class Books:
             tax_bps=document.tax_bps,
             discount_bps=document.discount_bps,
         )
+
+    def pay_out(self, credit: Document, at: datetime) -> Document | None:
+        """Refunds in money what is left of a credit memo; only NetSuite has a document for it."""
+        left_minor = credit.balance_minor
+        if self.system != "netsuite" or credit.entity != "CreditMemo" or not self._live(credit) or left_minor <= 0:
+            return None
+        refund = self.record("CustomerRefund", credit.customer, [], at, source=credit, tax_bps=0)
+        refund.amount_minor = left_minor
+        refund.recompute()
+        credit.credited_minor += left_minor
+        credit.touch(at)
+        return refund
 
     def change_phone(self, customer: Customer, phone: str | None, at: datetime) -> bool:
         """Rewrites a customer's phone; their invoices do not move."""

@@ -1,5 +1,6 @@
 """Seeded faults on the wire: all rates are 0 by default, and no request fails for ever."""
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from random import Random
@@ -36,7 +37,7 @@ class Faults:
     slow: float = 0  # answered after `slow_seconds`
     slow_seconds: float = 2
     retry_after_seconds: int | None = 1
-    vendors: Collection[str] = ("quickbooks", "xero", "freshbooks")
+    vendors: Collection[str] = ("quickbooks", "xero", "freshbooks", "netsuite")
     max_in_a_row: int = 2  # per method and URL, so that a bounded number of retries gets through
     token_endpoints: bool = False  # whether token requests are failed too (before they have any effect)
 
@@ -88,11 +89,13 @@ class FaultPlan:
             return httpx.Response(200, content=body[: len(body) * 2 // 3], headers=_typed(response))
         if kind == "html":
             return httpx.Response(200, content=_HTML, headers={"content-type": "text/html"})
-        listing = f"{vendor} {request.method} {request.url.path}"
+        # NetSuite's lists differ in the body alone: a page of the same one differs in its numbers.
+        asked = re.sub(rb"\d+", b"", request.content).decode() if vendor == "netsuite" else ""
+        listing = f"{vendor} {request.method} {request.url.path} {asked}"
         with self._lock:
             earlier = self._last.get(listing)
             self._last[listing] = response
-        if kind == "repeated_page" and earlier is not None:
+        if kind == "repeated_page" and earlier is not None and " IN (" not in asked:
             return httpx.Response(200, content=earlier.content, headers=_typed(earlier))
         return response
 

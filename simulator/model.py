@@ -14,14 +14,15 @@ LUANDA: Final = ZoneInfo("Africa/Luanda")
 #: IVA, Angola's value added tax.
 IVA_BPS: Final = 1400
 
-SYSTEMS: Final = ("quickbooks", "xero", "freshbooks")
+SYSTEMS: Final = ("quickbooks", "xero", "freshbooks", "netsuite")
 CLIENT_ID: Final = "sim-client"
 CLIENT_SECRET: Final = "sim-secret"
-#: Realm (QuickBooks), tenant (Xero), account id (FreshBooks).
+#: Realm (QuickBooks), tenant (Xero), account id (FreshBooks, NetSuite).
 ACCOUNTS: Final = {
     "quickbooks": "9130350000000001",
     "xero": "b0a5c0de-0000-4000-8000-000000000001",
     "freshbooks": "TwZh01",
+    "netsuite": "7654321_SB1",
 }
 
 
@@ -139,6 +140,7 @@ class Document:
     payments: list[Payment] = field(default_factory=list)
     source: "Document | None" = None  # what a credit or refund takes back
     taken_back: bool = False
+    amount_minor: int = 0  # of documents without lines (NetSuite's customer refund)
     gross_minor: int = 0
     net_minor: int = 0
     tax_minor: int = 0
@@ -158,7 +160,7 @@ class Document:
     def recompute(self) -> None:
         """Brings the totals up to date with the lines."""
         self.gross_minor = sum(line.gross_minor for line in self.lines)
-        self.net_minor = sum(map(self.line_net_minor, self.lines))
+        self.net_minor = sum(map(self.line_net_minor, self.lines)) + self.amount_minor
         self.tax_minor = sum(map(self.line_tax_minor, self.lines))
 
     @property

@@ -15,8 +15,8 @@ from simulator.clock import Now
 from simulator.model import CLIENT_ID, CLIENT_SECRET
 
 #: Seconds, from the vendors' pages.
-ACCESS_SECONDS: Final = {"quickbooks": 3600, "xero": 1800, "freshbooks": 43_200}
-REFRESH_SECONDS: Final = {"quickbooks": 100 * 86_400, "xero": 60 * 86_400, "freshbooks": None}
+ACCESS_SECONDS: Final = {"quickbooks": 3600, "xero": 1800, "freshbooks": 43_200, "netsuite": 3600}
+REFRESH_SECONDS: Final = {"quickbooks": 100 * 86_400, "xero": 60 * 86_400, "freshbooks": None, "netsuite": None}
 QUICKBOOKS_ROTATION: Final = timedelta(hours=24)
 XERO_GRACE: Final = timedelta(minutes=30)
 _REMEMBERED: Final = 200  # access tokens, the oldest are forgotten first
@@ -66,6 +66,10 @@ class Grants:
         self.access_seconds = ACCESS_SECONDS[vendor] if access_seconds is None else access_seconds
         self.state = TokenState(refresh={seed_refresh_token(vendor): RefreshToken(now())})
         self.refreshes = 0
+        #: NetSuite: public keys by certificate id, nonces that were used, and what became of signed requests.
+        self.certificates: dict[str, str] = {}
+        self.nonces: set[tuple[str, str]] = set()
+        self.audit_trail: list[str] = []
 
     def _new(self, kind: str) -> str:
         self.state.issued += 1
@@ -155,6 +159,12 @@ class Grants:
         if expires_at is None:
             return "unknown"
         return "valid" if self._now() < expires_at else "expired"
+
+    def upload_certificate(self, public_key: str) -> str:
+        """Takes a public key (PEM) for signed assertions; returns the certificate's id."""
+        key_id = sha256(public_key.encode()).hexdigest()[:32]
+        self.certificates[key_id] = public_key
+        return key_id
 
     def expire_access(self) -> None:
         """Lets every access token run out now."""

@@ -20,7 +20,7 @@ _BODY_LIMIT_BYTES: Final = 4_000_000
 
 
 class Application:
-    """Plain ASGI: `/quickbooks/...`, `/xero/...`, `/freshbooks/...`, and `/` for a health check."""
+    """Plain ASGI: `/quickbooks/...`, `/xero/...`, and so on, and `/` for a health check."""
 
     def __init__(self, world: World, *, hang_seconds: float = HANG_SECONDS) -> None:
         self._handlers: dict[str, Handler] = {name: handler(world, name) for name in SYSTEMS}

@@ -14,6 +14,7 @@ _KINDS: Final = {
     "CreditMemo": "credit_note",
     "CreditNote": "credit_note",
     "RefundReceipt": "refund",
+    "CustomerRefund": "refund",
 }
 
 
@@ -23,9 +24,9 @@ class Truth:
 
     Amounts are decimal text with two places, positive for credits as well. `refunded` is what Xero reports
     as credited against an invoice, or as allocated of a credit note, and "0.00" in the other systems, where
-    credits are documents of their own.
-    `deleted` rows are gone from QuickBooks' queries (tombstone in CDC), DELETED in Xero,
-    vis_state 1 in FreshBooks.
+    credits are documents of their own; all of a customer refund of NetSuite, which pays out what a credit memo
+    took back. `deleted` rows are gone from QuickBooks' queries (tombstone in CDC), DELETED in Xero,
+    vis_state 1 in FreshBooks, and in NetSuite's deletedrecord only.
     """
 
     system: str
@@ -73,7 +74,7 @@ def _row(books: Books, document: Document) -> Truth:
         currency=CURRENCY,
         total=text(document.total_minor),
         tax=text(document.tax_minor),
-        refunded=text(document.credited_minor if books.system == "xero" else 0),
+        refunded=text(_refunded(books, document)),
         status=_status(document),
         date=document.day,
         updated_at=document.updated_at,
@@ -82,9 +83,15 @@ def _row(books: Books, document: Document) -> Truth:
     )
 
 
+def _refunded(books: Books, document: Document) -> int:
+    if document.entity == "CustomerRefund":
+        return document.total_minor
+    return document.credited_minor if books.system == "xero" else 0
+
+
 def external_id(system: str, document: Document) -> str:
     """The vendor's id, behind the kind's name where ids of several kinds could meet."""
-    if system == "xero" or document.entity == "Invoice":
+    if system in ("xero", "netsuite") or document.entity == "Invoice":
         return document.id
     prefix = document.entity if system == "quickbooks" else "credit_note"
     return f"{prefix}/{document.id}"
@@ -95,5 +102,5 @@ def _status(document: Document) -> str:
         return "void"
     if document.status in ("draft", "submitted"):
         return "draft"
-    immediate = document.entity in ("SalesReceipt", "RefundReceipt")
+    immediate = document.entity in ("SalesReceipt", "RefundReceipt", "CustomerRefund")
     return "paid" if immediate or document.settled else "open"

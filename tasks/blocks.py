@@ -6,10 +6,10 @@ from typing import Any, ClassVar, Literal
 from prefect.blocks.core import Block
 from pydantic import BaseModel, Field, SecretStr, ValidationError
 
-from connectors.kit.spec import Connection
+from connectors.kit.spec import NO_SECRET, Connection
 from twezah.settings import settings
 
-SystemName = Literal["quickbooks", "xero", "freshbooks"]
+SystemName = Literal["quickbooks", "xero", "freshbooks", "netsuite"]
 
 
 class NotConnectedError(RuntimeError):
@@ -193,10 +193,90 @@ class FreshBooksConnection(ConsentedConnection, FreshBooksAccount):
         return self.account_id
 
 
+class NetSuiteLogin(BaseModel):
+    """How NetSuite knows us; only the fields of the chosen way are needed."""
+
+    consumer_key: SecretStr = Field(
+        default=NO_SECRET, title="Consumer key", description="Token based: shown once when the integration is created."
+    )
+    consumer_secret: SecretStr = Field(default=NO_SECRET, title="Consumer secret", description="Token based: with it.")
+    token_id: SecretStr = Field(
+        default=NO_SECRET, title="Token ID", description="Token based: shown once when the access token is created."
+    )
+    token_secret: SecretStr = Field(default=NO_SECRET, title="Token secret", description="Token based: with it.")
+    client_id: str = Field(default="", title="Client ID", description="Machine to machine: of the integration.")
+    certificate_id: str = Field(
+        default="", title="Certificate ID",
+        description="Machine to machine: shown when the certificate is uploaded (Setup, Integration, OAuth 2.0 Client Credentials).",
+    )  # fmt: skip
+    private_key: SecretStr = Field(
+        default=NO_SECRET, title="Private key",
+        description="Machine to machine: the certificate's private key, PEM, RSA or elliptic curve, without password. Kept encrypted.",
+    )  # fmt: skip
+    scope: str = Field(default="rest_webservices", title="Scope", description="Machine to machine.")
+    token_url: str = Field(default="", title="Token URL", description="Machine to machine. Empty: the vendor's own.")
+
+
+class NetSuiteAccount(BaseModel):
+    """Listed first in the form, because pydantic takes the last base first."""
+
+    account_id: str = Field(
+        pattern=r"^[A-Za-z0-9]+([_-][A-Za-z0-9]+)*$",
+        title="Account ID",
+        description="Setup, Company, Company Information: Account ID, e.g. 1234567, or 1234567_SB1 for a sandbox.",
+    )
+    login: Literal["token_based", "machine_to_machine"] = Field(
+        default="machine_to_machine", title="Way to log in",
+        description="machine_to_machine: OAuth 2.0 with a certificate. token_based: OAuth 1.0 with a token (no new ones from 2027 on).",
+    )  # fmt: skip
+
+
+class NetSuiteConnection(BillingConnection, NetSuiteLogin, NetSuiteAccount):
+    """An account of NetSuite. Name the block `netsuite`."""
+
+    _block_type_name = "NetSuite Connection"
+    _block_type_slug = "netsuite-connection"
+    _description = "Connects an account of NetSuite. Name the block `netsuite`. How to get the values: README, Connecting a real account."
+    system: ClassVar[str] = "netsuite"
+
+    # NetSuite compares and writes times on a clock that only its own settings tell: a day covers every zone.
+    overlap_minutes: int = Field(
+        default=1_500, ge=1_440, le=10_080, title="Overlap (minutes)",
+        description="Each sync looks back this much further than the last one ended, for late changes. Nothing counts twice.",
+    )  # fmt: skip
+    timeout_seconds: float = Field(
+        default=120, ge=1, le=900, title="Timeout (s)", description="How long to wait for an answer."
+    )
+    timezone: str = Field(
+        default="Africa/Luanda", title="Time zone",
+        description="Zone of the account (Setup, Company, Company Information: Time Zone), e.g. Africa/Luanda.",
+    )  # fmt: skip
+
+    def account(self) -> str:
+        """The account ID, with capitals and underscores."""
+        return self.account_id.upper().replace("-", "_")
+
+    def connection(self) -> Connection:
+        """The values the connector needs."""
+        names = ("consumer_key", "consumer_secret", "token_id", "token_secret", "private_key")
+        return replace(
+            super().connection(),
+            token_url=self.token_url,
+            client_id=self.client_id,
+            options={"login": self.login, "certificate_id": self.certificate_id, "scope": self.scope},
+            secrets={name: getattr(self, name) for name in names},
+        )
+
+
 BLOCKS: dict[str, type[BillingConnection]] = {
-    block.system: block for block in (QuickBooksConnection, XeroConnection, FreshBooksConnection)
+    block.system: block for block in (QuickBooksConnection, XeroConnection, FreshBooksConnection, NetSuiteConnection)
 }
-_ACCOUNT_FIELD = {"quickbooks": "realm_id", "xero": "tenant_id", "freshbooks": "account_id"}
+_ACCOUNT_FIELD = {
+    "quickbooks": "realm_id",
+    "xero": "tenant_id",
+    "freshbooks": "account_id",
+    "netsuite": "account_id",
+}
 
 
 def register_blocks() -> None:
@@ -247,6 +327,7 @@ def connect_simulator(base_url: str) -> None:
         "quickbooks": "9130350000000001",
         "xero": "b0a5c0de-0000-4000-8000-000000000001",
         "freshbooks": "TwZh01",
+        "netsuite": "7654321_SB1",
     }
     token_paths = {
         "quickbooks": "/oauth2/v1/tokens/bearer",
@@ -257,12 +338,19 @@ def connect_simulator(base_url: str) -> None:
     for system, block in BLOCKS.items():
         if system in connected:
             continue
-        values: dict[str, Any] = {
-            "client_id": "sim-client",
-            "client_secret": "sim-secret",
-            "refresh_token": f"sim-refresh-{system}",
-            "base_url": f"{base_url}/{system}",
-            "token_url": f"{base_url}/{system}{token_paths[system]}",
-            _ACCOUNT_FIELD[system]: accounts[system],
-        }
+        values: dict[str, Any] = {"base_url": f"{base_url}/{system}", _ACCOUNT_FIELD[system]: accounts[system]}
+        if issubclass(block, ConsentedConnection):
+            values |= {
+                "client_id": "sim-client",
+                "client_secret": "sim-secret",
+                "refresh_token": f"sim-refresh-{system}",
+                "token_url": f"{base_url}/{system}{token_paths[system]}",
+            }
+        elif system == "netsuite":
+            values |= {
+                "login": "token_based",
+                "consumer_key": "sim-consumer-key",
+                "consumer_secret": "sim-consumer-secret",
+            }
+            values |= {"token_id": "sim-token-id", "token_secret": "sim-token-secret"}
         block(**values).save(system)

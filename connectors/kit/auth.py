@@ -10,7 +10,7 @@ import httpx
 import msgspec
 
 from connectors.kit.errors import ConnectorError, CredentialsRejected, Transient, UnexpectedShape
-from connectors.kit.spec import Connection, Grant, RequestAuth, TokenAuth
+from connectors.kit.spec import AssertionAuth, Connection, Grant, RequestAuth, TokenAuth
 
 #: A token this close to its end is renewed before it is used.
 EXPIRY_MARGIN = timedelta(seconds=60)
@@ -81,7 +81,7 @@ class Session(Protocol):
 
 def open_session(
     connection: Connection,
-    auth: TokenAuth | RequestAuth,
+    auth: TokenAuth | AssertionAuth | RequestAuth,
     tokens: TokenStore,
     ask: Ask,
     now: Callable[[], datetime],
@@ -89,6 +89,9 @@ def open_session(
     """The session that fits the connection's way of proving itself."""
     if isinstance(auth, RequestAuth):
         return SignedSession(connection, auth, now)
+    if isinstance(auth, AssertionAuth):
+        signed = auth.grant
+        auth = TokenAuth(lambda one, url, _: signed(one, url, now()), seeded=False, refused=auth.refused)
     return TokenSession(connection, auth, tokens, ask, now)
 
 
@@ -176,7 +179,7 @@ class TokenSession:
                 return self._read(self._ask(self._auth.grant, refresh_token), refresh_token)
             except CredentialsRejected as error:
                 refused = refused or error
-        raise refused or CredentialsRejected(self._connection.system, "token", "there is no refresh token")
+        raise refused or self._auth.refused(self._connection.system, "token", "there is no refresh token")
 
     def _read(self, answer: httpx.Response, refresh_token: str) -> Token:
         system = self._connection.system
@@ -186,7 +189,7 @@ class TokenSession:
         body = _json(answer.content)
         if answer.status_code >= 400:
             code = body.get("error") if isinstance(body.get("error"), str) else "no reason given"
-            raise CredentialsRejected(system, "token", str(code)[:60], call=call, status=answer.status_code)
+            raise self._auth.refused(system, "token", str(code)[:60], call=call, status=answer.status_code)
         access = body.get("access_token")
         if not isinstance(access, str) or not access:
             raise UnexpectedShape(

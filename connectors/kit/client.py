@@ -14,7 +14,6 @@ import msgspec
 from connectors.kit.auth import Token, TokenStore, open_session
 from connectors.kit.errors import (
     ConnectorError,
-    CredentialsRejected,
     Misconfigured,
     PermissionMissing,
     RateLimited,
@@ -23,7 +22,7 @@ from connectors.kit.errors import (
 )
 from connectors.kit.mapping.reader import UNREADABLE, error_code
 from connectors.kit.ratelimit import Limiter
-from connectors.kit.spec import Connection, ConnectorSpec, Grant, PageRequest
+from connectors.kit.spec import Connection, ConnectorSpec, Grant, PageRequest, of_account
 
 # Their messages carry whole URLs, with the query.
 for _noisy in ("httpx", "httpcore"):
@@ -112,7 +111,9 @@ class Client:
         self._on_call = on_call
         self._base = base_url(connection, spec)
         self._limiter = Limiter(spec.rate, monotonic=timing.monotonic, sleep=timing.sleep)
-        self._session = open_session(connection, spec.auth(connection), tokens, self._ask_token, timing.now)
+        auth = spec.auth(connection)
+        self._refused = auth.refused
+        self._session = open_session(connection, auth, tokens, self._ask_token, timing.now)
 
     def send(self, request: PageRequest, operation: str) -> Answer:
         """Sends one request; a refused token is renewed once.
@@ -145,7 +146,7 @@ class Client:
         return *self._measured(built, operation), used
 
     def _ask_token(self, grant: Grant, refresh_token: str) -> httpx.Response:
-        url = self.connection.token_url or self.spec.token_url
+        url = self.connection.token_url or of_account(self.spec.token_url, self.connection)
         try:
             request = grant(self.connection, url, refresh_token)
         except httpx.InvalidURL as error:
@@ -201,7 +202,7 @@ class Client:
         status, call = response.status_code, shown(response.request)
         request_id = response.headers.get(self.spec.request_id_header)
         code = fault_code(self.spec, body)
-        kind = _kind(response)
+        kind = self._refused if status == 401 else _kind(response)
         if status != 401:
             kind = self.spec.errors.get(code or "") or self.spec.errors.get(status) or kind
         detail = f"code {code}" if code else (response.reason_phrase or "refused")
@@ -226,8 +227,6 @@ class Client:
 
 def _kind(response: httpx.Response) -> type[ConnectorError]:
     status = response.status_code
-    if status == 401:
-        return CredentialsRejected
     if status == 403:
         return PermissionMissing
     if status == 429 or (status == 503 and "retry-after" in response.headers):
@@ -268,7 +267,7 @@ def base_url(connection: Connection, spec: ConnectorSpec) -> httpx.URL:
         Misconfigured: If it is not an http(s) URL with a host.
     """
     try:
-        url = httpx.URL((connection.base_url or spec.base_url).strip())
+        url = httpx.URL((connection.base_url or of_account(spec.base_url, connection)).strip())
     except httpx.InvalidURL as error:
         raise Misconfigured(spec.name, "connect", "the base URL is not a URL") from error
     if url.scheme not in ("http", "https") or not url.host:

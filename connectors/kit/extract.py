@@ -25,6 +25,7 @@ from connectors.kit.errors import (
     Transient,
     UnexpectedShape,
 )
+from connectors.kit.mapping.joined import with_details
 from connectors.kit.mapping.lookups import lookup_ids
 from connectors.kit.mapping.reader import view
 from connectors.kit.pagination import single
@@ -112,6 +113,10 @@ def _read_once(stream: Stream, client: Client, first: PageRequest, seen: "_Seen"
         request: PageRequest | None = next(pages)
         while request is not None:
             answer, found = _patiently(client, request, stream.name, seen.read)
+            if stream.details is not None and found.ids:
+                about = list(stream.details.lookup.requests(client.connection, list(map(str, found.ids))))
+                details = _concurrently(seen.spec, stream.details.lookup, client, about)
+                answer = replace(answer, body=with_details(answer.body, [page.body for page in details]))
             parts = stream.split(request, found) if stream.split else ()
             todo.extend(parts)
             try:

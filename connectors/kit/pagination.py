@@ -6,8 +6,10 @@ seen. Ordered by id, an edit can only bring a record into the list: it is seen t
 """
 
 import re
+from collections.abc import Callable
+from dataclasses import replace
 
-from connectors.kit.spec import ListMovedError, PageRequest, Pages
+from connectors.kit.spec import ListMovedError, PageRequest, Pages, PageView
 
 _POSITION = re.compile(r" STARTPOSITION (\d+) MAXRESULTS (\d+)$")
 
@@ -61,3 +63,33 @@ def by_page(first: PageRequest, *, size_param: str, vendor_size: int) -> Pages:
         if view.record_count == 0 or (pages is not None and page >= pages) or (pages is None and short):
             return
         request = request.turn(page=str(page + 1))
+
+
+def by_offset(first: PageRequest, *, more: str) -> Pages:
+    """NetSuite: `limit` and `offset`, the offset a multiple of the limit; the answer says whether there is `more`."""
+    request = first
+    while True:
+        view = yield request
+        if not _goes_on(request, view, more):
+            return
+        request = request.turn(offset=str(int(request.param("offset")) + int(request.param("limit"))))
+
+
+def by_last_id(first: PageRequest, after: Callable[[PageRequest, str], PageRequest], *, more: str) -> Pages:
+    """NetSuite: every page starts behind the last id of the one before, however many rows the list has.
+
+    `after` builds the request from the one before and the last id, and raises where that is no id.
+    """
+    request = first
+    while True:
+        view = yield request
+        if not _goes_on(request, view, more):
+            return
+        request = replace(after(request, str(view.ids[-1])), page_no=request.page_no + 1)
+
+
+def _goes_on(request: PageRequest, view: PageView, more: str) -> bool:
+    """As the vendor says; where it does not, a full page is followed by another."""
+    said = view.info.get(more)
+    full = view.record_count >= int(request.param("limit"))
+    return view.record_count > 0 and (said if isinstance(said, bool) else full)

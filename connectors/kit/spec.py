@@ -1,5 +1,6 @@
 """What a billing system is, as values: one `ConnectorSpec` per system, read by the kit's functions."""
 
+import re
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -9,7 +10,7 @@ import httpx
 import polars as pl
 from pydantic import SecretStr
 
-from connectors.kit.errors import ConnectorError
+from connectors.kit.errors import ConnectorError, CredentialsRejected
 
 if TYPE_CHECKING:
     from connectors.kit.mapping.fields import Field
@@ -196,7 +197,8 @@ class Stream:
     with helpers, and lines. `deleted` replaces the mapping: it reads which documents are gone out of the JSON of an
     answer, and raises LookupError, TypeError or AttributeError where that is not possible.
     `split` divides a request whose answer is full and cannot be paged. `shrinks`: documents can leave the list (deleted
-    ones), and later ones move up; lists that keep void documents do not.
+    ones), and later ones move up; lists that keep void documents do not. `details` asks for lines that the
+    list leaves out.
     """
 
     name: str
@@ -215,6 +217,7 @@ class Stream:
     finish: Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame] | None = None
     deleted: Callable[[Any], "Deleted"] | None = None
     split: Callable[[PageRequest, PageView], Sequence[PageRequest]] | None = None
+    details: "Details | None" = None
 
 
 @dataclass(frozen=True)
@@ -236,7 +239,7 @@ class Lookup:
     phones in order of preference, or external_id, name and sku.
     """
 
-    name: Literal["customers", "items"]
+    name: Literal["customers", "items", "lines"]
     requests: Callable[[Connection, Sequence[str]], Iterable[PageRequest]]
     records: str
     fields: Mapping[str, "Field"]
@@ -248,6 +251,19 @@ class Lookup:
     missing_is_empty: bool = False
 
 
+@dataclass(frozen=True, eq=False)
+class Details:
+    """Lines that a list leaves out: asked for by the ids of a page's records before the page is stored.
+
+    Their answers are stored with the page, as received, so that a page can still be mapped alone. `lookup` asks for
+    them, its external_id telling lines apart; `record` points at a record's id, `line` at the id of a line's record.
+    """
+
+    lookup: Lookup
+    record: str
+    line: str
+
+
 #: Builds the request that fetches or renews a token, from the connection, the token URL and the refresh token in force.
 Grant = Callable[[Connection, str, str], httpx.Request]
 
@@ -257,28 +273,42 @@ class TokenAuth:
     """OAuth 2: a token is kept in the token store, sent as Bearer, and renewed when it ends or is refused.
 
     `seeded`: the first renewal needs the refresh token of a consent. Client credentials and signed assertions do not;
-    their grants are given an empty refresh token.
+    their grants are given an empty refresh token. `refused` says what to check when the vendor refuses the token.
     """
 
     grant: Grant
     seeded: bool = True
+    refused: type[CredentialsRejected] = CredentialsRejected
+
+
+@dataclass(frozen=True)
+class AssertionAuth:
+    """OAuth 2 without a consent: every token is asked for with a freshly signed assertion, there is no refresh token.
+
+    `grant` builds the request from the connection, the token URL and the time, UTC. `refused` says what to check.
+    """
+
+    grant: Callable[[Connection, str, datetime], httpx.Request]
+    refused: type[CredentialsRejected] = CredentialsRejected
 
 
 @dataclass(frozen=True)
 class RequestAuth:
     """Every request carries its own proof (API key, Basic, OAuth 1); there is nothing to renew.
 
-    `sign` changes the request in place; it is given the connection and the time, UTC.
+    `sign` changes the request in place; it is given the connection and the time, UTC. `refused` says what to check
+    when the vendor refuses the proof.
     """
 
     sign: Callable[[Connection, httpx.Request, datetime], None]
+    refused: type[CredentialsRejected] = CredentialsRejected
 
 
 @dataclass(frozen=True, eq=False)
 class ConnectorSpec:
     """Everything the kit knows about one billing system.
 
-    `auth` chooses how a connection proves itself. `headers` are sent with every call. `fault` reads the vendor's error code out of an answer's body (a short code,
+    `{account}` in `base_url` and `token_url` is the account as a host label. `auth` chooses how a connection proves itself. `headers` are sent with every call. `fault` reads the vendor's error code out of an answer's body (a short code,
     never its text), `errors` says which error a code or status means where the usual reading would be wrong.
     `key_style` re-writes the keys of hand-made samples (`try_record`) to the vendor's own spelling.
     """
@@ -288,7 +318,7 @@ class ConnectorSpec:
     docs_url: str
     base_url: str
     token_url: str
-    auth: Callable[[Connection], TokenAuth | RequestAuth]
+    auth: Callable[[Connection], TokenAuth | AssertionAuth | RequestAuth]
     streams: tuple[Stream, ...]
     lookups: tuple[Lookup, ...]
     rate: RateLimit
@@ -313,6 +343,11 @@ class ConnectorSpec:
     def size(self, connection: Connection) -> int:
         """Records to ask for per page: the operator's choice, within what the vendor allows."""
         return max(1, min(connection.page_size or self.page_size, self.page_size))
+
+
+def of_account(url: str, connection: Connection) -> str:
+    """A URL with `{account}` filled in as a host label: lower case, hyphens for everything else."""
+    return url.replace("{account}", re.sub(r"[^a-z0-9]+", "-", connection.account.lower()).strip("-"))
 
 
 def batches(ids: Collection[str], size: int) -> list[list[str]]:

@@ -10,7 +10,6 @@ import httpx
 import polars as pl
 import pytest
 import stamina
-from pydantic import SecretStr
 
 import simulator
 from connectors import SYSTEMS
@@ -19,6 +18,7 @@ from connectors.kit.client import Call, Client, Timing, open_client
 from connectors.kit.extract import extract, look_up
 from connectors.kit.mapping import Mapped, fill, map_lookup, map_pages, missing
 from connectors.kit.spec import Connection, ConnectorSpec, Page, Window
+from tests.support.vendors import credentials
 
 NOW = datetime(2026, 5, 20, 12, 0, tzinfo=UTC)
 Handler = Callable[[httpx.Request], httpx.Response]
@@ -64,12 +64,9 @@ class Bench:
             account=simulator.ACCOUNTS[name],
             base_url=f"http://127.0.0.1:9/{name}",
             token_url=f"http://127.0.0.1:9/{name}{httpx.URL(self.spec.token_url).path}",
-            client_id=simulator.CLIENT_ID,
-            client_secret=SecretStr(simulator.CLIENT_SECRET),
-            refresh_token=SecretStr(simulator.seed_refresh_token(name)),
             page_size=self.page_size,
             redirect_uri="https://example.org/consent",
-            **self.changes,
+            **{**credentials(self.world, name), **self.changes},
         )
 
     @contextmanager

@@ -17,6 +17,8 @@ from connectors.kit.spec import Page, PageRequest, Resume, Window
 from loyalty.schema import INVOICE, LINE, PROBLEM
 
 LUANDA = ZoneInfo("Africa/Luanda")
+#: Systems whose deleted documents are gone from the lists and named in a list of their own.
+LISTS_DELETIONS = ("quickbooks", "netsuite")
 
 
 def truths(bench: Any) -> dict[str, Any]:
@@ -32,7 +34,9 @@ def test_full_read_agrees_with_the_books(bench: Any) -> None:
     """Every document of the books is read, with every value as the books have it."""
     mapped = bench.read()
     rows = newest(mapped.invoices)
-    expected = {key: row for key, row in truths(bench).items() if not (row.deleted and bench.spec.name == "quickbooks")}
+    expected = {
+        key: row for key, row in truths(bench).items() if not (row.deleted and bench.spec.name in LISTS_DELETIONS)
+    }
     assert set(rows) == set(expected)
     for key, truth in expected.items():
         row = rows[key]
@@ -53,7 +57,8 @@ def test_tax_and_lines_agree_with_the_books(bench: Any) -> None:
     for key, truth in truths(bench).items():
         if key not in rows or rows[key]["status"] == "void":
             continue
-        assert rows[key]["tax_minor"] == int(Decimal(truth.tax) * 100), key
+        # A customer refund of NetSuite is a payment: no lines, and nothing said about tax.
+        assert rows[key]["tax_minor"] == (int(Decimal(truth.tax) * 100) if truth.skus else None), key
         sold = lines.filter((pl.col("external_id") == key) & pl.col("quantity").is_not_null())
         found = list(zip(sold["sku"], (int(quantity) for quantity in sold["quantity"]), strict=True))
         assert sorted(found, key=str) == sorted(truth.skus, key=str), key
@@ -108,7 +113,7 @@ def test_incremental_reads_only_what_changed(bench: Any, since: datetime) -> Non
     changed = {key for key, row in truths(bench).items() if row.updated_at >= since}
     gone = {key for key, row in truths(bench).items() if row.deleted and row.updated_at >= since}
     read = {key for key, row in newest(mapped.invoices).items() if row["updated_at"] >= since}
-    if bench.spec.name == "quickbooks":
+    if bench.spec.name in LISTS_DELETIONS:
         assert set(mapped.deletions["external_id"]) == gone
         assert mapped.deletions["deleted_at"].null_count() == 0
         changed -= gone
@@ -140,7 +145,8 @@ def test_resumed_read_goes_on_where_it_stopped(bench: Any) -> None:
     assert len(whole) > 2
     asked = len(bench.api_requests())
     rest = bench.pages(stream, resume=stopped_after(whole[0]))
-    assert len(bench.api_requests()) - asked == len(whole) - 1 + bench.spec.streams[0].shrinks
+    per_page = 1 if bench.spec.streams[0].details is None else 2
+    assert len(bench.api_requests()) - asked == (len(whole) - 1) * per_page + bench.spec.streams[0].shrinks
     assert [page.page_no for page in rest] == [page.page_no for page in whole[1:]]
     assert [page.record_count for page in rest] == [page.record_count for page in whole[1:]]
     assert whole[-1].next_request is None
@@ -217,6 +223,6 @@ def test_no_row_is_lost_when_rows_change_while_paging(bench: Any) -> None:
 
 def test_calls_are_reported(bench: Any) -> None:
     pages = bench.pages(bench.spec.streams[0].name)
-    calls = [call for call in bench.calls if call.operation != "token"]
+    calls = [call for call in bench.calls if call.operation not in ("token", "lines")]
     assert len(calls) == len(pages)
     assert {(call.status, call.throttled, call.system) for call in calls} == {(200, False, bench.spec.name)}

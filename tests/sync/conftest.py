@@ -11,7 +11,6 @@ import httpx
 import pytest
 import stamina
 from cryptography.fernet import Fernet
-from pydantic import SecretStr
 
 import simulator
 from connectors import SYSTEMS
@@ -23,6 +22,7 @@ from tasks.extract import Extracted, extract_pages
 from tasks.job import Job, Policy
 from tasks.load import Loaded, load_pages
 from tests.support.database import databases, dsn
+from tests.support.vendors import credentials
 
 __all__ = ["databases", "dsn"]
 
@@ -43,6 +43,7 @@ class Shop:
     key: bytes = field(default_factory=Fernet.generate_key)
     before: Callable[[httpx.Request], httpx.Response | None] = lambda _: None
     requests: list[httpx.Request] = field(default_factory=list)
+    netsuite_login: str = "token_based"
 
     def job(
         self,
@@ -57,8 +58,7 @@ class Shop:
         vendor = Connection(
             system, simulator.ACCOUNTS[system], f"http://{system}.test",
             f"http://{system}.test{httpx.URL(SYSTEMS[system].token_url).path}",
-            simulator.CLIENT_ID, SecretStr(simulator.CLIENT_SECRET), SecretStr(simulator.seed_refresh_token(system)),
-            page_size=page_size, paths=paths or {},
+            page_size=page_size, paths=paths or {}, **credentials(self.world, system, login=self.netsuite_login),
         )  # fmt: skip
         serve = simulator.handler(self.world, system)
 

@@ -31,6 +31,9 @@ def test_published_payloads_are_survived(path: Path) -> None:
         results = attempt(system, path.read_bytes())
         assert results
         assert json.dumps(results)
+        if (system, path.name) == ("netsuite", "record_api_invoice_sample.json"):
+            assert [result["ok"] for result in results] == [True]  # the only published invoice that lacks nothing
+            continue
         for result in results:
             assert result["ok"] is False
             assert all(problem["reason"] and problem["path"] for problem in result["problems"])

@@ -44,7 +44,7 @@ def up(simulator: Simulator = False) -> None:
 
 
 def demo(json: Json = False) -> None:
-    """Three simulated billing systems, synced through their deployments; a summary; stop."""
+    """Simulated billing systems, synced through their deployments; a summary; stop."""
     from sql import report
     from twezah.cli.serving import exit_code, follow, serving, stoppable
     from twezah.settings import settings

@@ -7,6 +7,7 @@ from typing import Any, Final, Self
 import polars as pl
 
 from connectors.kit.mapping.columns import EXPONENT, computed, problems, raw_columns, typed
+from connectors.kit.mapping.joined import JOINED
 from connectors.kit.mapping.parse import exponents, instants, texts
 from connectors.kit.mapping.pointers import paused_gc
 from connectors.kit.mapping.reader import Broken, Plan, Records, plan_for, read_deleted
@@ -75,7 +76,7 @@ def map_pages(
         Misconfigured: If an overridden path is not one.
     """
     if stream.deleted is not None:
-        return _deletions(spec, stream, pages)
+        return _deletions(spec, stream, connection, pages)
     plan = plan_for(spec, stream, connection)
     with paused_gc():
         records = plan.open(spec, stream, pages)
@@ -193,6 +194,9 @@ def flat_lines(plan: Plan, items: list[Any]) -> tuple[list[Any], list[int]]:
     if plan.lines is None or plan.line is None:
         return [], []
     of_record = plan.record.columns[plan.lines.path](items)
+    if plan.joined is not None:
+        beside = plan.record.columns[JOINED](items)
+        of_record = [own or joined for own, joined in zip(of_record, beside, strict=True)]
     flat: list[Any] = []
     rows: list[int] = []
     for row, lines in enumerate(of_record):
@@ -263,11 +267,13 @@ def _problem_frame(found: pl.DataFrame, invoices: pl.DataFrame, broken: list[Bro
     return frame.sort("page_id", "record_no", maintain_order=True)
 
 
-def _deletions(spec: ConnectorSpec, stream: Stream, pages: Sequence[tuple[int, bytes]]) -> Mapped:
+def _deletions(
+    spec: ConnectorSpec, stream: Stream, connection: Connection, pages: Sequence[tuple[int, bytes]]
+) -> Mapped:
     answers = [read_deleted(spec, stream, body) for _, body in pages]
     ids = [one for answer in answers for one in answer.external_ids]
     times = [one for answer in answers for one in answer.deleted_at]
     frame = pl.DataFrame({"external_id": ids}, schema={"external_id": pl.String})
-    frame = frame.with_columns(instants(texts(times).alias("deleted_at"), "UTC", whole_days=False))
+    frame = frame.with_columns(instants(texts(times).alias("deleted_at"), connection.timezone, whole_days=False))
     count = sum(answer.record_count for answer in answers)
     return replace(Mapped.empty(), deletions=frame, record_count=count)

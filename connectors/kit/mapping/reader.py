@@ -10,6 +10,7 @@ import msgspec
 
 from connectors.kit.errors import ConnectorError, Misconfigured, UnexpectedShape
 from connectors.kit.mapping.fields import Field
+from connectors.kit.mapping.joined import DETAILS, JOINED, Joined, joined_by
 from connectors.kit.mapping.pointers import Column, Shape, decoder, dig, segments, shape
 from connectors.kit.spec import Connection, ConnectorSpec, Deleted, Lines, PageView, Stream
 
@@ -172,12 +173,18 @@ class Plan:
     line: Shape | None
     nested: Shape | None
     opened: Opener
+    joined: Joined | None = None
 
     def open(self, spec: ConnectorSpec, stream: Stream, pages: Iterable[tuple[int, bytes]]) -> Records:
         """The records of pages, given with their ids (see `read`)."""
         together = Records([], [], [], [])
         for page_id, body in pages:
             found = read(spec, stream.name, stream.records, self.opened, body, page_id=page_id)
+            if self.joined is not None:
+                try:
+                    self.joined.put(found.items, body)
+                except UNREADABLE as error:
+                    raise unexpected(spec, stream.name, f"/{DETAILS}", body) from error
             together.items.extend(found.items)
             together.numbers.extend(found.numbers)
             together.page_ids.extend(found.page_ids)
@@ -207,11 +214,17 @@ def _plan(spec: ConnectorSpec, stream: Stream, system: str, paths: tuple[tuple[s
     line_fields = {name: _override(field, chosen.get(f"lines.{name}")) for name, field in stream.lines.fields.items()}
     lines = replace(stream.lines, fields=line_fields)
     line_pointers, line_raw = _pointers(line_fields.values())
+    details = stream.details
+    if details is not None:
+        pointers.append(details.record)
+        line_pointers.append(details.line)
     inner = shape(line_pointers, raw=line_raw)
     line = shape(line_pointers, {lines.nested: inner.type}, raw=line_raw) if lines.nested else inner
-    record = shape(pointers, {lines.path: line.type}, raw=raw)
+    beside = {JOINED: line.type} if details else {}
+    record = shape(pointers, {lines.path: line.type, **beside}, raw=raw)
     opened = opener(record.type, stream.records, stream.info, missing_is_empty=stream.missing_is_empty)
-    return Plan(fields, helpers, lines, record, line, inner, opened)
+    joined = joined_by(details, record, line) if details else None
+    return Plan(fields, helpers, lines, record, line, inner, opened, joined)
 
 
 def _override(source: Field, path: str | None) -> Field:

@@ -1,0 +1,55 @@
+"""Lines that a list leaves out: kept beside the page's records in one stored page, and joined to them when it is read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from connectors.kit.mapping.pointers import Column, Shape, decoder, shape
+from connectors.kit.spec import Details
+
+#: Where a stored page keeps the answers about its records' lines, and where a decoded record keeps those lines.
+DETAILS: Final = "details"
+JOINED: Final = "/@lines"
+
+
+def with_details(body: bytes, details: Sequence[bytes]) -> bytes:
+    """A page and the answers about its records' lines in one JSON object, each byte for byte as received."""
+    return body.rstrip()[:-1] + b',"%s":[%s]}' % (DETAILS.encode(), b",".join(details))
+
+
+@dataclass(frozen=True, eq=False)
+class Joined:
+    """Puts lines that were asked for beside a page into the page's records."""
+
+    decoder: msgspec.json.Decoder[Any]
+    answers: Column
+    lines: Column
+    owner: Column
+    record_id: Column
+    slot: str
+
+    def put(self, items: Sequence[Any], body: bytes) -> None:
+        """Gives every record its lines, in the order in which they were sent. Raises what decoding raises."""
+        lines: dict[str, list[Any]] = {}
+        for answer in self.lines(self.answers([self.decoder.decode(body)])[0] or []):
+            for owner, line in zip(self.owner(answer or []), answer or [], strict=True):
+                lines.setdefault(str(owner), []).append(line)
+        for record, key in zip(items, self.record_id(items), strict=True):
+            setattr(record, self.slot, lines.get(str(key)))
+
+
+def joined_by(details: Details, record: Shape, line: Shape) -> Joined:
+    """How lines of this shape get into records of that shape, which has a list at `JOINED`."""
+    answer = shape((), {details.lookup.records: line.type})
+    page = shape((), {f"/{DETAILS}": answer.type})
+    slot = record.type.__struct_fields__[record.type.__struct_encode_fields__.index(JOINED[1:])]
+    return Joined(
+        decoder(page.type),
+        page.columns[f"/{DETAILS}"],
+        answer.columns[details.lookup.records],
+        line.columns[details.line],
+        record.columns[details.record],
+        slot,
+    )

@@ -1,0 +1,147 @@
+"""Proofs made with a key of our own: OAuth 1.0a signatures and signed assertions. Keys never show in an error."""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import httpx
+
+from connectors.kit.errors import CredentialsRejected, Misconfigured
+from connectors.kit.spec import AssertionAuth, Connection, RequestAuth
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+    SigningKey = RSAPrivateKey | EllipticCurvePrivateKey
+
+_PEM: Final = re.compile(r"-----BEGIN ([A-Z ]*PRIVATE KEY)-----(.*?)-----END \1-----", re.DOTALL)
+_CURVES: Final = {256: "ES256", 384: "ES384", 521: "ES512"}
+
+
+def oauth1_hmac_sha256(
+    request: httpx.Request,
+    *,
+    consumer: tuple[str, str],
+    token: tuple[str, str],
+    realm: str,
+    now: datetime,
+    nonce: str | None = None,
+) -> None:
+    """Signs a request in place, OAuth 1.0a with HMAC-SHA256; the query is signed, a JSON body is not.
+
+    Args:
+        request: What is about to be sent, with its final URL.
+        consumer: Key and secret of the application.
+        token: Id and secret of the token.
+        realm: The account.
+        now: The time, UTC.
+        nonce: A random one if not given; none may be used twice.
+    """
+    from oauthlib.oauth1 import SIGNATURE_HMAC_SHA256, Client
+
+    signer = Client(
+        consumer[0],
+        client_secret=consumer[1],
+        resource_owner_key=token[0],
+        resource_owner_secret=token[1],
+        signature_method=SIGNATURE_HMAC_SHA256,
+        realm=realm,
+        nonce=nonce,
+        timestamp=str(int(now.timestamp())),
+    )
+    _, headers, _ = signer.sign(str(request.url), http_method=cast("Any", request.method))
+    request.headers["authorization"] = headers["Authorization"]
+
+
+def private_key(text: str) -> "SigningKey":
+    """A private key out of its PEM text, also where a form's single line lost the line breaks.
+
+    Raises:
+        ValueError: If it is none, is protected by a password, or is neither RSA nor of a NIST curve. Says no part of it.
+    """
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    found = _PEM.search(text)
+    if found is None:
+        raise ValueError("it is not a private key in PEM form (-----BEGIN PRIVATE KEY-----)")
+    if "ENCRYPTED" in found[0]:
+        raise ValueError("it is protected by a password: store it without one")
+    body = re.sub(r"\\[nr]|\s", "", found[2])
+    lines = "\n".join(body[at : at + 64] for at in range(0, len(body), 64))
+    try:
+        key = load_pem_private_key(
+            f"-----BEGIN {found[1]}-----\n{lines}\n-----END {found[1]}-----\n".encode(), password=None
+        )
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise ValueError("it cannot be read: a part of it is missing or changed") from None
+    if isinstance(key, RSAPrivateKey) or (isinstance(key, EllipticCurvePrivateKey) and key.curve.key_size in _CURVES):
+        return key
+    raise ValueError("it is neither an RSA key nor one of the curves P-256, P-384 and P-521")
+
+
+def assertion(
+    key: "SigningKey", claims: Mapping[str, Any], *, key_id: str, now: datetime, life: timedelta = timedelta(minutes=5)
+) -> str:
+    """A signed JWT: PS256 for RSA keys, ES256, ES384 or ES512 for elliptic curves; `iat` and `exp` are added."""
+    import jwt
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+    algorithm = "PS256" if isinstance(key, RSAPrivateKey) else _CURVES[key.curve.key_size]
+    times = {"iat": int(now.timestamp()), "exp": int((now + life).timestamp())}
+    return jwt.encode({**claims, **times}, key, algorithm=algorithm, headers={"kid": key_id})
+
+
+def token_based(connection: Connection, *, realm: str, refused: type[CredentialsRejected]) -> RequestAuth:
+    """Signed requests, with the connection's secrets consumer_key, consumer_secret, token_id and token_secret.
+
+    Raises:
+        Misconfigured: If one of them is missing.
+    """
+    names = ("consumer_key", "consumer_secret", "token_id", "token_secret")
+    _needed(connection, **{name: connection.secret(name) for name in names})
+
+    def sign(connection: Connection, request: httpx.Request, now: datetime) -> None:
+        consumer = (connection.secret("consumer_key"), connection.secret("consumer_secret"))
+        token = (connection.secret("token_id"), connection.secret("token_secret"))
+        oauth1_hmac_sha256(request, consumer=consumer, token=token, realm=realm, now=now)
+
+    return RequestAuth(sign, refused)
+
+
+def machine_to_machine(
+    connection: Connection, *, default_scope: str, refused: type[CredentialsRejected]
+) -> AssertionAuth:
+    """Tokens for signed assertions, with client_id, the options certificate_id and scope, and the secret private_key.
+
+    Raises:
+        Misconfigured: If one of them is missing, or the key cannot be used.
+    """
+    certificate = str(connection.options.get("certificate_id") or "")
+    _needed(connection, client_id=connection.client_id, certificate_id=certificate)
+    try:
+        key = private_key(connection.secret("private_key"))
+    except ValueError as error:
+        raise Misconfigured(connection.system, "connect", f"the private key cannot be used: {error}") from None
+
+    def grant(connection: Connection, url: str, now: datetime) -> httpx.Request:
+        scope = connection.options.get("scope") or default_scope
+        claims = {"iss": connection.client_id, "scope": scope, "aud": url}
+        form = {
+            "grant_type": "client_credentials",
+            "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+            "client_assertion": assertion(key, claims, key_id=certificate, now=now),
+        }
+        return httpx.Request("POST", url, data=form, headers={"accept": "application/json"})
+
+    return AssertionAuth(grant, refused)
+
+
+def _needed(connection: Connection, **values: str) -> None:
+    missing = [name.replace("_", " ") for name, value in values.items() if not value]
+    if missing:
+        raise Misconfigured(connection.system, "connect", f"fill in {' and '.join(missing)}")
