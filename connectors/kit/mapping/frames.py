@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, repeat
 from typing import Any, Final, Self
 
 import polars as pl
@@ -38,6 +39,19 @@ class Mapped:
     def empty(cls) -> Self:
         """Nothing, in the right schemas."""
         return cls(INVOICE.to_frame(), LINE.to_frame(), PROBLEM.to_frame(), DELETION.to_frame(), 0)
+
+    @classmethod
+    def together(cls, parts: Sequence[Self]) -> Self:
+        """All of them as one."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            pl.concat([part.invoices for part in parts]),
+            pl.concat([part.lines for part in parts]),
+            pl.concat([part.problems for part in parts]),
+            pl.concat([part.deletions for part in parts]),
+            sum(part.record_count for part in parts),
+        )
 
 
 def map_page(
@@ -193,16 +207,12 @@ def flat_lines(plan: Plan, items: list[Any]) -> tuple[list[Any], list[int]]:
     """All lines of all records, lines inside lines in place of the line that holds them, with their record's row."""
     if plan.lines is None or plan.line is None:
         return [], []
-    of_record = plan.record.columns[plan.lines.path](items)
+    of_record = [lines or () for lines in plan.record.columns[plan.lines.path](items)]
     if plan.joined is not None:
         beside = plan.record.columns[JOINED](items)
-        of_record = [own or joined for own, joined in zip(of_record, beside, strict=True)]
-    flat: list[Any] = []
-    rows: list[int] = []
-    for row, lines in enumerate(of_record):
-        if lines:
-            flat.extend(lines)
-            rows.extend([row] * len(lines))
+        of_record = [own or joined or () for own, joined in zip(of_record, beside, strict=True)]
+    flat = list(chain.from_iterable(of_record))
+    rows = list(chain.from_iterable(map(repeat, range(len(items)), map(len, of_record))))
     if plan.lines.nested is None:
         return flat, rows
     inner = plan.line.columns[plan.lines.nested](flat)
