@@ -32,7 +32,11 @@ T = TypeVar("T")
 
 @flow(name="sync-system", flow_run_name="sync {system}", persist_result=False, retries=0)
 def sync_system(
-    system: SystemName, since: datetime | None = None, until: datetime | None = None, dry_run: bool = False
+    system: SystemName,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    dry_run: bool = False,
+    connection: str = "",
 ) -> State[Any]:
     """Bring the sales of one billing system into the points ledger.
 
@@ -44,17 +48,21 @@ def sync_system(
         since: Read changes from this time on. Empty: from where the last run ended.
         until: Read changes up to this time. With `since` or `until` the cursor does not move.
         dry_run: Fetch, map, validate and compute everything, report it, and keep nothing.
+        connection: The block to use, where a system has several. Empty: the one named like the system.
     """
     try:
-        block = load_block(system)
+        block = load_block(system, connection)
     except NotConnectedError as error:
         return Failed(message=_named(error))
-    job = _job(block, since, until, dry_run=dry_run)
+    try:
+        job = _job(block, since, until, dry_run=dry_run)
+    except ConnectorError as error:  # settings that cannot work as they are
+        return Failed(message=_named(error.of_block(connection or system)))
     report = RunReport(job, datetime.now(UTC))
     try:
         run_job(report)
     except Exception as error:
-        report.error = error
+        report.error = error.of_block(connection or system) if isinstance(error, ConnectorError) else error
         if isinstance(error, TooManyRejectsError):
             report.loaded = error.loaded
         if not dry_run:
@@ -78,10 +86,15 @@ def _publish(report: RunReport, block: BillingConnection) -> None:
     ui = settings().ui_url
     links = Links(f"{ui}/runs/flow-run/{report.job.run_id}", f"{ui}/blocks/block/{block._block_document_id}")  # noqa: SLF001
     create_markdown_artifact(
-        key=f"sync-{report.job.account.system}",
+        key=artifact_key(report.job.account.system, block._block_document_name or ""),  # noqa: SLF001
         markdown=markdown(report, links, report.job.spec.title),
         description=_named(report.error) if report.error else report.headline(),
     )
+
+
+def artifact_key(system: str, block: str) -> str:
+    """Where the reports of a connection are: /artifacts/key/sync-xero, /artifacts/key/sync-custom-loja."""
+    return f"sync-{system}" if block in ("", system) else f"sync-{system}-{block}"
 
 
 def run_job(report: RunReport) -> None:

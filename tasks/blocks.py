@@ -4,12 +4,15 @@ from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 from prefect.blocks.core import Block
+from prefect.client.orchestration import get_client
 from pydantic import BaseModel, Field, SecretStr, ValidationError
 
+from connectors.kit.configured_settings import CustomSettings
+from connectors.kit.documents import DEFAULT_CURRENCY, named, problems
 from connectors.kit.spec import Connection
 from twezah.settings import settings
 
-SystemName = Literal["quickbooks", "xero", "freshbooks"]
+SystemName = Literal["quickbooks", "xero", "freshbooks", "custom"]
 
 
 class NotConnectedError(RuntimeError):
@@ -193,8 +196,88 @@ class FreshBooksConnection(ConsentedConnection, FreshBooksAccount):
         return self.account_id
 
 
+class DescribedConnection(BillingConnection):
+    """A system that the operator describes; its account is the block's name, so that there can be several."""
+
+    default_currency: str = Field(
+        default=DEFAULT_CURRENCY, pattern="^([A-Z]{3})?$", title="Default currency",
+        description="Used where a document names none. Empty: such a document is rejected.",
+    )  # fmt: skip
+    field_mapping: dict[str, str] = Field(
+        default_factory=dict, title="Field mapping",
+        description=(
+            "Where your fields are, if not at the usual places: JSON pointers or names, lines relative to the line, e.g. "
+            '{"customer_phone": "/cliente/telemovel", "total_minor": "/valor", "lines.sku": "/codigo"}. Fields: docs/custom-systems.md. '
+            "Try it first: twezah mapping try custom FILE --block NAME."
+        ),
+    )  # fmt: skip
+
+    @classmethod
+    def sample_values(cls) -> dict[str, Any]:
+        """What a block must have and a sample does not need."""
+        return {}
+
+    def account(self) -> str:
+        """The block's name."""
+        return self._block_document_name or self.system
+
+    def connection(self) -> Connection:
+        """The values the connector needs."""
+        paths = {name: named(path) for name, path in self.field_mapping.items()}
+        return replace(super().connection(), paths=paths)
+
+
+class CustomCredentials(BaseModel):
+    """Listed first in the form, because pydantic takes the last base first."""
+
+    base_url: str = Field(
+        title="API base URL", description="Where your system's API is, e.g. https://erp.example.com/api/v1. https only."
+    )
+    api_key: SecretStr = Field(
+        default=SecretStr(""), title="API key", description="For authentication bearer or api key. Kept encrypted."
+    )
+    password: SecretStr = Field(
+        default=SecretStr(""), title="Password", description="For authentication basic. Kept encrypted."
+    )
+    client_id: str = Field(default="", title="Client ID", description="For authentication client credentials.")
+    client_secret: SecretStr = Field(
+        default=SecretStr(""),
+        title="Client secret",
+        description="For authentication client credentials. Kept encrypted.",
+    )
+    token_url: str = Field(default="", title="Token URL", description="For authentication client credentials.")
+
+
+class CustomConnection(DescribedConnection, CustomSettings, CustomCredentials):
+    """Any REST API. Name the block as you like: the name is the account in the ledger."""
+
+    _block_type_name = "Custom Connection"
+    _block_type_slug = "custom-connection"
+    _description = (
+        "Connects any system with a REST API, without code. The block's name becomes the account in the ledger; several are possible. "
+        "The defaults fit our own contract. Guide: docs/custom-systems.md."
+    )
+    system: ClassVar[str] = "custom"
+
+    @classmethod
+    def sample_values(cls) -> dict[str, Any]:
+        """No address is reached."""
+        return {"base_url": "https://sample.invalid"}
+
+    def connection(self) -> Connection:
+        """The values the connector needs."""
+        return replace(
+            super().connection(),
+            token_url=self.token_url,
+            client_id=self.client_id,
+            client_secret=self.client_secret,
+            secrets={"api_key": self.api_key, "password": self.password},
+            options={name: getattr(self, name) for name in CustomSettings.model_fields},
+        )
+
+
 BLOCKS: dict[str, type[BillingConnection]] = {
-    block.system: block for block in (QuickBooksConnection, XeroConnection, FreshBooksConnection)
+    block.system: block for block in (QuickBooksConnection, XeroConnection, FreshBooksConnection, CustomConnection)
 }
 _ACCOUNT_FIELD = {"quickbooks": "realm_id", "xero": "tenant_id", "freshbooks": "account_id"}
 
@@ -205,17 +288,18 @@ def register_blocks() -> None:
         block.register_type_and_schema()
 
 
-def load_block(system: str) -> BillingConnection:
-    """The operator's block of a system.
+def load_block(system: str, name: str = "") -> BillingConnection:
+    """The operator's block of a system: the one of that name, or the one named like the system.
 
     Raises NotConnectedError if there is none.
     """
-    block = BLOCKS[system]
+    block, name = BLOCKS[system], name or system
     try:
-        return block.load(system)  # type: ignore[return-value]
+        return block.load(name)  # type: ignore[return-value]
     except (RuntimeError, ValidationError) as error:
+        wrong = f" ({problems(block, error)})" if isinstance(error, ValidationError) else ""
         message = (
-            f"the block {system!r} holds a value that is not valid any more, or belongs to another version: open it "
+            f"the block {name!r} holds a value that is not valid any more, or belongs to another version{wrong}: open it "
             f"({settings().ui_url}/blocks), correct it and save it"
         )
         raise NotConnectedError(message) from error
@@ -223,16 +307,31 @@ def load_block(system: str) -> BillingConnection:
         if "Unable to find block document" not in str(error):
             raise
         message = (
-            f"{system} is not connected: create a {block._block_type_name!r} block named {system!r} "
+            f"{system} is not connected: create a {block._block_type_name!r} block named {name!r} "
             f"({settings().ui_url}/blocks/catalog/{block._block_type_slug}/create) and start the run again"
         )
         raise NotConnectedError(message) from None
 
 
+def described_blocks() -> list[tuple[str, str]]:
+    """(system, block name) of every connection whose system is described by its operator."""
+    with get_client(sync_client=True) as client:
+        return [
+            (system, str(document.name))
+            for system, block in BLOCKS.items()
+            if issubclass(block, DescribedConnection)
+            for document in client.read_block_documents_by_type(block._block_type_slug or "", include_secrets=False)
+        ]
+
+
 def connected_systems() -> list[str]:
     """The systems that have a block."""
+    described = {system for system, _ in described_blocks()}
     found = []
-    for system in BLOCKS:
+    for system, block in BLOCKS.items():
+        if issubclass(block, DescribedConnection):
+            found += [system] if system in described else []
+            continue
         try:
             load_block(system)
         except NotConnectedError:
@@ -254,7 +353,7 @@ def connect_simulator(base_url: str) -> None:
         "freshbooks": "/auth/oauth/token",
     }
     connected = set(connected_systems())
-    for system, block in BLOCKS.items():
+    for system, account in accounts.items():
         if system in connected:
             continue
         values: dict[str, Any] = {
@@ -263,6 +362,8 @@ def connect_simulator(base_url: str) -> None:
             "refresh_token": f"sim-refresh-{system}",
             "base_url": f"{base_url}/{system}",
             "token_url": f"{base_url}/{system}{token_paths[system]}",
-            _ACCOUNT_FIELD[system]: accounts[system],
+            _ACCOUNT_FIELD[system]: account,
         }
-        block(**values).save(system)
+        BLOCKS[system](**values).save(system)
+    if "custom" not in connected:
+        CustomConnection(base_url=f"{base_url}/custom", api_key=SecretStr("sim-secret")).save("custom")

@@ -55,13 +55,14 @@ class Call:
 
 @dataclass(frozen=True)
 class Answer:
-    """A successful answer."""
+    """A successful answer; `link` is its Link header."""
 
     body: bytes
     content_type: str
     fetched_at: datetime
     elapsed_ms: int
     status: int
+    link: str = ""
 
 
 @contextmanager
@@ -88,6 +89,8 @@ def open_client(
         Misconfigured: If the base URL is not an http(s) URL.
     """
     timeout = httpx.Timeout(connection.timeout_seconds, pool=None)
+    if transport is None and spec.transport is not None:
+        transport = spec.transport(connection)
     limits = httpx.Limits(max_connections=spec.rate.concurrency, keepalive_expiry=30)
     with httpx.Client(transport=transport, timeout=timeout, limits=limits, follow_redirects=False) as http:
         yield Client(connection, spec, tokens, http, on_call or (lambda _: None), timing)
@@ -175,7 +178,8 @@ class Client:
                 elapsed_ms = round((self.timing.monotonic() - started) * 1000)
                 self._on_call(Call(self.spec.name, operation, status, elapsed_ms, status == 429))
         content_type = response.headers.get("content-type", "")
-        return response, Answer(body, content_type, self.timing.now(), elapsed_ms, status)
+        link = response.headers.get("link", "")
+        return response, Answer(body, content_type, self.timing.now(), elapsed_ms, status, link)
 
     def _body(self, response: httpx.Response, operation: str, started: float) -> bytes:
         """The body, within the limits of size and time: an endless trickle of bytes never trips a read timeout."""

@@ -41,7 +41,14 @@ class ConnectorError(Exception):
         self.call = call
         self.status = status
         self.request_id = request_id
+        self.block = system
         super().__init__(self._message())
+
+    def of_block(self, name: str) -> Self:
+        """The same error, its advice naming this block: a system can have several accounts, a connector knows none of them."""
+        self.block = name
+        self.args = (self._message(),)
+        return self
 
     def _message(self) -> str:
         where = " ".join(part for part in (self.call, str(self.status or "")) if part)
@@ -49,7 +56,7 @@ class ConnectorError(Exception):
         if self.request_id:
             parts.append(f"request id {self.request_id}")
         text = ": ".join(part for part in parts if part)
-        return f"{text}. {self.advice.format(block=self.system)}".rstrip()
+        return f"{text}. {self.advice.format(block=self.block)}".rstrip()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Keyword arguments survive pickling only this way; Prefect moves exceptions between processes.

@@ -153,7 +153,7 @@ class _Seen:
         self.total = found.number("total")
         if self.total is not None:
             self.records.extend(hash(str(one)) for one in ids)
-        return found
+        return replace(found, link=answer.link)
 
     def incomplete(self) -> bool:
         """Whether the vendor's total is higher than the number of different records listed."""

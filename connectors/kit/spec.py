@@ -13,6 +13,7 @@ from connectors.kit.errors import ConnectorError
 
 if TYPE_CHECKING:
     from connectors.kit.mapping.fields import Field
+    from connectors.kit.mapping.reader import Records
 
 
 NO_SECRET: Final = SecretStr("")
@@ -116,10 +117,11 @@ class Page:
 
 @dataclass(frozen=True)
 class PageView:
-    """What a pagination generator is told about the page it asked for."""
+    """What a pagination generator is told about the page it asked for; `link` is the answer's Link header."""
 
     record_count: int
     info: Mapping[str, Any] = field(default_factory=dict)
+    link: str = ""
 
     def number(self, name: str) -> int | None:
         """A whole number the vendor put beside the records (pages, total, ...), None where it said none."""
@@ -163,13 +165,14 @@ class Lines:
     """How the lines of a document are read; paths are relative to the line.
 
     `nested` is the path of lines inside a line (one level). `adjust` gets the parsed lines with the helper columns
-    and drops or changes lines.
+    and drops or changes lines. `also` are other paths, looked at where the first one holds nothing.
     """
 
     path: str
     fields: Mapping[str, "Field"]
     nested: str | None = None
     adjust: Callable[[pl.DataFrame], pl.DataFrame] | None = None
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,7 +184,10 @@ class Stream:
     one record. `helpers` are read like fields and only used by computed fields and `keep`. `finish` sees invoices
     with helpers, and lines. `deleted` replaces the mapping: it reads which documents are gone out of the JSON of an
     answer, and raises LookupError, TypeError or AttributeError where that is not possible.
-    `split` divides a request whose answer is full and cannot be paged.
+    `split` divides a request whose answer is full and cannot be paged. `gone` names the helper that marks a record
+    of this list as a deleted document; it holds the time, or anything that is not nothing. `windowed` False: records
+    are kept whatever their time of change (the window is about the pages). `reads` opens pages that are no JSON: it is
+    given the type of a record, the body and the page's id, and raises nothing: what cannot be read is broken.
     """
 
     name: str
@@ -199,6 +205,9 @@ class Stream:
     finish: Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame] | None = None
     deleted: Callable[[Any], "Deleted"] | None = None
     split: Callable[[PageRequest, PageView], Sequence[PageRequest]] | None = None
+    gone: str | None = None
+    windowed: bool = True
+    reads: Callable[[Any, bytes, int], "Records"] | None = None
 
 
 @dataclass(frozen=True)
@@ -216,7 +225,8 @@ class Lookup:
 
     `wants` names the column whose values are asked for, `key` how the cached rows are matched: "external_id", or
     "name" where lines do not name their item's id. `requests` batches ids into requests; `paginate` pages each of
-    them (None: one answer). `fallback` asks for one id that did not come back. `fields` holds external_id and
+    them (None: one answer). `fallback` asks for one id that did not come back, and finds it at `fallback_record` ("": the
+    whole answer). `fields` holds external_id and
     phones in order of preference, or external_id, name and sku.
     """
 
@@ -227,7 +237,7 @@ class Lookup:
     key: Literal["external_id", "name"] = "external_id"
     paginate: Callable[[PageRequest], Pages] | None = None
     fallback: Callable[[Connection, str], PageRequest] | None = None
-    fallback_record: str = ""
+    fallback_record: str | None = None
     info: Mapping[str, str] = field(default_factory=dict)
     missing_is_empty: bool = False
 
@@ -264,7 +274,8 @@ class ConnectorSpec:
 
     `auth` chooses how a connection proves itself. `headers` are sent with every call. `fault` reads the vendor's error code out of an answer's body (a short code,
     never its text), `errors` says which error a code or status means where the usual reading would be wrong.
-    `key_style` re-writes the keys of hand-made samples (`try_record`) to the vendor's own spelling.
+    `key_style` re-writes the keys of hand-made samples (`try_record`) to the vendor's own spelling. `transport` stands in
+    for the network, for systems that are not reached over one.
     """
 
     name: str
@@ -285,6 +296,7 @@ class ConnectorSpec:
     body_bytes_limit: int = 64 * 1024 * 1024
     retry: RetryPolicy = RetryPolicy()
     key_style: Callable[[str], str] | None = None
+    transport: Callable[[Connection], httpx.BaseTransport] | None = None
 
     def stream(self, name: str) -> Stream:
         """The stream of that name; KeyError where there is none."""

@@ -2,7 +2,7 @@
 
 import time
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 from zoneinfo import ZoneInfo
 
 import typer
@@ -82,6 +82,7 @@ def sync(
     since: Annotated[str | None, typer.Option(help="From this date or time on, instead of from the last sync.")] = None,
     until: Annotated[str | None, typer.Option(help="Up to this date or time.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Fetch, map and validate, but store nothing.")] = False,
+    block: Annotated[str, typer.Option(help="The block to use, where the system has several.")] = "",
     simulator: Simulator = False,
     json: Json = False,
 ) -> None:
@@ -99,6 +100,7 @@ def sync(
     if since and until and str(window["since"]) >= str(window["until"]):
         raise typer.BadParameter("must be later than --since", param_hint="--until")
     parameters = {**{k: v for k, v in window.items() if v}, **({"dry_run": True} if dry_run else {})}
+    parameters |= {"connection": block} if block else {}
     with stoppable(), serving(settings(), simulator=simulator) as stack:
         if system not in stack.connected:
             say(f"{system} is not connected: create a block named {system} at {stack.ui_url}/blocks/catalog.")
@@ -115,14 +117,13 @@ def sync(
         raise typer.Exit(code)
 
 
-def known_system(system: str) -> Any:
-    """Its connector specification; wrong usage if there is none."""
-    from connectors import SYSTEMS
+def known_system(system: str) -> None:
+    """Wrong usage if there is none of that name."""
+    from connectors import DESCRIBED, SYSTEMS
 
-    if system not in SYSTEMS:
-        known = ", ".join(sorted(SYSTEMS))
+    if system not in SYSTEMS and system not in DESCRIBED:
+        known = ", ".join(sorted([*SYSTEMS, *DESCRIBED]))
         raise typer.BadParameter(f"unknown system {system!r}; known: {known}", param_hint="SYSTEM")
-    return SYSTEMS[system]
 
 
 def _utc(text: str | None, option: str) -> str | None:

@@ -42,6 +42,8 @@ from twezah.stack.api import is_healthy
 #: operator's.
 CONNECTED_TAG = "connected"
 SYNC = "sync-"
+#: How often a connection with a schedule of its own is polled, until its operator says otherwise.
+POLL_SECONDS = 300
 
 
 def project_deployments() -> list[dict[str, Any]]:
@@ -109,11 +111,13 @@ def find(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
 
 def activate_connected() -> list[str]:
     """Switch on the schedules of systems that have become connected, once each; return those."""
-    from tasks.blocks import connected_systems
+    from tasks.blocks import connected_systems, described_blocks
 
-    activated = []
+    described = described_blocks()
+    by_block = {system for system, _ in described}
     with get_client(sync_client=True) as client:
-        for system in connected_systems():
+        activated = [f"{system}: {name}" for system, name in described if _activate_block(client, system, name)]
+        for system in set(connected_systems()) - by_block:
             deployment = find(client, SYNC + system)
             if deployment is None or CONNECTED_TAG in deployment.tags:
                 continue
@@ -122,6 +126,20 @@ def activate_connected() -> list[str]:
             client.update_deployment(deployment.id, DeploymentUpdate(tags=[*deployment.tags, CONNECTED_TAG]))
             activated.append(system)
     return activated
+
+
+def _activate_block(client: SyncPrefectClient, system: str, name: str) -> bool:
+    """Give one of several connections of a system a schedule of its own, once; False if it has been given one."""
+    deployment, tag = find(client, SYNC + system), f"{CONNECTED_TAG}-{name}"
+    if deployment is None or tag in deployment.tags:
+        return False
+    schedule = DeploymentScheduleCreate(
+        schedule=IntervalSchedule(interval=timedelta(seconds=POLL_SECONDS)),
+        active=True, slug=f"poll-{name}", parameters={"connection": name},
+    )  # fmt: skip
+    client.create_deployment_schedules(deployment.id, [schedule])
+    client.update_deployment(deployment.id, DeploymentUpdate(tags=[*deployment.tags, tag]))
+    return True
 
 
 def clear_leftovers(client: SyncPrefectClient, started_at: datetime, *, catch_up: bool) -> None:
