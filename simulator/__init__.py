@@ -1,4 +1,4 @@
-"""A seeded simulator of QuickBooks Online, Xero and FreshBooks, written from their documentation alone.
+"""A seeded simulator of QuickBooks Online, Xero, FreshBooks and a custom REST system, written from their documentation alone.
 
 It shares no code with the product it tests, so that it can be its oracle:
 
@@ -7,7 +7,7 @@ It shares no code with the product it tests, so that it can be its oracle:
     world.evolve(steps=10)      # new sales, edits, voids, refunds, ...
     world.truth()               # what the ledger should say
 
-`python -m simulator --port 9400` serves all three under /quickbooks, /xero and /freshbooks.
+`python -m simulator --port 9400` serves them under /quickbooks, /xero, /freshbooks and /custom.
 """
 
 from functools import partial
@@ -20,6 +20,7 @@ from simulator.faults import Faults
 from simulator.model import ACCOUNTS, CLIENT_ID, CLIENT_SECRET, SYSTEMS
 from simulator.oauth import seed_refresh_token
 from simulator.truth import Truth
+from simulator.vendors.custom import Custom
 from simulator.vendors.freshbooks import FreshBooks
 from simulator.vendors.quickbooks import QuickBooks
 from simulator.vendors.xero import Xero
@@ -41,10 +42,11 @@ __all__ = [
     "seed_refresh_token",
 ]
 
-_VENDORS: Final[dict[str, type[QuickBooks | Xero | FreshBooks]]] = {
+_VENDORS: Final[dict[str, type[QuickBooks | Xero | FreshBooks | Custom]]] = {
     "quickbooks": QuickBooks,
     "xero": Xero,
     "freshbooks": FreshBooks,
+    "custom": Custom,
 }
 
 

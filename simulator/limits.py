@@ -21,11 +21,12 @@ class Rule:
 
 
 #: https://developer.intuit.com "limits-and-throttles", https://developer.xero.com "faq/limits". FreshBooks
-#: publishes none: the number here only makes its 429 reachable.
+#: publishes none, a custom system has its own: the numbers here only make their 429 reachable.
 RULES: Final = {
     "quickbooks": (Rule("second", 10, 1), Rule("minute", 500, 60), Rule("batch", 40, 60, "/batch")),
     "xero": (Rule("minute", 60, 60), Rule("day", 5000, 86_400), Rule("appminute", 10_000, 60)),
     "freshbooks": (Rule("minute", 600, 60),),
+    "custom": (Rule("minute", 300, 60),),
 }
 CONCURRENT: Final = {"xero": 5}
 

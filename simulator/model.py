@@ -14,7 +14,7 @@ LUANDA: Final = ZoneInfo("Africa/Luanda")
 #: IVA, Angola's value added tax.
 IVA_BPS: Final = 1400
 
-SYSTEMS: Final = ("quickbooks", "xero", "freshbooks")
+SYSTEMS: Final = ("quickbooks", "xero", "freshbooks", "custom")
 CLIENT_ID: Final = "sim-client"
 CLIENT_SECRET: Final = "sim-secret"
 #: Realm (QuickBooks), tenant (Xero), account id (FreshBooks).
@@ -22,6 +22,7 @@ ACCOUNTS: Final = {
     "quickbooks": "9130350000000001",
     "xero": "b0a5c0de-0000-4000-8000-000000000001",
     "freshbooks": "TwZh01",
+    "custom": "custom",
 }
 
 

@@ -15,8 +15,8 @@ from simulator.clock import Now
 from simulator.model import CLIENT_ID, CLIENT_SECRET
 
 #: Seconds, from the vendors' pages.
-ACCESS_SECONDS: Final = {"quickbooks": 3600, "xero": 1800, "freshbooks": 43_200}
-REFRESH_SECONDS: Final = {"quickbooks": 100 * 86_400, "xero": 60 * 86_400, "freshbooks": None}
+ACCESS_SECONDS: Final = {"quickbooks": 3600, "xero": 1800, "freshbooks": 43_200, "custom": 3600}
+REFRESH_SECONDS: Final = {"quickbooks": 100 * 86_400, "xero": 60 * 86_400, "freshbooks": None, "custom": None}
 QUICKBOOKS_ROTATION: Final = timedelta(hours=24)
 XERO_GRACE: Final = timedelta(minutes=30)
 _REMEMBERED: Final = 200  # access tokens, the oldest are forgotten first
@@ -93,7 +93,7 @@ class Grants:
                     refresh = self._exchange(form.get("refresh_token", ""))
                 case "authorization_code" if form.get("code") == AUTHORIZATION_CODE:
                     refresh = self._issue_refresh()
-                case "client_credentials" if self.vendor == "xero":
+                case "client_credentials" if self.vendor in ("xero", "custom"):
                     refresh = None
                 case "authorization_code":
                     raise Denied("invalid_grant")

@@ -13,7 +13,7 @@ import stamina
 from pydantic import SecretStr
 
 import simulator
-from connectors import SYSTEMS
+from connectors import DESCRIBED, SYSTEMS, spec_for
 from connectors.kit.auth import Token
 from connectors.kit.client import Call, Client, Timing, open_client
 from connectors.kit.extract import extract, look_up
@@ -22,6 +22,9 @@ from connectors.kit.spec import Connection, ConnectorSpec, Page, Window
 
 NOW = datetime(2026, 5, 20, 12, 0, tzinfo=UTC)
 Handler = Callable[[httpx.Request], httpx.Response]
+#: Systems described by an operator, as they are described here.
+OPTIONS = {"custom": {"authentication": "client credentials", "requests_at_once": 4}}
+TOKEN_PATHS = {"custom": "/oauth/token"}
 
 
 @dataclass
@@ -63,12 +66,13 @@ class Bench:
             system=name,
             account=simulator.ACCOUNTS[name],
             base_url=f"http://127.0.0.1:9/{name}",
-            token_url=f"http://127.0.0.1:9/{name}{httpx.URL(self.spec.token_url).path}",
+            token_url=f"http://127.0.0.1:9/{name}{TOKEN_PATHS.get(name) or httpx.URL(self.spec.token_url).path}",
             client_id=simulator.CLIENT_ID,
             client_secret=SecretStr(simulator.CLIENT_SECRET),
             refresh_token=SecretStr(simulator.seed_refresh_token(name)),
             page_size=self.page_size,
             redirect_uri="https://example.org/consent",
+            options=OPTIONS.get(name, {}),
             **self.changes,
         )
 
@@ -140,7 +144,7 @@ def no_waiting() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(params=sorted(SYSTEMS))
+@pytest.fixture(params=sorted([*SYSTEMS, *OPTIONS]))
 def bench(request: pytest.FixtureRequest) -> Bench:
     """Every system in turn, over a small world."""
     return make_bench(request.param)
@@ -149,7 +153,11 @@ def bench(request: pytest.FixtureRequest) -> Bench:
 def make_bench(system: str, **world: Any) -> Bench:
     clock = simulator.ManualClock(NOW)
     options = {"customers": 30, "invoices": 120, "now": clock, "days": 25, "sleep": clock.sleep} | world
-    return Bench(SYSTEMS[system], simulator.World(seed=11, **options), clock)
+    bench = Bench(SYSTEMS.get(system, SYSTEMS["xero"]), simulator.World(seed=11, **options), clock)
+    if system in DESCRIBED:
+        bench.spec = replace(bench.spec, name=system)
+        bench.spec = spec_for(bench.connection)
+    return bench
 
 
 @pytest.fixture
