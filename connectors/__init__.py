@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from connectors import custom, freshbooks, quickbooks, xero
+from connectors import custom, file, freshbooks, quickbooks, xero
 from connectors.kit.spec import Connection, ConnectorSpec
 
 #: Every billing system that is described in code, by its name.
@@ -15,7 +15,7 @@ SYSTEMS: Final[Mapping[str, ConnectorSpec]] = MappingProxyType(
 
 #: Systems that an operator describes in a block.
 DESCRIBED: Final[Mapping[str, Callable[[Connection], ConnectorSpec]]] = MappingProxyType(
-    {custom.NAME: custom.spec_from}
+    {custom.NAME: custom.spec_from, file.NAME: file.spec_from}
 )
 
 

@@ -7,12 +7,13 @@ from prefect.blocks.core import Block
 from prefect.client.orchestration import get_client
 from pydantic import BaseModel, Field, SecretStr, ValidationError
 
+from connectors.file import FileSettings, FolderPath
 from connectors.kit.configured_settings import CustomSettings
 from connectors.kit.documents import DEFAULT_CURRENCY, named, problems
 from connectors.kit.spec import Connection
 from twezah.settings import settings
 
-SystemName = Literal["quickbooks", "xero", "freshbooks", "custom"]
+SystemName = Literal["quickbooks", "xero", "freshbooks", "custom", "file"]
 
 
 class NotConnectedError(RuntimeError):
@@ -276,8 +277,31 @@ class CustomConnection(DescribedConnection, CustomSettings, CustomCredentials):
         )
 
 
+class FileDropConnection(DescribedConnection, FileSettings, FolderPath):
+    """A folder of exports. Name the block as you like: the name is the account in the ledger."""
+
+    _block_type_name = "File Drop Connection"
+    _block_type_slug = "file-drop-connection"
+    _description = (
+        "Reads the sales of a system without an API from the files it leaves in a folder: CSV, JSON, one JSON document per line, Parquet. "
+        "The block's name becomes the account in the ledger; several are possible. Guide: docs/custom-systems.md."
+    )
+    system: ClassVar[str] = "file"
+
+    @classmethod
+    def sample_values(cls) -> dict[str, Any]:
+        """No folder is read."""
+        return {"folder": "/"}
+
+    def connection(self) -> Connection:
+        """The values the connector needs."""
+        names = (*FileSettings.model_fields, "folder")
+        return replace(super().connection(), base_url="", options={name: getattr(self, name) for name in names})
+
+
 BLOCKS: dict[str, type[BillingConnection]] = {
-    block.system: block for block in (QuickBooksConnection, XeroConnection, FreshBooksConnection, CustomConnection)
+    block.system: block
+    for block in (QuickBooksConnection, XeroConnection, FreshBooksConnection, CustomConnection, FileDropConnection)
 }
 _ACCOUNT_FIELD = {"quickbooks": "realm_id", "xero": "tenant_id", "freshbooks": "account_id"}
 

@@ -14,7 +14,7 @@ from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
 import simulator
-from connectors import SYSTEMS
+from connectors import DESCRIBED, SYSTEMS
 from connectors.kit.client import Call, Client, open_client
 from connectors.kit.spec import Connection, ConnectorSpec
 from sql.db import connect
@@ -54,11 +54,12 @@ class Shop:
         **request: Any,
     ) -> Job:
         """A synchronisation of `system`; `request` is since, until, dry_run."""
+        origin = "https://" if system in DESCRIBED else "http://"
+        token_path = "/oauth/token" if system in DESCRIBED else httpx.URL(SYSTEMS[system].token_url).path
         vendor = Connection(
-            system, simulator.ACCOUNTS[system], f"http://{system}.test",
-            f"http://{system}.test{httpx.URL(SYSTEMS[system].token_url).path}",
+            system, simulator.ACCOUNTS[system], f"{origin}{system}.test", f"{origin}{system}.test{token_path}",
             simulator.CLIENT_ID, SecretStr(simulator.CLIENT_SECRET), SecretStr(simulator.seed_refresh_token(system)),
-            page_size=page_size, paths=paths or {},
+            page_size=page_size, paths=paths or {}, secrets={"api_key": SecretStr(simulator.CLIENT_SECRET)},
         )  # fmt: skip
         serve = simulator.handler(self.world, system)
 
