@@ -321,7 +321,8 @@ def load_block(system: str, name: str = "") -> BillingConnection:
     try:
         return block.load(name)  # type: ignore[return-value]
     except (RuntimeError, ValidationError) as error:
-        wrong = f" ({problems(block, error)})" if isinstance(error, ValidationError) else ""
+        cause = error if isinstance(error, ValidationError) else error.__cause__  # Prefect wraps it
+        wrong = f" ({problems(block, cause)})" if isinstance(cause, ValidationError) else ""
         message = (
             f"the block {name!r} holds a value that is not valid any more, or belongs to another version{wrong}: open it "
             f"({settings().ui_url}/blocks), correct it and save it"

@@ -119,7 +119,7 @@ class CredentialsRejected(NeedsOperator):
     """The vendor refuses the token, and refreshing it did not help."""
 
     advice = (
-        'Re-consent the application at the vendor and put the new refresh token into the block "{block}" '
+        'Re-consent the application at the vendor and put the new refresh token, or a key or password that is valid, into the block "{block}" '
         "(check client id, secret and redirect URI there as well)."
     )
 
