@@ -17,7 +17,8 @@ from prefect.states import Completed, Failed
 from connectors.kit.errors import ConnectorError
 from sql import sync
 from tasks import steps
-from tasks.blocks import BillingConnection, NotConnectedError, SystemName, load_block
+from tasks.blocks import BillingConnection, NotConnectedError
+from tasks.connections import load_block
 from tasks.job import Job, Policy
 from tasks.load import TooManyRejectsError
 from tasks.report import Links, RunReport, markdown
@@ -32,7 +33,7 @@ T = TypeVar("T")
 
 @flow(name="sync-system", flow_run_name="sync {system}", persist_result=False, retries=0)
 def sync_system(
-    system: SystemName, since: datetime | None = None, until: datetime | None = None, dry_run: bool = False
+    system: str, since: datetime | None = None, until: datetime | None = None, dry_run: bool = False
 ) -> State[Any]:
     """Bring the sales of one billing system into the points ledger.
 
@@ -40,7 +41,7 @@ def sync_system(
     and only the difference is posted.
 
     Args:
-        system: The billing system; it must be connected (a block of the same name).
+        system: The connection, by the name of its block: quickbooks, xero, freshbooks, or what a further account was called.
         since: Read changes from this time on. Empty: from where the last run ended.
         until: Read changes up to this time. With `since` or `until` the cursor does not move.
         dry_run: Fetch, map, validate and compute everything, report it, and keep nothing.
@@ -55,6 +56,8 @@ def sync_system(
         run_job(report)
     except Exception as error:
         report.error = error
+        if isinstance(error, ConnectorError):
+            error.of_block(block.name)
         if isinstance(error, TooManyRejectsError):
             report.loaded = error.loaded
         if not dry_run:
@@ -76,9 +79,10 @@ def _named(error: Exception) -> str:
 
 def _publish(report: RunReport, block: BillingConnection) -> None:
     ui = settings().ui_url
-    links = Links(f"{ui}/runs/flow-run/{report.job.run_id}", f"{ui}/blocks/block/{block._block_document_id}")  # noqa: SLF001
+    run, document = f"{ui}/runs/flow-run/{report.job.run_id}", block._block_document_id  # noqa: SLF001
+    links = Links(run, f"{ui}/blocks/block/{document}", block.name)
     create_markdown_artifact(
-        key=f"sync-{report.job.account.system}",
+        key=f"sync-{block.name}",
         markdown=markdown(report, links, report.job.spec.title),
         description=_named(report.error) if report.error else report.headline(),
     )

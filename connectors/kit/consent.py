@@ -103,6 +103,11 @@ class Started:
         return asked
 
     @property
+    def system(self) -> str:
+        """The billing system."""
+        return self._spec.name
+
+    @property
     def seconds_left(self) -> float:
         """How long the link may still be used."""
         return max(0.0, self._ends_at - self._timing.monotonic())
@@ -227,8 +232,8 @@ def code_request(connection: Connection, consent: Consent, url: str, code: str, 
 def _params(answered: str) -> dict[str, str]:
     """The parameters of an answer, however it was pasted; the first of each name."""
     text = answered.strip()[:_ANSWER_CHARACTERS_MAX]
-    query = urlsplit(text).query or text.rpartition("?")[2]
     try:
+        query = urlsplit(text).query or text.rpartition("?")[2]
         pairs = parse_qsl(query.partition("#")[0], max_num_fields=50)
     except ValueError:
         return {}

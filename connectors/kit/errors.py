@@ -117,10 +117,10 @@ class NeedsOperator(ConnectorError):
 
 
 class CredentialsRejected(NeedsOperator):
-    """The vendor refuses the token, and refreshing it did not help."""
+    """The vendor refuses the credentials, and renewing the token did not help."""
 
     advice = (
-        'Re-consent the application at the vendor and put the new refresh token into the block "{block}" '
+        'Re-consent with `twezah connect` or the deployment "connect", for the block "{block}" '
         "(check client id, secret and redirect URI there as well)."
     )
 
@@ -134,7 +134,7 @@ class PermissionMissing(NeedsOperator):
 class ConsentFailed(NeedsOperator):
     """The round trip through the vendor's consent page brought no token; the detail says what to do."""
 
-    advice = 'Then start again: `twezah connect {block}`, or the deployment "connect".'
+    advice = 'Then start again, with `twezah connect` or the deployment "connect", for "{block}".'
 
 
 class Misconfigured(NeedsOperator):
