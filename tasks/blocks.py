@@ -1,23 +1,19 @@
 """The typed blocks an operator fills in Prefect's UI: one class per billing system, one document per connected account."""
 
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from prefect.blocks.core import Block
-from prefect.client.orchestration import get_client
-from pydantic import BaseModel, Field, SecretStr, ValidationError
+from pydantic import BaseModel, Field, SecretStr
 
 from connectors.file import FileSettings, FolderPath
 from connectors.kit.configured_settings import CustomSettings
-from connectors.kit.documents import DEFAULT_CURRENCY, named, problems
+from connectors.kit.documents import DEFAULT_CURRENCY, named
 from connectors.kit.spec import Connection
-from twezah.settings import settings
-
-SystemName = Literal["quickbooks", "xero", "freshbooks", "custom", "file"]
 
 
 class NotConnectedError(RuntimeError):
-    """The system has no block. The message says which block to create."""
+    """There is no such block, or it is not complete. The message says what to do."""
 
 
 class BillingConnection(Block):
@@ -68,9 +64,18 @@ class BillingConnection(Block):
         ),
     )  # fmt: skip
 
+    @property
+    def name(self) -> str:
+        """What operators call this connection: the name of the block."""
+        return self._block_document_name or self.system
+
     def account(self) -> str:
         """The account at the vendor: realm, tenant or shop."""
         raise NotImplementedError
+
+    def missing(self) -> str:
+        """What the block still lacks before it can be used, "" when it is complete."""
+        return ""
 
     def connection(self) -> Connection:
         """The values the connector needs."""
@@ -95,22 +100,34 @@ class ConsentedApp(BaseModel):
         title="Client secret", description="Client secret of the same app. Kept encrypted."
     )
     refresh_token: SecretStr = Field(
+        default=SecretStr(""),
         title="Refresh token",
         description=(
-            "The refresh token of the consent. Needed once: it is renewed and kept encrypted in the database from then on. "
-            "Paste a new one here when a run says that the credentials were rejected."
+            "Leave it empty and run the deployment *connect* (or `twezah connect`): it fills this and the account after the consent in "
+            "the browser. The token is renewed and kept encrypted in the database from then on."
         ),
     )
     token_url: str = Field(default="", title="Token URL", description="Empty: the vendor's own.")
+    authorize_url: str = Field(
+        default="", title="Consent page", description="Empty: the vendor's own. For a simulator."
+    )
     redirect_uri: str = Field(
         default="https://localhost/",
         title="Redirect URI",
-        description="The one registered with the app (FreshBooks asks for it).",
+        description="The one registered with the app, to the letter.",
     )
 
 
 class ConsentedConnection(BillingConnection, ConsentedApp):
     """A connection that lives by a consent: its refresh token rotates."""
+
+    def missing(self) -> str:
+        """The consent, which gives the account and the refresh token."""
+        if self.refresh_token.get_secret_value() and self.account():
+            return ""
+        return (
+            f"the consent is missing: run `twezah connect {self.name}` or the deployment `connect` with {self.name!r}"
+        )
 
     def connection(self) -> Connection:
         """The values the connector needs."""
@@ -121,6 +138,7 @@ class ConsentedConnection(BillingConnection, ConsentedApp):
             client_secret=self.client_secret,
             refresh_token=self.refresh_token,
             redirect_uri=self.redirect_uri,
+            authorize_url=self.authorize_url,
         )
 
 
@@ -128,7 +146,10 @@ class QuickBooksAccount(BaseModel):
     """Listed first in the form, because pydantic takes the last base first."""
 
     realm_id: str = Field(
-        pattern=r"^\d+$", title="Company ID (realm)", description="Settings, Account, Billing: Company ID; digits only."
+        default="",
+        pattern=r"^\d*$",
+        title="Company ID (realm)",
+        description="Filled by the consent. (Settings, Account, Billing: Company ID; digits only.)",
     )
 
 
@@ -137,7 +158,7 @@ class QuickBooksConnection(ConsentedConnection, QuickBooksAccount):
 
     _block_type_name = "QuickBooks Connection"
     _block_type_slug = "quickbooks-connection"
-    _description = "Connects a company of QuickBooks Online. Name the block `quickbooks`. How to get the values: README, Connecting a real account."
+    _description = "Connects a company of QuickBooks Online. Name the block `quickbooks`, a further one as you like (`quickbooks-lisboa`). How to get the values: README, Connecting a real account."
     system: ClassVar[str] = "quickbooks"
 
     def account(self) -> str:
@@ -149,9 +170,10 @@ class XeroAccount(BaseModel):
     """Listed first in the form, because pydantic takes the last base first."""
 
     tenant_id: str = Field(
-        pattern=r"^[0-9a-fA-F-]{36}$",
+        default="",
+        pattern=r"^([0-9a-fA-F-]{36})?$",
         title="Tenant ID",
-        description="tenantId as listed by https://api.xero.com/connections.",
+        description="Filled by the consent. (tenantId as listed by https://api.xero.com/connections.)",
     )
 
 
@@ -160,7 +182,7 @@ class XeroConnection(ConsentedConnection, XeroAccount):
 
     _block_type_name = "Xero Connection"
     _block_type_slug = "xero-connection"
-    _description = "Connects an organisation of Xero. Name the block `xero`. How to get the values: README, Connecting a real account."
+    _description = "Connects an organisation of Xero. Name the block `xero`, a further one as you like (`xero-lisboa`). How to get the values: README, Connecting a real account."
     system: ClassVar[str] = "xero"
 
     def account(self) -> str:
@@ -172,9 +194,10 @@ class FreshBooksAccount(BaseModel):
     """Listed first in the form, because pydantic takes the last base first."""
 
     account_id: str = Field(
-        pattern=r"^[A-Za-z0-9]+$",
+        default="",
+        pattern=r"^[A-Za-z0-9]*$",
         title="Account ID",
-        description="account_id (letters and digits), not the numeric business id.",
+        description="Filled by the consent. (account_id, letters and digits, not the numeric business id.)",
     )
 
 
@@ -183,7 +206,7 @@ class FreshBooksConnection(ConsentedConnection, FreshBooksAccount):
 
     _block_type_name = "FreshBooks Connection"
     _block_type_slug = "freshbooks-connection"
-    _description = "Connects an account of FreshBooks. Name the block `freshbooks`. How to get the values: README, Connecting a real account."
+    _description = "Connects an account of FreshBooks. Name the block `freshbooks`, a further one as you like (`freshbooks-lisboa`). How to get the values: README, Connecting a real account."
     system: ClassVar[str] = "freshbooks"
 
     # FreshBooks filters by the day and its clock falls back an hour in autumn.
@@ -220,7 +243,7 @@ class DescribedConnection(BillingConnection):
 
     def account(self) -> str:
         """The block's name."""
-        return self._block_document_name or self.system
+        return self.name
 
     def connection(self) -> Connection:
         """The values the connector needs."""
@@ -312,57 +335,9 @@ def register_blocks() -> None:
         block.register_type_and_schema()
 
 
-def load_block(system: str, name: str = "") -> BillingConnection:
-    """The operator's block of a system: the one of that name, or the one named like the system.
-
-    Raises NotConnectedError if there is none.
-    """
-    block, name = BLOCKS[system], name or system
-    try:
-        return block.load(name)  # type: ignore[return-value]
-    except (RuntimeError, ValidationError) as error:
-        cause = error if isinstance(error, ValidationError) else error.__cause__  # Prefect wraps it
-        wrong = f" ({problems(block, cause)})" if isinstance(cause, ValidationError) else ""
-        message = (
-            f"the block {name!r} holds a value that is not valid any more, or belongs to another version{wrong}: open it "
-            f"({settings().ui_url}/blocks), correct it and save it"
-        )
-        raise NotConnectedError(message) from error
-    except ValueError as error:
-        if "Unable to find block document" not in str(error):
-            raise
-        message = (
-            f"{system} is not connected: create a {block._block_type_name!r} block named {name!r} "
-            f"({settings().ui_url}/blocks/catalog/{block._block_type_slug}/create) and start the run again"
-        )
-        raise NotConnectedError(message) from None
-
-
-def described_blocks() -> list[tuple[str, str]]:
-    """(system, block name) of every connection whose system is described by its operator."""
-    with get_client(sync_client=True) as client:
-        return [
-            (system, str(document.name))
-            for system, block in BLOCKS.items()
-            if issubclass(block, DescribedConnection)
-            for document in client.read_block_documents_by_type(block._block_type_slug or "", include_secrets=False)
-        ]
-
-
-def connected_systems() -> list[str]:
-    """The systems that have a block."""
-    described = {system for system, _ in described_blocks()}
-    found = []
-    for system, block in BLOCKS.items():
-        if issubclass(block, DescribedConnection):
-            found += [system] if system in described else []
-            continue
-        try:
-            load_block(system)
-        except NotConnectedError:
-            continue
-        found.append(system)
-    return found
+def account_field(system: str) -> str:
+    """The field of the system's block that names the account."""
+    return _ACCOUNT_FIELD[system]
 
 
 def connect_simulator(base_url: str) -> None:
@@ -377,9 +352,16 @@ def connect_simulator(base_url: str) -> None:
         "xero": "/connect/token",
         "freshbooks": "/auth/oauth/token",
     }
-    connected = set(connected_systems())
+    authorize_paths = {
+        "quickbooks": "/connect/oauth2",
+        "xero": "/identity/connect/authorize",
+        "freshbooks": "/oauth/authorize",
+    }
+    from tasks.connections import connections  # which needs the blocks above
+
+    present = connections()
     for system, account in accounts.items():
-        if system in connected:
+        if system in present:
             continue
         values: dict[str, Any] = {
             "client_id": "sim-client",
@@ -387,8 +369,9 @@ def connect_simulator(base_url: str) -> None:
             "refresh_token": f"sim-refresh-{system}",
             "base_url": f"{base_url}/{system}",
             "token_url": f"{base_url}/{system}{token_paths[system]}",
+            "authorize_url": f"{base_url}/{system}{authorize_paths[system]}",
             _ACCOUNT_FIELD[system]: account,
         }
         BLOCKS[system](**values).save(system)
-    if "custom" not in connected:
+    if "custom" not in present:
         CustomConnection(base_url=f"{base_url}/custom", api_key=SecretStr("sim-secret")).save("custom")

@@ -28,7 +28,7 @@ class Connection:
     `paths` overrides source paths: {"customer_phone": "/CustomField/0/StringValue"}, for one stream
     {"invoices.customer_phone": ...}, for lines {"lines.sku": ...}. `default_currency` is used where a document
     names none (single-currency companies). Dates without a time are midnight in `timezone`. `redirect_uri` is the one registered for the application: FreshBooks asks for it again
-    when a token is renewed.
+    when a token is renewed. `authorize_url` empty: the vendor's own consent page.
     """
 
     system: str
@@ -45,6 +45,7 @@ class Connection:
     paths: Mapping[str, str] = field(default_factory=dict)
     default_currency: str | None = None
     redirect_uri: str = "https://localhost/"
+    authorize_url: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     secrets: Mapping[str, SecretStr] = field(default_factory=dict)
 
@@ -139,12 +140,14 @@ Pages = Generator[PageRequest, PageView, None]
 class RateLimit:
     """How fast a vendor lets us ask: at most `count` requests in any `seconds`, for each pair in `windows`.
 
-    `retry_after_seconds` is how long to wait after a 429 that does not say.
+    `retry_after_seconds` is how long to wait after a 429 that does not say. `day_left_header` names the header in which
+    the vendor says how many requests are left today: the day's limit depends on the customer's plan.
     """
 
     windows: tuple[tuple[int, float], ...]
     concurrency: int
     retry_after_seconds: float | None = None
+    day_left_header: str = ""
 
 
 @dataclass(frozen=True)
@@ -259,6 +262,34 @@ class TokenAuth:
 
 
 @dataclass(frozen=True)
+class GrantedAccount:
+    """An account that a consent opened to us, as the vendor calls it."""
+
+    account: str
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Consent:
+    """How a person lets us in (OAuth 2, authorization code); only systems that have it can be connected in a browser.
+
+    The accounts are told in the callback, under `account_param`, or by a call: `accounts` is the request, `read_accounts`
+    reads its JSON and raises LookupError, TypeError or AttributeError where that is not possible. `secret_in_body`: client id
+    and secret go into the body instead of HTTP Basic. `loopback`: the vendor lets an application register an
+    http://localhost address, so that the browser can bring the answer to us by itself.
+    """
+
+    authorize_url: str
+    scopes: tuple[str, ...]
+    pkce: bool = False
+    secret_in_body: bool = False
+    loopback: bool = True
+    account_param: str = ""
+    accounts: PageRequest | None = None
+    read_accounts: Callable[[Any], Sequence[GrantedAccount]] | None = None
+
+
+@dataclass(frozen=True)
 class RequestAuth:
     """Every request carries its own proof (API key, Basic, OAuth 1); there is nothing to renew.
 
@@ -272,7 +303,7 @@ class RequestAuth:
 class ConnectorSpec:
     """Everything the kit knows about one billing system.
 
-    `auth` chooses how a connection proves itself. `headers` are sent with every call. `fault` reads the vendor's error code out of an answer's body (a short code,
+    `auth` chooses how a connection proves itself, `consent` how it comes by its first token. `headers` are sent with every call. `fault` reads the vendor's error code out of an answer's body (a short code,
     never its text), `errors` says which error a code or status means where the usual reading would be wrong.
     `key_style` re-writes the keys of hand-made samples (`try_record`) to the vendor's own spelling. `transport` stands in
     for the network, for systems that are not reached over one.
@@ -297,6 +328,7 @@ class ConnectorSpec:
     retry: RetryPolicy = RetryPolicy()
     key_style: Callable[[str], str] | None = None
     transport: Callable[[Connection], httpx.BaseTransport] | None = None
+    consent: Consent | None = None
 
     def stream(self, name: str) -> Stream:
         """The stream of that name; KeyError where there is none."""

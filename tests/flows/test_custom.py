@@ -1,4 +1,4 @@
-"""Systems that an operator describes, as the operator meets them: several blocks, a schedule each, messages that name the block."""
+"""Systems that an operator describes, as the operator meets them: several blocks, a deployment each, messages that name the block."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from flows.sync import sync_system
 from sql.db import connect
-from tasks.blocks import BLOCKS, CustomConnection, FileDropConnection, described_blocks
+from tasks.blocks import BLOCKS, CustomConnection, FileDropConnection
 from tests.flows.test_sync import databases, dsn, ledger, prefect_server, simulator_url
 from twezah.settings import PROJECT_ROOT, settings
 from twezah.stack.provision import activate_connected, apply_deployment, ensure_work_pool, find, project_deployments
@@ -23,7 +23,7 @@ def accounts(dsn: str) -> list[tuple[Any, ...]]:
 
 
 def test_several_blocks_of_custom_systems_and_folders(ledger: str, simulator_url: str, tmp_path: Path) -> None:
-    """The block's name is the account; each block gets one active schedule that names it, once."""
+    """The block's name is the account; each block gets a deployment with an active schedule."""
     CustomConnection(base_url=f"{simulator_url}/custom", api_key=SecretStr("sim-secret")).save(
         "loja-viana", overwrite=True
     )
@@ -32,9 +32,8 @@ def test_several_blocks_of_custom_systems_and_folders(ledger: str, simulator_url
     )
     FileDropConnection(folder=str(tmp_path), settle_seconds=0).save("caixa", overwrite=True)
     try:
-        assert sorted(described_blocks()) == [("custom", "custom"), ("custom", "loja-viana"), ("file", "caixa")]
-        for system, block in (("custom", "loja-viana"), ("custom", ""), ("file", "caixa")):
-            state = sync_system(system, connection=block, return_state=True)
+        for name in ("custom", "loja-viana", "caixa"):
+            state = sync_system(name, return_state=True)
             assert state.is_completed(), state.message
         assert accounts(ledger) == [("custom", "custom"), ("custom", "loja-viana"), ("file", "caixa")]
         with get_client(sync_client=True) as client:
@@ -42,17 +41,15 @@ def test_several_blocks_of_custom_systems_and_folders(ledger: str, simulator_url
             for spec in project_deployments():
                 if spec["name"] in ("sync-custom", "sync-file"):
                     apply_deployment(client, {**spec, "work_pool": {"name": settings().work_pool}})
-            assert "custom: loja-viana" in activate_connected()
+            assert {"custom", "loja-viana"} <= set(activate_connected())
             assert activate_connected() == []
-            deployment = find(client, "sync-custom")
-            assert deployment is not None
-            schedules = {one.slug: (one.active, one.parameters) for one in deployment.schedules}
-            assert schedules == {
-                "poll-custom": (True, {"connection": "custom"}),
-                "poll-loja-viana": (True, {"connection": "loja-viana"}),
-            }
+            for name in ("custom", "loja-viana", "caixa"):
+                deployment = find(client, f"sync-{name}")
+                assert deployment is not None
+                assert deployment.parameters["system"] == name
+                assert [one.active for one in deployment.schedules] == [True]
             found = client._client.post("/artifacts/filter", json={"limit": 50, "offset": 0}).json()
-        assert {"sync-custom", "sync-custom-loja-viana", "sync-file-caixa"} <= {one["key"] for one in found}
+        assert {"sync-custom", "sync-loja-viana", "sync-caixa"} <= {one["key"] for one in found}
     finally:
         CustomConnection.delete("loja-viana")
         FileDropConnection.delete("caixa")
@@ -61,22 +58,22 @@ def test_several_blocks_of_custom_systems_and_folders(ledger: str, simulator_url
 def test_messages_name_the_block(ledger: str, simulator_url: str) -> None:
     CustomConnection(base_url=f"{simulator_url}/custom", api_key=SecretStr("wr0ng")).save("armazem", overwrite=True)
     try:
-        state = sync_system("custom", connection="armazem", return_state=True)
+        state = sync_system("armazem", return_state=True)
         assert state.is_failed()
         assert "CredentialsRejected" in str(state.message) and 'block "armazem"' in str(state.message)
         assert "wr0ng" not in str(state.message)
         CustomConnection(base_url="http://erp.example.com", api_key=SecretStr("wr0ng")).save("armazem", overwrite=True)
-        state = sync_system("custom", connection="armazem", return_state=True)
+        state = sync_system("armazem", return_state=True)
         assert state.is_failed()
         assert 'field "API base URL"' in str(state.message) and 'block "armazem"' in str(state.message)
         _spoil("armazem", {"records": "data"})
-        state = sync_system("custom", connection="armazem", return_state=True)
+        state = sync_system("armazem", return_state=True)
         assert state.is_failed()
         assert 'field "Records" (records)' in str(state.message) and "armazem" in str(state.message)
     finally:
         CustomConnection.delete("armazem")
-    state = sync_system("custom", connection="armazem", return_state=True)
-    assert "'Custom Connection' block named 'armazem'" in str(state.message)
+    state = sync_system("armazem", return_state=True)
+    assert "there is no connection 'armazem'" in str(state.message)
 
 
 def _spoil(name: str, values: dict[str, Any]) -> None:

@@ -185,12 +185,16 @@ def _of_block(system: str, name: str) -> Any:
     if up is None and settings().starts_prefect:
         raise typer.BadParameter("blocks can be read only while the stack is up (`twezah up`)", param_hint="--block")
     use_api(settings().model_copy(update={"prefect_api_url": (up or {}).get("api_url") or settings().api_url}))
-    from tasks.blocks import NotConnectedError, load_block
+    from tasks.blocks import NotConnectedError
+    from tasks.connections import load_block
 
     try:
-        return load_block(system, name).connection()
+        found = load_block(name)
     except NotConnectedError as error:
         raise typer.BadParameter(str(error), param_hint="--block") from None
+    if found.system != system:
+        raise typer.BadParameter(f"{name} is a connection of {found.system}", param_hint="--block")
+    return found.connection()
 
 
 def _of_config(system: str, text: str) -> Any:

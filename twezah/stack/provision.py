@@ -42,8 +42,6 @@ from twezah.stack.api import is_healthy
 #: operator's.
 CONNECTED_TAG = "connected"
 SYNC = "sync-"
-#: How often a connection with a schedule of its own is polled, until its operator says otherwise.
-POLL_SECONDS = 300
 
 
 def project_deployments() -> list[dict[str, Any]]:
@@ -109,16 +107,48 @@ def find(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
     return None
 
 
-def activate_connected() -> list[str]:
-    """Switch on the schedules of systems that have become connected, once each; return those."""
-    from tasks.blocks import connected_systems, described_blocks
+def apply_connection(client: SyncPrefectClient, name: str, system: str) -> DeploymentResponse | None:
+    """Create or update the deployment of a further account: like its system's, named after its block.
 
-    described = described_blocks()
-    by_block = {system for system, _ in described}
+    Returns None where there is nothing to take after: the system's own deployment is missing.
+    """
+    model = find(client, SYNC + system)
+    if model is None or name == system:
+        return model
+    spec = next(one for one in project_deployments() if one["name"] == SYNC + system)
+    common: dict[str, Any] = {
+        "entrypoint": model.entrypoint, "path": model.path, "pull_steps": model.pull_steps,
+        "description": _renamed(spec["description"], system, name), "work_pool_name": model.work_pool_name,
+        "concurrency_limit": spec["concurrency_limit"]["limit"],
+        "concurrency_options": ConcurrencyOptions(collision_strategy=spec["concurrency_limit"]["collision_strategy"]),
+        "parameter_openapi_schema": model.parameter_openapi_schema, "enforce_parameter_schema": True,
+    }  # fmt: skip
+    present = find(client, SYNC + name)
+    if present is not None:
+        client.update_deployment(present.id, DeploymentUpdate(**common))
+        return present
+    parameters = {**spec["parameters"], "system": name}
+    tags = [*spec["tags"], name]
+    client.create_deployment(
+        flow_id=model.flow_id, name=SYNC + name, schedules=_schedules(spec), parameters=parameters, tags=tags, **common
+    )
+    return find(client, SYNC + name)
+
+
+def _renamed(description: str, system: str, name: str) -> str:
+    """The description of a system's deployment, for another block of it."""
+    text = description.replace(f"sync-{system})", f"sync-{name})").replace(f"`{system}`", f"`{name}`")
+    return f"The connection **{name}**.\n\n{text}"
+
+
+def activate_connected() -> list[str]:
+    """Switch on the schedules of connections that have become complete, once each; return those."""
+    from tasks.connections import connected
+
+    activated = []
     with get_client(sync_client=True) as client:
-        activated = [f"{system}: {name}" for system, name in described if _activate_block(client, system, name)]
-        for system in set(connected_systems()) - by_block:
-            deployment = find(client, SYNC + system)
+        for system, kind in connected().items():
+            deployment = find(client, SYNC + system) or apply_connection(client, system, kind)
             if deployment is None or CONNECTED_TAG in deployment.tags:
                 continue
             for schedule in deployment.schedules:
@@ -128,27 +158,15 @@ def activate_connected() -> list[str]:
     return activated
 
 
-def _activate_block(client: SyncPrefectClient, system: str, name: str) -> bool:
-    """Give one of several connections of a system a schedule of its own, once; False if it has been given one."""
-    deployment, tag = find(client, SYNC + system), f"{CONNECTED_TAG}-{name}"
-    if deployment is None or tag in deployment.tags:
-        return False
-    schedule = DeploymentScheduleCreate(
-        schedule=IntervalSchedule(interval=timedelta(seconds=POLL_SECONDS)),
-        active=True, slug=f"poll-{name}", parameters={"connection": name},
-    )  # fmt: skip
-    client.create_deployment_schedules(deployment.id, [schedule])
-    client.update_deployment(deployment.id, DeploymentUpdate(tags=[*deployment.tags, tag]))
-    return True
-
-
 def clear_leftovers(client: SyncPrefectClient, started_at: datetime, *, catch_up: bool) -> None:
     """After a start of our own server, tidy up what its stop left behind.
 
     Runs that were under way are over, and of missed scheduled runs the
     latest is enough, or none without `catch_up`.
     """
-    ours = [d.id for d in client.read_deployments(limit=200, sort=DeploymentSort.NAME_ASC) if d.name.startswith(SYNC)]
+    declared = {spec["name"] for spec in project_deployments()}
+    deployments_found = client.read_deployments(limit=200, sort=DeploymentSort.NAME_ASC)
+    ours = [d.id for d in deployments_found if d.name.startswith(SYNC) or d.name in declared]
     if not ours:
         return
     deployments = DeploymentFilter(id=DeploymentFilterId(any_=ours))
@@ -178,7 +196,8 @@ def _runs(client: SyncPrefectClient, deployments: DeploymentFilter, states: list
 
 def provision(simulator_url: str | None, started_at: datetime, *, catch_up: bool) -> dict[str, list[str]]:
     """Blocks, work pool, deployments, schedules. `simulator_url` connects absent systems to the simulator."""
-    from tasks.blocks import connect_simulator, connected_systems, register_blocks
+    from tasks.blocks import connect_simulator, register_blocks
+    from tasks.connections import connected_systems, connections
 
     register_blocks()
     if simulator_url is not None:
@@ -187,6 +206,8 @@ def provision(simulator_url: str | None, started_at: datetime, *, catch_up: bool
         ensure_work_pool(client, settings().work_pool)
         for spec in project_deployments():
             apply_deployment(client, {**spec, "work_pool": {"name": settings().work_pool}})
+        for name, system in connections().items():
+            apply_connection(client, name, system)
         if settings().prefect_api_url is None or _is_own_server():
             clear_leftovers(client, started_at, catch_up=catch_up)
     return {"activated": activate_connected(), "connected": sorted(connected_systems())}
