@@ -141,8 +141,11 @@ def check_connection(block: BillingConnection, *, dsn: str, key: bytes) -> Check
             raise Failed(missing, OPERATOR)
         vendor = replace(block.connection(), page_size=_PAGE_SIZE)
         spec = replace(spec_for(vendor), retry=_RETRY)
+        spec.auth(vendor)  # the credentials it needs are there
+        if spec.transport is not None:
+            spec.transport(vendor)
         say(f"account {vendor.account or 'none'} at {base_url(vendor, spec).host}")
-    if done.ok:
+    if done.ok and spec.transport is None:
         _reach(done, vendor, spec)
     if done.ok:
         tokens = token_rows(dsn, block.connection(), key)

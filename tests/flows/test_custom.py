@@ -10,6 +10,8 @@ from pydantic import SecretStr
 from flows.sync import sync_system
 from sql.db import connect
 from tasks.blocks import BLOCKS, CustomConnection, FileDropConnection
+from tasks.check import check_connection
+from tasks.connections import load_block
 from tests.flows.test_sync import databases, dsn, ledger, prefect_server, simulator_url
 from twezah.settings import PROJECT_ROOT, settings
 from twezah.stack.provision import activate_connected, apply_deployment, ensure_work_pool, find, project_deployments
@@ -74,6 +76,25 @@ def test_messages_name_the_block(ledger: str, simulator_url: str) -> None:
         CustomConnection.delete("armazem")
     state = sync_system("armazem", return_state=True)
     assert "there is no connection 'armazem'" in str(state.message)
+
+
+def test_testing_a_connection(ledger: str, tmp_path: Path) -> None:
+    """The same checks as for the other systems, as far as there is something to check; nothing is raised."""
+    folder = tmp_path / "exports"
+    folder.mkdir()
+    FileDropConnection(folder=str(folder), settle_seconds=0).save("caixa", overwrite=True)
+    try:
+        good = [
+            check_connection(load_block(name), dsn=ledger, key=settings().fernet_key()) for name in ("custom", "caixa")
+        ]
+        assert [check for result in good for check in result.checks if not check.ok] == []
+        bad = CustomConnection(base_url="https://erp.example.com", authentication="basic")
+        missing = FileDropConnection(folder=str(tmp_path / "nowhere"))
+        for block, field in ((bad, "User name"), (missing, "Folder")):
+            (check,) = check_connection(block, dsn=ledger, key=settings().fernet_key()).checks
+            assert not check.ok and f'field "{field}"' in check.detail
+    finally:
+        FileDropConnection.delete("caixa")
 
 
 def _spoil(name: str, values: dict[str, Any]) -> None:
