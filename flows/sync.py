@@ -59,8 +59,6 @@ def sync_system(
         run_job(report)
     except Exception as error:
         report.error = error
-        if isinstance(error, ConnectorError):
-            error.of_block(block.name)
         if isinstance(error, TooManyRejectsError):
             report.loaded = error.loaded
         if not dry_run:

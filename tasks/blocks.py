@@ -89,6 +89,7 @@ class BillingConnection(Block):
             timeout_seconds=self.timeout_seconds,
             paths=self.field_mapping,
             default_currency=self.default_currency or None,
+            name=self.name,
         )
 
 

@@ -28,7 +28,8 @@ class Connection:
     `paths` overrides source paths: {"customer_phone": "/CustomField/0/StringValue"}, for one stream
     {"invoices.customer_phone": ...}, for lines {"lines.sku": ...}. `default_currency` is used where a document
     names none (single-currency companies). Dates without a time are midnight in `timezone`. `redirect_uri` is the one registered for the application: FreshBooks asks for it again
-    when a token is renewed. `authorize_url` empty: the vendor's own consent page.
+    when a token is renewed. `authorize_url` empty: the vendor's own consent page. `name` is what operators call it; empty: as
+    its system.
     """
 
     system: str
@@ -48,6 +49,7 @@ class Connection:
     authorize_url: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     secrets: Mapping[str, SecretStr] = field(default_factory=dict)
+    name: str = ""
 
     def secret(self, name: str) -> str:
         """The system's own secret of that name in clear text, "" where there is none."""
