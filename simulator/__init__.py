@@ -1,4 +1,4 @@
-"""A seeded simulator of QuickBooks Online, Xero, FreshBooks and NetSuite, written from their documentation alone.
+"""A seeded simulator of QuickBooks Online, Xero, FreshBooks, NetSuite and a custom REST system, written from their documentation alone.
 
 It shares no code with the product it tests, so that it can be its oracle:
 
@@ -20,6 +20,7 @@ from simulator.faults import Faults
 from simulator.model import ACCOUNTS, CLIENT_ID, CLIENT_SECRET, SYSTEMS
 from simulator.oauth import seed_refresh_token
 from simulator.truth import Truth
+from simulator.vendors.custom import Custom
 from simulator.vendors.freshbooks import FreshBooks
 from simulator.vendors.netsuite import NetSuite
 from simulator.vendors.netsuite_auth import CONSUMER, TOKEN
@@ -48,11 +49,12 @@ __all__ = [
 #: Key and secret of the application, id and secret of the token, for NetSuite's signed requests.
 NETSUITE_CONSUMER: Final = CONSUMER
 NETSUITE_TOKEN: Final = TOKEN
-_VENDORS: Final[dict[str, type[QuickBooks | Xero | FreshBooks | NetSuite]]] = {
+_VENDORS: Final[dict[str, type[QuickBooks | Xero | FreshBooks | NetSuite | Custom]]] = {
     "quickbooks": QuickBooks,
     "xero": Xero,
     "freshbooks": FreshBooks,
     "netsuite": NetSuite,
+    "custom": Custom,
 }
 
 

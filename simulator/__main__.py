@@ -44,6 +44,12 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         help="life of access tokens, instead of the vendors'",
     )
     parser.add_argument("--evolve-every", type=float, metavar="SECONDS", help="let something happen every so often")
+    parser.add_argument(
+        "--consent",
+        choices=("ask", "allow", "deny"),
+        default="ask",
+        help="consent pages: two links, or an answer at once",
+    )
     parser.add_argument("--state", type=Path, metavar="FILE", help="remember tokens and changes here across restarts")
     parser.add_argument("--parent-pid", type=int, metavar="PID", help="stop when this process has ended")
     return parser.parse_args(argv)
@@ -74,6 +80,7 @@ class State:
             days=arguments.days,
             limit_scale=arguments.limits,
             faults=Faults(seed=arguments.seed, rate_429=arguments.faults, rate_500=arguments.faults),
+            consent=arguments.consent,
             access_token_seconds=None if life is None else dict.fromkeys(SYSTEMS, life),
         )
         for at in self.values["evolved"]:

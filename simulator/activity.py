@@ -28,7 +28,9 @@ class Activity:
         status = "open"
         if books.system == "xero" and draw < 0.06:
             status = "draft" if draw < 0.04 else "submitted"
-        elif (books.system == "freshbooks" and draw < 0.05) or (books.system == "netsuite" and 0.25 <= draw < 0.29):
+        elif (books.system in ("freshbooks", "custom") and draw < 0.05) or (
+            books.system == "netsuite" and 0.25 <= draw < 0.29
+        ):
             status = "draft"
         discount_bps = self.random.choice(_DISCOUNTS_BPS) if self.random.random() < 0.06 else 0
         document = books.record(

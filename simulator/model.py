@@ -14,7 +14,7 @@ LUANDA: Final = ZoneInfo("Africa/Luanda")
 #: IVA, Angola's value added tax.
 IVA_BPS: Final = 1400
 
-SYSTEMS: Final = ("quickbooks", "xero", "freshbooks", "netsuite")
+SYSTEMS: Final = ("quickbooks", "xero", "freshbooks", "netsuite", "custom")
 CLIENT_ID: Final = "sim-client"
 CLIENT_SECRET: Final = "sim-secret"
 #: Realm (QuickBooks), tenant (Xero), account id (FreshBooks, NetSuite).
@@ -23,6 +23,7 @@ ACCOUNTS: Final = {
     "xero": "b0a5c0de-0000-4000-8000-000000000001",
     "freshbooks": "TwZh01",
     "netsuite": "7654321_SB1",
+    "custom": "custom",
 }
 
 

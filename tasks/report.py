@@ -19,10 +19,11 @@ REASONS_SHOWN = 20
 
 @dataclass(frozen=True)
 class Links:
-    """Where the report leads: the run and the block in Prefect's UI."""
+    """Where the report leads: the run and the block in Prefect's UI; `name` is the block's."""
 
     run: str
     block: str
+    name: str
 
 
 @dataclass
@@ -129,7 +130,7 @@ def _outcome(report: RunReport, links: Links, title: str) -> str:
     if report.error is not None:
         lines += [
             f"**{who_acts(report.error)}** {report.error}",
-            f"Block: [{job.account.system}]({links.block}). Then press **Retry** on [the run]({links.run}): it goes on where it stopped.",
+            f"Block: [{links.name}]({links.block}). Then press **Retry** on [the run]({links.run}): it goes on where it stopped.",
         ]
     else:
         outcome = "Dry run: everything was computed and nothing was kept." if job.dry_run else "Completed."

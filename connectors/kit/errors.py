@@ -7,6 +7,7 @@
     ├── NeedsOperator        someone edits the Prefect block named in the message
     │   ├── CredentialsRejected
     │   ├── PermissionMissing
+    │   ├── ConsentFailed    the consent in the browser: refused, too late, or not ours
     │   └── Misconfigured
     └── ContractBroken       the vendor, or us: the answer is not what was agreed
         ├── UnexpectedShape  not JSON, another envelope, an error body; `body` keeps what was received
@@ -41,7 +42,14 @@ class ConnectorError(Exception):
         self.call = call
         self.status = status
         self.request_id = request_id
+        self.block = system
         super().__init__(self._message())
+
+    def of_block(self, name: str) -> Self:
+        """The same error, its advice naming this block: a system can have several accounts, a connector knows none of them."""
+        self.block = name
+        self.args = (self._message(),)
+        return self
 
     def _message(self) -> str:
         where = " ".join(part for part in (self.call, str(self.status or "")) if part)
@@ -49,7 +57,7 @@ class ConnectorError(Exception):
         if self.request_id:
             parts.append(f"request id {self.request_id}")
         text = ": ".join(part for part in parts if part)
-        return f"{text}. {self.advice.format(block=self.system)}".rstrip()
+        return f"{text}. {self.advice.format(block=self.block)}".rstrip()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Keyword arguments survive pickling only this way; Prefect moves exceptions between processes.
@@ -109,10 +117,10 @@ class NeedsOperator(ConnectorError):
 
 
 class CredentialsRejected(NeedsOperator):
-    """The vendor refuses the token, and refreshing it did not help."""
+    """The vendor refuses the credentials, and renewing the token did not help."""
 
     advice = (
-        'Re-consent the application at the vendor and put the new refresh token into the block "{block}" '
+        'Re-consent with `twezah connect` or the deployment "connect" (or put a valid key or password) for the block "{block}" '
         "(check client id, secret and redirect URI there as well)."
     )
 
@@ -121,6 +129,12 @@ class PermissionMissing(NeedsOperator):
     """The vendor knows us, but this account or list is not allowed to us."""
 
     advice = 'Check the account in the block "{block}" and the scopes granted at the vendor.'
+
+
+class ConsentFailed(NeedsOperator):
+    """The round trip through the vendor's consent page brought no token; the detail says what to do."""
+
+    advice = 'Then start again, with `twezah connect` or the deployment "connect", for "{block}".'
 
 
 class Misconfigured(NeedsOperator):

@@ -16,7 +16,8 @@ from pydantic import SecretStr
 import twezah.settings
 from flows.sync import sync_system
 from sql.db import connect
-from tasks.blocks import BLOCKS, XeroConnection, connect_simulator, connected_systems, register_blocks
+from tasks.blocks import BLOCKS, XeroConnection, connect_simulator, register_blocks
+from tasks.connections import connections
 from tests.support.database import databases, dsn
 
 __all__ = ["databases", "dsn"]
@@ -59,9 +60,8 @@ def ledger(
     monkeypatch.setenv("TWEZAH_DATABASE_URL", dsn)
     monkeypatch.setenv("TWEZAH_HOME", str(tmp_path))
     twezah.settings.settings.cache_clear()
-    for name, block in BLOCKS.items():
-        if name in connected_systems():
-            block.delete(name)
+    for name, system in connections().items():
+        BLOCKS[system].delete(name)
     connect_simulator(simulator_url)
     yield dsn
     twezah.settings.settings.cache_clear()

@@ -9,7 +9,17 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = [["up"], ["demo"], ["sync"], ["status"], ["explain"], ["psql"], ["mapping", "try"]]
+COMMANDS = [
+    ["up"],
+    ["demo"],
+    ["sync"],
+    ["status"],
+    ["explain"],
+    ["psql"],
+    ["mapping", "try"],
+    ["connect"],
+    ["connection", "test"],
+]
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +61,8 @@ def test_help_is_quick() -> None:
 @pytest.mark.parametrize(
     ("arguments", "environment", "code", "told"),
     [
-        (["sync", "sap"], {}, 2, "quickbooks"),
+        (["mapping", "try", "sap", os.devnull], {}, 2, "quickbooks"),
+        (["connect", "sap"], {}, 2, "quickbooks"),
         (["sync", "xero", "--since", "yesterday"], {}, 2, "2026-01-31"),
         (["sync", "xero", "--since", "2026-02-01", "--until", "2026-01-01"], {}, 2, "later than"),
         (["sync"], {}, 2, "SYSTEM"),
@@ -66,6 +77,7 @@ def test_help_is_quick() -> None:
     ],
     ids=[
         "unknown system",
+        "unknown system to connect",
         "no date",
         "window backwards",
         "no argument",

@@ -2,7 +2,7 @@
 
 import time
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 from zoneinfo import ZoneInfo
 
 import typer
@@ -78,14 +78,19 @@ def demo(json: Json = False) -> None:
 
 
 def sync(
-    system: Annotated[str, typer.Argument(metavar="SYSTEM", help="Key of the billing system, e.g. xero.")],
+    system: Annotated[
+        str,
+        typer.Argument(
+            metavar="SYSTEM", help="The connection: a billing system, e.g. xero, or a further account's block."
+        ),
+    ],
     since: Annotated[str | None, typer.Option(help="From this date or time on, instead of from the last sync.")] = None,
     until: Annotated[str | None, typer.Option(help="Up to this date or time.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Fetch, map and validate, but store nothing.")] = False,
     simulator: Simulator = False,
     json: Json = False,
 ) -> None:
-    """Run one system's deployment now and follow it to its end.
+    """Run one connection's deployment now and follow it to its end.
 
     Dates without a time are midnight, and times without an offset are local, in TWEZAH_TIMEZONE. Uses the
     stack that is up, or starts one for the duration.
@@ -94,17 +99,16 @@ def sync(
     from twezah.cli.serving import exit_code, follow, serving, stoppable
     from twezah.settings import settings
 
-    known_system(system)
     window = {"since": _utc(since, "--since"), "until": _utc(until, "--until")}
     if since and until and str(window["since"]) >= str(window["until"]):
         raise typer.BadParameter("must be later than --since", param_hint="--until")
     parameters = {**{k: v for k, v in window.items() if v}, **({"dry_run": True} if dry_run else {})}
     with stoppable(), serving(settings(), simulator=simulator) as stack:
         if system not in stack.connected:
-            say(f"{system} is not connected: create a block named {system} at {stack.ui_url}/blocks/catalog.")
-            raise typer.Exit(NEEDS_OPERATOR)
+            _not_connected(system)
+        kind = known_connection(system)
         (run,) = follow(stack, {system: parameters})
-        rows = [row for row in report.summary(stack.dsn) if row.system == system]
+        rows = [row for row in report.summary(stack.dsn) if row.system == kind]
     if json:
         print_json({**run.to_json(), "systems": rows})
     else:
@@ -115,14 +119,32 @@ def sync(
         raise typer.Exit(code)
 
 
-def known_system(system: str) -> Any:
-    """Its connector specification; wrong usage if there is none."""
-    from connectors import SYSTEMS
+def _not_connected(name: str) -> None:
+    """Says what to do about a connection that cannot be used, or that its name is wrong, and ends the command."""
+    from tasks.blocks import NotConnectedError
+    from tasks.connections import load_block
 
-    if system not in SYSTEMS:
-        known = ", ".join(sorted(SYSTEMS))
+    try:
+        load_block(name)
+    except NotConnectedError as error:
+        say(str(error))
+    raise typer.Exit(NEEDS_OPERATOR)
+
+
+def known_connection(name: str) -> str:
+    """The system of a connection."""
+    from tasks.connections import connections
+
+    return connections()[name]
+
+
+def known_system(system: str) -> None:
+    """Wrong usage if there is none of that name."""
+    from connectors import DESCRIBED, SYSTEMS
+
+    if system not in SYSTEMS and system not in DESCRIBED:
+        known = ", ".join(sorted([*SYSTEMS, *DESCRIBED]))
         raise typer.BadParameter(f"unknown system {system!r}; known: {known}", param_hint="SYSTEM")
-    return SYSTEMS[system]
 
 
 def _utc(text: str | None, option: str) -> str | None:

@@ -50,7 +50,7 @@ def serving(settings: Settings, *, simulator: bool) -> Iterator[Serving]:
         raise StackError(f"The Prefect server at {api_url} does not answer (yet). Try again in a moment.")
     found = settings.model_copy(update={"prefect_api_url": api_url})
     use_api(found)
-    from tasks.blocks import connected_systems
+    from tasks.connections import connected_systems
     from twezah.stack.postgres import running
 
     with running(settings) as dsn:
