@@ -20,7 +20,7 @@ from tasks import steps
 from tasks.blocks import BillingConnection, NotConnectedError, SystemName, load_block
 from tasks.job import Job, Policy
 from tasks.load import TooManyRejectsError
-from tasks.report import Links, RunReport, markdown
+from tasks.report import Links, RunReport, markdown, summary_line
 from twezah.settings import settings
 
 #: How long a run waits for another one of the same account to end.
@@ -80,7 +80,7 @@ def _publish(report: RunReport, block: BillingConnection) -> None:
     create_markdown_artifact(
         key=f"sync-{report.job.account.system}",
         markdown=markdown(report, links, report.job.spec.title),
-        description=_named(report.error) if report.error else report.headline(),
+        description=summary_line(report),
     )
 
 

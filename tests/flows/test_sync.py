@@ -150,9 +150,14 @@ class TestFailure:
         assert state.is_failed()
         message = str(state.message)
         assert 'block "xero"' in message
-        assert "someone must correct the connection" in office.report("xero")
+        report = office.report("xero")
+        assert report.startswith("Failed: CredentialsRejected\n")
+        assert "someone must correct the connection" in report
+        assert message.startswith("CredentialsRejected: ")
+        assert report.count(message.removeprefix("CredentialsRejected: ")) == 1
+        assert "invalid_client. Check client id and client secret" in message
         logs = office.logs(state, 'block "xero"')
-        assert office.shown_of(office.report("xero") + message + logs) == []
+        assert office.shown_of(report + message + logs) == []
         assert office.rows("SELECT state FROM billing.sync_run") == [("failed",)]
         assert office.points() == {}
 
