@@ -21,7 +21,7 @@ from tasks.blocks import BillingConnection, NotConnectedError
 from tasks.connections import load_block
 from tasks.job import Job, Policy
 from tasks.load import TooManyRejectsError
-from tasks.report import Links, RunReport, markdown
+from tasks.report import Links, RunReport, markdown, summary_line
 from twezah.settings import settings
 
 #: How long a run waits for another one of the same account to end.
@@ -85,7 +85,7 @@ def _publish(report: RunReport, block: BillingConnection) -> None:
     create_markdown_artifact(
         key=f"sync-{block.name}",
         markdown=markdown(report, links, report.job.spec.title),
-        description=_named(report.error) if report.error else report.headline(),
+        description=summary_line(report),
     )
 
 

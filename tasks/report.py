@@ -81,6 +81,11 @@ def percentile(values: Sequence[int], percent: int) -> int | None:
     return ordered[max(0, -(-len(ordered) * percent // 100) - 1)] if ordered else None
 
 
+def summary_line(report: RunReport) -> str:
+    """What stands above the report and in the list of reports; the report itself has the error's text, once."""
+    return f"Failed: {type(report.error).__name__}" if report.error is not None else report.headline()
+
+
 def markdown(report: RunReport, links: Links, title: str) -> str:
     """The report as Prefect's UI shows it."""
     parts = [

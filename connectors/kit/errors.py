@@ -57,7 +57,11 @@ class ConnectorError(Exception):
         if self.request_id:
             parts.append(f"request id {self.request_id}")
         text = ": ".join(part for part in parts if part)
-        return f"{text}. {self.advice.format(block=self.block)}".rstrip()
+        return f"{text}. {self._advice().format(block=self.block)}".rstrip()
+
+    def _advice(self) -> str:
+        """What to do; `{block}` is the name of the connection's block."""
+        return self.advice
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Keyword arguments survive pickling only this way; Prefect moves exceptions between processes.
@@ -123,6 +127,20 @@ class CredentialsRejected(NeedsOperator):
         'Re-consent with `twezah connect` or the deployment "connect" (or put a valid key or password) for the block "{block}" '
         "(check client id, secret and redirect URI there as well)."
     )
+    #: Which of the credentials it is, by the code of RFC 6749, section 5.2: what to look at first comes first.
+    advice_by_code: ClassVar[dict[str, str]] = {
+        "invalid_client": (
+            'Check client id and client secret in the block "{block}": the vendor does not know them. '
+            "If the secret was renewed at the vendor, enter the new one."
+        ),
+        "invalid_grant": (
+            'The refresh token is no longer valid: connect the block "{block}" anew with `twezah connect` or the deployment '
+            '"connect" (or paste a new refresh token into it). If that one is refused too, it belongs to another client id or redirect URI than the block names.'
+        ),
+    }
+
+    def _advice(self) -> str:
+        return self.advice_by_code.get(self.detail.strip().lower(), self.advice)
 
 
 class PermissionMissing(NeedsOperator):

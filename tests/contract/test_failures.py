@@ -72,11 +72,19 @@ def test_a_token_about_to_expire_is_renewed_before_use(bench: Any) -> None:
     assert not [call for call in bench.calls if call.status == 401]
 
 
-def test_refused_refresh_names_the_block(bench: Any) -> None:
-    bench.before = lambda request: None if is_list(request) else httpx.Response(400, json={"error": "invalid_grant"})
-    with pytest.raises(
-        CredentialsRejected, match=f'(?s)invalid_grant.*(Re-consent|certificate).*block "{bench.spec.name}"'
-    ):
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        ("invalid_grant", "The refresh token is no longer valid"),
+        ("invalid_client", "Check client id and client secret"),
+        ("unauthorized_client", "Re-consent"),
+    ],
+)
+def test_refused_refresh_names_the_block_and_what_to_look_at_first(bench: Any, code: str, advice: str) -> None:
+    auth = bench.spec.auth(bench.connection)
+    advice = "" if auth.refused is not CredentialsRejected else advice  # NetSuite has advice of its own
+    bench.before = lambda request: None if is_list(request) else httpx.Response(400, json={"error": code})
+    with pytest.raises(CredentialsRejected, match=f'{code}\\. {advice}.*block "{bench.spec.name}"'):
         read(bench)
 
 

@@ -18,6 +18,13 @@ from sql.sync import Account
 from tests.support.books import HOUR, NOON, OTHER_PHONE, Books, invoice
 
 LUANDA = ZoneInfo("Africa/Luanda")
+KEY = "xero/books"
+#: Sessions that hold the synchronisation lock of one account in this database.
+HOLDERS = """
+SELECT pid FROM pg_locks
+WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND (classid::bigint << 32) | objid::bigint = hashtextextended(%(key)s, 20261122)
+"""
 
 
 class TestExplain:
@@ -227,11 +234,19 @@ class TestExclusive:
             assert 0.2 < waited.result(timeout=15) < 5
 
     def test_the_lock_vanishes_with_its_holder(self, books: Books) -> None:
-        with pytest.raises(psycopg.OperationalError), sync.exclusive(books.dsn, books.account, wait_seconds=0):
-            with psycopg.connect(books.dsn, autocommit=True) as other:
-                other.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
-            with sync.exclusive(books.dsn, books.account, wait_seconds=5):
+        with (
+            pytest.raises(psycopg.errors.AdminShutdown),
+            sync.exclusive(books.dsn, books.account, wait_seconds=0),
+            psycopg.connect(books.dsn, autocommit=True) as other,
+        ):
+            held_by = other.execute(HOLDERS, {"key": KEY}).fetchall()
+            assert len(held_by) == 1
+            with pytest.raises(sync.SyncBusyError), sync.exclusive(books.dsn, books.account, wait_seconds=0):
                 pass
-            raise psycopg.OperationalError
+            assert other.execute("SELECT pg_terminate_backend(%s, 5000)", held_by[0]).fetchone() == (True,)
+            assert other.execute(HOLDERS, {"key": KEY}).fetchall() == []
+            with sync.exclusive(books.dsn, books.account, wait_seconds=0):
+                assert len(other.execute(HOLDERS, {"key": KEY}).fetchall()) == 1
+            # At the end of this block the first one learns that it lost its session, and with it the lock.
         with connect(books.dsn) as connection:
             assert connection.execute("SELECT 1").fetchone() == (1,)

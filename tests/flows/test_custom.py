@@ -12,11 +12,21 @@ from sql.db import connect
 from tasks.blocks import BLOCKS, CustomConnection, FileDropConnection
 from tasks.check import check_connection
 from tasks.connections import load_block
-from tests.flows.test_sync import databases, dsn, ledger, prefect_server, simulator_url
+from tests.flows.office import Office
 from twezah.settings import PROJECT_ROOT, settings
 from twezah.stack.provision import activate_connected, apply_deployment, ensure_work_pool, find, project_deployments
 
-__all__ = ["databases", "dsn", "ledger", "prefect_server", "simulator_url"]
+
+@pytest.fixture
+def ledger(office: Office) -> str:
+    """An empty ledger, and all systems connected."""
+    return office.dsn
+
+
+@pytest.fixture
+def simulator_url(office: Office) -> str:
+    """The simulated vendors."""
+    return office.vendors.url
 
 
 def accounts(dsn: str) -> list[tuple[Any, ...]]:
