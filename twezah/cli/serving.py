@@ -23,12 +23,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Serving:
-    """A usable stack: the ledger's URL, the connected systems, and `tend`, to be called while waiting."""
+    """A usable stack: the ledger's URL, the connected systems, and `tend`, to be called while waiting.
+
+    The simulator would be at `simulator_url`; it need not be there.
+    """
 
     dsn: str
     connected: list[str]
     ui_url: str
     tend: Callable[[], None]
+    simulator_url: str
 
 
 @contextmanager
@@ -43,7 +47,7 @@ def serving(settings: Settings, *, simulator: bool) -> Iterator[Serving]:
     if record is None and settings.starts_prefect:
         with Stack(settings, simulator=simulator, catch_up=False, say=say) as stack:
             use_api(settings)
-            yield Serving(stack.dsn, stack.connected, settings.ui_url, stack.tend)
+            yield Serving(stack.dsn, stack.connected, settings.ui_url, stack.tend, settings.simulator_url)
         return
     api_url = (record or {}).get("api_url") or settings.api_url
     if not is_healthy(api_url, timeout_seconds=10):
@@ -54,7 +58,7 @@ def serving(settings: Settings, *, simulator: bool) -> Iterator[Serving]:
     from twezah.stack.postgres import running
 
     with running(settings) as dsn:
-        yield Serving(dsn, sorted(connected_systems()), found.ui_url, lambda: None)
+        yield Serving(dsn, sorted(connected_systems()), found.ui_url, lambda: None, settings.simulator_url)
 
 
 def use_api(settings: Settings) -> None:

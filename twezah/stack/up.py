@@ -34,6 +34,7 @@ class Stack:
         settings: Settings,
         *,
         simulator: bool = False,
+        evolve_every_seconds: float | None = None,
         catch_up: bool = True,
         say: Callable[[str], None] = print,
     ) -> None:
@@ -42,11 +43,13 @@ class Stack:
         Args:
             settings: This installation.
             simulator: With the simulated billing systems, connected where nothing else is.
+            evolve_every_seconds: How often something happens there; None: never by itself.
             catch_up: Start one run per system whose scheduled runs were missed.
             say: Gets each step in one line.
         """
         self.settings = settings
         self.simulator = simulator
+        self.evolve_every_seconds = evolve_every_seconds
         self.catch_up = catch_up
         self.say = say
         self.children: list[Child] = []
@@ -57,7 +60,7 @@ class Stack:
     @property
     def simulator_url(self) -> str | None:
         """Base URL of the simulator, if it is part of this stack."""
-        return f"http://127.0.0.1:{self.settings.simulator_port}" if self.simulator else None
+        return self.settings.simulator_url if self.simulator else None
 
     def __enter__(self) -> Self:
         """Start everything.
@@ -92,7 +95,8 @@ class Stack:
             )
         provision = self._start_provision()
         if self.simulator:
-            simulator = self._add("simulator", services.simulator_command(settings), settings.child_environment())
+            command = services.simulator_command(settings, self.evolve_every_seconds)
+            simulator = self._add("simulator", command, settings.child_environment())
         from sql.migrate import migrate
 
         migrate(self.dsn)
