@@ -63,7 +63,7 @@ def sync(
     """Run one system's deployment now and follow it to its end.
 
     Dates without a time are midnight, and times without an offset are local, in TWEZAH_TIMEZONE. Uses the
-    stack that is up, or starts one for the duration.
+    stack that is up, or starts one for the duration; two such commands at once share it.
     """
     from sql import report
     from twezah.cli.serving import exit_code, follow, serving, stoppable
