@@ -9,7 +9,9 @@ import sys
 import tempfile
 from collections.abc import Coroutine
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any, Final
 
 import uvicorn
@@ -64,6 +66,7 @@ class State:
         if path is not None and path.exists():
             self.values = json.loads(path.read_text())
         self._saved_marks: object = None
+        self._lock = Lock()
 
     def build(self, arguments: argparse.Namespace) -> World:
         """The world of these arguments, carried on from where the file left it if it is the same world."""
@@ -89,11 +92,13 @@ class State:
             world.grants[name].load(tokens)
         return world
 
-    def evolve(self, world: World) -> None:
-        """Lets one thing happen and remembers when."""
-        at = datetime.now(UTC).replace(microsecond=0)
-        world.evolve(at=at)
-        self.values["evolved"].append(at.isoformat())
+    def evolve(self, world: World, steps: int = 1) -> list[tuple[str, str]]:
+        """Lets things happen and remembers when; returns (system, what) of each."""
+        with self._lock:
+            at = datetime.now(UTC).replace(microsecond=0)
+            done = world.evolve(steps, at=at)
+            self.values["evolved"] += [at.isoformat()] * len(done)
+            return done
 
     def save(self, world: World) -> None:
         """Writes the file when something changed: nobody could replace a lost single-use token."""
@@ -114,7 +119,7 @@ def main(argv: list[str] | None = None) -> int:
     state = State(arguments.state)
     world = state.build(arguments)
     config = uvicorn.Config(
-        Application(world),
+        Application(world, evolve=partial(state.evolve, world)),
         host="127.0.0.1",
         port=arguments.port,
         log_level="warning",

@@ -66,6 +66,8 @@ def test_help_is_quick() -> None:
         (["sync", "xero", "--since", "yesterday"], {}, 2, "2026-01-31"),
         (["sync", "xero", "--since", "2026-02-01", "--until", "2026-01-01"], {}, 2, "later than"),
         (["sync"], {}, 2, "SYSTEM"),
+        (["up", "--evolve-every", "5"], {}, 2, "needs --simulator"),
+        (["up", "--simulator", "--evolve-every", "0"], {}, 2, "--evolve-every"),
         (["status"], {"TWEZAH_PREFECT_PORT": "many"}, 2, "TWEZAH_PREFECT_PORT"),
         (
             ["status"],
@@ -81,6 +83,8 @@ def test_help_is_quick() -> None:
         "no date",
         "window backwards",
         "no argument",
+        "nothing to evolve",
+        "never",
         "bad port",
         "no database",
         "no home",

@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 import typer
 
-from twezah.cli import connect, look, operate
+from twezah.cli import connect, demo, look, operate
 from twezah.cli.exits import ENVIRONMENT, INTERRUPTED, USAGE
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 operate.register(app)
 connect.register(app)
+demo.register(app)
 look.register(app)
 
 

@@ -1,6 +1,5 @@
-"""Commands that make something happen: up, demo, sync."""
+"""Commands that make something happen: up, sync."""
 
-import time
 from datetime import UTC, datetime
 from typing import Annotated
 from zoneinfo import ZoneInfo
@@ -18,20 +17,30 @@ Simulator = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
-    app.command(epilog="Example: `twezah up --simulator`")(up)
-    app.command(epilog="Example: `twezah demo`")(demo)
+    app.command(epilog="Examples: `twezah up`, `twezah up --simulator --evolve-every 10`")(up)
     app.command(epilog="Example: `twezah sync xero --since 2026-01-01 --dry-run`")(sync)
 
 
-def up(simulator: Simulator = False) -> None:
+def up(
+    simulator: Simulator = False,
+    evolve_every: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", min=0.1, max=86_400,
+            help="With --simulator: let something happen there every so often: a sale, an edit, a void, a refund.",
+        ),
+    ] = None,
+) -> None:  # fmt: skip
     """Start database, Prefect, deployments and worker, and serve until Ctrl-C."""
     from twezah.cli.serving import stoppable
     from twezah.settings import settings
     from twezah.stack.up import Stack
 
+    if evolve_every is not None and not simulator:
+        raise typer.BadParameter("needs --simulator", param_hint="--evolve-every")
     with stoppable():
         try:
-            with Stack(settings(), simulator=simulator, say=say) as stack:
+            with Stack(settings(), simulator=simulator, evolve_every_seconds=evolve_every, say=say) as stack:
                 print(f"Operate  {settings().ui_url}", flush=True)
                 print("Query    twezah psql", flush=True)
                 print(f"Logs     {settings().logs}", flush=True)
@@ -41,40 +50,6 @@ def up(simulator: Simulator = False) -> None:
                 stack.serve()
         except KeyboardInterrupt:
             say("Stopped.")
-
-
-def demo(json: Json = False) -> None:
-    """Simulated billing systems, synced through their deployments; a summary; stop."""
-    from sql import report
-    from twezah.cli.serving import exit_code, follow, serving, stoppable
-    from twezah.settings import settings
-
-    begun = time.monotonic()
-    with stoppable(), serving(settings(), simulator=True) as stack:
-        started_seconds = round(time.monotonic() - begun, 1)
-        finished = follow(stack, {system: {} for system in stack.connected})
-        rows, members = report.summary(stack.dsn), report.members(stack.dsn, limit=5)
-    seconds = round(time.monotonic() - begun, 1)
-    if json:
-        print_json(
-            {
-                "runs": [run.to_json() for run in finished],
-                "systems": rows,
-                "members": members,
-                "seconds": seconds,
-            }
-        )
-    else:
-        print_table("Sales that became points", rows, totals=True)
-        print_table("Members with the most points", members)
-        for run in finished:
-            if not run.ok:
-                say(f"{run.system}: {run.state}. {run.message}")
-        print(f"{seconds} s, of which {started_seconds} s to start. Look further:")
-        print(f"  twezah up --simulator      then open {stack.ui_url}: runs, reports, schedules, connections")
-        print("  twezah psql                the same numbers in SQL; schemas loyalty and billing")
-        print("  twezah explain SYSTEM INVOICE   why an invoice earned what it did")
-    raise typer.Exit(exit_code(finished) if finished else NEEDS_OPERATOR)
 
 
 def sync(
@@ -93,7 +68,7 @@ def sync(
     """Run one connection's deployment now and follow it to its end.
 
     Dates without a time are midnight, and times without an offset are local, in TWEZAH_TIMEZONE. Uses the
-    stack that is up, or starts one for the duration.
+    stack that is up, or starts one for the duration; two such commands at once share it.
     """
     from sql import report
     from twezah.cli.serving import exit_code, follow, serving, stoppable
