@@ -15,8 +15,20 @@ from simulator.clock import Now
 from simulator.model import CLIENT_ID, CLIENT_SECRET
 
 #: Seconds, from the vendors' pages.
-ACCESS_SECONDS: Final = {"quickbooks": 3600, "xero": 1800, "freshbooks": 43_200, "netsuite": 3600}
-REFRESH_SECONDS: Final = {"quickbooks": 100 * 86_400, "xero": 60 * 86_400, "freshbooks": None, "netsuite": None}
+ACCESS_SECONDS: Final = {
+    "quickbooks": 3600,
+    "xero": 1800,
+    "freshbooks": 43_200,
+    "netsuite": 3600,
+    "sage_intacct": 43_200,
+}
+REFRESH_SECONDS: Final = {
+    "quickbooks": 100 * 86_400,
+    "xero": 60 * 86_400,
+    "freshbooks": None,
+    "netsuite": None,
+    "sage_intacct": None,
+}
 QUICKBOOKS_ROTATION: Final = timedelta(hours=24)
 XERO_GRACE: Final = timedelta(minutes=30)
 _REMEMBERED: Final = 200  # access tokens, the oldest are forgotten first
@@ -58,7 +70,7 @@ class Grants:
     """Issues and checks one vendor's tokens.
 
     QuickBooks returns the same refresh token until it is a day old, then a new one (the old one is dead);
-    Xero replaces it every time but honours the old one for 30 minutes; FreshBooks' is single-use.
+    Xero replaces it every time but honours the old one for 30 minutes; FreshBooks' and Sage Intacct's are single-use.
     """
 
     def __init__(self, vendor: str, seed: int, now: Now, access_seconds: float | None = None) -> None:
@@ -99,6 +111,8 @@ class Grants:
                     refresh = self._issue_refresh()
                 case "client_credentials" if self.vendor == "xero":
                     refresh = None
+                case "client_credentials" if self.vendor == "sage_intacct":
+                    refresh = self._issue_refresh()  # public clients show one here as well
                 case "authorization_code":
                     raise Denied("invalid_grant")
                 case _:
@@ -117,7 +131,7 @@ class Grants:
         self.refreshes += 1
         if self.vendor == "quickbooks" and instant - known.issued_at < QUICKBOOKS_ROTATION:
             return token
-        if self.vendor == "freshbooks":  # one live refresh token per user and application
+        if self.vendor in ("freshbooks", "sage_intacct"):  # one live refresh token per user and application
             self.state.refresh.clear()
         known.replaced_at = known.replaced_at or instant
         return self._issue_refresh()
