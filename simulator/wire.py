@@ -14,7 +14,9 @@ from simulator.world import World
 _ERRORS_IN_200: Final[dict[str, Any]] = {
     "freshbooks": {"response": {"errors": [{"errno": 1009, "message": "Temporary failure.", "object": "system"}]}},
     "sage_intacct": {
-        "ia::result": {"ia::error": {"code": "operationFailed", "message": "Temporary failure.", "errorId": "REST-9001"}},
+        "ia::result": {
+            "ia::error": {"code": "operationFailed", "message": "Temporary failure.", "errorId": "REST-9001"}
+        },
         "ia::meta": {"totalCount": 1, "totalSuccess": 0, "totalError": 1},
     },
 }

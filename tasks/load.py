@@ -16,6 +16,7 @@ from expectations import FAILED, Report, Result, validate_invoices
 from sql import store, sync
 from sql.db import Connection
 from tasks.ahead import ahead
+from tasks.census import Census
 from tasks.job import Job
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Batch:
-    """Some pages of one stream, judged: accepted invoices and lines, rejects, deletions."""
+    """Some pages of one stream, judged: accepted invoices and lines, rejects, deletions, and what a census listed."""
 
     invoices: pl.DataFrame
     lines: pl.DataFrame
@@ -62,6 +63,8 @@ class Batch:
     deletions: pl.DataFrame
     records: int
     report: Report
+    stream: str
+    listed: pl.DataFrame
 
 
 class Loading:
@@ -71,6 +74,7 @@ class Loading:
         self._job, self._sync_id = job, sync_id
         self._done = Loaded()
         self._evidence: list[pl.DataFrame] = []
+        self._census = Census(job.spec)
         with ExitStack() as opened:
             self._connection = opened.enter_context(job.transaction())
             self._reader = opened.enter_context(job.transaction())
@@ -92,6 +96,7 @@ class Loading:
     def take(self, batch: Batch) -> None:
         """Stores a batch."""
         _store(self._job, self._connection, self._sync_id, batch, self._done, awaited=self._awaited)
+        self._census.take(batch.stream, batch.listed)
         if sum(part.height for part in self._evidence) < EVIDENCE_ROWS:
             self._evidence.append(batch.rejects.head(EVIDENCE_ROWS))
 
@@ -102,6 +107,7 @@ class Loading:
         """
         try:
             _judge_share(self._job, self._done)
+            _void_unlisted(self._job, self._connection, self._sync_id, self._census, streams, self._done)
         except TooManyRejectsError:
             self._connection.rollback()
             if not self._job.dry_run:
@@ -171,7 +177,9 @@ def judged(stream: Stream, mapped: Mapped) -> Batch:
     lines = mapped.lines if whole else mapped.lines.join(accepted.select(key), on=key, how="semi")
     named = candidates.select(*key, pl.coalesce("invoice_number", "external_id").alias("document"))
     problems = problems.join(named, on=key, how="left", maintain_order="left")
-    return Batch(accepted, lines, rejects, problems, mapped.deletions, mapped.record_count, report)
+    return Batch(
+        accepted, lines, rejects, problems, mapped.deletions, mapped.record_count, report, stream.name, mapped.listed
+    )
 
 
 def _failures(candidates: pl.DataFrame, report: Report, known: pl.DataFrame) -> pl.DataFrame:
@@ -254,6 +262,28 @@ def _judge_share(job: Job, done: Loaded) -> None:
         "in the block or the data at the vendor, then retry this run: it reads the same changes again."
     )
     raise TooManyRejectsError(message, done)
+
+
+def _void_unlisted(
+    job: Job, connection: Connection, sync_id: int, census: Census, streams: Mapping[str, Any], done: Loaded
+) -> None:
+    """Documents that a complete census does not name are void from the moment the read began.
+
+    Raises TooManyRejectsError: so many that it is not the documents that are gone, but our sight of them.
+    """
+    found = census.unlisted(connection, job.account, sync_id, streams)
+    if found is None:
+        return
+    gone, alive_count = found.deletions.height, found.alive_count
+    if alive_count >= job.policy.reject_records_min and gone * 100 > job.policy.reject_percent_max * alive_count:
+        message = (
+            f"{job.account.system}: {gone} of {alive_count} documents are not listed any more, more than the "
+            f"{job.policy.reject_percent_max} % allowed in block {job.account.system!r}. Nothing was stored and no cursor moved. "
+            "Usually the connected user sees less than before (another role, entity or company). If they really were deleted, "
+            "raise the limit in the block for one run."
+        )
+        raise TooManyRejectsError(message, done)
+    store.void_deleted(connection, job.account, sync_id, found.deletions, into=done.stored)
 
 
 def _finish(job: Job, connection: Connection, sync_id: int, streams: Mapping[str, Any], done: Loaded) -> None:

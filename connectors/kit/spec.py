@@ -198,7 +198,9 @@ class Stream:
     answer, and raises LookupError, TypeError or AttributeError where that is not possible.
     `split` divides a request whose answer is full and cannot be paged. `shrinks`: documents can leave the list (deleted
     ones), and later ones move up; lists that keep void documents do not. `details` asks for lines that the
-    list leaves out.
+    list leaves out. `row_id`: where the vendor tells its records apart by something else than the document's external id,
+    pointers to it; it is what pages and details go by. `census`: `deleted` reads the ids of all documents that still
+    exist; what no census of the system names is gone.
     """
 
     name: str
@@ -218,11 +220,16 @@ class Stream:
     deleted: Callable[[Any], "Deleted"] | None = None
     split: Callable[[PageRequest, PageView], Sequence[PageRequest]] | None = None
     details: "Details | None" = None
+    row_id: tuple[str, ...] = ()
+    census: bool = False
 
 
 @dataclass(frozen=True)
 class Deleted:
-    """Ids of documents that no longer exist, with the vendor's time text; `record_count` counts all records."""
+    """Ids of documents that no longer exist (a census: that still do), with the vendor's time text.
+
+    `record_count` counts all records.
+    """
 
     external_ids: tuple[str, ...]
     deleted_at: tuple[str | None, ...]
@@ -256,12 +263,18 @@ class Details:
     """Lines that a list leaves out: asked for by the ids of a page's records before the page is stored.
 
     Their answers are stored with the page, as received, so that a page can still be mapped alone. `lookup` asks for
-    them, its external_id telling lines apart; `record` points at a record's id, `line` at the id of a line's record.
+    them, its external_id telling lines apart; `record` points at a record's id, `line` at the id of a line's record
+    (several: the first that is there).
     """
 
     lookup: Lookup
     record: str
-    line: str
+    line: str | tuple[str, ...]
+
+    @property
+    def owner(self) -> tuple[str, ...]:
+        """The pointers of `line`."""
+        return (self.line,) if isinstance(self.line, str) else self.line
 
 
 #: Builds the request that fetches or renews a token, from the connection, the token URL and the refresh token in force.

@@ -146,9 +146,7 @@ class SageIntacct:
         """The fields of an object, references apart."""
         found = self._found(name, "")
         if not found:
-            return json_response(
-                {"ia::result": [], "ia::meta": {"totalCount": 0, "totalSuccess": 0, "totalError": 0}}
-            )
+            return json_response({"ia::result": [], "ia::meta": {"totalCount": 0, "totalSuccess": 0, "totalError": 0}})
         record = found[0]
         fields = {one: {"type": "string"} for one, value in record.items() if not isinstance(value, dict | list)}
         groups = {

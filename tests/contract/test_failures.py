@@ -166,10 +166,11 @@ def test_error_body_with_status_200(bench: Any) -> None:
         "quickbooks": {"Fault": {"Error": [{"Message": "m", "Detail": "secret", "code": "610"}]}},
         "xero": {"ErrorNumber": 14, "Type": "x", "Message": "secret"},
         "freshbooks": {"response": {"errors": [{"errno": 1012, "message": "secret", "value": "secret"}]}},
+        "sage_intacct": {"ia::result": {"ia::error": {"code": "operationFailed", "message": "secret"}}},
         "netsuite": {"o:errorDetails": [{"detail": "secret", "o:errorCode": "USER_ERROR"}]},
     }
     bench.before = always(lambda: httpx.Response(200, json=bodies[bench.spec.name]))
-    with pytest.raises(UnexpectedShape, match=r"an error answer, code (610|14|1012|USER_ERROR)") as caught:
+    with pytest.raises(UnexpectedShape, match=r"an error answer, code (610|14|1012|USER_ERROR|operationFailed)") as caught:
         read(bench)
     assert "secret" not in str(caught.value)
 

@@ -17,7 +17,7 @@ from tasks.load import TooManyRejectsError
 from tests.support.database import Databases
 from tests.sync.conftest import Shop, expected, run
 
-SYSTEMS = ("quickbooks", "xero", "freshbooks", "netsuite")
+SYSTEMS = ("quickbooks", "xero", "freshbooks", "netsuite", "sage_intacct")
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
