@@ -14,7 +14,7 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
-from connectors.kit.errors import ConnectorError
+from connectors.kit.errors import ConnectorError, block_name
 from sql import sync
 from tasks import steps
 from tasks.blocks import BillingConnection, NotConnectedError, SystemName, load_block
@@ -40,7 +40,7 @@ def sync_system(
     and only the difference is posted.
 
     Args:
-        system: The billing system; it must be connected (a block of the same name).
+        system: The billing system; it must be connected (a block of the same name, with dashes).
         since: Read changes from this time on. Empty: from where the last run ended.
         until: Read changes up to this time. With `since` or `until` the cursor does not move.
         dry_run: Fetch, map, validate and compute everything, report it, and keep nothing.
@@ -78,7 +78,7 @@ def _publish(report: RunReport, block: BillingConnection) -> None:
     ui = settings().ui_url
     links = Links(f"{ui}/runs/flow-run/{report.job.run_id}", f"{ui}/blocks/block/{block._block_document_id}")  # noqa: SLF001
     create_markdown_artifact(
-        key=f"sync-{report.job.account.system}",
+        key=f"sync-{block_name(report.job.account.system)}",
         markdown=markdown(report, links, report.job.spec.title),
         description=_named(report.error) if report.error else report.headline(),
     )

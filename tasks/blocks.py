@@ -6,10 +6,11 @@ from typing import Any, ClassVar, Literal
 from prefect.blocks.core import Block
 from pydantic import BaseModel, Field, SecretStr, ValidationError
 
+from connectors.kit.errors import block_name
 from connectors.kit.spec import NO_SECRET, Connection
 from twezah.settings import settings
 
-SystemName = Literal["quickbooks", "xero", "freshbooks", "netsuite"]
+SystemName = Literal["quickbooks", "xero", "freshbooks", "netsuite", "sage_intacct"]
 
 
 class NotConnectedError(RuntimeError):
@@ -268,14 +269,85 @@ class NetSuiteConnection(BillingConnection, NetSuiteLogin, NetSuiteAccount):
         )
 
 
+class SageIntacctAccount(BaseModel):
+    """Listed first in the form, because pydantic takes the last base first."""
+
+    company_id: str = Field(
+        pattern=r"^[^@|\s]+$",
+        title="Company ID",
+        description="What you type under Company ID when you sign in, e.g. AguaTwezah-sandbox for a sandbox company.",
+    )
+    entity_id: str = Field(
+        default="", pattern=r"^[^@|\s]*$", title="Entity ID",
+        description="Of one entity of the company. Empty: the top level, which sees all entities.",
+    )  # fmt: skip
+    login: Literal["consent", "client_credentials"] = Field(
+        default="consent", title="Way to log in",
+        description="consent: a user allowed the app in a browser. client_credentials: the app acts for a Web Services user.",
+    )  # fmt: skip
+    web_services_user: str = Field(
+        default="", pattern=r"^[^@|\s]*$", title="Web Services user", description="Client credentials: the user's ID."
+    )
+
+
+class SageIntacctConnection(ConsentedConnection, SageIntacctAccount):
+    """A company of Sage Intacct, or one entity of it. Name the block `sage-intacct`."""
+
+    _block_type_name = "Sage Intacct Connection"
+    _block_type_slug = "sage-intacct-connection"
+    _description = "Connects a company of Sage Intacct. Name the block `sage-intacct`. How to get the values: README, Connecting a real account."
+    system: ClassVar[str] = "sage_intacct"
+
+    refresh_token: SecretStr = Field(
+        default=NO_SECRET, title="Refresh token",
+        description=(
+            "Consent: the refresh token. Needed once: it is renewed and kept encrypted in the database from then on. "
+            "Paste a new one here when a run says that the credentials were rejected."
+        ),
+    )  # fmt: skip
+    page_size: int = Field(
+        default=0,
+        ge=0,
+        le=2000,
+        title="Page size",
+        description="Records per request. 0: 2000. Each page is billed as one.",
+    )
+    deletions_hours: int = Field(
+        default=6, ge=0, le=168, title="Look for deletions every (hours)",
+        description=(
+            "Deleted documents leave no trace: the ids of all documents are listed and compared, 2000 a request. 0: in every run."
+        ),
+    )  # fmt: skip
+
+    def account(self) -> str:
+        """The company, and the entity behind a bar."""
+        return f"{self.company_id}|{self.entity_id}" if self.entity_id else self.company_id
+
+    def connection(self) -> Connection:
+        """The values the connector needs. Paths are dotted, as the query service writes names and takes them."""
+        return replace(
+            super().connection(),
+            options={"login": self.login, "user": self.web_services_user, "deletions_hours": self.deletions_hours},
+            paths={name: "/" + path.strip("/").replace("/", ".") for name, path in self.field_mapping.items()},
+        )
+
+
 BLOCKS: dict[str, type[BillingConnection]] = {
-    block.system: block for block in (QuickBooksConnection, XeroConnection, FreshBooksConnection, NetSuiteConnection)
+    block.system: block
+    for block in (
+        QuickBooksConnection,
+        XeroConnection,
+        FreshBooksConnection,
+        NetSuiteConnection,
+        SageIntacctConnection,
+    )
 }
 _ACCOUNT_FIELD = {
     "quickbooks": "realm_id",
     "xero": "tenant_id",
     "freshbooks": "account_id",
     "netsuite": "account_id",
+    "sage_intacct": "company_id",
 }
 
 
@@ -292,10 +364,10 @@ def load_block(system: str) -> BillingConnection:
     """
     block = BLOCKS[system]
     try:
-        return block.load(system)  # type: ignore[return-value]
+        return block.load(block_name(system))  # type: ignore[return-value]
     except (RuntimeError, ValidationError) as error:
         message = (
-            f"the block {system!r} holds a value that is not valid any more, or belongs to another version: open it "
+            f"the block {block_name(system)!r} holds a value that is not valid any more, or belongs to another version: open it "
             f"({settings().ui_url}/blocks), correct it and save it"
         )
         raise NotConnectedError(message) from error
@@ -303,7 +375,7 @@ def load_block(system: str) -> BillingConnection:
         if "Unable to find block document" not in str(error):
             raise
         message = (
-            f"{system} is not connected: create a {block._block_type_name!r} block named {system!r} "
+            f"{system} is not connected: create a {block._block_type_name!r} block named {block_name(system)!r} "
             f"({settings().ui_url}/blocks/catalog/{block._block_type_slug}/create) and start the run again"
         )
         raise NotConnectedError(message) from None
@@ -328,11 +400,13 @@ def connect_simulator(base_url: str) -> None:
         "xero": "b0a5c0de-0000-4000-8000-000000000001",
         "freshbooks": "TwZh01",
         "netsuite": "7654321_SB1",
+        "sage_intacct": "AguaTwezah",
     }
     token_paths = {
         "quickbooks": "/oauth2/v1/tokens/bearer",
         "xero": "/connect/token",
         "freshbooks": "/auth/oauth/token",
+        "sage_intacct": "/ia/api/v1/oauth2/token",
     }
     connected = set(connected_systems())
     for system, block in BLOCKS.items():
@@ -353,4 +427,4 @@ def connect_simulator(base_url: str) -> None:
                 "consumer_secret": "sim-consumer-secret",
             }
             values |= {"token_id": "sim-token-id", "token_secret": "sim-token-secret"}
-        block(**values).save(system)
+        block(**values).save(block_name(system))

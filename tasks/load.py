@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import polars as pl
 
+from connectors.kit.errors import block_name
 from connectors.kit.mapping import Mapped, fill
 from connectors.kit.spec import Stream
 from expectations import FAILED, Report, Result, validate_invoices
@@ -34,6 +35,13 @@ class TooManyRejectsError(RuntimeError):
     def __init__(self, message: str, loaded: "Loaded") -> None:
         super().__init__(message)
         self.loaded = loaded
+
+
+class SightLostError(TooManyRejectsError):
+    """More documents than allowed are not listed any more: probably the connected user sees less. Nothing moved.
+
+    What was fetched is no use to the next run, which begins anew.
+    """
 
 
 @dataclass
@@ -108,9 +116,11 @@ class Loading:
         try:
             _judge_share(self._job, self._done)
             _void_unlisted(self._job, self._connection, self._sync_id, self._census, streams, self._done)
-        except TooManyRejectsError:
+        except TooManyRejectsError as error:
             self._connection.rollback()
             if not self._job.dry_run:
+                if isinstance(error, SightLostError):
+                    sync.set_state(self._connection, self._sync_id, "abandoned")
                 store.save_rejects(self._connection, self._job.account, self._sync_id, pl.concat(self._evidence))
                 self._connection.commit()
             raise
@@ -258,7 +268,7 @@ def _judge_share(job: Job, done: Loaded) -> None:
     worst = "; ".join(f"{count} x {reason}" for reason, count in done.reasons.most_common(3))
     message = (
         f"{job.account.system}: {done.rejected} of {judged_count} records could not be used, more than the {limit} % allowed "
-        f"in block {job.account.system!r}. Nothing was stored and no cursor moved. Most frequent: {worst}. Correct the field mapping "
+        f"in block {block_name(job.account.system)!r}. Nothing was stored and no cursor moved. Most frequent: {worst}. Correct the field mapping "
         "in the block or the data at the vendor, then retry this run: it reads the same changes again."
     )
     raise TooManyRejectsError(message, done)
@@ -269,7 +279,7 @@ def _void_unlisted(
 ) -> None:
     """Documents that a complete census does not name are void from the moment the read began.
 
-    Raises TooManyRejectsError: so many that it is not the documents that are gone, but our sight of them.
+    Raises SightLostError: so many that it is not the documents that are gone, but our sight of them.
     """
     found = census.unlisted(connection, job.account, sync_id, streams)
     if found is None:
@@ -278,11 +288,11 @@ def _void_unlisted(
     if alive_count >= job.policy.reject_records_min and gone * 100 > job.policy.reject_percent_max * alive_count:
         message = (
             f"{job.account.system}: {gone} of {alive_count} documents are not listed any more, more than the "
-            f"{job.policy.reject_percent_max} % allowed in block {job.account.system!r}. Nothing was stored and no cursor moved. "
+            f"{job.policy.reject_percent_max} % allowed in block {block_name(job.account.system)!r}. Nothing was stored and no cursor moved. "
             "Usually the connected user sees less than before (another role, entity or company). If they really were deleted, "
             "raise the limit in the block for one run."
         )
-        raise TooManyRejectsError(message, done)
+        raise SightLostError(message, done)
     store.void_deleted(connection, job.account, sync_id, found.deletions, into=done.stored)
 
 

@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import Any
 
 from connectors.kit.client import Call
-from connectors.kit.errors import ContractBroken, NeedsOperator, Retriable
+from connectors.kit.errors import ContractBroken, NeedsOperator, Retriable, block_name
 from tasks.award import Awarded
 from tasks.extract import Extracted
 from tasks.job import Job
-from tasks.load import Loaded, TooManyRejectsError
+from tasks.load import Loaded, SightLostError, TooManyRejectsError
 
 #: Rows of the longest table; the rest is in billing.reject.
 REASONS_SHOWN = 20
@@ -112,7 +112,7 @@ def _cell(value: Any) -> str:
 
 def who_acts(error: BaseException) -> str:
     """The first words of a failed run's report: who has to do something."""
-    if isinstance(error, NeedsOperator):
+    if isinstance(error, NeedsOperator | SightLostError):
         return "Failed: someone must correct the connection."
     if isinstance(error, Retriable):
         return "Failed: nothing to correct; the next scheduled run continues."
@@ -129,7 +129,7 @@ def _outcome(report: RunReport, links: Links, title: str) -> str:
     if report.error is not None:
         lines += [
             f"**{who_acts(report.error)}** {report.error}",
-            f"Block: [{job.account.system}]({links.block}). Then press **Retry** on [the run]({links.run}): it goes on where it stopped.",
+            f"Block: [{block_name(job.account.system)}]({links.block}). Then press **Retry** on [the run]({links.run}): it goes on where it stopped.",
         ]
     else:
         outcome = "Dry run: everything was computed and nothing was kept." if job.dry_run else "Completed."

@@ -20,6 +20,11 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar, Self
 
 
+def block_name(system: str) -> str:
+    """The name of a system's Prefect block, and of its reports: Prefect takes no underscores there."""
+    return system.replace("_", "-")
+
+
 class ConnectorError(Exception):
     """Talking to a billing system failed."""
 
@@ -49,7 +54,7 @@ class ConnectorError(Exception):
         if self.request_id:
             parts.append(f"request id {self.request_id}")
         text = ": ".join(part for part in parts if part)
-        return f"{text}. {self.advice.format(block=self.system)}".rstrip()
+        return f"{text}. {self.advice.format(block=block_name(self.system))}".rstrip()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Keyword arguments survive pickling only this way; Prefect moves exceptions between processes.

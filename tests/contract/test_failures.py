@@ -24,6 +24,7 @@ from connectors.kit.errors import (
     TooManyPages,
     Transient,
     UnexpectedShape,
+    block_name,
 )
 from connectors.kit.spec import Window
 
@@ -71,7 +72,7 @@ def test_a_token_about_to_expire_is_renewed_before_use(bench: Any) -> None:
 def test_refused_refresh_names_the_block(bench: Any) -> None:
     bench.before = lambda request: None if is_list(request) else httpx.Response(400, json={"error": "invalid_grant"})
     with pytest.raises(
-        CredentialsRejected, match=f'(?s)invalid_grant.*(Re-consent|certificate).*block "{bench.spec.name}"'
+        CredentialsRejected, match=f'(?s)invalid_grant.*(Re-consent|certificate).*block "{block_name(bench.spec.name)}"'
     ):
         read(bench)
 
@@ -93,7 +94,7 @@ def test_token_that_never_works(bench: Any) -> None:
 
 def test_another_account_is_a_matter_of_permission(bench: Any) -> None:
     bench.before = always(lambda: httpx.Response(403, json={}))
-    with pytest.raises(PermissionMissing, match=f'block "{bench.spec.name}"'):
+    with pytest.raises(PermissionMissing, match=f'block "{block_name(bench.spec.name)}"'):
         read(bench)
     assert len(bench.api_requests()) == 1
 
@@ -170,7 +171,9 @@ def test_error_body_with_status_200(bench: Any) -> None:
         "netsuite": {"o:errorDetails": [{"detail": "secret", "o:errorCode": "USER_ERROR"}]},
     }
     bench.before = always(lambda: httpx.Response(200, json=bodies[bench.spec.name]))
-    with pytest.raises(UnexpectedShape, match=r"an error answer, code (610|14|1012|USER_ERROR|operationFailed)") as caught:
+    with pytest.raises(
+        UnexpectedShape, match=r"an error answer, code (610|14|1012|USER_ERROR|operationFailed)"
+    ) as caught:
         read(bench)
     assert "secret" not in str(caught.value)
 
@@ -214,7 +217,7 @@ def test_redirects_are_not_followed(bench: Any) -> None:
 def test_base_url_that_is_none(bench: Any, url: str) -> None:
     connection = replace(bench.connection, base_url=url)
     with (
-        pytest.raises(Misconfigured, match=f'block "{bench.spec.name}"'),
+        pytest.raises(Misconfigured, match=f'block "{block_name(bench.spec.name)}"'),
         open_client(connection, bench.spec, bench.tokens),
     ):
         pass

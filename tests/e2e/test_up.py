@@ -112,7 +112,13 @@ def test_serves_and_ends_on_sigterm_and_keeps_what_operators_edit(environment: d
     """One deployment per system, schedules on for connected ones; an edited schedule survives a restart."""
     with started(environment) as first:
         found = deployments(environment)
-        assert sorted(found) == ["sync-freshbooks", "sync-netsuite", "sync-quickbooks", "sync-sage_intacct", "sync-xero"]
+        assert sorted(found) == [
+            "sync-freshbooks",
+            "sync-netsuite",
+            "sync-quickbooks",
+            "sync-sage_intacct",
+            "sync-xero",
+        ]
         assert all(d["schedules"][0]["active"] and d["global_concurrency_limit"]["limit"] == 1 for d in found.values())
         with urllib.request.urlopen(f"http://127.0.0.1:{environment['TWEZAH_PREFECT_PORT']}/") as page:
             assert b"<div id=" in page.read()

@@ -70,7 +70,36 @@ FRESHBOOKS = {
     "vis_state": 0,
     "lines": [{"name": "Bowls", "qty": "4", "unit_cost": {"amount": "6.10"}, "amount": {"amount": "24.40"}}],
 }
-RECORDS = {"quickbooks": QBO, "xero": XERO, "freshbooks": FRESHBOOKS}
+SAGE_INTACCT = {
+    "key": "238",
+    "id": "238",
+    "href": "/objects/accounts-receivable/invoice/238",
+    "invoiceNumber": "INV-1001",
+    "recordType": "ri",
+    "state": "partiallyPaid",
+    "invoiceDate": "2026-05-01",
+    "customer": {"key": "68", "id": "CUST-100", "name": "Nobody"},
+    "currency": {"baseCurrency": "AOA", "txnCurrency": "USD"},
+    "totalBaseAmount": "123.12",
+    "totalTxnAmount": "114.00",
+    "totalTxnAmountDue": "100.00",
+    "salesDocument": {"id": None, "key": None},
+    "audit": {"createdDateTime": "2026-05-01T10:00:00Z", "modifiedDateTime": "2026-05-20T08:30:00Z"},
+    "lines": [
+        {
+            "key": "900",
+            "lineNumber": 1,
+            "txnAmount": "100.00",
+            "baseAmount": "108.00",
+            "memo": "Water",
+            "isSubtotal": None,
+            "glAccount": {"id": "4000"},
+            "dimensions": {"item": {"id": "SKU1"}, "location": {"id": "1"}},
+            "taxEntries": [{"txnTaxAmount": "14.00", "taxRate": "14.00"}],
+        }
+    ],
+}
+RECORDS = {"quickbooks": QBO, "xero": XERO, "freshbooks": FRESHBOOKS, "sage_intacct": SAGE_INTACCT}
 
 
 def connection(system: str, **changes: Any) -> Connection:
@@ -123,8 +152,16 @@ def one(system: str, stream: str = "invoices", /, **changes: Any) -> dict[str, A
              "updated_at": datetime(2026, 6, 29, 16, 48, 37, tzinfo=UTC)},
             {"item_external_id": None, "sku": None, "name": "Bowls", "amount_minor": 2440},
         ),
+        (
+            "sage_intacct",
+            {"external_id": "238", "invoice_number": "INV-1001", "customer_external_id": "CUST-100",
+             "total_minor": 11400, "subtotal_minor": 10000, "tax_minor": 1400, "amount_paid_minor": 1400,
+             "amount_refunded_minor": 0, "status": "open", "issued_at": datetime(2026, 4, 30, 23, tzinfo=UTC),
+             "updated_at": datetime(2026, 5, 20, 8, 30, tzinfo=UTC)},
+            {"item_external_id": None, "sku": "SKU1", "name": "Water", "amount_minor": 10000},
+        ),
     ],
-    ids=["quickbooks", "xero", "freshbooks"],
+    ids=["quickbooks", "xero", "freshbooks", "sage_intacct"],
 )  # fmt: skip
 def test_a_record_and_what_it_becomes(system: str, expected: dict[str, Any], line: dict[str, Any]) -> None:
     result = mapped(system, RECORDS[system])

@@ -90,6 +90,7 @@ def sync(
     Dates without a time are midnight, and times without an offset are local, in TWEZAH_TIMEZONE. Uses the
     stack that is up, or starts one for the duration.
     """
+    from connectors.kit.errors import block_name
     from sql import report
     from twezah.cli.serving import exit_code, follow, serving, stoppable
     from twezah.settings import settings
@@ -101,7 +102,9 @@ def sync(
     parameters = {**{k: v for k, v in window.items() if v}, **({"dry_run": True} if dry_run else {})}
     with stoppable(), serving(settings(), simulator=simulator) as stack:
         if system not in stack.connected:
-            say(f"{system} is not connected: create a block named {system} at {stack.ui_url}/blocks/catalog.")
+            say(
+                f"{system} is not connected: create a block named {block_name(system)} at {stack.ui_url}/blocks/catalog."
+            )
             raise typer.Exit(NEEDS_OPERATOR)
         (run,) = follow(stack, {system: parameters})
         rows = [row for row in report.summary(stack.dsn) if row.system == system]
