@@ -91,14 +91,16 @@ def _all(kind: str, *fields: str) -> Callable[[Connection, Window, datetime], Pa
 
 
 def _invoices_listed(body: Any) -> Deleted:
-    rows = body["ia::result"]
-    documents = [row.get(_SALES_DOCUMENT) or (row.get("salesDocument") or {}).get("id") for row in rows]
-    ids = tuple(str(document or row["key"]) for document, row in zip(documents, rows, strict=True))
-    return Deleted(ids, (None,) * len(ids), len(ids))
+    rows = ((row, row.get("salesDocument") or {}) for row in body["ia::result"])
+    return _listed(str(row.get(_SALES_DOCUMENT) or nested.get("id") or row["key"]) for row, nested in rows)
 
 
 def _adjustments_listed(body: Any) -> Deleted:
-    ids = tuple(f"{_PREFIX}{row['key']}" for row in body["ia::result"])
+    return _listed(f"{_PREFIX}{row['key']}" for row in body["ia::result"])
+
+
+def _listed(external_ids: Iterable[str]) -> Deleted:
+    ids = tuple(external_ids)
     return Deleted(ids, (None,) * len(ids), len(ids))
 
 
@@ -116,15 +118,12 @@ _STATUS = pl.when((pl.col("state") == "noValue") & (_TOTAL == 0)).then(pl.lit("o
 _TURNED = ("total_minor", "amount_paid_minor")
 
 
-def _positive(lines: pl.DataFrame) -> pl.DataFrame:
-    """A document's lines are turned so that they add up to a positive total, as the total itself is."""
+def _entries(lines: pl.DataFrame) -> pl.DataFrame:
+    """Without the rows of subtotals (tax, mostly), and turned so that they add up to a positive total, as the total is."""
+    if "subtotal" in lines.columns:
+        lines = lines.filter(pl.col("subtotal").is_null())
     turned = _LINE.sum().over("row") < 0
     return lines.with_columns(pl.when(turned).then(-_LINE).otherwise(_LINE).alias("amount_minor"))
-
-
-def _entries(lines: pl.DataFrame) -> pl.DataFrame:
-    """Rows of subtotals (tax, mostly) sell nothing."""
-    return _positive(lines.filter(pl.col("subtotal").is_null()))
 
 
 def _tax(invoices: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
@@ -174,7 +173,7 @@ def _lines(amount: str, **more: Field) -> Lines:
         "amount_minor": money(*both(amount), exact=False),
         **more,
     }
-    return Lines("/lines", fields, adjust=_entries if more else _positive)
+    return Lines("/lines", fields, adjust=_entries)
 
 
 def _details(name: str, kind: str, owner: str) -> Details:
@@ -187,6 +186,13 @@ def _details(name: str, kind: str, owner: str) -> Details:
         info=META,
     )
     return Details(lookup, record="/key", line=both(f"{owner}.key"))
+
+
+def _census(name: str, kind: str, listed: Callable[[Any], Deleted], *fields: str) -> Stream:
+    first = _all(kind, *fields)
+    return Stream(
+        name, "invoice", first, by_last_key, _RESULT, info=META, row_id=("/key",), deleted=listed, census=True
+    )
 
 
 def _auth(connection: Connection) -> TokenAuth:
@@ -266,28 +272,8 @@ SPEC = ConnectorSpec(
             details=_details("adjustments", _ADJUSTMENT, "arAdjustment"),
             finish=_adjustment,
         ),
-        Stream(
-            "invoice_census",
-            "invoice",
-            _all(_INVOICE, _SALES_DOCUMENT),
-            by_last_key,
-            records=_RESULT,
-            info=META,
-            row_id=("/key",),
-            deleted=_invoices_listed,
-            census=True,
-        ),
-        Stream(
-            "adjustment_census",
-            "credit_note",
-            _all(_ADJUSTMENT),
-            by_last_key,
-            records=_RESULT,
-            info=META,
-            row_id=("/key",),
-            deleted=_adjustments_listed,
-            census=True,
-        ),
+        _census("invoice_census", _INVOICE, _invoices_listed, _SALES_DOCUMENT),
+        _census("adjustment_census", _ADJUSTMENT, _adjustments_listed),
     ),
     lookups=(
         Lookup(

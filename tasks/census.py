@@ -7,11 +7,13 @@ from typing import Any
 
 import polars as pl
 
+from connectors.kit.errors import block_name
 from connectors.kit.mapping.frames import DELETION
 from connectors.kit.spec import ConnectorSpec
 from sql import store
 from sql.db import Connection
 from sql.sync import Account
+from tasks.job import Job
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,18 @@ class Unlisted:
 
     deletions: pl.DataFrame
     alive_count: int
+
+    def too_many(self, job: Job) -> str:
+        """What to say when so many are missing that it is probably not they that are gone; "" if they are few."""
+        count, limit = self.deletions.height, job.policy.reject_percent_max
+        if self.alive_count < job.policy.reject_records_min or count * 100 <= limit * self.alive_count:
+            return ""
+        return (
+            f"{job.account.system}: {count} of {self.alive_count} documents are not listed any more, more than the {limit} % "
+            f"allowed in block {block_name(job.account.system)!r}. Nothing was stored and no cursor moved. Usually the connected "
+            "user sees less than before (another role, entity or company). If they really were deleted, raise the limit in the "
+            "block for one run."
+        )
 
 
 class Census:

@@ -284,15 +284,8 @@ def _void_unlisted(
     found = census.unlisted(connection, job.account, sync_id, streams)
     if found is None:
         return
-    gone, alive_count = found.deletions.height, found.alive_count
-    if alive_count >= job.policy.reject_records_min and gone * 100 > job.policy.reject_percent_max * alive_count:
-        message = (
-            f"{job.account.system}: {gone} of {alive_count} documents are not listed any more, more than the "
-            f"{job.policy.reject_percent_max} % allowed in block {block_name(job.account.system)!r}. Nothing was stored and no cursor moved. "
-            "Usually the connected user sees less than before (another role, entity or company). If they really were deleted, "
-            "raise the limit in the block for one run."
-        )
-        raise SightLostError(message, done)
+    if too_many := found.too_many(job):
+        raise SightLostError(too_many, done)
     store.void_deleted(connection, job.account, sync_id, found.deletions, into=done.stored)
 
 

@@ -14,9 +14,17 @@ from prefect.testing.utilities import prefect_test_harness
 from pydantic import SecretStr
 
 import twezah.settings
+from connectors.kit.errors import block_name
 from flows.sync import sync_system
 from sql.db import connect
-from tasks.blocks import BLOCKS, XeroConnection, connect_simulator, connected_systems, register_blocks
+from tasks.blocks import (
+    BLOCKS,
+    SageIntacctConnection,
+    XeroConnection,
+    connect_simulator,
+    connected_systems,
+    register_blocks,
+)
 from tests.support.database import databases, dsn
 
 __all__ = ["databases", "dsn"]
@@ -61,7 +69,7 @@ def ledger(
     twezah.settings.settings.cache_clear()
     for name, block in BLOCKS.items():
         if name in connected_systems():
-            block.delete(name)
+            block.delete(block_name(name))
     connect_simulator(simulator_url)
     yield dsn
     twezah.settings.settings.cache_clear()
@@ -107,6 +115,19 @@ def test_a_good_run_tells_everything_and_nothing_personal(ledger: str) -> None:
     summary = rows(ledger, "SELECT state, entries, points FROM analytics.sync")
     assert summary == [("stored", entries, points)]
     assert "0 entries, +0 points" in str(run("xero").message)
+
+
+def test_a_system_with_an_underscore_has_its_block_and_reports_under_a_dash(ledger: str) -> None:
+    """Prefect takes no underscore in the names of either."""
+    assert run("sage_intacct").is_completed()
+    assert "Sage Intacct" in report("sage-intacct")
+    block = SageIntacctConnection.load("sage-intacct")
+    block.client_secret = "wr0ng-s3cret"
+    block.save("sage-intacct", overwrite=True)
+    state = run("sage_intacct")
+    assert 'block "sage-intacct"' in str(state.message)
+    SageIntacctConnection.delete("sage-intacct")
+    assert "block named 'sage-intacct'" in str(run("sage_intacct").message)
 
 
 def test_refused_credentials_say_which_block_to_correct_and_a_new_run_goes_on(ledger: str) -> None:
