@@ -28,6 +28,8 @@ from connectors.kit.pagination import by_page
 from connectors.kit.spec import (
     Connection,
     ConnectorSpec,
+    Consent,
+    GrantedAccount,
     Lines,
     Lookup,
     PageRequest,
@@ -151,6 +153,12 @@ def _items(connection: Connection, _names: Sequence[str]) -> Iterable[PageReques
     yield PageRequest("GET", path, {"page": "1", "per_page": str(_PAGE_SIZE)})
 
 
+def _businesses(body: Any) -> list[GrantedAccount]:
+    """Accounting calls want `account_id`; a business without one has no accounting."""
+    businesses = [entry["business"] for entry in body["response"]["business_memberships"]]
+    return [GrantedAccount(one["account_id"], one.get("name") or "") for one in businesses if one.get("account_id")]
+
+
 def _fault(body: Any) -> str | None:
     """Old style errno (also with status 200), new style google.rpc, and the auth API's own."""
     response = body.get("response")
@@ -171,6 +179,17 @@ SPEC = ConnectorSpec(
     base_url="https://api.freshbooks.com",
     token_url="https://api.freshbooks.com/auth/oauth/token",
     auth=refresh_token(json_body),
+    # Addresses of applications must be https, so the answer is pasted.
+    consent=Consent(
+        "https://auth.freshbooks.com/oauth/authorize",
+        scopes=tuple(
+            f"user:{name}:read" for name in ("profile", "invoices", "clients", "credit_notes", "billable_items")
+        ),
+        secret_in_body=True,
+        loopback=False,
+        accounts=PageRequest("GET", "/auth/api/v1/users/me"),
+        read_accounts=_businesses,
+    ),
     streams=(
         _invoices("invoices"),
         # Deleted invoices are left out of the list; they come back as void.

@@ -17,6 +17,7 @@ from connectors.kit.pagination import by_start_position, single
 from connectors.kit.spec import (
     Connection,
     ConnectorSpec,
+    Consent,
     Deleted,
     Lines,
     Lookup,
@@ -177,6 +178,12 @@ SPEC = ConnectorSpec(
     base_url="https://quickbooks.api.intuit.com",
     token_url="https://oauth.platform.intuit.com/oauth2/v1/tokens/bearer",
     auth=refresh_token(basic_form),
+    # The company is named in the callback. An http://localhost address is taken for development keys only.
+    consent=Consent(
+        "https://appcenter.intuit.com/connect/oauth2",
+        scopes=("com.intuit.quickbooks.accounting",),
+        account_param="realmId",
+    ),
     streams=(
         _stream("invoices", "Invoice", "invoice"),
         _stream("sales_receipts", "SalesReceipt", "sale"),

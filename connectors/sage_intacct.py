@@ -34,6 +34,7 @@ from connectors.kit.query_service import META, about, asked, both, by_last_key, 
 from connectors.kit.spec import (
     Connection,
     ConnectorSpec,
+    Consent,
     Deleted,
     Details,
     Lines,
@@ -227,6 +228,14 @@ SPEC = ConnectorSpec(
     base_url="https://api.intacct.com",
     token_url="https://api.intacct.com/ia/api/v1/oauth2/token",
     auth=_auth,
+    # No call tells which company a consent opened: the block does. PKCE is allowed; which redirect URIs are, is not said.
+    consent=Consent(
+        authorize_url="https://api.intacct.com/ia/api/v1/oauth2/authorize",
+        scopes=("offline_access",),
+        pkce=True,
+        secret_in_body=True,
+        loopback=False,
+    ),
     headers=_headers,
     streams=(
         Stream(

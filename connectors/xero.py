@@ -28,6 +28,8 @@ from connectors.kit.pagination import by_page
 from connectors.kit.spec import (
     Connection,
     ConnectorSpec,
+    Consent,
+    GrantedAccount,
     Lines,
     Lookup,
     PageRequest,
@@ -151,6 +153,15 @@ def _contacts(_connection: Connection, ids: Sequence[str]) -> Iterable[PageReque
         yield PageRequest("GET", f"{_ROOT}/Contacts", params)
 
 
+def _tenants(body: Any) -> list[GrantedAccount]:
+    """One consent may cover several organisations; practices and the like have no invoices."""
+    return [
+        GrantedAccount(entry["tenantId"], entry.get("tenantName") or "")
+        for entry in body
+        if entry.get("tenantType", "ORGANISATION") == "ORGANISATION"
+    ]
+
+
 def _capital(key: str) -> str:
     """Hand-made samples write invoiceNumber and id for InvoiceNumber and Id; Xero's own keys start with a capital."""
     return {"phoneNumbers": "Phones"}.get(key, key[:1].upper() + key[1:])
@@ -169,6 +180,13 @@ SPEC = ConnectorSpec(
     base_url="https://api.xero.com",
     token_url="https://identity.xero.com/connect/token",
     auth=refresh_token(basic_form),
+    consent=Consent(
+        "https://login.xero.com/identity/connect/authorize",
+        scopes=("offline_access", "accounting.transactions.read", "accounting.contacts.read"),
+        pkce=True,
+        accounts=PageRequest("GET", "/connections"),
+        read_accounts=_tenants,
+    ),
     headers=lambda connection: {"Xero-Tenant-Id": connection.account},
     streams=(
         Stream(
@@ -225,8 +243,8 @@ SPEC = ConnectorSpec(
             },
         ),
     ),
-    # 60 a minute and 5 at once for each organisation; the day's limit depends on the plan and is told by a 429.
-    rate=RateLimit(((60, 60.0),), concurrency=5),
+    # 60 a minute, 5000 a day and 5 at once for each organisation; a smaller plan's day is told in a header.
+    rate=RateLimit(((60, 60.0), (5000, 86_400.0)), concurrency=5, day_left_header="x-daylimit-remaining"),
     page_size=_PAGE_SIZE,
     fault=_fault,
     request_id_header="xero-correlation-id",

@@ -17,10 +17,11 @@ from prefect.states import Completed, Failed
 from connectors.kit.errors import ConnectorError, block_name
 from sql import sync
 from tasks import steps
-from tasks.blocks import BillingConnection, NotConnectedError, SystemName, load_block
+from tasks.blocks import BillingConnection, NotConnectedError
+from tasks.connections import load_block
 from tasks.job import Job, Policy
 from tasks.load import TooManyRejectsError
-from tasks.report import Links, RunReport, markdown
+from tasks.report import Links, RunReport, markdown, summary_line
 from twezah.settings import settings
 
 #: How long a run waits for another one of the same account to end.
@@ -32,7 +33,7 @@ T = TypeVar("T")
 
 @flow(name="sync-system", flow_run_name="sync {system}", persist_result=False, retries=0)
 def sync_system(
-    system: SystemName, since: datetime | None = None, until: datetime | None = None, dry_run: bool = False
+    system: str, since: datetime | None = None, until: datetime | None = None, dry_run: bool = False
 ) -> State[Any]:
     """Bring the sales of one billing system into the points ledger.
 
@@ -40,7 +41,7 @@ def sync_system(
     and only the difference is posted.
 
     Args:
-        system: The billing system; it must be connected (a block of the same name, with dashes).
+        system: The connection, by the name of its block: quickbooks, xero, freshbooks, or what a further account was called.
         since: Read changes from this time on. Empty: from where the last run ended.
         until: Read changes up to this time. With `since` or `until` the cursor does not move.
         dry_run: Fetch, map, validate and compute everything, report it, and keep nothing.
@@ -49,7 +50,10 @@ def sync_system(
         block = load_block(system)
     except NotConnectedError as error:
         return Failed(message=_named(error))
-    job = _job(block, since, until, dry_run=dry_run)
+    try:
+        job = _job(block, since, until, dry_run=dry_run)
+    except ConnectorError as error:  # settings that cannot work as they are
+        return Failed(message=_named(error.of_block(block.name)))
     report = RunReport(job, datetime.now(UTC))
     try:
         run_job(report)
@@ -76,11 +80,12 @@ def _named(error: Exception) -> str:
 
 def _publish(report: RunReport, block: BillingConnection) -> None:
     ui = settings().ui_url
-    links = Links(f"{ui}/runs/flow-run/{report.job.run_id}", f"{ui}/blocks/block/{block._block_document_id}")  # noqa: SLF001
+    run, document = f"{ui}/runs/flow-run/{report.job.run_id}", block._block_document_id  # noqa: SLF001
+    links = Links(run, f"{ui}/blocks/block/{document}", block.name)
     create_markdown_artifact(
-        key=f"sync-{block_name(report.job.account.system)}",
+        key=f"sync-{block_name(block.name)}",
         markdown=markdown(report, links, report.job.spec.title),
-        description=_named(report.error) if report.error else report.headline(),
+        description=summary_line(report),
     )
 
 

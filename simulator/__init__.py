@@ -1,4 +1,6 @@
-"""A seeded simulator of QuickBooks Online, Xero, FreshBooks, NetSuite and Sage Intacct, written from their documentation alone.
+"""A seeded simulator of QuickBooks Online, Xero, FreshBooks, NetSuite, Sage Intacct and a custom REST system.
+
+Each is written from its documentation alone.
 
 It shares no code with the product it tests, so that it can be its oracle:
 
@@ -20,6 +22,7 @@ from simulator.faults import Faults
 from simulator.model import ACCOUNTS, CLIENT_ID, CLIENT_SECRET, SYSTEMS
 from simulator.oauth import seed_refresh_token
 from simulator.truth import Truth
+from simulator.vendors.custom import Custom
 from simulator.vendors.freshbooks import FreshBooks
 from simulator.vendors.netsuite import NetSuite
 from simulator.vendors.netsuite_auth import CONSUMER, TOKEN
@@ -49,12 +52,13 @@ __all__ = [
 #: Key and secret of the application, id and secret of the token, for NetSuite's signed requests.
 NETSUITE_CONSUMER: Final = CONSUMER
 NETSUITE_TOKEN: Final = TOKEN
-_VENDORS: Final[dict[str, type[QuickBooks | Xero | FreshBooks | NetSuite | SageIntacct]]] = {
+_VENDORS: Final[dict[str, type[QuickBooks | Xero | FreshBooks | NetSuite | SageIntacct | Custom]]] = {
     "quickbooks": QuickBooks,
     "xero": Xero,
     "freshbooks": FreshBooks,
     "netsuite": NetSuite,
     "sage_intacct": SageIntacct,
+    "custom": Custom,
 }
 
 

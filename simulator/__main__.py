@@ -9,7 +9,9 @@ import sys
 import tempfile
 from collections.abc import Coroutine
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any, Final
 
 import uvicorn
@@ -44,6 +46,12 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         help="life of access tokens, instead of the vendors'",
     )
     parser.add_argument("--evolve-every", type=float, metavar="SECONDS", help="let something happen every so often")
+    parser.add_argument(
+        "--consent",
+        choices=("ask", "allow", "deny"),
+        default="ask",
+        help="consent pages: two links, or an answer at once",
+    )
     parser.add_argument("--state", type=Path, metavar="FILE", help="remember tokens and changes here across restarts")
     parser.add_argument("--parent-pid", type=int, metavar="PID", help="stop when this process has ended")
     return parser.parse_args(argv)
@@ -58,6 +66,7 @@ class State:
         if path is not None and path.exists():
             self.values = json.loads(path.read_text())
         self._saved_marks: object = None
+        self._lock = Lock()
 
     def build(self, arguments: argparse.Namespace) -> World:
         """The world of these arguments, carried on from where the file left it if it is the same world."""
@@ -74,6 +83,7 @@ class State:
             days=arguments.days,
             limit_scale=arguments.limits,
             faults=Faults(seed=arguments.seed, rate_429=arguments.faults, rate_500=arguments.faults),
+            consent=arguments.consent,
             access_token_seconds=None if life is None else dict.fromkeys(SYSTEMS, life),
         )
         for at in self.values["evolved"]:
@@ -82,11 +92,13 @@ class State:
             world.grants[name].load(tokens)
         return world
 
-    def evolve(self, world: World) -> None:
-        """Lets one thing happen and remembers when."""
-        at = datetime.now(UTC).replace(microsecond=0)
-        world.evolve(at=at)
-        self.values["evolved"].append(at.isoformat())
+    def evolve(self, world: World, steps: int = 1) -> list[tuple[str, str]]:
+        """Lets things happen and remembers when; returns (system, what) of each."""
+        with self._lock:
+            at = datetime.now(UTC).replace(microsecond=0)
+            done = world.evolve(steps, at=at)
+            self.values["evolved"] += [at.isoformat()] * len(done)
+            return done
 
     def save(self, world: World) -> None:
         """Writes the file when something changed: nobody could replace a lost single-use token."""
@@ -107,7 +119,7 @@ def main(argv: list[str] | None = None) -> int:
     state = State(arguments.state)
     world = state.build(arguments)
     config = uvicorn.Config(
-        Application(world),
+        Application(world, evolve=partial(state.evolve, world)),
         host="127.0.0.1",
         port=arguments.port,
         log_level="warning",

@@ -28,7 +28,9 @@ class Activity:
         status = "open"
         if books.system == "xero" and draw < 0.06:
             status = "draft" if draw < 0.04 else "submitted"
-        elif (books.system == "freshbooks" and draw < 0.05) or (books.system == "netsuite" and 0.25 <= draw < 0.29):
+        elif (books.system in ("freshbooks", "custom") and draw < 0.05) or (
+            books.system == "netsuite" and 0.25 <= draw < 0.29
+        ):
             status = "draft"
         elif books.system == "sage_intacct" and (draw < 0.05 or draw > 0.97):
             status, entity = ("draft", entity) if draw < 0.05 else ("open", "DebitMemo")

@@ -37,7 +37,7 @@ class Faults:
     slow: float = 0  # answered after `slow_seconds`
     slow_seconds: float = 2
     retry_after_seconds: int | None = 1
-    vendors: Collection[str] = ("quickbooks", "xero", "freshbooks", "netsuite", "sage_intacct")
+    vendors: Collection[str] = ("quickbooks", "xero", "freshbooks", "netsuite", "sage_intacct", "custom")
     max_in_a_row: int = 2  # per method and URL, so that a bounded number of retries gets through
     token_endpoints: bool = False  # whether token requests are failed too (before they have any effect)
 

@@ -14,7 +14,7 @@ LUANDA: Final = ZoneInfo("Africa/Luanda")
 #: IVA, Angola's value added tax.
 IVA_BPS: Final = 1400
 
-SYSTEMS: Final = ("quickbooks", "xero", "freshbooks", "netsuite", "sage_intacct")
+SYSTEMS: Final = ("quickbooks", "xero", "freshbooks", "netsuite", "sage_intacct", "custom")
 CLIENT_ID: Final = "sim-client"
 CLIENT_SECRET: Final = "sim-secret"
 #: Realm (QuickBooks), tenant (Xero), account id (FreshBooks, NetSuite), company and entity (Sage Intacct).
@@ -24,6 +24,7 @@ ACCOUNTS: Final = {
     "freshbooks": "TwZh01",
     "netsuite": "7654321_SB1",
     "sage_intacct": "AguaTwezah|E100",
+    "custom": "custom",
 }
 
 

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, unquote
 import httpx
 
 from simulator.clock import Now
+from simulator.consent import Codes
 from simulator.model import CLIENT_ID, CLIENT_SECRET
 
 #: Seconds, from the vendors' pages.
@@ -21,6 +22,7 @@ ACCESS_SECONDS: Final = {
     "freshbooks": 43_200,
     "netsuite": 3600,
     "sage_intacct": 43_200,
+    "custom": 3600,
 }
 REFRESH_SECONDS: Final = {
     "quickbooks": 100 * 86_400,
@@ -28,9 +30,19 @@ REFRESH_SECONDS: Final = {
     "freshbooks": None,
     "netsuite": None,
     "sage_intacct": None,
+    "custom": None,
 }
 QUICKBOOKS_ROTATION: Final = timedelta(hours=24)
 XERO_GRACE: Final = timedelta(minutes=30)
+#: What the consent that a fresh simulator begins with allows. Intuit's answers do not tell.
+SCOPES: Final = {
+    "quickbooks": "com.intuit.quickbooks.accounting",
+    "xero": "offline_access accounting.transactions.read accounting.contacts.read",
+    "freshbooks": " ".join(
+        f"user:{name}:read" for name in ("profile", "invoices", "clients", "credit_notes", "payments", "billable_items")
+    ),
+    "custom": "invoices",
+}
 _REMEMBERED: Final = 200  # access tokens, the oldest are forgotten first
 #: A one-time code that stands for the consent page, for clients that start from one.
 AUTHORIZATION_CODE: Final = "sim-code"
@@ -82,6 +94,8 @@ class Grants:
         self.certificates: dict[str, str] = {}
         self.nonces: set[tuple[str, str]] = set()
         self.audit_trail: list[str] = []
+        self.codes = Codes(now)
+        self.scope = SCOPES.get(vendor, "")
 
     def _new(self, kind: str) -> str:
         self.state.issued += 1
@@ -107,17 +121,25 @@ class Grants:
             match form.get("grant_type"):
                 case "refresh_token":
                     refresh = self._exchange(form.get("refresh_token", ""))
-                case "authorization_code" if form.get("code") == AUTHORIZATION_CODE:
-                    refresh = self._issue_refresh()
-                case "client_credentials" if self.vendor == "xero":
+                case "authorization_code":
+                    refresh = self._redeem(form)
+                case "client_credentials" if self.vendor in ("xero", "custom"):
                     refresh = None
                 case "client_credentials" if self.vendor == "sage_intacct":
                     refresh = self._issue_refresh()  # public clients show one here as well
-                case "authorization_code":
-                    raise Denied("invalid_grant")
                 case _:
                     raise Denied("unsupported_grant_type")
             return self._answer(self.issue_access(), refresh)
+
+    def _redeem(self, form: dict[str, str]) -> str:
+        if form.get("code") != AUTHORIZATION_CODE:
+            code = self.codes.redeem(form)
+            if code is None:
+                raise Denied("invalid_grant")
+            self.scope = code.scope or self.scope
+        if self.vendor in ("freshbooks", "sage_intacct"):  # one live refresh token per user and application
+            self.state.refresh.clear()
+        return self._issue_refresh()
 
     def _issue_refresh(self) -> str:
         token = self._new("refresh")
@@ -159,11 +181,9 @@ class Grants:
                     "x_refresh_token_expires_in": REFRESH_SECONDS["quickbooks"],
                 }
             case "xero":
-                answer["scope"] = "offline_access accounting.transactions.read accounting.contacts.read"
+                answer["scope"] = self.scope
             case "freshbooks":
-                scopes = ("profile", "invoices", "clients", "credit_notes", "payments")
-                answer["scope"] = " ".join(f"user:{name}:read" for name in scopes)
-                answer |= {"created_at": int(self._now().timestamp())}
+                answer |= {"scope": self.scope, "created_at": int(self._now().timestamp())}
         return answer
 
     def check(self, request: httpx.Request) -> str:

@@ -14,15 +14,23 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+Evolve = Callable[[int], list[tuple[str, str]]]
+
+#: Most things that one request lets happen.
+STEPS_MAX: Final = 1_000
 #: How long a request that is to time out is kept waiting before a gateway's 504 ends it.
 HANG_SECONDS: Final = 60.0
 _BODY_LIMIT_BYTES: Final = 4_000_000
 
 
 class Application:
-    """Plain ASGI: `/quickbooks/...`, `/xero/...`, and so on, and `/` for a health check."""
+    """Plain ASGI: `/quickbooks/...`, `/xero/...`, and so on, and `/` for a health check.
 
-    def __init__(self, world: World, *, hang_seconds: float = HANG_SECONDS) -> None:
+    `POST /evolve?steps=N` is no vendor's: it calls `evolve` and answers with what happened.
+    """
+
+    def __init__(self, world: World, *, hang_seconds: float = HANG_SECONDS, evolve: Evolve | None = None) -> None:
+        self._evolve = evolve or world.evolve
         self._handlers: dict[str, Handler] = {name: handler(world, name) for name in SYSTEMS}
         self._hang_seconds = hang_seconds
 
@@ -34,6 +42,8 @@ class Application:
     async def _respond(self, scope: Message, body: bytes) -> httpx.Response:
         raw_path = scope.get("raw_path") or scope["path"].encode()
         vendor = scope["path"].split("/")[1]
+        if (scope["method"], scope["path"]) == ("POST", "/evolve"):
+            return await self._let_happen(scope["query_string"])
         if vendor not in self._handlers:
             ready = scope["path"] == "/"
             return httpx.Response(
@@ -50,6 +60,12 @@ class Application:
         except httpx.TimeoutException:
             await asyncio.sleep(self._hang_seconds)
             return httpx.Response(504, text="Gateway Timeout")
+
+    async def _let_happen(self, query: bytes) -> httpx.Response:
+        steps = httpx.QueryParams(query.decode()).get("steps", "1")
+        if not steps.isdecimal() or not 1 <= int(steps) <= STEPS_MAX:
+            return httpx.Response(400, json={"error": f"steps: 1 to {STEPS_MAX}"})
+        return httpx.Response(200, json={"happened": await asyncio.to_thread(self._evolve, int(steps))})
 
 
 async def _body(receive: Receive) -> bytes:

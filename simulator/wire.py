@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol
 
 import httpx
 
+from simulator.consent import AUTHORIZE_PATHS, authorize
 from simulator.limits import Throttled
 from simulator.world import World
 
@@ -97,6 +98,9 @@ def serve(world: World, vendor: Vendor, request: httpx.Request) -> httpx.Respons
     """Limits first, then the drawn fault, then the answer, as a gateway before an application does."""
     request.read()
     path = request.url.path.removeprefix(f"/{vendor.name}")
+    if path == AUTHORIZE_PATHS.get(vendor.name) and request.method == "GET":
+        codes, realm = world.grants[vendor.name].codes, world.accounts[vendor.name][-1]
+        return authorize(vendor.name, codes, request, world.consent, realm)
     token = vendor.is_token_path(path)
     if token:
         fault = world.faults.draw(vendor.name, request, token=True)

@@ -1,7 +1,7 @@
 """The seeded world: the same seed and clock give the same customers, sales and changes, byte for byte."""
 
 import heapq
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from random import Random
@@ -12,9 +12,10 @@ from simulator.activity import Activity
 from simulator.books import Books
 from simulator.catalog import EXAMPLE_NATIONAL, make_people, write_phone
 from simulator.clock import Now, Sleep, system_now, system_sleep
+from simulator.consent import Decision
 from simulator.faults import FaultPlan, Faults
 from simulator.limits import Limits
-from simulator.model import SYSTEMS, Customer, Person
+from simulator.model import ACCOUNTS, SYSTEMS, Customer, Person
 from simulator.oauth import Grants
 from simulator.truth import Truth, truth_of
 
@@ -38,6 +39,8 @@ class World:
         access_token_seconds: Life of access tokens per system, where it should differ from the vendor's.
         example: Whether the product documentation's INV-001 is in QuickBooks.
         sleep: What slow answers wait with.
+        consent: What the vendors' consent pages do: "ask" with two links, or "allow" or "deny" at once.
+        accounts: More accounts per system than the one of `ACCOUNTS`; they show the same books.
     """
 
     def __init__(
@@ -55,8 +58,12 @@ class World:
         access_token_seconds: Mapping[str, float] | None = None,
         example: bool = True,
         sleep: Sleep = system_sleep,
+        consent: Decision = "ask",
+        accounts: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self.seed, self.now, self.sleep, self.lock = seed, now or system_now, sleep, RLock()
+        self.consent: Decision = consent
+        self.accounts = {name: (ACCOUNTS[name], *(accounts or {}).get(name, ())) for name in SYSTEMS}
         self.anchor = (until or self.now()).astimezone(UTC).replace(microsecond=0)
         self.faults = FaultPlan(faults or Faults())
         lives = access_token_seconds or {}

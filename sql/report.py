@@ -1,5 +1,6 @@
 """What is stored, in the few numbers an operator asks for first."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -32,6 +33,43 @@ class MemberSummary:
 
 
 @dataclass(frozen=True)
+class TierSummary:
+    """What the sales in one tier are due now: `points` is what the amounts earn (`base_points`) and what the tier adds."""
+
+    tier: str
+    multiplier: str
+    members: int
+    sales: int
+    base_points: int
+    tier_points: int
+    points: int
+
+
+@dataclass(frozen=True)
+class Posted:
+    """Entries of some runs with the same cause: a reason of the ledger, or "tier" where only the tier differs."""
+
+    cause: str
+    entries: int
+    added: int
+    taken_back: int
+    points: int
+
+
+@dataclass(frozen=True)
+class Example:
+    """One entry that corrects what was posted before."""
+
+    cause: str
+    system: str
+    invoice: str
+    tier: str
+    due_before: int
+    due_after: int
+    points: int
+
+
+@dataclass(frozen=True)
 class AccountStatus:
     """How fresh one account is."""
 
@@ -54,6 +92,21 @@ def summary(dsn: str) -> list[SystemSummary]:
 def members(dsn: str, limit: int = 5) -> list[MemberSummary]:
     """The members with the most points."""
     return [MemberSummary(*row) for row in _rows(dsn, "members", {"limit": limit})]
+
+
+def tiers(dsn: str) -> list[TierSummary]:
+    """Points per tier in which the sales were made; they sum to all points in the ledger."""
+    return [TierSummary(*row) for row in _rows(dsn, "tiers", {})]
+
+
+def posted(dsn: str, run_ids: Sequence[str]) -> list[Posted]:
+    """What these runs posted, by cause."""
+    return [Posted(*row) for row in _rows(dsn, "posted", {"run_ids": list(run_ids)})]
+
+
+def examples(dsn: str, run_ids: Sequence[str]) -> list[Example]:
+    """Of what these runs posted, one entry per cause: the one that takes back most, or else adds most."""
+    return [Example(*row) for row in _rows(dsn, "examples", {"run_ids": list(run_ids)})]
 
 
 def status(dsn: str) -> list[AccountStatus]:

@@ -129,7 +129,13 @@ def fail(dsn: str, run_id: str, error: str) -> None:
 
 
 def save_page(connection: Connection, account: Account, sync_id: int, page: Mapping[str, Any]) -> int:
-    """Stores one answer as received; returns its page_id. `page`: stream, page_no, record_count, request, next_request, content_type, body, fetched_at."""
+    """Stores one answer as received; returns its page_id.
+
+    The transaction's commit does not wait for the disk: a page lost with the machine is fetched again, and whatever is
+    committed later, invoices and cursors, has it on disk before.
+
+    `page`: stream, page_no, record_count, request, next_request, content_type, body, fetched_at.
+    """
     body: bytes = page["body"]
     following = page["next_request"]
     parameters = account.parameters(
@@ -144,6 +150,7 @@ def save_page(connection: Connection, account: Account, sync_id: int, page: Mapp
         body_zstd=_COMPRESS.compress(body),
         fetched_at=page["fetched_at"],
     )
+    connection.execute(query("sync", "commit_lazily"))
     return int(_scalar(connection, "save_page", parameters))
 
 

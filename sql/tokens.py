@@ -22,7 +22,7 @@ class TokenUnreadableError(RuntimeError):
 
 @dataclass(frozen=True)
 class TokenRows(Generic[T]):
-    """The token of one account.
+    """The token of one consent: connections that began with the same credentials share it, also those of other accounts.
 
     `pack` and `unpack` turn a token into JSON-able values and back; the values' "expires_at" is ISO 8601. `seed` is the
     credentials in the block: when an operator changes them, the stored chain of tokens is no longer used.
@@ -38,24 +38,25 @@ class TokenRows(Generic[T]):
     def read(self) -> T | None:
         """The stored token, None before the first refresh."""
         with connect(self.dsn) as connection:
-            found = self._load(connection, "read")
+            found = self._load(connection)
             connection.rollback()
             return found
 
     def refresh(self, stale: T | None, renew: Callable[[T | None], T]) -> T:
         """Replaces the token; of several that want to, one asks the vendor and the others get its result."""
         with connect(self.dsn) as connection, connection.transaction():
-            connection.execute(query("tokens", "lock"), self.account.parameters())
-            held = self._load(connection, "read")
+            connection.execute(query("tokens", "lock"), self.account.parameters(digest=self._digest()))
+            held = self._load(connection)
             if held is not None and held != stale:
                 return held
             fresh = renew(held)
             self._save(connection, fresh)
         return fresh
 
-    def _load(self, connection: Connection, name: str) -> T | None:
-        row = connection.execute(query("tokens", name), self.account.parameters()).fetchone()
-        if row is None or row[1] != self._digest():
+    def _load(self, connection: Connection) -> T | None:
+        parameters = self.account.parameters(digest=self._digest())
+        row = connection.execute(query("tokens", "read"), parameters).fetchone()
+        if row is None:
             return None
         try:
             return self.unpack(json.loads(Fernet(self.key).decrypt(bytes(row[0]))))

@@ -4,17 +4,17 @@ from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 from prefect.blocks.core import Block
-from pydantic import BaseModel, Field, SecretStr, ValidationError
+from pydantic import BaseModel, Field, SecretStr
 
+from connectors.file import FileSettings, FolderPath
+from connectors.kit.configured_settings import CustomSettings
+from connectors.kit.documents import DEFAULT_CURRENCY, named
 from connectors.kit.errors import block_name
 from connectors.kit.spec import NO_SECRET, Connection
-from twezah.settings import settings
-
-SystemName = Literal["quickbooks", "xero", "freshbooks", "netsuite", "sage_intacct"]
 
 
 class NotConnectedError(RuntimeError):
-    """The system has no block. The message says which block to create."""
+    """There is no such block, or it is not complete. The message says what to do."""
 
 
 class BillingConnection(Block):
@@ -65,9 +65,33 @@ class BillingConnection(Block):
         ),
     )  # fmt: skip
 
+    @property
+    def name(self) -> str:
+        """What operators call this connection: the name of the block, or the system's where it is the first of it."""
+        found = self._block_document_name or self.system
+        return self.system if found == block_name(self.system) else found
+
+    @classmethod
+    def load(cls, name: str, *more: Any, **options: Any) -> Any:
+        """The block of a connection; names are spelled as Prefect takes them."""
+        return super().load(block_name(name), *more, **options)
+
+    @classmethod
+    def delete(cls, name: str, *more: Any, **options: Any) -> Any:
+        """Deletes the block of a connection."""
+        return super().delete(block_name(name), *more, **options)
+
+    def save(self, name: str | None = None, *more: Any, **options: Any) -> Any:
+        """Saves the block under the name of a connection."""
+        return super().save(block_name(name) if name else name, *more, **options)
+
     def account(self) -> str:
         """The account at the vendor: realm, tenant or shop."""
         raise NotImplementedError
+
+    def missing(self) -> str:
+        """What the block still lacks before it can be used, "" when it is complete."""
+        return ""
 
     def connection(self) -> Connection:
         """The values the connector needs."""
@@ -81,6 +105,7 @@ class BillingConnection(Block):
             timeout_seconds=self.timeout_seconds,
             paths=self.field_mapping,
             default_currency=self.default_currency or None,
+            name=self.name,
         )
 
 
@@ -92,22 +117,34 @@ class ConsentedApp(BaseModel):
         title="Client secret", description="Client secret of the same app. Kept encrypted."
     )
     refresh_token: SecretStr = Field(
+        default=SecretStr(""),
         title="Refresh token",
         description=(
-            "The refresh token of the consent. Needed once: it is renewed and kept encrypted in the database from then on. "
-            "Paste a new one here when a run says that the credentials were rejected."
+            "Leave it empty and run the deployment *connect* (or `twezah connect`): it fills this and the account after the consent in "
+            "the browser. The token is renewed and kept encrypted in the database from then on."
         ),
     )
     token_url: str = Field(default="", title="Token URL", description="Empty: the vendor's own.")
+    authorize_url: str = Field(
+        default="", title="Consent page", description="Empty: the vendor's own. For a simulator."
+    )
     redirect_uri: str = Field(
         default="https://localhost/",
         title="Redirect URI",
-        description="The one registered with the app (FreshBooks asks for it).",
+        description="The one registered with the app, to the letter.",
     )
 
 
 class ConsentedConnection(BillingConnection, ConsentedApp):
     """A connection that lives by a consent: its refresh token rotates."""
+
+    def missing(self) -> str:
+        """The consent, which gives the account and the refresh token."""
+        if self.refresh_token.get_secret_value() and self.account():
+            return ""
+        return (
+            f"the consent is missing: run `twezah connect {self.name}` or the deployment `connect` with {self.name!r}"
+        )
 
     def connection(self) -> Connection:
         """The values the connector needs."""
@@ -118,6 +155,7 @@ class ConsentedConnection(BillingConnection, ConsentedApp):
             client_secret=self.client_secret,
             refresh_token=self.refresh_token,
             redirect_uri=self.redirect_uri,
+            authorize_url=self.authorize_url,
         )
 
 
@@ -125,7 +163,10 @@ class QuickBooksAccount(BaseModel):
     """Listed first in the form, because pydantic takes the last base first."""
 
     realm_id: str = Field(
-        pattern=r"^\d+$", title="Company ID (realm)", description="Settings, Account, Billing: Company ID; digits only."
+        default="",
+        pattern=r"^\d*$",
+        title="Company ID (realm)",
+        description="Filled by the consent. (Settings, Account, Billing: Company ID; digits only.)",
     )
 
 
@@ -134,7 +175,7 @@ class QuickBooksConnection(ConsentedConnection, QuickBooksAccount):
 
     _block_type_name = "QuickBooks Connection"
     _block_type_slug = "quickbooks-connection"
-    _description = "Connects a company of QuickBooks Online. Name the block `quickbooks`. How to get the values: README, Connecting a real account."
+    _description = "Connects a company of QuickBooks Online. Name the block `quickbooks`, a further one as you like (`quickbooks-lisboa`). How to get the values: README, Connecting a real account."
     system: ClassVar[str] = "quickbooks"
 
     def account(self) -> str:
@@ -146,9 +187,10 @@ class XeroAccount(BaseModel):
     """Listed first in the form, because pydantic takes the last base first."""
 
     tenant_id: str = Field(
-        pattern=r"^[0-9a-fA-F-]{36}$",
+        default="",
+        pattern=r"^([0-9a-fA-F-]{36})?$",
         title="Tenant ID",
-        description="tenantId as listed by https://api.xero.com/connections.",
+        description="Filled by the consent. (tenantId as listed by https://api.xero.com/connections.)",
     )
 
 
@@ -157,7 +199,7 @@ class XeroConnection(ConsentedConnection, XeroAccount):
 
     _block_type_name = "Xero Connection"
     _block_type_slug = "xero-connection"
-    _description = "Connects an organisation of Xero. Name the block `xero`. How to get the values: README, Connecting a real account."
+    _description = "Connects an organisation of Xero. Name the block `xero`, a further one as you like (`xero-lisboa`). How to get the values: README, Connecting a real account."
     system: ClassVar[str] = "xero"
 
     def account(self) -> str:
@@ -169,9 +211,10 @@ class FreshBooksAccount(BaseModel):
     """Listed first in the form, because pydantic takes the last base first."""
 
     account_id: str = Field(
-        pattern=r"^[A-Za-z0-9]+$",
+        default="",
+        pattern=r"^[A-Za-z0-9]*$",
         title="Account ID",
-        description="account_id (letters and digits), not the numeric business id.",
+        description="Filled by the consent. (account_id, letters and digits, not the numeric business id.)",
     )
 
 
@@ -180,7 +223,7 @@ class FreshBooksConnection(ConsentedConnection, FreshBooksAccount):
 
     _block_type_name = "FreshBooks Connection"
     _block_type_slug = "freshbooks-connection"
-    _description = "Connects an account of FreshBooks. Name the block `freshbooks`. How to get the values: README, Connecting a real account."
+    _description = "Connects an account of FreshBooks. Name the block `freshbooks`, a further one as you like (`freshbooks-lisboa`). How to get the values: README, Connecting a real account."
     system: ClassVar[str] = "freshbooks"
 
     # FreshBooks filters by the day and its clock falls back an hour in autumn.
@@ -253,6 +296,15 @@ class NetSuiteConnection(BillingConnection, NetSuiteLogin, NetSuiteAccount):
         description="Zone of the account (Setup, Company, Company Information: Time Zone), e.g. Africa/Luanda.",
     )  # fmt: skip
 
+    def missing(self) -> str:
+        """The secrets of the chosen way to log in."""
+        needed = {
+            "token_based": ("consumer_key", "consumer_secret", "token_id", "token_secret"),
+            "machine_to_machine": ("client_id", "certificate_id", "private_key"),
+        }[self.login]
+        empty = [name for name in needed if not _clear(getattr(self, name))]
+        return f"for {self.login} it still lacks {', '.join(empty)}" if empty else ""
+
     def account(self) -> str:
         """The account ID, with capitals and underscores."""
         return self.account_id.upper().replace("-", "_")
@@ -273,7 +325,8 @@ class SageIntacctAccount(BaseModel):
     """Listed first in the form, because pydantic takes the last base first."""
 
     company_id: str = Field(
-        pattern=r"^[^@|\s]+$",
+        default="",
+        pattern=r"^[^@|\s]*$",
         title="Company ID",
         description="What you type under Company ID when you sign in, e.g. AguaTwezah-sandbox for a sandbox company.",
     )
@@ -295,16 +348,9 @@ class SageIntacctConnection(ConsentedConnection, SageIntacctAccount):
 
     _block_type_name = "Sage Intacct Connection"
     _block_type_slug = "sage-intacct-connection"
-    _description = "Connects a company of Sage Intacct. Name the block `sage-intacct`. How to get the values: README, Connecting a real account."
+    _description = "Connects a company of Sage Intacct. Name the block `sage-intacct`, a further one as you like (`sage-intacct-lisboa`). How to get the values: README, Connecting a real account."
     system: ClassVar[str] = "sage_intacct"
 
-    refresh_token: SecretStr = Field(
-        default=NO_SECRET, title="Refresh token",
-        description=(
-            "Consent: the refresh token. Needed once: it is renewed and kept encrypted in the database from then on. "
-            "Paste a new one here when a run says that the credentials were rejected."
-        ),
-    )  # fmt: skip
     page_size: int = Field(
         default=0,
         ge=0,
@@ -323,6 +369,14 @@ class SageIntacctConnection(ConsentedConnection, SageIntacctAccount):
         """The company, and the entity behind a bar."""
         return f"{self.company_id}|{self.entity_id}" if self.entity_id else self.company_id
 
+    def missing(self) -> str:
+        """The company, and the user or the consent."""
+        if not self.company_id:
+            return f"fill in the Company ID of the block {block_name(self.name)!r}"
+        if self.login == "consent":
+            return super().missing()
+        return "" if self.web_services_user else f"fill in the Web Services user of the block {block_name(self.name)!r}"
+
     def connection(self) -> Connection:
         """The values the connector needs. Paths are dotted, as the query service writes names and takes them."""
         return replace(
@@ -330,6 +384,112 @@ class SageIntacctConnection(ConsentedConnection, SageIntacctAccount):
             options={"login": self.login, "user": self.web_services_user, "deletions_hours": self.deletions_hours},
             paths={name: "/" + path.strip("/").replace("/", ".") for name, path in self.field_mapping.items()},
         )
+
+
+class DescribedConnection(BillingConnection):
+    """A system that the operator describes; its account is the block's name, so that there can be several."""
+
+    default_currency: str = Field(
+        default=DEFAULT_CURRENCY, pattern="^([A-Z]{3})?$", title="Default currency",
+        description="Used where a document names none. Empty: such a document is rejected.",
+    )  # fmt: skip
+    field_mapping: dict[str, str] = Field(
+        default_factory=dict, title="Field mapping",
+        description=(
+            "Where your fields are, if not at the usual places: JSON pointers or names, lines relative to the line, e.g. "
+            '{"customer_phone": "/cliente/telemovel", "total_minor": "/valor", "lines.sku": "/codigo"}. Fields: docs/custom-systems.md. '
+            "Try it first: twezah mapping try custom FILE --block NAME."
+        ),
+    )  # fmt: skip
+
+    @classmethod
+    def sample_values(cls) -> dict[str, Any]:
+        """What a block must have and a sample does not need."""
+        return {}
+
+    def account(self) -> str:
+        """The block's name."""
+        return self.name
+
+    def connection(self) -> Connection:
+        """The values the connector needs."""
+        paths = {name: named(path) for name, path in self.field_mapping.items()}
+        return replace(super().connection(), paths=paths)
+
+
+class CustomCredentials(BaseModel):
+    """Listed first in the form, because pydantic takes the last base first."""
+
+    base_url: str = Field(
+        title="API base URL", description="Where your system's API is, e.g. https://erp.example.com/api/v1. https only."
+    )
+    api_key: SecretStr = Field(
+        default=SecretStr(""), title="API key", description="For authentication bearer or api key. Kept encrypted."
+    )
+    password: SecretStr = Field(
+        default=SecretStr(""), title="Password", description="For authentication basic. Kept encrypted."
+    )
+    client_id: str = Field(default="", title="Client ID", description="For authentication client credentials.")
+    client_secret: SecretStr = Field(
+        default=SecretStr(""),
+        title="Client secret",
+        description="For authentication client credentials. Kept encrypted.",
+    )
+    token_url: str = Field(default="", title="Token URL", description="For authentication client credentials.")
+
+
+class CustomConnection(DescribedConnection, CustomSettings, CustomCredentials):
+    """Any REST API. Name the block as you like: the name is the account in the ledger."""
+
+    _block_type_name = "Custom Connection"
+    _block_type_slug = "custom-connection"
+    _description = (
+        "Connects any system with a REST API, without code. The block's name becomes the account in the ledger; several are possible. "
+        "The defaults fit our own contract. Guide: docs/custom-systems.md."
+    )
+    system: ClassVar[str] = "custom"
+
+    @classmethod
+    def sample_values(cls) -> dict[str, Any]:
+        """No address is reached."""
+        return {"base_url": "https://sample.invalid"}
+
+    def connection(self) -> Connection:
+        """The values the connector needs."""
+        return replace(
+            super().connection(),
+            token_url=self.token_url,
+            client_id=self.client_id,
+            client_secret=self.client_secret,
+            secrets={"api_key": self.api_key, "password": self.password},
+            options={name: getattr(self, name) for name in CustomSettings.model_fields},
+        )
+
+
+class FileDropConnection(DescribedConnection, FileSettings, FolderPath):
+    """A folder of exports. Name the block as you like: the name is the account in the ledger."""
+
+    _block_type_name = "File Drop Connection"
+    _block_type_slug = "file-drop-connection"
+    _description = (
+        "Reads the sales of a system without an API from the files it leaves in a folder: CSV, JSON, one JSON document per line, Parquet. "
+        "The block's name becomes the account in the ledger; several are possible. Guide: docs/custom-systems.md."
+    )
+    system: ClassVar[str] = "file"
+
+    @classmethod
+    def sample_values(cls) -> dict[str, Any]:
+        """No folder is read."""
+        return {"folder": "/"}
+
+    def connection(self) -> Connection:
+        """The values the connector needs."""
+        names = (*FileSettings.model_fields, "folder")
+        return replace(super().connection(), base_url="", options={name: getattr(self, name) for name in names})
+
+
+def _clear(value: str | SecretStr) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else value
 
 
 BLOCKS: dict[str, type[BillingConnection]] = {
@@ -340,6 +500,8 @@ BLOCKS: dict[str, type[BillingConnection]] = {
         FreshBooksConnection,
         NetSuiteConnection,
         SageIntacctConnection,
+        CustomConnection,
+        FileDropConnection,
     )
 }
 _ACCOUNT_FIELD = {
@@ -357,40 +519,9 @@ def register_blocks() -> None:
         block.register_type_and_schema()
 
 
-def load_block(system: str) -> BillingConnection:
-    """The operator's block of a system.
-
-    Raises NotConnectedError if there is none.
-    """
-    block = BLOCKS[system]
-    try:
-        return block.load(block_name(system))  # type: ignore[return-value]
-    except (RuntimeError, ValidationError) as error:
-        message = (
-            f"the block {block_name(system)!r} holds a value that is not valid any more, or belongs to another version: open it "
-            f"({settings().ui_url}/blocks), correct it and save it"
-        )
-        raise NotConnectedError(message) from error
-    except ValueError as error:
-        if "Unable to find block document" not in str(error):
-            raise
-        message = (
-            f"{system} is not connected: create a {block._block_type_name!r} block named {block_name(system)!r} "
-            f"({settings().ui_url}/blocks/catalog/{block._block_type_slug}/create) and start the run again"
-        )
-        raise NotConnectedError(message) from None
-
-
-def connected_systems() -> list[str]:
-    """The systems that have a block."""
-    found = []
-    for system in BLOCKS:
-        try:
-            load_block(system)
-        except NotConnectedError:
-            continue
-        found.append(system)
-    return found
+def account_field(system: str) -> str:
+    """The field of the system's block that names the account."""
+    return _ACCOUNT_FIELD[system]
 
 
 def connect_simulator(base_url: str) -> None:
@@ -408,23 +539,35 @@ def connect_simulator(base_url: str) -> None:
         "freshbooks": "/auth/oauth/token",
         "sage_intacct": "/ia/api/v1/oauth2/token",
     }
-    connected = set(connected_systems())
-    for system, block in BLOCKS.items():
-        if system in connected:
+    authorize_paths = {
+        "quickbooks": "/connect/oauth2",
+        "xero": "/identity/connect/authorize",
+        "freshbooks": "/oauth/authorize",
+        "sage_intacct": "/ia/api/v1/oauth2/authorize",
+    }
+    from tasks.connections import connections  # which needs the blocks above
+
+    present = connections()
+    for system, account in accounts.items():
+        if system in present:
             continue
-        values: dict[str, Any] = {"base_url": f"{base_url}/{system}", _ACCOUNT_FIELD[system]: accounts[system]}
-        if issubclass(block, ConsentedConnection):
+        values: dict[str, Any] = {"base_url": f"{base_url}/{system}", _ACCOUNT_FIELD[system]: account}
+        if issubclass(BLOCKS[system], ConsentedConnection):
             values |= {
                 "client_id": "sim-client",
                 "client_secret": "sim-secret",
                 "refresh_token": f"sim-refresh-{system}",
                 "token_url": f"{base_url}/{system}{token_paths[system]}",
+                "authorize_url": f"{base_url}/{system}{authorize_paths[system]}",
             }
         elif system == "netsuite":
             values |= {
                 "login": "token_based",
                 "consumer_key": "sim-consumer-key",
                 "consumer_secret": "sim-consumer-secret",
+                "token_id": "sim-token-id",
+                "token_secret": "sim-token-secret",
             }
-            values |= {"token_id": "sim-token-id", "token_secret": "sim-token-secret"}
-        block(**values).save(block_name(system))
+        BLOCKS[system](**values).save(system)
+    if "custom" not in present:
+        CustomConnection(base_url=f"{base_url}/custom", api_key=SecretStr("sim-secret")).save("custom")

@@ -12,6 +12,7 @@ from connectors.kit.client import Call, Client, open_client
 from connectors.kit.spec import Connection as Vendor
 from connectors.kit.spec import ConnectorSpec
 from sql.db import Connection, connect
+from sql.limits import shared_limit
 from sql.sync import Account
 from sql.tokens import TokenRows
 
@@ -27,12 +28,6 @@ class Policy:
 
 #: Opens the client of a job; replaced in tests and benchmarks.
 Open = Callable[[Vendor, ConnectorSpec, Any, Callable[[Call], None]], AbstractContextManager[Client]]
-
-
-def _open(
-    vendor: Vendor, spec: ConnectorSpec, tokens: Any, on_call: Callable[[Call], None]
-) -> AbstractContextManager[Client]:
-    return open_client(vendor, spec, tokens, on_call=on_call)
 
 
 class Job:
@@ -52,7 +47,7 @@ class Job:
         since: datetime | None = None,
         until: datetime | None = None,
         dry_run: bool = False,
-        open_vendor: Open = _open,
+        open_vendor: Open | None = None,
     ) -> None:
         self.dsn = dsn
         self.vendor = vendor
@@ -65,7 +60,7 @@ class Job:
         self.dry_run = dry_run
         self.calls: list[Call] = []
         self._key = key
-        self._open_vendor = open_vendor
+        self._open_vendor = open_vendor or self._open
         self._shared: Connection | None = None
 
     @property
@@ -113,8 +108,35 @@ class Job:
 
     def client(self) -> AbstractContextManager[Client]:
         """The vendor's client, with tokens kept in the database (also in a dry run: a rotated token must not be lost)."""
-        tokens = TokenRows[Token](self.dsn, self.account, self._key, _seed(self.vendor), _pack, _unpack)
+        tokens = token_rows(self.dsn, self.vendor, self._key)
         return self._open_vendor(self.vendor, self.spec, tokens, self.calls.append)
+
+    def _open(
+        self, vendor: Vendor, spec: ConnectorSpec, tokens: Any, on_call: Callable[[Call], None]
+    ) -> AbstractContextManager[Client]:
+        return limited_client(self.dsn, vendor, spec, tokens, on_call)
+
+
+@contextmanager
+def limited_client(
+    dsn: str, vendor: Vendor, spec: ConnectorSpec, tokens: Any, on_call: Callable[[Call], None]
+) -> Iterator[Client]:
+    """A client that keeps within the account's limits together with all other workers."""
+    lease_seconds = 5 * vendor.timeout_seconds + 30  # an answer takes four timeouts at most
+    account = Account(vendor.system, vendor.account)
+    with (
+        shared_limit(
+            dsn, account, spec.rate.windows, at_once=spec.rate.concurrency, lease_seconds=lease_seconds
+        ) as shared,
+        open_client(vendor, spec, tokens, on_call=on_call, shared_limit=shared) as client,
+    ):
+        yield client
+
+
+def token_rows(dsn: str, vendor: Vendor, key: bytes) -> TokenRows[Token]:
+    """Where the connection's live token is kept, encrypted with `key`."""
+    account = Account(vendor.system, vendor.account)
+    return TokenRows[Token](dsn, account, key, _seed(vendor), _pack, _unpack)
 
 
 def _seed(vendor: Vendor) -> str:

@@ -23,6 +23,8 @@ from tasks.job import Job
 if TYPE_CHECKING:
     from tasks.extract import Extracted
 
+#: Records judged and stored at a time.
+RECORDS_AT_ONCE = 50_000
 #: Documents named per reason.
 EXAMPLES = 3
 #: Rejects kept as evidence when too many of them stop the run.
@@ -135,9 +137,24 @@ class Loading:
         self._opened.close()
 
     def _judged(self, batches: Iterable[tuple[str, Mapped]]) -> Iterator[Batch]:
-        for name, mapped in batches:
+        for name, mapped in _gathered(batches):
             batch = judged(self._job.spec.stream(name), _filled(self._job, self._reader, mapped))
             yield replace(batch, invoices=store.with_members(batch.invoices, self._job.aside))
+
+
+def _gathered(batches: Iterable[tuple[str, Mapped]]) -> Iterator[tuple[str, Mapped]]:
+    """Batches of one stream put together: a validation costs as much as reading thousands of rows, however few it checks."""
+    waiting: list[Mapped] = []
+    stream, records = "", 0
+    for name, mapped in batches:
+        if waiting and (name != stream or records >= RECORDS_AT_ONCE):
+            yield stream, Mapped.together(waiting)
+            waiting, records = [], 0
+        stream = name
+        waiting.append(mapped)
+        records += mapped.record_count
+    if waiting:
+        yield stream, Mapped.together(waiting)
 
 
 def load_pages(job: Job, extracted: "Extracted") -> Loaded:

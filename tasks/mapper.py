@@ -13,7 +13,7 @@ from tasks.spool import Packed, Spool, pack
 
 #: A batch ends with the first of these: the cost of a pass, and of a validation, is that of some thousand records, and
 #: memory follows the batch and not the size of the backfill.
-RECORDS_AT_ONCE = 25_000
+RECORDS_AT_ONCE = 20_000
 BYTES_AT_ONCE = 48 * 1024 * 1024
 
 

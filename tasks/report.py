@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from connectors.kit.client import Call
-from connectors.kit.errors import ContractBroken, NeedsOperator, Retriable, block_name
+from connectors.kit.errors import ContractBroken, NeedsOperator, Retriable
 from tasks.award import Awarded
 from tasks.extract import Extracted
 from tasks.job import Job
@@ -19,10 +19,11 @@ REASONS_SHOWN = 20
 
 @dataclass(frozen=True)
 class Links:
-    """Where the report leads: the run and the block in Prefect's UI."""
+    """Where the report leads: the run and the block in Prefect's UI; `name` is the block's."""
 
     run: str
     block: str
+    name: str
 
 
 @dataclass
@@ -80,6 +81,11 @@ def percentile(values: Sequence[int], percent: int) -> int | None:
     return ordered[max(0, -(-len(ordered) * percent // 100) - 1)] if ordered else None
 
 
+def summary_line(report: RunReport) -> str:
+    """What stands above the report and in the list of reports; the report itself has the error's text, once."""
+    return f"Failed: {type(report.error).__name__}" if report.error is not None else report.headline()
+
+
 def markdown(report: RunReport, links: Links, title: str) -> str:
     """The report as Prefect's UI shows it."""
     parts = [
@@ -129,7 +135,7 @@ def _outcome(report: RunReport, links: Links, title: str) -> str:
     if report.error is not None:
         lines += [
             f"**{who_acts(report.error)}** {report.error}",
-            f"Block: [{block_name(job.account.system)}]({links.block}). Then press **Retry** on [the run]({links.run}): it goes on where it stopped.",
+            f"Block: [{links.name}]({links.block}). Then press **Retry** on [the run]({links.run}): it goes on where it stopped.",
         ]
     else:
         outcome = "Dry run: everything was computed and nothing was kept." if job.dry_run else "Completed."

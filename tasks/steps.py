@@ -8,6 +8,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 
+from connectors.kit.errors import ConnectorError
 from tasks.award import Awarded, award_members
 from tasks.extract import Extracted, extract_pages
 from tasks.job import Job
@@ -44,7 +45,10 @@ _BUSY = {"retries": 3, "retry_delay_seconds": [1, 3, 10], "retry_condition_fn": 
 def extract(job: Job) -> Extracted:
     """Fetch every page and store it as received."""
     with without_row_data():
-        return extract_pages(job)
+        try:
+            return extract_pages(job)
+        except ConnectorError as error:
+            raise error.of_block(job.vendor.name or job.vendor.system) from error.__cause__
 
 
 @task(name="load", cache_policy=NO_CACHE, persist_result=False, **_BUSY)  # type: ignore[call-overload, untyped-decorator]

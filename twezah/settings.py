@@ -92,6 +92,11 @@ class Settings(BaseSettings):
         return self.api_url.removesuffix("/").removesuffix("/api")
 
     @property
+    def simulator_url(self) -> str:
+        """Where the simulated billing systems are, if they run."""
+        return f"http://127.0.0.1:{self.simulator_port}"
+
+    @property
     def logs(self) -> Path:
         """Folder of the children's log files."""
         return self.home / "logs"

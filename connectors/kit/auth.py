@@ -101,6 +101,9 @@ class Session(Protocol):
     def sign(self, request: httpx.Request) -> Token | None:
         """Adds the proof to the request; returns the token used, if any. Raises CredentialsRejected."""
 
+    def current(self, *, renew: bool) -> Token | None:
+        """The token in use, a new one where asked; None where there are none. Raises CredentialsRejected."""
+
     def renewed(self, refused: Token | None) -> bool:
         """Whether there is another proof than the one the vendor refused. Raises CredentialsRejected."""
 
@@ -133,6 +136,9 @@ class SignedSession:
         """Signs the request."""
         self._auth.sign(self._connection, request, self._now())
 
+    def current(self, *, renew: bool) -> None:
+        """There is none."""
+
     def renewed(self, refused: Token | None) -> bool:  # noqa: ARG002  the protocol's
         """There is only one."""
         return False
@@ -162,6 +168,11 @@ class TokenSession:
         token = self.token()
         request.headers["authorization"] = f"Bearer {token.access_token}"
         return token
+
+    def current(self, *, renew: bool) -> Token:
+        """The token in use; renewed where asked, also while it is good: that proves that it can be."""
+        token = self.token()
+        return self.replace(token) if renew else token
 
     def renewed(self, refused: Token | None) -> bool:
         """Renews the token that was refused."""

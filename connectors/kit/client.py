@@ -22,7 +22,8 @@ from connectors.kit.errors import (
     UnexpectedShape,
 )
 from connectors.kit.mapping.reader import UNREADABLE, error_code
-from connectors.kit.ratelimit import Limiter
+from connectors.kit.ratelimit import Limiter, SharedLimit, TooLong
+from connectors.kit.reach import why_no_answer
 from connectors.kit.spec import Connection, ConnectorSpec, Grant, PageRequest, of_account
 
 # Their messages carry whole URLs, with the query.
@@ -40,6 +41,8 @@ class Timing:
 
 
 SYSTEM_TIME = Timing()
+#: How long an account rests whose day's requests are used up, before one is tried again: nobody says when the next is free.
+DAY_USED_UP_SECONDS = 900.0
 
 
 @dataclass(frozen=True)
@@ -55,13 +58,14 @@ class Call:
 
 @dataclass(frozen=True)
 class Answer:
-    """A successful answer."""
+    """A successful answer; `link` is its Link header."""
 
     body: bytes
     content_type: str
     fetched_at: datetime
     elapsed_ms: int
     status: int
+    link: str = ""
 
 
 @contextmanager
@@ -73,6 +77,7 @@ def open_client(
     transport: httpx.BaseTransport | None = None,
     on_call: Callable[[Call], None] | None = None,
     timing: Timing = SYSTEM_TIME,
+    shared_limit: SharedLimit | None = None,
 ) -> Iterator["Client"]:
     """A client for one connection, closed at the end.
 
@@ -83,14 +88,17 @@ def open_client(
         transport: Replaces the network in tests.
         on_call: Told of every request sent, also failed ones; may be called from several threads.
         timing: Clock and sleep.
+        shared_limit: Counts the requests of the account over all processes; without it this client counts alone.
 
     Raises:
         Misconfigured: If the base URL is not an http(s) URL.
     """
     timeout = httpx.Timeout(connection.timeout_seconds, pool=None)
+    if transport is None and spec.transport is not None:
+        transport = spec.transport(connection)
     limits = httpx.Limits(max_connections=spec.rate.concurrency, keepalive_expiry=30)
     with httpx.Client(transport=transport, timeout=timeout, limits=limits, follow_redirects=False) as http:
-        yield Client(connection, spec, tokens, http, on_call or (lambda _: None), timing)
+        yield Client(connection, spec, tokens, http, on_call or (lambda _: None), timing, shared_limit)
 
 
 class Client:
@@ -104,6 +112,7 @@ class Client:
         http: httpx.Client,
         on_call: Callable[[Call], None],
         timing: Timing,
+        shared_limit: SharedLimit | None = None,
     ) -> None:
         self.connection = connection
         self.spec = spec
@@ -111,10 +120,20 @@ class Client:
         self._http = http
         self._on_call = on_call
         self._base = base_url(connection, spec)
-        self._limiter = Limiter(spec.rate, monotonic=timing.monotonic, sleep=timing.sleep)
+        self._limiter = Limiter(
+            spec.rate,
+            monotonic=timing.monotonic,
+            sleep=timing.sleep,
+            shared=shared_limit,
+            wait_seconds_max=spec.retry.longest_wait_seconds,
+        )
         auth = spec.auth(connection)
         self._refused = auth.refused
         self._session = open_session(connection, auth, tokens, self._ask_token, timing.now)
+
+    def token(self, *, renew: bool = False) -> Token | None:
+        """The token in use, renewed first where asked; None where there are none. Raises CredentialsRejected."""
+        return self._session.current(renew=renew)
 
     def send(self, request: PageRequest, operation: str) -> Answer:
         """Sends one request; a refused token is renewed once.
@@ -164,27 +183,51 @@ class Client:
         return httpx.Response(response.status_code, content=answer.body, request=request)
 
     def _measured(self, request: httpx.Request, operation: str) -> tuple[httpx.Response, Answer]:
-        """Sends and reads an answer whole, reporting the call whatever happens."""
-        with self._limiter.slot():
-            started, status = self.timing.monotonic(), 0
+        """Sends and reads an answer whole in its turn, reporting the call whatever happens."""
+        try:
+            with self._limiter.slot() as turn:
+                response, answer = self._sent(request, operation)
+                turn.rest_seconds = self._rest_seconds(response)
+        except TooLong as late:
+            raise RateLimited(
+                self.spec.name,
+                operation,
+                "the vendor's limit is used up",
+                retry_after_seconds=late.wait_seconds,
+                now=self.timing.now(),
+                call=shown(request),
+            ) from None
+        return response, answer
+
+    def _sent(self, request: httpx.Request, operation: str) -> tuple[httpx.Response, Answer]:
+        started, status = self.timing.monotonic(), 0
+        try:
+            response = self._http.send(request, stream=True)
+            status = response.status_code
             try:
-                response = self._http.send(request, stream=True)
-                status = response.status_code
-                try:
-                    body = self._body(response, operation, started)
-                finally:
-                    response.close()
-            except httpx.UnsupportedProtocol as error:
-                raise Misconfigured(self.spec.name, operation, "the base URL is not an http(s) URL") from error
-            except (httpx.TransportError, httpx.DecodingError) as error:
-                raise Transient(
-                    self.spec.name, operation, f"no answer: {type(error).__name__}", call=shown(request)
-                ) from None
+                body = self._body(response, operation, started)
             finally:
-                elapsed_ms = round((self.timing.monotonic() - started) * 1000)
-                self._on_call(Call(self.spec.name, operation, status, elapsed_ms, status == 429))
+                response.close()
+        except httpx.UnsupportedProtocol as error:
+            raise Misconfigured(self.spec.name, operation, "the base URL is not an http(s) URL") from error
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            detail = f"no answer: {why_no_answer(error)}"
+            raise Transient(self.spec.name, operation, detail, call=shown(request)) from None
+        finally:
+            elapsed_ms = round((self.timing.monotonic() - started) * 1000)
+            self._on_call(Call(self.spec.name, operation, status, elapsed_ms, status == 429))
         content_type = response.headers.get("content-type", "")
-        return response, Answer(body, content_type, self.timing.now(), elapsed_ms, status)
+        link = response.headers.get("link", "")
+        return response, Answer(body, content_type, self.timing.now(), elapsed_ms, status, link)
+
+    def _rest_seconds(self, response: httpx.Response) -> float:
+        """For how long nobody is to ask for this account, as far as the answer says so."""
+        rate = self.spec.rate
+        if response.status_code == 429:
+            told = retry_after_seconds(response, self.timing.now())
+            return (rate.retry_after_seconds or 0.0) if told is None else told
+        used_up = bool(rate.day_left_header) and response.headers.get(rate.day_left_header, "").strip() == "0"
+        return DAY_USED_UP_SECONDS if used_up else 0.0
 
     def _body(self, response: httpx.Response, operation: str, started: float) -> bytes:
         """The body, within the limits of size and time: an endless trickle of bytes never trips a read timeout."""

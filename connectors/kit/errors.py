@@ -7,6 +7,7 @@
     ├── NeedsOperator        someone edits the Prefect block named in the message
     │   ├── CredentialsRejected
     │   ├── PermissionMissing
+    │   ├── ConsentFailed    the consent in the browser: refused, too late, or not ours
     │   └── Misconfigured
     └── ContractBroken       the vendor, or us: the answer is not what was agreed
         ├── UnexpectedShape  not JSON, another envelope, an error body; `body` keeps what was received
@@ -46,7 +47,14 @@ class ConnectorError(Exception):
         self.call = call
         self.status = status
         self.request_id = request_id
+        self.block = system
         super().__init__(self._message())
+
+    def of_block(self, name: str) -> Self:
+        """The same error, its advice naming this block: a system can have several accounts, a connector knows none of them."""
+        self.block = name
+        self.args = (self._message(),)
+        return self
 
     def _message(self) -> str:
         where = " ".join(part for part in (self.call, str(self.status or "")) if part)
@@ -54,7 +62,11 @@ class ConnectorError(Exception):
         if self.request_id:
             parts.append(f"request id {self.request_id}")
         text = ": ".join(part for part in parts if part)
-        return f"{text}. {self.advice.format(block=block_name(self.system))}".rstrip()
+        return f"{text}. {self._advice().format(block=block_name(self.block))}".rstrip()
+
+    def _advice(self) -> str:
+        """What to do; `{block}` is the name of the connection's block."""
+        return self.advice
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Keyword arguments survive pickling only this way; Prefect moves exceptions between processes.
@@ -114,18 +126,38 @@ class NeedsOperator(ConnectorError):
 
 
 class CredentialsRejected(NeedsOperator):
-    """The vendor refuses the token, and refreshing it did not help."""
+    """The vendor refuses the credentials, and renewing the token did not help."""
 
     advice = (
-        'Re-consent the application at the vendor and put the new refresh token into the block "{block}" '
+        'Re-consent with `twezah connect` or the deployment "connect" (or put a valid key or password) for the block "{block}" '
         "(check client id, secret and redirect URI there as well)."
     )
+    #: Which of the credentials it is, by the code of RFC 6749, section 5.2: what to look at first comes first.
+    advice_by_code: ClassVar[dict[str, str]] = {
+        "invalid_client": (
+            'Check client id and client secret in the block "{block}": the vendor does not know them. '
+            "If the secret was renewed at the vendor, enter the new one."
+        ),
+        "invalid_grant": (
+            'The refresh token is no longer valid: connect the block "{block}" anew with `twezah connect` or the deployment '
+            '"connect" (or paste a new refresh token into it). If that one is refused too, it belongs to another client id or redirect URI than the block names.'
+        ),
+    }
+
+    def _advice(self) -> str:
+        return self.advice_by_code.get(self.detail.strip().lower(), self.advice)
 
 
 class PermissionMissing(NeedsOperator):
     """The vendor knows us, but this account or list is not allowed to us."""
 
     advice = 'Check the account in the block "{block}" and the scopes granted at the vendor.'
+
+
+class ConsentFailed(NeedsOperator):
+    """The round trip through the vendor's consent page brought no token; the detail says what to do."""
+
+    advice = 'Then start again, with `twezah connect` or the deployment "connect", for "{block}".'
 
 
 class Misconfigured(NeedsOperator):

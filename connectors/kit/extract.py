@@ -188,7 +188,7 @@ class _Seen:
         self.note_total(found)
         if self.total is not None:
             self.records.extend(map(hash, map(str, ids)))
-        return found
+        return replace(found, link=answer.link)
 
     def note_total(self, found: PageView) -> None:
         """Remembers the vendor's total, and the largest there was."""

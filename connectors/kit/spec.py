@@ -14,6 +14,7 @@ from connectors.kit.errors import ConnectorError, CredentialsRejected
 
 if TYPE_CHECKING:
     from connectors.kit.mapping.fields import Field
+    from connectors.kit.mapping.reader import Records
 
 
 NO_SECRET: Final = SecretStr("")
@@ -28,7 +29,8 @@ class Connection:
     `paths` overrides source paths: {"customer_phone": "/CustomField/0/StringValue"}, for one stream
     {"invoices.customer_phone": ...}, for lines {"lines.sku": ...}. `default_currency` is used where a document
     names none (single-currency companies). Dates without a time are midnight in `timezone`. `redirect_uri` is the one registered for the application: FreshBooks asks for it again
-    when a token is renewed.
+    when a token is renewed. `authorize_url` empty: the vendor's own consent page. `name` is what operators call it; empty: as
+    its system.
     """
 
     system: str
@@ -45,8 +47,10 @@ class Connection:
     paths: Mapping[str, str] = field(default_factory=dict)
     default_currency: str | None = None
     redirect_uri: str = "https://localhost/"
+    authorize_url: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     secrets: Mapping[str, SecretStr] = field(default_factory=dict)
+    name: str = ""
 
     def secret(self, name: str) -> str:
         """The system's own secret of that name in clear text, "" where there is none."""
@@ -126,11 +130,15 @@ class Resume:
 
 @dataclass(frozen=True)
 class PageView:
-    """What a pagination generator is told about the page it asked for; `ids` are its records', where they have one."""
+    """What a pagination generator is told about the page it asked for.
+
+    `ids` are its records', where they have one; `link` is the answer's Link header.
+    """
 
     record_count: int
     info: Mapping[str, Any] = field(default_factory=dict)
     ids: Sequence[Any] = ()
+    link: str = ""
 
     def number(self, name: str) -> int | None:
         """A whole number the vendor put beside the records (pages, total, ...), None where it said none."""
@@ -152,12 +160,14 @@ Pages = Generator[PageRequest, PageView, None]
 class RateLimit:
     """How fast a vendor lets us ask: at most `count` requests in any `seconds`, for each pair in `windows`.
 
-    `retry_after_seconds` is how long to wait after a 429 that does not say.
+    `retry_after_seconds` is how long to wait after a 429 that does not say. `day_left_header` names the header in which
+    the vendor says how many requests are left today: the day's limit depends on the customer's plan.
     """
 
     windows: tuple[tuple[int, float], ...]
     concurrency: int
     retry_after_seconds: float | None = None
+    day_left_header: str = ""
 
 
 @dataclass(frozen=True)
@@ -178,13 +188,14 @@ class Lines:
     """How the lines of a document are read; paths are relative to the line.
 
     `nested` is the path of lines inside a line (one level). `adjust` gets the parsed lines with the helper columns
-    and drops or changes lines.
+    and drops or changes lines. `also` are other paths, looked at where the first one holds nothing.
     """
 
     path: str
     fields: Mapping[str, "Field"]
     nested: str | None = None
     adjust: Callable[[pl.DataFrame], pl.DataFrame] | None = None
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,9 +209,13 @@ class Stream:
     answer, and raises LookupError, TypeError or AttributeError where that is not possible.
     `split` divides a request whose answer is full and cannot be paged. `shrinks`: documents can leave the list (deleted
     ones), and later ones move up; lists that keep void documents do not. `details` asks for lines that the
-    list leaves out. `row_id`: where the vendor tells its records apart by something else than the document's external id,
-    pointers to it; it is what pages and details go by. `census`: `deleted` reads the ids of all documents that still
-    exist; what no census of the system names is gone.
+    list leaves out. `gone` names the helper that marks a record
+    of this list as a deleted document; it holds the time, or anything that is not nothing. `windowed` False: records
+    are kept whatever their time of change (the window is about the pages). `reads` opens pages that are no JSON: it is
+    given the type of a record, the body and the page's id, and raises nothing: what cannot be read is broken.
+    `row_id`: where the vendor tells its records apart by something else than the document's external id, pointers to it;
+    it is what pages and details go by. `census`: `deleted` reads the ids of all documents that still exist; what no
+    census of the system names is gone.
     """
 
     name: str
@@ -220,6 +235,9 @@ class Stream:
     deleted: Callable[[Any], "Deleted"] | None = None
     split: Callable[[PageRequest, PageView], Sequence[PageRequest]] | None = None
     details: "Details | None" = None
+    gone: str | None = None
+    windowed: bool = True
+    reads: Callable[[Any, bytes, int], "Records"] | None = None
     row_id: tuple[str, ...] = ()
     census: bool = False
 
@@ -242,7 +260,8 @@ class Lookup:
 
     `wants` names the column whose values are asked for, `key` how the cached rows are matched: "external_id", or
     "name" where lines do not name their item's id. `requests` batches ids into requests; `paginate` pages each of
-    them (None: one answer). `fallback` asks for one id that did not come back. `fields` holds external_id and
+    them (None: one answer). `fallback` asks for one id that did not come back, and finds it at `fallback_record` ("": the
+    whole answer). `fields` holds external_id and
     phones in order of preference, or external_id, name and sku.
     """
 
@@ -253,7 +272,7 @@ class Lookup:
     key: Literal["external_id", "name"] = "external_id"
     paginate: Callable[[PageRequest], Pages] | None = None
     fallback: Callable[[Connection, str], PageRequest] | None = None
-    fallback_record: str = ""
+    fallback_record: str | None = None
     info: Mapping[str, str] = field(default_factory=dict)
     missing_is_empty: bool = False
 
@@ -306,6 +325,39 @@ class AssertionAuth:
 
 
 @dataclass(frozen=True)
+class GrantedAccount:
+    """An account that a consent opened to us, as the vendor calls it."""
+
+    account: str
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Consent:
+    """How a person lets us in (OAuth 2, authorization code); only systems that have it can be connected in a browser.
+
+    The accounts are told in the callback, under `account_param`, or by a call: `accounts` is the request, `read_accounts`
+    reads its JSON and raises LookupError, TypeError or AttributeError where that is not possible. `secret_in_body`: client id
+    and secret go into the body instead of HTTP Basic. `loopback`: the vendor lets an application register an
+    http://localhost address, so that the browser can bring the answer to us by itself.
+    """
+
+    authorize_url: str
+    scopes: tuple[str, ...]
+    pkce: bool = False
+    secret_in_body: bool = False
+    loopback: bool = True
+    account_param: str = ""
+    accounts: PageRequest | None = None
+    read_accounts: Callable[[Any], Sequence[GrantedAccount]] | None = None
+
+    @property
+    def tells_account(self) -> bool:
+        """Whether the consent says which accounts it opened; otherwise the operator enters it in the block."""
+        return bool(self.account_param) or self.accounts is not None
+
+
+@dataclass(frozen=True)
 class RequestAuth:
     """Every request carries its own proof (API key, Basic, OAuth 1); there is nothing to renew.
 
@@ -321,9 +373,10 @@ class RequestAuth:
 class ConnectorSpec:
     """Everything the kit knows about one billing system.
 
-    `{account}` in `base_url` and `token_url` is the account as a host label. `auth` chooses how a connection proves itself. `headers` are sent with every call. `fault` reads the vendor's error code out of an answer's body (a short code,
+    `{account}` in `base_url` and `token_url` is the account as a host label. `auth` chooses how a connection proves itself, `consent` how it comes by its first token. `headers` are sent with every call. `fault` reads the vendor's error code out of an answer's body (a short code,
     never its text), `errors` says which error a code or status means where the usual reading would be wrong.
-    `key_style` re-writes the keys of hand-made samples (`try_record`) to the vendor's own spelling.
+    `key_style` re-writes the keys of hand-made samples (`try_record`) to the vendor's own spelling. `transport` stands in
+    for the network, for systems that are not reached over one.
     """
 
     name: str
@@ -344,6 +397,8 @@ class ConnectorSpec:
     body_bytes_limit: int = 64 * 1024 * 1024
     retry: RetryPolicy = RetryPolicy()
     key_style: Callable[[str], str] | None = None
+    transport: Callable[[Connection], httpx.BaseTransport] | None = None
+    consent: Consent | None = None
 
     def stream(self, name: str) -> Stream:
         """The stream of that name; KeyError where there is none."""

@@ -9,7 +9,7 @@ from simulator.limits import Throttled
 from simulator.model import Customer, Document, Payment, Product
 from simulator.oauth import Denied, form_client, read_form
 from simulator.vendors import freshbooks_render
-from simulator.vendors.freshbooks_render import ACCOUNT, EASTERN, vis_state
+from simulator.vendors.freshbooks_render import EASTERN, vis_state
 from simulator.wire import cached, join, json_response, raw_response
 from simulator.world import World
 
@@ -66,7 +66,9 @@ class FreshBooks:
         valid = self.grants.check(request) == "valid"
         if path == "/auth/api/v1/users/me":
             if valid:
-                return json_response({"response": freshbooks_render.identity_json(self.world.anchor)})
+                return json_response(
+                    {"response": freshbooks_render.identity_json(self.world.anchor, self.world.accounts[self.name])}
+                )
             described = "This action requires authentication to continue."
             return json_response({"error": "unauthenticated", "error_description": described}, 401)
         if not valid:
@@ -75,7 +77,7 @@ class FreshBooks:
         account, _, rest = path.removeprefix(_ROOT).partition("/")
         if not path.startswith(_ROOT):
             return json_response({"message": "Not Found"}, 404)
-        if account != ACCOUNT:
+        if account not in self.world.accounts[self.name]:
             return _error(request, 403, 7, 1003, "User does not have access to this account.")
         for resource in _RENDER:
             if rest == resource:

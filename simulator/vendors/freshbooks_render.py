@@ -1,5 +1,6 @@
 """FreshBooks' JSON: money as {"amount": "12.50", "code": "AOA"}, integer ids, naive US/Eastern stamps."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -245,13 +246,12 @@ def item_json(product: Product) -> dict[str, Any]:
     }
 
 
-def identity_json(created_at: datetime) -> dict[str, Any]:
-    """Who is asking: `account_id` is for accounting, the numeric business id for projects."""
+def _membership(number: int, account: str) -> dict[str, Any]:
     business = {
-        "id": 439_001,
-        "business_uuid": "6f0d7c52-1111-4222-8333-944455566677",
-        "name": "Água Twezah, Lda",
-        "account_id": ACCOUNT,
+        "id": 439_001 + number,
+        "business_uuid": f"6f0d7c52-1111-4222-8333-9444559{number:05}",
+        "name": f"Água Twezah {number + 1}" if number else "Água Twezah, Lda",
+        "account_id": account,
         "date_format": "dd/mm/yyyy",
         "address": {
             "id": 76_433,
@@ -264,7 +264,11 @@ def identity_json(created_at: datetime) -> dict[str, Any]:
         "phone_number": None,
         "business_clients": [],
     }
-    membership = {"id": 140_130, "role": "owner", "unacknowledged_change": False, "business": business}
+    return {"id": 140_130 + number, "role": "owner", "unacknowledged_change": False, "business": business}
+
+
+def identity_json(created_at: datetime, accounts: Sequence[str]) -> dict[str, Any]:
+    """Who is asking: `account_id` is for accounting, the numeric business id for projects."""
     return {
         "id": 12_345,
         "identity_id": 12_345,
@@ -275,6 +279,6 @@ def identity_json(created_at: datetime) -> dict[str, Any]:
         "language": "pt",
         "confirmed_at": created_at.astimezone(LUANDA).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "setup_complete": True,
-        "business_memberships": [membership],
+        "business_memberships": [_membership(n, account) for n, account in enumerate(accounts)],
         "roles": [{"id": 61_270, "role": "admin", "systemid": 654_654, "userid": 1, "accountid": ACCOUNT}],
     }

@@ -8,7 +8,7 @@ from typing import Any, Final
 import httpx
 
 from simulator.limits import Throttled
-from simulator.model import ACCOUNTS, Customer, Document, Payment, Product
+from simulator.model import Customer, Document, Payment, Product
 from simulator.oauth import Denied, basic_client, read_form
 from simulator.vendors import qbo_query, qbo_render
 from simulator.wire import cached, instant, join, json_response, raw_response, xml_response
@@ -59,7 +59,7 @@ class QuickBooks:
             message = "message=AuthenticationFailed; errorCode=003200; statusCode=401"
             return self._fault(401, "AUTHENTICATION", message, "Token expired or invalid", "3200", gateway=True)
         realm, _, rest = path.removeprefix("/v3/company/").partition("/")
-        if realm != ACCOUNTS[self.name]:
+        if realm not in self.world.accounts[self.name]:
             message = "message=ApplicationAuthorizationFailed; errorCode=003100; statusCode=403"
             return self._fault(
                 403,

@@ -71,7 +71,9 @@ class Xero:
         if refused is not None:
             return refused
         if path.lower() == "/connections":
-            return json_response([self._connection()])
+            return json_response(
+                [self._connection(n, tenant) for n, tenant in enumerate(self.world.accounts[self.name])]
+            )
         resource, _, key = path.removeprefix(_ROOT).partition("/")
         if not path.startswith(_ROOT) or resource not in (*_RENDER, "Organisation"):
             return httpx.Response(404, text="The resource you're looking for cannot be found")
@@ -105,7 +107,10 @@ class Xero:
                 "Instance": instance,
             }
             return json_response(body | {"Extensions": {}}, 401)
-        if path.startswith(_ROOT) and request.headers.get("xero-tenant-id", "").lower() != ACCOUNTS[self.name]:
+        if (
+            path.startswith(_ROOT)
+            and request.headers.get("xero-tenant-id", "").lower() not in self.world.accounts[self.name]
+        ):
             # Lower-case names, unlike the 401.
             body = {
                 "title": "Forbidden",
@@ -128,13 +133,13 @@ class Xero:
             "x-appminlimit-remaining": str(left["appminute"]),
         }
 
-    def _connection(self) -> dict[str, str]:
+    def _connection(self, number: int, tenant: str) -> dict[str, str]:
         return {
-            "id": "7cb59f93-2964-421d-bb5e-a0f7a4572a44",
+            "id": f"7cb59f93-2964-421d-bb5e-a0f7a45{number:05}",
             "authEventId": "d99ecdfe-391d-43d2-b834-17636ba90e8d",
-            "tenantId": ACCOUNTS[self.name],
+            "tenantId": tenant,
             "tenantType": "ORGANISATION",
-            "tenantName": "Água Twezah, Lda",
+            "tenantName": f"Água Twezah {number + 1}" if number else "Água Twezah, Lda",
             "createdDateUtc": _STAMPED_AT,
             "updatedDateUtc": _STAMPED_AT,
         }

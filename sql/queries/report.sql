@@ -8,6 +8,35 @@ FROM (SELECT DISTINCT system FROM billing.sync_run) a LEFT JOIN loyalty.award_en
 GROUP BY a.system ORDER BY a.system
 -- name: members
 SELECT member_id, tier, balance_points, entries FROM analytics.member ORDER BY balance_points DESC, member_id LIMIT %(limit)s
+-- name: tiers
+SELECT e.tier, trim_scale((p.tier_rate_bps ->> e.tier)::numeric / 10000)::text AS multiplier, count(DISTINCT e.member_id) AS members,
+       count(*) AS sales, coalesce(sum((e.breakdown ->> 'base')::bigint), 0)::bigint AS base_points,
+       coalesce(sum((e.breakdown ->> 'tier')::bigint), 0)::bigint AS tier_points, sum(e.due_after)::bigint AS points
+FROM (SELECT DISTINCT ON (system, account, external_id, member_id) * FROM loyalty.award_entry
+      ORDER BY system, account, external_id, member_id, entry_no DESC) e
+JOIN loyalty.program p ON p.version = e.program_version
+GROUP BY e.tier, p.tier_rate_bps ->> e.tier ORDER BY (p.tier_rate_bps ->> e.tier)::numeric, e.tier
+-- name: posted
+SELECT cause, count(*) AS entries, coalesce(sum(points) FILTER (WHERE points > 0), 0)::bigint AS added,
+       coalesce(sum(points) FILTER (WHERE points < 0), 0)::bigint AS taken_back, sum(points)::bigint AS points
+FROM (
+    SELECT e.points, CASE WHEN e.reason = 'edit' AND p.tier <> e.tier AND p.net_minor = e.net_minor THEN 'tier' ELSE e.reason END AS cause
+    FROM loyalty.award_entry e
+    LEFT JOIN loyalty.award_entry p ON (p.system, p.account, p.external_id, p.member_id, p.entry_no)
+                                     = (e.system, e.account, e.external_id, e.member_id, e.entry_no - 1)
+    WHERE e.run_id = ANY(%(run_ids)s)
+) c GROUP BY cause ORDER BY array_position(ARRAY['award', 'tier', 'edit', 'refund', 'void', 'moved'], cause)
+-- name: examples
+SELECT DISTINCT ON (array_position(ARRAY['award', 'tier', 'edit', 'refund', 'void', 'moved'], cause))
+       cause, system, coalesce(invoice_number, external_id) AS invoice, tier, due_before, due_after, points
+FROM (
+    SELECT e.*, CASE WHEN e.reason = 'edit' AND p.tier <> e.tier AND p.net_minor = e.net_minor THEN 'tier' ELSE e.reason END AS cause
+    FROM loyalty.award_entry e
+    LEFT JOIN loyalty.award_entry p ON (p.system, p.account, p.external_id, p.member_id, p.entry_no)
+                                     = (e.system, e.account, e.external_id, e.member_id, e.entry_no - 1)
+    WHERE e.run_id = ANY(%(run_ids)s)
+) c LEFT JOIN billing.invoice i USING (external_id, account, system)
+ORDER BY array_position(ARRAY['award', 'tier', 'edit', 'refund', 'void', 'moved'], cause), points, system, external_id
 -- name: status
 SELECT DISTINCT ON (s.system, s.account) s.system, s.account, s.state, s.started_at AS last_run_at,
        (SELECT max(finished_at) FROM billing.sync_run o WHERE o.system = s.system AND o.account = s.account AND o.state = 'stored') AS last_success_at,

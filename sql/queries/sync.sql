@@ -39,6 +39,8 @@ VALUES (%(system)s, %(account)s, %(stream)s, %(cursor_at)s, %(sync_id)s)
 ON CONFLICT (system, account, stream) DO UPDATE
 SET cursor_at = excluded.cursor_at, sync_id = excluded.sync_id, moved_at = now()
 WHERE sync_cursor.cursor_at <= excluded.cursor_at
+-- name: commit_lazily
+SET LOCAL synchronous_commit = off
 -- name: save_page
 INSERT INTO billing.raw_page (sync_id, system, account, stream, page_no, record_count, request, next_request, content_type,
     body_bytes, body_zstd, fetched_at)

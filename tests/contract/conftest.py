@@ -12,7 +12,7 @@ import pytest
 import stamina
 
 import simulator
-from connectors import SYSTEMS
+from connectors import DESCRIBED, SYSTEMS, spec_for
 from connectors.kit.auth import Token
 from connectors.kit.client import Call, Client, Timing, open_client
 from connectors.kit.extract import extract, look_up
@@ -22,6 +22,9 @@ from tests.support.vendors import credentials
 
 NOW = datetime(2026, 5, 20, 12, 0, tzinfo=UTC)
 Handler = Callable[[httpx.Request], httpx.Response]
+#: Systems described by an operator, as they are described here.
+OPTIONS = {"custom": {"authentication": "client credentials", "requests_at_once": 4}}
+TOKEN_PATHS = {"custom": "/oauth/token"}
 
 
 @dataclass
@@ -63,10 +66,10 @@ class Bench:
             system=name,
             account=simulator.ACCOUNTS[name],
             base_url=f"http://127.0.0.1:9/{name}",
-            token_url=f"http://127.0.0.1:9/{name}{httpx.URL(self.spec.token_url).path}",
+            token_url=f"http://127.0.0.1:9/{name}{TOKEN_PATHS.get(name) or httpx.URL(self.spec.token_url).path}",
             page_size=self.page_size,
             redirect_uri="https://example.org/consent",
-            **{**credentials(self.world, name), **self.changes},
+            **{"options": OPTIONS.get(name, {}), **credentials(self.world, name), **self.changes},
         )
 
     @contextmanager
@@ -138,7 +141,7 @@ def no_waiting() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(params=sorted(SYSTEMS))
+@pytest.fixture(params=sorted([*SYSTEMS, *OPTIONS]))
 def bench(request: pytest.FixtureRequest) -> Bench:
     """Every system in turn, over a small world."""
     return make_bench(request.param)
@@ -147,7 +150,11 @@ def bench(request: pytest.FixtureRequest) -> Bench:
 def make_bench(system: str, **world: Any) -> Bench:
     clock = simulator.ManualClock(NOW)
     options = {"customers": 30, "invoices": 120, "now": clock, "days": 25, "sleep": clock.sleep} | world
-    return Bench(SYSTEMS[system], simulator.World(seed=11, **options), clock)
+    bench = Bench(SYSTEMS.get(system, SYSTEMS["xero"]), simulator.World(seed=11, **options), clock)
+    if system in DESCRIBED:
+        bench.spec = replace(bench.spec, name=system)
+        bench.spec = spec_for(bench.connection)
+    return bench
 
 
 @pytest.fixture

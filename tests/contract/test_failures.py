@@ -57,7 +57,11 @@ def test_expired_token_is_renewed_once_and_the_rotated_one_kept(bench: Any) -> N
         first.access_token,
         bench.tokens.held.access_token,
     ]
-    if bench.spec.name not in ("quickbooks", "netsuite"):  # one keeps the refresh token for a day, one has none
+    if bench.spec.name not in (
+        "quickbooks",
+        "netsuite",
+        "custom",
+    ):  # one keeps the refresh token for a day, the others have none
         assert bench.tokens.held.refresh_token != first.refresh_token
 
 
@@ -69,11 +73,19 @@ def test_a_token_about_to_expire_is_renewed_before_use(bench: Any) -> None:
     assert not [call for call in bench.calls if call.status == 401]
 
 
-def test_refused_refresh_names_the_block(bench: Any) -> None:
-    bench.before = lambda request: None if is_list(request) else httpx.Response(400, json={"error": "invalid_grant"})
-    with pytest.raises(
-        CredentialsRejected, match=f'(?s)invalid_grant.*(Re-consent|certificate).*block "{block_name(bench.spec.name)}"'
-    ):
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        ("invalid_grant", "The refresh token is no longer valid"),
+        ("invalid_client", "Check client id and client secret"),
+        ("unauthorized_client", "Re-consent"),
+    ],
+)
+def test_refused_refresh_names_the_block_and_what_to_look_at_first(bench: Any, code: str, advice: str) -> None:
+    auth = bench.spec.auth(bench.connection)
+    advice = "" if auth.refused is not CredentialsRejected else advice  # NetSuite has advice of its own
+    bench.before = lambda request: None if is_list(request) else httpx.Response(400, json={"error": code})
+    with pytest.raises(CredentialsRejected, match=f'{code}\\. {advice}.*block "{block_name(bench.spec.name)}"'):
         read(bench)
 
 
@@ -169,6 +181,7 @@ def test_error_body_with_status_200(bench: Any) -> None:
         "freshbooks": {"response": {"errors": [{"errno": 1012, "message": "secret", "value": "secret"}]}},
         "sage_intacct": {"ia::result": {"ia::error": {"code": "operationFailed", "message": "secret"}}},
         "netsuite": {"o:errorDetails": [{"detail": "secret", "o:errorCode": "USER_ERROR"}]},
+        "custom": {"type": "about:blank", "title": "secret", "status": 610, "detail": "secret"},
     }
     bench.before = always(lambda: httpx.Response(200, json=bodies[bench.spec.name]))
     with pytest.raises(

@@ -18,7 +18,7 @@ from loyalty.schema import INVOICE, LINE, PROBLEM
 
 LUANDA = ZoneInfo("Africa/Luanda")
 #: Systems whose deleted documents are gone from the lists and named in a list of their own.
-LISTS_DELETIONS = ("quickbooks", "netsuite")
+LISTS_DELETIONS = ("quickbooks", "netsuite", "custom")
 #: Systems that forget deleted documents, and list what is left.
 LISTS_THE_REST = ("sage_intacct",)
 #: Systems whose lines say what was sold for how much, and not how many.

@@ -11,13 +11,20 @@ import polars as pl
 import psycopg
 import pytest
 
-from sql import report, store, sync
+from sql import demo, report, store, sync
 from sql.db import connect
 from sql.explain import explain
 from sql.sync import Account
 from tests.support.books import HOUR, NOON, OTHER_PHONE, Books, invoice
 
 LUANDA = ZoneInfo("Africa/Luanda")
+KEY = "xero/books"
+#: Sessions that hold the synchronisation lock of one account in this database.
+HOLDERS = """
+SELECT pid FROM pg_locks
+WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND (classid::bigint << 32) | objid::bigint = hashtextextended(%(key)s, 20261122)
+"""
 
 
 class TestExplain:
@@ -132,6 +139,40 @@ class TestReports:
         assert (status.complete_up_to, status.sales) == (NOON - HOUR, 1)
         assert status.last_success_at is not None
 
+    def test_what_some_runs_posted_by_cause_and_what_tiers_give(self, books: Books) -> None:
+        books.store(invoice(), invoice(external_id="B", invoice_number="INV-2"), invoice(external_id="C"))
+        books.award()
+        books.set_tier(books.member(), "gold", NOON)
+        books.store(
+            invoice(external_id="B", invoice_number="INV-2", amount_refunded_minor=10_000, updated_at=NOON + HOUR),
+            invoice(external_id="C", status="void", updated_at=NOON + HOUR),
+        )
+        books.award()
+        (last,) = books.rows("SELECT DISTINCT run_id FROM loyalty.award_entry WHERE entry_no = 2")
+        found = report.posted(books.dsn, list(last))
+        assert [(p.cause, p.entries, p.added, p.taken_back, p.points) for p in found] == [
+            ("tier", 1, 750, 0, 750), ("refund", 1, 0, -750, -750), ("void", 1, 0, -1500, -1500),
+        ]  # fmt: skip
+        assert [(e.cause, e.invoice, e.due_before, e.due_after) for e in report.examples(books.dsn, list(last))] == [
+            ("tier", "INV-1", 1500, 2250), ("refund", "INV-2", 1500, 750), ("void", "INV-1", 1500, 0),
+        ]  # fmt: skip
+        assert report.posted(books.dsn, []) == report.examples(books.dsn, []) == []
+        assert [(t.tier, t.multiplier, t.base_points, t.tier_points, t.points) for t in report.tiers(books.dsn)] == [
+            ("gold", "1.5", 2000, 1000, 3000)
+        ]
+
+    def test_the_demo_gives_tiers_to_simulated_members_only_and_once(self, books: Books) -> None:
+        other = Books(books.dsn, Account("freshbooks", "real"))
+        third = "+244923000003"
+        books.store(invoice(), invoice(external_id="B", customer_phone=OTHER_PHONE))
+        other.store(invoice(customer_phone=OTHER_PHONE), invoice(external_id="T", customer_phone=third))
+        simulated = [("xero", "books"), ("freshbooks", "simulated")]
+        assert demo.give_tiers(books.dsn, []) == 0
+        assert demo.give_tiers(books.dsn, simulated) == 1
+        assert books.rows("SELECT member_id, tier FROM loyalty.member_tier") == [(books.member(), "platinum")]
+        books.store(invoice(external_id="N", customer_phone="+244923000004"))
+        assert demo.give_tiers(books.dsn, simulated) == 0
+
 
 class TestCursors:
     def test_never_move_backward(self, books: Books) -> None:
@@ -227,11 +268,19 @@ class TestExclusive:
             assert 0.2 < waited.result(timeout=15) < 5
 
     def test_the_lock_vanishes_with_its_holder(self, books: Books) -> None:
-        with pytest.raises(psycopg.OperationalError), sync.exclusive(books.dsn, books.account, wait_seconds=0):
-            with psycopg.connect(books.dsn, autocommit=True) as other:
-                other.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
-            with sync.exclusive(books.dsn, books.account, wait_seconds=5):
+        with (
+            pytest.raises(psycopg.errors.AdminShutdown),
+            sync.exclusive(books.dsn, books.account, wait_seconds=0),
+            psycopg.connect(books.dsn, autocommit=True) as other,
+        ):
+            held_by = other.execute(HOLDERS, {"key": KEY}).fetchall()
+            assert len(held_by) == 1
+            with pytest.raises(sync.SyncBusyError), sync.exclusive(books.dsn, books.account, wait_seconds=0):
                 pass
-            raise psycopg.OperationalError
+            assert other.execute("SELECT pg_terminate_backend(%s, 5000)", held_by[0]).fetchone() == (True,)
+            assert other.execute(HOLDERS, {"key": KEY}).fetchall() == []
+            with sync.exclusive(books.dsn, books.account, wait_seconds=0):
+                assert len(other.execute(HOLDERS, {"key": KEY}).fetchall()) == 1
+            # At the end of this block the first one learns that it lost its session, and with it the lock.
         with connect(books.dsn) as connection:
             assert connection.execute("SELECT 1").fetchone() == (1,)

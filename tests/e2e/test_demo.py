@@ -12,6 +12,8 @@ import pytest
 from twezah.stack.pginstall import python_environment
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+#: Entries and points of some runs.
+ROUND_2 = "SELECT count(*), sum(points) FROM loyalty.award_entry WHERE run_id IN ({})"
 
 
 def free_port() -> str:
@@ -47,20 +49,40 @@ def counted(environment: dict[str, str]) -> list[dict[str, Any]]:
 
 def test_the_demo_says_what_the_database_holds_twice_in_a_row(environment: dict[str, str]) -> None:
     first = json.loads(twezah(environment, "demo", "--json"))
-    assert {row["system"] for row in first["systems"]} == {
-        "quickbooks",
-        "xero",
-        "freshbooks",
-        "netsuite",
-        "sage_intacct",
-    }
+    systems = {"quickbooks", "xero", "freshbooks", "netsuite", "sage_intacct", "custom"}
+    assert {row["system"] for row in first["systems"]} == systems
     assert all(run["ok"] for run in first["runs"])
     shown = [{name: row[name] for name in ("system", "sales", "entries", "points")} for row in first["systems"]]
     assert shown == counted(environment)
     assert min(row["points"] for row in shown) > 0
 
+    assert len(first["runs"]) == 6
+    corrected = {row["cause"]: row for row in first["second_round"]}
+    assert corrected.keys() >= {"award", "tier", "edit", "refund", "void"}
+    assert all(corrected[cause]["taken_back"] < 0 for cause in ("edit", "refund", "void"))
+    assert {row["cause"] for row in first["examples"]} == corrected.keys()
+    posted = twezah(
+        environment, "psql", "-XAtc", ROUND_2.format(", ".join(repr(r["flow_run_id"]) for r in first["runs"][3:]))
+    )
+    assert posted.strip() == "|".join(
+        str(sum(row[name] for row in corrected.values())) for name in ("entries", "points")
+    )
+    tiers = {row["tier"]: row for row in first["tiers"]}
+    assert {tier: row["multiplier"] for tier, row in tiers.items()} == {
+        "lead": "1", "silver": "1.2", "gold": "1.5", "platinum": "2",
+    }  # fmt: skip
+    assert sum(row["points"] for row in tiers.values()) == sum(row["points"] for row in shown)
+    for row in tiers.values():
+        assert row["points"] == row["base_points"] + row["tier_points"]
+        assert abs(row["points"] - row["base_points"] * float(row["multiplier"])) <= 2 * row["sales"]
+
     second = json.loads(twezah(environment, "demo", "--json"))
-    assert [row["points"] for row in second["systems"]] == [row["points"] for row in first["systems"]]
+    assert all(run["ok"] for run in second["runs"])
+    assert "tier" not in {row["cause"] for row in second["second_round"]}
+    again = [{name: row[name] for name in ("system", "sales", "entries", "points")} for row in second["systems"]]
+    assert again == counted(environment)
+    # The simulated world went on where it stopped: its first round had nothing to tell.
+    assert all("; 0 entries, +0 points" in run["message"] for run in second["runs"][:3])
 
     why = json.loads(twezah(environment, "explain", "quickbooks", "INV-001", "--json"))
     assert (why["points"], why["entries"][0]["breakdown"]) == (1500, {"base": 1500})

@@ -113,13 +113,18 @@ def test_serves_and_ends_on_sigterm_and_keeps_what_operators_edit(environment: d
     with started(environment) as first:
         found = deployments(environment)
         assert sorted(found) == [
+            "sync-custom",
+            "sync-file",
             "sync-freshbooks",
             "sync-netsuite",
             "sync-quickbooks",
             "sync-sage_intacct",
             "sync-xero",
         ]
-        assert all(d["schedules"][0]["active"] and d["global_concurrency_limit"]["limit"] == 1 for d in found.values())
+        assert all(d["global_concurrency_limit"]["limit"] == 1 for d in found.values())
+        active = {name: [(one["slug"], one["active"]) for one in d["schedules"]] for name, d in found.items()}
+        assert active.pop("sync-file") == [("poll", False)]  # nothing is connected
+        assert set(map(str, active.values())) == {"[('poll', True)]"}
         with urllib.request.urlopen(f"http://127.0.0.1:{environment['TWEZAH_PREFECT_PORT']}/") as page:
             assert b"<div id=" in page.read()
         edited = found["sync-xero"]

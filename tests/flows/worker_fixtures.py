@@ -1,8 +1,6 @@
 """A Prefect server, a pool, sample deployments and workers as real processes, for the tests of the warm worker."""
 
 import contextlib
-import os
-import socket
 import subprocess
 import sys
 import time
@@ -12,7 +10,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
 
-import httpx
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate
@@ -174,36 +171,13 @@ def worker(
 
 
 @pytest.fixture(scope="session")
-def worker_prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
-    """One Prefect server on SQLite and a free loopback port for all tests of the worker."""
-    folder = tmp_path_factory.mktemp("worker")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {
-        **{k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")},
-        "PREFECT_HOME": str(folder / "home"),
-        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
-        "PREFECT_WORKER_QUERY_SECONDS": "1",
-        "PREFECT_LOGGING_TO_API_BATCH_INTERVAL": "0.1",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PYTHONUNBUFFERED": "1",
-    }
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    with process([*command, "--no-ui"], folder / "server.log", env=environment, cwd=folder):
-        url = f"http://127.0.0.1:{port}/api"
-        eventually(lambda: _healthy(url), 60)
-        with SyncPrefectClient(api=url) as client:
-            prefect = Prefect(url, folder, client, environment)
-            _deploy(prefect)
-            yield prefect
-
-
-def _healthy(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/health", timeout=5).status_code == 200
-    except httpx.HTTPError:
-        return False
+def worker_prefect(prefect_server: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
+    """The server with the sample flows, for all tests of the worker."""
+    url = prefect_server["PREFECT_API_URL"]
+    with SyncPrefectClient(api=url) as client:
+        prefect = Prefect(url, tmp_path_factory.mktemp("worker"), client, prefect_server)
+        _deploy(prefect)
+        yield prefect
 
 
 def _deploy(prefect: Prefect) -> None:

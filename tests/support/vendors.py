@@ -45,4 +45,5 @@ def credentials(world: simulator.World, system: str, *, login: str = "machine_to
         "client_id": simulator.CLIENT_ID,
         "client_secret": SecretStr(simulator.CLIENT_SECRET),
         "refresh_token": SecretStr(simulator.seed_refresh_token(system)),
+        **({"secrets": {"api_key": SecretStr(simulator.CLIENT_SECRET)}} if system == "custom" else {}),
     }

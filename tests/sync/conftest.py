@@ -13,7 +13,7 @@ import stamina
 from cryptography.fernet import Fernet
 
 import simulator
-from connectors import SYSTEMS
+from connectors import DESCRIBED, SYSTEMS
 from connectors.kit.client import Call, Client, open_client
 from connectors.kit.spec import Connection, ConnectorSpec
 from sql.db import connect
@@ -55,9 +55,10 @@ class Shop:
         **request: Any,
     ) -> Job:
         """A synchronisation of `system`; `request` is since, until, dry_run."""
+        origin = "https://" if system in DESCRIBED else "http://"
+        token_path = "/oauth/token" if system in DESCRIBED else httpx.URL(SYSTEMS[system].token_url).path
         vendor = Connection(
-            system, simulator.ACCOUNTS[system], f"http://{system}.test",
-            f"http://{system}.test{httpx.URL(SYSTEMS[system].token_url).path}",
+            system, simulator.ACCOUNTS[system], f"{origin}{system}.test", f"{origin}{system}.test{token_path}",
             page_size=page_size, paths=paths or {}, **credentials(self.world, system, login=self.netsuite_login),
         )  # fmt: skip
         serve = simulator.handler(self.world, system)

@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import httpx
 import pytest
@@ -15,9 +16,9 @@ from sql.db import connect
 from tasks.job import Policy
 from tasks.load import TooManyRejectsError
 from tests.support.database import Databases
-from tests.sync.conftest import Shop, expected, run
+from tests.sync.conftest import START, Shop, expected, run
 
-SYSTEMS = ("quickbooks", "xero", "freshbooks", "netsuite", "sage_intacct")
+SYSTEMS = ("quickbooks", "xero", "freshbooks", "netsuite", "sage_intacct", "custom")
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
@@ -160,19 +161,42 @@ def test_refused_credentials_name_the_block_and_no_secret(shop: Shop) -> None:
         assert secret not in str(caught.value)
 
 
-def test_rejects_say_why_and_are_closed_once_accepted(shop: Shop) -> None:
-    _, loaded, _ = shop.sync("xero")
-    without = [
-        row
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_rejects_say_why_and_are_closed_once_the_customer_has_a_phone(shop: Shop, system: str) -> None:
+    shop.world = simulator.World(seed=24, customers=40, invoices=90, start=START)
+    _, loaded, _ = shop.sync(system)
+    without = {
+        row.external_id: row.customer_id
         for row in shop.world.truth()
-        if row.system == "xero" and row.phone_e164 is None and row.status not in ("draft", "void")
-    ]
+        if row.system == system and row.phone_e164 is None and row.status not in ("draft", "void")
+    }
+    assert len(without) >= 2
+    rejected = rows_of(shop, "SELECT external_id, reason FROM billing.reject WHERE resolved_at IS NULL")
+    assert {external_id for external_id, _ in rejected} == set(without)
+    assert all("Customer phone" in reason for _, reason in rejected)
+    assert loaded.rejected == len(without)
+    assert rows_of(shop, "SELECT count(*) FROM billing.reject WHERE problems::text ~ '[0-9]{6}'") == [(0,)]
+    points = shop.points()
+    assert points == expected(shop.world, system)
+    assert not points.keys() & {(system, external_id) for external_id in without}
+
+    for number, customer_id in enumerate(sorted(set(without.values()))):
+        customer = shop.world.books[system].customers[customer_id]
+        customer.person.national = f"92700000{number}"
+        assert shop.world.books[system].change_phone(customer, f"+244 927 000 00{number}", datetime.now(UTC))
+    # A missing phone is asked for again after ten minutes.
+    rows_of(shop, "UPDATE billing.customer SET fetched_at = fetched_at - interval '11 minutes' RETURNING 1")
+    _, again, awarded = shop.sync(system, since=START - timedelta(days=1))
+    assert (again.rejected, again.resolved) == (0, len(without))
+    assert rows_of(shop, "SELECT external_id FROM billing.reject WHERE resolved_at IS NULL") == []
+    assert {row[0] for row in rows_of(shop, "SELECT external_id FROM billing.reject")} == set(without)
+    assert awarded.entries == len(without)
+    assert shop.points() == expected(shop.world, system)
+    assert shop.points().keys() - points.keys() == {(system, external_id) for external_id in without}
+
+
+def rows_of(shop: Shop, statement: str) -> list[tuple[Any, ...]]:
     with connect(shop.dsn) as connection:
-        rejected = connection.execute(
-            "SELECT external_id, reason, page_id, record_no FROM billing.reject WHERE resolved_at IS NULL"
-        ).fetchall()
-        assert {row[0] for row in rejected} == {row.external_id for row in without}
-        assert all("Customer phone" in row[1] for row in rejected)
-        assert loaded.rejected == len(without)
-        phones = connection.execute("SELECT count(*) FROM billing.reject WHERE problems::text ~ '[0-9]{6}'").fetchone()
-        assert phones == (0,)
+        found = connection.execute(statement.encode()).fetchall()
+        connection.commit()
+        return found

@@ -9,7 +9,17 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = [["up"], ["demo"], ["sync"], ["status"], ["explain"], ["psql"], ["mapping", "try"]]
+COMMANDS = [
+    ["up"],
+    ["demo"],
+    ["sync"],
+    ["status"],
+    ["explain"],
+    ["psql"],
+    ["mapping", "try"],
+    ["connect"],
+    ["connection", "test"],
+]
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +61,13 @@ def test_help_is_quick() -> None:
 @pytest.mark.parametrize(
     ("arguments", "environment", "code", "told"),
     [
-        (["sync", "sap"], {}, 2, "quickbooks"),
+        (["mapping", "try", "sap", os.devnull], {}, 2, "quickbooks"),
+        (["connect", "sap"], {}, 2, "quickbooks"),
         (["sync", "xero", "--since", "yesterday"], {}, 2, "2026-01-31"),
         (["sync", "xero", "--since", "2026-02-01", "--until", "2026-01-01"], {}, 2, "later than"),
         (["sync"], {}, 2, "SYSTEM"),
+        (["up", "--evolve-every", "5"], {}, 2, "needs --simulator"),
+        (["up", "--simulator", "--evolve-every", "0"], {}, 2, "--evolve-every"),
         (["status"], {"TWEZAH_PREFECT_PORT": "many"}, 2, "TWEZAH_PREFECT_PORT"),
         (
             ["status"],
@@ -66,9 +79,12 @@ def test_help_is_quick() -> None:
     ],
     ids=[
         "unknown system",
+        "unknown system to connect",
         "no date",
         "window backwards",
         "no argument",
+        "nothing to evolve",
+        "never",
         "bad port",
         "no database",
         "no home",

@@ -149,7 +149,9 @@ def test_patience() -> None:
 
 def test_errors_say_what_where_and_who() -> None:
     error = CredentialsRejected("xero", "token", "invalid_grant", call="POST host/path", status=400, request_id="r-1")
-    assert str(error).startswith("xero token: POST host/path 400: invalid_grant: request id r-1. Re-consent")
+    assert str(error).startswith(
+        "xero token: POST host/path 400: invalid_grant: request id r-1. The refresh token is no longer valid"
+    )
     copied = pickle.loads(pickle.dumps(error))
     assert (str(copied), copied.status, copied.request_id) == (str(error), 400, "r-1")
     limited = RateLimited("xero", "invoices", retry_after_seconds=60, now=datetime(2026, 1, 1, tzinfo=UTC))

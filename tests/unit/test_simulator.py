@@ -190,6 +190,21 @@ def test_the_server_stops_cleanly_and_carries_on_from_its_state(tmp_path: Path) 
         process.wait(10)
 
 
+def test_one_request_lets_things_happen_and_they_are_remembered(tmp_path: Path) -> None:
+    process, hello = start_server("--state", str(tmp_path / "state.json"))
+    try:
+        happened = httpx.post(f"{hello['url']}/evolve?steps=40").json()["happened"]
+        assert len(happened) == 40
+        assert {system for system, _ in happened} == {"quickbooks", "xero", "freshbooks"}
+        for wrong in ("0", "1001", "-1", "many", ""):
+            assert httpx.post(f"{hello['url']}/evolve?steps={wrong}").status_code == 400
+        assert httpx.get(f"{hello['url']}/evolve?steps=1").status_code == 404
+    finally:
+        process.terminate()
+        assert process.wait(10) == 0
+    assert len(json.loads((tmp_path / "state.json").read_text())["evolved"]) == 40
+
+
 def test_the_server_ends_with_its_parent() -> None:
     parent = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     process, _ = start_server("--parent-pid", str(parent.pid))

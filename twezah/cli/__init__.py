@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 import typer
 
-from twezah.cli import look, operate
+from twezah.cli import connect, demo, look, operate
 from twezah.cli.exits import ENVIRONMENT, INTERRUPTED, USAGE
 
 app = typer.Typer(
@@ -19,6 +19,8 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 failed or answered no, 2 wrong usage, 3 needs an operator, 4 environment.",
 )
 operate.register(app)
+connect.register(app)
+demo.register(app)
 look.register(app)
 
 

@@ -120,23 +120,32 @@ def mapping_try(
         typer.Option(help="Another source path for a field, e.g. customer_phone=/Memo. Repeatable."),
     ] = None,
     stream: Annotated[str | None, typer.Option(help="The list it is from; found out if not given.")] = None,
+    block: Annotated[str, typer.Option(help="Try with the settings of this block (the stack must be up).")] = "",
+    config: Annotated[
+        str, typer.Option(help="For custom and file: fields of the block as JSON, or a file that holds it.")
+    ] = "",
     json: Json = False,
 ) -> None:
     """Map a sample payload: the canonical fields, or which field failed and why.
 
     Nothing is stored or sent.
     """
+    from connectors import spec_for
     from connectors.kit.errors import Misconfigured
     from connectors.kit.mapping.sample import try_record
 
-    spec = known_system(system)
+    known_system(system)
+    connection = _connection(system, dict(_key_value(text) for text in path or []), block, config)
+    try:
+        spec = spec_for(connection)
+    except Misconfigured as error:
+        raise typer.BadParameter(str(error), param_hint="--config") from None
     chosen = next((one for one in spec.streams if one.name == stream), None)
     if stream is not None and chosen is None:
         names = ", ".join(one.name for one in spec.streams)
         raise typer.BadParameter(f"unknown stream {stream!r}; known: {names}", param_hint="--stream")
-    overrides = dict(_key_value(text) for text in path or [])
     try:
-        records = try_record(spec, chosen, _sample_connection(system, overrides), file.read())
+        records = try_record(spec, chosen, connection, file.read())
     except Misconfigured as error:
         raise typer.BadParameter(str(error), param_hint="--path") from None
     if json:
@@ -155,10 +164,72 @@ def _key_value(text: str) -> tuple[str, str]:
     return field, source
 
 
+def _connection(system: str, paths: dict[str, str], block: str, config: str) -> Any:
+    """The connection whose settings are tried: a block's, those given, or none in particular."""
+    from dataclasses import replace
+
+    if block and config:
+        raise typer.BadParameter("--block and --config are two ways to say the same", param_hint="--config")
+    if not block and not config:
+        return _sample_connection(system, paths)
+    connection = _of_block(system, block) if block else _of_config(system, config)
+    return replace(connection, paths={**connection.paths, **paths})
+
+
+def _of_block(system: str, name: str) -> Any:
+    from twezah.cli.serving import use_api
+    from twezah.settings import settings
+    from twezah.stack.up import running_stack
+
+    up = running_stack(settings())
+    if up is None and settings().starts_prefect:
+        raise typer.BadParameter("blocks can be read only while the stack is up (`twezah up`)", param_hint="--block")
+    use_api(settings().model_copy(update={"prefect_api_url": (up or {}).get("api_url") or settings().api_url}))
+    from tasks.blocks import NotConnectedError
+    from tasks.connections import load_block
+
+    try:
+        found = load_block(name)
+    except NotConnectedError as error:
+        raise typer.BadParameter(str(error), param_hint="--block") from None
+    if found.system != system:
+        raise typer.BadParameter(f"{name} is a connection of {found.system}", param_hint="--block")
+    return found.connection()
+
+
+def _of_config(system: str, text: str) -> Any:
+    """The connection of a block with these fields, which nobody saves."""
+    import json
+    from pathlib import Path
+
+    from pydantic import ValidationError
+
+    from connectors.kit.documents import problems
+    from tasks.blocks import BLOCKS, DescribedConnection
+
+    block = BLOCKS[system]
+    if not issubclass(block, DescribedConnection):
+        raise typer.BadParameter(
+            "only systems that are described in a block have settings to try", param_hint="--config"
+        )
+    try:
+        values = json.loads(text if text.lstrip().startswith("{") else Path(text).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(f"no JSON object and no file with one: {error}", param_hint="--config") from None
+    if unknown := sorted(set(values) - set(block.model_fields)):
+        raise typer.BadParameter(f"there is no such field in the block: {', '.join(unknown)}", param_hint="--config")
+    try:
+        return block(**{**block.sample_values(), **values}).connection()
+    except ValidationError as error:
+        raise typer.BadParameter(problems(block, error), param_hint="--config") from None
+
+
 def _sample_connection(system: str, paths: dict[str, str]) -> Any:
-    """A connection that reaches nothing: a sample needs only paths, region and time zone."""
+    """A connection that reaches nothing: a sample needs only paths, region, time zone and a currency."""
     from pydantic import SecretStr
 
+    from connectors import DESCRIBED
+    from connectors.kit.documents import DEFAULT_CURRENCY
     from connectors.kit.spec import Connection
     from twezah.settings import settings
 
@@ -173,6 +244,7 @@ def _sample_connection(system: str, paths: dict[str, str]) -> Any:
         region=settings().region,
         timezone=settings().timezone,
         paths=paths,
+        default_currency=DEFAULT_CURRENCY if system in DESCRIBED else None,
     )
 
 

@@ -4,8 +4,10 @@ import logging
 import os
 import re
 import signal
+import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -14,47 +16,95 @@ from twezah.cli.exits import FAILED, NEEDS_OPERATOR, OK
 from twezah.cli.output import say
 from twezah.settings import Settings
 from twezah.stack.api import is_healthy
-from twezah.stack.errors import StackError
-from twezah.stack.up import Stack, running_stack
+from twezah.stack.errors import AlreadyUp, StackError
+from twezah.stack.up import Stack, guest_lock, running_stack
 
 if TYPE_CHECKING:
     from twezah.stack.runs import Finished
 
+#: How long a command waits for another one to finish starting or stopping the stack: longer than a first start takes.
+BUSY_SECONDS_MAX = 600.0
+
 
 @dataclass(frozen=True)
 class Serving:
-    """A usable stack: the ledger's URL, the connected systems, and `tend`, to be called while waiting."""
+    """A usable stack: the ledger's URL, the connected systems, and `tend`, to be called while waiting.
+
+    The simulator would be at `simulator_url`; it need not be there.
+    """
 
     dsn: str
     connected: list[str]
     ui_url: str
     tend: Callable[[], None]
+    simulator_url: str
 
 
 @contextmanager
 def serving(settings: Settings, *, simulator: bool) -> Iterator[Serving]:
     """Use the stack that is up, or the configured Prefect server, or start everything for the duration.
 
+    Several commands may do this at once: one starts the stack, the others use it, and it stops after the last of them.
+
     Raises:
         StackError: nothing can be used or started.
 
     """
-    record = running_stack(settings)
-    if record is None and settings.starts_prefect:
-        with Stack(settings, simulator=simulator, catch_up=False, say=say) as stack:
-            use_api(settings)
-            yield Serving(stack.dsn, stack.connected, settings.ui_url, stack.tend)
-        return
-    api_url = (record or {}).get("api_url") or settings.api_url
+    with ExitStack() as leaving:
+        stack = _joined_or_started(settings, simulator=simulator, leaving=leaving)
+        if stack is None:
+            with _at_another(settings) as found:
+                yield found
+            return
+        use_api(settings)
+        try:
+            yield Serving(stack.dsn, stack.connected, settings.ui_url, stack.tend, settings.simulator_url)
+        finally:
+            if not isinstance(sys.exc_info()[1], KeyboardInterrupt):
+                stack.see_guests_off()
+
+
+def _joined_or_started(settings: Settings, *, simulator: bool, leaving: ExitStack) -> Stack | None:
+    """A stack of our own; None where there is another to use, which a command that started it keeps until we leave."""
+    deadline, told = time.monotonic() + BUSY_SECONDS_MAX, False
+    while True:
+        record = running_stack(settings)
+        if record is None:
+            if not settings.starts_prefect:
+                return None
+            with suppress(AlreadyUp):  # another command was quicker: use its stack
+                return leaving.enter_context(Stack(settings, simulator=simulator, catch_up=False, say=say))
+        elif record.get("ready"):
+            guests = guest_lock(settings)
+            if guests.acquire(shared=True, timeout_seconds=0):
+                leaving.callback(guests.release)
+                if (running_stack(settings) or {}).get("ready"):  # it may have begun to stop in between
+                    return None
+                guests.release()
+        elif not told:
+            say("Another command is starting or stopping the stack; this one waits for it.")
+            told = True
+        if time.monotonic() > deadline:
+            raise StackError(
+                f"Another command (process {(record or {}).get('pid', 'unknown')}) has been starting or stopping the stack of "
+                f"{settings.home} for {BUSY_SECONDS_MAX:.0f} s. Try again when it has ended."
+            )
+        time.sleep(0.2)
+
+
+@contextmanager
+def _at_another(settings: Settings) -> Iterator[Serving]:
+    """The stack that is up, or the configured Prefect server."""
+    api_url = (running_stack(settings) or {}).get("api_url") or settings.api_url
     if not is_healthy(api_url, timeout_seconds=10):
-        raise StackError(f"The Prefect server at {api_url} does not answer (yet). Try again in a moment.")
+        raise StackError(f"The Prefect server at {api_url} does not answer. Try again in a moment.")
     found = settings.model_copy(update={"prefect_api_url": api_url})
     use_api(found)
-    from tasks.blocks import connected_systems
+    from tasks.connections import connected_systems
     from twezah.stack.postgres import running
 
     with running(settings) as dsn:
-        yield Serving(dsn, sorted(connected_systems()), found.ui_url, lambda: None)
+        yield Serving(dsn, sorted(connected_systems()), found.ui_url, lambda: None, settings.simulator_url)
 
 
 def use_api(settings: Settings) -> None:

@@ -107,14 +107,51 @@ def find(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
     return None
 
 
+def apply_connection(client: SyncPrefectClient, name: str, system: str) -> DeploymentResponse | None:
+    """Create or update the deployment of a further account: like its system's, named after its block.
+
+    Returns None where there is nothing to take after: the system's own deployment is missing.
+    """
+    model = find(client, SYNC + system)
+    if model is None or name == system:
+        return model
+    spec = next(one for one in project_deployments() if one["name"] == SYNC + system)
+    common: dict[str, Any] = {
+        "entrypoint": model.entrypoint, "path": model.path, "pull_steps": model.pull_steps,
+        "description": _renamed(spec["description"], system, name), "work_pool_name": model.work_pool_name,
+        "concurrency_limit": spec["concurrency_limit"]["limit"],
+        "concurrency_options": ConcurrencyOptions(collision_strategy=spec["concurrency_limit"]["collision_strategy"]),
+        "parameter_openapi_schema": model.parameter_openapi_schema, "enforce_parameter_schema": True,
+    }  # fmt: skip
+    present = find(client, SYNC + name)
+    if present is not None:
+        client.update_deployment(present.id, DeploymentUpdate(**common))
+        return present
+    parameters = {**spec["parameters"], "system": name}
+    tags = [*spec["tags"], name]
+    client.create_deployment(
+        flow_id=model.flow_id, name=SYNC + name, schedules=_schedules(spec), parameters=parameters, tags=tags, **common
+    )
+    return find(client, SYNC + name)
+
+
+def _renamed(description: str, system: str, name: str) -> str:
+    """The description of a system's deployment, for another block of it."""
+    from connectors.kit.errors import block_name
+
+    first = block_name(system)
+    text = description.replace(f"sync-{first})", f"sync-{name})").replace(f"`{first}`", f"`{name}`")
+    return f"The connection **{name}**.\n\n{text}"
+
+
 def activate_connected() -> list[str]:
-    """Switch on the schedules of systems that have become connected, once each; return those."""
-    from tasks.blocks import connected_systems
+    """Switch on the schedules of connections that have become complete, once each; return those."""
+    from tasks.connections import connected
 
     activated = []
     with get_client(sync_client=True) as client:
-        for system in connected_systems():
-            deployment = find(client, SYNC + system)
+        for system, kind in connected().items():
+            deployment = find(client, SYNC + system) or apply_connection(client, system, kind)
             if deployment is None or CONNECTED_TAG in deployment.tags:
                 continue
             for schedule in deployment.schedules:
@@ -130,7 +167,9 @@ def clear_leftovers(client: SyncPrefectClient, started_at: datetime, *, catch_up
     Runs that were under way are over, and of missed scheduled runs the
     latest is enough, or none without `catch_up`.
     """
-    ours = [d.id for d in client.read_deployments(limit=200, sort=DeploymentSort.NAME_ASC) if d.name.startswith(SYNC)]
+    declared = {spec["name"] for spec in project_deployments()}
+    deployments_found = client.read_deployments(limit=200, sort=DeploymentSort.NAME_ASC)
+    ours = [d.id for d in deployments_found if d.name.startswith(SYNC) or d.name in declared]
     if not ours:
         return
     deployments = DeploymentFilter(id=DeploymentFilterId(any_=ours))
@@ -160,7 +199,8 @@ def _runs(client: SyncPrefectClient, deployments: DeploymentFilter, states: list
 
 def provision(simulator_url: str | None, started_at: datetime, *, catch_up: bool) -> dict[str, list[str]]:
     """Blocks, work pool, deployments, schedules. `simulator_url` connects absent systems to the simulator."""
-    from tasks.blocks import connect_simulator, connected_systems, register_blocks
+    from tasks.blocks import connect_simulator, register_blocks
+    from tasks.connections import connected_systems, connections
 
     register_blocks()
     if simulator_url is not None:
@@ -169,6 +209,8 @@ def provision(simulator_url: str | None, started_at: datetime, *, catch_up: bool
         ensure_work_pool(client, settings().work_pool)
         for spec in project_deployments():
             apply_deployment(client, {**spec, "work_pool": {"name": settings().work_pool}})
+        for name, system in connections().items():
+            apply_connection(client, name, system)
         if settings().prefect_api_url is None or _is_own_server():
             clear_leftovers(client, started_at, catch_up=catch_up)
     return {"activated": activate_connected(), "connected": sorted(connected_systems())}

@@ -31,10 +31,13 @@ def server_environment(settings: Settings) -> dict[str, str]:
     return environment
 
 
-def simulator_command(settings: Settings) -> list[str]:
-    """The simulated billing systems; they end with us."""
-    port = str(settings.simulator_port)
-    return [sys.executable, "-m", "simulator", "--port", port, "--parent-pid", str(os.getpid())]
+def simulator_command(settings: Settings, evolve_every_seconds: float | None = None) -> list[str]:
+    """The simulated billing systems; they end with us, and go on where they ended when started again."""
+    state = str(settings.home / "simulator.json")
+    command = [sys.executable, "-m", "simulator", "--port", str(settings.simulator_port), "--state", state]
+    if evolve_every_seconds is not None:
+        command += ["--evolve-every", str(evolve_every_seconds)]
+    return [*command, "--parent-pid", str(os.getpid())]
 
 
 def worker_command(settings: Settings) -> list[str]:

@@ -24,6 +24,8 @@ PROVISION_SECONDS_MAX = 180.0
 SIMULATOR_SECONDS_MAX = 60.0
 #: How often a serving stack looks for systems that were connected in Prefect's UI meanwhile.
 CONNECT_SECONDS = 30.0
+#: Longer than someone else's look whether a lock is free.
+PROBE_SECONDS = 0.5
 
 
 class Stack:
@@ -34,6 +36,7 @@ class Stack:
         settings: Settings,
         *,
         simulator: bool = False,
+        evolve_every_seconds: float | None = None,
         catch_up: bool = True,
         say: Callable[[str], None] = print,
     ) -> None:
@@ -42,11 +45,13 @@ class Stack:
         Args:
             settings: This installation.
             simulator: With the simulated billing systems, connected where nothing else is.
+            evolve_every_seconds: How often something happens there; None: never by itself.
             catch_up: Start one run per system whose scheduled runs were missed.
             say: Gets each step in one line.
         """
         self.settings = settings
         self.simulator = simulator
+        self.evolve_every_seconds = evolve_every_seconds
         self.catch_up = catch_up
         self.say = say
         self.children: list[Child] = []
@@ -57,7 +62,7 @@ class Stack:
     @property
     def simulator_url(self) -> str | None:
         """Base URL of the simulator, if it is part of this stack."""
-        return f"http://127.0.0.1:{self.settings.simulator_port}" if self.simulator else None
+        return self.settings.simulator_url if self.simulator else None
 
     def __enter__(self) -> Self:
         """Start everything.
@@ -92,7 +97,8 @@ class Stack:
             )
         provision = self._start_provision()
         if self.simulator:
-            simulator = self._add("simulator", services.simulator_command(settings), settings.child_environment())
+            command = services.simulator_command(settings, self.evolve_every_seconds)
+            simulator = self._add("simulator", command, settings.child_environment())
         from sql.migrate import migrate
 
         migrate(self.dsn)
@@ -112,6 +118,7 @@ class Stack:
             self.say(f"Simulated billing systems: {self.simulator_url}")
         self._add("worker", services.worker_command(settings), services.worker_environment(settings))
         self._finish_provision(provision)
+        self._write_record(ready=True)
 
     def _take_home(self) -> None:
         home = self.settings.home
@@ -120,18 +127,37 @@ class Stack:
         except OSError as error:
             raise StackError(f"Cannot create the state folder {home}: {error.strerror}. Set TWEZAH_HOME.") from None
         lock = FileLock(home / "up.lock")
-        if not lock.acquire(timeout_seconds=0):
+        if not lock.acquire(timeout_seconds=PROBE_SECONDS):
             other = running_stack(self.settings) or {}
             raise AlreadyUp(
                 f"Another `twezah up` (process {other.get('pid', 'unknown')}) already serves {home}: "
                 f"{other.get('ui_url', 'starting')}. Stop it first, or set TWEZAH_HOME to another folder."
             )
         self._exit.callback(lock.release)
-        record = home / "up.json"
-        record.write_text(
-            json.dumps({"pid": os.getpid(), "api_url": self.settings.api_url, "ui_url": self.settings.ui_url})
-        )
-        self._exit.callback(record.unlink, missing_ok=True)
+        self._exit.callback((home / "up.json").unlink, missing_ok=True)
+        self._write_record(ready=False)
+
+    def _write_record(self, *, ready: bool) -> None:
+        own = self.settings
+        record = {"pid": os.getpid(), "api_url": own.api_url, "ui_url": own.ui_url, "ready": ready}
+        draft = own.home / "up.json.new"
+        draft.write_text(json.dumps(record))
+        draft.replace(own.home / "up.json")
+
+    def see_guests_off(self) -> None:
+        """Let no other command begin to use this stack, and return when those that do have ended.
+
+        Raises:
+            StackError: a part keeps failing.
+
+        """
+        self._write_record(ready=False)
+        guests = guest_lock(self.settings)
+        if not guests.is_free():
+            self.say("Another command uses this stack, which stops when that one has ended. Ctrl-C stops it now.")
+        while not guests.is_free():
+            self.tend()
+            time.sleep(PROBE_SECONDS)
 
     def _require_ports(self) -> None:
         if self.settings.starts_prefect:
@@ -235,10 +261,15 @@ def _end(process: subprocess.Popen[str], watchdog: Watchdog) -> None:
     watchdog.forget(process.pid)
 
 
+def guest_lock(settings: Settings) -> FileLock:
+    """Held, shared, by commands that use a stack which another process started."""
+    return FileLock(settings.home / "up.guests")
+
+
 def running_stack(settings: Settings) -> dict[str, Any] | None:
     """What a running `twezah up` of this home says about itself; None if there is none.
 
-    Keys: pid, api_url, ui_url; none of them while it is still starting.
+    Keys: pid, api_url, ui_url and ready (false while it starts and before it stops); none of them in its first moment.
     """
     if not (settings.home / "up.lock").exists() or FileLock(settings.home / "up.lock").is_free():
         return None

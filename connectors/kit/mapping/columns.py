@@ -6,6 +6,7 @@ from typing import Any
 import polars as pl
 
 from connectors.kit.mapping.fields import Field
+from connectors.kit.mapping.notation import rewritten
 from connectors.kit.mapping.parse import (
     NOT_TEXT,
     e164,
@@ -35,6 +36,7 @@ _REASONS = {
     "day": "is not a date",
     "currency": "is not an ISO 4217 currency",
     "phone": "is not a phone number that can be dialled",
+    "word": "is a value not known here",
 }
 
 
@@ -47,6 +49,7 @@ def raw_columns(record: Shape, fields: Mapping[str, Field], items: Sequence[Any]
 
 def typed(fields: Mapping[str, Field], raw: pl.DataFrame, connection: Connection) -> pl.DataFrame:
     """Parses every column; null where unusable. Money needs `EXPONENT`, computed ones their columns."""
+    raw = rewritten(raw, {name: field.notation for name, field in fields.items()}, EXPONENT)
     numeric = [name for name, field in fields.items() if field.kind in ("money", "decimal")]
     simple = simple_numbers(raw, numeric)
     raw = plain_numbers(raw, [name for name in numeric if name not in simple])
@@ -67,6 +70,13 @@ def typed(fields: Mapping[str, Field], raw: pl.DataFrame, connection: Connection
             case "instant" | "day":
                 zone = field.zone or connection.timezone
                 columns.append(instants(raw[name], zone, whole_days=field.kind == "day"))
+            case "word":
+                ours = (
+                    pl.col(name)
+                    .str.to_lowercase()
+                    .replace_strict(dict(field.words or {}), default=None, return_dtype=pl.String)
+                )
+                columns.append(pl.when(pl.col(name).is_null()).then(pl.lit(field.default)).otherwise(ours).alias(name))
             case "phone":
                 columns.append(e164(raw[name], connection.region).alias(name))
             case _:
@@ -115,7 +125,9 @@ def _bad(field: Field, said: pl.Series, value: pl.Series, exponent: pl.Series) -
     if field.kind == "constant" or not empty.any():
         return []
     wrong = empty if field.required else empty & said.is_not_null()
-    if field.kind == "money":  # without a currency nothing can be said about amounts that are there
+    if (
+        field.kind == "money" or field.notation == "minor"
+    ):  # without a currency nothing can be said about amounts that are there
         wrong = wrong & (exponent.is_not_null() | said.is_null())
     return wrong.arg_true().to_list()
 
@@ -128,6 +140,8 @@ def _reason(field: Field, said: str | None, exponent: int | None) -> str:
     if field.kind != "money" or said == NOT_TEXT:
         return _REASONS[field.kind]
     number = plain_number(said)
+    if field.notation == "minor":
+        return "is not a whole number of minor units"
     if number is None:
         return "is too large" if said.lstrip("+-").replace(".", "", 1).isdigit() else _REASONS["money"]
     return f"has more decimals than the currency ({exponent})"

@@ -1,14 +1,15 @@
 """How a canonical column is read: the kind of value, and the source paths that may hold it (first one present wins)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import polars as pl
 
+from connectors.kit.mapping.notation import Notation
 from loyalty.schema import STATUSES
 
-FieldKind = Literal["text", "money", "decimal", "instant", "day", "currency", "phone", "computed", "constant"]
+FieldKind = Literal["text", "money", "decimal", "instant", "day", "currency", "phone", "word", "computed", "constant"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +19,8 @@ class Field:
     `pick` turns the raw JSON value at the path into a text (or None) before it is parsed; `zone` is the time zone of
     times without offset (None: the connection's); `exact` False rounds money to the currency instead of refusing
     more decimals than it has; `expr` computes the column from other columns and helpers; `prefix` is put before ids
-    of documents whose numbers collide with another list's.
+    of documents whose numbers collide with another list's. `notation` is how the numbers and dates are written;
+    `words` are the vendor's words, in lower case, for ours, and `default` is ours where the vendor says nothing.
     """
 
     kind: FieldKind
@@ -29,6 +31,9 @@ class Field:
     exact: bool = True
     expr: pl.Expr | None = None
     prefix: str = ""
+    notation: Notation = "plain"
+    words: Mapping[str, str] | None = None
+    default: str | None = None
 
     @property
     def source(self) -> str:

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain, repeat
 from typing import Any, Final, Self
 
 import polars as pl
 
 from connectors.kit.mapping.columns import EXPONENT, computed, problems, raw_columns, typed
 from connectors.kit.mapping.joined import JOINED
+from connectors.kit.mapping.notation import rewritten
 from connectors.kit.mapping.parse import exponents, instants, texts
 from connectors.kit.mapping.pointers import paused_gc
 from connectors.kit.mapping.reader import Broken, Plan, Records, plan_for, read_deleted
@@ -41,6 +43,19 @@ class Mapped:
         """Nothing, in the right schemas."""
         return cls(INVOICE.to_frame(), LINE.to_frame(), PROBLEM.to_frame(), DELETION.to_frame(), 0)
 
+    @classmethod
+    def together(cls, parts: Sequence[Self]) -> Self:
+        """All of them as one."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            pl.concat([part.invoices for part in parts]),
+            pl.concat([part.lines for part in parts]),
+            pl.concat([part.problems for part in parts]),
+            pl.concat([part.deletions for part in parts]),
+            sum(part.record_count for part in parts),
+        )
+
 
 def map_page(
     spec: ConnectorSpec,
@@ -71,7 +86,7 @@ def map_pages(
         connection: Whose pages they are; its time zone, region, overridden paths and default currency are used.
         pages: (page_id, body as received); the id is put into every row, so that it points back at its source.
         window: If given, records changed outside of it are left out; a server that filters by the day says more
-            than it was asked.
+            than it was asked. Not used where the stream is not `windowed`.
 
     Raises:
         ConnectorError: If a page cannot be read at all (UnexpectedShape, or what the vendor's error code means).
@@ -82,7 +97,7 @@ def map_pages(
     plan = plan_for(spec, stream, connection)
     with paused_gc():
         records = plan.open(spec, stream, pages)
-        mapped = assemble(stream, plan, connection, records, window=window)
+        mapped = assemble(stream, plan, connection, records, window=window if stream.windowed else None)
         del records  # freed before the collector resumes, which would only walk through them
     return mapped
 
@@ -92,6 +107,7 @@ def assemble(stream: Stream, plan: Plan, connection: Connection, records: Record
     count = records.count
     every = {**plan.fields, **plan.helpers}
     raw = _with_default_currency(raw_columns(plan.record, every, records.items), connection)
+    records, raw, deletions = _gone(stream, records, raw, connection.timezone)
     records, raw = _kept(stream, records, raw)
     with_exponent = raw.with_columns(exponents(pl.col("currency").str.to_uppercase()).alias(EXPONENT))
     invoices = typed(every, with_exponent, connection).with_columns(with_exponent[EXPONENT])
@@ -112,7 +128,7 @@ def assemble(stream: Stream, plan: Plan, connection: Connection, records: Record
         invoices.select(pl.col(name).cast(kind) for name, kind in INVOICE.items()),
         _keyed_lines(lines, invoices),
         _problem_frame(found, invoices, records.broken),
-        DELETION.to_frame(),
+        deletions,
         count,
     )
 
@@ -135,6 +151,18 @@ def _known(invoices: pl.DataFrame) -> pl.DataFrame:
         pl.when(pl.col(name).is_in(allowed)).then(pl.col(name)).alias(name)
         for name, allowed in (("kind", KINDS), ("status", STATUSES))
     )
+
+
+def _gone(stream: Stream, records: Records, raw: pl.DataFrame, zone: str) -> tuple[Records, pl.DataFrame, pl.DataFrame]:
+    """The records that are documents, and those that say that one is deleted, with the time of it where it is said."""
+    if stream.gone is None or raw[stream.gone].is_null().all():
+        return records, raw, DELETION.to_frame()
+    names = (stream.gone, "updated_at")
+    said = rewritten(raw.filter(pl.col(stream.gone).is_not_null()), dict.fromkeys(names, "time"), EXPONENT)
+    times = [instants(said[name], zone, whole_days=False) for name in names]
+    gone = said.select("external_id", times[0].fill_null(times[1]).alias("deleted_at"))
+    kept, raw = _where(raw[stream.gone].is_null(), records, raw)
+    return kept, raw, gone.drop_nulls("external_id").cast(DELETION)
 
 
 def _kept(stream: Stream, records: Records, raw: pl.DataFrame) -> tuple[Records, pl.DataFrame]:
@@ -195,16 +223,15 @@ def flat_lines(plan: Plan, items: list[Any]) -> tuple[list[Any], list[int]]:
     """All lines of all records, lines inside lines in place of the line that holds them, with their record's row."""
     if plan.lines is None or plan.line is None:
         return [], []
-    of_record = plan.record.columns[plan.lines.path](items)
+    of_record = [lines or () for lines in plan.record.columns[plan.lines.path](items)]
     if plan.joined is not None:
         beside = plan.record.columns[JOINED](items)
-        of_record = [own or joined for own, joined in zip(of_record, beside, strict=True)]
-    flat: list[Any] = []
-    rows: list[int] = []
-    for row, lines in enumerate(of_record):
-        if lines:
-            flat.extend(lines)
-            rows.extend([row] * len(lines))
+        of_record = [own or joined or () for own, joined in zip(of_record, beside, strict=True)]
+    for other in plan.lines.also:
+        found = plan.record.columns[other](items)
+        of_record = [one or two or () for one, two in zip(of_record, found, strict=True)]
+    flat = list(chain.from_iterable(of_record))
+    rows = list(chain.from_iterable(map(repeat, range(len(items)), map(len, of_record))))
     if plan.lines.nested is None:
         return flat, rows
     inner = plan.line.columns[plan.lines.nested](flat)

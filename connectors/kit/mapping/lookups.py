@@ -82,7 +82,7 @@ def _lookup_opener(lookup: Lookup) -> tuple[Shape, Opener]:
 
 def _single(lookup: Lookup, opened: Opener, body: bytes) -> list[Any] | None:
     """The record of an answer to a request for one id, None if this is a list."""
-    if not lookup.fallback_record or lookup.fallback_record.encode().rpartition(b"/")[2] not in body:
+    if lookup.fallback_record is None or lookup.fallback_record.encode().rpartition(b"/")[2] not in body:
         return None
     try:
         value = dig(decoder(Any).decode(body), segments(lookup.fallback_record))

@@ -60,6 +60,8 @@ class Opener:
 def opener(record: Any, records: str, info: Mapping[str, str], *, missing_is_empty: bool) -> Opener:
     """Decoders for pages with the list `records` of this record type and values beside it."""
     parts = segments(records)
+    if not parts:  # the page is the list itself, with nothing beside it
+        return Opener(decoder(list[record]), decoder(list[msgspec.Raw]), decoder(record), list, list, {})
     required = "/" + "/".join(parts[:-1] if missing_is_empty else parts)
     required = "" if required == "/" else required
     typed = shape(info.values(), {records: record}, required=required)
@@ -155,7 +157,8 @@ def unexpected(spec: ConnectorSpec, operation: str, records: str, body: bytes) -
             detail = "the answer is not valid JSON (cut off?)"
         else:
             kind = spec.errors.get(code, UnexpectedShape) if code else UnexpectedShape
-            detail = f"an error answer, code {code}" if code else f"no list of records at {records}"
+            where = f"at {records}" if records else "(a JSON array was expected)"
+            detail = f"an error answer, code {code}" if code else f"no list of records {where}"
     error = kind(spec.name, operation, detail)
     if isinstance(error, UnexpectedShape):
         error.body = body
@@ -179,7 +182,10 @@ class Plan:
         """The records of pages, given with their ids (see `read`)."""
         together = Records([], [], [], [])
         for page_id, body in pages:
-            found = read(spec, stream.name, stream.records, self.opened, body, page_id=page_id)
+            if stream.reads is not None:
+                found = stream.reads(self.record.type, body, page_id)
+            else:
+                found = read(spec, stream.name, stream.records, self.opened, body, page_id=page_id)
             if self.joined is not None:
                 try:
                     self.joined.put(found.items, body)
@@ -221,14 +227,14 @@ def _plan(spec: ConnectorSpec, stream: Stream, system: str, paths: tuple[tuple[s
     inner = shape(line_pointers, raw=line_raw)
     line = shape(line_pointers, {lines.nested: inner.type}, raw=line_raw) if lines.nested else inner
     beside = {JOINED: line.type} if details else {}
-    record = shape(pointers, {lines.path: line.type, **beside}, raw=raw)
+    record = shape(pointers, {**dict.fromkeys((lines.path, *lines.also), line.type), **beside}, raw=raw)
     opened = opener(record.type, stream.records, stream.info, missing_is_empty=stream.missing_is_empty)
     joined = joined_by(details, record, line) if details else None
     return Plan(fields, helpers, lines, record, line, inner, opened, joined)
 
 
 def _override(source: Field, path: str | None) -> Field:
-    if path is None:
+    if path is None or source.paths == (path,):
         return source
     kind = "text" if source.kind in ("computed", "constant") else source.kind
     return replace(source, kind=kind, paths=(path,), pick=None, expr=None)
@@ -266,6 +272,8 @@ def view(spec: ConnectorSpec, stream: Stream, body: bytes) -> PageView:
     if stream.deleted is not None and not stream.row_id:
         return PageView(read_deleted(spec, stream, body).record_count)
     record, opened = _viewer(stream)
+    if stream.reads is not None:  # two of them may well hold the same documents: no ids to compare
+        return PageView(stream.reads(record.type, body, 0).count)
     records = read(spec, stream.name, stream.records, opened, body)
     ids = _first(record, _row_id(stream), records.items)
     return PageView(records.count, records.info, ids)

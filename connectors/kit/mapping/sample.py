@@ -35,6 +35,11 @@ def try_record(
     Raises:
         Misconfigured: If an overridden path is not one.
     """
+    files = [one for one in ([stream] if stream else spec.streams) if one.reads is not None]
+    return _file(spec, files[0], connection, payload) if files else _json(spec, stream, connection, payload)
+
+
+def _json(spec: ConnectorSpec, stream: Stream | None, connection: Connection, payload: bytes) -> list[dict[str, Any]]:
     try:
         value = decoder(Any).decode(payload)
     except UNREADABLE:
@@ -57,6 +62,17 @@ def try_record(
     if not values:
         return [_refused(chosen, chosen.records, "the page is right, but holds no records")]
     return _mapped(spec, chosen, connection, values, notes)
+
+
+def _file(spec: ConnectorSpec, stream: Stream, connection: Connection, payload: bytes) -> list[dict[str, Any]]:
+    """A sample that is no JSON: its records with the numbers they have in it."""
+    plan = plan_for(spec, stream, connection)
+    records = plan.open(spec, stream, [(0, payload)])
+    numbers = sorted({*records.numbers, *(broken.record_no for broken in records.broken)})
+    if not numbers:
+        return [_refused(stream, "/", "the file is readable, but holds no records")]
+    mapped = assemble(stream, plan, connection, records, window=None)
+    return [_result(spec, stream, mapped, number, [f"row {number}"]) for number in numbers]
 
 
 def _find(streams: list[Stream], value: Any) -> Found | None:
@@ -115,6 +131,8 @@ def _result(spec: ConnectorSpec, stream: Stream, mapped: Mapped, number: int, no
     this = pl.col("record_no") == number
     problems = mapped.problems.filter(this).select("field", "path", "reason", "example").to_dicts()
     rows = mapped.invoices.filter(this).drop("page_id", "record_no").to_dicts()
+    if not rows and not problems and not mapped.deletions.is_empty():
+        return _deletion(stream)
     if not rows and not problems:
         return _refused(stream, stream.records, "left out on purpose: a document of another type than this list takes")
     invoice = rows[0] if rows else None
@@ -133,6 +151,11 @@ def _result(spec: ConnectorSpec, stream: Stream, mapped: Mapped, number: int, no
         "problems": problems,
         "notes": notes,
     }
+
+
+def _deletion(stream: Stream) -> dict[str, Any]:
+    notes = ["this says that a document is deleted: it is voided if it is known, and nothing otherwise"]
+    return {"stream": stream.name, "ok": True, "invoice": None, "lines": [], "problems": [], "notes": notes}
 
 
 def _plain(row: Mapping[str, Any] | None) -> dict[str, Any] | None:

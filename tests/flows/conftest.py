@@ -1,0 +1,83 @@
+"""One Prefect server for the tests of flows and workers, on PostgreSQL as in production.
+
+On SQLite, Prefect's default, runs at the same time wait for each other's writes, up to a minute at a time.
+"""
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import stamina
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, PREFECT_LOGGING_TO_API_BATCH_INTERVAL, temporary_settings
+
+import twezah.settings
+from tasks.blocks import register_blocks
+from tests.flows.office import ATTEMPTS, Office, Vendors, deploy, serving
+from tests.flows.worker_fixtures import eventually, process
+from tests.support.database import Databases, databases, dsn
+from twezah.settings import Settings
+from twezah.stack.api import is_healthy
+from twezah.stack.services import server_command, server_environment
+
+__all__ = ["databases", "dsn"]
+
+
+@pytest.fixture(scope="session")
+def prefect_server(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment of those who use the server, which listens on a free loopback port."""
+    folder = tmp_path_factory.mktemp("prefect")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings = Settings(home=tmp_path_factory.getbasetemp() / "ledger", prefect_port=port)
+    environment = {
+        **{key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")},
+        "PREFECT_HOME": str(folder / "home"),
+        "PREFECT_API_URL": settings.api_url,
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+        "PREFECT_LOGGING_TO_API_BATCH_INTERVAL": "0.1",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PYTHONUNBUFFERED": "1",
+    }
+    command = [*server_command(settings), "--no-ui"]
+    with process(command, folder / "server.log", env=server_environment(settings), cwd=folder):
+        eventually(lambda: is_healthy(settings.api_url), 90)
+        yield environment
+
+
+@pytest.fixture(scope="module")
+def vendors() -> Iterator[Vendors]:
+    with serving() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def prefect(prefect_server: dict[str, str]) -> Iterator[None]:
+    """This process uses the server, which knows the blocks and the deployment."""
+    values = {
+        PREFECT_API_URL: prefect_server["PREFECT_API_URL"],
+        PREFECT_HOME: prefect_server["PREFECT_HOME"],
+        PREFECT_LOGGING_TO_API_BATCH_INTERVAL: 0.1,
+    }
+    with temporary_settings(values):
+        register_blocks()
+        deploy()
+        yield
+
+
+@pytest.fixture
+def office(
+    prefect: None, dsn: str, vendors: Vendors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Office]:
+    """An empty ledger, and all systems connected to a new world; retries do not wait."""
+    monkeypatch.setenv("TWEZAH_DATABASE_URL", dsn)
+    monkeypatch.setenv("TWEZAH_HOME", str(tmp_path))
+    twezah.settings.settings.cache_clear()
+    vendors.begin()
+    made = Office(dsn, vendors)
+    made.connect_all()
+    with stamina.set_testing(True, attempts=ATTEMPTS):
+        yield made
+    twezah.settings.settings.cache_clear()

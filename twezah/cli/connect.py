@@ -1,0 +1,222 @@
+"""Commands about connections: connect, connection test."""
+
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import click
+import typer
+
+from twezah.cli.exits import FAILED, NEEDS_OPERATOR
+from twezah.cli.operate import Json, known_system
+from twezah.cli.output import print_json, print_table, say
+
+if TYPE_CHECKING:
+    from connectors.kit.consent import Granted, Started
+    from connectors.kit.spec import GrantedAccount
+    from tasks.blocks import ConsentedConnection
+    from tasks.check import Checked
+
+PASTES_MAX = 3
+connection = typer.Typer(no_args_is_help=True, help="Look after a connection.")
+
+CLIENT_ID, CLIENT_SECRET = "TWEZAH_CLIENT_ID", "TWEZAH_CLIENT_SECRET"
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the application."""
+    app.command(epilog="Example: `twezah connect xero`")(connect)
+    connection.command("test", epilog="Example: `twezah connection test xero --json`")(try_connection)
+    app.add_typer(connection, name="connection")
+
+
+def connect(
+    system: Annotated[str, typer.Argument(metavar="SYSTEM", help="Key of the billing system, e.g. xero.")],
+    block: Annotated[
+        str | None,
+        typer.Option(help="Name of the connection, e.g. xero-lisboa for a second account. By default the system's."),
+    ] = None,
+    account: Annotated[str | None, typer.Option(help="Which account, if the consent opens several.")] = None,
+    client_id: Annotated[str | None, typer.Option(envvar=CLIENT_ID, help="Client ID of your application.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1024, max=65535, help="Receive the answer at http://localhost:PORT/callback.")
+    ] = None,
+    redirect_uri: Annotated[str | None, typer.Option(help="The redirect URI registered with your application.")] = None,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the link.")] = False,
+    paste: Annotated[
+        bool, typer.Option("--paste", help="Paste the address the browser ends at, do not listen.")
+    ] = False,
+) -> None:
+    """Connect an account: consent in the browser, then a test of the connection.
+
+    Client ID and secret are taken from the block if there is one, from the environment (TWEZAH_CLIENT_ID, TWEZAH_CLIENT_SECRET), or asked
+    for. Uses the stack that is up, or starts one for the duration.
+    """
+    from twezah.cli.serving import serving, stoppable
+    from twezah.settings import settings
+
+    known_system(system)
+    name = block or system
+    with stoppable(), serving(settings(), simulator=False) as stack, _operators():
+        from tasks import consent
+
+        values = _application(name, system, client_id)
+        found = consent.block_for(name, system, values)
+        started = consent.start(found, port=port, redirect_uri=redirect_uri or "")
+        granted = _consented(found, started, browser=not no_browser, paste=paste)
+        chosen = _choose(found, name, granted, account)
+        saved = consent.store(
+            found, name, granted, chosen.account if chosen else "", redirect_uri=started.redirect_uri,
+            dsn=stack.dsn, key=settings().fernet_key(),
+        )  # fmt: skip
+        if chosen is None:
+            say(
+                f"Consented. Enter one of these accounts in the block {name!r} ({stack.ui_url}/blocks): no second consent is needed."
+            )
+            raise typer.Exit(NEEDS_OPERATOR)
+        say(f"Connected: {chosen.account} {chosen.name}".rstrip())
+        result = _tested(saved, stack.dsn)
+    _print(result, json=False)
+    if result.ok:
+        say(f"Next: `twezah sync {name} --dry-run` keeps nothing and shows what would happen.")
+    else:
+        raise typer.Exit(_code(result))
+
+
+def try_connection(
+    name: Annotated[str, typer.Argument(metavar="SYSTEM|NAME", help="The connection: a system, or its block's name.")],
+    json: Json = False,
+) -> None:
+    """Try everything a synchronisation needs, and say who must see to what does not work.
+
+    Nothing is stored but the renewed token.
+    """
+    from twezah.cli.serving import serving, stoppable
+    from twezah.settings import settings
+
+    with stoppable(), serving(settings(), simulator=False) as stack, _operators():
+        from tasks.connections import find_block
+
+        result = _tested(find_block(name), stack.dsn)
+    _print(result, json=json)
+    if not result.ok:
+        raise typer.Exit(_code(result))
+
+
+class _operators:  # noqa: N801  used like a function
+    """What an operator must see to is one line and an exit code."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        from connectors.kit.errors import ConnectorError, NeedsOperator
+        from tasks.blocks import NotConnectedError
+
+        if isinstance(error, ConnectorError | NotConnectedError):
+            say(str(error))
+            needs = isinstance(error, NeedsOperator | NotConnectedError)
+            raise typer.Exit(NEEDS_OPERATOR if needs else FAILED) from None
+
+
+def _application(name: str, system: str, client_id: str | None) -> dict[str, Any]:
+    """Client id and secret, where the block does not have them already."""
+    from pydantic import SecretStr
+
+    from tasks.connections import connections
+
+    given: dict[str, Any] = {"client_id": client_id} if client_id else {}
+    if secret := os.environ.get(CLIENT_SECRET):
+        given["client_secret"] = SecretStr(secret)
+    if connections().get(name) == system:
+        return given
+    if "client_id" not in given:
+        given["client_id"] = typer.prompt("Client ID of your application", err=True).strip()
+    if "client_secret" not in given:
+        given["client_secret"] = SecretStr(typer.prompt("Client secret (not shown)", hide_input=True, err=True).strip())
+    return given
+
+
+def _consented(block: "ConsentedConnection", started: "Started", *, browser: bool, paste: bool) -> "Granted":
+    from tasks import consent
+    from tasks.callback import Desk, address_of, serving
+
+    title = consent.title_of(block)
+    address = None if paste else address_of(started.redirect_uri)
+    print(f"Open this link, sign in at {title} and allow access:\n\n{started.url}\n", flush=True)
+    if address is None:
+        _open(started.url, browser)
+        say(f"The browser then ends at {started.redirect_uri}..., which may not load: that is fine.")
+        return _pasted(started)
+    with serving(Desk(started, title), address) as desk:
+        _open(started.url, browser)
+        say(f"Waiting for the answer at {started.redirect_uri} (the application must have exactly this redirect URI).")
+        say("The browser is on another machine? Paste what it ends at: run this again with --paste. Ctrl-C gives up.")
+        return desk.wait(started.seconds_left)
+
+
+def _pasted(started: "Started") -> "Granted":
+    """The address is not shown, as it holds the code. One of an older link may be corrected."""
+    from connectors.kit.consent import NotThisLink
+
+    for _ in range(PASTES_MAX - 1):
+        try:
+            return started.redeem(_line())
+        except NotThisLink as error:
+            say(f"{error.detail}.")
+    return started.redeem(_line())
+
+
+def _line() -> str:
+    if not sys.stdin.isatty():
+        return sys.stdin.readline(20_000)
+    text: str = typer.prompt("Paste that page's whole address (not shown)", hide_input=True, err=True)
+    return text
+
+
+def _open(link: str, browser: bool) -> None:
+    import webbrowser
+
+    if browser:
+        try:
+            webbrowser.open(link)
+        except webbrowser.Error:
+            say("No browser could be started.")
+
+
+def _choose(
+    block: "ConsentedConnection", name: str, granted: "Granted", account: str | None
+) -> "GrantedAccount | None":
+    from tasks import consent
+
+    chosen, choices = consent.choose(block, name, granted, account or "")
+    if chosen is not None:
+        return chosen
+    say("The consent opens several accounts:")
+    for number, one in enumerate(choices, 1):
+        say(f"  {number}  {one.account}  {one.name}")
+    if not sys.stdin.isatty():
+        return None
+    answer: int = typer.prompt("Which one", type=click.IntRange(1, len(choices)), err=True)
+    return choices[answer - 1]
+
+
+def _tested(block: Any, dsn: str) -> "Checked":
+    from tasks.check import check_connection
+    from twezah.settings import settings
+
+    return check_connection(block, dsn=dsn, key=settings().fernet_key())
+
+
+def _print(result: "Checked", *, json: bool) -> None:
+    if json:
+        print_json(result.to_json())
+        return
+    print_table(f"Test of {result.connection}", result.checks)
+    print_table("Latency", result.latency())
+    say(f"{result.headline()}.")
+
+
+def _code(result: "Checked") -> int:
+    """3 where someone must act, 1 where nobody can but wait."""
+    return NEEDS_OPERATOR if any(not one.ok and not one.who.startswith("nobody") for one in result.checks) else FAILED

@@ -1,0 +1,88 @@
+"""The command `demo`: simulated billing systems, two rounds of synchronisation, a summary."""
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from twezah.cli.exits import NEEDS_OPERATOR
+from twezah.cli.operate import Json
+from twezah.cli.output import print_json, print_table, say
+
+if TYPE_CHECKING:
+    from twezah.cli.serving import Serving
+    from twezah.stack.runs import Finished
+
+#: What happens at the simulated systems between the two rounds: enough for each kind of correction.
+STEPS = 120
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command(epilog="Example: `twezah demo`")(demo)
+
+
+def demo(json: Json = False) -> None:
+    """Simulated billing systems, synced through their deployments; a summary; stop.
+
+    Then sales are edited, voided and refunded there, the loyalty app enters tiers, and a second round posts the differences.
+    """
+    from sql import report
+    from twezah.cli.serving import exit_code, follow, serving, stoppable
+    from twezah.settings import settings
+
+    begun = time.monotonic()
+    with stoppable(), serving(settings(), simulator=True) as stack:
+        started_seconds = round(time.monotonic() - begun, 1)
+        finished = follow(stack, {system: {} for system in stack.connected})
+        happened, second = _second_round(stack) if all(run.ok for run in finished) else (0, [])
+        ids = [run.flow_run_id for run in second]
+        shown = {
+            "systems": report.summary(stack.dsn),
+            "tiers": report.tiers(stack.dsn),
+            "second_round": report.posted(stack.dsn, ids),
+            "examples": report.examples(stack.dsn, ids),
+            "members": report.members(stack.dsn, limit=5),
+        }
+    seconds = round(time.monotonic() - begun, 1)
+    runs = [*finished, *second]
+    if json:
+        print_json({"runs": [run.to_json() for run in runs], "happened": happened, **shown, "seconds": seconds})
+    else:
+        _print(shown, happened)
+        for run in runs:
+            if not run.ok:
+                say(f"{run.system}: {run.state}. {run.message}")
+        print(f"{seconds} s, of which {started_seconds} s to start. Look further:")
+        print(
+            f"  twezah up --simulator --evolve-every 10   then open {stack.ui_url}: runs, reports, schedules, connections"
+        )
+        print("  twezah psql                the same numbers in SQL; schemas loyalty and billing")
+        print("  twezah explain SYSTEM INVOICE   why an invoice earned what it did")
+    raise typer.Exit(exit_code(runs) if runs else NEEDS_OPERATOR)
+
+
+def _second_round(stack: "Serving") -> tuple[int, "list[Finished]"]:
+    """Changes at the simulated systems and in the loyalty app, and the runs that follow; nothing where none is simulated."""
+    from sql import demo as app
+    from twezah.cli.serving import follow
+    from twezah.stack import simulated
+
+    accounts = simulated.accounts(stack.simulator_url)
+    if not accounts:
+        say("No simulated billing system is connected: there is no second round.")
+        return 0, []
+    members = app.give_tiers(stack.dsn, accounts)
+    happened = simulated.evolve(stack.simulator_url, STEPS)
+    say(
+        f"{happened} things happened at the simulated systems; the loyalty app gave {members} members a tier. Second round:"
+    )
+    return happened, follow(stack, {system: {} for system, _ in accounts})
+
+
+def _print(shown: dict[str, Any], happened: int) -> None:
+    print_table("Sales that became points", shown["systems"], totals=True)
+    print_table("Tiers at work: what the sales give now", shown["tiers"])
+    print_table(f"Second round: entries after {happened} changes", shown["second_round"], totals=True)
+    print_table("One of each", shown["examples"])
+    print_table("Members with the most points", shown["members"])
