@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -33,7 +33,11 @@ T = TypeVar("T")
 
 @flow(name="sync-system", flow_run_name="sync {system}", persist_result=False, retries=0)
 def sync_system(
-    system: str, since: datetime | None = None, until: datetime | None = None, dry_run: bool = False
+    system: str,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    dry_run: bool = False,
+    replay: bool = False,
 ) -> State[Any]:
     """Bring the sales of one billing system into the points ledger.
 
@@ -45,13 +49,15 @@ def sync_system(
         since: Read changes from this time on. Empty: from where the last run ended.
         until: Read changes up to this time. With `since` or `until` the cursor does not move.
         dry_run: Fetch, map, validate and compute everything, report it, and keep nothing.
+        replay: Do not ask the billing system: map the pages that were stored from `since` to `until` again, with the field mapping
+            of now. After a correction of the mapping, this brings the rejected sales in.
     """
     try:
         block = load_block(system)
     except NotConnectedError as error:
         return Failed(message=_named(error))
     try:
-        job = _job(block, since, until, dry_run=dry_run)
+        job = _job(block, since, until, dry_run=dry_run, replay=replay)
     except ConnectorError as error:  # settings that cannot work as they are
         return Failed(message=_named(error.of_block(block.name)))
     report = RunReport(job, datetime.now(UTC))
@@ -102,7 +108,8 @@ def run_job(report: RunReport) -> None:
         lists = {name: counts for name, counts in report.pages.items() if name in extracted.streams}
         records, pages = (sum(counts[at] for counts in lists.values()) for at in (1, 0))
         logger.info("fetched %d records on %d pages, %d calls", records, pages, len(job.calls))
-        report.loaded = _timed(report, "load", lambda: steps.load(job, extracted))
+        with closing(extracted):
+            report.loaded = _timed(report, "load", lambda: steps.load(job, extracted))
         for reason, count in report.loaded.reasons.most_common(5):
             logger.warning("rejected %d: %s", count, reason)
         report.awarded = _timed(report, "award", lambda: steps.award(job, extracted.sync_id))
@@ -120,7 +127,9 @@ def _timed(report: RunReport, step: str, do: Callable[[], T]) -> T:
         report.seconds[step] = time.monotonic() - started
 
 
-def _job(block: BillingConnection, since: datetime | None, until: datetime | None, *, dry_run: bool) -> Job:
+def _job(
+    block: BillingConnection, since: datetime | None, until: datetime | None, *, dry_run: bool, replay: bool
+) -> Job:
     policy = Policy(
         overlap=timedelta(minutes=block.overlap_minutes),
         reject_percent_max=block.reject_percent_max,
@@ -136,6 +145,7 @@ def _job(block: BillingConnection, since: datetime | None, until: datetime | Non
         since=_utc(since),
         until=_utc(until),
         dry_run=dry_run,
+        replay=replay,
     )
 
 

@@ -16,6 +16,8 @@ from sql.named import query
 
 #: An interrupted extraction is continued within this time; later it starts anew from the cursor.
 RESUME_HOURS = 24
+#: A customer without a usable phone, or an item without SKU, is asked for again after this time.
+MISSING_MINUTES = 10
 _COMPRESS = zstandard.ZstdCompressor(level=1)
 
 
@@ -176,20 +178,42 @@ def pages(connection: Connection, sync_id: int, stream: str, *, batch: int) -> I
         after = rows[-1][0]
 
 
+def stored_pages(
+    connection: Connection, account: Account, stream: str, since: datetime | None, until: datetime | None, *, batch: int
+) -> Iterator[tuple[int, int, bytes]]:
+    """All pages of a stream that were fetched in [since, until), (page_id, record_count, body), in order; `batch` are read at a time."""
+    decompress = zstandard.ZstdDecompressor()
+    after = 0
+    while True:
+        parameters = account.parameters(stream=stream, since=since, until=until, after=after, limit=batch)
+        rows = connection.execute(query("sync", "stored_pages"), parameters, binary=True).fetchall()
+        for page_id, record_count, body in rows:
+            yield page_id, record_count, decompress.decompress(body)
+        if len(rows) < batch:
+            return
+        after = rows[-1][0]
+
+
 def page_counts(connection: Connection, sync_id: int) -> dict[str, tuple[int, int, int]]:
     """Per stream: pages, records, bytes as received."""
     rows = connection.execute(query("sync", "page_counts"), {"sync_id": sync_id}).fetchall()
     return {stream: (int(count), int(records), int(size)) for stream, count, records, size in rows}
 
 
-def unknown(connection: Connection, account: Account, lookup: str, ids: Sequence[str], *, by_name: bool) -> list[str]:
-    """Which of `ids` are not cached, or too old: found ones are asked again after a day, missing ones after ten minutes."""
+def unknown(
+    connection: Connection, account: Account, lookup: str, ids: Sequence[str], *, by_name: bool, again: bool = False
+) -> list[str]:
+    """Which of `ids` are not cached, or too old.
+
+    Found ones are asked again after a day; those without the value wanted after ten minutes, or at once (`again`).
+    """
     if by_name:
         statement = query("sync", "known_item_names")
     else:
         table, found = {"customers": (b"customer", b"phone"), "items": (b"item", b"sku")}[lookup]
         statement = query("sync", "known_lookups").replace(b"{table}", table).replace(b"{found}", found)
-    rows = connection.execute(statement, account.parameters(ids=list(ids))).fetchall()
+    parameters = account.parameters(ids=list(ids), missing_minutes=0 if again else MISSING_MINUTES)
+    rows = connection.execute(statement, parameters).fetchall()
     return sorted(set(ids) - {row[0] for row in rows})
 
 

@@ -36,7 +36,7 @@ class Job:
     In a dry run every step shares one connection whose transaction is never committed.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  one for each thing that may be asked for
         self,
         dsn: str,
         vendor: Vendor,
@@ -47,6 +47,7 @@ class Job:
         since: datetime | None = None,
         until: datetime | None = None,
         dry_run: bool = False,
+        replay: bool = False,
         open_vendor: Open | None = None,
     ) -> None:
         self.dsn = dsn
@@ -58,6 +59,7 @@ class Job:
         self.since = since
         self.until = until
         self.dry_run = dry_run
+        self.replay = replay
         self.calls: list[Call] = []
         self._key = key
         self._open_vendor = open_vendor or self._open
@@ -65,8 +67,8 @@ class Job:
 
     @property
     def by_hand(self) -> bool:
-        """A window was asked for: the cursors stay where they are."""
-        return self.since is not None or self.until is not None
+        """A window or a replay was asked for: the cursors stay where they are."""
+        return self.replay or self.since is not None or self.until is not None
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:

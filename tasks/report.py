@@ -67,6 +67,8 @@ class RunReport:
             f"{counts['new']} new, {counts['changed']} changed, {counts['rejected']} rejected; "
             f"{counts['entries']} entries, {grouped(counts['points'], sign=True)} points"
         )
+        if self.job.replay:
+            text = f"Replay of stored pages: {text}"
         return f"Dry run, nothing kept: {text}" if self.job.dry_run else text
 
 

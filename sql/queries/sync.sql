@@ -51,13 +51,18 @@ SELECT request, body_zstd, next_request FROM billing.raw_page WHERE sync_id = %(
 -- name: pages
 SELECT page_id, record_count, body_zstd FROM billing.raw_page
 WHERE sync_id = %(sync_id)s AND stream = %(stream)s AND page_id > %(after)s ORDER BY page_id LIMIT %(limit)s
+-- name: stored_pages
+SELECT page_id, record_count, body_zstd FROM billing.raw_page
+WHERE system = %(system)s AND account = %(account)s AND stream = %(stream)s AND page_id > %(after)s
+  AND fetched_at >= coalesce(%(since)s::timestamptz, '-infinity') AND fetched_at < coalesce(%(until)s::timestamptz, 'infinity')
+ORDER BY page_id LIMIT %(limit)s
 -- name: page_counts
 SELECT stream, count(*), coalesce(sum(record_count), 0), coalesce(sum(body_bytes), 0) FROM billing.raw_page
 WHERE sync_id = %(sync_id)s GROUP BY stream ORDER BY stream
 -- name: known_lookups
 SELECT external_id FROM billing.{table}
 WHERE system = %(system)s AND account = %(account)s AND external_id = ANY(%(ids)s)
-  AND fetched_at > now() - CASE WHEN {found} IS NULL THEN make_interval(mins => 10) ELSE make_interval(hours => 24) END
+  AND fetched_at > now() - CASE WHEN {found} IS NULL THEN make_interval(mins => %(missing_minutes)s) ELSE make_interval(hours => 24) END
 -- name: known_item_names
 SELECT name FROM billing.item
 WHERE system = %(system)s AND account = %(account)s AND name = ANY(%(ids)s) AND fetched_at > now() - make_interval(hours => 24)

@@ -18,7 +18,7 @@ from connectors.kit.client import Call, Client, open_client
 from connectors.kit.spec import Connection, ConnectorSpec
 from sql.db import connect
 from tasks.award import Awarded, award_members
-from tasks.extract import Extracted, extract_pages
+from tasks.extract import Extracted, extract_pages, replay_pages
 from tasks.job import Job, Policy
 from tasks.load import Loaded, load_pages
 from tests.support.database import databases, dsn
@@ -104,7 +104,7 @@ class Shop:
 def run(job: Job) -> tuple[Extracted, Loaded, Awarded]:
     """The three steps of one synchronisation."""
     with job.scope():
-        extracted = extract_pages(job)
+        extracted = replay_pages(job) if job.replay else extract_pages(job)
         loaded = load_pages(job, extracted)
         return extracted, loaded, award_members(job, extracted.sync_id)
 

@@ -13,6 +13,7 @@ from connectors.kit.errors import CredentialsRejected, Transient
 from simulator.faults import FaultPlan, Faults
 from sql import sync
 from sql.db import connect
+from tasks.extract import replay_pages
 from tasks.job import Policy
 from tasks.load import TooManyRejectsError
 from tests.support.database import Databases
@@ -200,3 +201,38 @@ def rows_of(shop: Shop, statement: str) -> list[tuple[Any, ...]]:
         found = connection.execute(statement.encode()).fetchall()
         connection.commit()
         return found
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_replay_brings_in_what_a_wrong_mapping_rejected_without_asking_the_vendor(shop: Shop, system: str) -> None:
+    """The mapping is corrected, the stored pages are mapped again: the same ledger as if it had been right at once."""
+    lenient = Policy(reject_percent_max=100)
+    shop.sync(system, policy=lenient, paths={"total_minor": "/NoSuchField"})
+    assert shop.points() == {}
+    asked = len(shop.requests)
+    cursors = rows_of(shop, "SELECT system, stream, cursor_at FROM billing.sync_cursor ORDER BY 1, 2")
+
+    before = shop.counts()
+    shop.sync(system, replay=True, dry_run=True)
+    assert shop.counts() == before
+    _, loaded, _ = shop.sync(system, replay=True)
+    assert loaded.resolved > 0
+    assert shop.points() == expected(shop.world, system)
+    assert len(shop.requests) == asked
+    assert rows_of(shop, "SELECT system, stream, cursor_at FROM billing.sync_cursor ORDER BY 1, 2") == cursors
+
+    _, _, awarded = shop.sync(system, replay=True)
+    assert awarded.entries == 0
+    # Older versions that are stored as well do not come back.
+    shop.world.evolve(steps=40)
+    shop.sync(system)
+    shop.sync(system, replay=True)
+    assert shop.points() == expected(shop.world, system)
+
+
+def test_an_interrupted_replay_is_not_taken_for_a_read(shop: Shop) -> None:
+    shop.sync("xero")
+    shop.world.evolve(steps=40)
+    replay_pages(shop.job("xero", replay=True)).close()  # and then the process was killed
+    shop.sync("xero")
+    assert shop.points() == expected(shop.world, "xero")

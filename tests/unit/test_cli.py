@@ -13,6 +13,7 @@ COMMANDS = [
     ["up"],
     ["demo"],
     ["sync"],
+    ["replay"],
     ["status"],
     ["explain"],
     ["psql"],

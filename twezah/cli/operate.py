@@ -1,7 +1,7 @@
 """Commands that make something happen: up, sync."""
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 import typer
@@ -14,11 +14,17 @@ Simulator = Annotated[
     bool, typer.Option("--simulator", help="Also start the simulated billing systems and connect them.")
 ]
 
+Connected = Annotated[
+    str,
+    typer.Argument(metavar="SYSTEM", help="The connection: a billing system, e.g. xero, or a further account's block."),
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
     app.command(epilog="Examples: `twezah up`, `twezah up --simulator --evolve-every 10`")(up)
     app.command(epilog="Example: `twezah sync xero --since 2026-01-01 --dry-run`")(sync)
+    app.command(epilog="Example: `twezah replay xero --since 2026-01-01 --dry-run`")(replay)
 
 
 def up(
@@ -53,12 +59,7 @@ def up(
 
 
 def sync(
-    system: Annotated[
-        str,
-        typer.Argument(
-            metavar="SYSTEM", help="The connection: a billing system, e.g. xero, or a further account's block."
-        ),
-    ],
+    system: Connected,
     since: Annotated[str | None, typer.Option(help="From this date or time on, instead of from the last sync.")] = None,
     until: Annotated[str | None, typer.Option(help="Up to this date or time.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Fetch, map and validate, but store nothing.")] = False,
@@ -70,6 +71,30 @@ def sync(
     Dates without a time are midnight, and times without an offset are local, in TWEZAH_TIMEZONE. Uses the
     stack that is up, or starts one for the duration; two such commands at once share it.
     """
+    _run(system, since, until, {"dry_run": True} if dry_run else {}, simulator=simulator, json=json)
+
+
+def replay(
+    system: Connected,
+    since: Annotated[
+        str | None, typer.Option(help="Pages fetched from this date or time on; all of them if not given.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Pages fetched up to this date or time.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change, and store nothing.")] = False,
+    json: Json = False,
+) -> None:
+    """Map the stored pages of a connection again, with the field mapping of now; the billing system is not asked.
+
+    After a correction of the mapping, this brings the rejected sales in and corrects the others. Nothing counts twice.
+    """
+    parameters = {"replay": True, **({"dry_run": True} if dry_run else {})}
+    _run(system, since, until, parameters, simulator=False, json=json)
+
+
+def _run(
+    system: str, since: str | None, until: str | None, more: dict[str, Any], *, simulator: bool, json: bool
+) -> None:
+    """Runs the connection's deployment and tells how it ended."""
     from sql import report
     from twezah.cli.serving import exit_code, follow, serving, stoppable
     from twezah.settings import settings
@@ -77,7 +102,7 @@ def sync(
     window = {"since": _utc(since, "--since"), "until": _utc(until, "--until")}
     if since and until and str(window["since"]) >= str(window["until"]):
         raise typer.BadParameter("must be later than --since", param_hint="--until")
-    parameters = {**{k: v for k, v in window.items() if v}, **({"dry_run": True} if dry_run else {})}
+    parameters = {**{k: v for k, v in window.items() if v}, **more}
     with stoppable(), serving(settings(), simulator=simulator) as stack:
         if system not in stack.connected:
             _not_connected(system)
