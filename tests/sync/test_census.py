@@ -107,3 +107,13 @@ def test_half_a_census_says_nothing(shop: Shop, kind: str) -> None:
     assert loaded.stored.voided == 1
     assert (SYSTEM, gone) not in shop.points()
     assert shop.points() == expected(shop.world, SYSTEM)
+
+
+def test_a_replay_of_older_pages_does_not_bring_it_back(shop: Shop) -> None:
+    """A document that a census found gone counts as changed when that census began."""
+    shop.sync(SYSTEM)
+    gone = delete_one(shop)
+    shop.sync(SYSTEM)
+    _, loaded, awarded = shop.sync(SYSTEM, replay=True)
+    assert (loaded.stored.changed, loaded.stored.voided, awarded.entries) == (0, 0, 0)
+    assert (SYSTEM, gone) not in shop.points()
