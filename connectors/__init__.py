@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from connectors import custom, file, freshbooks, netsuite, quickbooks, xero
+from connectors import custom, file, freshbooks, netsuite, quickbooks, sage_intacct, xero
 from connectors.kit.spec import Connection, ConnectorSpec
 
 #: Every billing system that is described in code, by its name.
 SYSTEMS: Final[Mapping[str, ConnectorSpec]] = MappingProxyType(
-    {spec.name: spec for spec in (quickbooks.SPEC, xero.SPEC, freshbooks.SPEC, netsuite.SPEC)}
+    {spec.name: spec for spec in (quickbooks.SPEC, xero.SPEC, freshbooks.SPEC, netsuite.SPEC, sage_intacct.SPEC)}
 )
 
 

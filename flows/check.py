@@ -7,6 +7,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
+from connectors.kit.errors import block_name
 from tasks.blocks import NotConnectedError
 from tasks.check import check_connection
 from tasks.connections import find_block
@@ -29,7 +30,9 @@ def test_connection(connection: str) -> State[Any]:
     except NotConnectedError as error:
         return Failed(message=f"NotConnectedError: {error}")
     result = check_connection(block, dsn=own.dsn(), key=own.fernet_key())
-    create_markdown_artifact(key=f"test-{connection}", markdown=result.markdown(), description=result.headline())
+    create_markdown_artifact(
+        key=f"test-{block_name(connection)}", markdown=result.markdown(), description=result.headline()
+    )
     for check in result.checks:
         get_run_logger().info("%s: %s (%s)", "ok" if check.ok else "FAILED", check.check, check.detail)
     return (Completed if result.ok else Failed)(message=result.headline())

@@ -11,7 +11,7 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from connectors.kit.consent import Granted
-from connectors.kit.errors import ConnectorError
+from connectors.kit.errors import ConnectorError, block_name
 from tasks import consent
 from tasks.blocks import ConsentedConnection, NotConnectedError
 from tasks.callback import PORT, Address, Desk, address_of, serving
@@ -58,10 +58,12 @@ def _consented(block: ConsentedConnection, wait_minutes: int) -> tuple[Granted, 
             text += f"The browser then ends on a page that does not load, {started.redirect_uri}: "
         text += f"paste that page's address into [this form]({desk.url})."
         artifact = create_markdown_artifact(
-            key=f"connect-{block.name}", markdown=text, description="The consent's link"
+            key=f"connect-{block_name(block.name)}", markdown=text, description="The consent's link"
         )
         get_run_logger().info(
-            "The link is in this run's artifact connect-%s: open it within %d minutes", block.name, wait_minutes
+            "The link is in this run's artifact connect-%s: open it within %d minutes",
+            block_name(block.name),
+            wait_minutes,
         )
         try:
             return desk.wait(wait_minutes * 60), started.redirect_uri
@@ -87,7 +89,9 @@ def _finished(block: ConsentedConnection, granted: Granted, account: str, redire
             "and run the deployment test-connection: no second consent is needed."
         )
     result = check_connection(saved, dsn=own.dsn(), key=own.fernet_key())
-    create_markdown_artifact(key=f"test-{block.name}", markdown=result.markdown(), description=result.headline())
+    create_markdown_artifact(
+        key=f"test-{block_name(block.name)}", markdown=result.markdown(), description=result.headline()
+    )
     name = f" ({chosen.name})" if chosen.name else ""
     message = f"Connected to {chosen.account}{name}. {result.headline()}"
     return Completed(message=message) if result.ok else Failed(message=message)

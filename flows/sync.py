@@ -14,7 +14,7 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
-from connectors.kit.errors import ConnectorError
+from connectors.kit.errors import ConnectorError, block_name
 from sql import sync
 from tasks import steps
 from tasks.blocks import BillingConnection, NotConnectedError
@@ -89,7 +89,7 @@ def _publish(report: RunReport, block: BillingConnection) -> None:
     run, document = f"{ui}/runs/flow-run/{report.job.run_id}", block._block_document_id  # noqa: SLF001
     links = Links(run, f"{ui}/blocks/block/{document}", block.name)
     create_markdown_artifact(
-        key=f"sync-{block.name}",
+        key=f"sync-{block_name(block.name)}",
         markdown=markdown(report, links, report.job.spec.title),
         description=summary_line(report),
     )

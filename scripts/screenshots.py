@@ -60,13 +60,14 @@ def pages(ui_url, system):
     Raises:
         PictureError: the system has no deployment, finished run, report or block on this server.
     """
+    named = system.replace("_", "-")  # blocks and reports have no underscores
     by_name = {"deployments": {"name": {"any_": [f"sync-{system}"]}}}
     finished = {**by_name, "flow_runs": {"state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED"]}}}}
     deployments = ask(ui_url, "/deployments/filter", by_name)
     runs = ask(ui_url, "/flow_runs/filter", {**finished, "sort": "START_TIME_DESC", "limit": 1})
-    reports = ask(ui_url, "/artifacts/latest/filter", {"artifacts": {"key": {"any_": [f"sync-{system}"]}}})
+    reports = ask(ui_url, "/artifacts/latest/filter", {"artifacts": {"key": {"any_": [f"sync-{named}"]}}})
     blocks = ask(ui_url, "/block_documents/filter", {"include_secrets": False})
-    block = next((one for one in blocks if one["name"] == system), None)
+    block = next((one for one in blocks if one["name"] == named), None)
     if not deployments or not runs or not reports or block is None:
         raise PictureError(f"{system} has no deployment, finished run, report or block at {ui_url}; sync it")
     deployment = f"/deployments/deployment/{deployments[0]['id']}"
@@ -79,7 +80,7 @@ def pages(ui_url, system):
         "runs": "/runs",
         "run": f"/runs/flow-run/{runs[0]['id']}",
         "run-details": f"/runs/flow-run/{runs[0]['id']}?tab=Details",
-        "reports": f"/artifacts/key/sync-{system}",
+        "reports": f"/artifacts/key/sync-{named}",
         "report": f"/artifacts/artifact/{reports[0]['latest_id']}",
         "blocks": "/blocks",
         "block": f"/blocks/block/{block['id']}",

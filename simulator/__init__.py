@@ -1,4 +1,6 @@
-"""A seeded simulator of QuickBooks Online, Xero, FreshBooks, NetSuite and a custom REST system, written from their documentation alone.
+"""A seeded simulator of QuickBooks Online, Xero, FreshBooks, NetSuite, Sage Intacct and a custom REST system.
+
+Each is written from its documentation alone.
 
 It shares no code with the product it tests, so that it can be its oracle:
 
@@ -25,6 +27,7 @@ from simulator.vendors.freshbooks import FreshBooks
 from simulator.vendors.netsuite import NetSuite
 from simulator.vendors.netsuite_auth import CONSUMER, TOKEN
 from simulator.vendors.quickbooks import QuickBooks
+from simulator.vendors.sage_intacct import SageIntacct
 from simulator.vendors.xero import Xero
 from simulator.wire import Handler, Vendor, serve
 from simulator.world import World
@@ -49,11 +52,12 @@ __all__ = [
 #: Key and secret of the application, id and secret of the token, for NetSuite's signed requests.
 NETSUITE_CONSUMER: Final = CONSUMER
 NETSUITE_TOKEN: Final = TOKEN
-_VENDORS: Final[dict[str, type[QuickBooks | Xero | FreshBooks | NetSuite | Custom]]] = {
+_VENDORS: Final[dict[str, type[QuickBooks | Xero | FreshBooks | NetSuite | SageIntacct | Custom]]] = {
     "quickbooks": QuickBooks,
     "xero": Xero,
     "freshbooks": FreshBooks,
     "netsuite": NetSuite,
+    "sage_intacct": SageIntacct,
     "custom": Custom,
 }
 

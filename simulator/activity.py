@@ -32,6 +32,8 @@ class Activity:
             books.system == "netsuite" and 0.25 <= draw < 0.29
         ):
             status = "draft"
+        elif books.system == "sage_intacct" and (draw < 0.05 or draw > 0.97):
+            status, entity = ("draft", entity) if draw < 0.05 else ("open", "DebitMemo")
         discount_bps = self.random.choice(_DISCOUNTS_BPS) if self.random.random() < 0.06 else 0
         document = books.record(
             entity,

@@ -1,7 +1,8 @@
 """One company's books in one billing system, and what can happen to them.
 
 Entities: Invoice, SalesReceipt, CreditMemo, RefundReceipt (QuickBooks; NetSuite, with CustomerRefund); Invoice, Bill, CreditNote,
-SupplierCredit (Xero); Invoice, CreditNote (FreshBooks); Invoice (custom). Operations return False, and change nothing, where
+SupplierCredit (Xero); Invoice, CreditNote (FreshBooks); Invoice, CreditMemo, DebitMemo and what reverses them (Sage
+Intacct); Invoice (custom). Operations return False, and change nothing, where
 the vendor would refuse.
 """
 
@@ -27,6 +28,9 @@ _NUMBER_FORMATS = {
     ("netsuite", "CreditMemo"): "CM{:d}",
     ("netsuite", "RefundReceipt"): "CR{:d}",
     ("netsuite", "CustomerRefund"): "RF{:d}",
+    ("sage_intacct", "Invoice"): "SI-{:05d}",
+    ("sage_intacct", "CreditMemo"): "CM-{:04d}",
+    ("sage_intacct", "DebitMemo"): "DM-{:04d}",
     ("custom", "Invoice"): "FT {:05d}",
 }
 #: Where id sequences start. FreshBooks' invoices and credit notes share ids: only (kind, id) is unique.
@@ -34,8 +38,11 @@ _FIRST_IDS = {
     "quickbooks": {"customer": 1},
     "freshbooks": {"Invoice": 453_001, "CreditNote": 453_001},
     "netsuite": {},
+    "sage_intacct": {},
     "custom": {},
 }
+#: What Sage Intacct writes down to undo a document: another one of its list, with the opposite sign.
+_REVERSALS = {"Invoice": "InvoiceReversal", "CreditMemo": "MemoReversal", "DebitMemo": "MemoReversal"}
 
 
 class Books:
@@ -59,14 +66,16 @@ class Books:
         return [Product(self.new_id("item"), item.sku, item.name, item.unit_minor) for item in products()]
 
     def new_id(self, sequence: str) -> str:
-        """An id as this vendor makes them: GUIDs in Xero, one sequence for all transactions in QuickBooks and NetSuite."""
+        """An id as this vendor makes them: GUIDs in Xero, one sequence for all transactions in most others."""
         if self.system == "xero":
             return str(UUID(int=self._random.getrandbits(128), version=4))
-        if self.system in ("quickbooks", "netsuite") and sequence not in ("customer", "item"):
+        if self.system != "freshbooks" and sequence not in ("customer", "item"):
             sequence = "transaction"
         if self.system == "custom":
             return f"{sequence.lower()}_{self._count(f'id/{sequence}')}"
         first = _FIRST_IDS[self.system].get(sequence, 101)
+        if self.system == "sage_intacct" and sequence == "customer":  # ids are given by people
+            return f"C-{self._count('id/customer', first):05d}"
         return str(self._count(f"id/{sequence}", first))
 
     def _count(self, name: str, first: int = 1) -> int:
@@ -119,7 +128,10 @@ class Books:
         source: Document | None = None,
     ) -> Document:
         """Enters a document of lines (product, quantity, unit price)."""
-        key = self.new_id(entity)
+        record_key = key = self.new_id(entity)
+        number = number or self._new_number(entity)
+        if self.system == "sage_intacct" and entity == "Invoice" and int(key) % 3:  # entered as a sales document
+            key = f"Sales Invoice-{number}"
         lines = [
             Line(self.new_id("line") if self.system == "xero" else str(position), product, quantity, unit_minor)
             for position, (product, quantity, unit_minor) in enumerate(amounts, start=1)
@@ -128,7 +140,7 @@ class Books:
         document = Document(
             entity=entity,
             id=key,
-            number=number or self._new_number(entity),
+            number=number,
             customer=customer,
             lines=lines,
             day=day,
@@ -139,6 +151,7 @@ class Books:
             discount_bps=discount_bps,
             status=status,
             source=source,
+            record_key=record_key,
         )
         self.documents.setdefault(entity, {})[key] = document
         return document
@@ -187,7 +200,7 @@ class Books:
         if not self._untouched(document) or document.lines[line_no].quantity == quantity:
             return False
         document.lines[line_no].quantity = quantity
-        document.touch(at)
+        self._rewrite(document, at)
         return True
 
     def reassign(self, document: Document, customer: Customer, at: datetime) -> bool:
@@ -195,11 +208,21 @@ class Books:
         if not self._untouched(document) or document.customer is customer:
             return False
         document.customer = customer
-        document.touch(at)
+        self._rewrite(document, at)
         return True
 
+    def _rewrite(self, document: Document, at: datetime) -> None:
+        """Records a change of content. Sage Intacct replaces the invoice of a changed sales document by another record."""
+        if document.record_key != document.id and self.system == "sage_intacct":
+            document.record_key = self.new_id(document.entity)
+            document.created_at = at
+        document.touch(at)
+
     def void(self, document: Document, at: datetime) -> bool:
-        """Voids: QuickBooks zeroes the amounts, Xero only changes the status, NetSuite does either, FreshBooks cannot."""
+        """Voids: QuickBooks zeroes the amounts, Xero only changes the status, NetSuite does either, FreshBooks cannot.
+
+        Sage Intacct reverses: the status changes, and a document of the opposite sign is written.
+        """
         if self.system == "freshbooks" or document.status != "open" or not self._untouched(document):
             return False
         document.status = "void"
@@ -207,6 +230,19 @@ class Books:
             for line in document.lines:
                 line.quantity = line.unit_minor = 0
         document.touch(at)
+        if self.system == "sage_intacct":
+            rows = [(line.product, line.quantity, line.unit_minor) for line in document.lines]
+            self.record(
+                _REVERSALS[document.entity],
+                document.customer,
+                rows,
+                at,
+                number=f"{document.number}-R",
+                status="void",
+                source=document,
+                tax_bps=document.tax_bps,
+                discount_bps=document.discount_bps,
+            )
         return True
 
     def delete(self, document: Document, at: datetime) -> bool:
@@ -243,7 +279,7 @@ class Books:
         if not rows or not self._live(document) or document.taken_back or document.status != "open":
             return None
         entity = {"SalesReceipt": "RefundReceipt", "Bill": "SupplierCredit"}.get(
-            document.entity, "CreditMemo" if self.system in ("quickbooks", "netsuite") else "CreditNote"
+            document.entity, "CreditNote" if self.system in ("xero", "freshbooks") else "CreditMemo"
         )
         document.taken_back = True
         return self.record(

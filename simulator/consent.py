@@ -27,10 +27,12 @@ AUTHORIZE_PATHS: Final = {
     "quickbooks": "/connect/oauth2",
     "xero": "/identity/connect/authorize",
     "freshbooks": "/oauth/authorize",
+    "sage_intacct": "/ia/api/v1/oauth2/authorize",
 }
-#: Xero documents PKCE; Intuit and FreshBooks do not, and ignore its parameters.
-_PKCE: Final = {"xero"}
+#: Xero and Sage Intacct document PKCE; Intuit and FreshBooks do not, and ignore its parameters.
+_PKCE: Final = {"xero", "sage_intacct"}
 _SCOPES: Final = {
+    "sage_intacct": {"offline_access"},
     "quickbooks": {"com.intuit.quickbooks.accounting", "com.intuit.quickbooks.payment", "openid", "profile", "email"},
     "xero": {
         "offline_access",

@@ -33,11 +33,11 @@ class Faults:
     truncated_json: float = 0  # 200, body cut short
     html: float = 0  # 200, a gateway's page instead of JSON
     repeated_page: float = 0  # the last answer of the same listing again
-    errors_in_200: float = 0  # FreshBooks' old habit: an error body with status 200
+    errors_in_200: float = 0  # an error body with status 200: FreshBooks' old habit, Sage Intacct's XML heritage
     slow: float = 0  # answered after `slow_seconds`
     slow_seconds: float = 2
     retry_after_seconds: int | None = 1
-    vendors: Collection[str] = ("quickbooks", "xero", "freshbooks", "netsuite", "custom")
+    vendors: Collection[str] = ("quickbooks", "xero", "freshbooks", "netsuite", "sage_intacct", "custom")
     max_in_a_row: int = 2  # per method and URL, so that a bounded number of retries gets through
     token_endpoints: bool = False  # whether token requests are failed too (before they have any effect)
 
@@ -72,7 +72,7 @@ class FaultPlan:
 
     def _pick(self, vendor: str, point: float) -> str | None:
         for kind in KINDS:
-            if kind == "errors_in_200" and vendor != "freshbooks":
+            if kind == "errors_in_200" and vendor not in ("freshbooks", "sage_intacct"):
                 continue
             share = getattr(self.faults, kind)
             if point < share:
@@ -89,13 +89,13 @@ class FaultPlan:
             return httpx.Response(200, content=body[: len(body) * 2 // 3], headers=_typed(response))
         if kind == "html":
             return httpx.Response(200, content=_HTML, headers={"content-type": "text/html"})
-        # NetSuite's lists differ in the body alone: a page of the same one differs in its numbers.
-        asked = re.sub(rb"\d+", b"", request.content).decode() if vendor == "netsuite" else ""
+        # These vendors' lists differ in the body alone: a page of the same one differs in its numbers.
+        asked = re.sub(rb"\d+", b"", request.content).decode() if vendor in ("netsuite", "sage_intacct") else ""
         listing = f"{vendor} {request.method} {request.url.path} {asked}"
         with self._lock:
             earlier = self._last.get(listing)
             self._last[listing] = response
-        if kind == "repeated_page" and earlier is not None and " IN (" not in asked:
+        if kind == "repeated_page" and earlier is not None and " IN (" not in asked and '"$in"' not in asked:
             return httpx.Response(200, content=earlier.content, headers=_typed(earlier))
         return response
 

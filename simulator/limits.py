@@ -21,15 +21,17 @@ class Rule:
 
 
 #: https://developer.intuit.com "limits-and-throttles", https://developer.xero.com "faq/limits". FreshBooks
-#: and NetSuite (beside its five requests at once) publish none, a custom system has its own: the numbers here only make their 429 reachable.
+#: and NetSuite (beside its five requests at once) publish none, Sage Intacct bills by the month and limits what is
+#: under way at once, a custom system has its own: the numbers here only make their 429 reachable.
 RULES: Final = {
     "quickbooks": (Rule("second", 10, 1), Rule("minute", 500, 60), Rule("batch", 40, 60, "/batch")),
     "xero": (Rule("minute", 60, 60), Rule("day", 5000, 86_400), Rule("appminute", 10_000, 60)),
     "freshbooks": (Rule("minute", 600, 60),),
     "netsuite": (Rule("minute", 600, 60),),
+    "sage_intacct": (Rule("minute", 600, 60),),
     "custom": (Rule("minute", 300, 60),),
 }
-CONCURRENT: Final = {"xero": 5, "netsuite": 5}
+CONCURRENT: Final = {"xero": 5, "netsuite": 5, "sage_intacct": 2}
 
 
 @dataclass(frozen=True, slots=True)

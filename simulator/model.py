@@ -14,15 +14,16 @@ LUANDA: Final = ZoneInfo("Africa/Luanda")
 #: IVA, Angola's value added tax.
 IVA_BPS: Final = 1400
 
-SYSTEMS: Final = ("quickbooks", "xero", "freshbooks", "netsuite", "custom")
+SYSTEMS: Final = ("quickbooks", "xero", "freshbooks", "netsuite", "sage_intacct", "custom")
 CLIENT_ID: Final = "sim-client"
 CLIENT_SECRET: Final = "sim-secret"
-#: Realm (QuickBooks), tenant (Xero), account id (FreshBooks, NetSuite).
+#: Realm (QuickBooks), tenant (Xero), account id (FreshBooks, NetSuite), company and entity (Sage Intacct).
 ACCOUNTS: Final = {
     "quickbooks": "9130350000000001",
     "xero": "b0a5c0de-0000-4000-8000-000000000001",
     "freshbooks": "TwZh01",
     "netsuite": "7654321_SB1",
+    "sage_intacct": "AguaTwezah|E100",
     "custom": "custom",
 }
 
@@ -142,6 +143,7 @@ class Document:
     source: "Document | None" = None  # what a credit or refund takes back
     taken_back: bool = False
     amount_minor: int = 0  # of documents without lines (NetSuite's customer refund)
+    record_key: str = ""  # Sage Intacct: a re-created record gets another key, its sales document stays
     gross_minor: int = 0
     net_minor: int = 0
     tax_minor: int = 0

@@ -16,12 +16,20 @@ from simulator.consent import Codes
 from simulator.model import CLIENT_ID, CLIENT_SECRET
 
 #: Seconds, from the vendors' pages.
-ACCESS_SECONDS: Final = {"quickbooks": 3600, "xero": 1800, "freshbooks": 43_200, "netsuite": 3600, "custom": 3600}
+ACCESS_SECONDS: Final = {
+    "quickbooks": 3600,
+    "xero": 1800,
+    "freshbooks": 43_200,
+    "netsuite": 3600,
+    "sage_intacct": 43_200,
+    "custom": 3600,
+}
 REFRESH_SECONDS: Final = {
     "quickbooks": 100 * 86_400,
     "xero": 60 * 86_400,
     "freshbooks": None,
     "netsuite": None,
+    "sage_intacct": None,
     "custom": None,
 }
 QUICKBOOKS_ROTATION: Final = timedelta(hours=24)
@@ -74,7 +82,7 @@ class Grants:
     """Issues and checks one vendor's tokens.
 
     QuickBooks returns the same refresh token until it is a day old, then a new one (the old one is dead);
-    Xero replaces it every time but honours the old one for 30 minutes; FreshBooks' is single-use.
+    Xero replaces it every time but honours the old one for 30 minutes; FreshBooks' and Sage Intacct's are single-use.
     """
 
     def __init__(self, vendor: str, seed: int, now: Now, access_seconds: float | None = None) -> None:
@@ -117,6 +125,8 @@ class Grants:
                     refresh = self._redeem(form)
                 case "client_credentials" if self.vendor in ("xero", "custom"):
                     refresh = None
+                case "client_credentials" if self.vendor == "sage_intacct":
+                    refresh = self._issue_refresh()  # public clients show one here as well
                 case _:
                     raise Denied("unsupported_grant_type")
             return self._answer(self.issue_access(), refresh)
@@ -127,7 +137,7 @@ class Grants:
             if code is None:
                 raise Denied("invalid_grant")
             self.scope = code.scope or self.scope
-        if self.vendor == "freshbooks":  # one live refresh token per user and application
+        if self.vendor in ("freshbooks", "sage_intacct"):  # one live refresh token per user and application
             self.state.refresh.clear()
         return self._issue_refresh()
 
@@ -143,7 +153,7 @@ class Grants:
         self.refreshes += 1
         if self.vendor == "quickbooks" and instant - known.issued_at < QUICKBOOKS_ROTATION:
             return token
-        if self.vendor == "freshbooks":  # one live refresh token per user and application
+        if self.vendor in ("freshbooks", "sage_intacct"):  # one live refresh token per user and application
             self.state.refresh.clear()
         known.replaced_at = known.replaced_at or instant
         return self._issue_refresh()

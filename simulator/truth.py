@@ -15,6 +15,8 @@ _KINDS: Final = {
     "CreditNote": "credit_note",
     "RefundReceipt": "refund",
     "CustomerRefund": "refund",
+    "DebitMemo": "invoice",
+    "InvoiceReversal": "invoice",
 }
 
 
@@ -56,7 +58,7 @@ def text(minor: int) -> str:
 def truth_of(books: Books) -> Iterator[Truth]:
     """The rows of one set of books, in the order of the books."""
     for document in books.all():
-        if document.entity in _KINDS:
+        if document.entity in _KINDS or document.entity == "MemoReversal":
             yield _row(books, document)
 
 
@@ -67,7 +69,7 @@ def _row(books: Books, document: Document) -> Truth:
         account=books.account,
         external_id=external_id(books.system, document),
         invoice_number=document.number,
-        kind=_KINDS[document.entity],
+        kind=_kind(document),
         customer_id=document.customer.id,
         phone=document.customer.phone,
         phone_e164=f"+244{national}" if national else None,
@@ -83,6 +85,13 @@ def _row(books: Books, document: Document) -> Truth:
     )
 
 
+def _kind(document: Document) -> str:
+    """What undoes a credit memo adds, and the other way round."""
+    if document.entity == "MemoReversal" and document.source is not None:
+        return "invoice" if document.source.entity == "CreditMemo" else "credit_note"
+    return _KINDS[document.entity]
+
+
 def _refunded(books: Books, document: Document) -> int:
     if document.entity == "CustomerRefund":
         return document.total_minor
@@ -93,6 +102,8 @@ def external_id(system: str, document: Document) -> str:
     """The vendor's id, behind the kind's name where ids of several kinds could meet."""
     if system in ("xero", "netsuite") or document.entity == "Invoice":
         return document.id
+    if system == "sage_intacct":
+        return document.id if document.entity == "InvoiceReversal" else f"adjustment/{document.id}"
     prefix = document.entity if system == "quickbooks" else "credit_note"
     return f"{prefix}/{document.id}"
 

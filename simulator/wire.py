@@ -4,13 +4,23 @@ import json
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import httpx
 
 from simulator.consent import AUTHORIZE_PATHS, authorize
 from simulator.limits import Throttled
 from simulator.world import World
+
+_ERRORS_IN_200: Final[dict[str, Any]] = {
+    "freshbooks": {"response": {"errors": [{"errno": 1009, "message": "Temporary failure.", "object": "system"}]}},
+    "sage_intacct": {
+        "ia::result": {
+            "ia::error": {"code": "operationFailed", "message": "Temporary failure.", "errorId": "REST-9001"}
+        },
+        "ia::meta": {"totalCount": 1, "totalSuccess": 0, "totalError": 1},
+    },
+}
 
 Handler = Callable[[httpx.Request], httpx.Response]
 encode = partial(json.dumps, ensure_ascii=False, separators=(",", ":"))
@@ -120,9 +130,7 @@ def _disturbed(world: World, vendor: Vendor, request: httpx.Request, path: str, 
     if fault == "slow":
         world.sleep(faults.slow_seconds)
     if fault == "errors_in_200":
-        return json_response(
-            {"response": {"errors": [{"errno": 1009, "message": "Temporary failure.", "object": "system"}]}}
-        )
+        return json_response(_ERRORS_IN_200[vendor.name])
     with world.lock:
         response = vendor.answer(request, path)
     return world.faults.spoil(fault, vendor.name, request, response) if not vendor.is_token_path(path) else response

@@ -170,6 +170,13 @@ def void_deleted(
     into.members.update(row[0] for row in rows if row[0] is not None)
 
 
+def unlisted(connection: Connection, account: Account, sync_id: int, listed: Sequence[str]) -> tuple[int, list[str]]:
+    """How many documents of the account are not void, and those of them that are not `listed`."""
+    parameters = account.parameters(sync_id=sync_id, listed=list(listed))
+    row = connection.execute(query("store", "unlisted"), parameters).fetchone()
+    return (row[0], row[1]) if row else (0, [])
+
+
 def save_rejects(connection: Connection, account: Account, sync_id: int, rejects: pl.DataFrame) -> None:
     """Opens a reject for every row of `rejects` (REJECT).
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, SecretStr
 from connectors.file import FileSettings, FolderPath
 from connectors.kit.configured_settings import CustomSettings
 from connectors.kit.documents import DEFAULT_CURRENCY, named
+from connectors.kit.errors import block_name
 from connectors.kit.spec import NO_SECRET, Connection
 
 
@@ -66,8 +67,23 @@ class BillingConnection(Block):
 
     @property
     def name(self) -> str:
-        """What operators call this connection: the name of the block."""
-        return self._block_document_name or self.system
+        """What operators call this connection: the name of the block, or the system's where it is the first of it."""
+        found = self._block_document_name or self.system
+        return self.system if found == block_name(self.system) else found
+
+    @classmethod
+    def load(cls, name: str, *more: Any, **options: Any) -> Any:
+        """The block of a connection; names are spelled as Prefect takes them."""
+        return super().load(block_name(name), *more, **options)
+
+    @classmethod
+    def delete(cls, name: str, *more: Any, **options: Any) -> Any:
+        """Deletes the block of a connection."""
+        return super().delete(block_name(name), *more, **options)
+
+    def save(self, name: str | None = None, *more: Any, **options: Any) -> Any:
+        """Saves the block under the name of a connection."""
+        return super().save(block_name(name) if name else name, *more, **options)
 
     def account(self) -> str:
         """The account at the vendor: realm, tenant or shop."""
@@ -305,6 +321,71 @@ class NetSuiteConnection(BillingConnection, NetSuiteLogin, NetSuiteAccount):
         )
 
 
+class SageIntacctAccount(BaseModel):
+    """Listed first in the form, because pydantic takes the last base first."""
+
+    company_id: str = Field(
+        default="",
+        pattern=r"^[^@|\s]*$",
+        title="Company ID",
+        description="What you type under Company ID when you sign in, e.g. AguaTwezah-sandbox for a sandbox company.",
+    )
+    entity_id: str = Field(
+        default="", pattern=r"^[^@|\s]*$", title="Entity ID",
+        description="Of one entity of the company. Empty: the top level, which sees all entities.",
+    )  # fmt: skip
+    login: Literal["consent", "client_credentials"] = Field(
+        default="consent", title="Way to log in",
+        description="consent: a user allowed the app in a browser. client_credentials: the app acts for a Web Services user.",
+    )  # fmt: skip
+    web_services_user: str = Field(
+        default="", pattern=r"^[^@|\s]*$", title="Web Services user", description="Client credentials: the user's ID."
+    )
+
+
+class SageIntacctConnection(ConsentedConnection, SageIntacctAccount):
+    """A company of Sage Intacct, or one entity of it. Name the block `sage-intacct`."""
+
+    _block_type_name = "Sage Intacct Connection"
+    _block_type_slug = "sage-intacct-connection"
+    _description = "Connects a company of Sage Intacct. Name the block `sage-intacct`, a further one as you like (`sage-intacct-lisboa`). How to get the values: README, Connecting a real account."
+    system: ClassVar[str] = "sage_intacct"
+
+    page_size: int = Field(
+        default=0,
+        ge=0,
+        le=2000,
+        title="Page size",
+        description="Records per request. 0: 2000. Each page is billed as one.",
+    )
+    deletions_hours: int = Field(
+        default=6, ge=0, le=168, title="Look for deletions every (hours)",
+        description=(
+            "Deleted documents leave no trace: the ids of all documents are listed and compared, 2000 a request. 0: in every run."
+        ),
+    )  # fmt: skip
+
+    def account(self) -> str:
+        """The company, and the entity behind a bar."""
+        return f"{self.company_id}|{self.entity_id}" if self.entity_id else self.company_id
+
+    def missing(self) -> str:
+        """The company, and the user or the consent."""
+        if not self.company_id:
+            return f"fill in the Company ID of the block {block_name(self.name)!r}"
+        if self.login == "consent":
+            return super().missing()
+        return "" if self.web_services_user else f"fill in the Web Services user of the block {block_name(self.name)!r}"
+
+    def connection(self) -> Connection:
+        """The values the connector needs. Paths are dotted, as the query service writes names and takes them."""
+        return replace(
+            super().connection(),
+            options={"login": self.login, "user": self.web_services_user, "deletions_hours": self.deletions_hours},
+            paths={name: "/" + path.strip("/").replace("/", ".") for name, path in self.field_mapping.items()},
+        )
+
+
 class DescribedConnection(BillingConnection):
     """A system that the operator describes; its account is the block's name, so that there can be several."""
 
@@ -418,11 +499,18 @@ BLOCKS: dict[str, type[BillingConnection]] = {
         XeroConnection,
         FreshBooksConnection,
         NetSuiteConnection,
+        SageIntacctConnection,
         CustomConnection,
         FileDropConnection,
     )
 }
-_ACCOUNT_FIELD = {"quickbooks": "realm_id", "xero": "tenant_id", "freshbooks": "account_id", "netsuite": "account_id"}
+_ACCOUNT_FIELD = {
+    "quickbooks": "realm_id",
+    "xero": "tenant_id",
+    "freshbooks": "account_id",
+    "netsuite": "account_id",
+    "sage_intacct": "company_id",
+}
 
 
 def register_blocks() -> None:
@@ -443,16 +531,19 @@ def connect_simulator(base_url: str) -> None:
         "xero": "b0a5c0de-0000-4000-8000-000000000001",
         "freshbooks": "TwZh01",
         "netsuite": "7654321_SB1",
+        "sage_intacct": "AguaTwezah",
     }
     token_paths = {
         "quickbooks": "/oauth2/v1/tokens/bearer",
         "xero": "/connect/token",
         "freshbooks": "/auth/oauth/token",
+        "sage_intacct": "/ia/api/v1/oauth2/token",
     }
     authorize_paths = {
         "quickbooks": "/connect/oauth2",
         "xero": "/identity/connect/authorize",
         "freshbooks": "/oauth/authorize",
+        "sage_intacct": "/ia/api/v1/oauth2/authorize",
     }
     from tasks.connections import connections  # which needs the blocks above
 

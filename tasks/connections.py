@@ -1,13 +1,17 @@
 """The connected accounts: the blocks that operators made, found by the name they gave them.
 
-A connection called like a system is that system's first; further accounts of it have names of their own.
+A connection called like a system is that system's first; further accounts of it have names of their own. (Prefect takes no
+underscore in a block's name, so that of `sage_intacct` is `sage-intacct`.)
 """
+
+from typing import cast
 
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 from pydantic import ValidationError
 
 from connectors.kit.documents import problems
+from connectors.kit.errors import block_name
 from tasks.blocks import BLOCKS, BillingConnection, NotConnectedError
 from twezah.settings import settings
 
@@ -31,7 +35,7 @@ def find_block(name: str) -> BillingConnection:
     if name in BLOCKS:
         kind = BLOCKS[name]
         message = (
-            f"{name} is not connected: create a {kind._block_type_name!r} block named {name!r} "
+            f"{name} is not connected: create a {kind._block_type_name!r} block named {block_name(name)!r} "
             f"({settings().ui_url}/blocks/catalog/{kind._block_type_slug}/create) and start the run again"
         )
     else:
@@ -42,12 +46,12 @@ def find_block(name: str) -> BillingConnection:
 
 def _load(kind: type[BillingConnection], name: str) -> BillingConnection | None:
     try:
-        return kind.load(name)  # type: ignore[return-value]
+        return cast("BillingConnection", kind.load(name))
     except (RuntimeError, ValidationError) as error:
         cause = error if isinstance(error, ValidationError) else error.__cause__  # Prefect wraps it
         wrong = f" ({problems(kind, cause)})" if isinstance(cause, ValidationError) else ""
         message = (
-            f"the block {name!r} holds a value that is not valid any more, or belongs to another version{wrong}: open it "
+            f"the block {block_name(name)!r} holds a value that is not valid any more, or belongs to another version{wrong}: open it "
             f"({settings().ui_url}/blocks), correct it and save it"
         )
         raise NotConnectedError(message) from error
@@ -76,9 +80,10 @@ def connections() -> dict[str, str]:
                 )
             except ObjectNotFound:  # the type is not registered yet
                 continue
+            others = {block_name(one) for one in BLOCKS} - {block_name(system)}
             for document in documents:
-                if document.name and document.name not in set(BLOCKS) - {system}:
-                    found[document.name] = system
+                if document.name and document.name not in others:
+                    found[system if document.name == block_name(system) else document.name] = system
     return found
 
 

@@ -7,7 +7,7 @@ from pydantic import SecretStr
 
 from connectors import spec_for
 from connectors.kit.consent import Granted, Started, consent_of
-from connectors.kit.errors import ConsentFailed
+from connectors.kit.errors import ConsentFailed, Misconfigured
 from connectors.kit.spec import ConnectorSpec, GrantedAccount
 from tasks.blocks import BLOCKS, BillingConnection, ConsentedConnection, NotConnectedError, account_field
 from tasks.callback import PORT, address_of
@@ -41,6 +41,9 @@ def block_for(name: str, system: str, values: Mapping[str, Any]) -> ConsentedCon
 def start(block: ConsentedConnection, *, port: int | None = None, redirect_uri: str = "") -> Started:
     """The link to open. Raises Misconfigured where the block cannot work."""
     connection = block.connection()
+    if not block.account() and not consent_of(spec_for(connection)).tells_account:
+        detail = f"the vendor does not tell which account a consent opens: fill in {account_field(block.system)} first"
+        raise Misconfigured(block.system, "connect", detail).of_block(block.name)
     return Started(connection, spec_for(connection), redirect_for(block, port=port, redirect_uri=redirect_uri))
 
 
@@ -111,7 +114,7 @@ def store(
     covered = [other for other in _others(block, name) if other.account() in opened]
     for other in covered:
         _changed(other, seed).save(other.name, overwrite=True)
-    own = {**seed, account_field(block.system): account} if account else seed
+    own = {**seed, account_field(block.system): account} if account and account != block.account() else seed
     _changed(block, own).save(name, overwrite=True)
     saved = find_block(name)
     assert isinstance(saved, ConsentedConnection)

@@ -78,7 +78,7 @@ def replay_pages(job: Job) -> Extracted:
     """
     with job.transaction() as connection:
         now = datetime.now(UTC).isoformat()
-        again = [stream for stream in job.spec.streams if not getattr(stream, "census", False)]
+        again = [stream for stream in job.spec.streams if not stream.census]
         # Names of their own: an interrupted replay is never taken for a read to be continued.
         state = {"since": None, "until": None, "started_at": now, "complete": True}
         streams = {f"replay of {stream.name}": state for stream in again}

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 import polars as pl
 
+from connectors.kit.errors import block_name
 from connectors.kit.mapping import Mapped, fill
 from connectors.kit.spec import Stream
 from expectations import FAILED, Report, Result, validate_invoices
 from sql import store, sync
 from sql.db import Connection
 from tasks.ahead import ahead
+from tasks.census import Census
 from tasks.job import Job
 
 if TYPE_CHECKING:
@@ -37,6 +39,13 @@ class TooManyRejectsError(RuntimeError):
         self.loaded = loaded
 
 
+class SightLostError(TooManyRejectsError):
+    """More documents than allowed are not listed any more: probably the connected user sees less. Nothing moved.
+
+    What was fetched is no use to the next run, which begins anew.
+    """
+
+
 @dataclass
 class Loaded:
     """What became of the records of one synchronisation."""
@@ -55,7 +64,7 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Batch:
-    """Some pages of one stream, judged: accepted invoices and lines, rejects, deletions."""
+    """Some pages of one stream, judged: accepted invoices and lines, rejects, deletions, and what a census listed."""
 
     invoices: pl.DataFrame
     lines: pl.DataFrame
@@ -64,6 +73,8 @@ class Batch:
     deletions: pl.DataFrame
     records: int
     report: Report
+    stream: str
+    listed: pl.DataFrame
 
 
 class Loading:
@@ -73,6 +84,7 @@ class Loading:
         self._job, self._sync_id = job, sync_id
         self._done = Loaded()
         self._evidence: list[pl.DataFrame] = []
+        self._census = Census(job.spec)
         with ExitStack() as opened:
             self._connection = opened.enter_context(job.transaction())
             self._reader = opened.enter_context(job.transaction())
@@ -94,6 +106,7 @@ class Loading:
     def take(self, batch: Batch) -> None:
         """Stores a batch."""
         _store(self._job, self._connection, self._sync_id, batch, self._done, awaited=self._awaited)
+        self._census.take(batch.stream, batch.listed)
         if sum(part.height for part in self._evidence) < EVIDENCE_ROWS:
             self._evidence.append(batch.rejects.head(EVIDENCE_ROWS))
 
@@ -104,9 +117,12 @@ class Loading:
         """
         try:
             _judge_share(self._job, self._done)
-        except TooManyRejectsError:
+            _void_unlisted(self._job, self._connection, self._sync_id, self._census, streams, self._done)
+        except TooManyRejectsError as error:
             self._connection.rollback()
             if not self._job.dry_run:
+                if isinstance(error, SightLostError):
+                    sync.set_state(self._connection, self._sync_id, "abandoned")
                 store.save_rejects(self._connection, self._job.account, self._sync_id, pl.concat(self._evidence))
                 self._connection.commit()
             raise
@@ -188,7 +204,9 @@ def judged(stream: Stream, mapped: Mapped) -> Batch:
     lines = mapped.lines if whole else mapped.lines.join(accepted.select(key), on=key, how="semi")
     named = candidates.select(*key, pl.coalesce("invoice_number", "external_id").alias("document"))
     problems = problems.join(named, on=key, how="left", maintain_order="left")
-    return Batch(accepted, lines, rejects, problems, mapped.deletions, mapped.record_count, report)
+    return Batch(
+        accepted, lines, rejects, problems, mapped.deletions, mapped.record_count, report, stream.name, mapped.listed
+    )
 
 
 def _failures(candidates: pl.DataFrame, report: Report, known: pl.DataFrame) -> pl.DataFrame:
@@ -267,10 +285,25 @@ def _judge_share(job: Job, done: Loaded) -> None:
     worst = "; ".join(f"{count} x {reason}" for reason, count in done.reasons.most_common(3))
     message = (
         f"{job.account.system}: {done.rejected} of {judged_count} records could not be used, more than the {limit} % allowed "
-        f"in block {job.account.system!r}. Nothing was stored and no cursor moved. Most frequent: {worst}. Correct the field mapping "
+        f"in block {block_name(job.account.system)!r}. Nothing was stored and no cursor moved. Most frequent: {worst}. Correct the field mapping "
         "in the block or the data at the vendor, then retry this run: it reads the same changes again."
     )
     raise TooManyRejectsError(message, done)
+
+
+def _void_unlisted(
+    job: Job, connection: Connection, sync_id: int, census: Census, streams: Mapping[str, Any], done: Loaded
+) -> None:
+    """Documents that a complete census does not name are void from the moment the read began.
+
+    Raises SightLostError: so many that it is not the documents that are gone, but our sight of them.
+    """
+    found = census.unlisted(connection, job.account, sync_id, streams)
+    if found is None:
+        return
+    if too_many := found.too_many(job):
+        raise SightLostError(too_many, done)
+    store.void_deleted(connection, job.account, sync_id, found.deletions, into=done.stored)
 
 
 def _finish(job: Job, connection: Connection, sync_id: int, streams: Mapping[str, Any], done: Loaded) -> None:

@@ -11,7 +11,7 @@ from connectors.kit.errors import ContractBroken, NeedsOperator, Retriable
 from tasks.award import Awarded
 from tasks.extract import Extracted
 from tasks.job import Job
-from tasks.load import Loaded, TooManyRejectsError
+from tasks.load import Loaded, SightLostError, TooManyRejectsError
 
 #: Rows of the longest table; the rest is in billing.reject.
 REASONS_SHOWN = 20
@@ -120,7 +120,7 @@ def _cell(value: Any) -> str:
 
 def who_acts(error: BaseException) -> str:
     """The first words of a failed run's report: who has to do something."""
-    if isinstance(error, NeedsOperator):
+    if isinstance(error, NeedsOperator | SightLostError):
         return "Failed: someone must correct the connection."
     if isinstance(error, Retriable):
         return "Failed: nothing to correct; the next scheduled run continues."

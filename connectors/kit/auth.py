@@ -48,6 +48,32 @@ def basic_form(connection: Connection, url: str, refresh_token: str) -> httpx.Re
     return next(httpx.BasicAuth(connection.client_id, secret).sync_auth_flow(request))
 
 
+def form_body(connection: Connection, url: str, refresh_token: str) -> httpx.Request:
+    """Sage Intacct: everything in a form, client id and secret as well."""
+    form = {
+        "grant_type": "refresh_token",
+        "client_id": connection.client_id,
+        "client_secret": connection.client_secret.get_secret_value(),
+        "refresh_token": refresh_token,
+    }
+    return httpx.Request("POST", url, data=form, headers={"accept": "application/json"})
+
+
+def client_credentials(username: str) -> Grant:
+    """Sage Intacct: no consent, the application acts for a user of the company; its tokens are asked for anew."""
+
+    def grant(connection: Connection, url: str, _refresh_token: str) -> httpx.Request:
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": connection.client_id,
+            "client_secret": connection.client_secret.get_secret_value(),
+            "username": username,
+        }
+        return httpx.Request("POST", url, data=form, headers={"accept": "application/json"})
+
+    return grant
+
+
 def json_body(connection: Connection, url: str, refresh_token: str) -> httpx.Request:
     """FreshBooks: everything in a JSON body, the redirect URI as well."""
     body = {

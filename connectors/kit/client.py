@@ -14,6 +14,7 @@ import msgspec
 from connectors.kit.auth import Token, TokenStore, open_session
 from connectors.kit.errors import (
     ConnectorError,
+    CredentialsRejected,
     Misconfigured,
     PermissionMissing,
     RateLimited,
@@ -141,11 +142,18 @@ class Client:
             ConnectorError: Retriable, NeedsOperator or ContractBroken.
         """
         response, answer, used = self._exchange(request, operation)
-        if response.status_code == 401 and self._session.renewed(used):
+        if self._proof_refused(response, answer) and self._session.renewed(used):
             response, answer, _ = self._exchange(request, operation)
         if not response.is_success:
             raise self._failure(response, operation, answer.body)
         return answer
+
+    def _proof_refused(self, response: httpx.Response, answer: Answer) -> bool:
+        """401, or another refusal whose code says the same (Sage Intacct: 400 for a token that ended)."""
+        if response.status_code == 401:
+            return True
+        kind = None if response.is_success else self.spec.errors.get(fault_code(self.spec, answer.body) or "")
+        return kind is not None and issubclass(kind, CredentialsRejected)
 
     def _exchange(self, request: PageRequest, operation: str) -> tuple[httpx.Response, Answer, Token | None]:
         headers = {

@@ -175,8 +175,8 @@ class Started:
         consent = self._consent
         if consent.account_param:
             found: Sequence[GrantedAccount] = (GrantedAccount(told),) if told else ()
-        elif consent.accounts is None or consent.read_accounts is None:
-            return ()
+        elif consent.accounts is None or consent.read_accounts is None:  # nobody tells: the operator's choice stands
+            found = (GrantedAccount(self._connection.account),) if self._connection.account else ()
         else:
             try:
                 found = consent.read_accounts(msgspec.json.decode(_ask(client, consent.accounts)))

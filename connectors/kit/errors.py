@@ -21,6 +21,11 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar, Self
 
 
+def block_name(system: str) -> str:
+    """The name of a system's Prefect block, and of its reports: Prefect takes no underscores there."""
+    return system.replace("_", "-")
+
+
 class ConnectorError(Exception):
     """Talking to a billing system failed."""
 
@@ -57,7 +62,7 @@ class ConnectorError(Exception):
         if self.request_id:
             parts.append(f"request id {self.request_id}")
         text = ": ".join(part for part in parts if part)
-        return f"{text}. {self._advice().format(block=self.block)}".rstrip()
+        return f"{text}. {self._advice().format(block=block_name(self.block))}".rstrip()
 
     def _advice(self) -> str:
         """What to do; `{block}` is the name of the connection's block."""

@@ -333,7 +333,7 @@ def _all_pages(
             raise TooManyPages(spec.name, lookup.name, f"more than {spec.page_limit} pages", call=request.path)
         seen.add(fingerprint)
         try:
-            following: PageRequest | None = pages.send(PageView(len(ids), info))
+            following: PageRequest | None = pages.send(PageView(len(ids), info, ids))
         except StopIteration:
             following = None
         found.append(_page(lookup.name, request, following, answer, len(ids)))

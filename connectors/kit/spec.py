@@ -213,6 +213,9 @@ class Stream:
     of this list as a deleted document; it holds the time, or anything that is not nothing. `windowed` False: records
     are kept whatever their time of change (the window is about the pages). `reads` opens pages that are no JSON: it is
     given the type of a record, the body and the page's id, and raises nothing: what cannot be read is broken.
+    `row_id`: where the vendor tells its records apart by something else than the document's external id, pointers to it;
+    it is what pages and details go by. `census`: `deleted` reads the ids of all documents that still exist; what no
+    census of the system names is gone.
     """
 
     name: str
@@ -235,11 +238,16 @@ class Stream:
     gone: str | None = None
     windowed: bool = True
     reads: Callable[[Any, bytes, int], "Records"] | None = None
+    row_id: tuple[str, ...] = ()
+    census: bool = False
 
 
 @dataclass(frozen=True)
 class Deleted:
-    """Ids of documents that no longer exist, with the vendor's time text; `record_count` counts all records."""
+    """Ids of documents that no longer exist (a census: that still do), with the vendor's time text.
+
+    `record_count` counts all records.
+    """
 
     external_ids: tuple[str, ...]
     deleted_at: tuple[str | None, ...]
@@ -274,12 +282,18 @@ class Details:
     """Lines that a list leaves out: asked for by the ids of a page's records before the page is stored.
 
     Their answers are stored with the page, as received, so that a page can still be mapped alone. `lookup` asks for
-    them, its external_id telling lines apart; `record` points at a record's id, `line` at the id of a line's record.
+    them, its external_id telling lines apart; `record` points at a record's id, `line` at the id of a line's record
+    (several: the first that is there).
     """
 
     lookup: Lookup
     record: str
-    line: str
+    line: str | tuple[str, ...]
+
+    @property
+    def owner(self) -> tuple[str, ...]:
+        """The pointers of `line`."""
+        return (self.line,) if isinstance(self.line, str) else self.line
 
 
 #: Builds the request that fetches or renews a token, from the connection, the token URL and the refresh token in force.
@@ -336,6 +350,11 @@ class Consent:
     account_param: str = ""
     accounts: PageRequest | None = None
     read_accounts: Callable[[Any], Sequence[GrantedAccount]] | None = None
+
+    @property
+    def tells_account(self) -> bool:
+        """Whether the consent says which accounts it opened; otherwise the operator enters it in the block."""
+        return bool(self.account_param) or self.accounts is not None
 
 
 @dataclass(frozen=True)

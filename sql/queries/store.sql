@@ -36,6 +36,12 @@ WHERE i.system = %(system)s AND i.account = %(account)s AND i.external_id = d.ex
   AND (i.status <> 'void' AND (d.deleted_at IS NULL OR i.updated_at <= d.deleted_at)
        OR i.status = 'void' AND i.updated_at < d.deleted_at)
 RETURNING i.member_id
+-- name: unlisted
+SELECT count(*), coalesce(array_agg(i.external_id ORDER BY i.external_id) FILTER (WHERE l.external_id IS NULL), '{}')
+FROM billing.invoice i
+LEFT JOIN (SELECT DISTINCT external_id FROM unnest(%(listed)s::text[]) AS u(external_id)) l ON l.external_id = i.external_id
+-- What a synchronisation that began later has stored is newer than the list.
+WHERE i.system = %(system)s AND i.account = %(account)s AND i.status <> 'void' AND i.sync_id <= %(sync_id)s
 -- name: mark_dirty
 INSERT INTO loyalty.member_dirty (member_id) SELECT m FROM unnest(%(members)s::bigint[]) AS m ORDER BY m
 ON CONFLICT (member_id) DO UPDATE SET marks = member_dirty.marks + 1

@@ -29,7 +29,7 @@ UPDATE billing.sync_run SET streams = %(streams)s WHERE sync_id = %(sync_id)s
 -- name: set_summary
 UPDATE billing.sync_run SET summary = %(summary)s, finished_at = now() WHERE sync_id = %(sync_id)s
 -- name: fail
-UPDATE billing.sync_run SET state = CASE state WHEN 'stored' THEN 'stored' ELSE 'failed' END, error = %(error)s, finished_at = now()
+UPDATE billing.sync_run SET state = CASE WHEN state IN ('stored', 'abandoned') THEN state ELSE 'failed' END, error = %(error)s, finished_at = now()
 WHERE sync_id = (SELECT max(sync_id) FROM billing.sync_run WHERE run_id = %(run_id)s)
 -- name: cursors
 SELECT stream, cursor_at FROM billing.sync_cursor WHERE system = %(system)s AND account = %(account)s

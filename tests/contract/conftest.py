@@ -108,6 +108,7 @@ class Bench:
                 for name in ("invoices", "lines", "problems", "deletions")
             ),
             sum(one.record_count for one in parts),
+            pl.concat([one.listed for one in parts]),
         )
 
     def _filled(self, stream: str, pages: list[tuple[int, bytes]]) -> Mapped:

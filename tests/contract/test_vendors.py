@@ -19,7 +19,7 @@ def ids_on(bench: Any, pages: list[Any], lookup: str) -> list[str]:
     return [key for page in pages for key in map_lookup(bench.spec, of, bench.connection, page.body)["external_id"]]
 
 
-@pytest.mark.parametrize("system", ["quickbooks", "xero", "freshbooks", "netsuite"])
+@pytest.mark.parametrize("system", ["quickbooks", "xero", "freshbooks", "netsuite", "sage_intacct"])
 def test_stays_within_the_vendors_limits(benches: Callable[..., Any], system: str) -> None:
     """Where the simulator enforces the published limits, not one call is throttled."""
     bench = benches(system, limit_scale=1, invoices=200)
@@ -39,7 +39,7 @@ def test_quickbooks_429_without_retry_after_waits_a_minute(benches: Callable[...
     assert Patience(RetryPolicy()).backoff(caught.value) == 60
 
 
-@pytest.mark.parametrize("system", ["quickbooks", "xero", "freshbooks", "netsuite"])
+@pytest.mark.parametrize("system", ["quickbooks", "xero", "freshbooks", "netsuite", "sage_intacct"])
 def test_customers_are_read_in_batches(benches: Callable[..., Any], system: str) -> None:
     bench = benches(system, customers=130)
     customers = bench.world.books[system].customers

@@ -97,6 +97,18 @@ def test_a_void_that_lost_its_customer_takes_the_points_back(books: Books) -> No
     assert books.points() == 0
 
 
+def test_unlisted_are_those_that_live_and_were_stored_before(books: Books) -> None:
+    """Not the void ones, not those of another account, and not what a synchronisation that began later has stored."""
+    books.store(invoice(), invoice(external_id="B"), invoice(external_id="C", status="void"))
+    (sync_id,) = {row[0] for row in books.rows("SELECT sync_id FROM billing.invoice")}
+    Books(books.dsn, Account("quickbooks", "9130")).store(invoice(external_id="D"))
+    books.store(invoice(external_id="E"))
+    with books.transaction() as connection:
+        assert store.unlisted(connection, books.account, sync_id, ["B", "B", "Z"]) == (2, ["A"])
+        assert store.unlisted(connection, books.account, sync_id, []) == (2, ["A", "B"])
+        assert store.unlisted(connection, books.account, sync_id + 100, ["A", "B"]) == (3, ["E"])
+
+
 def test_the_same_number_in_two_accounts(books: Books) -> None:
     other = Books(books.dsn, Account("quickbooks", "9130"))
     books.store(invoice(), lines=[line()])

@@ -9,7 +9,8 @@ from pydantic import SecretStr
 
 import tasks.steps
 from simulator.faults import FaultPlan, Faults
-from tasks.blocks import XeroConnection
+from tasks.blocks import SageIntacctConnection, XeroConnection, connect_simulator
+from tasks.connections import connections
 from tests.flows.office import ATTEMPTS, Office, run_id
 from tests.sync.conftest import expected
 
@@ -134,6 +135,32 @@ class TestFailure:
         # Posted once: one entry per sale, by one synchronisation, which was continued and not begun anew.
         assert office.rows("SELECT count(*) FROM loyalty.award_entry") == [(len(due),)]
         assert office.rows("SELECT state, run_id FROM billing.sync_run") == [("stored", str(run_id(state)))]
+
+    def test_a_system_with_an_underscore_has_its_block_and_reports_under_a_dash(self, office: Office) -> None:
+        """Prefect takes no underscore in the names of either."""
+        before = office.edit("sage_intacct", client_secret=SecretStr("wr0ng-s3cret"))
+        state = office.run("sage_intacct")
+        assert state.is_failed() and 'block "sage-intacct"' in str(state.message)
+        before.save("sage_intacct", overwrite=True)
+        assert office.run("sage_intacct").is_completed()
+        assert "# Sage Intacct" in office.report("sage-intacct")
+        assert office.points() == expected(office.vendors.world, "sage_intacct")
+        SageIntacctConnection.delete("sage_intacct")
+        message = str(office.run("sage_intacct").message)
+        assert "create a 'Sage Intacct Connection' block named 'sage-intacct'" in message
+        connect_simulator(office.vendors.url)
+
+    def test_a_second_account_of_it_is_called_as_its_block(self, office: Office) -> None:
+        first = SageIntacctConnection.load("sage_intacct")
+        assert (first.name, connections()["sage_intacct"]) == ("sage_intacct", "sage_intacct")
+        first.model_copy(update={"entity_id": "E200"}).save("sage-intacct-lisboa")
+        try:
+            assert connections()["sage-intacct-lisboa"] == "sage_intacct"
+            assert office.run("sage-intacct-lisboa").is_completed()
+            assert office.points() == {}  # that entity sold nothing
+            assert office.report("sage-intacct-lisboa")
+        finally:
+            SageIntacctConnection.delete("sage-intacct-lisboa")
 
     def test_too_many_rejects_move_nothing_and_say_why(self, office: Office) -> None:
         office.edit("xero", field_mapping={"total_minor": "/NoSuchField"})

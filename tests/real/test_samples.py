@@ -32,7 +32,13 @@ EMPTY = {
     "xero": b'{"Status":"OK"}',
     "freshbooks": b'{"response":{"result":{"invoices":[],"credit_notes":[],"clients":[],"items":[],"page":1,"pages":0,"total":0}}}',
 }
-ACCOUNTS = {"quickbooks": "123146096291789", "xero": "b0a5c0de-0000-4000-8000-00000000000f", "freshbooks": "ACM123"}
+SAGE_INTACCT = SAMPLES / "sage_intacct" / "amp-labs"
+ACCOUNTS = {
+    "quickbooks": "123146096291789",
+    "xero": "b0a5c0de-0000-4000-8000-00000000000f",
+    "freshbooks": "ACM123",
+    "sage_intacct": "Company",
+}
 
 
 def quickbooks(path: str, query: dict[str, list[str]]) -> Path | None:
@@ -65,6 +71,11 @@ def freshbooks(path: str, query: dict[str, list[str]]) -> Path | None:
     return SAMPLES / "freshbooks" / "list_clients_response.json" if "/users/clients" in path else None
 
 
+def sage_intacct(kind: str) -> Path:
+    """Budgets stand in for invoices nobody published: keys, ids and links, in the vendor's own envelope; other lists are empty."""
+    return SAGE_INTACCT / ("read-budget.json" if kind.endswith("/invoice") else "unsupported-object-metadata.json")
+
+
 ANSWERS = {"quickbooks": quickbooks, "xero": xero, "freshbooks": freshbooks}
 
 
@@ -81,7 +92,10 @@ def served(system: str) -> Iterator[str]:
             self.wfile.write(body)
 
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers.get("content-length") or 0))
+            asked = self.rfile.read(int(self.headers.get("content-length") or 0))
+            if self.path.endswith("/query"):
+                self._answer(sage_intacct(json.loads(asked)["object"]).read_bytes())
+                return
             token = json.loads((SAMPLES / "freshbooks" / "auth_token_response.json").read_bytes())
             self._answer(json.dumps({**token, "expires_in": 3600, "created_at": None}).encode())
 
@@ -153,3 +167,16 @@ def test_freshbooks_clients_alone_are_no_sale(dsn: str, record_property: RecordP
     counts = synchronise("freshbooks", dsn)
     record_property("counts", counts)
     assert counts == {"records": 0, "accepted": 0, "rejected": 0, "entries": 0}
+
+
+def test_what_is_no_invoice_of_sage_intacct_is_rejected_by_what_it_lacks(
+    dsn: str, record_property: RecordProperty
+) -> None:
+    counts = synchronise("sage_intacct", dsn)
+    record_property("counts", counts)
+    assert counts == {"records": 2, "accepted": 0, "rejected": 2, "entries": 0}
+    with connect(dsn) as connection:
+        found = connection.execute("SELECT external_id, reason FROM billing.reject ORDER BY 1").fetchall()
+    assert [row[0] for row in found] == ["1", "2"]
+    for field in ("Customer external id", "Currency", "Total", "Status", "Issued", "Updated"):
+        assert all(field in row[1] for row in found)

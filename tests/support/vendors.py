@@ -40,7 +40,8 @@ def credentials(world: simulator.World, system: str, *, login: str = "machine_to
             "options": {"login": login, "certificate_id": certificate},
             "secrets": {"private_key": SecretStr(private)},
         }
-    return {
+    options = {"options": {"deletions_hours": 0}} if system == "sage_intacct" else {}
+    return options | {
         "client_id": simulator.CLIENT_ID,
         "client_secret": SecretStr(simulator.CLIENT_SECRET),
         "refresh_token": SecretStr(simulator.seed_refresh_token(system)),

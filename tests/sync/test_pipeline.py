@@ -19,7 +19,7 @@ from tasks.load import TooManyRejectsError
 from tests.support.database import Databases
 from tests.sync.conftest import START, Shop, expected, run
 
-SYSTEMS = ("quickbooks", "xero", "freshbooks", "netsuite", "custom")
+SYSTEMS = ("quickbooks", "xero", "freshbooks", "netsuite", "sage_intacct", "custom")
 
 
 @pytest.mark.parametrize("system", SYSTEMS)

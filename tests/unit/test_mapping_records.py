@@ -1,7 +1,7 @@
 """Records of each vendor beside what they become; what cannot be used is named, and never stops the others."""
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +16,7 @@ from connectors.kit.errors import Misconfigured, UnexpectedShape
 from connectors.kit.mapping import Mapped, fill, map_lookup, map_page, map_pages, missing, try_record
 from connectors.kit.spec import Connection
 from loyalty.schema import INVOICE, LINE, PROBLEM
+from tasks.spool import Spool, pack
 
 QBO = {
     "Id": "130",
@@ -70,7 +71,36 @@ FRESHBOOKS = {
     "vis_state": 0,
     "lines": [{"name": "Bowls", "qty": "4", "unit_cost": {"amount": "6.10"}, "amount": {"amount": "24.40"}}],
 }
-RECORDS = {"quickbooks": QBO, "xero": XERO, "freshbooks": FRESHBOOKS}
+SAGE_INTACCT = {
+    "key": "238",
+    "id": "238",
+    "href": "/objects/accounts-receivable/invoice/238",
+    "invoiceNumber": "INV-1001",
+    "recordType": "ri",
+    "state": "partiallyPaid",
+    "invoiceDate": "2026-05-01",
+    "customer": {"key": "68", "id": "CUST-100", "name": "Nobody"},
+    "currency": {"baseCurrency": "AOA", "txnCurrency": "USD"},
+    "totalBaseAmount": "123.12",
+    "totalTxnAmount": "114.00",
+    "totalTxnAmountDue": "100.00",
+    "salesDocument": {"id": None, "key": None},
+    "audit": {"createdDateTime": "2026-05-01T10:00:00Z", "modifiedDateTime": "2026-05-20T08:30:00Z"},
+    "lines": [
+        {
+            "key": "900",
+            "lineNumber": 1,
+            "txnAmount": "100.00",
+            "baseAmount": "108.00",
+            "memo": "Water",
+            "isSubtotal": None,
+            "glAccount": {"id": "4000"},
+            "dimensions": {"item": {"id": "SKU1"}, "location": {"id": "1"}},
+            "taxEntries": [{"txnTaxAmount": "14.00", "taxRate": "14.00"}],
+        }
+    ],
+}
+RECORDS = {"quickbooks": QBO, "xero": XERO, "freshbooks": FRESHBOOKS, "sage_intacct": SAGE_INTACCT}
 
 
 def connection(system: str, **changes: Any) -> Connection:
@@ -123,8 +153,16 @@ def one(system: str, stream: str = "invoices", /, **changes: Any) -> dict[str, A
              "updated_at": datetime(2026, 6, 29, 16, 48, 37, tzinfo=UTC)},
             {"item_external_id": None, "sku": None, "name": "Bowls", "amount_minor": 2440},
         ),
+        (
+            "sage_intacct",
+            {"external_id": "238", "invoice_number": "INV-1001", "customer_external_id": "CUST-100",
+             "total_minor": 11400, "subtotal_minor": 10000, "tax_minor": 1400, "amount_paid_minor": 1400,
+             "amount_refunded_minor": 0, "status": "open", "issued_at": datetime(2026, 4, 30, 23, tzinfo=UTC),
+             "updated_at": datetime(2026, 5, 20, 8, 30, tzinfo=UTC)},
+            {"item_external_id": None, "sku": "SKU1", "name": "Water", "amount_minor": 10000},
+        ),
     ],
-    ids=["quickbooks", "xero", "freshbooks"],
+    ids=["quickbooks", "xero", "freshbooks", "sage_intacct"],
 )  # fmt: skip
 def test_a_record_and_what_it_becomes(system: str, expected: dict[str, Any], line: dict[str, Any]) -> None:
     result = mapped(system, RECORDS[system])
@@ -470,3 +508,29 @@ def test_connections_with_different_paths_do_not_share_a_plan() -> None:
         for of in (plain, other, plain)
     ]
     assert found == ["INV-0042", "PO 7", "INV-0042"]
+
+
+def test_batches_put_together_keep_every_frame() -> None:
+    """Whatever kind of frame a page may give, none of its rows is lost on the way to the load."""
+    one = Mapped.empty()
+    filled = replace(
+        one,
+        **{
+            frame.name: pl.DataFrame({name: [None] for name in getattr(one, frame.name).columns}).cast(
+                dict(getattr(one, frame.name).schema)
+            )
+            for frame in fields(Mapped)
+            if frame.name != "record_count"
+        },
+        record_count=2,
+    )
+    twice = Mapped.together([filled, filled])
+    heights = {
+        frame.name: getattr(twice, frame.name).height for frame in fields(Mapped) if frame.name != "record_count"
+    }
+    assert set(heights.values()) == {2}
+    assert twice.record_count == 4
+    spool = Spool()
+    spool.append(pack("x", filled, {}))
+    ((_, back),) = list(spool)
+    assert all(getattr(back, name).height == 1 for name in heights)

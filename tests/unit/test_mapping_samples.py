@@ -74,6 +74,34 @@ def test_published_customers(system: str, file: str, rows: list[tuple[str, str |
     assert map_lookup(spec, spec.lookup("customers"), connection, body).rows() == rows
 
 
+@needs_samples
+@pytest.mark.parametrize(
+    ("file", "reason"),
+    [
+        ("create-payment.json", "missing"),
+        ("read-budget.json", "missing"),
+        ("unsupported-object-metadata.json", "the page is right, but holds no records"),
+        ("update-payment-summary.json", "missing"),
+        ("user-metadata.json", "missing"),
+    ],
+)
+def test_published_sage_intacct_answers_say_what_they_lack(file: str, reason: str) -> None:
+    """None of them is an invoice: each record is rejected by the names of what an invoice has."""
+    results = attempt("sage_intacct", (SAMPLES / "sage_intacct" / "amp-labs" / file).read_bytes())
+    for result in results:
+        problems = {problem["field"]: problem["reason"] for problem in result["problems"]}
+        assert set(problems.values()) == {reason}
+        if reason == "missing":
+            assert set(problems) >= {
+                "total_minor",
+                "currency",
+                "status",
+                "issued_at",
+                "updated_at",
+                "customer_external_id",
+            }
+
+
 def test_the_handbooks_xero_example() -> None:
     """Its keys are not spelled as Xero's API does; what it has is read, what it lacks is named."""
     payload = {

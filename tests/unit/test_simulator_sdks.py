@@ -111,6 +111,42 @@ def test_xero_python(url: str, world: World, monkeypatch: pytest.MonkeyPatch) ->
     assert api.get_invoices(tenant, if_modified_since=world.now()).invoices == []
 
 
+def test_sage_intacct_rest_sdk(url: str, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A public client (there is no vendor's own in Python): logs in both ways, pages by start, counts, reads one."""
+    pytest.importorskip("intacctsdk")
+    from intacctsdk import intacctsdk as module
+    from intacctsdk.apis import api_base
+    from intacctsdk.exceptions import InvalidTokenError
+
+    root = f"{url}/sage_intacct/ia/api/v1"
+    for where in (module, api_base):
+        monkeypatch.setattr(where, "BASE_URL", root)
+    known = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
+    user = module.IntacctRESTSDK(username=f"twezah@{ACCOUNTS['sage_intacct']}", entity_id="E100", **known)
+    assert user.access_token_expires_in == 43_200
+    token = seed_refresh_token("sage_intacct")
+    sdk = module.IntacctRESTSDK(refresh_token=user.refresh_token, use_client_credentials_auth=False, **known)
+    assert sdk.refresh_token not in (user.refresh_token, token)
+
+    invoices = api_base.ApiBase(sdk, object_path="/objects/accounts-receivable/invoice", page_size=50)
+    invoices.update_access_token(sdk.access_token)
+    fields, order = ["key", "salesDocument.id", "state"], [{"key": "asc"}]
+    found = [row for page in invoices.get_all_generator(fields=fields, order_by=order) for row in page]
+    assert sorted(row["salesDocument.id"] or row["key"] for row in found) == [
+        key for key in alive(world, "sage_intacct", "invoice") if not key.startswith("adjustment/")
+    ]
+    paid = [{"$eq": {"state": "paid"}}]
+    assert invoices.count(filters=paid) == sum(row["state"] == "paid" for row in found) > 0
+    single = invoices.get_by_key(found[0]["key"])["ia::result"]
+    assert single["lines"][0]["invoice"]["key"] == found[0]["key"]
+    assert "customer" in invoices.get_model()["ia::result"]["refs"]
+    customers = [row for page in sdk.customers.get_all_generator(fields=["id", "name"]) for row in page]
+    assert len(customers) == len(world.books["sage_intacct"].customers)
+    world.grants["sage_intacct"].expire_access()
+    with pytest.raises(InvalidTokenError):
+        invoices.count()
+
+
 def test_freshbooks_sdk(url: str, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     freshbooks = pytest.importorskip("freshbooks")
     monkeypatch.setenv("FRESHBOOKS_API_URL", f"{url}/freshbooks")

@@ -137,7 +137,10 @@ def apply_connection(client: SyncPrefectClient, name: str, system: str) -> Deplo
 
 def _renamed(description: str, system: str, name: str) -> str:
     """The description of a system's deployment, for another block of it."""
-    text = description.replace(f"sync-{system})", f"sync-{name})").replace(f"`{system}`", f"`{name}`")
+    from connectors.kit.errors import block_name
+
+    first = block_name(system)
+    text = description.replace(f"sync-{first})", f"sync-{name})").replace(f"`{first}`", f"`{name}`")
     return f"The connection **{name}**.\n\n{text}"
 
 

@@ -1,7 +1,7 @@
 """One raw page to canonical frames: columns at a time, and every unusable value named instead of guessed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import chain, repeat
 from typing import Any, Final, Self
 
@@ -17,6 +17,7 @@ from connectors.kit.spec import Connection, ConnectorSpec, Stream, Window
 from loyalty.schema import INVOICE, KINDS, LINE, PROBLEM, STATUSES, UTC_US
 
 DELETION: Final = pl.Schema({"external_id": pl.String(), "deleted_at": UTC_US})
+LISTED: Final = pl.Schema({"external_id": pl.String()})
 _NOT_NEGATIVE = ("total_minor", "amount_refunded_minor")
 
 
@@ -27,7 +28,8 @@ class Mapped:
     `invoices` (INVOICE) has every readable record, with nulls where a value is unusable; `problems` (PROBLEM) says
     which values those are, by `page_id` and `record_no`: a record with a problem is not to be stored as an invoice.
     `lines` (LINE) belong to invoices by their key. `deletions` (external_id, deleted_at) are documents the vendor
-    no longer has. `record_count` counts the page's records, also those left out on purpose (other types, window).
+    no longer has. `listed` (external_id) are those it says it still has, where a census was read. `record_count`
+    counts the page's records, also those left out on purpose (other types, window).
     """
 
     invoices: pl.DataFrame
@@ -35,6 +37,7 @@ class Mapped:
     problems: pl.DataFrame
     deletions: pl.DataFrame
     record_count: int
+    listed: pl.DataFrame = field(default_factory=LISTED.to_frame)
 
     @classmethod
     def empty(cls) -> Self:
@@ -46,13 +49,12 @@ class Mapped:
         """All of them as one."""
         if len(parts) == 1:
             return parts[0]
-        return cls(
-            pl.concat([part.invoices for part in parts]),
-            pl.concat([part.lines for part in parts]),
-            pl.concat([part.problems for part in parts]),
-            pl.concat([part.deletions for part in parts]),
-            sum(part.record_count for part in parts),
-        )
+        frames = {
+            one.name: pl.concat([getattr(part, one.name) for part in parts])
+            for one in fields(cls)
+            if one.name != "record_count"
+        }
+        return cls(**frames, record_count=sum(part.record_count for part in parts))
 
 
 def map_page(
@@ -303,4 +305,6 @@ def _deletions(
     frame = pl.DataFrame({"external_id": ids}, schema={"external_id": pl.String})
     frame = frame.with_columns(instants(texts(times).alias("deleted_at"), connection.timezone, whole_days=False))
     count = sum(answer.record_count for answer in answers)
+    if stream.census:
+        return replace(Mapped.empty(), record_count=count, listed=frame.select("external_id"))
     return replace(Mapped.empty(), deletions=frame, record_count=count)

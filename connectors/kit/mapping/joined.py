@@ -1,6 +1,6 @@
 """Lines that a list leaves out: kept beside the page's records in one stored page, and joined to them when it is read."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -26,7 +26,7 @@ class Joined:
     decoder: msgspec.json.Decoder[Any]
     answers: Column
     lines: Column
-    owner: Column
+    owner: Callable[[Sequence[Any]], Sequence[Any]]
     record_id: Column
     slot: str
 
@@ -42,6 +42,12 @@ class Joined:
 
 def joined_by(details: Details, record: Shape, line: Shape) -> Joined:
     """How lines of this shape get into records of that shape, which has a list at `JOINED`."""
+    columns = [line.columns[path] for path in details.owner]
+
+    def owner(lines: Sequence[Any]) -> Sequence[Any]:
+        found = zip(*(column(lines) for column in columns), strict=True)
+        return [next((one for one in values if one is not None), None) for values in found]
+
     answer = shape((), {details.lookup.records: line.type})
     page = shape((), {f"/{DETAILS}": answer.type})
     slot = record.type.__struct_fields__[record.type.__struct_encode_fields__.index(JOINED[1:])]
@@ -49,7 +55,7 @@ def joined_by(details: Details, record: Shape, line: Shape) -> Joined:
         decoder(page.type),
         page.columns[f"/{DETAILS}"],
         answer.columns[details.lookup.records],
-        line.columns[details.line],
+        owner,
         record.columns[details.record],
         slot,
     )

@@ -223,7 +223,7 @@ def _plan(spec: ConnectorSpec, stream: Stream, system: str, paths: tuple[tuple[s
     details = stream.details
     if details is not None:
         pointers.append(details.record)
-        line_pointers.append(details.line)
+        line_pointers.extend(details.owner)
     inner = shape(line_pointers, raw=line_raw)
     line = shape(line_pointers, {lines.nested: inner.type}, raw=line_raw) if lines.nested else inner
     beside = {JOINED: line.type} if details else {}
@@ -269,13 +269,13 @@ def view(spec: ConnectorSpec, stream: Stream, body: bytes) -> PageView:
     Raises:
         ConnectorError: As `read`.
     """
-    if stream.deleted is not None:
+    if stream.deleted is not None and not stream.row_id:
         return PageView(read_deleted(spec, stream, body).record_count)
     record, opened = _viewer(stream)
     if stream.reads is not None:  # two of them may well hold the same documents: no ids to compare
         return PageView(stream.reads(record.type, body, 0).count)
     records = read(spec, stream.name, stream.records, opened, body)
-    ids = _first(record, stream.fields["external_id"].paths, records.items)
+    ids = _first(record, _row_id(stream), records.items)
     return PageView(records.count, records.info, ids)
 
 
@@ -293,9 +293,13 @@ def read_deleted(spec: ConnectorSpec, stream: Stream, body: bytes) -> Deleted:
         raise unexpected(spec, stream.name, stream.records, body) from error
 
 
+def _row_id(stream: Stream) -> Sequence[str]:
+    return stream.row_id or stream.fields["external_id"].paths
+
+
 @lru_cache(maxsize=64)
 def _viewer(stream: Stream) -> tuple[Shape, Opener]:
-    record = shape(stream.fields["external_id"].paths)
+    record = shape(_row_id(stream))
     return record, opener(record.type, stream.records, stream.info, missing_is_empty=stream.missing_is_empty)
 
 

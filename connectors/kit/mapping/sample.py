@@ -76,18 +76,22 @@ def _file(spec: ConnectorSpec, stream: Stream, connection: Connection, payload: 
 
 
 def _find(streams: list[Stream], value: Any) -> Found | None:
-    for stream in streams:
-        records = dig(value, segments(stream.records))
-        if isinstance(records, list):
-            return stream, records
-        for pointer in stream.single:
-            record = dig(value, segments(pointer))
-            if isinstance(record, dict):
-                return stream, [record]
+    places = [(stream, records) for stream in streams if (records := _at_its_place(stream, value)) is not None]
+    if places:  # lists of one vendor may have the same place
+        return max(places, key=lambda place: min((_score(place[0], record) for record in place[1]), default=0))
     bare = value if isinstance(value, list) else [value]
     scores = [(min((_score(stream, record) for record in bare), default=0), stream) for stream in streams]
     best = max(scores, key=lambda pair: pair[0], default=None)
     return (best[1], bare) if best is not None and best[0] >= 2 else None
+
+
+def _at_its_place(stream: Stream, value: Any) -> list[Any] | None:
+    """The records where this list has them, or the one record as the vendor wraps it; None if there are none."""
+    records = dig(value, segments(stream.records))
+    if isinstance(records, list):
+        return records
+    wrapped = (dig(value, segments(pointer)) for pointer in stream.single)
+    return next(([record] for record in wrapped if isinstance(record, dict)), None)
 
 
 def _score(stream: Stream, record: Any) -> int:

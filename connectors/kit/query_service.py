@@ -1,0 +1,99 @@
+"""Sage Intacct's query service as requests: JSON with fields, filters and an order, paged by the key of the last record."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final
+
+from connectors.kit.errors import UnexpectedShape
+from connectors.kit.mapping.fields import Field
+from connectors.kit.spec import PageRequest, Pages, PageView, Window, batches, utc_seconds
+
+_PATH: Final = "/ia/api/v1/services/core/query"
+_IDS_PER_QUERY: Final = 250
+#: Beside the records of an answer.
+META: Final = {"next": "/ia::meta/next", "remaining": "/ia::meta/totalCount"}
+Condition = Mapping[str, Mapping[str, Any]]
+
+
+def both(*names: str) -> tuple[str, ...]:
+    """Pointers to dotted names: answers of the query service keep the dots, objects read alone are nested."""
+    return tuple(pointer for name in names for pointer in dict.fromkeys((f"/{name}", f"/{name.replace('.', '/')}")))
+
+
+def asked(fields: Iterable[Field], *more: str) -> list[str]:
+    """The dotted names of everything that fields read, an operator's own paths included, and `more`."""
+    names = (path.removeprefix("/").replace("/", ".") for field in fields for path in field.paths)
+    return sorted({*names, *more})
+
+
+def changed(window: Window) -> list[Condition]:
+    """The condition that a document changed since the window's begin; none without a bound."""
+    if window.since is None:
+        return []
+    return [{"$gte": {"audit.modifiedDateTime": f"{utc_seconds(window.since)}Z"}}]
+
+
+def query(kind: str, fields: Sequence[str], conditions: Sequence[Condition], size: int) -> PageRequest:
+    """The first page of a list in the order of its keys.
+
+    Later pages ask for keys above the last one instead of a higher `start`: rows that are deleted meanwhile would move
+    the rest up, past the reader.
+    """
+    body = {
+        "object": kind,
+        "fields": list(fields),
+        "filters": [{"$gt": {"key": "0"}}, *conditions],
+        "filterExpression": "and",
+        "filterParameters": {"includePrivate": True},
+        "orderBy": [{"key": "asc"}],
+        "start": 1,
+        "size": size,
+    }
+    return PageRequest("POST", _PATH, body=json.dumps(body))
+
+
+def about(
+    kind: str, fields: Sequence[str], name: str, ids: Sequence[str], size: int, *, at_once: int = _IDS_PER_QUERY
+) -> Iterable[PageRequest]:
+    """Lists of the records whose field `name` is one of `ids`, some ids at a time."""
+    for batch in batches(ids, at_once):
+        yield query(kind, fields, [{"$in": {name: batch}}], size)
+
+
+def by_last_key(first: PageRequest) -> Pages:
+    """Pages behind the last key of the one before, until the service says that there are no more.
+
+    Raises:
+        UnexpectedShape: If keys do not come in their order, so that one of them could be skipped.
+    """
+    request = first
+    while True:
+        view = yield request
+        body = json.loads(request.body or "{}")
+        if not _goes_on(view, int(body["size"])):
+            return
+        body["filters"][0] = {"$gt": {"key": _last(view.ids)}}
+        request = replace(request, body=json.dumps(body), page_no=request.page_no + 1)
+
+
+def _goes_on(view: PageView, size: int) -> bool:
+    """`next` names a start or is null; old versions leave it out, so a full page is followed by another."""
+    said = view.number("next") is not None or (view.number("remaining") or 0) > view.record_count
+    return view.record_count > 0 and (said or view.record_count >= size)
+
+
+def _last(ids: Sequence[Any]) -> str:
+    keys = [int(one) for one in ids if str(one).isdigit()]
+    if len(keys) != len(ids) or keys != sorted(keys):
+        raise UnexpectedShape("sage_intacct", "query", "the records of a page do not come in the order of their keys")
+    return str(keys[-1])
+
+
+def due(since: datetime | None, now: datetime, every_hours: int) -> bool:
+    """Whether what is done every so many hours (0: always) was not done since then: a full interval begins in between."""
+    if since is None or every_hours <= 0:
+        return since is not None
+    interval = every_hours * 3600
+    return int(since.timestamp()) // interval != int(now.timestamp()) // interval

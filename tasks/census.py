@@ -1,0 +1,65 @@
+"""Deletions that nobody tells: found by comparing what the vendor lists with what is stored."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+
+from connectors.kit.errors import block_name
+from connectors.kit.mapping.frames import DELETION
+from connectors.kit.spec import ConnectorSpec
+from sql import store
+from sql.db import Connection
+from sql.sync import Account
+from tasks.job import Job
+
+
+@dataclass(frozen=True)
+class Unlisted:
+    """Stored documents that no list names, as deletions, and how many documents were looked at."""
+
+    deletions: pl.DataFrame
+    alive_count: int
+
+    def too_many(self, job: Job) -> str:
+        """What to say when so many are missing that it is probably not they that are gone; "" if they are few."""
+        count, limit = self.deletions.height, job.policy.reject_percent_max
+        if self.alive_count < job.policy.reject_records_min or count * 100 <= limit * self.alive_count:
+            return ""
+        return (
+            f"{job.account.system}: {count} of {self.alive_count} documents are not listed any more, more than the {limit} % "
+            f"allowed in block {block_name(job.account.system)!r}. Nothing was stored and no cursor moved. Usually the connected "
+            "user sees less than before (another role, entity or company). If they really were deleted, raise the limit in the "
+            "block for one run."
+        )
+
+
+class Census:
+    """Collects what the census lists of a synchronisation name. Only all of them together say what is gone."""
+
+    def __init__(self, spec: ConnectorSpec) -> None:
+        self._lists = {stream.name for stream in spec.streams if stream.census}
+        self._read: set[str] = set()
+        self._listed: list[pl.Series] = []
+
+    def take(self, stream: str, listed: pl.DataFrame) -> None:
+        """Notes one batch of any stream."""
+        if stream in self._lists:
+            self._read.add(stream)
+            self._listed.append(listed["external_id"])
+
+    def unlisted(
+        self, connection: Connection, account: Account, sync_id: int, streams: Mapping[str, Any]
+    ) -> Unlisted | None:
+        """What is stored and not listed; None if no census was taken this time.
+
+        A document counts as deleted when the census began: a version of it that was read earlier cannot bring it back.
+        """
+        if not self._lists or self._read != self._lists:
+            return None
+        began = min(datetime.fromisoformat(streams[name]["started_at"]) for name in self._lists)
+        alive_count, gone = store.unlisted(connection, account, sync_id, pl.concat(self._listed).to_list())
+        times = [began] * len(gone)
+        return Unlisted(pl.DataFrame({"external_id": gone, "deleted_at": times}, schema=DELETION), alive_count)
