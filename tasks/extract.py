@@ -66,8 +66,12 @@ def extract_pages(job: Job) -> Extracted:
         except UnexpectedShape as error:
             _keep_unreadable(job, connection, done.sync_id, error)
             raise
-        sync.set_state(connection, done.sync_id, "extracted")
-        job.commit(connection)
+        try:
+            sync.set_state(connection, done.sync_id, "extracted")
+            job.commit(connection)
+        except BaseException:
+            done.close()
+            raise
     return done
 
 
