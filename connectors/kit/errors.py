@@ -145,6 +145,8 @@ class CredentialsRejected(NeedsOperator):
     }
 
     def _advice(self) -> str:
+        if self.advice is not CredentialsRejected.advice:  # a system whose ways to log in are its own
+            return self.advice
         return self.advice_by_code.get(self.detail.strip().lower(), self.advice)
 
 

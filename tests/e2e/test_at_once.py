@@ -1,7 +1,6 @@
 """The same command from two shells at once, and no stack running: one starts it, both use it, every sale counts once."""
 
 import json
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -9,22 +8,17 @@ from typing import Any
 
 import pytest
 
+from tests.support.ports import free_ports
 from twezah.stack.locks import FileLock
 from twezah.stack.pginstall import python_environment
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
-
-
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     base = {k: v for k, v in python_environment().items() if not k.startswith(("TWEZAH_", "PREFECT_"))}
-    ports = {"TWEZAH_PREFECT_PORT": free_port(), "TWEZAH_SIMULATOR_PORT": free_port()}
+    ports = dict(zip(("TWEZAH_PREFECT_PORT", "TWEZAH_SIMULATOR_PORT"), free_ports(2), strict=True))
     return {**base, **ports, "TWEZAH_HOME": str(tmp_path / "home")}
 
 

@@ -1,7 +1,6 @@
 """The first minutes of a newcomer: the demo on a fresh folder, and the questions one asks after it."""
 
 import json
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.ports import free_ports
 from twezah.stack.pginstall import python_environment
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -16,17 +16,12 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 ROUND_2 = "SELECT count(*), sum(points) FROM loyalty.award_entry WHERE run_id IN ({})"
 
 
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     base = {k: v for k, v in python_environment().items() if not k.startswith(("TWEZAH_", "PREFECT_"))}
     home: Path = tmp_path_factory.mktemp("demo home")
-    return {**base, "TWEZAH_HOME": str(home), "TWEZAH_PREFECT_PORT": free_port(), "TWEZAH_SIMULATOR_PORT": free_port()}
+    prefect, simulator = free_ports(2)
+    return {**base, "TWEZAH_HOME": str(home), "TWEZAH_PREFECT_PORT": prefect, "TWEZAH_SIMULATOR_PORT": simulator}
 
 
 def twezah(environment: dict[str, str], *arguments: str) -> str:
@@ -56,13 +51,16 @@ def test_the_demo_says_what_the_database_holds_twice_in_a_row(environment: dict[
     assert shown == counted(environment)
     assert min(row["points"] for row in shown) > 0
 
-    assert len(first["runs"]) == 6
+    assert len(first["runs"]) == 2 * len(shown)
     corrected = {row["cause"]: row for row in first["second_round"]}
     assert corrected.keys() >= {"award", "tier", "edit", "refund", "void"}
     assert all(corrected[cause]["taken_back"] < 0 for cause in ("edit", "refund", "void"))
     assert {row["cause"] for row in first["examples"]} == corrected.keys()
     posted = twezah(
-        environment, "psql", "-XAtc", ROUND_2.format(", ".join(repr(r["flow_run_id"]) for r in first["runs"][3:]))
+        environment,
+        "psql",
+        "-XAtc",
+        ROUND_2.format(", ".join(repr(r["flow_run_id"]) for r in first["runs"][len(shown) :])),
     )
     assert posted.strip() == "|".join(
         str(sum(row[name] for row in corrected.values())) for name in ("entries", "points")

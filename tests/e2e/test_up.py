@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.ports import free_ports
 from twezah.stack.locks import FileLock
 from twezah.stack.pginstall import python_environment
 
@@ -23,19 +24,12 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 READY = "Ctrl-C stops everything."
 
 
-def free_port() -> int:
-    """A port nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """A state folder with a space, deeper than a socket path may be, and ports of its own."""
     base = {k: v for k, v in python_environment().items() if not k.startswith(("TWEZAH_", "PREFECT_"))}
     home = tmp_path_factory.mktemp("state of") / ("x" * 120)
-    ports = {"TWEZAH_PREFECT_PORT": str(free_port()), "TWEZAH_SIMULATOR_PORT": str(free_port())}
+    ports = dict(zip(("TWEZAH_PREFECT_PORT", "TWEZAH_SIMULATOR_PORT"), free_ports(2), strict=True))
     return {**base, **ports, "TWEZAH_HOME": str(home), "COLUMNS": "200"}
 
 
@@ -112,6 +106,7 @@ def test_serves_and_ends_on_sigterm_and_keeps_what_operators_edit(environment: d
     """One deployment per system, schedules on for connected ones; an edited schedule survives a restart."""
     with started(environment) as first:
         found = deployments(environment)
+        assert {found.pop("connect")["name"], found.pop("test-connection")["name"]} == {"connect", "test-connection"}
         assert sorted(found) == [
             "sync-custom",
             "sync-file",

@@ -92,7 +92,7 @@ def test_one_row_per_line_with_decimal_commas(dsn: str, tmp_path: Path) -> None:
     assert bodies(dsn) == {"Vendas de Março (1).CSV": body}
     with connect(dsn) as opened:
         lines = opened.execute(
-            "SELECT external_id, line_no, name, quantity::int FROM billing.invoice_line ORDER BY 1, 2"
+            "SELECT external_id, line_no, name, quantity::int FROM analytics.sale_line ORDER BY 1, 2"
         ).fetchall()
     assert lines == [("FT 1", 1, "Água 5L", 3), ("FT 1", 2, "Água; 20L", 1), ("FT 2", 1, "Água 5L", 1)]
 

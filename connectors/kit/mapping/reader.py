@@ -212,14 +212,14 @@ def _plan(spec: ConnectorSpec, stream: Stream, system: str, paths: tuple[tuple[s
     chosen = _overrides(spec, stream, system, dict(paths))
     fields = {name: _override(field, chosen.get(name)) for name, field in stream.fields.items()}
     helpers = {name: _override(field, chosen.get(name)) for name, field in stream.helpers.items()}
-    pointers, raw = _pointers((*fields.values(), *helpers.values()))
+    pointers, raw = _pointers(stream, (*fields.values(), *helpers.values()))
     if stream.lines is None:
         record = shape(pointers, raw=raw)
         opened = opener(record.type, stream.records, stream.info, missing_is_empty=stream.missing_is_empty)
         return Plan(fields, helpers, None, record, None, None, opened)
     line_fields = {name: _override(field, chosen.get(f"lines.{name}")) for name, field in stream.lines.fields.items()}
     lines = replace(stream.lines, fields=line_fields)
-    line_pointers, line_raw = _pointers(line_fields.values())
+    line_pointers, line_raw = _pointers(stream, line_fields.values())
     details = stream.details
     if details is not None:
         pointers.append(details.record)
@@ -336,10 +336,10 @@ def _picked(pick: Callable[[Any], str | None], column: Sequence[Any]) -> list[st
     return list(map(known.__getitem__, keys))
 
 
-def _pointers(fields: Iterable[Field]) -> tuple[list[str], list[str]]:
-    """Paths whose values are used as they are, and those that go through a `pick`."""
+def _pointers(stream: Stream, fields: Iterable[Field]) -> tuple[list[str], list[str]]:
+    """Paths whose values are used as they are, and those that go through a `pick` (pages that are no JSON have no raw ones)."""
     plain: list[str] = []
     raw: list[str] = []
     for source in fields:
-        (plain if source.pick is None else raw).extend(source.paths)
+        (plain if source.pick is None or stream.reads is not None else raw).extend(source.paths)
     return plain, raw
