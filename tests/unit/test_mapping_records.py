@@ -1,7 +1,7 @@
 """Records of each vendor beside what they become; what cannot be used is named, and never stops the others."""
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +16,7 @@ from connectors.kit.errors import Misconfigured, UnexpectedShape
 from connectors.kit.mapping import Mapped, fill, map_lookup, map_page, map_pages, missing, try_record
 from connectors.kit.spec import Connection
 from loyalty.schema import INVOICE, LINE, PROBLEM
+from tasks.spool import Spool, pack
 
 QBO = {
     "Id": "130",
@@ -507,3 +508,29 @@ def test_connections_with_different_paths_do_not_share_a_plan() -> None:
         for of in (plain, other, plain)
     ]
     assert found == ["INV-0042", "PO 7", "INV-0042"]
+
+
+def test_batches_put_together_keep_every_frame() -> None:
+    """Whatever kind of frame a page may give, none of its rows is lost on the way to the load."""
+    one = Mapped.empty()
+    filled = replace(
+        one,
+        **{
+            frame.name: pl.DataFrame({name: [None] for name in getattr(one, frame.name).columns}).cast(
+                dict(getattr(one, frame.name).schema)
+            )
+            for frame in fields(Mapped)
+            if frame.name != "record_count"
+        },
+        record_count=2,
+    )
+    twice = Mapped.together([filled, filled])
+    heights = {
+        frame.name: getattr(twice, frame.name).height for frame in fields(Mapped) if frame.name != "record_count"
+    }
+    assert set(heights.values()) == {2}
+    assert twice.record_count == 4
+    spool = Spool()
+    spool.append(pack("x", filled, {}))
+    ((_, back),) = list(spool)
+    assert all(getattr(back, name).height == 1 for name in heights)

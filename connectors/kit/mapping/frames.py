@@ -1,7 +1,7 @@
 """One raw page to canonical frames: columns at a time, and every unusable value named instead of guessed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import chain, repeat
 from typing import Any, Final, Self
 
@@ -28,7 +28,8 @@ class Mapped:
     `invoices` (INVOICE) has every readable record, with nulls where a value is unusable; `problems` (PROBLEM) says
     which values those are, by `page_id` and `record_no`: a record with a problem is not to be stored as an invoice.
     `lines` (LINE) belong to invoices by their key. `deletions` (external_id, deleted_at) are documents the vendor
-    no longer has. `listed` (external_id) are those it says it still has, where a census was read. `record_count` counts the page's records, also those left out on purpose (other types, window).
+    no longer has. `listed` (external_id) are those it says it still has, where a census was read. `record_count`
+    counts the page's records, also those left out on purpose (other types, window).
     """
 
     invoices: pl.DataFrame
@@ -48,13 +49,12 @@ class Mapped:
         """All of them as one."""
         if len(parts) == 1:
             return parts[0]
-        return cls(
-            pl.concat([part.invoices for part in parts]),
-            pl.concat([part.lines for part in parts]),
-            pl.concat([part.problems for part in parts]),
-            pl.concat([part.deletions for part in parts]),
-            sum(part.record_count for part in parts),
-        )
+        frames = {
+            one.name: pl.concat([getattr(part, one.name) for part in parts])
+            for one in fields(cls)
+            if one.name != "record_count"
+        }
+        return cls(**frames, record_count=sum(part.record_count for part in parts))
 
 
 def map_page(
