@@ -29,7 +29,6 @@ from connectors.kit.mapping.fields import (
     status_map,
     text,
 )
-from connectors.kit.mapping.reader import plan_for
 from connectors.kit.query_service import META, about, asked, both, by_last_key, changed, due, query
 from connectors.kit.spec import (
     Connection,
@@ -59,8 +58,7 @@ _CENSUS_HOURS = 6
 
 def _list(name: str, kind: str) -> Callable[[Connection, Window, datetime], PageRequest]:
     def first(connection: Connection, window: Window, _now: datetime) -> PageRequest:
-        plan = plan_for(SPEC, SPEC.stream(name), connection)
-        fields = asked([*plan.fields.values(), *plan.helpers.values()], "key")
+        fields = asked(SPEC, name, connection, "key")
         return query(kind, fields, changed(window), SPEC.size(connection))
 
     return first
@@ -68,8 +66,7 @@ def _list(name: str, kind: str) -> Callable[[Connection, Window, datetime], Page
 
 def _lines_of(name: str, kind: str, owner: str) -> Callable[[Connection, Sequence[str]], Iterable[PageRequest]]:
     def requests(connection: Connection, keys: Sequence[str]) -> Iterable[PageRequest]:
-        lines = plan_for(SPEC, SPEC.stream(name), connection).lines
-        fields = asked(lines.fields.values() if lines else (), "key", owner)
+        fields = asked(SPEC, name, connection, "key", owner, lines=True)
         return about(f"{kind}-line", fields, owner, keys, _PAGE_SIZE)
 
     return requests

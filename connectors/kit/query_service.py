@@ -7,8 +7,17 @@ from datetime import datetime
 from typing import Any, Final
 
 from connectors.kit.errors import UnexpectedShape
-from connectors.kit.mapping.fields import Field
-from connectors.kit.spec import PageRequest, Pages, PageView, Window, batches, utc_seconds
+from connectors.kit.mapping.reader import plan_for
+from connectors.kit.spec import (
+    Connection,
+    ConnectorSpec,
+    PageRequest,
+    Pages,
+    PageView,
+    Window,
+    batches,
+    utc_seconds,
+)
 
 _PATH: Final = "/ia/api/v1/services/core/query"
 _IDS_PER_QUERY: Final = 250
@@ -22,10 +31,17 @@ def both(*names: str) -> tuple[str, ...]:
     return tuple(pointer for name in names for pointer in dict.fromkeys((f"/{name}", f"/{name.replace('.', '/')}")))
 
 
-def asked(fields: Iterable[Field], *more: str) -> list[str]:
-    """The dotted names of everything that fields read, an operator's own paths included, and `more`."""
-    names = (path.removeprefix("/").replace("/", ".") for field in fields for path in field.paths)
-    return sorted({*names, *more})
+def asked(spec: ConnectorSpec, name: str, connection: Connection, *more: str, lines: bool = False) -> list[str]:
+    """The dotted names of everything that a list's documents, or their lines, are read from, and `more`.
+
+    An operator's own paths, and the usual ones as well: where a path was wrong, the stored pages are read again.
+    """
+    stream = spec.stream(name)
+    plan = plan_for(spec, stream, connection)
+    headers = (stream.fields, stream.helpers, plan.fields, plan.helpers)
+    read = [one.fields for one in (stream.lines, plan.lines) if one] if lines else headers
+    paths = (path for fields in read for field in fields.values() for path in field.paths)
+    return sorted({*(path.removeprefix("/").replace("/", ".") for path in paths), *more})
 
 
 def changed(window: Window) -> list[Condition]:
