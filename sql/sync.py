@@ -18,7 +18,6 @@ from sql.named import query
 RESUME_HOURS = 24
 #: A customer without a usable phone, or an item without SKU, is asked for again after this time.
 MISSING_MINUTES = 10
-_COMPRESS = zstandard.ZstdCompressor(level=1)
 
 
 class SyncBusyError(RuntimeError):
@@ -149,7 +148,8 @@ def save_page(connection: Connection, account: Account, sync_id: int, page: Mapp
         next_request=None if following is None else Jsonb(following),
         content_type=page["content_type"],
         body_bytes=len(body),
-        body_zstd=_COMPRESS.compress(body),
+        # (A compressor of its own for each: one must not be used by two threads.)
+        body_zstd=zstandard.compress(body, level=1),
         fetched_at=page["fetched_at"],
     )
     connection.execute(query("sync", "commit_lazily"))
