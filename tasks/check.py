@@ -10,8 +10,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from connectors import spec_for
+from connectors.kit.answers import Call
 from connectors.kit.auth import Token
-from connectors.kit.client import Call, Client, base_url
+from connectors.kit.client import Client
 from connectors.kit.errors import (
     ConnectorError,
     ContractBroken,
@@ -21,10 +22,12 @@ from connectors.kit.errors import (
     RateLimited,
     UnexpectedShape,
 )
-from connectors.kit.extract import extract, look_up
+from connectors.kit.extract import extract
+from connectors.kit.look_up import look_up
 from connectors.kit.mapping import map_lookup, map_pages, missing
 from connectors.kit.reach import SKEW_SECONDS_MAX, Reached, Unreachable, reach
 from connectors.kit.spec import Connection, ConnectorSpec, Page, RetryPolicy, Stream, Window
+from connectors.kit.urls import base_url
 from sql.tokens import TokenUnreadableError
 from tasks.blocks import BillingConnection
 from tasks.job import limited_client, token_rows

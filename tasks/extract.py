@@ -6,7 +6,8 @@ from typing import Any
 
 from connectors.kit.client import Client
 from connectors.kit.errors import UnexpectedShape
-from connectors.kit.extract import extract, look_up
+from connectors.kit.extract import extract
+from connectors.kit.look_up import look_up
 from connectors.kit.mapping import map_lookup
 from connectors.kit.spec import Page, PageRequest, Resume, Stream, Window
 from sql import sync

@@ -6,25 +6,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 import httpx
-import msgspec
 
+from connectors.kit.answers import Answer, Call, failure, fault_code, retry_after_seconds
 from connectors.kit.auth import Token, TokenStore, open_session
 from connectors.kit.errors import (
-    ConnectorError,
     CredentialsRejected,
     Misconfigured,
-    PermissionMissing,
     RateLimited,
     Transient,
     UnexpectedShape,
 )
-from connectors.kit.mapping.reader import UNREADABLE, error_code
 from connectors.kit.ratelimit import Limiter, SharedLimit, TooLong
 from connectors.kit.reach import why_no_answer
 from connectors.kit.spec import Connection, ConnectorSpec, Grant, PageRequest, of_account
+from connectors.kit.urls import base_url, join_url, shown
 
 # Their messages carry whole URLs, with the query.
 for _noisy in ("httpx", "httpcore"):
@@ -43,29 +40,6 @@ class Timing:
 SYSTEM_TIME = Timing()
 #: How long an account rests whose day's requests are used up, before one is tried again: nobody says when the next is free.
 DAY_USED_UP_SECONDS = 900.0
-
-
-@dataclass(frozen=True)
-class Call:
-    """One request, for the run's report. `status` 0: no answer."""
-
-    system: str
-    operation: str
-    status: int
-    elapsed_ms: int
-    throttled: bool
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A successful answer; `link` is its Link header."""
-
-    body: bytes
-    content_type: str
-    fetched_at: datetime
-    elapsed_ms: int
-    status: int
-    link: str = ""
 
 
 @contextmanager
@@ -145,7 +119,9 @@ class Client:
         if self._proof_refused(response, answer) and self._session.renewed(used):
             response, answer, _ = self._exchange(request, operation)
         if not response.is_success:
-            raise self._failure(response, operation, answer.body)
+            raise failure(
+                self.spec, response, answer.body, operation=operation, refused=self._refused, now=self.timing.now()
+            )
         return answer
 
     def _proof_refused(self, response: httpx.Response, answer: Answer) -> bool:
@@ -248,91 +224,3 @@ class Client:
             if self.timing.monotonic() > latest:
                 raise Transient(self.spec.name, operation, "the answer takes too long", call=shown(response.request))
         return b"".join(chunks)
-
-    def _failure(self, response: httpx.Response, operation: str, body: bytes) -> ConnectorError:
-        status, call = response.status_code, shown(response.request)
-        request_id = response.headers.get(self.spec.request_id_header)
-        code = fault_code(self.spec, body)
-        kind = self._refused if status == 401 else _kind(response)
-        if status != 401:
-            kind = self.spec.errors.get(code or "") or self.spec.errors.get(status) or kind
-        detail = f"code {code}" if code else (response.reason_phrase or "refused")
-        if issubclass(kind, RateLimited):
-            wait_seconds = retry_after_seconds(response, self.timing.now())
-            return RateLimited(
-                self.spec.name,
-                operation,
-                retry_after_seconds=self.spec.rate.retry_after_seconds if wait_seconds is None else wait_seconds,
-                now=self.timing.now(),
-                call=call,
-                status=status,
-                request_id=request_id,
-            )
-        if 300 <= status < 400:
-            detail = "redirects are not followed"
-        error = kind(self.spec.name, operation, detail, call=call, status=status, request_id=request_id)
-        if isinstance(error, UnexpectedShape):
-            error.body = body
-        return error
-
-
-def _kind(response: httpx.Response) -> type[ConnectorError]:
-    status = response.status_code
-    if status == 403:
-        return PermissionMissing
-    if status == 429 or (status == 503 and "retry-after" in response.headers):
-        return RateLimited
-    return Transient if status in (408, 425) or status >= 500 else UnexpectedShape
-
-
-def fault_code(spec: ConnectorSpec, body: bytes) -> str | None:
-    """The vendor's error code in a body, None where there is none."""
-    try:
-        return error_code(spec, msgspec.json.decode(body))
-    except UNREADABLE:
-        return None
-
-
-def retry_after_seconds(response: httpx.Response, now: datetime) -> float | None:
-    """How long the vendor asks to wait (seconds or an HTTP date), None where it does not say."""
-    value = response.headers.get("retry-after", "").strip()
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, (parsedate_to_datetime(value).astimezone(UTC) - now).total_seconds())
-    except (TypeError, ValueError):
-        return None
-
-
-def shown(request: httpx.Request) -> str:
-    """A request as it may be shown: method, host and path."""
-    return f"{request.method} {request.url.host}{request.url.path}"
-
-
-def base_url(connection: Connection, spec: ConnectorSpec) -> httpx.URL:
-    """The base URL in force.
-
-    Raises:
-        Misconfigured: If it is not an http(s) URL with a host.
-    """
-    try:
-        url = httpx.URL((connection.base_url or of_account(spec.base_url, connection)).strip())
-    except httpx.InvalidURL as error:
-        raise Misconfigured(spec.name, "connect", "the base URL is not a URL") from error
-    if url.scheme not in ("http", "https") or not url.host:
-        raise Misconfigured(spec.name, "connect", "the base URL is not an http(s) URL")
-    return url.copy_with(query=None, fragment=None)
-
-
-def join_url(base: httpx.URL, path: str) -> httpx.URL:
-    """Puts a vendor's path behind the base URL, which may carry a prefix or repeat the start of the path.
-
-    `https://quickbooks.api.intuit.com/v3/company/123` (as vendors' own guides write it) and
-    `http://127.0.0.1:9400/quickbooks` both work.
-    """
-    before = [part for part in base.path.split("/") if part]
-    after = [part for part in path.split("/") if part]
-    overlap = next(n for n in range(min(len(before), len(after)), -1, -1) if n == 0 or before[-n:] == after[:n])
-    return base.copy_with(path="/" + "/".join([*before, *after[overlap:]]))
