@@ -208,7 +208,9 @@ def _reach(done: Checked, vendor: Connection, spec: ConnectorSpec) -> None:
         seconds = skews[0]
         if abs(seconds) > SKEW_SECONDS_MAX:
             way = "ahead of" if seconds > 0 else "behind"
-            detail = f"this machine's clock is {abs(seconds):.0f} s {way} the vendor's: tokens and signatures will be refused"
+            detail = (
+                f"this machine's clock is {abs(seconds):.0f} s {way} the vendor's: tokens and signatures may be refused"
+            )
             raise Failed(f"{detail}; switch on time synchronisation (NTP)", ADMINISTRATOR)
         say(f"within {max(1, round(abs(seconds)))} s of the vendor's")
 

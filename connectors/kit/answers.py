@@ -1,8 +1,9 @@
 """What came back: a successful answer, or the error that fits a refusal."""
 
+import math
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
+from typing import Final
 
 import httpx
 import msgspec
@@ -16,8 +17,12 @@ from connectors.kit.errors import (
     UnexpectedShape,
 )
 from connectors.kit.mapping.reader import UNREADABLE, error_code
+from connectors.kit.reach import clock_skew_seconds
 from connectors.kit.spec import ConnectorSpec, Page, PageRequest
 from connectors.kit.urls import shown
+
+#: Vendors' longest limit is a day; whoever asks for more is asked again then. (And a number without end is no time.)
+RETRY_AFTER_SECONDS_MAX: Final = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,8 @@ def failure(
             request_id=request_id,
         )
     if 300 <= status < 400:
-        detail = "redirects are not followed"
+        host = httpx.URL(response.headers.get("location", "")).host
+        detail = f"redirects are not followed (this one leads to {host or 'another page of the same server'})"
     error = kind(spec.name, operation, detail, call=call, status=status, request_id=request_id)
     if isinstance(error, UnexpectedShape):
         error.body = body
@@ -121,13 +127,11 @@ def fault_code(spec: ConnectorSpec, body: bytes) -> str | None:
 
 
 def retry_after_seconds(response: httpx.Response, now: datetime) -> float | None:
-    """How long the vendor asks to wait (seconds or an HTTP date), None where it does not say."""
+    """How long the vendor asks to wait (seconds or an HTTP date), a day at most; None where it does not say."""
     value = response.headers.get("retry-after", "").strip()
     try:
-        return max(0.0, float(value))
+        seconds = float(value)
     except ValueError:
-        pass
-    try:
-        return max(0.0, (parsedate_to_datetime(value).astimezone(UTC) - now).total_seconds())
-    except (TypeError, ValueError):
-        return None
+        behind = clock_skew_seconds(value, now)
+        seconds = math.nan if behind is None else -behind
+    return None if math.isnan(seconds) else min(max(0.0, seconds), RETRY_AFTER_SECONDS_MAX)

@@ -11,6 +11,7 @@ import httpx
 
 from connectors.kit.answers import Answer, Call, failure, fault_code, retry_after_seconds
 from connectors.kit.auth import Token, TokenStore, open_session
+from connectors.kit.body import ACCEPT_ENCODING, UnaskedEncodingError, pieces, utf8
 from connectors.kit.errors import (
     CredentialsRejected,
     Misconfigured,
@@ -19,7 +20,7 @@ from connectors.kit.errors import (
     UnexpectedShape,
 )
 from connectors.kit.ratelimit import Limiter, SharedLimit, TooLong
-from connectors.kit.reach import why_no_answer
+from connectors.kit.reach import clock_skew_seconds, why_no_answer
 from connectors.kit.spec import Connection, ConnectorSpec, Grant, PageRequest, of_account
 from connectors.kit.urls import base_url, join_url, shown
 
@@ -71,7 +72,13 @@ def open_client(
     if transport is None and spec.transport is not None:
         transport = spec.transport(connection)
     limits = httpx.Limits(max_connections=spec.rate.concurrency, keepalive_expiry=30)
-    with httpx.Client(transport=transport, timeout=timeout, limits=limits, follow_redirects=False) as http:
+    with httpx.Client(
+        transport=transport,
+        timeout=timeout,
+        limits=limits,
+        follow_redirects=False,
+        headers={"accept-encoding": ACCEPT_ENCODING},
+    ) as http:
         yield Client(connection, spec, tokens, http, on_call or (lambda _: None), timing, shared_limit)
 
 
@@ -104,6 +111,12 @@ class Client:
         auth = spec.auth(connection)
         self._refused = auth.refused
         self._session = open_session(connection, auth, tokens, self._ask_token, timing.now)
+        self._ahead_seconds = 0.0
+
+    @property
+    def clock_ahead_seconds(self) -> float:
+        """By how much our clock is ahead of the vendor's, as the answers so far say (to a second or two); 0 if it is not."""
+        return self._ahead_seconds
 
     def token(self, *, renew: bool = False) -> Token | None:
         """The token in use, renewed first where asked; None where there are none. Raises CredentialsRejected."""
@@ -118,7 +131,7 @@ class Client:
         response, answer, used = self._exchange(request, operation)
         if self._proof_refused(response, answer) and self._session.renewed(used):
             response, answer, _ = self._exchange(request, operation)
-        if not response.is_success:
+        if not response.is_success and not _unchanged(response, request):
             raise failure(
                 self.spec, response, answer.body, operation=operation, refused=self._refused, now=self.timing.now()
             )
@@ -146,7 +159,12 @@ class Client:
             content=content,
         )
         used = self._session.sign(built)
-        return *self._measured(built, operation), used
+        sent_at = self.timing.now()
+        response, answer = self._measured(built, operation)
+        # From when it was sent: a slow answer is not another clock. The largest of all counts, there may be many servers.
+        skew_seconds = clock_skew_seconds(response.headers.get("date", ""), sent_at) or 0.0
+        self._ahead_seconds = max(self._ahead_seconds, skew_seconds)
+        return response, answer, used
 
     def _ask_token(self, grant: Grant, refresh_token: str) -> httpx.Response:
         url = self.connection.token_url or of_account(self.spec.token_url, self.connection)
@@ -186,6 +204,9 @@ class Client:
                 response.close()
         except httpx.UnsupportedProtocol as error:
             raise Misconfigured(self.spec.name, operation, "the base URL is not an http(s) URL") from error
+        except UnaskedEncodingError as encoding:
+            detail = f"the answer is packed in a way that was not asked for ({encoding})"
+            raise UnexpectedShape(self.spec.name, operation, detail, call=shown(request), status=status) from None
         except (httpx.TransportError, httpx.DecodingError) as error:
             detail = f"no answer: {why_no_answer(error)}"
             raise Transient(self.spec.name, operation, detail, call=shown(request)) from None
@@ -193,6 +214,8 @@ class Client:
             elapsed_ms = round((self.timing.monotonic() - started) * 1000)
             self._on_call(Call(self.spec.name, operation, status, elapsed_ms, status == 429))
         content_type = response.headers.get("content-type", "")
+        if self.spec.transport is None:  # files are what they are
+            body = utf8(body, content_type)
         link = response.headers.get("link", "")
         return response, Answer(body, content_type, self.timing.now(), elapsed_ms, status, link)
 
@@ -209,7 +232,7 @@ class Client:
         """The body, within the limits of size and time: an endless trickle of bytes never trips a read timeout."""
         chunks: list[bytes] = []
         size, latest = 0, started + 4 * self.connection.timeout_seconds
-        for chunk in response.iter_bytes():
+        for chunk in pieces(response):
             size += len(chunk)
             chunks.append(chunk)
             if size > self.spec.body_bytes_limit:
@@ -224,3 +247,8 @@ class Client:
             if self.timing.monotonic() > latest:
                 raise Transient(self.spec.name, operation, "the answer takes too long", call=shown(response.request))
         return b"".join(chunks)
+
+
+def _unchanged(response: httpx.Response, request: PageRequest) -> bool:
+    """304 to a request for what changed since a time: nothing did."""
+    return response.status_code == httpx.codes.NOT_MODIFIED and "If-Modified-Since" in request.headers

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+import httpx
 import polars as pl
 
 from connectors.kit.answers import Answer, page_of
@@ -101,6 +102,8 @@ def _read_once(stream: Stream, client: Client, first: PageRequest, seen: "_Seen"
         request: PageRequest | None = next(pages)
         while request is not None:
             answer, found = patiently(client, request, stream.name, seen.read)
+            if answer.status == httpx.codes.NOT_MODIFIED:
+                break
             if stream.details is not None and found.ids:
                 about = list(stream.details.lookup.requests(client.connection, list(map(str, found.ids))))
                 details = concurrently(seen.spec, stream.details.lookup, client, about)
@@ -138,6 +141,8 @@ class _Seen:
         Raises:
             ContractBroken: If it cannot be read, holds the records of an earlier page, or is one too many.
         """
+        if answer.status == httpx.codes.NOT_MODIFIED:
+            return PageView(0)
         found = view(self.spec, self.stream, answer.body)
         ids = found.ids
         if self.count >= self.spec.page_limit:

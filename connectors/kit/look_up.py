@@ -89,7 +89,7 @@ def _all_pages(
         fingerprint = hash(tuple(ids))
         if ids and fingerprint in seen:
             raise PaginationLoop(spec.name, lookup.name, "two pages hold the same records", call=request.path)
-        if len(seen) > spec.page_limit:
+        if len(found) >= spec.page_limit:
             raise TooManyPages(spec.name, lookup.name, f"more than {spec.page_limit} pages", call=request.path)
         seen.add(fingerprint)
         try:
