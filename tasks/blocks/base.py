@@ -63,9 +63,8 @@ class BillingConnection(Block):
 
     @property
     def name(self) -> str:
-        """What operators call this connection: the name of the block, or the system's where it is the first of it."""
-        found = self._block_document_name or self.system
-        return self.system if found == block_name(self.system) else found
+        """What operators call this connection: the name of its block."""
+        return self._block_document_name or block_name(self.system)
 
     @classmethod
     def load(cls, name: str, *more: Any, **options: Any) -> Any:

@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from connectors.kit.errors import block_name
 from tasks.blocks.consented import ConsentedConnection
 from tasks.blocks.described import CustomConnection
 from tasks.blocks.kinds import BLOCKS, account_field
@@ -34,7 +35,7 @@ def connect_simulator(base_url: str) -> None:
 
     present = connections()
     for system, account in accounts.items():
-        if system in present:
+        if block_name(system) in present:
             continue
         values: dict[str, Any] = {"base_url": f"{base_url}/{system}", account_field(system): account}
         if issubclass(BLOCKS[system], ConsentedConnection):
