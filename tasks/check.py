@@ -77,6 +77,11 @@ class Checked:
         first = failed[0]
         return f"{self.connection}: {len(failed)} of {len(self.checks)} checks failed; {first.check}: {first.detail} ({first.who})"
 
+    def summary(self) -> str:
+        """The headline without what is wrong, which stands below it."""
+        failed = [check.check for check in self.checks if not check.ok]
+        return f"{self.connection}: failed: {', '.join(failed)}" if failed else self.headline()
+
     def to_json(self) -> dict[str, Any]:
         """Plain values for `--json`."""
         return {
@@ -96,15 +101,19 @@ class Checked:
 
     def markdown(self) -> str:
         """The result as Prefect's UI shows it."""
+        # Tables do not wrap: what is wrong, and who must act, stands above in full.
+        failed = [
+            f"**{one.check}** failed: {one.detail}\n\nWho must act: **{one.who}**." for one in self.checks if not one.ok
+        ]
         rows = [
-            [one.check, "ok" if one.ok else "**failed**", one.detail, "" if one.ok else one.who, one.elapsed_ms]
+            [one.check, "ok" if one.ok else "**failed**", one.detail if one.ok else "see above", one.elapsed_ms]
             for one in self.checks
         ]
         calls = [[one.call, one.calls, one.median_ms, one.slowest_ms] for one in self.latency()]
         parts = [
             f"# Test of `{self.connection}`",
-            self.headline() + ".",
-            table(["Check", "", "Found", "Who must act", "ms"], rows),
+            *(failed or [self.headline() + "."]),
+            table(["Check", "", "Found", "ms"], rows),
         ]
         if calls:
             parts.append(table(["API call", "Calls", "Median ms", "Slowest ms"], calls))
@@ -183,7 +192,8 @@ def who_must_act(error: ConnectorError) -> str:
     if isinstance(error, PermissionMissing):
         return _VENDOR_ADMIN
     if isinstance(error, NeedsOperator):
-        return f"{OPERATOR}, or a new consent" if isinstance(error, CredentialsRejected) else OPERATOR
+        # Those of systems without a consent are kinds of their own.
+        return f"{OPERATOR}, or a new consent" if type(error) is CredentialsRejected else OPERATOR
     if isinstance(error, RateLimited):
         return f"{NOBODY}: wait"
     if isinstance(error, ContractBroken):
@@ -222,7 +232,7 @@ def _ask(done: Checked, client: Client) -> None:
         say(
             f"the token was renewed, good until {token.expires_at:%Y-%m-%d %H:%M} UTC"
             if token
-            else "each request is signed"
+            else "there; the first read shows whether they are taken"
         )
     if not done.ok:
         return

@@ -8,6 +8,8 @@ from pydantic import Field
 from connectors.kit.errors import block_name
 from connectors.kit.spec import Connection
 
+_EXAMPLE = '{"customer_phone": "/CustomField/0/StringValue"}'
+
 
 class NotConnectedError(RuntimeError):
     """There is no such block, or it is not complete. The message says what to do."""
@@ -18,6 +20,10 @@ class BillingConnection(Block):
 
     _logo_url: ClassVar[Any] = None
     system: ClassVar[str]
+    #: What the form begins with, in this order, and what it leaves out.
+    form_begins: ClassVar[tuple[str, ...]] = ()
+    form_lacks: ClassVar[tuple[str, ...]] = ()
+    mapping_example: ClassVar[str] = _EXAMPLE
 
     base_url: str = Field(
         default="", title="API base URL", description="Empty: the vendor's own. For a proxy, a sandbox or a simulator."
@@ -57,9 +63,24 @@ class BillingConnection(Block):
         default_factory=dict, title="Field mapping",
         description=(
             "Other source paths than the usual ones, as JSON pointers, e.g. "
-            '{"customer_phone": "/CustomField/0/StringValue"}. Try it first: twezah mapping try SYSTEM FILE.'
+            f"{_EXAMPLE}. Try it first: `twezah mapping try SYSTEM FILE`."
         ),
     )  # fmt: skip
+
+    @classmethod
+    def model_json_schema(cls, *arguments: Any, **options: Any) -> dict[str, Any]:
+        """The form in Prefect's UI: fields in the order in which an operator has them, with this system's example and name."""
+        schema = super().model_json_schema(*arguments, **options)
+        fields = schema["properties"]
+        for name in cls.form_lacks:
+            fields.pop(name, None)
+        if "field_mapping" in fields:
+            said = fields["field_mapping"]["description"].replace(_EXAMPLE, cls.mapping_example)
+            fields["field_mapping"]["description"] = said.replace(
+                "SYSTEM FILE", f"{block_name(getattr(cls, 'system', 'SYSTEM'))} FILE"
+            )
+        first = {name: fields[name] for name in cls.form_begins if name in fields}
+        return schema | {"properties": first | fields}
 
     @property
     def name(self) -> str:

@@ -101,6 +101,7 @@ class XeroConnection(ConsentedConnection, XeroAccount):
     _block_type_slug = "xero-connection"
     _description = "Connects an organisation of Xero. Name the block `xero`, a further one as you like (`xero-lisboa`). How to get the values: README, Connecting a real account."
     system: ClassVar[str] = "xero"
+    mapping_example: ClassVar[str] = '{"invoice_number": "/Reference"}'
 
     def account(self) -> str:
         """The tenant."""
@@ -125,6 +126,7 @@ class FreshBooksConnection(ConsentedConnection, FreshBooksAccount):
     _block_type_slug = "freshbooks-connection"
     _description = "Connects an account of FreshBooks. Name the block `freshbooks`, a further one as you like (`freshbooks-lisboa`). How to get the values: README, Connecting a real account."
     system: ClassVar[str] = "freshbooks"
+    mapping_example: ClassVar[str] = '{"invoice_number": "/po_number"}'
 
     # FreshBooks filters by the day and its clock falls back an hour in autumn.
     overlap_minutes: int = Field(

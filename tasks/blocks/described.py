@@ -24,7 +24,7 @@ class DescribedConnection(BillingConnection):
         description=(
             "Where your fields are, if not at the usual places: JSON pointers or names, lines relative to the line, e.g. "
             '{"customer_phone": "/cliente/telemovel", "total_minor": "/valor", "lines.sku": "/codigo"}. Fields: docs/custom-systems.md. '
-            "Try it first: twezah mapping try custom FILE --block NAME."
+            "Try it first: `twezah mapping try SYSTEM FILE --block NAME`."
         ),
     )  # fmt: skip
 
@@ -46,9 +46,6 @@ class DescribedConnection(BillingConnection):
 class CustomCredentials(BaseModel):
     """Listed first in the form, because pydantic takes the last base first."""
 
-    base_url: str = Field(
-        title="API base URL", description="Where your system's API is, e.g. https://erp.example.com/api/v1. https only."
-    )
     api_key: SecretStr = Field(
         default=SecretStr(""), title="API key", description="For authentication bearer or api key. Kept encrypted."
     )
@@ -74,6 +71,17 @@ class CustomConnection(DescribedConnection, CustomSettings, CustomCredentials):
         "The defaults fit our own contract. Guide: docs/custom-systems.md."
     )
     system: ClassVar[str] = "custom"
+    form_begins: ClassVar[tuple[str, ...]] = (
+        "base_url", "path", "authentication", "api_key", "api_key_header", "username", "password", "client_id", "client_secret",
+        "token_url", "scope", "client_in", "records", "since_param", "since_format", "paging", "page_param", "first_page",
+        "size_param", "next_path", "more_path", "field_mapping", "lines", "statuses", "document_types", "amounts", "dates", "totals",
+        "default_currency",
+    )  # fmt: skip
+
+    # Listed bases take their fields from the right, so that this one would be the general, optional one.
+    base_url: str = Field(
+        title="API base URL", description="Where your system's API is, e.g. https://erp.example.com/api/v1. https only."
+    )
 
     @classmethod
     def sample_values(cls) -> dict[str, Any]:
@@ -102,6 +110,7 @@ class FileDropConnection(DescribedConnection, FileSettings, FolderPath):
         "The block's name becomes the account in the ledger; several are possible. Guide: docs/custom-systems.md."
     )
     system: ClassVar[str] = "file"
+    form_lacks: ClassVar[tuple[str, ...]] = ("base_url", "page_size", "timeout_seconds")
 
     @classmethod
     def sample_values(cls) -> dict[str, Any]:

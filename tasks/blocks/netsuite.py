@@ -15,12 +15,18 @@ class NetSuiteLogin(BaseModel):
     consumer_key: SecretStr = Field(
         default=NO_SECRET, title="Consumer key", description="Token based: shown once when the integration is created."
     )
-    consumer_secret: SecretStr = Field(default=NO_SECRET, title="Consumer secret", description="Token based: with it.")
+    consumer_secret: SecretStr = Field(
+        default=NO_SECRET, title="Consumer secret", description="Token based: shown beside it, once."
+    )
     token_id: SecretStr = Field(
         default=NO_SECRET, title="Token ID", description="Token based: shown once when the access token is created."
     )
-    token_secret: SecretStr = Field(default=NO_SECRET, title="Token secret", description="Token based: with it.")
-    client_id: str = Field(default="", title="Client ID", description="Machine to machine: of the integration.")
+    token_secret: SecretStr = Field(
+        default=NO_SECRET, title="Token secret", description="Token based: shown beside it, once."
+    )
+    client_id: str = Field(
+        default="", title="Client ID", description="Machine to machine: shown once when the integration is created."
+    )
     certificate_id: str = Field(
         default="", title="Certificate ID",
         description="Machine to machine: shown when the certificate is uploaded (Setup, Integration, OAuth 2.0 Client Credentials).",
@@ -29,7 +35,7 @@ class NetSuiteLogin(BaseModel):
         default=NO_SECRET, title="Private key",
         description="Machine to machine: the certificate's private key, PEM, RSA or elliptic curve, without password. Kept encrypted.",
     )  # fmt: skip
-    scope: str = Field(default="rest_webservices", title="Scope", description="Machine to machine.")
+    scope: str = Field(default="rest_webservices", title="Scope", description="Machine to machine: leave it as it is.")
     token_url: str = Field(default="", title="Token URL", description="Machine to machine. Empty: the vendor's own.")
 
 

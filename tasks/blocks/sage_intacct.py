@@ -17,7 +17,7 @@ class SageIntacctAccount(BaseModel):
         default="",
         pattern=r"^[^@|\s]*$",
         title="Company ID",
-        description="What you type under Company ID when you sign in, e.g. AguaTwezah-sandbox for a sandbox company.",
+        description="Always needed: what you type under Company ID when you sign in, e.g. AguaTwezah-sandbox for a sandbox company.",
     )
     entity_id: str = Field(
         default="", pattern=r"^[^@|\s]*$", title="Entity ID",
@@ -28,7 +28,10 @@ class SageIntacctAccount(BaseModel):
         description="consent: a user allowed the app in a browser. client_credentials: the app acts for a Web Services user.",
     )  # fmt: skip
     web_services_user: str = Field(
-        default="", pattern=r"^[^@|\s]*$", title="Web Services user", description="Client credentials: the user's ID."
+        default="",
+        pattern=r"^[^@|\s]*$",
+        title="Web Services user",
+        description="For client_credentials: the user's ID, e.g. ws_twezah. Leave it empty for consent.",
     )
 
 
@@ -39,6 +42,7 @@ class SageIntacctConnection(ConsentedConnection, SageIntacctAccount):
     _block_type_slug = "sage-intacct-connection"
     _description = "Connects a company of Sage Intacct. Name the block `sage-intacct`, a further one as you like (`sage-intacct-lisboa`). How to get the values: README, Connecting a real account."
     system: ClassVar[str] = "sage_intacct"
+    mapping_example: ClassVar[str] = '{"invoice_number": "/referenceNumber"}'
 
     page_size: int = Field(
         default=0,

@@ -8,6 +8,7 @@ from email.utils import format_datetime
 import httpx
 import pytest
 
+import connectors
 import simulator
 from connectors.kit.errors import ConnectorError, CredentialsRejected
 from sql.db import connect
@@ -17,7 +18,7 @@ from tasks.report import Links, RunReport, markdown, who_acts
 from tests.support.hostile import FAULTS, Fault, Scene, breaks_the_contract
 from tests.sync.conftest import START, Shop, expected, run
 
-SYSTEMS = ("quickbooks", "xero", "freshbooks", "netsuite", "sage_intacct", "custom")
+SYSTEMS = (*connectors.SYSTEMS, "custom")
 #: One of each way to end; the contract suite has them all.
 ENDING = [
     fault
