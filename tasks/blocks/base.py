@@ -80,7 +80,9 @@ class BillingConnection(Block):
                 "SYSTEM FILE", f"{block_name(getattr(cls, 'system', 'SYSTEM'))} FILE"
             )
         first = {name: fields[name] for name in cls.form_begins if name in fields}
-        return schema | {"properties": first | fields}
+        for position, name in enumerate(ordered := first | fields):
+            ordered[name]["position"] = position  # what the form goes by
+        return schema | {"properties": ordered}
 
     @property
     def name(self) -> str:

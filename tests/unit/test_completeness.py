@@ -116,7 +116,7 @@ def test_a_form_begins_with_what_is_needed(system: str) -> None:
     block = BLOCKS[system]
     assert set(block.form_begins) | set(block.form_lacks) <= set(block.model_fields)
     form = block.model_json_schema()
-    fields = list(form["properties"])
+    fields = sorted(form["properties"], key=lambda name: int(form["properties"][name]["position"]))
     assert set(fields) == set(block.model_fields) - set(block.form_lacks)
     assert fields[: len(block.form_begins)] == list(block.form_begins)
     assert {*form.get("required", [])} <= set(fields[:7])
