@@ -7,7 +7,7 @@ Who claims holds `claiming` and listens to CHANNEL, on which whoever stores even
 who stores starts a run.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -101,7 +101,7 @@ def endpoint_of(row: Sequence[Any], key: bytes) -> Endpoint:
         secrets = [Fernet(key).decrypt(bytes(one)).decode() for one in row[-1]]
     except InvalidToken as error:
         raise TokenUnreadableError(str(TokenUnreadableError.__doc__)) from error
-    return Endpoint(*row[:-1], secrets)
+    return Endpoint(*[*row[:-1], secrets])
 
 
 def endpoint(connection: Connection, endpoint_id: str | None, key: bytes) -> Endpoint | None:
@@ -131,10 +131,18 @@ def store_event(connection: Connection, event: NewEvent) -> int | None:
 
 
 def claim_events(
-    connection: Connection, limit: int, *, run_id: str, lease_seconds: float = LEASE_SECONDS
+    connection: Connection,
+    limit: int,
+    *,
+    run_id: str,
+    lease_seconds: float = LEASE_SECONDS,
+    busy: Collection[int] = (),
 ) -> list[ClaimedEvent]:
-    """Up to `limit` events that are due, in order of arrival, for this run alone until the lease ends. The caller commits."""
-    parameters = {"limit": limit, "run_id": run_id, "lease_seconds": lease_seconds}
+    """Up to `limit` events that are due, in order of arrival, for this run alone until the lease ends. The caller commits.
+
+    Endpoints in `busy` are left out: the run has events of theirs under way.
+    """
+    parameters = {"limit": limit, "run_id": run_id, "lease_seconds": lease_seconds, "busy": list(busy)}
     rows = connection.execute(query("webhooks", "claim"), parameters).fetchall()
     decompress = zstandard.ZstdDecompressor().decompress
     opened = ([*row[:9], decompress(bytes(row[9])), *row[10:]] for row in rows)

@@ -18,6 +18,7 @@ from typing import Final, Literal
 
 from pydantic import SecretStr
 
+from connectors.kit.spec import Connection, PageRequest
 from connectors.kit.webhook_bodies import BadBody
 from connectors.kit.webhook_signatures import Delivery, Headers, Reason, Scheme, Unusable, delivery, matching
 
@@ -71,7 +72,8 @@ class Handshake:
 class Webhook:
     """How the webhooks of one system work.
 
-    `read` turns a verified delivery into events and raises BadBody. `greet` recognises a handshake. `answer_seconds` is how long the
+    `read` turns a verified delivery into events and raises BadBody. `greet` recognises a handshake, `confirm` is the
+    call that tells the vendor its code. `answer_seconds` is how long the
     vendor waits for the answer (0: not known). `refused_status` is what a delivery with a wrong signature gets (Xero tests that).
     """
 
@@ -79,6 +81,7 @@ class Webhook:
     scheme: Scheme
     read: Callable[[Delivery], Sequence[Event]]
     greet: Callable[[Delivery], Handshake | None] | None = None
+    confirm: Callable[[Connection, Handshake], PageRequest] | None = None
     answer_seconds: float = 0
     refused_status: int = 401
     body_bytes_max: int = 2 * 1024 * 1024

@@ -6,9 +6,11 @@ https://www.freshbooks.com/api/webhooks
 import json
 from collections.abc import Mapping
 from typing import Final
+from urllib.parse import quote
 
 from pydantic import SecretStr
 
+from connectors.kit.spec import Connection, PageRequest
 from connectors.kit.webhook_bodies import BadBody, form, word
 from connectors.kit.webhook_signatures import Delivery, plain_hmac
 from connectors.kit.webhooks import Event, Handshake, Webhook
@@ -43,6 +45,19 @@ def _greet(received: Delivery) -> Handshake | None:
     return Handshake(callback=word(fields, "/object_id", longest=40), verifier=SecretStr(word(fields, "/verifier")))
 
 
+def _confirm(connection: Connection, hello: Handshake) -> PageRequest:
+    path = f"/events/account/{connection.account}/events/callbacks/{quote(hello.callback, safe='')}"
+    code = hello.verifier.get_secret_value() if hello.verifier else ""
+    body = json.dumps({"callback": {"callback_id": hello.callback, "verifier": code}})
+    return PageRequest("PUT", path, body=body, headers={"content-type": "application/json"})
+
+
+#: The secret is the code of the handshake, one per callback.
 WEBHOOK: Final = Webhook(
-    "freshbooks", plain_hmac("x-freshbooks-hmac-sha256", content=_signed), _read, greet=_greet, answer_seconds=10
+    "freshbooks",
+    plain_hmac("x-freshbooks-hmac-sha256", content=_signed),
+    _read,
+    greet=_greet,
+    confirm=_confirm,
+    answer_seconds=10,
 )

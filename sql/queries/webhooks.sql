@@ -16,6 +16,7 @@ RETURNING endpoint_no, dedup_key, event_no
 WITH due AS MATERIALIZED (
     SELECT event_no FROM billing.webhook_event
     WHERE state IN ('received', 'claimed', 'failed') AND next_attempt_at <= clock_timestamp()
+      AND endpoint_no <> ALL(%(busy)s::bigint[])
     ORDER BY next_attempt_at, event_no LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 )
 UPDATE billing.webhook_event e SET state = 'claimed', attempts = e.attempts + 1, run_id = %(run_id)s,
