@@ -98,7 +98,7 @@ def _onward(stream: Stream, client: Client, beginning: PageRequest, resume: Resu
     if not stream.shrinks:
         return resume.following
     stored = view(seen.spec, stream, resume.body).ids
-    _, found = _patiently(client, resume.request, stream.name, lambda _, answer: view(seen.spec, stream, answer.body))
+    _, found = patiently(client, resume.request, stream.name, lambda _, answer: view(seen.spec, stream, answer.body))
     if list(found.ids) == list(stored):
         seen.note_total(found)
         return resume.following
@@ -112,7 +112,7 @@ def _read_once(stream: Stream, client: Client, first: PageRequest, seen: "_Seen"
         pages = stream.paginate(todo.pop(0))
         request: PageRequest | None = next(pages)
         while request is not None:
-            answer, found = _patiently(client, request, stream.name, seen.read)
+            answer, found = patiently(client, request, stream.name, seen.read)
             if stream.details is not None and found.ids:
                 about = list(stream.details.lookup.requests(client.connection, list(map(str, found.ids))))
                 details = _concurrently(seen.spec, stream.details.lookup, client, about)
@@ -207,7 +207,7 @@ class _Seen:
         return self.largest_total > pl.Series(self.records, dtype=pl.Int64).n_unique()
 
 
-def _patiently(
+def patiently(
     client: Client, request: PageRequest, operation: str, read: Callable[[PageRequest, Answer], T]
 ) -> tuple[Answer, T]:
     """Sends a request and reads its answer, again after what may pass, bounded in attempts and total time."""
@@ -319,7 +319,7 @@ def _all_pages(
     seen: set[int] = set()
     while request is not None:
         try:
-            answer, (ids, info) = _patiently(
+            answer, (ids, info) = patiently(
                 client, request, lookup.name, lambda _, answer: lookup_ids(spec, lookup, answer.body)
             )
         except UnexpectedShape as error:
