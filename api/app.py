@@ -97,6 +97,9 @@ def _describe_problems(app: FastAPI) -> None:
             for name in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(name, None)
             described = problems.ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
+            for way in (way for ways in made["paths"].values() for way in ways.values()):
+                if "422" in way["responses"]:
+                    way["responses"]["422"] = problems.described(422)[422]
             schemas.update(described.pop("$defs", {}))
             schemas["ProblemDetails"] = described
         return app.openapi_schema or generate()

@@ -12,10 +12,10 @@ from api.keys import require
 from api.models import (
     AccountStatus,
     DeploymentStatus,
-    Id,
     ResponseTime,
     Status,
     Transaction,
+    TransactionFilter,
     Transactions,
     WebhookStatus,
 )
@@ -24,7 +24,6 @@ from api.runs import PrefectAwayError
 from api.state import State, state_of
 
 router = APIRouter(prefix="/api/billing", tags=["billing"])
-Text = Annotated[str | None, Query(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 _PLACE = ("after_at", "after_id", "after_account", "after_system")
 #: What the errors of a run that an operator must see to begin with.
 _OPERATOR = ("CredentialsRejected", "PermissionMissing", "Misconfigured", "NotConnectedError", "TokenUnreadableError")
@@ -36,25 +35,12 @@ _OPERATOR = ("CredentialsRejected", "PermissionMissing", "Misconfigured", "NotCo
     responses=described(400, 401, 403, 422, 429, 503),
     summary="Sales and the points they gave",
 )
-async def transactions(
-    request: Request,
-    system: Text = None,
-    account: Text = None,
-    member_id: Annotated[Id | None, Query()] = None,
-    status: Annotated[str | None, Query(pattern="^(draft|open|paid|void)$", examples=["paid"])] = None,
-    kind: Annotated[str | None, Query(pattern="^(invoice|sale|credit_note|refund)$")] = None,
-    number: Text = None,
-    issued_from: Annotated[datetime | None, Query(description="From this instant on. UTC unless it says.")] = None,
-    issued_to: Annotated[datetime | None, Query(description="Before this instant.")] = None,
-    limit: Annotated[int, Query(ge=1, le=500)] = 100,
-    cursor: Annotated[str | None, Query(max_length=2000, description="`next_cursor` of the last page.")] = None,
-) -> Transactions:
+async def transactions(request: Request, wanted: Annotated[TransactionFilter, Query()]) -> Transactions:
     """The latest first, a page at a time. New sales do not move the pages that follow."""
     state = state_of(request)
-    filters: dict[str, Any] = {
-        "system": system, "account": account, "member_id": member_id, "status": status, "kind": kind, "number": number,
-        "issued_from": utc(issued_from), "issued_to": utc(issued_to),
-    }  # fmt: skip
+    filters = wanted.model_dump(exclude={"limit", "cursor"})
+    filters |= {"issued_from": utc(wanted.issued_from), "issued_to": utc(wanted.issued_to)}
+    limit, cursor = wanted.limit, wanted.cursor
     cursors = Cursors(state.config.key, "transactions")
     place = dict.fromkeys(_PLACE) if cursor is None else dict(zip(_PLACE, cursors.read(cursor, filters), strict=True))
     async with answering():

@@ -24,7 +24,7 @@ class Config:
     body_bytes_max: int = BODY_BYTES_LIMIT
     readers: int = 6
     #: Deployment that claims stored events; None: nobody is started.
-    events_deployment: str | None = "award-webhooks"
+    events_deployment: str | None = "webhooks"
 
     @classmethod
     def of(cls, settings: Settings) -> "Config":

@@ -13,7 +13,7 @@ from sql.named import query
 AsyncConnection = psycopg.AsyncConnection[tuple[Any, ...]]
 Pool = AsyncConnectionPool[AsyncConnection]
 #: How long a request waits for a connection, and a statement for the database.
-CONNECTION_SECONDS_MAX = 2.0
+CONNECTION_SECONDS_MAX = 1.0
 STATEMENT_SECONDS_MAX = 5.0
 #: The database is away, or has no room.
 AWAY = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, TooManyRequests)
@@ -47,7 +47,7 @@ async def rows(pool: Pool, stem: str, name: str, parameters: Mapping[str, Any]) 
             async with pool.connection() as connection:
                 cursor = await connection.execute(query(stem, name), parameters)
                 return [] if cursor.description is None else await cursor.fetchall()
-        except psycopg.errors.QueryCanceled:
+        except (psycopg.errors.QueryCanceled, PoolTimeout, TooManyRequests):
             raise
         except psycopg.OperationalError:
             if last:

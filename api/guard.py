@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from fastapi import Request
 from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.attempts import Attempt
@@ -70,7 +71,11 @@ class _Guarded:
             await self._fail(retry_later("too_slow", "The answer took too long. Try again."))
         except Problem as problem:
             await self._fail(problem)
-        except Exception as error:
+        except ClientDisconnect:  # nobody is there to be told
+            self.attempt.outcome = "hung_up"
+            self.attempt.close(499)
+            self._started = True
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is answered
             # Neither the message nor the values: they may hold personal data.
             where = "".join(traceback.format_tb(error.__traceback__)[-4:])
             log.error("request %s failed: %s\n%s", self._request_id, type(error).__name__, where)  # noqa: TRY400

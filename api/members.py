@@ -15,7 +15,7 @@ from connectors.kit.mapping.parse import dialled
 from sql.explain import Entry
 
 router = APIRouter(prefix="/api/members", tags=["members"], dependencies=[Depends(require("members:read"))])
-MemberId = Annotated[Id, Path(alias="id", description="The member's number.", examples=[42])]
+MemberId = Annotated[Id, Path(description="The member's number.", examples=[42])]
 _PLACE = ("after_at", "after_id", "after_no", "after_account", "after_system")
 
 
@@ -35,7 +35,7 @@ async def lookup(request: Request, question: PhoneQuestion) -> Balance:
     return await _balance(state, int(found[0]))
 
 
-@router.get("/{id}/balance", responses=described(401, 403, 404, 422, 429, 503), summary="A member's points now")
+@router.get("/{member_id}/balance", responses=described(401, 403, 404, 422, 429, 503), summary="A member's points now")
 async def balance(request: Request, member_id: MemberId) -> Balance:
     """Always the sum of the ledger."""
     return await _balance(state_of(request), member_id)
@@ -54,7 +54,9 @@ def _unknown() -> Problem:
 
 
 @router.get(
-    "/{id}/history", responses=described(400, 401, 403, 404, 422, 429, 503), summary="Why a member has these points"
+    "/{member_id}/history",
+    responses=described(400, 401, 403, 404, 422, 429, 503),
+    summary="Why a member has these points",
 )
 async def history(
     request: Request,
@@ -88,7 +90,7 @@ def _entry(found: Sequence[Any]) -> HistoryEntry:
     return HistoryEntry(
         posted_at=entry.posted_at,
         points=entry.points,
-        reason=entry.reason,  # type: ignore[arg-type] - the table checks it
+        reason=entry.reason,
         system=system,
         account=account,
         transaction_id=external_id,

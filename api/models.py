@@ -34,6 +34,28 @@ class Transaction(BaseModel):
     stored_at: Zulu
 
 
+Word = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+class TransactionFilter(BaseModel):
+    """Which transactions are wanted; all conditions hold at once."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    system: Word | None = None
+    account: Word | None = None
+    member_id: Id | None = None
+    status: Literal["draft", "open", "paid", "void"] | None = None
+    kind: Literal["invoice", "sale", "credit_note", "refund"] | None = None
+    number: Word | None = Field(default=None, description="Number printed on the document.")
+    issued_from: datetime | None = Field(default=None, description="From this instant on; UTC unless it says.")
+    issued_to: datetime | None = Field(default=None, description="Before this instant.")
+    limit: Annotated[int, Field(ge=1, le=500)] = 100
+    cursor: Annotated[str, Field(max_length=2000)] | None = Field(
+        default=None, description="`next_cursor` of the last page."
+    )
+
+
 class Transactions(BaseModel):
     """A page, the latest first."""
 

@@ -3,42 +3,20 @@
 import importlib.util
 import logging
 import os
-from ipaddress import ip_address
 
 import uvicorn
+from fastapi import FastAPI
 
 from api.app import create_app
 from api.config import Config
 from api.protocol import TimedProtocol
+from api.safety import require_safe
 from twezah.settings import Settings
 
 #: Connections at once; more are told to come back.
 CONNECTIONS_MAX = 1_000
 #: Requests under way when the process is asked to stop have so long to end.
 STOP_SECONDS = 10
-
-
-class UnsafeError(ValueError):
-    """The API would speak plain HTTP to other machines, and nobody asked for that."""
-
-
-def require_safe(settings: Settings) -> None:
-    """Raises UnsafeError where other machines could reach the API without TLS, unless that was asked for."""
-    encrypted = settings.api_tls_certificate is not None
-    if encrypted or settings.trusted_proxies or settings.api_plain_http or _is_loopback(settings.api_host):
-        return
-    raise UnsafeError(
-        f"The API would answer plain HTTP at {settings.api_host}, to other machines. Set TWEZAH_API_TLS_CERTIFICATE and "
-        "TWEZAH_API_TLS_KEY; or TWEZAH_API_TRUSTED_PROXIES to the address of the proxy that speaks HTTPS; or, if you mean it, "
-        "TWEZAH_API_PLAIN_HTTP=true."
-    )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def serve(settings: Settings) -> None:
@@ -48,13 +26,13 @@ def serve(settings: Settings) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     for name in ("httpx", "httpcore", "prefect", "psycopg.pool"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    uvicorn.Server(server_config(settings, Config.of(settings))).run()
+    uvicorn.Server(server_config(settings, create_app(Config.of(settings)))).run()
 
 
-def server_config(settings: Settings, config: Config) -> uvicorn.Config:
+def server_config(settings: Settings, app: FastAPI) -> uvicorn.Config:
     """How the server behaves. No access log: addresses may be personal, and the audit has every attempt."""
     return uvicorn.Config(
-        create_app(config),
+        app,
         host=settings.api_host,
         port=settings.api_port,
         http=TimedProtocol,

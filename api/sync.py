@@ -72,7 +72,8 @@ async def _once(
     digest = hashlib.sha256(asked.model_dump_json().encode()).digest()
     async with answering():
         begun = await row(state.readers, "api", "begin_request", {**identity, "digest": digest})
-        known = None if begun else await row(state.readers, "api", "known_request", identity)
+        age = {**identity, "stale_seconds": STALE_SECONDS}
+        known = None if begun else await row(state.readers, "api", "known_request", age)
     if known is not None:
         if bytes(known[0]) != digest:
             detail = "This Idempotency-Key was used with another request. Use a new one."

@@ -84,6 +84,11 @@ class Endpoints:
 
     _known: dict[str, tuple[float, Endpoint]] = field(default_factory=dict)
 
+    def number(self, endpoint_id: str | None) -> int | None:
+        """The endpoint's number as it was last known."""
+        known = self._known.get(endpoint_id or "")
+        return None if known is None else known[1].endpoint_no
+
     async def find(self, state: State, endpoint_id: str | None) -> Endpoint | None:
         """The endpoint, None if there is none. Raises psycopg.Error, TokenUnreadableError."""
         name = endpoint_id or ""
@@ -120,6 +125,7 @@ async def _receive(request: Request, endpoint_id: str | None) -> Response:
     attempt: Attempt = request.scope["state"]["attempt"]
     refusals = f"refused:{endpoint_id}:{attempt.source.subject(state.config.key)}"[:200]
     if (waiting := state.limits.closed_seconds(refusals)) > 0:
+        attempt.endpoint_no = request.app.state.endpoints.number(endpoint_id)
         raise too_many("your address for deliveries that prove nothing", waiting)
     endpoint, webhook = await _place(request, state, endpoint_id, refusals)
     request.scope["state"]["body_bytes_max"] = min(endpoint.body_bytes_max, webhook.body_bytes_max, BODY_BYTES_LIMIT)
@@ -177,9 +183,7 @@ async def _count_refusal(state: State, subject: str) -> None:
         raise too_many("your address for deliveries that prove nothing", waiting)
 
 
-async def _refuse(
-    state: State, endpoint: Endpoint, attempt: Attempt, subject: str, refused: kit.Refused
-) -> Response:
+async def _refuse(state: State, endpoint: Endpoint, attempt: Attempt, subject: str, refused: kit.Refused) -> Response:
     try:
         await _count_refusal(state, subject)
     except psycopg.OperationalError:
