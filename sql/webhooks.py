@@ -21,6 +21,8 @@ from sql.db import Connection
 from sql.named import query
 from sql.tokens import TokenUnreadableError
 
+#: Kind of an event that is a vendor's verification of an endpoint that awaits one; nothing proves it yet.
+HANDSHAKE: Final = "handshake"
 #: Postgres channel of the nudges.
 CHANNEL: Final = "billing_webhook"
 #: A claim that was not finished by then is another run's.
@@ -215,3 +217,19 @@ def is_claimed(connection: Connection) -> bool:
     """Whether somebody holds `claiming`."""
     row = connection.execute(query("webhooks", "claims_held")).fetchone()
     return bool(row and row[0])
+
+
+def add_secret(connection: Connection, endpoint_no: int, secret: str, key: bytes, *, overlap_seconds: float) -> int:
+    """A further active secret; those before it end after `overlap_seconds`. Returns its number. The caller commits."""
+    sealed = {"endpoint_no": endpoint_no, "secret": Fernet(key).encrypt(secret.encode())}
+    row = connection.execute(query("webhooks", "add_secret"), sealed).fetchone()
+    assert row is not None
+    ending = {"endpoint_no": endpoint_no, "but": row[0], "overlap_seconds": overlap_seconds}
+    connection.execute(query("webhooks", "expire_secrets"), ending)
+    return int(row[0])
+
+
+def set_handshake(connection: Connection, endpoint_no: int, *, now: str, then: str) -> bool:
+    """Moves the endpoint's handshake from `now` to `then`; False if it was elsewhere. The caller commits."""
+    parameters = {"endpoint_no": endpoint_no, "from": now, "to": then}
+    return connection.execute(query("webhooks", "set_handshake"), parameters).rowcount == 1

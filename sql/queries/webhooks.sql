@@ -65,20 +65,23 @@ SELECT EXISTS (SELECT FROM pg_locks l, (SELECT hashtextextended('billing.webhook
                  AND (l.classid::bigint << 32 | l.objid::bigint) = k.key)
 -- name: set_handshake
 UPDATE billing.webhook_endpoint SET handshake = %(to)s WHERE endpoint_no = %(endpoint_no)s AND handshake = %(from)s
+-- name: await_handshake
+UPDATE billing.webhook_endpoint SET handshake = 'awaited' WHERE endpoint_no = %(endpoint_no)s AND handshake <> 'none'
 -- name: add_secret
 INSERT INTO billing.webhook_secret (endpoint_no, secret_encrypted) VALUES (%(endpoint_no)s, %(secret)s) RETURNING secret_no
 -- name: expire_secrets
 UPDATE billing.webhook_secret SET expires_at = least(expires_at, now() + make_interval(secs => %(overlap_seconds)s))
 WHERE endpoint_no = %(endpoint_no)s AND secret_no <> %(but)s AND coalesce(expires_at > now(), true)
 -- name: create_endpoint
-INSERT INTO billing.webhook_endpoint (endpoint_id, system, connection, account, options, allowed_networks, body_bytes_max, is_default, handshake)
+INSERT INTO billing.webhook_endpoint (endpoint_id, system, connection, account, options, allowed_networks, body_bytes_max,
+    events_per_minute, is_default, handshake)
 VALUES (%(endpoint_id)s, %(system)s, %(connection)s, %(account)s, %(options)s, %(allowed_networks)s::cidr[], %(body_bytes_max)s,
-        %(is_default)s, %(handshake)s)
+    %(events_per_minute)s, %(is_default)s, %(handshake)s)
 RETURNING endpoint_no
 -- name: disable_endpoint
 UPDATE billing.webhook_endpoint SET disabled_at = now() WHERE endpoint_id = %(endpoint_id)s AND disabled_at IS NULL
 -- name: endpoints
-SELECT p.endpoint_no, p.endpoint_id, p.system, p.connection, p.account, p.options, p.is_default, p.handshake, p.created_at, p.disabled_at,
+SELECT p.endpoint_no, p.endpoint_id, p.system, p.connection, p.account, p.options, p.allowed_networks::text[], p.is_default, p.handshake, p.created_at, p.disabled_at,
        (SELECT count(*) FROM billing.webhook_secret s WHERE s.endpoint_no = p.endpoint_no AND coalesce(s.expires_at > now(), true)) AS secrets,
        (SELECT count(*) FROM billing.webhook_event e WHERE e.endpoint_no = p.endpoint_no) AS events,
        (SELECT max(e.received_at) FROM billing.webhook_event e WHERE e.endpoint_no = p.endpoint_no) AS last_event_at

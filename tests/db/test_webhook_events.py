@@ -10,6 +10,7 @@ from cryptography.fernet import Fernet
 
 from sql import webhooks
 from sql.db import Connection, connect
+from sql.endpoints import NewEndpoint, create_endpoint
 from sql.named import query
 from sql.tokens import TokenUnreadableError
 
@@ -27,13 +28,15 @@ def db(dsn: str) -> Iterator[Connection]:
 
 
 def make_endpoint(connection: Connection, endpoint_id: str, **changes: Any) -> int:
-    values = {
-        "endpoint_id": endpoint_id, "system": "custom", "connection": "shop", "account": "main", "options": "{}",
-        "allowed_networks": ["10.0.0.0/8"], "body_bytes_max": 4096, "is_default": False, "handshake": "none",
-    } | changes  # fmt: skip
-    row = connection.execute(query("webhooks", "create_endpoint"), values).fetchone()
-    assert row is not None
-    return int(row[0])
+    """An endpoint with an id of the test's own."""
+    wanted = NewEndpoint(
+        **{"system": "custom", "connection": "shop", "account": "main", "allowed_networks": ["10.0.0.0/8"]} | changes
+    )
+    made = create_endpoint(connection, wanted)
+    connection.execute(
+        "UPDATE billing.webhook_endpoint SET endpoint_id = %s WHERE endpoint_no = %s", [endpoint_id, made.endpoint_no]
+    )
+    return made.endpoint_no
 
 
 def event(key: str, **changes: Any) -> webhooks.NewEvent:
@@ -125,12 +128,8 @@ def test_one_claims_at_a_time_and_whoever_stores_can_see_it(dsn: str, db: Connec
 
 
 def test_secrets_are_encrypted_and_end(db: Connection) -> None:
-    def add(secret: str) -> int:
-        sealed = {"endpoint_no": 1, "secret": Fernet(KEY).encrypt(secret.encode())}
-        return int((db.execute(query("webhooks", "add_secret"), sealed).fetchone() or [0])[0])
-
-    add("old")
-    new = add("new")
+    webhooks.add_secret(db, 1, "old", KEY, overlap_seconds=0)
+    new = webhooks.add_secret(db, 1, "new", KEY, overlap_seconds=3600)
     found = webhooks.endpoint(db, ENDPOINT, KEY)
     assert found is not None and list(found.secrets) == ["new", "old"]
     assert "old" not in repr(found)
