@@ -23,7 +23,7 @@ from connectors.kit.spec import Connection as Vendor
 from expectations import preload
 from sql import webhooks as stored
 from sql.db import connect
-from sql.named import query
+from sql.endpoints import NewEndpoint, create_endpoint
 from sql.webhooks import NewEvent
 from tasks.job import Job, Policy
 from tasks.webhook_run import Pace, listen
@@ -167,15 +167,10 @@ def main() -> None:
 
 
 def _endpoint(dsn: str) -> int:
-    values = {
-        "endpoint_id": "b" * 32, "system": "custom", "connection": "shop", "account": None, "options": "{}", "allowed_networks": [],
-        "body_bytes_max": 65_536, "is_default": True, "handshake": "none",
-    }  # fmt: skip
     with connect(dsn) as connection:
-        row = connection.execute(query("webhooks", "create_endpoint"), values).fetchone()
+        made = create_endpoint(connection, NewEndpoint("custom", "shop", is_default=True))
         connection.commit()
-    assert row is not None
-    return int(row[0])
+    return made.endpoint_no
 
 
 def _check(dsn: str, sales: int) -> None:

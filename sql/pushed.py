@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from cryptography.fernet import Fernet
 from psycopg.types.json import Jsonb
 
 from sql.db import Connection
@@ -76,15 +75,6 @@ def void_ones(connection: Connection, account: Account, external_ids: Sequence[s
     """Those of the documents that are stored as void."""
     found = connection.execute(query("pushed", "void_ones"), account.parameters(ids=list(external_ids))).fetchall()
     return {row[0] for row in found}
-
-
-def confirm(connection: Connection, endpoint_no: int, secret: str, key: bytes) -> None:
-    """The vendor has taken the code of its handshake: from now on it is a secret of the endpoint."""
-    encrypted = Fernet(key).encrypt(secret.encode())
-    connection.execute(query("webhooks", "add_secret"), {"endpoint_no": endpoint_no, "secret": encrypted})
-    for before in ("awaited", "seen"):
-        parameters = {"endpoint_no": endpoint_no, "from": before, "to": "confirmed"}
-        connection.execute(query("webhooks", "set_handshake"), parameters)
 
 
 def event_counts(connection: Connection, run_id: str) -> list[EventCount]:

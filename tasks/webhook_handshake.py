@@ -1,12 +1,17 @@
 """Vendors that introduce an address before they use it: the code they sent is told back to them, and is the signing secret from then on."""
 
+from typing import Final
+
 from connectors.kit.errors import ConnectorError, ContractBroken
 from connectors.kit.webhooks import Handshake, Webhook, handshake
-from sql import pushed
+from sql import webhooks
 from sql.db import connect
 from sql.webhooks import ClaimedEvent
 from tasks.job import Job
 from tasks.pushed import Failed
+
+#: What is under way is signed with the code before.
+_OVERLAP_SECONDS: Final = 86_400.0
 
 
 def greeting(hook: Webhook, delivery: ClaimedEvent) -> Handshake | None:
@@ -30,6 +35,9 @@ def confirm(job: Job, hook: Webhook, delivery: ClaimedEvent, hello: Handshake, k
     except ConnectorError as error:
         return Failed(str(error.of_block(job.vendor.name or job.vendor.system)))
     with connect(job.dsn) as connection:
-        pushed.confirm(connection, delivery.endpoint_no, hello.verifier.get_secret_value(), key)
+        code = hello.verifier.get_secret_value()
+        webhooks.add_secret(connection, delivery.endpoint_no, code, key, overlap_seconds=_OVERLAP_SECONDS)
+        for now in ("awaited", "seen"):
+            webhooks.set_handshake(connection, delivery.endpoint_no, now=now, then="confirmed")
         connection.commit()
     return None

@@ -15,7 +15,7 @@ from cryptography.fernet import Fernet
 from connectors.kit.spec import Connection as Vendor
 from sql import webhooks
 from sql.db import connect
-from sql.named import query
+from sql.endpoints import NewEndpoint, create_endpoint
 from sql.webhooks import NewEvent
 from tasks.job import Job, Policy
 from tasks.webhook_run import Pace, listen
@@ -37,15 +37,10 @@ with connect(sys.argv[1]) as connection:
 
 @pytest.fixture
 def endpoint_no(dsn: str) -> int:
-    values = {
-        "endpoint_id": "e" * 32, "system": "custom", "connection": "shop", "account": None, "options": "{}", "allowed_networks": [],
-        "body_bytes_max": 4096, "is_default": True, "handshake": "none",
-    }  # fmt: skip
     with connect(dsn) as connection:
-        row = connection.execute(query("webhooks", "create_endpoint"), values).fetchone()
+        made = create_endpoint(connection, NewEndpoint("custom", "shop"))
         connection.commit()
-    assert row is not None
-    return int(row[0])
+    return made.endpoint_no
 
 
 def send(dsn: str, endpoint_no: int, *keys: str) -> None:

@@ -11,13 +11,14 @@ import pytest
 from pydantic import SecretStr
 
 import simulator
+from connectors import webhooks as connectors_webhooks
 from connectors.kit.errors import CredentialsRejected
-from connectors.kit.webhooks import Verified, delivery_key, verify
+from connectors.kit.webhooks import Verified, delivery_key, events, verify
 from connectors.webhooks import webhook_for
 from simulator.webhooks import Announcer, Delivery, Disorder
 from sql import webhooks as stored
 from sql.db import connect
-from sql.named import query
+from sql.endpoints import NewEndpoint, create_endpoint
 from sql.webhooks import NewEvent
 from tasks.blocks import NotConnectedError
 from tasks.job import Job, Policy
@@ -40,6 +41,7 @@ class Mailbox:
 
     shop: Shop
     numbers: dict[str, int] = field(default_factory=dict)
+    addresses: dict[str, str] = field(default_factory=dict)
     connections: Connections | None = None
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -52,15 +54,10 @@ class Mailbox:
 
     def endpoint(self, system: str) -> int:
         if system not in self.numbers:
-            values = {
-                "endpoint_id": f"{system:e<32}".replace("_", "x"), "system": system, "connection": system, "account": None, "options": "{}",
-                "allowed_networks": [], "body_bytes_max": 1_048_576, "is_default": False, "handshake": "none",
-            }  # fmt: skip
             with connect(self.shop.dsn) as connection:
-                row = connection.execute(query("webhooks", "create_endpoint"), values).fetchone()
+                made = create_endpoint(connection, NewEndpoint(system, system))
                 connection.commit()
-            assert row is not None
-            self.numbers[system] = row[0]
+            self.numbers[system], self.addresses[system] = made.endpoint_no, made.endpoint_id
         return self.numbers[system]
 
     def receive(self, deliveries: Iterable[Delivery], *, check: bool = True) -> int:
@@ -428,3 +425,39 @@ def test_the_report(box: Mailbox) -> None:
     ):
         assert wanted in text
     assert "923" not in text
+
+
+def secrets_of(box: Mailbox, system: str) -> tuple[list[str], str]:
+    with connect(box.shop.dsn) as connection:
+        found = stored.endpoint(connection, box.addresses[system], box.shop.key)
+    assert found is not None
+    return list(found.secrets), found.handshake
+
+
+def test_freshbooks_verification_is_confirmed_and_a_forged_one_is_not(box: Mailbox) -> None:
+    callback = box.shop.world.freshbooks_callbacks.register("invoice", "https://twezah.example/hook")
+    box.endpoint("freshbooks")
+    box.sql("UPDATE billing.webhook_endpoint SET handshake = 'awaited' WHERE system = 'freshbooks'")
+    announcer = Announcer(box.shop.world, SECRETS)
+    box.receive([announcer.freshbooks_verify(str(callback.id), "a code of somebody else's")], check=False)
+    box.run()
+    assert secrets_of(box, "freshbooks") == ([], "awaited")
+    ((state, _, reason),) = box.states()
+    assert state == "parked"
+    assert reason.startswith("FreshBooks did not take the code, so it is not from there")
+    assert "somebody" not in reason
+    box.receive([announcer.freshbooks_verify(str(callback.id), callback.code)], check=False)
+    box.run()
+    assert secrets_of(box, "freshbooks") == ([callback.code], "confirmed")
+    assert callback.verified
+
+
+def test_xero_introduces_an_address() -> None:
+    """Right and wrong signatures, and no events: 200 and 401."""
+    world = simulator.World(seed=1, customers=2, invoices=1)
+    hook = connectors_webhooks.WEBHOOKS["xero"]
+    for delivery, wanted in Announcer(world, SECRETS).xero_intent():
+        now = datetime.now(UTC)
+        outcome = verify(hook, [SecretStr(SECRETS["xero"])], delivery.headers(now), delivery.body, now)
+        assert (200 if isinstance(outcome, Verified) else outcome.status) == wanted
+        assert events(hook, delivery.body) == []
