@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -112,7 +113,9 @@ def _serve(
                 done.batches += 1
                 done.deliveries += len(batch)
                 on_batch(batch[0].connection, len(batch))
-                running[pool.submit(process, connections, dsn, run_id, batch, key)] = endpoint_no
+                # Prefect's settings are in the context, which threads do not inherit; blocks are read with them.
+                context = copy_context()
+                running[pool.submit(context.run, process, connections, dsn, run_id, batch, key)] = endpoint_no
             if claimed or running:
                 quiet_since = time.monotonic()
             elif age > pace.life_seconds or time.monotonic() - quiet_since > _stay_seconds(pace, done):

@@ -131,7 +131,14 @@ def process(connections: Connections, dsn: str, run_id: str, claimed: Sequence[C
             outcome, by_connection = _opened(connections, job, claimed, key)
         except (NotConnectedError, ConnectorError) as error:
             failed = _failure(error, name)
-            _end(dsn, run_id, claimed, Outcome(failed={one.event_no: failed for one in claimed}), None, Counts())
+            _end(
+                dsn,
+                run_id,
+                claimed,
+                Outcome(failed={one.event_no: failed for one in claimed}),
+                None,
+                connections.counts[name],
+            )
             return
         sync_id = None
         for other, incoming in by_connection.items():
