@@ -107,6 +107,7 @@ def test_serves_and_ends_on_sigterm_and_keeps_what_operators_edit(environment: d
     with started(environment) as first:
         found = deployments(environment)
         assert {found.pop("connect")["name"], found.pop("test-connection")["name"]} == {"connect", "test-connection"}
+        assert [(one["slug"], one["active"]) for one in found.pop("webhooks")["schedules"]] == [("sweep", True)]
         assert sorted(found) == [
             "sync-custom",
             "sync-file",
