@@ -32,19 +32,22 @@ class Entry:
     posted_at: datetime
     run_id: str
 
+    def rule(self) -> str:
+        """How `due_after` came about, in one line."""
+        if self.reason == "moved":
+            return "the invoice no longer belongs to this member"
+        parts = " + ".join(f"{rule} {points}" for rule, points in self.breakdown.items())
+        return (
+            f"{self.net_amount} {self.currency} x {_ratio(self.base_rate_bps)} points per unit x {_ratio(self.tier_rate_bps)} "
+            f"({self.tier}), rounded {self.rounding.replace('_', ' ')} = {parts} = {self.due_after}"
+        )
+
     def to_text(self, zone: ZoneInfo) -> str:
         """Two lines a person can follow, times in `zone`."""
-        parts = " + ".join(f"{rule} {points}" for rule, points in self.breakdown.items())
-        rule = (
-            f"{self.net_amount} {self.currency} x {_ratio(self.base_rate_bps)} points per unit x {_ratio(self.tier_rate_bps)} "
-            f"({self.tier}), rounded {self.rounding.replace('_', ' ')}"
-        )
         head = f"  {self.entry_no}. {self.reason}: {self.points:+d} points to member {self.member_id}"
         posted = f"posted {self.posted_at.astimezone(zone):%Y-%m-%d %H:%M} by run {self.run_id}"
-        due = f"due {self.due_before} -> {self.due_after}"
-        if self.reason == "moved":
-            return f"{head} ({due}; {posted})\n     the invoice no longer belongs to this member"
-        return f"{head} ({due}; {posted})\n     {rule} = {parts} = {self.due_after}  [program version {self.program_version}]"
+        version = "" if self.reason == "moved" else f"  [program version {self.program_version}]"
+        return f"{head} (due {self.due_before} -> {self.due_after}; {posted})\n     {self.rule()}{version}"
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,11 @@ def claim(connection: Connection, limit: int) -> list[int]:
     return [row[0] for row in connection.execute(query("ledger", "claim"), {"limit": limit}).fetchall()]
 
 
+def claim_of(connection: Connection, members: Sequence[int]) -> list[int]:
+    """Those of the members that are dirty and that nobody else is working on, locked until the transaction ends."""
+    return [row[0] for row in connection.execute(query("ledger", "claim_of"), {"members": list(members)}).fetchall()]
+
+
 def dirty_members(connection: Connection) -> int:
     """How many members are waiting for their points."""
     row = connection.execute(query("ledger", "count_dirty")).fetchone()

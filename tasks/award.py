@@ -3,6 +3,7 @@
 import json
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -75,6 +76,23 @@ def award_members(job: Job, sync_id: int) -> Awarded:
             part.result()
     with job.transaction() as connection:
         done.waiting = ledger.dirty_members(connection)
+    return done
+
+
+def award_only(job: Job, sync_id: int, members: Sequence[int]) -> Awarded:
+    """Recomputes these members and no others: who announces a sale does not wait for a backfill's points.
+
+    Members that another run is working on are left to it: it sees what was stored before.
+    """
+    done = Awarded()
+    with job.transaction() as connection:
+        rules = Rules(ledger.programs(connection), ledger.promotions(connection))
+        for at in range(0, len(members), MEMBERS_AT_ONCE):
+            claimed = ledger.claim_of(connection, members[at : at + MEMBERS_AT_ONCE])
+            if claimed:
+                part = _chunk(connection, job, sync_id, claimed, rules)
+                job.commit(connection)
+                done.add(part)
     return done
 
 

@@ -49,6 +49,7 @@ class Job:
         until: datetime | None = None,
         dry_run: bool = False,
         replay: bool = False,
+        pushed: bool = False,
         open_vendor: Open | None = None,
     ) -> None:
         self.dsn = dsn
@@ -61,6 +62,7 @@ class Job:
         self.until = until
         self.dry_run = dry_run
         self.replay = replay
+        self.pushed = pushed
         self.calls: list[Call] = []
         self._key = key
         self._open_vendor = open_vendor or self._open
@@ -68,8 +70,8 @@ class Job:
 
     @property
     def by_hand(self) -> bool:
-        """A window or a replay was asked for: the cursors stay where they are."""
-        return self.replay or self.since is not None or self.until is not None
+        """A window or a replay was asked for, or sales were announced: the cursors stay where they are."""
+        return self.replay or self.pushed or self.since is not None or self.until is not None
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:

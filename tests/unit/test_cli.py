@@ -20,6 +20,16 @@ COMMANDS = [
     ["mapping", "try"],
     ["connect"],
     ["connection", "test"],
+    ["api"],
+    ["keys", "create"],
+    ["keys", "list"],
+    ["keys", "rotate"],
+    ["keys", "revoke"],
+    ["webhooks", "create"],
+    ["webhooks", "list"],
+    ["webhooks", "rotate"],
+    ["webhooks", "disable"],
+    ["webhooks", "replay"],
 ]
 
 
