@@ -13,6 +13,7 @@ from loyalty.award import HISTORY, TIERS
 from loyalty.program import BEGINNING, Program
 from loyalty.promotions import Promotion
 from loyalty.schema import UTC_US
+from sql.corrections import owners
 from sql.db import Connection, copy_in, read_frame
 from sql.named import query
 
@@ -50,8 +51,17 @@ def dirty_members(connection: Connection) -> int:
 
 
 def history(connection: Connection, members: Sequence[int]) -> pl.DataFrame:
-    """All stored invoices of the members: loyalty.award.HISTORY."""
-    return read_frame(connection, query("ledger", "history"), {"members": list(members)}, HISTORY)
+    """All stored invoices that the members earn for: loyalty.award.HISTORY.
+
+    The sales of a member who was merged into another one are the other one's.
+    """
+    merged = owners(connection, members)
+    if not merged:
+        return read_frame(connection, query("ledger", "history"), {"members": list(members)}, HISTORY)
+    mine = set(members)
+    read = (mine - merged.keys()) | {member for member, owner in merged.items() if owner in mine}
+    found = read_frame(connection, query("ledger", "history"), {"members": sorted(read)}, HISTORY)
+    return found.with_columns(pl.col("member_id").replace(merged))
 
 
 def tiers(connection: Connection, members: Sequence[int]) -> pl.DataFrame:

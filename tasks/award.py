@@ -13,10 +13,10 @@ from loyalty.award import award
 from loyalty.difference import difference
 from loyalty.program import Program
 from loyalty.promotions import Promotion
-from sql import ledger, store
+from sql import ledger, store, sync
 from sql.db import Connection
 from sql.sync import Account
-from tasks.job import Job
+from tasks.work import Work
 
 #: Members per transaction, and transactions at a time.
 MEMBERS_AT_ONCE = 5_000
@@ -55,8 +55,10 @@ class Rules:
     promotions: list[Promotion]
 
 
-def award_members(job: Job, sync_id: int) -> Awarded:
+def award_members(job: Work, sync_id: int | None) -> Awarded:
     """Recomputes every dirty member from stored history, chunk by chunk, each chunk in one transaction.
+
+    `sync_id` is the synchronisation that asks; None: nobody's, so a reject is filed under the one that last read its account.
 
     Two chunks at a time: while the database takes the entries of one, the other is computed; claims skip what is locked.
     Raises psycopg.Error; what was committed by then stays, the rest stays dirty.
@@ -78,7 +80,7 @@ def award_members(job: Job, sync_id: int) -> Awarded:
     return done
 
 
-def _until_done(job: Job, sync_id: int, rules: "Rules", done: Awarded) -> None:
+def _until_done(job: Work, sync_id: int | None, rules: "Rules", done: Awarded) -> None:
     with job.transaction() as connection:
         try:
             while members := ledger.claim(connection, MEMBERS_AT_ONCE):
@@ -90,7 +92,7 @@ def _until_done(job: Job, sync_id: int, rules: "Rules", done: Awarded) -> None:
                 connection.rollback()
 
 
-def _chunk(connection: Connection, job: Job, sync_id: int, members: list[int], rules: Rules) -> Awarded:
+def _chunk(connection: Connection, job: Work, sync_id: int | None, members: list[int], rules: Rules) -> Awarded:
     done = Awarded(members=len(members))
     history = ledger.history(connection, members)
     due = award(history, ledger.tiers(connection, members), rules.programs, rules.promotions)
@@ -109,7 +111,7 @@ def _chunk(connection: Connection, job: Job, sync_id: int, members: list[int], r
     return done
 
 
-def _reject(connection: Connection, sync_id: int, bad: pl.DataFrame, done: Awarded) -> None:
+def _reject(connection: Connection, sync_id: int | None, bad: pl.DataFrame, done: Awarded) -> None:
     """A sale whose points cannot be computed is rejected by name; what was posted for it stays."""
     for row in bad.iter_rows(named=True):
         reason = f"points: the program (version {row['program_version']}) has no rate for currency {row['currency']} or tier {row['tier']}"
@@ -121,13 +123,15 @@ def _reject(connection: Connection, sync_id: int, bad: pl.DataFrame, done: Award
         sale = row["external_id"]
         values = ("awards", sale, sale, reason, problems, row["page_id"], row["record_no"])
         reject = pl.DataFrame([values], schema=store.REJECT, orient="row")
-        store.save_rejects(connection, Account(row["system"], row["account"]), sync_id, reject)
+        owner = Account(row["system"], row["account"])
+        store.save_rejects(connection, owner, sync_id or sync.latest(connection, owner), reject)
 
 
-def _resolve(connection: Connection, sync_id: int, due: pl.DataFrame) -> None:
+def _resolve(connection: Connection, sync_id: int | None, due: pl.DataFrame) -> None:
     """Members buy in several systems: a run closes the rejects of every account whose sales it could compute."""
     computed = due.filter(pl.col("due").is_not_null())
     for (system, account), rows in computed.group_by("system", "account"):
         owner = Account(str(system), str(account))
         if store.has_open_rejects(connection, owner):
-            store.resolve_rejects(connection, owner, sync_id, rows["external_id"].to_list(), awards=True)
+            asked = sync_id or sync.latest(connection, owner)
+            store.resolve_rejects(connection, owner, asked, rows["external_id"].to_list(), awards=True)

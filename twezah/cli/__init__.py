@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 import typer
 
-from twezah.cli import connect, demo, look, operate
+from twezah.cli import connect, demo, look, member, operate, points
 from twezah.cli.exits import ENVIRONMENT, INTERRUPTED, USAGE
 
 app = typer.Typer(
@@ -22,6 +22,8 @@ operate.register(app)
 connect.register(app)
 demo.register(app)
 look.register(app)
+points.register(app)
+member.register(app)
 
 
 def _print_version(wanted: bool) -> None:

@@ -2,13 +2,12 @@
 
 import signal
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
 
 from twezah.cli.exits import FAILED
+from twezah.cli.ledger import ledger
 from twezah.cli.operate import Json, known_system
 from twezah.cli.output import print_json, print_table, say
 
@@ -26,19 +25,6 @@ def register(app: typer.Typer) -> None:
     app.add_typer(mapping, name="mapping")
 
 
-@contextmanager
-def _ledger() -> Iterator[str]:
-    """The ledger's URL; the embedded database is started if needed and brought up to date."""
-    from sql.migrate import migrate
-    from twezah.settings import settings
-    from twezah.stack.postgres import running
-
-    with running(settings()) as dsn:
-        if settings().is_embedded:
-            migrate(dsn)
-        yield dsn
-
-
 def status(json: Json = False) -> None:
     """What is stored per system, how fresh it is, and whether the stack is up."""
     from sql import report
@@ -46,7 +32,7 @@ def status(json: Json = False) -> None:
     from twezah.stack.up import running_stack
 
     up = running_stack(settings())
-    with _ledger() as dsn:
+    with ledger() as dsn:
         rows = report.status(dsn)
     if json:
         print_json({"stack": up, "systems": rows})
@@ -72,7 +58,7 @@ def explain(
     from sql.explain import explain as explain_invoice
     from twezah.settings import settings
 
-    with _ledger() as dsn:
+    with ledger() as dsn:
         explanation = explain_invoice(dsn, system, invoice)
     if explanation is None:
         say(f"There is no invoice {invoice!r} of {system!r} in the ledger.")
@@ -96,7 +82,7 @@ def psql(
     from twezah.stack import pginstall
     from twezah.stack.postgres import libpq_environment
 
-    with _ledger() as dsn:
+    with ledger() as dsn:
         environment = libpq_environment(dsn)
         environment.setdefault("PSQL_HISTORY", str(settings().home / "psql_history"))
         previous = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C belongs to psql
