@@ -13,7 +13,7 @@ import polars as pl
 
 from loyalty.currency import exponents_frame
 from loyalty.program import BPS, Program, rates_frame, versions_frame
-from loyalty.promotions import Promotion, evaluate
+from loyalty.promotions import Promotion, UnknownPromotionKindError
 from loyalty.rounding import Rounding, rounded_ratio
 from loyalty.schema import NEGATIVE_KINDS, UTC_US
 
@@ -61,12 +61,15 @@ def award(
     if not programs:
         message = "the loyalty program has no version: nothing can be awarded"
         raise ValueError(message)
+    if promotions:
+        message = "promotions cannot be evaluated yet"
+        raise UnknownPromotionKindError(message)
     with_rates = _with_rates(_in_force(history.with_row_index("_row"), tiers, programs), programs)
     points = with_rates.with_columns(_net().alias("net_minor")).with_columns(
         _multiplied(programs, "base_rate_bps").alias("base"),
         _multiplied(programs, "base_rate_bps", "tier_rate_bps").alias("earned"),
     )
-    parts = {"base": pl.col("base"), "tier": pl.col("earned") - pl.col("base"), **evaluate(promotions)}
+    parts = {"base": pl.col("base"), "tier": pl.col("earned") - pl.col("base")}
     return (
         points.with_columns(
             pl.sum_horizontal(*parts.values(), ignore_nulls=False).alias("due"), _json(parts).alias("breakdown")

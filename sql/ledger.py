@@ -5,12 +5,15 @@ stay dirty until their entries are in.
 """
 
 from collections.abc import Sequence
-from typing import Final
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
 
 import polars as pl
 
 from loyalty.award import HISTORY, TIERS
-from loyalty.program import BEGINNING, Program
+from loyalty.common import BEGINNING, spans
+from loyalty.program import Program
 from loyalty.promotions import Promotion
 from loyalty.schema import UTC_US
 from sql.corrections import owners
@@ -76,16 +79,32 @@ def posted(connection: Connection, members: Sequence[int]) -> pl.DataFrame:
 
 def programs(connection: Connection) -> list[Program]:
     """All versions of the program."""
-    names = ("version", "valid_from", "base_rate_bps", "tier_rate_bps", "entry_tier", "rounding", "basis")
-    rows = connection.execute(query("ledger", "programs")).fetchall()
-    return [Program(**{**dict(zip(names, row, strict=True)), "valid_from": row[1] or BEGINNING}) for row in rows]
+    return [Program(**row) for row in _rows(connection, "programs")]
 
 
 def promotions(connection: Connection) -> list[Promotion]:
-    """All versions of all promotions."""
-    names = ("promotion_id", "version", "kind", "parameters", "valid_from", "valid_to")
-    rows = connection.execute(query("ledger", "promotions")).fetchall()
-    return [Promotion(**dict(zip(names, row, strict=True))) for row in rows]
+    """All promotions, without versions that are wholly replaced. Raises UnknownPromotionKindError, pydantic.ValidationError."""
+    found: dict[str, list[_Row]] = {}
+    for row in _rows(connection, "promotions"):
+        found.setdefault(row["promotion_id"], []).append(_Row(row["version"], row["valid_from"], row))
+    return [Promotion.from_row(one.row) for versions in found.values() for one, _, _ in spans(versions)]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A version that is not interpreted yet: one that is replaced may be of a kind that nobody knows."""
+
+    version: int
+    valid_from: datetime
+    row: dict[str, Any]
+
+
+def _rows(connection: Connection, name: str) -> list[dict[str, Any]]:
+    """The rows of a named query by column; a `valid_from` without beginning is the earliest Python knows."""
+    cursor = connection.execute(query("ledger", name))
+    names = [column.name for column in cursor.description or ()]
+    rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    return [row | {"valid_from": row["valid_from"] or BEGINNING} for row in rows]
 
 
 def append(connection: Connection, entries: pl.DataFrame, run_id: str) -> None:
