@@ -26,6 +26,18 @@ BEGIN
     RETURN NULL;
 END $$;
 
+-- Whoever earned for a member before a merge, or its undoing, no longer does.
+CREATE FUNCTION loyalty.mark_former_owners() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM loyalty.mark_dirty(ARRAY(
+        SELECT m.into_id FROM loyalty.member_merge m WHERE m.member_id IN (SELECT member_id FROM changed)
+        UNION SELECT member_id FROM changed));
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION loyalty.mark_former_owners() IS 'Marks the members of a merge, and all who earned for them before, for the next award step.';
+CREATE TRIGGER member_merge_marks AFTER INSERT ON loyalty.member_merge
+    REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION loyalty.mark_former_owners();
+
 CREATE TABLE loyalty.phone_change (
     change_id     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     member_id     bigint NOT NULL REFERENCES loyalty.member,
