@@ -53,6 +53,9 @@ class Settings(BaseSettings):
     #: IANA zone of date-only vendor fields.
     timezone: str = "Africa/Luanda"
 
+    #: Where exchange rates are downloaded from, as CSV; may hold a key.
+    fx_url: SecretStr | None = None
+
     @field_validator("home")
     @classmethod
     def _absolute(cls, home: Path) -> Path:
@@ -63,6 +66,13 @@ class Settings(BaseSettings):
     def _postgres_url(cls, url: SecretStr | None) -> SecretStr | None:
         if url is not None and not url.get_secret_value().startswith(("postgresql://", "postgres://")):
             raise ValueError("must be a postgresql:// URL")
+        return url
+
+    @field_validator("fx_url")
+    @classmethod
+    def _http_url(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(("https://", "http://")):
+            raise ValueError("must be an http(s) URL")
         return url
 
     @model_validator(mode="after")

@@ -22,6 +22,7 @@ COMMANDS = [
     ["connection", "test"],
     ["points", "adjust"],
     ["points", "void"],
+    ["fx", "load"],
     ["member", "find"],
     ["member", "merge"],
     ["member", "unmerge"],
