@@ -33,7 +33,8 @@ def rates(connection: Connection, programs: Sequence[Program]) -> pl.DataFrame:
     bases = sorted({p.base_currency for p in programs if p.base_currency is not None})
     if not bases:
         return FX.to_frame()
-    stored = read_frame(connection, query("fx", "rates"), {"bases": bases}, RATES)
+    as_read = pl.Schema({name: pl.Int32() if dtype == pl.Date else dtype for name, dtype in RATES.items()})
+    stored = read_frame(connection, query("fx", "rates"), {"bases": bases}, as_read).cast(RATES)
     return in_force(stored, max(programs, key=lambda p: p.version).timezone)
 
 

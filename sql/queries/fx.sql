@@ -1,5 +1,5 @@
 -- name: rates
-SELECT rate_id, currency, base_currency, valid_on, valid_until, (rate * 1000000000)::bigint
+SELECT rate_id, currency, base_currency, valid_on - date '1970-01-01', valid_until - date '1970-01-01', (rate * 1000000000)::bigint
 FROM loyalty.fx_rate WHERE base_currency = ANY(%(bases)s) ORDER BY rate_id
 -- name: lock
 LOCK TABLE loyalty.fx_rate IN SHARE ROW EXCLUSIVE MODE
