@@ -30,7 +30,7 @@ def write_rules(program: Program | None, promotions: Sequence[Promotion]) -> str
 
 def program_table(program: Program) -> dict[str, Any]:
     """The table `program` of one version."""
-    values = program.model_dump(mode="json", exclude={"version", "valid_from"}, exclude_defaults=True)
+    values = program.model_dump(mode="json", exclude={"version", "valid_from"}, exclude_none=True)
     values.pop("base_rate_bps"), values.pop("tier_rate_bps")
     policy = program.tier_policy
     if policy is not None and policy.metric == "spend" and policy.currency is not None:
@@ -41,8 +41,8 @@ def program_table(program: Program) -> dict[str, Any]:
         if program.valid_from == BEGINNING
         else {"valid_from": _local(program.valid_from, ZoneInfo(program.timezone))}
     )
-    tables = {name: value for name, value in values.items() if isinstance(value, dict)}
-    flat = {name: value for name, value in values.items() if name not in tables}
+    tables = {name: value for name, value in values.items() if isinstance(value, dict) and value}
+    flat = {name: value for name, value in values.items() if not isinstance(value, dict)}
     tiers = {name: _plain(rate, BPS) for name, rate in program.tier_rate_bps.items()}
     return begins | flat | {"points_per_unit": _rates(program), "tiers": tiers} | tables
 

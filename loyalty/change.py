@@ -10,7 +10,7 @@ from loyalty.authored import program_table, promotion_table
 from loyalty.authoring import Rules
 from loyalty.common import HOME_ZONE, spans
 from loyalty.program import Program
-from loyalty.promotions import Promotion
+from loyalty.promotions import Limits, Promotion
 
 #: How a change begins and ends is told beside it.
 _TIMES = ("valid_from", "valid_to")
@@ -121,8 +121,6 @@ def _promotion(stored: Sequence[Promotion], draft: Promotion, zone: ZoneInfo) ->
         return Change(name, "unchanged", last.version, last.valid_from, None), None
     lines = _differences(promotion_table(last, zone), promotion_table(new, zone))
     reaches = _first_difference(_promotion_times(stored), _promotion_times([*stored, new]))
-    if last.limits.budget != new.limits.budget:  # the budget of the highest version is that of all sales
-        reaches = min(one.valid_from for one in [*stored, new])
     return Change(name, "changed", new.version, new.valid_from, reaches, lines), new
 
 
@@ -137,9 +135,12 @@ def _program_times(versions: Sequence[Program]) -> _Times:
 def _promotion_times(versions: Sequence[Promotion]) -> _Times:
     found: _Times = []
     for one, begin, end in spans(versions):
+        what = one.model_dump(exclude={"version", "title", *_TIMES})
+        if one.limits != Limits():  # they count from where their version begins
+            what["begins"] = begin
         stops = one.valid_to if one.valid_to is not None and (end is None or one.valid_to < end) else None
         if one.valid_to is None or begin < one.valid_to:
-            found.append((begin, one.model_dump(exclude={"version", "title", *_TIMES})))
+            found.append((begin, what))
             if stops is not None:
                 found.append((stops, None))
         else:

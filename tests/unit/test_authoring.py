@@ -167,7 +167,7 @@ def test_what_is_written_reads_as_the_same(text: str) -> None:
         (("JPY = 100 }", "JPY = 100.5 }"), "promotion 'agua'.when.minimum.JPY: 100.5 has too many decimals: 0 at most"),
         (('weekdays = ["sat"]', 'weekday = ["sat"]'), "promotion 'agua'.when.weekday: unknown key; known here: accounts"),
         (("valid_to = 2027-01-01T08:00:00", "valid_to = 2026-01-01"), "promotion 'agua': valid_to must be after valid_from"),
-        (("[[promotion]]\nid = \"season\"", "[promotions]\n[[promotion]]\nid = \"season\""), "promotions: unknown; the file has one"),
+        (('[[promotion]]\nid = "season"', '[promotions]\n[[promotion]]\nid = "season"'), "promotions: unknown; the file has one"),
     ],
 )  # fmt: skip
 def test_a_problem_is_named_as_written(change: tuple[str, str], told: str) -> None:
