@@ -43,7 +43,7 @@ def program_table(program: Program) -> dict[str, Any]:
     )
     tables = {name: value for name, value in values.items() if isinstance(value, dict) and value}
     flat = {name: value for name, value in values.items() if not isinstance(value, dict)}
-    tiers = {name: _plain(rate, BPS) for name, rate in program.tier_rate_bps.items()}
+    tiers = {name: _plain(rate, BPS) for name, rate in sorted(program.tier_rate_bps.items(), key=lambda tier: tier[1])}
     return begins | flat | {"points_per_unit": _rates(program), "tiers": tiers} | tables
 
 

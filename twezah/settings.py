@@ -53,6 +53,9 @@ class Settings(BaseSettings):
     #: IANA zone of date-only vendor fields.
     timezone: str = "Africa/Luanda"
 
+    #: A change of the rules that moves more points of past sales, or a larger share of them, must be confirmed.
+    change_points_max: Annotated[int, Field(ge=0)] = 1_000_000
+    change_percent_max: Annotated[int, Field(ge=0, le=100)] = 5
     #: Where exchange rates are downloaded from, as CSV; may hold a key.
     fx_url: SecretStr | None = None
 

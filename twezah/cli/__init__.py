@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 import typer
 
-from twezah.cli import connect, demo, fx, look, member, operate, points
+from twezah.cli import connect, demo, fx, look, member, operate, points, program
 from twezah.cli.exits import ENVIRONMENT, INTERRUPTED, USAGE
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ connect.register(app)
 demo.register(app)
 look.register(app)
 points.register(app)
+program.register(app)
 fx.register(app)
 member.register(app)
 
