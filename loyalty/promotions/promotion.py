@@ -75,7 +75,7 @@ class PeriodLimit(Frozen):
 
 
 class Limits(Frozen):
-    """Most points the promotion gives; what goes beyond is cut. Applied in this order, earliest sales first."""
+    """Most points this version of the promotion gives; what goes beyond is cut. Applied in this order, earliest sales first."""
 
     per_sale: Limit | None = None
     per_period: PeriodLimit | None = None
@@ -87,7 +87,7 @@ class Promotion(Frozen):
     """One version of a promotion, valid in [valid_from, valid_to) by the instant of the sale.
 
     The highest version that has begun speaks: it replaces all earlier ones from its `valid_from` on, its end included.
-    The budget is that of the highest version of all, for the sales of every version.
+    Limits and budgets count the sales of their own version: a further version begins with full ones.
     """
 
     promotion_id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
