@@ -1,15 +1,16 @@
 """A basket that nobody bought: what it would be worth."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo
 
 import polars as pl
 from pydantic import Field, model_validator
 
 from loyalty.award import evaluate
-from loyalty.common import BEGINNING, Currency, Frozen, Instant, TierName
+from loyalty.common import BEGINNING, Currency, Frozen, TierName
 from loyalty.currency import EXPONENTS
 from loyalty.explain import Reckoning, reckonings
 from loyalty.facts import HISTORY, LINES, TIERS, Facts
@@ -45,10 +46,10 @@ class Item(Frozen):
 class Basket(Frozen):
     """A sale to try. Amounts are in whole currency units; the total is that of the lines if it is not given.
 
-    `tier` is the member's, set by the loyalty app; absent: none is set. It is the member's first purchase.
+    A `date` without an offset is local, in the program's time zone. `tier` is the member's, set by the loyalty app; absent: none is set. It is the member's first purchase.
     """
 
-    date: Instant
+    date: datetime
     currency: Currency = "AOA"
     tier: TierName | None = None
     system: str = "try"
@@ -95,7 +96,7 @@ def reckon(
         "system": basket.system, "account": basket.account, "external_id": "basket", "member_id": _MEMBER, "kind": basket.kind,
         "status": basket.status, "currency": basket.currency, "total_minor": basket.minor(basket.amount),
         "subtotal_minor": basket.minor(basket.subtotal), "amount_refunded_minor": basket.minor(basket.refunded),
-        "issued_at": basket.date, "page_id": 1, "record_no": 0,
+        "issued_at": _instant(basket.date, programs), "page_id": 1, "record_no": 0,
     }  # fmt: skip
     history = pl.DataFrame([row], schema=HISTORY, orient="row")
     since: datetime = BEGINNING
@@ -103,6 +104,11 @@ def reckon(
     facts = Facts(lines=_lines(basket)) if fx is None else Facts(lines=_lines(basket), fx=fx)
     (found,) = reckonings(evaluate(history, tiers, programs, promotions, facts), tiers, programs, promotions)
     return found
+
+
+def _instant(moment: datetime, programs: Sequence[Program]) -> datetime:
+    local = moment.replace(tzinfo=ZoneInfo(max(programs, key=lambda p: p.version).timezone))
+    return (moment if moment.tzinfo is not None else local).astimezone(UTC)
 
 
 def _lines(basket: Basket) -> pl.DataFrame:

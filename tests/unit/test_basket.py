@@ -119,12 +119,18 @@ def test_a_tier_that_nobody_decided_on() -> None:
     "values",
     [
         {}, {"total": -1}, {"total": 1, "currency": "ABC"}, {"total": "1.001"}, {"total": 1, "refunded": 2}, {"lines": [{"sku": "x"}]},
-        {"total": 1, "unknown": 1}, {"lines": [{"amount": -1}]}, {"total": "NaN"}, {"total": 1, "date": "2026-03-01T12:00:00"},
+        {"total": 1, "unknown": 1}, {"lines": [{"amount": -1}]}, {"total": "NaN"}, {"total": 1, "date": "soon"},
     ],
 )  # fmt: skip
 def test_what_is_no_basket(values: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Basket.model_validate({"date": DAY} | values)
+
+
+def test_a_time_without_an_offset_is_local() -> None:
+    assert outcomes(tried(total=500, tier="gold", date="2026-03-31"))["season"] == "applied"
+    assert "season" not in outcomes(tried(total=500, tier="gold", date="2026-04-01T00:00:00"))
+    assert outcomes(tried(total=500, tier="gold", date="2026-04-01T00:30:00+02:00"))["season"] == "applied"
 
 
 def test_amounts_are_exact() -> None:
