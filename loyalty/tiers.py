@@ -14,10 +14,10 @@ from typing import Final
 
 import polars as pl
 
+from loyalty.calendar import period_start
 from loyalty.policies import TierPolicy
 from loyalty.program import Program
 
-_MONTHS: Final = {"month": 1, "quarter": 3, "half_year": 6, "year": 12}
 _DAY_US: Final = 86_400_000_000
 
 
@@ -142,5 +142,4 @@ def _period_end(instant: pl.Expr, policy: TierPolicy, zone: str) -> pl.Expr:
 
 def _truncated(instant: pl.Expr, policy: TierPolicy, zone: str) -> pl.Expr:
     """The beginning of the calendar period that `instant` is in."""
-    local = instant.dt.convert_time_zone(zone)
-    return local.dt.truncate(f"{_MONTHS[policy.period]}mo").dt.convert_time_zone("UTC")
+    return period_start(instant, policy.period, zone)

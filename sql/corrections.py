@@ -102,6 +102,12 @@ def owners(connection: Connection, members: Sequence[int]) -> dict[int, int]:
     return {int(member): int(owner) for member, owner in found}
 
 
+def earning_for(connection: Connection, members: Sequence[int]) -> list[int]:
+    """Whose sales are the members': their own, unless they were merged away, and those of whom was merged into them."""
+    merged, mine = owners(connection, members), set(members)
+    return sorted((mine - merged.keys()) | {member for member, owner in merged.items() if owner in mine})
+
+
 def adjust(connection: Connection, adjustment: Adjustment, run_id: str) -> Adjusted:
     """Adds the adjustment, unless one with its key is there.
 

@@ -16,7 +16,7 @@ from loyalty.common import BEGINNING, spans
 from loyalty.program import Program
 from loyalty.promotions import Promotion
 from loyalty.schema import UTC_US
-from sql.corrections import owners
+from sql.corrections import earning_for, owners
 from sql.db import Connection, copy_in, read_frame
 from sql.named import query
 
@@ -47,6 +47,12 @@ def claim(connection: Connection, limit: int) -> list[int]:
     return [row[0] for row in connection.execute(query("ledger", "claim"), {"limit": limit}).fetchall()]
 
 
+def claim_after(connection: Connection, after: int, limit: int) -> list[int]:
+    """Like `claim`, of the members above `after`: to go through them without clearing any."""
+    parameters = {"after": after, "limit": limit}
+    return [row[0] for row in connection.execute(query("ledger", "claim_after"), parameters).fetchall()]
+
+
 def dirty_members(connection: Connection) -> int:
     """How many members are waiting for their points."""
     row = connection.execute(query("ledger", "count_dirty")).fetchone()
@@ -59,12 +65,9 @@ def history(connection: Connection, members: Sequence[int]) -> pl.DataFrame:
     The sales of a member who was merged into another one are the other one's.
     """
     merged = owners(connection, members)
-    if not merged:
-        return read_frame(connection, query("ledger", "history"), {"members": list(members)}, HISTORY)
-    mine = set(members)
-    read = (mine - merged.keys()) | {member for member, owner in merged.items() if owner in mine}
-    found = read_frame(connection, query("ledger", "history"), {"members": sorted(read)}, HISTORY)
-    return found.with_columns(pl.col("member_id").replace(merged))
+    read = {"members": earning_for(connection, members)}
+    found = read_frame(connection, query("ledger", "history"), read, HISTORY)
+    return found.with_columns(pl.col("member_id").replace(merged)) if merged else found
 
 
 def tiers(connection: Connection, members: Sequence[int]) -> pl.DataFrame:

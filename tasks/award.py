@@ -9,28 +9,33 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from expectations import validate_awards
-from loyalty.award import award
+from loyalty.award import evaluate
 from loyalty.difference import difference
-from loyalty.program import Program
-from loyalty.promotions import Promotion
-from sql import ledger, store, sync
+from sql import budgets, expiry, facts, ledger, store, sync
 from sql.db import Connection
+from sql.facts import Rules
 from sql.sync import Account
 from tasks.work import Work
 
 #: Members per transaction, and transactions at a time.
 MEMBERS_AT_ONCE = 5_000
 CHUNKS_AT_ONCE = 2
+#: How often budgets are divided anew in one run; what is still open then is the next run's.
+ROUNDS_MAX = 10
 
 
 @dataclass
 class Awarded:
-    """What the award step posted. `waiting`: members that another run is working on."""
+    """What the award step posted.
+
+    `expired`: points that expired, less what came back. `waiting`: members that another run is working on.
+    """
 
     members: int = 0
     entries: int = 0
     points: int = 0
     rejected: int = 0
+    expired: int = 0
     waiting: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
 
@@ -41,18 +46,11 @@ class Awarded:
             self.entries += part.entries
             self.points += part.points
             self.rejected += part.rejected
+            self.expired += part.expired
             self.reasons += part.reasons
 
 
 _adding = threading.Lock()
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What points are computed with."""
-
-    programs: list[Program]
-    promotions: list[Promotion]
 
 
 def award_members(job: Work, sync_id: int | None) -> Awarded:
@@ -65,25 +63,71 @@ def award_members(job: Work, sync_id: int | None) -> Awarded:
     """
     done = Awarded()
     with job.transaction() as connection:
-        rules = Rules(ledger.programs(connection), ledger.promotions(connection))
+        rules = facts.rules(connection)
+        store.mark_dirty(connection, expiry.newly_expired(connection, rules.programs, expiry.now(connection)))
         waiting = ledger.dirty_members(connection)
         job.commit(connection)
-    if job.dry_run or waiting <= MEMBERS_AT_ONCE:
-        _until_done(job, sync_id, rules, done)
-    else:
-        with ThreadPoolExecutor(CHUNKS_AT_ONCE, thread_name_prefix="award") as pool:
-            parts = [pool.submit(_until_done, job, sync_id, rules, done) for _ in range(CHUNKS_AT_ONCE)]
-        for part in parts:
-            part.result()
+    if rules.budgets:
+        _claim_budgets(job, rules)
+        _settle(job, rules)
+    _in_chunks(job, sync_id, rules, done, waiting)
+    # Sales that were stored meanwhile may have moved a budget: who wins or loses by it is computed again.
+    for _ in range(ROUNDS_MAX if rules.budgets else 0):
+        if not _settle(job, rules):
+            break
+        _in_chunks(job, sync_id, rules, done, 0)
     with job.transaction() as connection:
         done.waiting = ledger.dirty_members(connection)
     return done
 
 
-def _until_done(job: Work, sync_id: int | None, rules: "Rules", done: Awarded) -> None:
+def _in_chunks(job: Work, sync_id: int | None, rules: Rules, done: Awarded, waiting: int) -> None:
+    if job.dry_run or waiting <= MEMBERS_AT_ONCE:
+        _until_done(job, sync_id, rules, done)
+        return
+    with ThreadPoolExecutor(CHUNKS_AT_ONCE, thread_name_prefix="award") as pool:
+        parts = [pool.submit(_until_done, job, sync_id, rules, done) for _ in range(CHUNKS_AT_ONCE)]
+    for part in parts:
+        part.result()
+
+
+def _claim_budgets(job: Work, rules: Rules) -> None:
+    """What the dirty members claim of the budgets, before any of it is divided. They stay dirty."""
+    after = 0
+    with job.transaction() as connection:
+        while True:
+            budgets.share(connection)
+            members = ledger.claim_after(connection, after, MEMBERS_AT_ONCE)
+            if not members:
+                break
+            _evaluated(connection, members, rules)
+            job.commit(connection)
+            after = members[-1]
+        job.commit(connection)
+
+
+def _settle(job: Work, rules: Rules) -> int:
+    """Divides the budgets anew where claims changed, and marks who wins or loses by it; returns how many."""
+    with job.transaction() as connection:
+        members = budgets.settle(connection, rules.budgets)
+        store.mark_dirty(connection, members)
+        job.commit(connection)
+    return len(members)
+
+
+def _evaluated(connection: Connection, members: list[int], rules: Rules) -> pl.DataFrame:
+    """Points due to the members; what they claim of budgets is stored."""
+    stored = facts.read(connection, members, rules)
+    found = evaluate(stored.history, stored.tiers, rules.programs, rules.promotions, stored.facts)
+    if rules.budgets:
+        budgets.save_claims(connection, members, found.claims)
+    return found.due
+
+
+def _until_done(job: Work, sync_id: int | None, rules: Rules, done: Awarded) -> None:
     with job.transaction() as connection:
         try:
-            while members := ledger.claim(connection, MEMBERS_AT_ONCE):
+            while members := _claim(connection, rules):
                 part = _chunk(connection, job, sync_id, members, rules)
                 job.commit(connection)
                 done.add(part)
@@ -92,10 +136,15 @@ def _until_done(job: Work, sync_id: int | None, rules: "Rules", done: Awarded) -
                 connection.rollback()
 
 
+def _claim(connection: Connection, rules: Rules) -> list[int]:
+    if rules.budgets:
+        budgets.share(connection)
+    return ledger.claim(connection, MEMBERS_AT_ONCE)
+
+
 def _chunk(connection: Connection, job: Work, sync_id: int | None, members: list[int], rules: Rules) -> Awarded:
     done = Awarded(members=len(members))
-    history = ledger.history(connection, members)
-    due = award(history, ledger.tiers(connection, members), rules.programs, rules.promotions)
+    due = _evaluated(connection, members, rules)
     entries = difference(due, ledger.posted(connection, members))
     good = entries
     if not entries.is_empty() and not (report := validate_awards(entries)).ok:
@@ -105,6 +154,7 @@ def _chunk(connection: Connection, job: Work, sync_id: int | None, members: list
         _reject(connection, sync_id, bad, done)
     _resolve(connection, sync_id, due)
     ledger.append(connection, good, job.run_id)
+    done.expired -= expiry.post(connection, members, due, rules.programs, expiry.now(connection), job.run_id)
     ledger.clear(connection, members)
     done.entries += good.height
     done.points += int(good["points"].sum() or 0)

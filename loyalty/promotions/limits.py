@@ -5,18 +5,14 @@ A version of a promotion counts for itself.
 """
 
 from collections.abc import Sequence
-from typing import Final
 
 import polars as pl
 
+from loyalty.calendar import period_start
 from loyalty.common import Period
 from loyalty.facts import ORDER
 from loyalty.program import Program
 from loyalty.promotions.active import Active
-
-_TRUNCATE: Final[dict[Period, str]] = {
-    "day": "1d", "week": "1w", "month": "1mo", "quarter": "3mo", "half_year": "6mo", "year": "1y",
-}  # fmt: skip
 
 
 def limited(parts: pl.DataFrame, found: Sequence[Active], programs: Sequence[Program]) -> pl.DataFrame:
@@ -62,14 +58,12 @@ def _cut(limit: int) -> pl.Expr:
 
 def _beginning(one: Active, period: Period, programs: Sequence[Program]) -> pl.Expr:
     """The beginning of the calendar period of a sale, in the promotion's or the program's time zone."""
-
-    def truncated(zone: str) -> pl.Expr:
-        return pl.col("issued_at").dt.convert_time_zone(zone).dt.truncate(_TRUNCATE[period]).dt.convert_time_zone("UTC")
-
-    own = one.promotion.timezone
+    at, own = pl.col("issued_at"), one.promotion.timezone
     if own:
-        return truncated(own)
-    return pl.coalesce(pl.when(pl.col("program_version") == p.version).then(truncated(p.timezone)) for p in programs)
+        return period_start(at, period, own)
+    return pl.coalesce(
+        pl.when(pl.col("program_version") == p.version).then(period_start(at, period, p.timezone)) for p in programs
+    )
 
 
 def allocate(claims: pl.DataFrame, budget: int) -> pl.DataFrame:

@@ -103,12 +103,31 @@ COMMENT ON FUNCTION loyalty.check_merge() IS 'Refuses circles, and marks the mem
 CREATE TRIGGER member_merge_checked AFTER INSERT ON loyalty.member_merge
     REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION loyalty.check_merge();
 
+-- Of two referrals of one customer the earlier counts; who was merged with their own referrer was never referred.
+CREATE VIEW loyalty.referral_owned AS
+SELECT friend_id, referrer_id, referred_at
+FROM (
+    SELECT DISTINCT ON (coalesce(f.owner_id, r.friend_id))
+           coalesce(f.owner_id, r.friend_id) AS friend_id, coalesce(o.owner_id, r.referrer_id) AS referrer_id, r.referred_at
+    FROM loyalty.referral r
+    LEFT JOIN loyalty.merged_member f ON f.member_id = r.friend_id
+    LEFT JOIN loyalty.merged_member o ON o.member_id = r.referrer_id
+    ORDER BY coalesce(f.owner_id, r.friend_id), r.referred_at, r.friend_id
+) resolved
+WHERE friend_id <> referrer_id;
+COMMENT ON VIEW loyalty.referral_owned IS 'Referrals between the members that earn: merges are followed.';
+COMMENT ON COLUMN loyalty.referral_owned.friend_id IS 'Member who was referred.';
+COMMENT ON COLUMN loyalty.referral_owned.referrer_id IS 'Member who referred them.';
+COMMENT ON COLUMN loyalty.referral_owned.referred_at IS 'When.';
+
 -- A referral concerns both: the friend's sales are worth points to the referrer as well.
 CREATE FUNCTION loyalty.mark_referrers() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO loyalty.member_dirty (member_id)
     SELECT m FROM (
         SELECT friend_id FROM changed UNION SELECT referrer_id FROM changed
+        UNION SELECT owner_id FROM loyalty.merged_member
+        WHERE member_id IN (SELECT friend_id FROM changed UNION SELECT referrer_id FROM changed)
     ) AS touched(m) ORDER BY m
     ON CONFLICT (member_id) DO UPDATE SET marks = member_dirty.marks + 1;
     RETURN NULL;
@@ -128,4 +147,14 @@ BEGIN
     RETURN NULL;
 END $$;
 
-GRANT SELECT ON loyalty.referral, loyalty.member_merge, loyalty.merged_member TO analyst;
+CREATE FUNCTION loyalty.mark_timezone() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO loyalty.member_dirty (member_id) VALUES (NEW.member_id)
+    ON CONFLICT (member_id) DO UPDATE SET marks = member_dirty.marks + 1;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION loyalty.mark_timezone() IS 'Marks a member whose time zone changed, for the next award step.';
+CREATE TRIGGER member_timezone_marks AFTER UPDATE OF timezone ON loyalty.member
+    FOR EACH ROW WHEN (OLD.timezone IS DISTINCT FROM NEW.timezone) EXECUTE FUNCTION loyalty.mark_timezone();
+
+GRANT SELECT ON loyalty.referral, loyalty.referral_owned, loyalty.member_merge, loyalty.merged_member TO analyst;

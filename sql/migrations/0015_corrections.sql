@@ -13,10 +13,13 @@ CREATE FUNCTION loyalty.mark_dirty(members bigint[]) RETURNS void LANGUAGE sql A
     INSERT INTO loyalty.member_dirty (member_id)
     SELECT m FROM unnest(members) AS m WHERE m IS NOT NULL
     UNION SELECT o.owner_id FROM loyalty.merged_member o WHERE o.member_id = ANY(members)
+    -- A friend's sales are worth points to who referred them.
+    UNION SELECT r.referrer_id FROM loyalty.referral_owned r WHERE r.friend_id = ANY(members)
+       OR r.friend_id IN (SELECT o.owner_id FROM loyalty.merged_member o WHERE o.member_id = ANY(members))
     ORDER BY 1
     ON CONFLICT (member_id) DO UPDATE SET marks = member_dirty.marks + 1
 $$;
-COMMENT ON FUNCTION loyalty.mark_dirty(bigint[]) IS 'Marks members, and those who earn for them, for the next award step; in order of number, so that two who mark do not wait for each other.';
+COMMENT ON FUNCTION loyalty.mark_dirty(bigint[]) IS 'Marks members, those who earn for them and who referred them, for the next award step; in order of number, so that two who mark do not wait for each other.';
 
 CREATE OR REPLACE FUNCTION loyalty.mark_rejected_awards() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -121,9 +124,11 @@ FROM (
     UNION ALL
     SELECT coalesce(o.owner_id, a.member_id), a.points, a.posted_at
     FROM loyalty.adjustment a LEFT JOIN loyalty.merged_member o USING (member_id)
+    UNION ALL
+    SELECT member_id, points, posted_at FROM loyalty.expiry_entry
 ) posted
 GROUP BY member_id;
-COMMENT ON VIEW loyalty.member_balance IS 'Balance of each member: always the sum of the ledger and of the adjustments, never stored.';
+COMMENT ON VIEW loyalty.member_balance IS 'Balance of each member: always the sum of the ledger, of the adjustments and of what expired, never stored.';
 COMMENT ON COLUMN loyalty.member_balance.balance_points IS 'Sum of all entries and adjustments; may be negative.';
 COMMENT ON COLUMN loyalty.member_balance.added_points IS 'Sum of those that add points.';
 COMMENT ON COLUMN loyalty.member_balance.taken_back_points IS 'Sum of those that take points, as a positive number.';
@@ -190,12 +195,15 @@ FROM (
     SELECT a.member_id, a.posted_at, a.event_at, CASE WHEN a.voids_id IS NULL THEN 'adjustment' ELSE 'adjustment void' END, a.points, a.reason,
            NULL, NULL, a.adjustment_id::text, NULL, a.run_id
     FROM analytics.adjustment a
+    UNION ALL
+    SELECT x.member_id, x.posted_at, x.expires_at, 'expiry', x.points, NULL, NULL, NULL, NULL, x.entry_no, x.run_id
+    FROM loyalty.expiry_entry x
 ) posted;
 COMMENT ON VIEW analytics.points_history IS 'Everything that moved a balance, one row each, with the balance after it: ledger entries and adjustments.';
 COMMENT ON COLUMN analytics.points_history.member_id IS 'Member (pseudonymous).';
 COMMENT ON COLUMN analytics.points_history.posted_at IS 'When it was posted.';
 COMMENT ON COLUMN analytics.points_history.event_at IS 'When the sale happened, or from when on the adjustment counts.';
-COMMENT ON COLUMN analytics.points_history.kind IS 'award, edit, refund, void or moved (of a sale); adjustment or adjustment void.';
+COMMENT ON COLUMN analytics.points_history.kind IS 'award, edit, refund, void or moved (of a sale); adjustment or adjustment void; expiry.';
 COMMENT ON COLUMN analytics.points_history.points IS 'What it adds to or takes from the balance.';
 COMMENT ON COLUMN analytics.points_history.balance_points IS 'The balance after it.';
 COMMENT ON COLUMN analytics.points_history.reason IS 'Why, of an adjustment.';

@@ -1,5 +1,7 @@
 -- name: claim
 SELECT member_id FROM loyalty.member_dirty ORDER BY member_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+-- name: claim_after
+SELECT member_id FROM loyalty.member_dirty WHERE member_id > %(after)s ORDER BY member_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 -- name: count_dirty
 SELECT count(*) FROM loyalty.member_dirty
 -- name: history
