@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 import polars as pl
 
@@ -167,7 +168,7 @@ def _reckoning(
         considered=tuple(
             Considered(one["promotion_id"], one["version"], one["outcome"], one["points"], _weighed(one)) for one in weighed
         ),
-        problem=None if due["due"] is not None else _problem(row, program, due["tier"]),
+        problem=None if due["due"] is not None else not_computed(program, row["currency"], due["tier"], row["issued_at"]),
     )  # fmt: skip
 
 
@@ -199,13 +200,13 @@ def _part(
     return Part(rule, points, rule if promotion is None else promotion.title or promotion.kind.replace("_", " "))
 
 
-def _problem(row: Mapping[str, Any], program: Program | None, tier: str | None) -> str:
+def not_computed(program: Program | None, currency: str, tier: str | None, at: datetime) -> str:
+    """Why a sale has no points, and what to do."""
     if program is None:
-        return "no version of the program was in force"
-    if tier not in program.tier_rate_bps:
-        return f"program version {program.version} has no rate for the tier {tier}"
-    if row["currency"] in program.base_rate_bps:
+        return "no version of the program was in force at the sale"
+    if tier not in program.tier_rate_bps or (currency not in program.base_rate_bps and program.base_currency is None):
+        return f"the program (version {program.version}) has no rate for currency {currency} or tier {tier}"
+    if currency in program.base_rate_bps:
         return "the amount is beyond exact arithmetic"
-    if program.base_currency is None:
-        return f"program version {program.version} has no rate for the currency {row['currency']}"
-    return f"there is no exchange rate of {row['currency']} in {program.base_currency} for {row['issued_at']:%Y-%m-%d %H:%M} UTC"
+    day = at.astimezone(ZoneInfo(program.timezone)).date()
+    return f"there is no exchange rate of {currency} in {program.base_currency} for {day}; load it (`twezah fx load`)"

@@ -6,9 +6,9 @@ from loyalty.authoring import read_rules
 from loyalty.basket import Basket, reckon
 from loyalty.change import plan
 from loyalty.explain import Reckoning
-from sql import fx
+from sql import facts, fx
 from sql.db import Connection
-from tasks.due import Rules, stored_rules
+from sql.facts import Rules
 
 
 def reckon_baskets(connection: Connection, baskets: Sequence[Basket], text: str | None = None) -> list[Reckoning]:
@@ -22,10 +22,10 @@ def reckon_baskets(connection: Connection, baskets: Sequence[Basket], text: str 
     Raises:
         loyalty.authoring.BadRulesError: With all problems of `text`.
     """
-    rules = stored_rules(connection)
+    rules = facts.rules(connection)
     if text is not None:
         zone = max(rules.programs, key=lambda p: p.version).timezone
         planned = plan(rules.programs, rules.promotions, read_rules(text, zone=zone))
-        rules = Rules(planned.programs, planned.promotions)
+        rules = Rules(list(planned.programs), list(planned.promotions))
     rates = fx.rates(connection, rules.programs)
     return [reckon(one, rules.programs, rules.promotions, rates) for one in baskets]

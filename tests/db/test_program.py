@@ -10,7 +10,7 @@ from loyalty.authored import write_rules
 from loyalty.authoring import BadRulesError
 from loyalty.corrections import Decision
 from sql import ledger
-from sql.db import connect
+from sql.db import Connection, connect
 from sql.program import RulesChangedError
 from tasks import program as step
 from tasks.award import award_members
@@ -113,6 +113,29 @@ class TestLooking:
         assert two.rows("SELECT count(*) FROM loyalty.program") == [(1,)]
         assert two.dirty() == []
 
+    def test_a_budget_is_divided_among_all(self, two: Books, monkeypatch: pytest.MonkeyPatch) -> None:
+        two.store(invoice(external_id="C", issued_at=NOON - HOUR, customer_phone=OTHER_PHONE))
+        two.award()
+        text = bonus(50, more="limits = { budget = 120 }")
+        monkeypatch.setattr("tasks.trial.MEMBERS_AT_ONCE", 1)
+        found = looked(two, text)
+        assert found.trial.points == 120
+        assert {m.member_id: m.points for m in found.trial.largest} == {two.member(): 50, two.member(OTHER_PHONE): 70}
+        applied(two, text, recompute=True)
+        before = two.points(), two.points(OTHER_PHONE)
+        post(two)
+        assert (two.points() - before[0], two.points(OTHER_PHONE) - before[1]) == (50, 70)
+
+    def test_who_claimed_a_budget_in_vain_gets_it_when_it_is_free(self, two: Books) -> None:
+        text = bonus(50, more="limits = { budget = 50 }")
+        found = looked(two, text)
+        assert found.trial.members == [two.member()] and list(found.marks) == [two.member(), two.member(OTHER_PHONE)]
+        applied(two, text, recompute=True)
+        post(two)
+        two.store(invoice(status="void", updated_at=NOON + HOUR))
+        two.award()
+        assert (two.points(), two.points(OTHER_PHONE)) == (0, 3050)
+
     def test_is_told_in_words_and_json(self, two: Books) -> None:
         from zoneinfo import ZoneInfo
 
@@ -211,14 +234,20 @@ class TestApplying:
             applied(two, bonus(8, begins="2999-01-01"))
         assert two.rows("SELECT count(*) FROM loyalty.promotion") == [(1,)]
 
-    def test_an_award_under_way_does_not_lose_the_change(self, two: Books) -> None:
-        """It claimed nobody yet: whom it claims after the change it computes by the new rules."""
-        two.store(invoice(external_id="C", customer_phone=OTHER_PHONE))
-        with connect(two.dsn) as connection:
-            connection.execute("SELECT")  # a transaction that began before
+    def test_an_award_under_way_does_not_lose_the_change(self, two: Books, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It has read the rules, then they change, and then it claims the members that the change marked."""
+        claim = ledger.claim
+
+        def changed_before(connection: Connection, limit: int) -> list[int]:
+            monkeypatch.setattr(ledger, "claim", claim)
             applied(two, rules(default=20), recompute=True)
-        post(two)
-        assert two.points() == 4500 and two.points(OTHER_PHONE) == 6000 + 3000
+            return claim(connection, limit)
+
+        two.store(invoice(external_id="C", total_minor=100, customer_phone=OTHER_PHONE))
+        monkeypatch.setattr(ledger, "claim", changed_before)
+        done = post(two)
+        assert (two.points(), two.points(OTHER_PHONE)) == (4500, 6020)
+        assert (two.dirty(), done.waiting) == ([], 0)
 
     def test_a_bad_file_is_refused_with_all_it_is(self, two: Books) -> None:
         with pytest.raises(BadRulesError) as caught:

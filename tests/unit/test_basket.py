@@ -97,7 +97,9 @@ def test_what_was_cut() -> None:
 
 
 def test_in_another_currency() -> None:
-    assert tried(total=10, currency="EUR").problem == "there is no exchange rate of EUR in AOA for 2026-03-01 12:00 UTC"
+    assert tried(total=10, currency="EUR").problem == (
+        "there is no exchange rate of EUR in AOA for 2026-03-01; load it (`twezah fx load`)"
+    )
     rate = pl.DataFrame(
         [("EUR", "AOA", DAY.replace(hour=0), DAY.replace(hour=23), 925_500_000_000)], schema=FX, orient="row"
     )
@@ -112,7 +114,7 @@ def test_in_another_currency() -> None:
 
 
 def test_a_tier_that_nobody_decided_on() -> None:
-    assert "no rate for the tier diamond" in tried(total=1, tier="diamond").to_lines()[0]
+    assert "no rate for currency AOA or tier diamond" in tried(total=1, tier="diamond").to_lines()[0]
 
 
 @pytest.mark.parametrize(

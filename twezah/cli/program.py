@@ -118,11 +118,11 @@ def apply(
 def show() -> None:
     """The rules in force, in the notation of points.toml: the latest version of each part."""
     from loyalty.authored import write_rules
+    from sql import facts
     from sql.db import connect
-    from tasks.due import stored_rules
 
     with ledger() as dsn, connect(dsn) as connection:
-        rules = stored_rules(connection)
+        rules = facts.rules(connection)
     latest = {one.promotion_id: one for one in sorted(rules.promotions, key=lambda p: p.version)}
     print(write_rules(max(rules.programs, key=lambda p: p.version), list(latest.values())), end="")
 
