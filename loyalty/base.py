@@ -6,6 +6,7 @@ from typing import Final, cast
 import polars as pl
 
 from loyalty.common import BPS
+from loyalty.credits import against_latest
 from loyalty.currency import exponents_frame
 from loyalty.facts import SALE, Facts
 from loyalty.program import Program, rates_frame, versions_frame
@@ -44,6 +45,12 @@ def _with_base(history: pl.DataFrame, programs: Sequence[Program], facts: Facts)
         frame = frame.join(facts.settled, on=SALE, how="left", maintain_order="left")
         settled = pl.col("settled_minor").fill_null(0)
     frame = frame.with_columns(*_net(settled))
+    if any(p.unlinked_credits == "latest_sales" for p in programs):
+        worth = frame.with_columns(
+            pl.when(pl.col("net_minor") != 0).then(_left(settled)).otherwise(pl.lit(0)).alias("left_minor")
+        )
+        frame = frame.join(against_latest(worth, programs), on="_row", how="left", maintain_order="left")
+        frame = frame.with_columns(*_net(settled + pl.col("matched_minor").fill_null(0)))
     frame = _with_rate(frame, programs, facts)
     return frame.with_columns(points_of(programs, ["base_rate_bps"]).alias("base"))
 
@@ -51,7 +58,7 @@ def _with_base(history: pl.DataFrame, programs: Sequence[Program], facts: Facts)
 def _net(settled: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
     """Amounts that earn, in minor units: what is left after refunds, and the whole; nothing for drafts and voids."""
     total = pl.col("total_minor")
-    left = pl.max_horizontal(total - pl.col("amount_refunded_minor").fill_null(0) - settled, pl.lit(0))
+    left = _left(settled)
     # Refunds are stated with tax; without tax they count in the invoice's own proportion.
     subtotal_left = rounded_ratio(
         pl.col("subtotal_minor").cast(pl.Int128) * left.cast(pl.Int128),
@@ -68,6 +75,10 @@ def _net(settled: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
     )
     gross = pl.when(without_tax).then("subtotal_minor").otherwise(total)
     return pl.when(counts).then(signed).otherwise(pl.lit(0)).alias("net_minor"), gross.alias("gross_minor")
+
+
+def _left(settled: pl.Expr) -> pl.Expr:
+    return pl.max_horizontal(pl.col("total_minor") - pl.col("amount_refunded_minor").fill_null(0) - settled, pl.lit(0))
 
 
 def _with_rate(frame: pl.DataFrame, programs: Sequence[Program], facts: Facts) -> pl.DataFrame:

@@ -30,6 +30,7 @@ class Program(Frozen):
     `base_currency`: a sale in a currency without a rate of its own is converted to this one at the rate of its date; a
         missing exchange rate rejects the sale.
     `categories`: product categories by name, each a list of SKU patterns, for product bonuses.
+    `unlinked_credits`: a credit document that names no invoice counts at its own date, or lowers the customer's latest sales.
     `tier_policy`: how tiers are evaluated; absent: the loyalty app sets them.
     `expiry`: when points expire; absent: never.
     """
@@ -45,6 +46,7 @@ class Program(Frozen):
     timezone: Zone = HOME_ZONE
     base_currency: Currency | None = None
     categories: dict[str, tuple[Pattern, ...]] = Field(default_factory=dict)
+    unlinked_credits: Literal["own_date", "latest_sales"] = "own_date"
     tier_policy: TierPolicy | None = None
     expiry: Expiry | None = None
 

@@ -69,7 +69,7 @@ class World:
             zones = sorted(facts.zones["timezone"].unique())
         nothing = pl.DataFrame(schema={"_row": pl.UInt32, "lines_minor": pl.Int64, "lines_micro": pl.Int64})
         if not needs_lines(found):
-            return cls(frame, found, programs, facts, zones, nothing, nothing)
+            return cls(_exact(frame, nothing, found, programs), found, programs, facts, zones, nothing, nothing)
         counted = sold(frame, facts.lines, found, programs)
         whole = totals(counted, frame)
         return cls(_exact(frame, whole, found, programs), found, programs, facts, zones, counted, whole)
@@ -83,10 +83,13 @@ def _exact(
     frame: pl.DataFrame, whole: pl.DataFrame, found: Sequence[Active], programs: Sequence[Program]
 ) -> pl.DataFrame:
     """Points are null where products of amount, lines and rates could leave 128 bits: rejected rather than wrapped."""
+    if not found:
+        return frame
     limit = limit_of_exactness(found, programs)
-    size = pl.col("earn_minor").abs().cast(_WIDE) * pl.max_horizontal("lines_minor", "lines_micro").fill_null(1).cast(
-        _WIDE
-    )
+    least = pl.lit(10, _WIDE).pow(pl.col("exponent")).cast(_WIDE)
+    size = pl.max_horizontal(pl.col("earn_minor").abs().cast(_WIDE), least) * pl.max_horizontal(
+        "lines_minor", "lines_micro"
+    ).fill_null(1).cast(_WIDE)
     held = pl.when(size <= pl.lit(limit, _WIDE)).then("earned").alias("earned")
     return (
         frame.join(whole, on="_row", how="left", maintain_order="left")
@@ -142,19 +145,24 @@ def _candidates(world: World) -> pl.DataFrame:
 
 
 def _with_worth(world: World, candidates: pl.DataFrame) -> pl.DataFrame:
-    """Adds `worth`: the points each would give by itself. Only stacking asks."""
-    if all(not one.promotion.stacking.alone and one.promotion.stacking.group is None for one in world.found):
+    """Adds `worth`: the points each would give by itself; 0 where stacking does not ask."""
+    stacking = [(one.number, one.promotion.stacking) for one in world.found]
+    compared = pl.col("number").is_in([n for n, how in stacking if how.alone or how.group is not None])
+    rivals = candidates.filter(compared)
+    if rivals.is_empty():
         return candidates.with_columns(pl.lit(0, pl.Int64).alias("worth"))
-    alone = factors(candidates.select("_row", "number"), world.found, world.counted, world.totals, ("_row", "number"))
+    alone = factors(rivals.select("_row", "number"), world.found, world.counted, world.totals, ("_row", "number"))
     unit = [pl.lit(1, _WIDE).alias(name) for name in ("one_n", "one_d")]
     known = (
-        candidates.join(world.frame.select(_SALE_FACTS), on="_row", maintain_order="left")
+        rivals.join(world.frame.select(_SALE_FACTS), on="_row", maintain_order="left")
         .join(alone.select("_row", "number", "n", "d"), on=["_row", "number"], how="left", maintain_order="left")
         .with_columns(unit)
     )
     gain = value(world.programs) - pl.col("earned")
     worth = pl.when(pl.col("add_n").is_null()).then(gain).otherwise(bonus(world.programs, "one_n", "one_d"))
-    return known.select(*candidates.columns, worth.alias("worth"))
+    valued = known.select("_row", "number", worth.alias("worth"))
+    joined = candidates.join(valued, on=["_row", "number"], how="left", maintain_order="left")
+    return joined.with_columns(pl.col("worth").fill_null(0))
 
 
 def _valued(world: World, applied: pl.DataFrame) -> pl.DataFrame:

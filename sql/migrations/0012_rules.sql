@@ -4,6 +4,7 @@ ALTER TABLE loyalty.program
     ADD COLUMN timezone      text NOT NULL DEFAULT 'Africa/Luanda',
     ADD COLUMN base_currency text COLLATE "C" CHECK (base_rate_bps ? base_currency),
     ADD COLUMN categories    jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(categories) = 'object'),
+    ADD COLUMN unlinked_credits text NOT NULL DEFAULT 'own_date' CHECK (unlinked_credits IN ('own_date', 'latest_sales')),
     ADD COLUMN tier_policy   jsonb CHECK (jsonb_typeof(tier_policy) = 'object'),
     ADD COLUMN expiry        jsonb CHECK (jsonb_typeof(expiry) = 'object');
 -- A version may correct an earlier one for the same time: the highest that has begun speaks.
@@ -13,6 +14,7 @@ COMMENT ON COLUMN loyalty.program.award_when IS 'issued: open and paid documents
 COMMENT ON COLUMN loyalty.program.timezone IS 'IANA time zone of days, hours and calendar periods.';
 COMMENT ON COLUMN loyalty.program.base_currency IS 'Sales in a currency without a rate are converted to this one at the rate of their date; null: they are rejected.';
 COMMENT ON COLUMN loyalty.program.categories IS 'Product categories: name to a list of SKU patterns (* and ?).';
+COMMENT ON COLUMN loyalty.program.unlinked_credits IS 'A credit document that names no invoice counts at its own date (own_date), or lowers the customer''s latest sales (latest_sales).';
 COMMENT ON COLUMN loyalty.program.tier_policy IS 'How tiers are evaluated: metric, currency, window_days, thresholds, period, grace_days; null: the loyalty app sets them.';
 COMMENT ON COLUMN loyalty.program.expiry IS 'When points expire: months, end_of; null: never.';
 

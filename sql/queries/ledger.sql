@@ -19,7 +19,7 @@ FROM loyalty.award_entry WHERE member_id = ANY(%(members)s)
 ORDER BY member_id, external_id, account, system, entry_no DESC
 -- name: programs
 SELECT version, CASE WHEN isfinite(valid_from) THEN valid_from END AS valid_from, base_rate_bps, tier_rate_bps, entry_tier, rounding,
-       basis, award_when, timezone, base_currency, categories, tier_policy, expiry
+       basis, award_when, timezone, base_currency, categories, unlinked_credits, tier_policy, expiry
 FROM loyalty.program ORDER BY version
 -- name: promotions
 SELECT promotion_id, version, kind, parameters, valid_from, valid_to FROM loyalty.promotion ORDER BY promotion_id, version

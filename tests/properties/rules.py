@@ -152,6 +152,7 @@ def programs(draw: st.DrawFn) -> list[Program]:
             "base_rate_bps": dict.fromkeys(DECIMALS, draw(st.sampled_from([100_000, 10_000, 33_333]))),
             "rounding": draw(st.sampled_from(["down", "half_up", "up"])),
             "basis": draw(st.sampled_from(["total", "total", "subtotal"])),
+            "unlinked_credits": draw(st.sampled_from(["own_date", "latest_sales"])),
             "award_when": draw(st.sampled_from(["issued", "issued", "paid"])),
             "timezone": draw(st.sampled_from(["Africa/Luanda", "America/New_York"])),
             "categories": {"water": ["AGUA-?L", "copo"]},

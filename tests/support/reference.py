@@ -64,12 +64,46 @@ def net(world: World, sale: Sale) -> int | None:
     ):
         return 0
     total = sale["total_minor"]
-    left = max(0, total - (sale["amount_refunded_minor"] or 0) - world.settled.get(sale["external_id"], 0))
+    left = left_of(world, sale) - matched(world).get(sale["external_id"], 0)
     if program.basis == "subtotal":
         if sale["subtotal_minor"] is None:
             return None
         left = rounded(Fraction(sale["subtotal_minor"] * left, max(total, 1)), "down")
     return -left if negative else left
+
+
+def left_of(world: World, sale: Sale) -> int:
+    """With tax, before credits that name no invoice."""
+    settled = world.settled.get(sale["external_id"], 0)
+    return max(0, int(sale["total_minor"]) - (sale["amount_refunded_minor"] or 0) - settled)
+
+
+def matched(world: World) -> dict[str, int]:
+    """How much of each document is set off by credits that name no invoice: the latest sale before each credit first."""
+    left: dict[str, int] = {}
+    for sale in world.sales:
+        program, negative = program_at(world, sale["issued_at"]), sale["kind"] in ("credit_note", "refund")
+        awaited = sale["status"] == "open" and program.award_when == "paid" and not negative
+        unknown = program.basis == "subtotal" and not sale["subtotal_minor"]
+        if program.basis == "subtotal" and sale["subtotal_minor"]:
+            unknown = sale["subtotal_minor"] * left_of(world, sale) // max(sale["total_minor"], 1) == 0
+        counts = sale["status"] in ("open", "paid") and not awaited and not unknown
+        left[sale["external_id"]] = left_of(world, sale) if counts else 0
+    done: dict[str, int] = defaultdict(int)
+    for credit in sorted(world.sales, key=order):
+        if credit["kind"] not in ("credit_note", "refund"):
+            continue
+        if program_at(world, credit["issued_at"]).unlinked_credits != "latest_sales":
+            continue
+        for sale in sorted(world.sales, key=order, reverse=True):
+            same = all(sale[k] == credit[k] for k in ("member_id", "system", "account", "currency"))
+            if not same or sale["kind"] not in ("invoice", "sale") or sale["issued_at"] > credit["issued_at"]:
+                continue
+            part = min(left[credit["external_id"]], left[sale["external_id"]])
+            for one in (credit, sale):
+                left[one["external_id"]] -= part
+                done[one["external_id"]] += part
+    return done
 
 
 def base_value(world: World, sale: Sale) -> Fraction | None:
