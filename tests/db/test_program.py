@@ -216,6 +216,22 @@ class TestApplying:
         settings.cache_clear()
         assert applied(two, rules(gold=2), recompute=True).change_id
 
+    def test_every_key_is_stored_as_written(self, two: Books) -> None:
+        """Nothing that the file can say is lost on the way to the tables and back."""
+        text = rules(begins=LATER) + (
+            'rounding = "half_up"\nbasis = "subtotal"\naward_when = "paid"\ntimezone = "Europe/Lisbon"\nbase_currency = "EUR"\n'
+            'unlinked_credits = "latest_sales"\ncategories = { large = ["A*"] }\nexpiry = { months = 12, end_of = "year" }\n'
+            'tier_policy = { thresholds = { gold = 5 }, grace_days = 3 }\n'
+        ) + bonus(begins="2999-01-01", more='limits = { budget = 9 }\nwhen = { weekdays = ["sat"], hours = [{ start = 18:00:00, end = 19:00:00 }] }')  # fmt: skip
+        done = applied(two, text)
+        planned = done.look.plan.new_program
+        assert planned is not None
+        unchanged = {name for name, value in planned if value == type(planned).model_fields[name].default}
+        assert unchanged == set()
+        with connect(two.dsn) as connection:
+            assert ledger.programs(connection)[-1] == planned
+            assert ledger.promotions(connection) == list(done.look.plan.new_promotions)
+
     def test_twice_is_once(self, two: Books) -> None:
         assert applied(two, bonus(), recompute=True).change_id
         assert applied(two, bonus(), recompute=True).change_id is None
