@@ -164,7 +164,7 @@ def _chunk(connection: Connection, job: Work, sync_id: int | None, members: list
 def _reject(connection: Connection, sync_id: int | None, bad: pl.DataFrame, done: Awarded) -> None:
     """A sale whose points cannot be computed is rejected by name; what was posted for it stays."""
     for row in bad.iter_rows(named=True):
-        reason = f"points: the program (version {row['program_version']}) has no rate for currency {row['currency']} or tier {row['tier']}"
+        reason = f"points: the program (version {row['program_version']}) has no rate for currency {row['currency']} or tier {row['tier']}, or the amount is beyond exact arithmetic"
         if row["due_after"] is not None:
             reason = "points: the computed entry is not plausible; see the validation in the run's report"
         done.reasons[reason] += 1
