@@ -126,6 +126,10 @@ def _settle(job: Work, rules: Rules) -> int:
     """Divides the budgets anew where claims changed, and marks who wins or loses by it; returns how many."""
     with job.transaction() as connection:
         members = budgets.settle(connection, rules.budgets)
+        # Claims of a version that these rules do not know have no budget here, and must not be settled so.
+        if not facts.are_current(connection, rules):
+            connection.rollback()
+            raise RulesChangedError
         store.mark_dirty(connection, members)
         job.commit(connection)
     return len(members)

@@ -9,9 +9,10 @@ import pytest
 from loyalty.authored import write_rules
 from loyalty.authoring import BadRulesError
 from loyalty.corrections import Decision
-from sql import ledger
+from sql import budgets, facts, ledger
 from sql.db import Connection, connect
 from sql.program import RulesChangedError
+from tasks import award as award_step
 from tasks import program as step
 from tasks.award import award_members
 from tasks.program import Applied, ChangeRefusedError, Look, apply_rules, look
@@ -44,6 +45,11 @@ def applied(books: Books, text: str, *, recompute: bool = False, confirm: int = 
 
 def post(books: Books) -> Any:
     return award_members(Work(books.dsn, "by hand"), None)
+
+
+def facts_of(books: Books) -> facts.Rules:
+    with connect(books.dsn) as connection:
+        return facts.rules(connection)
 
 
 @pytest.fixture
@@ -264,6 +270,25 @@ class TestApplying:
         done = post(two)
         assert (two.points(), two.points(OTHER_PHONE)) == (4500, 6020)
         assert (two.dirty(), done.waiting) == ([], 0)
+
+    def test_a_budget_that_is_new_is_not_divided_by_the_old_rules(
+        self, two: Books, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A run has read the rules; a budget is added, claimed by another run, and only then divided by the first."""
+        applied(two, bonus(1, begins="2025-01-01", more="limits = { budget = 1000 }"), recompute=True)
+        post(two)
+        settle, text = budgets.settle, bonus(50, begins="2025-01-01", more="limits = { budget = 70 }")
+
+        def claimed_before(connection: Connection, known: Any) -> set[int]:
+            monkeypatch.setattr(budgets, "settle", settle)
+            applied(two, text, recompute=True)
+            award_step._claim_budgets(Work(two.dsn, "another"), facts_of(two))
+            return settle(connection, known)
+
+        monkeypatch.setattr(budgets, "settle", claimed_before)
+        post(two)
+        post(two)
+        assert two.points() + two.points(OTHER_PHONE) == 5250 + 70
 
     def test_a_bad_file_is_refused_with_all_it_is(self, two: Books) -> None:
         with pytest.raises(BadRulesError) as caught:
