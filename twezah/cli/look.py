@@ -90,9 +90,10 @@ def _explain_member(dsn: str, number: str) -> Any:
 def _explain_invoice(dsn: str, system: str, invoice: str, entry: int | None) -> Any:
     from dataclasses import replace
 
+    from connectors.kit.errors import system_name
     from sql.explain import explain as explain_invoice
 
-    found = explain_invoice(dsn, system, invoice)
+    found = explain_invoice(dsn, system_name(system), invoice)
     if found is None or entry is None:
         return found
     chosen = tuple(one for one in found.entries if one.entry_no == entry)
@@ -153,7 +154,7 @@ def mapping_try(
     from connectors.kit.errors import Misconfigured
     from connectors.kit.mapping.sample import try_record
 
-    known_system(system)
+    system = known_system(system)
     connection = _connection(system, dict(_key_value(text) for text in path or []), block, config)
     try:
         spec = spec_for(connection)
