@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Final, Literal, Protocol, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 #: Basis points: 10_000 is 1.
 BPS: Final = 10_000
@@ -32,6 +32,18 @@ def _zone(name: str) -> str:
 
 
 Zone = Annotated[str, AfterValidator(_zone)]
+
+
+def _utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        message = "is before or after every year that can be told"
+        raise ValueError(message) from error
+
+
+#: A time with any offset, kept in UTC: frames compare instants of one time zone only.
+Instant = Annotated[AwareDatetime, AfterValidator(_utc)]
 
 
 class Frozen(BaseModel):

@@ -5,9 +5,9 @@ from types import MappingProxyType
 from typing import Annotated, Literal
 
 import polars as pl
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import Field, model_validator
 
-from loyalty.common import BEGINNING, BPS, HOME_ZONE, Bps, Currency, Frozen, TierName, Zone, spans
+from loyalty.common import BEGINNING, BPS, HOME_ZONE, Bps, Currency, Frozen, Instant, TierName, Zone, spans
 from loyalty.policies import Expiry, TierPolicy
 from loyalty.rounding import Rounding
 from loyalty.schema import UTC_US
@@ -36,7 +36,7 @@ class Program(Frozen):
     """
 
     version: Annotated[int, Field(ge=1)]
-    valid_from: AwareDatetime = BEGINNING
+    valid_from: Instant = BEGINNING
     base_rate_bps: dict[Currency, Bps]
     tier_rate_bps: dict[TierName, Bps]
     entry_tier: TierName

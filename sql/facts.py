@@ -21,6 +21,8 @@ class Rules:
 
     programs: list[Program]
     promotions: list[Promotion]
+    #: Of stored rules, what tells whether any were added since; None: these are not stored.
+    stamp: tuple[int, int] | None = None
 
     @property
     def budgets(self) -> dict[tuple[str, int], int]:
@@ -48,7 +50,19 @@ class Stored:
 
 def rules(connection: Connection) -> Rules:
     """The rules as they are now. Raises UnknownPromotionKindError, pydantic.ValidationError."""
-    return Rules(ledger.programs(connection), ledger.promotions(connection))
+    stamp = _stamp(connection)
+    return Rules(ledger.programs(connection), ledger.promotions(connection), stamp)
+
+
+def are_current(connection: Connection, rules: Rules) -> bool:
+    """Whether no version was added since `rules` were read, as this transaction sees it."""
+    return _stamp(connection) == rules.stamp
+
+
+def _stamp(connection: Connection) -> tuple[int, int]:
+    row = connection.execute(query("facts", "stamp")).fetchone()
+    assert row is not None
+    return row[0], row[1]
 
 
 def read(connection: Connection, members: Sequence[int], rules: Rules) -> Stored:

@@ -23,10 +23,14 @@ class RulesChangedError(RuntimeError):
 
 @dataclass(frozen=True)
 class Effect:
-    """What was found beforehand: members whose points change, by how many points; `recompute`: it is to be posted."""
+    """What was found beforehand: how many members' points change, by how many points.
 
-    members: Sequence[int]
+    `recompute`: it is to be posted, and `marks` are to be computed again.
+    """
+
+    members: int
     points: int
+    marks: Sequence[int]
     recompute: bool
 
 
@@ -60,13 +64,13 @@ def apply(
         | {
             "run_id": run_id, "file_text": text, "versions": Jsonb(versions), "recomputed": effect.recompute,
             "reaches": None if reaches is None or reaches <= BEGINNING else reaches,
-            "members": len(effect.members), "points": effect.points,
+            "members": effect.members, "points": effect.points,
         },
     ).fetchone()  # fmt: skip
     assert row is not None
     # In the same transaction: whoever awards these members reads the new rules.
-    if effect.recompute and effect.members:
-        connection.execute(query("store", "mark_dirty"), {"members": list(effect.members)})
+    if effect.marks:
+        connection.execute(query("store", "mark_dirty"), {"members": list(effect.marks)})
     return int(row[0])
 
 

@@ -11,6 +11,7 @@ import polars as pl
 from expectations import validate_awards
 from loyalty.award import evaluate
 from loyalty.difference import difference
+from loyalty.explain import not_computed
 from sql import budgets, expiry, facts, ledger, store, sync
 from sql.db import Connection
 from sql.facts import Rules
@@ -22,6 +23,8 @@ MEMBERS_AT_ONCE = 5_000
 CHUNKS_AT_ONCE = 2
 #: How often budgets are divided anew in one run; what is still open then is the next run's.
 ROUNDS_MAX = 10
+#: How often a run begins anew because the rules were changed under it.
+RESTARTS_MAX = 5
 
 
 @dataclass
@@ -53,6 +56,10 @@ class Awarded:
 _adding = threading.Lock()
 
 
+class RulesChangedError(RuntimeError):
+    """The rules were changed while points were computed: what is still to do is computed by the new ones."""
+
+
 def award_members(job: Work, sync_id: int | None) -> Awarded:
     """Recomputes every dirty member from stored history, chunk by chunk, each chunk in one transaction.
 
@@ -62,6 +69,18 @@ def award_members(job: Work, sync_id: int | None) -> Awarded:
     Raises psycopg.Error; what was committed by then stays, the rest stays dirty.
     """
     done = Awarded()
+    for _ in range(RESTARTS_MAX):
+        try:
+            _award(job, sync_id, done)
+        except RulesChangedError:
+            continue
+        break
+    with job.transaction() as connection:
+        done.waiting = ledger.dirty_members(connection)
+    return done
+
+
+def _award(job: Work, sync_id: int | None, done: Awarded) -> None:
     with job.transaction() as connection:
         rules = facts.rules(connection)
         store.mark_dirty(connection, expiry.newly_expired(connection, rules.programs, expiry.now(connection)))
@@ -76,9 +95,6 @@ def award_members(job: Work, sync_id: int | None) -> Awarded:
         if not _settle(job, rules):
             break
         _in_chunks(job, sync_id, rules, done, 0)
-    with job.transaction() as connection:
-        done.waiting = ledger.dirty_members(connection)
-    return done
 
 
 def _in_chunks(job: Work, sync_id: int | None, rules: Rules, done: Awarded, waiting: int) -> None:
@@ -139,7 +155,11 @@ def _until_done(job: Work, sync_id: int | None, rules: Rules, done: Awarded) -> 
 def _claim(connection: Connection, rules: Rules) -> list[int]:
     if rules.budgets:
         budgets.share(connection)
-    return ledger.claim(connection, MEMBERS_AT_ONCE)
+    members = ledger.claim(connection, MEMBERS_AT_ONCE)
+    # A change of the rules marks members in its own transaction: whoever claims such a member sees the new rules, and must use them.
+    if not facts.are_current(connection, rules):
+        raise RulesChangedError
+    return members
 
 
 def _chunk(connection: Connection, job: Work, sync_id: int | None, members: list[int], rules: Rules) -> Awarded:
@@ -151,7 +171,7 @@ def _chunk(connection: Connection, job: Work, sync_id: int | None, members: list
         numbered = entries.with_row_index("row_no")
         good = numbered.filter(~pl.col("row_no").is_in(report.failed_rows.implode())).drop("row_no")
         bad = numbered.filter(pl.col("row_no").is_in(report.failed_rows.implode()))
-        _reject(connection, sync_id, bad, done)
+        _reject(connection, sync_id, bad, done, rules)
     _resolve(connection, sync_id, due)
     ledger.append(connection, good, job.run_id)
     done.expired -= expiry.post(connection, members, due, rules.programs, expiry.now(connection), job.run_id)
@@ -161,10 +181,11 @@ def _chunk(connection: Connection, job: Work, sync_id: int | None, members: list
     return done
 
 
-def _reject(connection: Connection, sync_id: int | None, bad: pl.DataFrame, done: Awarded) -> None:
+def _reject(connection: Connection, sync_id: int | None, bad: pl.DataFrame, done: Awarded, rules: Rules) -> None:
     """A sale whose points cannot be computed is rejected by name; what was posted for it stays."""
     for row in bad.iter_rows(named=True):
-        reason = f"points: the program (version {row['program_version']}) has no rate for currency {row['currency']} or tier {row['tier']}, or the amount is beyond exact arithmetic"
+        program = next((p for p in rules.programs if p.version == row["program_version"]), None)
+        reason = f"points: {not_computed(program, row['currency'], row['tier'], row['event_at'])}"
         if row["due_after"] is not None:
             reason = "points: the computed entry is not plausible; see the validation in the run's report"
         done.reasons[reason] += 1

@@ -1,5 +1,6 @@
 """Looking at a change of the rules, and applying it: who would gain what, what must be confirmed, what is kept."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -8,9 +9,10 @@ from loyalty.authoring import read_rules
 from loyalty.change import Change, Plan, as_if, plan
 from loyalty.common import BEGINNING
 from loyalty.corrections import Decision
+from sql import facts
 from sql import program as stored
 from sql.db import Connection, connect
-from tasks.due import Rules, stored_rules
+from sql.facts import Rules
 from tasks.trial import MemberChange, Trial, try_rules
 from twezah.settings import settings
 
@@ -31,6 +33,8 @@ class Look:
     trial: Trial
     before: Rules
     looked_at: datetime
+    #: Whose points are to be computed again, if the past is.
+    marks: Sequence[int]
 
     @property
     def reaches_past(self) -> bool:
@@ -83,16 +87,20 @@ def look(connection: Connection, text: str, *, since: datetime | None = None) ->
     Raises:
         loyalty.authoring.BadRulesError: With all problems of the file.
     """
-    before = stored_rules(connection)
+    before = facts.rules(connection)
     zone = max(before.programs, key=lambda p: p.version).timezone
     found = plan(before.programs, before.promotions, read_rules(text, zone=zone))
     if since is not None:
         found = as_if(found, since)
     trial = Trial()
     if not found.is_empty and found.reaches is not None:
-        members = stored.concerned(connection, found.reaches)
-        trial = try_rules(connection, members, before, Rules(found.programs, found.promotions))
-    return Look(found, trial, before, datetime.now(UTC))
+        after = Rules(list(found.programs), list(found.promotions))
+        members = stored.concerned(connection, None if before.budgets or after.budgets else found.reaches)
+        trial = try_rules(connection, members, before, after)
+        # Who claims a part of a budget in vain claims it all the same: another sale may be taken back.
+        marks = members if after.budgets else trial.members
+        return Look(found, trial, before, datetime.now(UTC), marks)
+    return Look(found, trial, before, datetime.now(UTC), [])
 
 
 def apply_rules(dsn: str, text: str, decision: Decision, run_id: str, *, recompute: bool, confirm: int) -> Applied:
@@ -117,7 +125,10 @@ def apply_rules(dsn: str, text: str, decision: Decision, run_id: str, *, recompu
             return Applied(None, found, recomputed=False)
         _judge(found, recompute=recompute, confirm=confirm)
         connection.rollback()  # a new transaction, which sees the rules as they are now
-        effect = stored.Effect(found.trial.members, found.trial.points, recompute=recompute and found.reaches_past)
+        recompute = recompute and found.reaches_past
+        effect = stored.Effect(
+            len(found.trial.members), found.trial.points, found.marks if recompute else [], recompute
+        )
         before = (found.before.programs, found.before.promotions)
         change_id = stored.apply(connection, found.plan, before, decision, text=text, effect=effect, run_id=run_id)
         connection.commit()

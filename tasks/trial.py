@@ -1,13 +1,17 @@
 """What other rules would mean for the stored sales: computed for everybody concerned, and kept nowhere."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import polars as pl
 
+from loyalty.award import Evaluation, evaluate
+from loyalty.facts import CLAIMS, GRANTS
+from loyalty.promotions.limits import allocate
+from sql import facts
 from sql.db import Connection
-from tasks.due import Rules, due_of
+from sql.facts import Rules
 
 #: Members computed at a time.
 MEMBERS_AT_ONCE = 5_000
@@ -59,20 +63,38 @@ class Trial:
         return 100.0 * self.moved / self.before if self.before > 0 else (100.0 if self.moved else 0.0)
 
 
-def try_rules(
-    connection: Connection, members: Sequence[int], old: Rules, new: Rules, *, due: Callable[..., pl.DataFrame] = due_of
-) -> Trial:
+def try_rules(connection: Connection, members: Sequence[int], old: Rules, new: Rules) -> Trial:
     """Points due to `members` by the old rules and the new.
 
-    Both are computed from the same stored sales, so what waits for the award step does not count as a change of the rules.
+    Both are computed from the same stored sales, so what waits for the award step does not count as a change of the rules. Where
+    any rule has a budget, `members` must be everybody: who comes first is decided among all.
     """
     done = Trial()
+    granted = {id(rules): _granted(connection, members, rules) for rules in (old, new)}
     for chunk in _chunks(members):
-        before = due(connection, chunk, old)
-        after = due(connection, chunk, new)
+        before, after = (_evaluated(connection, chunk, rules, granted[id(rules)]).due for rules in (old, new))
         _count(done, before, after)
         done.looked_at += len(chunk)
     return done
+
+
+def _evaluated(connection: Connection, members: list[int], rules: Rules, grants: pl.DataFrame | None) -> Evaluation:
+    stored = facts.read(connection, members, rules)
+    known = replace(stored.facts, grants=grants)
+    return evaluate(stored.history, stored.tiers, rules.programs, rules.promotions, known)
+
+
+def _granted(connection: Connection, members: Sequence[int], rules: Rules) -> pl.DataFrame | None:
+    """What the budgets leave, were these the rules: loyalty.facts.GRANTS; None without budgets."""
+    if not rules.budgets:
+        return None
+    claims = [_evaluated(connection, chunk, rules, GRANTS.to_frame()).claims for chunk in _chunks(members)]
+    found = pl.concat([CLAIMS.to_frame(), *claims])
+    divided = [
+        allocate(found.filter((pl.col("promotion_id") == name) & (pl.col("version") == version)), budget)
+        for (name, version), budget in rules.budgets.items()
+    ]
+    return pl.concat(divided).select(GRANTS.names()).cast(GRANTS)
 
 
 def _chunks(members: Sequence[int]) -> Iterator[list[int]]:

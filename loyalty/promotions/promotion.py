@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from datetime import date, time
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import Field, model_validator
 
-from loyalty.common import BPS, Currency, Frozen, Period, TierName, Zone
+from loyalty.common import BPS, Currency, Frozen, Instant, Period, TierName, Zone
 from loyalty.promotions.kinds import ProductBonus, ReferralReward, Rule, kinds
 
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
@@ -92,8 +92,8 @@ class Promotion(Frozen):
 
     promotion_id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
     version: Annotated[int, Field(ge=1)]
-    valid_from: AwareDatetime
-    valid_to: AwareDatetime | None = None
+    valid_from: Instant
+    valid_to: Instant | None = None
     title: Annotated[str, Field(max_length=200)] = ""
     rule: Rule
     when: When = When()

@@ -59,3 +59,5 @@ WITH start AS (
 SELECT DISTINCT member_id FROM changed WHERE before <> after ORDER BY member_id
 -- name: forget_withdrawn
 DELETE FROM loyalty.promotion_claim WHERE promotion_id = %(promotion_id)s AND version = %(version)s AND wanted = 0 AND unsettled_from IS NULL
+-- name: stamp
+SELECT (SELECT count(*) FROM loyalty.program), (SELECT count(*) FROM loyalty.promotion)

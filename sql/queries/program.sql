@@ -2,9 +2,9 @@
 LOCK TABLE loyalty.program, loyalty.promotion IN SHARE ROW EXCLUSIVE MODE
 -- name: add_program
 INSERT INTO loyalty.program (version, valid_from, base_rate_bps, tier_rate_bps, entry_tier, rounding, basis, award_when, timezone,
-    base_currency, categories, tier_policy, expiry, created_by)
+    base_currency, categories, unlinked_credits, tier_policy, expiry, created_by)
 VALUES (%(version)s, coalesce(%(valid_from)s, '-infinity'::timestamptz), %(base_rate_bps)s, %(tier_rate_bps)s, %(entry_tier)s, %(rounding)s,
-    %(basis)s, %(award_when)s, %(timezone)s, %(base_currency)s, %(categories)s, %(tier_policy)s, %(expiry)s, %(created_by)s)
+    %(basis)s, %(award_when)s, %(timezone)s, %(base_currency)s, %(categories)s, %(unlinked_credits)s, %(tier_policy)s, %(expiry)s, %(created_by)s)
 -- name: add_promotion
 INSERT INTO loyalty.promotion (promotion_id, version, kind, parameters, valid_from, valid_to, created_by)
 VALUES (%(promotion_id)s, %(version)s, %(kind)s, %(parameters)s, %(valid_from)s, %(valid_to)s, %(created_by)s)
@@ -18,7 +18,7 @@ SELECT member_id FROM (
     FROM billing.invoice i LEFT JOIN loyalty.merged_member o ON o.member_id = i.member_id
     WHERE i.member_id IS NOT NULL AND i.issued_at >= coalesce(%(since)s, '-infinity'::timestamptz)
     UNION
-    SELECT coalesce(o.owner_id, r.referrer_id) FROM loyalty.referral r
-    JOIN billing.invoice i ON i.member_id = r.friend_id AND i.issued_at >= coalesce(%(since)s, '-infinity'::timestamptz)
-    LEFT JOIN loyalty.merged_member o ON o.member_id = r.referrer_id
+    SELECT r.referrer_id FROM loyalty.referral_owned r
+    LEFT JOIN loyalty.merged_member o ON o.owner_id = r.friend_id
+    JOIN billing.invoice i ON i.member_id IN (r.friend_id, o.member_id) AND i.issued_at >= coalesce(%(since)s, '-infinity'::timestamptz)
 ) m ORDER BY member_id

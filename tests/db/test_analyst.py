@@ -8,7 +8,7 @@ import pytest
 from sql.db import connect
 from tests.support.books import NOON, OTHER_PHONE, PHONE, Books, invoice, line
 
-VIEWS = ["adjustment", "award", "member", "points_history", "reject", "sale", "sale_line", "sync"]
+VIEWS = ["adjustment", "award", "award_rule", "member", "points_history", "reject", "sale", "sale_line", "sync"]
 
 
 @pytest.fixture

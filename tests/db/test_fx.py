@@ -1,6 +1,7 @@
 """Exchange rates in the ledger: append-only, loaded twice they count once, and a correction is said to be one."""
 
 from datetime import UTC, date, datetime
+from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
@@ -9,6 +10,7 @@ from loyalty.fx import FxRate
 from loyalty.program import Program
 from sql import fx, ledger
 from sql.db import connect
+from sql.explain import explain
 from sql.fx import LoadedRates, RateChangedError
 from tests.support.books import NOON, Books, invoice
 
@@ -82,3 +84,24 @@ def test_rates_are_kept(books: Books, how: str) -> None:
     load(books, rate("925.5"))
     with pytest.raises(psycopg.errors.RestrictViolation, match="keeps its history"):
         books.run(how)
+
+
+def test_a_sale_waits_for_its_rate_and_then_has_its_points(books: Books) -> None:
+    convert_euros(books)
+    books.store(invoice(currency="EUR", total_minor=1_050), invoice(external_id="B"))
+    assert books.award().rejected == 1
+    (reason,) = books.rows("SELECT reason FROM billing.reject WHERE resolved_at IS NULL")[0]
+    assert reason == "points: there is no exchange rate of EUR in AOA for 2026-03-01; load it (`twezah fx load`)"
+    assert books.points() == 1500
+    load(books, rate("925.5"))
+    assert books.dirty() == [books.member()]
+    books.award()
+    assert books.points() == 1500 + 97_177  # 10.50 x 925.5 = 9717.75 kwanzas
+    assert books.rows("SELECT count(*) FROM billing.reject WHERE resolved_at IS NULL") == [(0,)]
+    load(books, rate("1000"), correct=True)
+    books.award()
+    assert books.points() == 1500 + 105_000
+    found = explain(books.dsn, "xero", "A")
+    assert found is not None
+    text = found.to_text(ZoneInfo("UTC"))
+    assert "10.50 EUR = 10500.00 AOA" in text and "10.50 EUR x converted" in text

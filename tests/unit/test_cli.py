@@ -22,6 +22,7 @@ COMMANDS = [
     ["connection", "test"],
     ["points", "adjust"],
     ["points", "void"],
+    ["points", "try"],
     ["program", "check"],
     ["program", "diff"],
     ["program", "apply"],

@@ -34,7 +34,7 @@ def check(file: File, json: Json = False) -> None:
     """Whether the file is right: every problem at once, with the key and what to do. Asks no database."""
     from loyalty.authoring import BadRulesError, read_rules
 
-    text, problems, named = _read(file), [], []
+    text, problems, named = read_file(file), [], []
     try:
         rules = read_rules(text)
         named = [*(["program"] if rules.program else []), *(one.promotion_id for one in rules.promotions)]
@@ -62,7 +62,7 @@ def diff(
     from sql.db import connect
     from tasks.program import look
 
-    text = _read(file)
+    text = read_file(file)
     since = None if as_if is None else datetime.fromisoformat(moment_utc(as_if, "--as-if"))
     with _bad_rules(), ledger() as dsn, connect(dsn) as connection:
         found = look(connection, text, since=since)
@@ -95,7 +95,7 @@ def apply(
     from sql.program import RulesChangedError
     from tasks.program import ChangeRefusedError, apply_rules
 
-    run_id, text = command_id("program apply"), _read(file)
+    run_id, text = command_id("program apply"), read_file(file)
     with refusals(), _bad_rules():
         decision = Decision(reason=reason, author=author)
         with ledger() as dsn:
@@ -118,11 +118,11 @@ def apply(
 def show() -> None:
     """The rules in force, in the notation of points.toml: the latest version of each part."""
     from loyalty.authored import write_rules
+    from sql import facts
     from sql.db import connect
-    from tasks.due import stored_rules
 
     with ledger() as dsn, connect(dsn) as connection:
-        rules = stored_rules(connection)
+        rules = facts.rules(connection)
     latest = {one.promotion_id: one for one in sorted(rules.promotions, key=lambda p: p.version)}
     print(write_rules(max(rules.programs, key=lambda p: p.version), list(latest.values())), end="")
 
@@ -139,7 +139,8 @@ def _print(found: Any, *, json: bool, change_id: int | None = None) -> None:
         print("\n".join(shown(found, ZoneInfo(settings().timezone))))
 
 
-def _read(file: str) -> str:
+def read_file(file: str) -> str:
+    """The text of a file of rules."""
     from loyalty.authoring import CHARACTERS_MAX
 
     try:
