@@ -6,8 +6,10 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sql.db import connect
+from loyalty.explain import Reckoning
+from sql.db import Connection, connect
 from sql.named import query
+from sql.reckon import reckon_members
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,9 @@ class Entry:
     currency: str
     tier: str
     program_version: int
-    base_rate_bps: int
-    tier_rate_bps: int
+    #: None: the amount was converted to the program's base currency first.
+    base_rate_bps: int | None
+    tier_rate_bps: int | None
     rounding: str
     event_at: datetime
     posted_at: datetime
@@ -37,10 +40,12 @@ class Entry:
         if self.reason == "moved":
             return "the invoice no longer belongs to this member"
         parts = " + ".join(f"{rule} {points}" for rule, points in self.breakdown.items())
-        return (
-            f"{self.net_amount} {self.currency} x {_ratio(self.base_rate_bps)} points per unit x {_ratio(self.tier_rate_bps)} "
-            f"({self.tier}), rounded {self.rounding.replace('_', ' ')} = {parts} = {self.due_after}"
-        )
+        rate = "converted" if self.base_rate_bps is None else f"{_ratio(self.base_rate_bps)} points per unit"
+        tier = f"x {_ratio(self.tier_rate_bps)} ({self.tier})" if self.tier_rate_bps is not None else f"({self.tier})"
+        rule = f"{self.net_amount} {self.currency} x {rate} {tier}, rounded {self.rounding.replace('_', ' ')}"
+        if self.breakdown.keys() - {"base", "tier"}:
+            rule += ", and promotions"
+        return f"{rule} = {parts} = {self.due_after}"
 
     def to_text(self, zone: ZoneInfo) -> str:
         """Two lines a person can follow, times in `zone`."""
@@ -70,11 +75,19 @@ class Explanation:
     record_no: int | None = None
     entries: tuple[Entry, ...] = field(default=())
     rejected: str | None = None
+    #: What is due now by the stored rules, rule by rule, and what did not apply; None: nothing is, or it is nobody's.
+    now: Reckoning | None = None
 
     @property
     def points(self) -> int:
         """Points posted for the invoice, all corrections included."""
         return sum(entry.points for entry in self.entries)
+
+    @property
+    def posted_to_owner(self) -> int:
+        """Points posted to whoever earns for the invoice now."""
+        owner = self.member_id if self.now is None else self.now.member_id
+        return sum(entry.points for entry in self.entries if entry.member_id == owner)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -98,6 +111,12 @@ class Explanation:
                 "  no entry: nothing was due"
                 + (" (a void or draft document)" if self.status in ("void", "draft") else "")
             )
+        if self.now is not None:
+            lines.append("  now:")
+            lines += [f"    {line}" for line in self.now.to_lines()]
+            waiting = 0 if self.now.due is None else self.now.due - self.posted_to_owner
+            if waiting:
+                lines.append(f"    {waiting:+d} of it wait for the next synchronisation")
         if self.rejected:
             lines.append(f"  A newer version was rejected: {self.rejected}")
         return "\n".join([*lines, f"  read from raw page {self.page_id}, record {self.record_no}"])
@@ -115,8 +134,16 @@ def explain(dsn: str, system: str, invoice: str) -> Explanation | None:
             return None if reject is None else Explanation(system, None, invoice, rejected=reason)
         key = {"system": system, "account": row[1], "external_id": external_id}
         entries = connection.execute(query("report", "entries"), key).fetchall()
-    found = Explanation(*row)
-    return replace(found, entries=tuple(Entry(*entry) for entry in entries), rejected=reason)
+        found = Explanation(*row)
+        now = None if found.member_id is None else _now(connection, found)
+    return replace(found, entries=tuple(Entry(*entry) for entry in entries), rejected=reason, now=now)
+
+
+def _now(connection: Connection, found: Explanation) -> Reckoning | None:
+    sale = (found.system, found.account, found.external_id)
+    assert found.member_id is not None
+    due = reckon_members(connection, [found.member_id])
+    return next((one for one in due if (one.system, one.account, one.external_id) == sale), None)
 
 
 def _ratio(rate_bps: int) -> str:

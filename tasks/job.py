@@ -12,10 +12,10 @@ from connectors.kit.auth import Token
 from connectors.kit.client import Client, open_client
 from connectors.kit.spec import Connection as Vendor
 from connectors.kit.spec import ConnectorSpec
-from sql.db import Connection, connect
 from sql.limits import shared_limit
 from sql.sync import Account
 from sql.tokens import TokenRows
+from tasks.work import Work
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,8 @@ class Policy:
 Open = Callable[[Vendor, ConnectorSpec, Any, Callable[[Call], None]], AbstractContextManager[Client]]
 
 
-class Job:
-    """One synchronisation. Not a dataclass: Prefect looks into those when they are passed to a task.
-
-    In a dry run every step shares one connection whose transaction is never committed.
-    """
+class Job(Work):
+    """One synchronisation."""
 
     def __init__(  # noqa: PLR0913  one for each thing that may be asked for
         self,
@@ -52,64 +49,23 @@ class Job:
         pushed: bool = False,
         open_vendor: Open | None = None,
     ) -> None:
-        self.dsn = dsn
+        super().__init__(dsn, run_id, dry_run=dry_run)
         self.vendor = vendor
         self.spec = spec_for(vendor)
         self.account = Account(vendor.system, vendor.account)
-        self.run_id = run_id
         self.policy = policy or Policy()
         self.since = since
         self.until = until
-        self.dry_run = dry_run
         self.replay = replay
         self.pushed = pushed
         self.calls: list[Call] = []
         self._key = key
         self._open_vendor = open_vendor or self._open
-        self._shared: Connection | None = None
 
     @property
     def by_hand(self) -> bool:
         """A window or a replay was asked for, or sales were announced: the cursors stay where they are."""
         return self.replay or self.pushed or self.since is not None or self.until is not None
-
-    @contextmanager
-    def transaction(self) -> Iterator[Connection]:
-        """A connection for one step. What was not committed is rolled back at its end (in a dry run: at the job's end)."""
-        if self._shared is not None:
-            yield self._shared
-            return
-        with connect(self.dsn) as connection:
-            yield connection
-
-    def commit(self, connection: Connection) -> None:
-        """Commits, except in a dry run."""
-        if not self.dry_run:
-            connection.commit()
-
-    @contextmanager
-    def aside(self) -> Iterator[Connection]:
-        """A short transaction of its own (in a dry run: the shared one)."""
-        if self._shared is not None:
-            yield self._shared
-            return
-        with connect(self.dsn) as connection:
-            yield connection
-            connection.commit()
-
-    @contextmanager
-    def scope(self) -> Iterator[None]:
-        """The life of the job: in a dry run, one transaction that is rolled back."""
-        if not self.dry_run:
-            yield
-            return
-        with connect(self.dsn) as connection:
-            self._shared = connection
-            try:
-                yield
-            finally:
-                self._shared = None
-                connection.rollback()
 
     def client(self) -> AbstractContextManager[Client]:
         """The vendor's client, with tokens kept in the database (also in a dry run: a rotated token must not be lost)."""

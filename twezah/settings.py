@@ -68,6 +68,12 @@ class Settings(BaseSettings):
     #: IANA zone of date-only vendor fields.
     timezone: str = "Africa/Luanda"
 
+    #: A change of the rules that moves more points of past sales, or a larger share of them, must be confirmed.
+    change_points_max: Annotated[int, Field(ge=0)] = 1_000_000
+    change_percent_max: Annotated[int, Field(ge=0, le=100)] = 5
+    #: Where exchange rates are downloaded from, as CSV; may hold a key.
+    fx_url: SecretStr | None = None
+
     @field_validator("home")
     @classmethod
     def _absolute(cls, home: Path) -> Path:
@@ -89,6 +95,13 @@ class Settings(BaseSettings):
             except ValueError:
                 raise ValueError(f"{part!r} is no address and no network") from None
         return text
+
+    @field_validator("fx_url")
+    @classmethod
+    def _http_url(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(("https://", "http://")):
+            raise ValueError("must be an http(s) URL")
+        return url
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -53,8 +53,7 @@ WHERE i.system = %(system)s AND i.account = %(account)s AND i.status <> 'void' A
   -- So is what webhooks brought meanwhile, whose synchronisation may have begun earlier.
   AND (i.sync_id = %(sync_id)s OR i.stored_at <= coalesce((SELECT started_at FROM billing.sync_run r WHERE r.sync_id = %(sync_id)s), 'infinity'))
 -- name: mark_dirty
-INSERT INTO loyalty.member_dirty (member_id) SELECT m FROM unnest(%(members)s::bigint[]) AS m ORDER BY m
-ON CONFLICT (member_id) DO UPDATE SET marks = member_dirty.marks + 1
+SELECT loyalty.mark_dirty(%(members)s::bigint[])
 -- name: save_rejects
 INSERT INTO billing.reject (system, account, stream, record_key, external_id, reason, problems, page_id, record_no, first_sync_id, last_sync_id)
 SELECT %(system)s, %(account)s, r.stream, r.record_key, r.external_id, r.reason, r.problems::jsonb, r.page_id, r.record_no,

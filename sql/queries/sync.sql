@@ -11,6 +11,8 @@ WHERE system = %(system)s AND account = %(account)s AND source = 'poll'
   AND requested_since IS NOT DISTINCT FROM %(since)s AND requested_until IS NOT DISTINCT FROM %(until)s
   AND started_at > now() - make_interval(hours => %(hours)s)
   AND sync_id = (SELECT max(sync_id) FROM billing.sync_run WHERE system = %(system)s AND account = %(account)s AND source = 'poll')
+-- name: latest
+SELECT max(sync_id) FROM billing.sync_run WHERE system = %(system)s AND account = %(account)s
 -- name: abandon_older
 UPDATE billing.sync_run SET state = 'abandoned', finished_at = coalesce(finished_at, now())
 WHERE system = %(system)s AND account = %(account)s AND state IN ('extracting', 'extracted', 'failed') AND source = 'poll'

@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 import typer
 
-from twezah.cli import connect, demo, keys, look, operate, webhooks
+from twezah.cli import connect, demo, fx, keys, look, member, operate, points, program, webhooks
 from twezah.cli.exits import ENVIRONMENT, INTERRUPTED, USAGE
 
 app = typer.Typer(
@@ -24,6 +24,10 @@ demo.register(app)
 look.register(app)
 keys.register(app)
 webhooks.register(app)
+points.register(app)
+program.register(app)
+fx.register(app)
+member.register(app)
 
 
 def _print_version(wanted: bool) -> None:

@@ -156,11 +156,13 @@ def known_system(name: str) -> str:
 
 
 def _utc(text: str | None, option: str) -> str | None:
+    return None if text is None else moment_utc(text, option)
+
+
+def moment_utc(text: str, option: str) -> str:
     """ISO 8601 in UTC, from a date or time as a person writes it."""
     from twezah.settings import settings
 
-    if text is None:
-        return None
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
