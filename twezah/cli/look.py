@@ -62,11 +62,14 @@ def explain(
     """
     from zoneinfo import ZoneInfo
 
+    from connectors.kit.errors import system_name
     from twezah.settings import settings
 
     with ledger() as dsn:
         explanation = (
-            _explain_member(dsn, invoice) if system == "member" else _explain_invoice(dsn, system, invoice, entry)
+            _explain_member(dsn, invoice)
+            if system == "member"
+            else _explain_invoice(dsn, system_name(system), invoice, entry)
         )
     if explanation is None:
         say(
@@ -153,7 +156,7 @@ def mapping_try(
     from connectors.kit.errors import Misconfigured
     from connectors.kit.mapping.sample import try_record
 
-    known_system(system)
+    system = known_system(system)
     connection = _connection(system, dict(_key_value(text) for text in path or []), block, config)
     try:
         spec = spec_for(connection)
