@@ -134,6 +134,7 @@ def _job(
         overlap=timedelta(minutes=block.overlap_minutes),
         reject_percent_max=block.reject_percent_max,
         reject_records_min=block.reject_records_min,
+        award=block.award_policy(),
     )
     own = settings()
     return Job(

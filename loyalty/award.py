@@ -17,7 +17,8 @@ from loyalty.promotions import Promotion, evaluate
 from loyalty.rounding import Rounding, rounded_ratio
 from loyalty.schema import NEGATIVE_KINDS, UTC_US
 
-#: What `award` reads: one row per invoice of the members in question.
+#: What `award` reads: one row per invoice of the members in question. `account_award_when`: "paid" where the policy of its account
+#: at its own date is that only paid sales earn; null: no such policy.
 HISTORY: Final = pl.Schema(
     {
         "system": pl.String(),
@@ -33,6 +34,7 @@ HISTORY: Final = pl.Schema(
         "issued_at": UTC_US,
         "page_id": pl.Int64(),
         "record_no": pl.Int32(),
+        "account_award_when": pl.String(),
     }
 )
 #: Tier history: a tier is in force from `valid_from` until the member's next row.
@@ -104,7 +106,10 @@ def _with_rates(frame: pl.DataFrame, programs: Sequence[Program]) -> pl.DataFram
 
 
 def _net() -> pl.Expr:
-    """Signed amount that earns, in minor units: what is left after refunds; nothing for drafts and voids."""
+    """Signed amount that earns, in minor units: what is left after refunds; nothing for drafts and voids.
+
+    Where the account awaits the payment, an open sale is worth nothing yet. What takes points back waits for nothing.
+    """
     refunded = pl.col("amount_refunded_minor").fill_null(0)
     total = pl.col("total_minor")
     # Refunds are stated with tax; without tax they count in the invoice's own proportion.
@@ -114,8 +119,11 @@ def _net() -> pl.Expr:
         "down",
     ).cast(pl.Int64)
     amount = pl.when(pl.col("basis") == "subtotal").then(subtotal_left).otherwise(total - refunded)
-    signed = pl.when(pl.col("kind").is_in(NEGATIVE_KINDS)).then(-amount).otherwise(amount)
-    return pl.when(pl.col("status").is_in(["open", "paid"])).then(signed).otherwise(pl.lit(0))
+    negative = pl.col("kind").is_in(NEGATIVE_KINDS)
+    signed = pl.when(negative).then(-amount).otherwise(amount)
+    awaited = ~negative & (pl.col("account_award_when") == "paid").fill_null(value=False)
+    counts = (pl.col("status") == "paid") | ((pl.col("status") == "open") & ~awaited)
+    return pl.when(counts).then(signed).otherwise(pl.lit(0))
 
 
 def _multiplied(programs: Sequence[Program], *rates: str) -> pl.Expr:

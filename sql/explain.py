@@ -91,10 +91,7 @@ class Explanation:
             *(entry.to_text(zone) for entry in self.entries),
         ]
         if not self.entries:
-            lines.append(
-                "  no entry: nothing was due"
-                + (" (a void or draft document)" if self.status in ("void", "draft") else "")
-            )
+            lines.append("  no entry: nothing was due" + _NOTHING_DUE.get(self.status or "", ""))
         if self.rejected:
             lines.append(f"  A newer version was rejected: {self.rejected}")
         return "\n".join([*lines, f"  read from raw page {self.page_id}, record {self.record_no}"])
@@ -114,6 +111,13 @@ def explain(dsn: str, system: str, invoice: str) -> Explanation | None:
         entries = connection.execute(query("report", "entries"), key).fetchall()
     found = Explanation(*row)
     return replace(found, entries=tuple(Entry(*entry) for entry in entries), rejected=reason)
+
+
+_NOTHING_DUE = {
+    "void": " (a void or draft document)",
+    "draft": " (a void or draft document)",
+    "open": " (its account may await the payment: *Award when* in its block)",
+}
 
 
 def _ratio(rate_bps: int) -> str:

@@ -1,7 +1,9 @@
 """The typed blocks an operator fills in Prefect's UI: one class per billing system, one document per connected account."""
 
 from dataclasses import replace
+from datetime import UTC, date, datetime, time
 from typing import Any, ClassVar, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from prefect.blocks.core import Block
 from pydantic import BaseModel, Field, SecretStr
@@ -9,8 +11,9 @@ from pydantic import BaseModel, Field, SecretStr
 from connectors.file import FileSettings, FolderPath
 from connectors.kit.configured_settings import CustomSettings
 from connectors.kit.documents import DEFAULT_CURRENCY, named
-from connectors.kit.errors import block_name
+from connectors.kit.errors import Misconfigured, block_name
 from connectors.kit.spec import NO_SECRET, Connection
+from sql.policy import Wanted as AwardPolicy
 
 
 class NotConnectedError(RuntimeError):
@@ -57,6 +60,17 @@ class BillingConnection(Block):
         default="", pattern="^([A-Z]{3})?$", title="Default currency",
         description="Used where a document names none (accounts with a single currency). Empty: such a document is rejected.",
     )  # fmt: skip
+    award_when: Literal["issued", "paid"] = Field(
+        default="issued", title="Award when",
+        description=(
+            "issued: open and paid sales earn. paid: a sale earns once it is fully paid. A change is for sales dated from the next run on; "
+            "the past stays as it is, unless *Award when, from* says otherwise."
+        ),
+    )  # fmt: skip
+    award_from: date | None = Field(
+        default=None, title="Award when, from",
+        description="Only to let *Award when* count for earlier sales too: those dated from this day on are recomputed. Empty: from now on.",
+    )  # fmt: skip
     field_mapping: dict[str, str] = Field(
         default_factory=dict, title="Field mapping",
         description=(
@@ -92,6 +106,16 @@ class BillingConnection(Block):
     def missing(self) -> str:
         """What the block still lacks before it can be used, "" when it is complete."""
         return ""
+
+    def award_policy(self) -> AwardPolicy:
+        """When sales earn; a day begins at midnight in the account's time zone."""
+        if self.award_from is None:
+            return AwardPolicy(self.award_when)
+        try:
+            zone = ZoneInfo(self.timezone)
+        except (ValueError, ZoneInfoNotFoundError):
+            raise Misconfigured(self.system, "settings", 'field "Time zone": there is no such time zone') from None
+        return AwardPolicy(self.award_when, datetime.combine(self.award_from, time(), zone).astimezone(UTC))
 
     def connection(self) -> Connection:
         """The values the connector needs."""

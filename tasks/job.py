@@ -13,17 +13,20 @@ from connectors.kit.spec import Connection as Vendor
 from connectors.kit.spec import ConnectorSpec
 from sql.db import Connection, connect
 from sql.limits import shared_limit
+from sql.policy import ISSUED
+from sql.policy import Wanted as AwardPolicy
 from sql.sync import Account
 from sql.tokens import TokenRows
 
 
 @dataclass(frozen=True)
 class Policy:
-    """How far to look back, and how many rejects are too many."""
+    """How far to look back, how many rejects are too many, and when sales earn."""
 
     overlap: timedelta = timedelta(minutes=15)
     reject_percent_max: int = 25
     reject_records_min: int = 20
+    award: AwardPolicy = ISSUED
 
 
 #: Opens the client of a job; replaced in tests and benchmarks.

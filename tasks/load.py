@@ -14,7 +14,7 @@ from connectors.kit.errors import block_name
 from connectors.kit.mapping import Mapped, fill
 from connectors.kit.spec import Stream
 from expectations import FAILED, Report, Result, validate_invoices
-from sql import store, sync
+from sql import policy, store, sync
 from sql.db import Connection
 from tasks.ahead import ahead
 from tasks.census import Census
@@ -311,5 +311,6 @@ def _finish(job: Job, connection: Connection, sync_id: int, streams: Mapping[str
     if not job.by_hand:
         done.cursors = {name: datetime.fromisoformat(state["started_at"]) for name, state in streams.items()}
         sync.move_cursors(connection, job.account, sync_id, done.cursors)
+    done.stored.members |= policy.follow(connection, job.account, sync_id, job.run_id, job.policy.award)
     sync.set_state(connection, sync_id, "stored")
     store.mark_dirty(connection, done.stored.members)
