@@ -119,7 +119,7 @@ def _reject(connection: Connection, sync_id: int, bad: pl.DataFrame, done: Award
         done.rejected += 1
         problems = json.dumps([{"field": "points", "path": "", "reason": reason, "example": ""}])
         sale = row["external_id"]
-        values = ("awards", sale, sale, reason, problems, row["page_id"], row["record_no"])
+        values = ("awards", sale, sale, reason, problems, row["page_id"], row["record_no"], None)
         reject = pl.DataFrame([values], schema=store.REJECT, orient="row")
         store.save_rejects(connection, Account(row["system"], row["account"]), sync_id, reject)
 

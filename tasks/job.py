@@ -9,6 +9,7 @@ from typing import Any
 from connectors import spec_for
 from connectors.kit.auth import Token
 from connectors.kit.client import Call, Client, open_client
+from connectors.kit.mapping import mapping_digest
 from connectors.kit.spec import Connection as Vendor
 from connectors.kit.spec import ConnectorSpec
 from sql.db import Connection, connect
@@ -36,6 +37,7 @@ Open = Callable[[Vendor, ConnectorSpec, Any, Callable[[Call], None]], AbstractCo
 class Job:
     """One synchronisation. Not a dataclass: Prefect looks into those when they are passed to a task.
 
+    `replay`: the stored pages instead of the vendor's; `rejects`: of those only the records that are rejected.
     In a dry run every step shares one connection whose transaction is never committed.
     """
 
@@ -51,6 +53,7 @@ class Job:
         until: datetime | None = None,
         dry_run: bool = False,
         replay: bool = False,
+        rejects: bool = False,
         open_vendor: Open | None = None,
     ) -> None:
         self.dsn = dsn
@@ -62,7 +65,9 @@ class Job:
         self.since = since
         self.until = until
         self.dry_run = dry_run
-        self.replay = replay
+        self.replay = replay or rejects
+        self.rejects = rejects
+        self.mapping_digest = mapping_digest(vendor)
         self.calls: list[Call] = []
         self._key = key
         self._open_vendor = open_vendor or self._open

@@ -14,7 +14,7 @@ from connectors.kit.mapping.parse import exponents, instants, texts
 from connectors.kit.mapping.pointers import paused_gc
 from connectors.kit.mapping.reader import Broken, Plan, Records, plan_for, read_deleted
 from connectors.kit.spec import Connection, ConnectorSpec, Stream, Window
-from loyalty.schema import INVOICE, KINDS, LINE, PROBLEM, STATUSES, UTC_US
+from loyalty.schema import IDLE, INVOICE, KINDS, LINE, PROBLEM, STATUSES, UTC_US
 
 DELETION: Final = pl.Schema({"external_id": pl.String(), "deleted_at": UTC_US})
 LISTED: Final = pl.Schema({"external_id": pl.String()})
@@ -254,14 +254,17 @@ def _header_problems(plan: Plan, raw: pl.DataFrame, invoices: pl.DataFrame) -> p
     """Problems of the documents' own fields.
 
     The customer's number and phone number complete each other: one of them is enough, and a phone number that
-    cannot be used is looked up at the vendor.
+    cannot be used is looked up at the vendor, where it can be; documents that earn nothing need none.
     """
     found = problems({**plan.fields, **plan.helpers}, raw, invoices)
     has = {
         name: invoices[name].gather(found["row"]).is_not_null() for name in ("customer_external_id", "customer_phone")
     }
     excused = (found["field"] == "customer_external_id") & has["customer_phone"]
-    excused = excused | ((found["field"] == "customer_phone") & has["customer_external_id"])
+    spared = has["customer_external_id"]
+    if not plan.looks_up:
+        spared = spared & invoices["status"].is_in(IDLE).fill_null(value=False).gather(found["row"])
+    excused = excused | ((found["field"] == "customer_phone") & spared)
     negative = [_negative(plan, invoices, name) for name in _NOT_NEGATIVE if name in invoices.columns]
     return pl.concat([found.filter(~excused), *negative])
 

@@ -1,0 +1,116 @@
+"""The vendor's records change: what is new is noted once, what is missed is named, with every system."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+import simulator
+from tasks.job import Policy
+from tests.sync.conftest import Shop, expected
+from tests.sync.test_pipeline import SYSTEMS, rows_of
+
+LENIENT = Policy(reject_percent_max=100)
+#: Of each system: a list's records in an answer, by what tells the answer, and a mapped field that is not needed.
+LISTS = {
+    "quickbooks": ("FROM Invoice ", ("QueryResponse", "Invoice"), "Balance"),
+    "xero": ("/Invoices", ("Invoices",), "AmountCredited"),
+    "freshbooks": ("/invoices/invoices", ("response", "result", "invoices"), "invoice_number"),
+    "netsuite": ("'CustInvc'", ("items",), "tranid"),
+    "sage_intacct": ('accounts-receivable/invoice"', ("ia::result",), "invoiceNumber"),
+    "custom": ("/invoices", ("data",), "amount_due"),
+}
+
+
+class Altered:
+    """The vendor, with the records of one list changed on their way."""
+
+    def __init__(self, shop: Shop, system: str, change: Callable[[dict[str, Any]], None]) -> None:
+        self.shop, self.system, self.change = shop, system, change
+        self.serve = simulator.handler(shop.world, system)
+        self.changed = 0
+
+    def __call__(self, request: httpx.Request) -> httpx.Response | None:
+        told, place, _ = LISTS[self.system]
+        asked = str(request.url).replace("+", " ").replace("%20", " ") + request.content.decode()
+        if told not in asked.replace("%27", "'").replace("%2F", "/"):
+            return None
+        answer = self.serve(request)
+        body = json.loads(answer.content)
+        records = body
+        for part in place:
+            records = records.get(part, {}) if isinstance(records, dict) else {}
+        for record in records if isinstance(records, list) else ():
+            self.change(record)
+            self.changed += 1
+        return httpx.Response(answer.status_code, json=body)
+
+
+def fields_of(shop: Shop, system: str) -> list[tuple[Any, ...]]:
+    return rows_of(
+        shop,
+        f"SELECT stream, path, json_type, base_line FROM billing.vendor_field WHERE system = '{system}' ORDER BY 1, 2, 3",
+    )
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_new_field_is_ignored_and_noted_once(shop: Shop, system: str) -> None:
+    extracted, _, _ = shop.sync(system)
+    assert extracted.changes == []
+    base = fields_of(shop, system)
+    assert base
+    assert all(base_line for *_, base_line in base)
+    assert len({stream for stream, *_ in base}) >= 2 or system == "custom"
+
+    def add(record: dict[str, Any]) -> None:
+        record["loyalty"] = {"level": 3, "244923456789": "Maria", "notes": ["+244 923 456 789"]}
+
+    shop.before = altered = Altered(shop, system, add)
+    extracted, _, _ = shop.sync(system, since=datetime.now(UTC) - timedelta(days=40))
+    assert altered.changed > 20
+    noted = [change for change in extracted.changes if "/loyalty" in change.path]
+    # (FreshBooks lists its deleted invoices at the same address.)
+    assert {change.said.rpartition("/")[2] for change in noted} == {"loyalty (object)"}
+    assert len(noted) == (2 if system == "freshbooks" else 1)
+    assert "ignored; map it in the block" in noted[0].to_text()
+    assert shop.points() == expected(shop.world, system)
+    found = fields_of(shop, system)
+    new = {(path.partition("/loyalty")[2], kind, base) for _, path, kind, base in found if "/loyalty" in path}
+    assert sorted(new) == [
+        ("", "object", False), ("/*", "text", False), ("/level", "number", False), ("/notes", "list", False), ("/notes/*", "text", False),
+    ]  # fmt: skip
+    assert "Maria" not in str(found)
+    assert "923" not in str(found)
+
+    again, _, _ = shop.sync(system, since=datetime.now(UTC) - timedelta(days=40))
+    assert again.changes == []
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_mapped_field_that_is_gone_or_of_another_type_is_named(shop: Shop, system: str) -> None:
+    """Also one that no record needs, so that nothing is rejected."""
+    name = LISTS[system][2]
+    first = shop.sync(system)[1]
+    since = datetime.now(UTC) - timedelta(days=40)
+    kept: list[Any] = []
+    shop.before = Altered(shop, system, lambda record: kept.append(record.pop(name, None)))
+    extracted, loaded, _ = shop.sync(system, since=since)
+    assert any(value is not None for value in kept)
+    gone = [change for change in extracted.changes if change.path.endswith(f"/{name}")]
+    assert (
+        {(change.stream, change.path) for change in gone} == {(change.stream, gone[0].path) for change in gone} != set()
+    )
+    assert f"/{name} (" in gone[0].said
+    assert "is in none of the last" in gone[0].said
+    assert "it is read as" in gone[0].to_text()
+    assert loaded.reasons == first.reasons
+    assert shop.sync(system, since=since)[0].changes == []  # once
+
+    shop.before = Altered(shop, system, lambda record: record.update({name: {"value": 1}}))
+    extracted, _, _ = shop.sync(system, since=since, policy=LENIENT)
+    retyped = [change for change in extracted.changes if change.path.endswith(f"/{name}")]
+    assert {change.path for change in retyped} == {gone[0].path}
+    assert f"/{name} is object now, it was" in retyped[0].said
