@@ -15,9 +15,9 @@ from tasks.job import Job
 FIELDS_MAX: Final = 600
 #: A field is gone once so many records in a row lack it that would have had it, by how often it was there before. One that was
 #: nearly always there and is mapped is missed sooner.
+_MISSED, _MISSED_SOON, _NEARLY_ALWAYS = 12, 3, 0.95
 #: Fields named that are read below an object.
 _NAMED: Final = 3
-_MISSED, _MISSED_SOON, _NEARLY_ALWAYS = 12, 3, 0.95
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ def note(connection: Connection, job: Job, sync_id: int, outlines: Mapping[str, 
         if before[stream]:
             changes += _new(seen, before[stream], mapped.get(stream, {}))
             missed = _missed(seen, before[stream], mapped.get(stream, {}))
-            changes += missed
-            gone |= {(stream, change.path) for change in missed}
+            changes += [change for change in missed.values() if not _above(change.path, missed)]
+            gone |= {(stream, path) for path in missed}
     fields.save(connection, job.account, sync_id, rows)
     if gone:
         fields.mark_gone(connection, job.account, gone)
@@ -94,8 +94,8 @@ def _new(seen: Iterable[Seen], known: Sequence[Known], mapped: Mapping[str, str]
     return changes
 
 
-def _missed(seen: Iterable[Seen], known: Sequence[Known], mapped: Mapping[str, str]) -> list[Change]:
-    """Fields that no record has any more; of an object only itself."""
+def _missed(seen: Sequence[Seen], known: Sequence[Known], mapped: Mapping[str, str]) -> dict[str, Change]:
+    """Fields that no record has any more, by path."""
     present = {one.path for one in seen if one.records_with}
     records = max((one.records for one in seen), default=0)
     of_path: dict[str, list[Known]] = defaultdict(list)
@@ -113,7 +113,7 @@ def _missed(seen: Iterable[Seen], known: Sequence[Known], mapped: Mapping[str, s
             kinds = " or ".join(sorted({row.json_type for row in rows}))
             said = f"{path} ({kinds}) is in none of the last {without} records that were looked at"
             lost[path] = Change(rows[0].stream, path, said, reader)
-    return [change for path, change in lost.items() if change.read_as or not _above(path, lost.keys())]
+    return lost
 
 
 def _reader(path: str, mapped: Mapping[str, str]) -> str:
