@@ -27,6 +27,7 @@ from tasks.award import award_members
 from tasks.extract import extract_pages
 from tasks.job import Job
 from tasks.load import load_pages
+from tasks.sibling import prepare_run
 
 DATABASE = "bench_ledger"
 TOKEN = b'{"access_token":"a","refresh_token":"r","expires_in":1800,"token_type":"Bearer"}'
@@ -36,6 +37,7 @@ JSON = {"content-type": "application/json"}
 
 def run(factory: PagesFactory, dsn: str) -> float:
     """Synchronises once from zero in a fresh database; returns the seconds of the three steps."""
+    prepare_run()  # as a warm worker does for every run
     own = fresh_database(dsn)
     preload()
     job = memory_job(factory, own)

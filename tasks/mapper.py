@@ -5,12 +5,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
-from connectors.kit.mapping import map_pages, missing
 from connectors.kit.mapping.outline import Watch
 from connectors.kit.spec import Stream, Window
 from tasks.early import Early
 from tasks.job import Job
-from tasks.spool import Packed, Spool, pack
+from tasks.sibling import map_and_pack, mapped_by_sibling
+from tasks.spool import Packed, Spool
 
 #: A batch ends with the first of these: the cost of a pass, and of a validation, is that of some thousand records, and
 #: memory follows the batch and not the size of the backfill.
@@ -87,5 +87,6 @@ class Mapper:
 
 
 def _mapped(job: Job, stream: Stream, window: Window, pages: list[tuple[int, bytes]]) -> Packed:
-    mapped = map_pages(job.spec, stream, job.vendor, pages, window=window)
-    return pack(stream.name, mapped, missing(job.spec, mapped))
+    return mapped_by_sibling(job.vendor, stream, window, pages) or map_and_pack(
+        job.spec, job.vendor, stream, window, pages
+    )

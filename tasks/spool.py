@@ -25,7 +25,7 @@ class Packed:
     stream: str
     record_count: int
     needs: dict[str, set[str]] = field(repr=False)
-    frames: dict[str, memoryview] = field(repr=False)
+    frames: dict[str, bytes] = field(repr=False)
 
 
 def pack(stream: str, mapped: Mapped, needs: dict[str, set[str]]) -> Packed:
@@ -34,10 +34,10 @@ def pack(stream: str, mapped: Mapped, needs: dict[str, set[str]]) -> Packed:
     return Packed(stream, mapped.record_count, needs, frames)
 
 
-def _written(frame: pl.DataFrame) -> memoryview:
+def _written(frame: pl.DataFrame) -> bytes:
     buffer = io.BytesIO()
     frame.write_ipc(buffer)
-    return buffer.getbuffer()
+    return buffer.getvalue()
 
 
 @dataclass(frozen=True)
@@ -111,12 +111,12 @@ class Spool:
         frames = {name: self._read(*place) for name, place in entry.places.items()}
         return entry.stream, replace(Mapped.empty(), record_count=entry.record_count, **frames)
 
-    def _write(self, frame: memoryview) -> tuple[int, int]:
+    def _write(self, frame: bytes) -> tuple[int, int]:
         offset = self._end
         self._file.seek(offset)
         self._file.write(frame)
-        self._end += frame.nbytes
-        return offset, frame.nbytes
+        self._end += len(frame)
+        return offset, len(frame)
 
     def _read(self, offset: int, size: int) -> pl.DataFrame:
         with self._changed:

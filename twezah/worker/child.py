@@ -199,6 +199,7 @@ def _become_engine(launch: Launch, preloaded: Preloaded) -> None:
     os.chdir(launch.cwd)
     _refresh_prefect()
     _refresh_others()
+    _prepare_run()
     warnings.filterwarnings("ignore", message=".*prefect.engine.*found in sys.modules", category=RuntimeWarning)
     sys.argv = ["prefect.engine"]
     runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
@@ -222,3 +223,10 @@ def _refresh_others() -> None:
     numpy: Any = sys.modules.get("numpy")  # random and tempfile take care of themselves
     if numpy is not None:
         numpy.random.seed()
+
+
+def _prepare_run() -> None:
+    """What only a fork can give a run, before it starts threads."""
+    sibling: Any = sys.modules.get("tasks.sibling")
+    if sibling is not None:
+        sibling.prepare_run()

@@ -1,0 +1,94 @@
+"""A second process that maps: Python uses one core at a time, and mapping is half of the work of a large read.
+
+It is a fork of the interpreter that a run starts from, made before that starts any thread, so it costs some milliseconds and
+shares the imported modules. A run that was started otherwise has none and maps in its own threads, with the same result.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from multiprocessing.connection import Connection as Channel
+from multiprocessing.connection import Pipe
+from typing import Any
+
+from connectors import spec_for
+from connectors.kit.mapping import map_pages, missing
+from connectors.kit.spec import Connection, ConnectorSpec, Stream, Window
+from tasks.spool import Packed, pack
+
+Pages = Sequence[tuple[int, bytes]]
+
+_lock = threading.Lock()
+_channel: Channel | None = None
+
+
+def prepare_run() -> None:
+    """Forks the sibling of this process, where there is a second core for it; it ends with its parent.
+
+    To be called before any thread is started: a fork copies locks that other threads hold, and not the threads.
+    """
+    global _channel  # noqa: PLW0603  (one per process)
+    if _channel is not None or sys.platform != "linux" or len(os.sched_getaffinity(0)) == 1:
+        return
+    ours, theirs = Pipe()
+    if os.fork() == 0:
+        _serve(theirs)
+    theirs.close()
+    _channel = ours
+
+
+def mapped_by_sibling(vendor: Connection, stream: Stream, window: Window, pages: Pages) -> Packed | None:
+    """The batch mapped by the sibling; None if there is none, it is busy, or it failed.
+
+    The caller maps then, and meets the failure itself: errors stay in the process that reports them.
+    """
+    if _channel is None or not _lock.acquire(blocking=False):
+        return None
+    try:
+        return _asked(_channel, (vendor, stream.name, window, pages))
+    finally:
+        _lock.release()
+
+
+def map_and_pack(spec: ConnectorSpec, vendor: Connection, stream: Stream, window: Window, pages: Pages) -> Packed:
+    """Maps one batch. Raises as `map_pages`."""
+    mapped = map_pages(spec, stream, vendor, pages, window=window)
+    return pack(stream.name, mapped, missing(spec, mapped))
+
+
+def _asked(channel: Channel, question: tuple[Any, ...]) -> Packed | None:
+    global _channel  # noqa: PLW0603
+    try:
+        channel.send(question)
+        answer: Packed | None = channel.recv()
+    except (EOFError, OSError):  # it was killed, e.g. for want of memory
+        _channel = None
+        return None
+    return answer
+
+
+def _serve(channel: Channel) -> None:
+    """The sibling's whole life: a batch in, its frames out, until the other end is closed."""
+    try:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
+        os.closerange(3, channel.fileno())
+        os.closerange(channel.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
+        vendor, spec = None, None
+        while True:
+            asked, name, window, pages = channel.recv()
+            if asked != vendor or spec is None:
+                vendor, spec = asked, spec_for(asked)
+            channel.send(_answer(spec, asked, name, window, pages))
+    except (EOFError, OSError):
+        pass
+    finally:
+        os._exit(0)
+
+
+def _answer(spec: ConnectorSpec, vendor: Connection, name: str, window: Window, pages: Pages) -> Packed | None:
+    with contextlib.suppress(Exception):
+        return map_and_pack(spec, vendor, spec.stream(name), window, pages)
+    return None

@@ -1,0 +1,56 @@
+"""Run as a program of its own, because a fork needs a process without threads: what became of a sibling, as JSON."""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+from tasks import sibling
+
+
+def children() -> list[int]:
+    """This process's children."""
+    return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+
+
+def page(number: int, count: int = 50) -> bytes:
+    """A page of invoices; each tenth record has no total."""
+    records = [
+        {
+            "Type": "ACCREC", "InvoiceID": f"{number}-{at}", "Status": "AUTHORISED", "CurrencyCode": "AOA",
+            "Contact": {"ContactID": "c1", "Phones": [{"PhoneType": "DEFAULT", "PhoneNumber": "923456789"}]},
+            "DateString": "2026-01-02T00:00:00", "UpdatedDateUTC": "/Date(1767312000000+0000)/",
+            "LineItems": [{"ItemCode": "AGUA", "Quantity": 1.5, "LineAmount": 10.25}],
+        }
+        | ({} if at % 10 == 0 else {"Total": 10.25})
+        for at in range(count)
+    ]  # fmt: skip
+    return json.dumps({"Invoices": records}).encode()
+
+
+def main() -> None:
+    """Maps with the sibling and without, then kills it."""
+    sibling.prepare_run()
+    [pid] = children()
+    from connectors import SYSTEMS
+    from connectors.kit.spec import Connection, Window
+
+    vendor, spec = Connection("xero", "tenant"), SYSTEMS["xero"]
+    stream, window = spec.stream("invoices"), Window()
+    pages = [(number, page(number)) for number in range(1, 4)]
+    here = sibling.map_and_pack(spec, vendor, stream, window, pages)
+    there = sibling.mapped_by_sibling(vendor, stream, window, pages)
+    broken = sibling.mapped_by_sibling(vendor, stream, window, [(1, b'{"Invoices": [')])
+    again = sibling.mapped_by_sibling(vendor, stream, window, pages)
+    if "kill" in sys.argv:
+        os.kill(pid, signal.SIGKILL)
+    after = sibling.mapped_by_sibling(vendor, stream, window, pages)
+    told = {"pid": pid, "same": here == there == again, "records": here.record_count, "frames": sorted(here.frames)}
+    print(json.dumps(told | {"broken": broken is None, "after": after is not None}), flush=True)  # noqa: T201  its output is its result
+    if "orphan" in sys.argv:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()
