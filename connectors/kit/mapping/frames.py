@@ -266,7 +266,20 @@ def _header_problems(plan: Plan, raw: pl.DataFrame, invoices: pl.DataFrame) -> p
         spared = spared & invoices["status"].is_in(IDLE).fill_null(value=False).gather(found["row"])
     excused = excused | ((found["field"] == "customer_phone") & spared)
     negative = [_negative(plan, invoices, name) for name in _NOT_NEGATIVE if name in invoices.columns]
-    return pl.concat([found.filter(~excused), *negative])
+    return pl.concat([_one_cause(plan, found.filter(~excused)), *negative])
+
+
+def _one_cause(plan: Plan, found: pl.DataFrame) -> pl.DataFrame:
+    """Without problems of values that an earlier field, which has a problem as well, was read from: one cause, one problem."""
+    if found["row"].is_duplicated().any():
+        sources = {name: set(field.paths) for name, field in (*plan.fields.items(), *plan.helpers.items())}
+        for number, (name, paths) in enumerate(sources.items()):
+            # A helper is nothing that an operator knows: one path in common is enough.
+            same = paths.intersection if name in plan.helpers else paths.__le__
+            earlier = [one for one in list(sources)[:number] if one in plan.fields and paths and same(sources[one])]
+            told = found.filter(pl.col("field").is_in(earlier))["row"]
+            found = found.filter((pl.col("field") != name) | ~pl.col("row").is_in(told.implode()))
+    return found
 
 
 def _negative(plan: Plan, invoices: pl.DataFrame, name: str) -> pl.DataFrame:

@@ -11,6 +11,7 @@ import msgspec
 from connectors.kit.errors import ConnectorError, Misconfigured, UnexpectedShape
 from connectors.kit.mapping.fields import Field, FieldKind
 from connectors.kit.mapping.joined import DETAILS, JOINED, Joined, joined_by
+from connectors.kit.mapping.parse import NOT_TEXT
 from connectors.kit.mapping.pointers import Column, Shape, decoder, dig, segments, shape
 from connectors.kit.spec import Connection, ConnectorSpec, Deleted, Lines, PageView, Stream
 from loyalty.schema import EXACT, INVOICE, LINE, UTC_US
@@ -348,10 +349,20 @@ def values(record: Shape, source: Field, items: Sequence[Any]) -> list[Any]:
 def _picked(pick: Callable[[Any], str | None], column: Sequence[Any]) -> list[str | None]:
     """Each value through `pick`; equal ones (a customer's phones, on all of its invoices) are decoded once."""
     if not any(value.__class__ is msgspec.Raw for value in column):
-        return [pick(value) if value else None for value in column]
+        return [_text_of(pick, value) for value in column]
     keys = [b"null" if value is None else bytes(value) for value in column]
-    known = {key: pick(decoded) if (decoded := _ANY.decode(key)) else None for key in set(keys)}
+    known = {key: _text_of(pick, _ANY.decode(key)) for key in set(keys)}
     return list(map(known.__getitem__, keys))
+
+
+def _text_of(pick: Callable[[Any], str | None], value: Any) -> str | None:
+    """What is picked; a value of another kind than the vendor used to send is none that can be used, and no error."""
+    if not value:
+        return None
+    try:
+        return pick(value)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
+        return NOT_TEXT
 
 
 def _pointers(stream: Stream, fields: Iterable[Field]) -> tuple[list[str], list[str]]:
