@@ -87,7 +87,7 @@ def _turn(job: Job, connection: Connection, sync_id: int, found: Sequence[Waitin
             if batch is None:
                 rejects.keep(connection, sync_id, [one.reject_id for one in tried], mapping=job.mapping_digest)
             else:
-                _store(job, connection, sync_id, stream, batch, into)
+                done.resolved += _store(job, connection, sync_id, stream, batch, into)
                 done.resolved += rejects.close(connection, sync_id, [one.reject_id for one in tried])
             done.tried += len(tried)
     store.mark_dirty(connection, into.members)
@@ -95,13 +95,14 @@ def _turn(job: Job, connection: Connection, sync_id: int, found: Sequence[Waitin
     done.changed += into.changed + into.voided
 
 
-def _store(job: Job, connection: Connection, sync_id: int, stream: Stream, mapped: Mapped, into: store.Stored) -> None:
+def _store(job: Job, connection: Connection, sync_id: int, stream: Stream, mapped: Mapped, into: store.Stored) -> int:
+    """Stores what can be used; returns how many rejects were of those documents."""
     batch = judged(stream, filled(job, connection, stream.name, mapped))
     invoices = store.with_members(batch.invoices, job.aside)
     store.store_invoices(connection, job.account, sync_id, invoices, batch.lines, into=into)
     store.void_deleted(connection, job.account, sync_id, batch.deletions, into=into)
     store.save_rejects(connection, job.account, sync_id, batch.rejects, mapping=job.mapping_digest)
-    store.resolve_rejects(connection, job.account, sync_id, batch.invoices["external_id"].to_list())
+    return store.resolve_rejects(connection, job.account, sync_id, batch.invoices["external_id"].to_list())
 
 
 def _mapped(

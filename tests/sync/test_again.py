@@ -171,7 +171,7 @@ def test_an_older_version_does_not_come_back(dsn: str) -> None:
     answer = lambda _: httpx.Response(200, json={"data": served[0]})  # noqa: E731
     run(job(dsn, connection({}), answer))
     assert sales(dsn) == {}
-    served[0] = [row | {"sum": "99.00", "total": "20.00", "updated_at": "2026-05-02T10:00:00Z"}]
+    served[0] = [row | {"sum": "99.00", "total": "20.00", "updated_at": "2099-05-02T10:00:00Z"}]
     run(job(dsn, connection({}), answer))
     assert sales(dsn) == {"1": 200}
     served[0] = []
