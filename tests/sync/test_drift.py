@@ -3,14 +3,19 @@
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 import simulator
-from tasks.job import Policy
-from tests.sync.conftest import Shop, expected
+from connectors.kit.spec import Connection
+from tasks.extract import extract_pages
+from tasks.job import Job, Policy
+from tasks.load import TooManyRejectsError, load_pages
+from tasks.report import Links, RunReport, changes_line, markdown
+from tests.sync.conftest import Shop, expected, run
 from tests.sync.test_pipeline import SYSTEMS, rows_of
 
 LENIENT = Policy(reject_percent_max=100)
@@ -114,3 +119,53 @@ def test_a_mapped_field_that_is_gone_or_of_another_type_is_named(shop: Shop, sys
     retyped = [change for change in extracted.changes if change.path.endswith(f"/{name}")]
     assert {change.path for change in retyped} == {gone[0].path}
     assert f"/{name} is object now, it was" in retyped[0].said
+
+
+def test_the_report_tells_changes_and_how_values_begin(shop: Shop) -> None:
+    shop.sync("xero")
+
+    def change(record: dict[str, Any]) -> None:
+        record["Novo"] = "Maria 923456789"
+        record["Total"] = "vinte e três"
+
+    shop.before = Altered(shop, "xero", change)
+    one = shop.job("xero", since=datetime.now(UTC) - timedelta(days=40))
+    report = RunReport(one, datetime.now(UTC))
+    report.extracted = extract_pages(one)
+    line = changes_line(report.extracted.changes)
+    assert "\n" not in line
+    assert "invoices: /Invoices/*/Total is text now, it was number; it is read as total_minor" in line
+    with pytest.raises(TooManyRejectsError) as caught:
+        load_pages(one, report.extracted)
+    report.error, report.loaded = caught.value, caught.value.loaded
+    said = str(caught.value)
+    assert 'Total, looked for at /Total: is not a number (it begins with "vi…", for example in ' in said
+    shown = markdown(report, Links("run", "block", "xero"), "Xero")
+    assert "## The vendor's records have changed" in shown
+    assert "- invoices: new field /Invoices/*/Novo (text) - ignored; map it in the block if it matters" in shown
+    assert "| Total, looked for at /Total: is not a number | vi… |" in shown
+    for text in (line, said, shown):
+        assert "Maria" not in text
+        assert "vinte" not in text
+        assert "923" not in text
+
+
+def test_a_column_of_a_file(dsn: str, tmp_path: Path) -> None:
+    def drop(name: str, header: str, row: str) -> list[str]:
+        for old in tmp_path.iterdir():
+            old.unlink()
+        (tmp_path / name).write_text(f"{header}\n" + "".join(f"{name}-{n},{row}\n" for n in range(15)))
+        vendor = Connection(
+            "file", "caixa", default_currency="AOA", options={"folder": str(tmp_path), "settle_seconds": 0}
+        )
+        done = Job(dsn, vendor, key=b"", run_id="test")
+        return [change.said for change in run(done)[0].changes]
+
+    usual, row = "invoice_number,customer_phone,total_amount,sale_date", "923456789,10.00,2026-05-01"
+    assert drop("a.csv", usual, row) == []
+    assert drop("b.csv", f"{usual},Loja", f"{row},Viana") == ["new field /Loja (text)"]
+    missed = drop("c.csv", usual.replace("total_amount", "valor") + ",Loja", f"{row},Viana")
+    assert missed == [
+        "/total_amount (text) is in none of the last 10 records that were looked at",
+        "new field /valor (text)",
+    ]
