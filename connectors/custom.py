@@ -12,7 +12,7 @@ from pydantic import ConfigDict
 from connectors.kit.configured import USUAL_PARAM, Paging, first_request, paginate, put
 from connectors.kit.configured_settings import CustomSettings
 from connectors.kit.documents import documents, settings_of
-from connectors.kit.errors import Misconfigured
+from connectors.kit.errors import CredentialsRejected, Misconfigured
 from connectors.kit.mapping.fields import phone, text
 from connectors.kit.spec import (
     Connection,
@@ -152,6 +152,15 @@ def _batched(options: CustomOptions) -> Callable[[Connection, Sequence[str]], It
     return requests
 
 
+class KeyRejected(CredentialsRejected):
+    """The API refuses what the connection proves itself with."""
+
+    advice = (
+        'Check in the block "{block}" that "Authentication" is the kind the API expects, and what goes with it: the API key, user name and '
+        "password, or client ID, client secret and token URL."
+    )
+
+
 def _auth(connection: Connection, options: CustomOptions) -> TokenAuth | RequestAuth:
     """How the connection proves itself.
 
@@ -172,8 +181,10 @@ def _auth(connection: Connection, options: CustomOptions) -> TokenAuth | Request
         if not connection.token_url:
             detail = 'field "Token URL": it is empty, and authentication "client credentials" needs it'
             raise Misconfigured(connection.system, "settings", detail)
-        return TokenAuth(lambda connection, url, _: _credentials_request(connection, options, url), seeded=False)
-    return RequestAuth(lambda connection, request, _: _sign(connection, options, request))
+        return TokenAuth(
+            lambda connection, url, _: _credentials_request(connection, options, url), seeded=False, refused=KeyRejected
+        )
+    return RequestAuth(lambda connection, request, _: _sign(connection, options, request), refused=KeyRejected)
 
 
 def _sign(connection: Connection, options: CustomOptions, request: httpx.Request) -> None:

@@ -22,7 +22,7 @@ def test_connection(connection: str) -> State[Any]:
     phones of some customers.
 
     Args:
-        connection: The name of the block: quickbooks, xero, freshbooks, or what a further account was called.
+        connection: The name of the block: quickbooks, xero, freshbooks, netsuite, sage-intacct, custom, file, or what a further one was called.
     """
     own = settings()
     try:
@@ -31,7 +31,7 @@ def test_connection(connection: str) -> State[Any]:
         return Failed(message=f"NotConnectedError: {error}")
     result = check_connection(block, dsn=own.dsn(), key=own.fernet_key())
     create_markdown_artifact(
-        key=f"test-{block_name(connection)}", markdown=result.markdown(), description=result.headline()
+        key=f"test-{block_name(connection)}", markdown=result.markdown(), description=result.summary()
     )
     for check in result.checks:
         get_run_logger().info("%s: %s (%s)", "ok" if check.ok else "FAILED", check.check, check.detail)

@@ -90,7 +90,7 @@ def _finished(block: ConsentedConnection, granted: Granted, account: str, redire
         )
     result = check_connection(saved, dsn=own.dsn(), key=own.fernet_key())
     create_markdown_artifact(
-        key=f"test-{block_name(block.name)}", markdown=result.markdown(), description=result.headline()
+        key=f"test-{block_name(block.name)}", markdown=result.markdown(), description=result.summary()
     )
     name = f" ({chosen.name})" if chosen.name else ""
     message = f"Connected to {chosen.account}{name}. {result.headline()}"

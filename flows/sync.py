@@ -46,7 +46,7 @@ def sync_system(
     and only the difference is posted.
 
     Args:
-        system: The connection, by the name of its block: quickbooks, xero, freshbooks, or what a further account was called.
+        system: The connection, by the name of its block: quickbooks, xero, freshbooks, netsuite, sage-intacct, custom, file, or what a further one was called.
         since: Read changes from this time on. Empty: from where the last run ended.
         until: Read changes up to this time. With `since` or `until` the cursor does not move.
         dry_run: Fetch, map, validate and compute everything, report it, and keep nothing.

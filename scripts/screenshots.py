@@ -61,7 +61,7 @@ def pages(ui_url, system):
         PictureError: the system has no deployment, finished run, report or block on this server.
     """
     named = system.replace("_", "-")  # blocks and reports have no underscores
-    by_name = {"deployments": {"name": {"any_": [f"sync-{system}"]}}}
+    by_name = {"deployments": {"name": {"any_": [f"sync-{named}"]}}}
     finished = {**by_name, "flow_runs": {"state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED"]}}}}
     deployments = ask(ui_url, "/deployments/filter", by_name)
     runs = ask(ui_url, "/flow_runs/filter", {**finished, "sort": "START_TIME_DESC", "limit": 1})

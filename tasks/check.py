@@ -10,8 +10,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from connectors import spec_for
+from connectors.kit.answers import Call
 from connectors.kit.auth import Token
-from connectors.kit.client import Call, Client, base_url
+from connectors.kit.client import Client
 from connectors.kit.errors import (
     ConnectorError,
     ContractBroken,
@@ -21,10 +22,12 @@ from connectors.kit.errors import (
     RateLimited,
     UnexpectedShape,
 )
-from connectors.kit.extract import extract, look_up
+from connectors.kit.extract import extract
+from connectors.kit.look_up import look_up
 from connectors.kit.mapping import map_lookup, map_pages, missing
 from connectors.kit.reach import SKEW_SECONDS_MAX, Reached, Unreachable, reach
 from connectors.kit.spec import Connection, ConnectorSpec, Page, RetryPolicy, Stream, Window
+from connectors.kit.urls import base_url
 from sql.tokens import TokenUnreadableError
 from tasks.blocks import BillingConnection
 from tasks.job import limited_client, token_rows
@@ -74,6 +77,11 @@ class Checked:
         first = failed[0]
         return f"{self.connection}: {len(failed)} of {len(self.checks)} checks failed; {first.check}: {first.detail} ({first.who})"
 
+    def summary(self) -> str:
+        """The headline without what is wrong, which stands below it."""
+        failed = [check.check for check in self.checks if not check.ok]
+        return f"{self.connection}: failed: {', '.join(failed)}" if failed else self.headline()
+
     def to_json(self) -> dict[str, Any]:
         """Plain values for `--json`."""
         return {
@@ -93,15 +101,19 @@ class Checked:
 
     def markdown(self) -> str:
         """The result as Prefect's UI shows it."""
+        # Tables do not wrap: what is wrong, and who must act, stands above in full.
+        failed = [
+            f"**{one.check}** failed: {one.detail}\n\nWho must act: **{one.who}**." for one in self.checks if not one.ok
+        ]
         rows = [
-            [one.check, "ok" if one.ok else "**failed**", one.detail, "" if one.ok else one.who, one.elapsed_ms]
+            [one.check, "ok" if one.ok else "**failed**", one.detail if one.ok else "see above", one.elapsed_ms]
             for one in self.checks
         ]
         calls = [[one.call, one.calls, one.median_ms, one.slowest_ms] for one in self.latency()]
         parts = [
             f"# Test of `{self.connection}`",
-            self.headline() + ".",
-            table(["Check", "", "Found", "Who must act", "ms"], rows),
+            *(failed or [self.headline() + "."]),
+            table(["Check", "", "Found", "ms"], rows),
         ]
         if calls:
             parts.append(table(["API call", "Calls", "Median ms", "Slowest ms"], calls))
@@ -180,7 +192,8 @@ def who_must_act(error: ConnectorError) -> str:
     if isinstance(error, PermissionMissing):
         return _VENDOR_ADMIN
     if isinstance(error, NeedsOperator):
-        return f"{OPERATOR}, or a new consent" if isinstance(error, CredentialsRejected) else OPERATOR
+        # Those of systems without a consent are kinds of their own.
+        return f"{OPERATOR}, or a new consent" if type(error) is CredentialsRejected else OPERATOR
     if isinstance(error, RateLimited):
         return f"{NOBODY}: wait"
     if isinstance(error, ContractBroken):
@@ -205,7 +218,9 @@ def _reach(done: Checked, vendor: Connection, spec: ConnectorSpec) -> None:
         seconds = skews[0]
         if abs(seconds) > SKEW_SECONDS_MAX:
             way = "ahead of" if seconds > 0 else "behind"
-            detail = f"this machine's clock is {abs(seconds):.0f} s {way} the vendor's: tokens and signatures will be refused"
+            detail = (
+                f"this machine's clock is {abs(seconds):.0f} s {way} the vendor's: tokens and signatures may be refused"
+            )
             raise Failed(f"{detail}; switch on time synchronisation (NTP)", ADMINISTRATOR)
         say(f"within {max(1, round(abs(seconds)))} s of the vendor's")
 
@@ -217,7 +232,7 @@ def _ask(done: Checked, client: Client) -> None:
         say(
             f"the token was renewed, good until {token.expires_at:%Y-%m-%d %H:%M} UTC"
             if token
-            else "each request is signed"
+            else "there; the first read shows whether they are taken"
         )
     if not done.ok:
         return

@@ -1,7 +1,7 @@
 """The connected accounts: the blocks that operators made, found by the name they gave them.
 
 A connection called like a system is that system's first; further accounts of it have names of their own. (Prefect takes no
-underscore in a block's name, so that of `sage_intacct` is `sage-intacct`.)
+underscore in a block's name, so that of `sage_intacct` is `sage-intacct`; both spellings are understood.)
 """
 
 from typing import cast
@@ -24,22 +24,23 @@ def find_block(name: str) -> BillingConnection:
 
     Raises NotConnectedError if there is none, it cannot be read, or two are called so.
     """
+    name = block_name(name)
+    own = {block_name(system): kind for system, kind in BLOCKS.items()}.get(name)
     # A connection called like a system is one of that system, whatever else is called so.
-    kinds = [BLOCKS[name]] if name in BLOCKS else list(BLOCKS.values())
+    kinds = [own] if own else list(BLOCKS.values())
     found = [block for kind in kinds if (block := _load(kind, name)) is not None]
     if len(found) > 1:
         titles = " and ".join(repr(block._block_type_name) for block in found)
         raise NotConnectedError(f"two blocks are named {name!r}, {titles}: give one of them another name")
     if found:
         return found[0]
-    if name in BLOCKS:
-        kind = BLOCKS[name]
+    if own:
         message = (
-            f"{name} is not connected: create a {kind._block_type_name!r} block named {block_name(name)!r} "
-            f"({settings().ui_url}/blocks/catalog/{kind._block_type_slug}/create) and start the run again"
+            f"{name} is not connected: create a {own._block_type_name!r} block named {name!r} "
+            f"({settings().ui_url}/blocks/catalog/{own._block_type_slug}/create) and start the run again"
         )
     else:
-        known = ", ".join(sorted({*BLOCKS, *connections()}))
+        known = ", ".join(sorted({*map(block_name, BLOCKS), *connections()}))
         message = f"there is no connection {name!r}: create a block of that name ({settings().ui_url}/blocks/catalog), or use one of {known}"
     raise NotConnectedError(message)
 
@@ -51,7 +52,7 @@ def _load(kind: type[BillingConnection], name: str) -> BillingConnection | None:
         cause = error if isinstance(error, ValidationError) else error.__cause__  # Prefect wraps it
         wrong = f" ({problems(kind, cause)})" if isinstance(cause, ValidationError) else ""
         message = (
-            f"the block {block_name(name)!r} holds a value that is not valid any more, or belongs to another version{wrong}: open it "
+            f"the block {name!r} holds a value that is not valid any more, or belongs to another version{wrong}: open it "
             f"({settings().ui_url}/blocks), correct it and save it"
         )
         raise NotConnectedError(message) from error
@@ -83,7 +84,7 @@ def connections() -> dict[str, str]:
             others = {block_name(one) for one in BLOCKS} - {block_name(system)}
             for document in documents:
                 if document.name and document.name not in others:
-                    found[system if document.name == block_name(system) else document.name] = system
+                    found[document.name] = system
     return found
 
 

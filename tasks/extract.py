@@ -1,12 +1,14 @@
 """Step 1: everything the vendor says is stored as received, page by page, mapped, and what is missing is looked up."""
 
+import math
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from connectors.kit.client import Client
 from connectors.kit.errors import UnexpectedShape
-from connectors.kit.extract import extract, look_up
+from connectors.kit.extract import extract
+from connectors.kit.look_up import look_up
 from connectors.kit.mapping import map_lookup
 from connectors.kit.mapping.outline import Watch
 from connectors.kit.spec import Page, PageRequest, Resume, Stream, Window
@@ -21,6 +23,8 @@ from tasks.spool import Spool
 
 #: Pages decompressed at a time where an interrupted extraction is continued.
 PAGES_AT_ONCE = 20
+#: Differences of the clocks that mean nothing: the vendor's time is told to a second, and answers take time.
+CLOCK_NOISE_SECONDS = 5
 
 
 @dataclass
@@ -86,7 +90,8 @@ def extract_pages(job: Job) -> Extracted:
 def replay_pages(job: Job) -> Extracted:
     """Maps the stored pages that were fetched in the job's period again, with the mapping of now; the vendor is not asked.
 
-    Where only rejects were asked for, no page is mapped here: the load finds those by itself. Phones and SKUs are those that are cached. A list of what still exists tells about its own time only and is left out.
+    Where only rejects were asked for, no page is mapped here: the load finds those by itself. Phones and SKUs are those that are
+    cached. A list of what still exists tells about its own time only and is left out.
     """
     with job.transaction() as connection:
         now = datetime.now(UTC).isoformat()
@@ -150,11 +155,28 @@ def _stream(job: Job, connection: Connection, client: Client, stream: Stream, do
         resume = Resume(PageRequest.from_json(last[0]), last[1], PageRequest.from_json(last[2]))
     for page in extract(job.spec, stream, client, window, resume=resume):
         page_id = sync.save_page(connection, job.account, done.sync_id, _row(page))
+        if _set_back(state, client.clock_ahead_seconds):
+            sync.save_streams(connection, done.sync_id, done.streams)
         job.commit(connection)
         mapper.add(stream, window, page_id, page.body, page.record_count)
+    _set_back(state, client.clock_ahead_seconds)
     state["complete"] = True
     sync.save_streams(connection, done.sync_id, done.streams)
     job.commit(connection)
+
+
+def _set_back(state: dict[str, Any], ahead_seconds: float) -> bool:
+    """Begins the stream's time by the slower of both clocks; returns whether that changed it.
+
+    The cursor moves to that instant, and changes carry the vendor's time: where our clock is ahead by more than the overlap, the next
+    window would begin after changes that were made since this one was read. A vendor's clock that is ahead only makes windows overlap more.
+    """
+    known, ahead = state.get("clock_ahead_seconds", 0), math.ceil(ahead_seconds)
+    if ahead <= max(known, CLOCK_NOISE_SECONDS):
+        return False
+    began = datetime.fromisoformat(state["started_at"]) - timedelta(seconds=ahead - known)
+    state.update(clock_ahead_seconds=ahead, started_at=began.isoformat())
+    return True
 
 
 def _look_up(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from connectors.kit.client import Call
+from connectors.kit.answers import Call
 from connectors.kit.errors import ContractBroken, NeedsOperator, Retriable
 from tasks.award import Awarded
 from tasks.drift import Change
@@ -241,7 +241,18 @@ def _cursors(report: RunReport) -> str:
         since = datetime.fromisoformat(state["since"]) if state["since"] else "the beginning"
         rows.append([name, since, moved.get(name, "not moved"), "yes" if state["complete"] else "no"])
     head = ["List", "Read changes since", "Cursor now", "Read to its end"]
-    return f"## Cursor\n\n{table(head, rows)}"
+    ahead_seconds = max((state.get("clock_ahead_seconds", 0) for state in report.extracted.streams.values()), default=0)
+    return f"## Cursor\n\n{table(head, rows)}{clock_advice(ahead_seconds)}"
+
+
+def clock_advice(ahead_seconds: int) -> str:
+    """What to do where our clock is ahead of the vendor's; "" where it is not."""
+    if not ahead_seconds:
+        return ""
+    return (
+        f"\n\n**This machine's clock is {grouped(ahead_seconds)} s ahead of the vendor's.** Nothing is missed: the cursor follows the vendor's "
+        "clock. Whoever administers this machine should switch on time synchronisation (NTP): tokens and signatures depend on it."
+    )
 
 
 def _calls(report: RunReport) -> str:

@@ -6,25 +6,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 import httpx
-import msgspec
 
+from connectors.kit.answers import Answer, Call, failure, fault_code, retry_after_seconds
 from connectors.kit.auth import Token, TokenStore, open_session
+from connectors.kit.body import ACCEPT_ENCODING, UnaskedEncodingError, pieces, utf8
 from connectors.kit.errors import (
-    ConnectorError,
     CredentialsRejected,
     Misconfigured,
-    PermissionMissing,
     RateLimited,
     Transient,
     UnexpectedShape,
 )
-from connectors.kit.mapping.reader import UNREADABLE, error_code
 from connectors.kit.ratelimit import Limiter, SharedLimit, TooLong
-from connectors.kit.reach import why_no_answer
+from connectors.kit.reach import clock_skew_seconds, why_no_answer
 from connectors.kit.spec import Connection, ConnectorSpec, Grant, PageRequest, of_account
+from connectors.kit.urls import base_url, join_url, shown
 
 # Their messages carry whole URLs, with the query.
 for _noisy in ("httpx", "httpcore"):
@@ -43,29 +41,6 @@ class Timing:
 SYSTEM_TIME = Timing()
 #: How long an account rests whose day's requests are used up, before one is tried again: nobody says when the next is free.
 DAY_USED_UP_SECONDS = 900.0
-
-
-@dataclass(frozen=True)
-class Call:
-    """One request, for the run's report. `status` 0: no answer."""
-
-    system: str
-    operation: str
-    status: int
-    elapsed_ms: int
-    throttled: bool
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A successful answer; `link` is its Link header."""
-
-    body: bytes
-    content_type: str
-    fetched_at: datetime
-    elapsed_ms: int
-    status: int
-    link: str = ""
 
 
 @contextmanager
@@ -97,7 +72,13 @@ def open_client(
     if transport is None and spec.transport is not None:
         transport = spec.transport(connection)
     limits = httpx.Limits(max_connections=spec.rate.concurrency, keepalive_expiry=30)
-    with httpx.Client(transport=transport, timeout=timeout, limits=limits, follow_redirects=False) as http:
+    with httpx.Client(
+        transport=transport,
+        timeout=timeout,
+        limits=limits,
+        follow_redirects=False,
+        headers={"accept-encoding": ACCEPT_ENCODING},
+    ) as http:
         yield Client(connection, spec, tokens, http, on_call or (lambda _: None), timing, shared_limit)
 
 
@@ -130,6 +111,12 @@ class Client:
         auth = spec.auth(connection)
         self._refused = auth.refused
         self._session = open_session(connection, auth, tokens, self._ask_token, timing.now)
+        self._ahead_seconds = 0.0
+
+    @property
+    def clock_ahead_seconds(self) -> float:
+        """By how much our clock is ahead of the vendor's, as the answers so far say (to a second or two); 0 if it is not."""
+        return self._ahead_seconds
 
     def token(self, *, renew: bool = False) -> Token | None:
         """The token in use, renewed first where asked; None where there are none. Raises CredentialsRejected."""
@@ -144,8 +131,10 @@ class Client:
         response, answer, used = self._exchange(request, operation)
         if self._proof_refused(response, answer) and self._session.renewed(used):
             response, answer, _ = self._exchange(request, operation)
-        if not response.is_success:
-            raise self._failure(response, operation, answer.body)
+        if not response.is_success and not _unchanged(response, request):
+            raise failure(
+                self.spec, response, answer.body, operation=operation, refused=self._refused, now=self.timing.now()
+            )
         return answer
 
     def _proof_refused(self, response: httpx.Response, answer: Answer) -> bool:
@@ -170,7 +159,12 @@ class Client:
             content=content,
         )
         used = self._session.sign(built)
-        return *self._measured(built, operation), used
+        sent_at = self.timing.now()
+        response, answer = self._measured(built, operation)
+        # From when it was sent: a slow answer is not another clock. The largest of all counts, there may be many servers.
+        skew_seconds = clock_skew_seconds(response.headers.get("date", ""), sent_at) or 0.0
+        self._ahead_seconds = max(self._ahead_seconds, skew_seconds)
+        return response, answer, used
 
     def _ask_token(self, grant: Grant, refresh_token: str) -> httpx.Response:
         url = self.connection.token_url or of_account(self.spec.token_url, self.connection)
@@ -210,6 +204,9 @@ class Client:
                 response.close()
         except httpx.UnsupportedProtocol as error:
             raise Misconfigured(self.spec.name, operation, "the base URL is not an http(s) URL") from error
+        except UnaskedEncodingError as encoding:
+            detail = f"the answer is packed in a way that was not asked for ({encoding})"
+            raise UnexpectedShape(self.spec.name, operation, detail, call=shown(request), status=status) from None
         except (httpx.TransportError, httpx.DecodingError) as error:
             detail = f"no answer: {why_no_answer(error)}"
             raise Transient(self.spec.name, operation, detail, call=shown(request)) from None
@@ -217,6 +214,8 @@ class Client:
             elapsed_ms = round((self.timing.monotonic() - started) * 1000)
             self._on_call(Call(self.spec.name, operation, status, elapsed_ms, status == 429))
         content_type = response.headers.get("content-type", "")
+        if self.spec.transport is None:  # files are what they are
+            body = utf8(body, content_type)
         link = response.headers.get("link", "")
         return response, Answer(body, content_type, self.timing.now(), elapsed_ms, status, link)
 
@@ -233,7 +232,7 @@ class Client:
         """The body, within the limits of size and time: an endless trickle of bytes never trips a read timeout."""
         chunks: list[bytes] = []
         size, latest = 0, started + 4 * self.connection.timeout_seconds
-        for chunk in response.iter_bytes():
+        for chunk in pieces(response):
             size += len(chunk)
             chunks.append(chunk)
             if size > self.spec.body_bytes_limit:
@@ -249,90 +248,7 @@ class Client:
                 raise Transient(self.spec.name, operation, "the answer takes too long", call=shown(response.request))
         return b"".join(chunks)
 
-    def _failure(self, response: httpx.Response, operation: str, body: bytes) -> ConnectorError:
-        status, call = response.status_code, shown(response.request)
-        request_id = response.headers.get(self.spec.request_id_header)
-        code = fault_code(self.spec, body)
-        kind = self._refused if status == 401 else _kind(response)
-        if status != 401:
-            kind = self.spec.errors.get(code or "") or self.spec.errors.get(status) or kind
-        detail = f"code {code}" if code else (response.reason_phrase or "refused")
-        if issubclass(kind, RateLimited):
-            wait_seconds = retry_after_seconds(response, self.timing.now())
-            return RateLimited(
-                self.spec.name,
-                operation,
-                retry_after_seconds=self.spec.rate.retry_after_seconds if wait_seconds is None else wait_seconds,
-                now=self.timing.now(),
-                call=call,
-                status=status,
-                request_id=request_id,
-            )
-        if 300 <= status < 400:
-            detail = "redirects are not followed"
-        error = kind(self.spec.name, operation, detail, call=call, status=status, request_id=request_id)
-        if isinstance(error, UnexpectedShape):
-            error.body = body
-        return error
 
-
-def _kind(response: httpx.Response) -> type[ConnectorError]:
-    status = response.status_code
-    if status == 403:
-        return PermissionMissing
-    if status == 429 or (status == 503 and "retry-after" in response.headers):
-        return RateLimited
-    return Transient if status in (408, 425) or status >= 500 else UnexpectedShape
-
-
-def fault_code(spec: ConnectorSpec, body: bytes) -> str | None:
-    """The vendor's error code in a body, None where there is none."""
-    try:
-        return error_code(spec, msgspec.json.decode(body))
-    except UNREADABLE:
-        return None
-
-
-def retry_after_seconds(response: httpx.Response, now: datetime) -> float | None:
-    """How long the vendor asks to wait (seconds or an HTTP date), None where it does not say."""
-    value = response.headers.get("retry-after", "").strip()
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, (parsedate_to_datetime(value).astimezone(UTC) - now).total_seconds())
-    except (TypeError, ValueError):
-        return None
-
-
-def shown(request: httpx.Request) -> str:
-    """A request as it may be shown: method, host and path."""
-    return f"{request.method} {request.url.host}{request.url.path}"
-
-
-def base_url(connection: Connection, spec: ConnectorSpec) -> httpx.URL:
-    """The base URL in force.
-
-    Raises:
-        Misconfigured: If it is not an http(s) URL with a host.
-    """
-    try:
-        url = httpx.URL((connection.base_url or of_account(spec.base_url, connection)).strip())
-    except httpx.InvalidURL as error:
-        raise Misconfigured(spec.name, "connect", "the base URL is not a URL") from error
-    if url.scheme not in ("http", "https") or not url.host:
-        raise Misconfigured(spec.name, "connect", "the base URL is not an http(s) URL")
-    return url.copy_with(query=None, fragment=None)
-
-
-def join_url(base: httpx.URL, path: str) -> httpx.URL:
-    """Puts a vendor's path behind the base URL, which may carry a prefix or repeat the start of the path.
-
-    `https://quickbooks.api.intuit.com/v3/company/123` (as vendors' own guides write it) and
-    `http://127.0.0.1:9400/quickbooks` both work.
-    """
-    before = [part for part in base.path.split("/") if part]
-    after = [part for part in path.split("/") if part]
-    overlap = next(n for n in range(min(len(before), len(after)), -1, -1) if n == 0 or before[-n:] == after[:n])
-    return base.copy_with(path="/" + "/".join([*before, *after[overlap:]]))
+def _unchanged(response: httpx.Response, request: PageRequest) -> bool:
+    """304 to a request for what changed since a time: nothing did."""
+    return response.status_code == httpx.codes.NOT_MODIFIED and "If-Modified-Since" in request.headers

@@ -24,7 +24,7 @@ from authlib.oauth2.rfc7636 import create_s256_code_challenge
 from connectors.kit.auth import Token
 from connectors.kit.client import SYSTEM_TIME, Client, Timing, open_client
 from connectors.kit.errors import ConsentFailed, CredentialsRejected, Misconfigured, UnexpectedShape
-from connectors.kit.extract import Patience
+from connectors.kit.patience import Patience
 from connectors.kit.spec import Connection, ConnectorSpec, Consent, GrantedAccount, PageRequest, TokenAuth
 
 #: How long a link may be used.

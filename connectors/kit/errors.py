@@ -22,8 +22,13 @@ from typing import Any, ClassVar, Self
 
 
 def block_name(system: str) -> str:
-    """The name of a system's Prefect block, and of its reports: Prefect takes no underscores there."""
+    """What operators call a system: its block, deployment and reports. Prefect takes no underscores there."""
     return system.replace("_", "-")
+
+
+def system_name(name: str) -> str:
+    """The key of a system in code and tables, however it is spelled: `sage-intacct` is `sage_intacct`."""
+    return name.replace("-", "_")
 
 
 class ConnectorError(Exception):

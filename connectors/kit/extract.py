@@ -1,43 +1,32 @@
-"""The only loop that sends requests: reads a list page by page, or a set of ids batch by batch.
-
-This is also the only place where HTTP is tried again. Two layers of retries multiply.
-"""
+"""Reads a list page by page; `look_up` reads a set of ids batch by batch. Nothing else sends requests."""
 
 import logging
 from array import array
-from collections.abc import Callable, Collection, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import httpx
 import polars as pl
-import stamina
 
-from connectors.kit.client import Answer, Client
+from connectors.kit.answers import Answer, page_of
+from connectors.kit.client import Client
 from connectors.kit.errors import (
-    ConnectorError,
-    ContractBroken,
     PaginationLoop,
-    RateLimited,
-    Retriable,
     TooManyPages,
     Transient,
-    UnexpectedShape,
 )
+from connectors.kit.look_up import concurrently
 from connectors.kit.mapping.joined import with_details
-from connectors.kit.mapping.lookups import lookup_ids
 from connectors.kit.mapping.reader import view
-from connectors.kit.pagination import single
+from connectors.kit.patience import patiently
 from connectors.kit.spec import (
     ConnectorSpec,
     ListMovedError,
-    Lookup,
     Page,
     PageRequest,
     PageView,
     Resume,
-    RetryPolicy,
     Stream,
     Window,
 )
@@ -98,7 +87,7 @@ def _onward(stream: Stream, client: Client, beginning: PageRequest, resume: Resu
     if not stream.shrinks:
         return resume.following
     stored = view(seen.spec, stream, resume.body).ids
-    _, found = _patiently(client, resume.request, stream.name, lambda _, answer: view(seen.spec, stream, answer.body))
+    _, found = patiently(client, resume.request, stream.name, lambda _, answer: view(seen.spec, stream, answer.body))
     if list(found.ids) == list(stored):
         seen.note_total(found)
         return resume.following
@@ -112,10 +101,12 @@ def _read_once(stream: Stream, client: Client, first: PageRequest, seen: "_Seen"
         pages = stream.paginate(todo.pop(0))
         request: PageRequest | None = next(pages)
         while request is not None:
-            answer, found = _patiently(client, request, stream.name, seen.read)
+            answer, found = patiently(client, request, stream.name, seen.read)
+            if answer.status == httpx.codes.NOT_MODIFIED:
+                break
             if stream.details is not None and found.ids:
                 about = list(stream.details.lookup.requests(client.connection, list(map(str, found.ids))))
-                details = _concurrently(seen.spec, stream.details.lookup, client, about)
+                details = concurrently(seen.spec, stream.details.lookup, client, about)
                 answer = replace(answer, body=with_details(answer.body, [page.body for page in details]))
             parts = stream.split(request, found) if stream.split else ()
             todo.extend(parts)
@@ -123,31 +114,8 @@ def _read_once(stream: Stream, client: Client, first: PageRequest, seen: "_Seen"
                 following = None if parts else pages.send(found)
             except StopIteration:
                 following = None
-            yield _page(stream.name, request, following or next(iter(todo), None), answer, found.record_count)
+            yield page_of(stream.name, request, following or next(iter(todo), None), answer, found.record_count)
             request = following
-
-
-def _located(error: ConnectorError, request: PageRequest, answer: Answer) -> ConnectorError:
-    """The same error, saying which call it was (reading a page knows only its body)."""
-    call = f"{request.method} {request.path}"
-    located = type(error)(error.system, error.operation, error.detail, call=call, status=answer.status)
-    if isinstance(located, UnexpectedShape):
-        located.body = answer.body
-    return located
-
-
-def _page(name: str, request: PageRequest, following: PageRequest | None, answer: Answer, count: int) -> Page:
-    return Page(
-        stream=name,
-        page_no=request.page_no,
-        body=answer.body,
-        content_type=answer.content_type,
-        fetched_at=answer.fetched_at,
-        request=request,
-        next_request=following,
-        record_count=count,
-        elapsed_ms=answer.elapsed_ms,
-    )
 
 
 @dataclass
@@ -173,6 +141,8 @@ class _Seen:
         Raises:
             ContractBroken: If it cannot be read, holds the records of an earlier page, or is one too many.
         """
+        if answer.status == httpx.codes.NOT_MODIFIED:
+            return PageView(0)
         found = view(self.spec, self.stream, answer.body)
         ids = found.ids
         if self.count >= self.spec.page_limit:
@@ -205,137 +175,3 @@ class _Seen:
         if self.resumed:
             return self.total < self.largest_total
         return self.largest_total > pl.Series(self.records, dtype=pl.Int64).n_unique()
-
-
-def _patiently(
-    client: Client, request: PageRequest, operation: str, read: Callable[[PageRequest, Answer], T]
-) -> tuple[Answer, T]:
-    """Sends a request and reads its answer, again after what may pass, bounded in attempts and total time."""
-    policy = client.spec.retry
-    for attempt in stamina.retry_context(
-        on=Patience(policy).backoff,
-        attempts=policy.attempts,
-        timeout=policy.total_seconds,
-        wait_initial=0.5,
-        wait_max=30,
-    ):
-        with attempt:
-            answer = client.send(request, operation)
-            try:
-                return answer, read(request, answer)
-            except ConnectorError as error:
-                raise _located(error, request, answer) from error
-    raise AssertionError("stamina re-raises the last error")  # pragma: no cover
-
-
-@dataclass
-class Patience:
-    """Decides, for one request, whether an error is worth another attempt."""
-
-    policy: RetryPolicy
-    garbled: int = 0
-
-    def backoff(self, error: Exception) -> bool | float:
-        """No; yes, waiting as usual; or the seconds the vendor asked for.
-
-        A vendor may ask for hours (Xero's day limit). Nobody sleeps that long: the run ends, saying when to come
-        back. A page that cannot be read, or repeats another, is asked for again a few times: a gateway's error
-        page or a cut-off answer passes, and a broken contract is still broken the third time.
-        """
-        if isinstance(error, ContractBroken) and error.status == httpx.codes.OK:
-            self.garbled += 1
-            return self.garbled <= self.policy.garbled_limit and not isinstance(error, TooManyPages)
-        if not isinstance(error, Retriable):
-            return False
-        if isinstance(error, RateLimited) and error.retry_after_seconds is not None:
-            wait_seconds = error.retry_after_seconds
-            return wait_seconds if wait_seconds <= self.policy.longest_wait_seconds else False
-        return True
-
-
-def look_up(spec: ConnectorSpec, lookup: Lookup, client: Client, ids: Collection[str]) -> Iterator[Page]:
-    """Reads customers or items by id: batched, several requests at once within the vendor's limit.
-
-    Args:
-        spec: The billing system.
-        lookup: What to read.
-        client: See `open_client`.
-        ids: Ids, or names where `lookup.key` says so (then the whole list is read).
-
-    Yields:
-        Pages in the order in which answers arrive. Ids the vendor does not know are in none of them.
-
-    Raises:
-        ConnectorError: As `extract`.
-    """
-    if not ids:
-        return
-    found: set[str] = set()
-    numbers = iter(range(1, spec.page_limit + 1))
-    for page in _concurrently(spec, lookup, client, list(lookup.requests(client.connection, sorted(ids)))):
-        found.update(lookup_ids(spec, lookup, page.body)[0])
-        yield replace(page, page_no=next(numbers))
-    if lookup.fallback is None:
-        return
-    single_requests = [lookup.fallback(client.connection, one) for one in sorted(set(ids) - found)]
-    for page in _concurrently(spec, replace(lookup, paginate=None), client, single_requests, forgiving=True):
-        yield replace(page, page_no=next(numbers))
-
-
-def _concurrently(
-    spec: ConnectorSpec,
-    lookup: Lookup,
-    client: Client,
-    requests: list[PageRequest],
-    *,
-    forgiving: bool = False,
-) -> Iterator[Page]:
-    """Answers to all requests as they arrive; at most the vendor's number are under way."""
-    waiting = iter(requests)
-    with ThreadPoolExecutor(spec.rate.concurrency, thread_name_prefix=f"{spec.name}-{lookup.name}") as pool:
-        running: set[Future[list[Page]]] = set()
-        try:
-            while True:
-                for request in waiting:
-                    running.add(pool.submit(_all_pages, spec, lookup, client, request, forgiving=forgiving))
-                    if len(running) >= spec.rate.concurrency:
-                        break
-                if not running:
-                    return
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield from future.result()
-        finally:
-            for future in running:
-                future.cancel()
-
-
-def _all_pages(
-    spec: ConnectorSpec, lookup: Lookup, client: Client, first: PageRequest, *, forgiving: bool
-) -> list[Page]:
-    pages = (lookup.paginate or single)(first)
-    request: PageRequest | None = next(pages)
-    found: list[Page] = []
-    seen: set[int] = set()
-    while request is not None:
-        try:
-            answer, (ids, info) = _patiently(
-                client, request, lookup.name, lambda _, answer: lookup_ids(spec, lookup, answer.body)
-            )
-        except UnexpectedShape as error:
-            if forgiving and error.status in (400, 404, 410, 422):
-                return found  # the vendor no longer has it
-            raise
-        fingerprint = hash(tuple(ids))
-        if ids and fingerprint in seen:
-            raise PaginationLoop(spec.name, lookup.name, "two pages hold the same records", call=request.path)
-        if len(seen) > spec.page_limit:
-            raise TooManyPages(spec.name, lookup.name, f"more than {spec.page_limit} pages", call=request.path)
-        seen.add(fingerprint)
-        try:
-            following: PageRequest | None = pages.send(PageView(len(ids), info, ids))
-        except StopIteration:
-            following = None
-        found.append(_page(lookup.name, request, following, answer, len(ids)))
-        request = following
-    return found

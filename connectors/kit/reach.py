@@ -53,6 +53,8 @@ _REASONS: tuple[tuple[type[BaseException], str, str], ...] = (
     (httpx.ConnectTimeout, "no connection within the timeout: a firewall, or the host is down", _NETWORK),
     (httpx.TimeoutException, "connected, but no answer within the timeout", _VENDOR),
     (httpx.ConnectError, "no connection", _NETWORK),
+    (httpx.DecodingError, "the compressed answer cannot be unpacked: damaged on the way", _VENDOR),
+    (httpx.RemoteProtocolError, "the connection ended before the answer did", _VENDOR),
 )
 
 
@@ -93,12 +95,17 @@ def reach(url: str, *, timeout_seconds: float, transport: httpx.BaseTransport | 
     except httpx.TransportError as error:
         raise Unreachable(*_reason(error)) from None
     elapsed_ms = round((time.monotonic() - started) * 1000)
-    return Reached(response.status_code, elapsed_ms, _skew(response.headers.get("date", "")))
+    return Reached(
+        response.status_code, elapsed_ms, clock_skew_seconds(response.headers.get("date", ""), datetime.now(UTC))
+    )
 
 
-def _skew(date: str) -> float | None:
+def clock_skew_seconds(date: str, now: datetime) -> float | None:
+    """Our clock less that of a server, by its `Date` header (to a second); None if it does not say."""
     try:
         served_at = parsedate_to_datetime(date)
-    except (TypeError, ValueError):
+        if served_at.tzinfo is None:  # "-0000": UTC, of a zone that is not told
+            served_at = served_at.replace(tzinfo=UTC)
+        return (now - served_at.astimezone(UTC)).total_seconds()
+    except (TypeError, ValueError, OverflowError):
         return None
-    return (datetime.now(UTC) - served_at.astimezone(UTC)).total_seconds()

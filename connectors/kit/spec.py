@@ -1,159 +1,62 @@
 """What a billing system is, as values: one `ConnectorSpec` per system, read by the kit's functions."""
 
-import re
-from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
 
 import httpx
 import polars as pl
-from pydantic import SecretStr
 
-from connectors.kit.errors import ConnectorError, CredentialsRejected
+from connectors.kit.access import AssertionAuth, Consent, Grant, GrantedAccount, RequestAuth, TokenAuth
+from connectors.kit.account import NO_SECRET, Connection, of_account
+from connectors.kit.errors import ConnectorError
+from connectors.kit.requests import (
+    ListMovedError,
+    Page,
+    PageRequest,
+    Pages,
+    PageView,
+    Param,
+    Resume,
+    Window,
+    batches,
+    utc_seconds,
+)
 
 if TYPE_CHECKING:
     from connectors.kit.mapping.fields import Field
     from connectors.kit.mapping.reader import Records
 
-
-NO_SECRET: Final = SecretStr("")
-
-
-@dataclass(frozen=True)
-class Connection:
-    """One connected account, as an operator configured it. Secrets never show in its repr.
-
-    `base_url` and `token_url` empty: the vendor's own. `base_url` may carry a path prefix, or repeat the start of
-    the vendor's paths. `refresh_token` is the seed given at consent; the live one is in the token store.
-    `paths` overrides source paths: {"customer_phone": "/CustomField/0/StringValue"}, for one stream
-    {"invoices.customer_phone": ...}, for lines {"lines.sku": ...}. `default_currency` is used where a document
-    names none (single-currency companies). Dates without a time are midnight in `timezone`. `redirect_uri` is the one registered for the application: FreshBooks asks for it again
-    when a token is renewed. `authorize_url` empty: the vendor's own consent page. `name` is what operators call it; empty: as
-    its system.
-    """
-
-    system: str
-    account: str
-    base_url: str = ""
-    token_url: str = ""
-    client_id: str = ""
-    client_secret: SecretStr = NO_SECRET
-    refresh_token: SecretStr = NO_SECRET
-    page_size: int | None = None
-    region: str = "AO"
-    timezone: str = "Africa/Luanda"
-    timeout_seconds: float = 30
-    paths: Mapping[str, str] = field(default_factory=dict)
-    default_currency: str | None = None
-    redirect_uri: str = "https://localhost/"
-    authorize_url: str = ""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    secrets: Mapping[str, SecretStr] = field(default_factory=dict)
-    name: str = ""
-
-    def secret(self, name: str) -> str:
-        """The system's own secret of that name in clear text, "" where there is none."""
-        found = self.secrets.get(name)
-        return found.get_secret_value() if found else ""
-
-
-@dataclass(frozen=True)
-class Window:
-    """Which changes to read, by the vendor's time of last change, UTC, `[since, until)`; None: no bound."""
-
-    since: datetime | None = None
-    until: datetime | None = None
-
-
-#: A query parameter; a sequence is sent as the same parameter several times.
-Param = str | Sequence[str]
-
-
-@dataclass(frozen=True)
-class PageRequest:
-    """One request of a list, without secrets, so that it can be stored and an interrupted read continued."""
-
-    method: str
-    path: str
-    params: Mapping[str, Param] = field(default_factory=dict)
-    body: str | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    page_no: int = 1
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON-able form, read back by `from_json`."""
-        return asdict(self) | {"params": dict(self.params), "headers": dict(self.headers)}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """The request stored by `to_json`."""
-        return cls(**data)
-
-    def param(self, name: str) -> str:
-        """The value of a parameter that has one.
-
-        Raises:
-            KeyError: If it is not there.
-        """
-        value = self.params[name]
-        return value if isinstance(value, str) else ",".join(value)
-
-    def turn(self, **params: str) -> Self:
-        """The following page's request: these parameters changed, the page number one higher."""
-        return replace(self, params={**self.params, **params}, page_no=self.page_no + 1)
-
-
-@dataclass(frozen=True)
-class Page:
-    """One answer, exactly as received. `next_request` None: it was the last."""
-
-    stream: str
-    page_no: int
-    body: bytes = field(repr=False)
-    content_type: str
-    fetched_at: datetime
-    request: PageRequest
-    next_request: PageRequest | None
-    record_count: int
-    elapsed_ms: int
-
-
-@dataclass(frozen=True)
-class Resume:
-    """Where an interrupted read stopped: the last page stored, as it was asked for and as it came, and what was next."""
-
-    request: PageRequest
-    body: bytes = field(repr=False)
-    following: PageRequest
-
-
-@dataclass(frozen=True)
-class PageView:
-    """What a pagination generator is told about the page it asked for.
-
-    `ids` are its records', where they have one; `link` is the answer's Link header.
-    """
-
-    record_count: int
-    info: Mapping[str, Any] = field(default_factory=dict)
-    ids: Sequence[Any] = ()
-    link: str = ""
-
-    def number(self, name: str) -> int | None:
-        """A whole number the vendor put beside the records (pages, total, ...), None where it said none."""
-        value = self.info.get(name)
-        if isinstance(value, str) and value.isdigit():
-            return int(value)
-        return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-class ListMovedError(Exception):
-    """Records left a list while it was paged, and others moved up past the reader: it must be read again."""
-
-
-#: Yields requests, is sent what each answer held, returns after the last page (the protocol of httpx's auth flows).
-Pages = Generator[PageRequest, PageView, None]
+__all__ = [
+    "NO_SECRET",
+    "AssertionAuth",
+    "Connection",
+    "ConnectorSpec",
+    "Consent",
+    "Deleted",
+    "Details",
+    "Grant",
+    "GrantedAccount",
+    "Lines",
+    "ListMovedError",
+    "Lookup",
+    "Page",
+    "PageRequest",
+    "PageView",
+    "Pages",
+    "Param",
+    "RateLimit",
+    "RequestAuth",
+    "Resume",
+    "RetryPolicy",
+    "Stream",
+    "TokenAuth",
+    "Window",
+    "batches",
+    "of_account",
+    "utc_seconds",
+]
 
 
 @dataclass(frozen=True)
@@ -296,79 +199,6 @@ class Details:
         return (self.line,) if isinstance(self.line, str) else self.line
 
 
-#: Builds the request that fetches or renews a token, from the connection, the token URL and the refresh token in force.
-Grant = Callable[[Connection, str, str], httpx.Request]
-
-
-@dataclass(frozen=True)
-class TokenAuth:
-    """OAuth 2: a token is kept in the token store, sent as Bearer, and renewed when it ends or is refused.
-
-    `seeded`: the first renewal needs the refresh token of a consent. Client credentials and signed assertions do not;
-    their grants are given an empty refresh token. `refused` says what to check when the vendor refuses the token.
-    """
-
-    grant: Grant
-    seeded: bool = True
-    refused: type[CredentialsRejected] = CredentialsRejected
-
-
-@dataclass(frozen=True)
-class AssertionAuth:
-    """OAuth 2 without a consent: every token is asked for with a freshly signed assertion, there is no refresh token.
-
-    `grant` builds the request from the connection, the token URL and the time, UTC. `refused` says what to check.
-    """
-
-    grant: Callable[[Connection, str, datetime], httpx.Request]
-    refused: type[CredentialsRejected] = CredentialsRejected
-
-
-@dataclass(frozen=True)
-class GrantedAccount:
-    """An account that a consent opened to us, as the vendor calls it."""
-
-    account: str
-    name: str = ""
-
-
-@dataclass(frozen=True)
-class Consent:
-    """How a person lets us in (OAuth 2, authorization code); only systems that have it can be connected in a browser.
-
-    The accounts are told in the callback, under `account_param`, or by a call: `accounts` is the request, `read_accounts`
-    reads its JSON and raises LookupError, TypeError or AttributeError where that is not possible. `secret_in_body`: client id
-    and secret go into the body instead of HTTP Basic. `loopback`: the vendor lets an application register an
-    http://localhost address, so that the browser can bring the answer to us by itself.
-    """
-
-    authorize_url: str
-    scopes: tuple[str, ...]
-    pkce: bool = False
-    secret_in_body: bool = False
-    loopback: bool = True
-    account_param: str = ""
-    accounts: PageRequest | None = None
-    read_accounts: Callable[[Any], Sequence[GrantedAccount]] | None = None
-
-    @property
-    def tells_account(self) -> bool:
-        """Whether the consent says which accounts it opened; otherwise the operator enters it in the block."""
-        return bool(self.account_param) or self.accounts is not None
-
-
-@dataclass(frozen=True)
-class RequestAuth:
-    """Every request carries its own proof (API key, Basic, OAuth 1); there is nothing to renew.
-
-    `sign` changes the request in place; it is given the connection and the time, UTC. `refused` says what to check
-    when the vendor refuses the proof.
-    """
-
-    sign: Callable[[Connection, httpx.Request, datetime], None]
-    refused: type[CredentialsRejected] = CredentialsRejected
-
-
 @dataclass(frozen=True, eq=False)
 class ConnectorSpec:
     """Everything the kit knows about one billing system.
@@ -411,19 +241,3 @@ class ConnectorSpec:
     def size(self, connection: Connection) -> int:
         """Records to ask for per page: the operator's choice, within what the vendor allows."""
         return max(1, min(connection.page_size or self.page_size, self.page_size))
-
-
-def of_account(url: str, connection: Connection) -> str:
-    """A URL with `{account}` filled in as a host label: lower case, hyphens for everything else."""
-    return url.replace("{account}", re.sub(r"[^a-z0-9]+", "-", connection.account.lower()).strip("-"))
-
-
-def batches(ids: Collection[str], size: int) -> list[list[str]]:
-    """Ids in sorted order, `size` at a time: the same ids give the same requests."""
-    ordered = sorted(ids)
-    return [ordered[at : at + size] for at in range(0, len(ordered), size)]
-
-
-def utc_seconds(moment: datetime, shift: timedelta = timedelta()) -> str:
-    """`2026-05-01T00:00:00` of a moment in UTC, moved by `shift`."""
-    return (moment + shift).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")

@@ -18,10 +18,8 @@ from connectors.kit.errors import (
     ConnectorError,
     CredentialsRejected,
     Misconfigured,
-    PaginationLoop,
     PermissionMissing,
     RateLimited,
-    TooManyPages,
     Transient,
     UnexpectedShape,
     block_name,
@@ -150,45 +148,11 @@ def test_no_answer(bench: Any) -> None:
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (b"<html><body>Sign in</body></html>", "HTML"),
-        (b'{"Invoices": [{"InvoiceID": "1", "Tot', "not valid JSON"),
-        (b"", "empty"),
-        (b"[]", "no list"),
-        (b'{"something": "else"}', "no list"),
-    ],
-    ids=["html", "truncated", "empty", "array", "other"],
-)
-def test_unreadable_answer(bench: Any, content: bytes, said: str) -> None:
-    """Asked for again a few times, then the run ends; the body is kept aside and not shown."""
+def test_an_unreadable_answer_that_passes(bench: Any) -> None:
+    """Asked for again a few times; what comes of those that do not pass is in test_hostile."""
     whole = len(read(bench))
-    bench.before = times(2, lambda: httpx.Response(200, content=content))
+    bench.before = times(2, lambda: httpx.Response(200, content=b"<html><body>Sign in</body></html>"))
     assert len(read(bench)) == whole
-    bench.requests.clear()
-    bench.before = always(lambda: httpx.Response(200, content=content))
-    with pytest.raises(UnexpectedShape, match=said) as caught:
-        read(bench)
-    assert caught.value.body == content
-    assert len(bench.api_requests()) == 3
-
-
-def test_error_body_with_status_200(bench: Any) -> None:
-    bodies = {
-        "quickbooks": {"Fault": {"Error": [{"Message": "m", "Detail": "secret", "code": "610"}]}},
-        "xero": {"ErrorNumber": 14, "Type": "x", "Message": "secret"},
-        "freshbooks": {"response": {"errors": [{"errno": 1012, "message": "secret", "value": "secret"}]}},
-        "sage_intacct": {"ia::result": {"ia::error": {"code": "operationFailed", "message": "secret"}}},
-        "netsuite": {"o:errorDetails": [{"detail": "secret", "o:errorCode": "USER_ERROR"}]},
-        "custom": {"type": "about:blank", "title": "secret", "status": 610, "detail": "secret"},
-    }
-    bench.before = always(lambda: httpx.Response(200, json=bodies[bench.spec.name]))
-    with pytest.raises(
-        UnexpectedShape, match=r"an error answer, code (610|14|1012|USER_ERROR|operationFailed)"
-    ) as caught:
-        read(bench)
-    assert "secret" not in str(caught.value)
 
 
 def test_not_found_and_bad_request_are_not_repeated(bench: Any) -> None:
@@ -196,34 +160,6 @@ def test_not_found_and_bad_request_are_not_repeated(bench: Any) -> None:
     with pytest.raises(UnexpectedShape, match="404"):
         read(bench)
     assert len(bench.api_requests()) == 1
-
-
-def test_pagination_loop(bench: Any) -> None:
-    """A server that gives the same page for ever is found out."""
-    bench.page_size = 10
-    first = read(bench)[0].body
-    bench.before = always(lambda: httpx.Response(200, content=first))
-    with pytest.raises(PaginationLoop, match="same records"):
-        read(bench)
-
-
-def test_too_many_pages(bench: Any) -> None:
-    bench.page_size = 10
-    bench.with_spec(page_limit=2)
-    with pytest.raises(TooManyPages, match="more than 2 pages"):
-        read(bench)
-
-
-def test_body_limit(bench: Any) -> None:
-    bench.with_spec(body_bytes_limit=1000)
-    with pytest.raises(UnexpectedShape, match="larger than 1000 bytes"):
-        read(bench)
-
-
-def test_redirects_are_not_followed(bench: Any) -> None:
-    bench.before = always(lambda: httpx.Response(302, headers={"location": "http://elsewhere.test/"}))
-    with pytest.raises(UnexpectedShape, match="redirects"):
-        read(bench)
 
 
 @pytest.mark.parametrize("url", ["ftp://x", "no url at all", "http://"])

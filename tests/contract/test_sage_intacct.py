@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 import simulator
 from connectors.kit.errors import CredentialsRejected, RateLimited, UnexpectedShape
-from connectors.kit.extract import look_up
+from connectors.kit.look_up import look_up
 from connectors.kit.mapping import map_lookup, map_page, map_pages, try_record
 from connectors.kit.query_service import by_last_key, due, query
 from connectors.kit.spec import PageView, RetryPolicy, Window

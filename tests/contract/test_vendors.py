@@ -9,8 +9,9 @@ import httpx
 import pytest
 
 from connectors.kit.errors import RateLimited
-from connectors.kit.extract import Patience, look_up
+from connectors.kit.look_up import look_up
 from connectors.kit.mapping import map_lookup
+from connectors.kit.patience import Patience
 from connectors.kit.spec import RetryPolicy, Window
 
 

@@ -113,7 +113,7 @@ def test_serves_and_ends_on_sigterm_and_keeps_what_operators_edit(environment: d
             "sync-freshbooks",
             "sync-netsuite",
             "sync-quickbooks",
-            "sync-sage_intacct",
+            "sync-sage-intacct",
             "sync-xero",
         ]
         assert all(d["global_concurrency_limit"]["limit"] == 1 for d in found.values())

@@ -152,7 +152,7 @@ class TestFailure:
 
     def test_a_second_account_of_it_is_called_as_its_block(self, office: Office) -> None:
         first = SageIntacctConnection.load("sage_intacct")
-        assert (first.name, connections()["sage_intacct"]) == ("sage_intacct", "sage_intacct")
+        assert (first.name, connections()["sage-intacct"]) == ("sage-intacct", "sage_intacct")
         first.model_copy(update={"entity_id": "E200"}).save("sage-intacct-lisboa")
         try:
             assert connections()["sage-intacct-lisboa"] == "sage_intacct"

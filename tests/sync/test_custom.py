@@ -12,7 +12,8 @@ from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
 import simulator
-from connectors.kit.client import Call, Client, open_client
+from connectors.kit.answers import Call
+from connectors.kit.client import Client, open_client
 from connectors.kit.errors import CredentialsRejected, Misconfigured, PaginationLoop, UnexpectedShape
 from connectors.kit.spec import Connection, ConnectorSpec
 from sql.db import connect

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+import connectors
 import simulator
 from connectors.kit.errors import CredentialsRejected, Transient
 from simulator.faults import FaultPlan, Faults
@@ -19,7 +20,7 @@ from tasks.load import TooManyRejectsError
 from tests.support.database import Databases
 from tests.sync.conftest import START, Shop, expected, run
 
-SYSTEMS = ("quickbooks", "xero", "freshbooks", "netsuite", "sage_intacct", "custom")
+SYSTEMS = (*connectors.SYSTEMS, "custom")
 
 
 @pytest.mark.parametrize("system", SYSTEMS)

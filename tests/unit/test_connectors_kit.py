@@ -9,13 +9,14 @@ import pytest
 from pydantic import SecretStr
 
 from connectors import SYSTEMS
+from connectors.kit.answers import retry_after_seconds
 from connectors.kit.auth import Token
-from connectors.kit.client import join_url, retry_after_seconds
 from connectors.kit.errors import CredentialsRejected, RateLimited, Transient, UnexpectedShape
-from connectors.kit.extract import Patience
 from connectors.kit.pagination import by_page, by_start_position
+from connectors.kit.patience import Patience
 from connectors.kit.ratelimit import Limiter
 from connectors.kit.spec import Connection, PageRequest, PageView, RateLimit, RetryPolicy, batches
+from connectors.kit.urls import join_url
 
 
 def statement(start: int, size: int = 10) -> PageRequest:

@@ -52,11 +52,12 @@ def connect(
     Client ID and secret are taken from the block if there is one, from the environment (TWEZAH_CLIENT_ID, TWEZAH_CLIENT_SECRET), or asked
     for. Uses the stack that is up, or starts one for the duration.
     """
+    from connectors.kit.errors import block_name
     from twezah.cli.serving import serving, stoppable
     from twezah.settings import settings
 
-    known_system(system)
-    name = block or system
+    system = known_system(system)
+    name = block_name(block or system)
     with stoppable(), serving(settings(), simulator=False) as stack, _operators():
         from tasks import consent
 

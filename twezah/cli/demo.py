@@ -64,6 +64,7 @@ def demo(json: Json = False) -> None:
 
 def _second_round(stack: "Serving") -> tuple[int, "list[Finished]"]:
     """Changes at the simulated systems and in the loyalty app, and the runs that follow; nothing where none is simulated."""
+    from connectors.kit.errors import block_name
     from sql import demo as app
     from twezah.cli.serving import follow
     from twezah.stack import simulated
@@ -77,7 +78,7 @@ def _second_round(stack: "Serving") -> tuple[int, "list[Finished]"]:
     say(
         f"{happened} things happened at the simulated systems; the loyalty app gave {members} members a tier. Second round:"
     )
-    return happened, follow(stack, {system: {} for system, _ in accounts})
+    return happened, follow(stack, {block_name(system): {} for system, _ in accounts})
 
 
 def _print(shown: dict[str, Any], happened: int) -> None:

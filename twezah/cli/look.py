@@ -69,11 +69,12 @@ def explain(
     """Why this invoice earned this many points: every entry, rule by rule."""
     from zoneinfo import ZoneInfo
 
+    from connectors.kit.errors import system_name
     from sql.explain import explain as explain_invoice
     from twezah.settings import settings
 
     with _ledger() as dsn:
-        explanation = explain_invoice(dsn, system, invoice)
+        explanation = explain_invoice(dsn, system_name(system), invoice)
     if explanation is None:
         say(f"There is no invoice {invoice!r} of {system!r} in the ledger.")
         raise typer.Exit(FAILED)
@@ -134,7 +135,7 @@ def mapping_try(
     from connectors.kit.errors import Misconfigured
     from connectors.kit.mapping.sample import try_record
 
-    known_system(system)
+    system = known_system(system)
     connection = _connection(system, dict(_key_value(text) for text in path or []), block, config)
     try:
         spec = spec_for(connection)

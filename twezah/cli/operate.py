@@ -101,6 +101,7 @@ def _run(
     system: str, since: str | None, until: str | None, more: dict[str, Any], *, simulator: bool, json: bool
 ) -> None:
     """Runs the connection's deployment and tells how it ended."""
+    from connectors.kit.errors import block_name
     from sql import report
     from twezah.cli.serving import exit_code, follow, serving, stoppable
     from twezah.settings import settings
@@ -109,17 +110,18 @@ def _run(
     if since and until and str(window["since"]) >= str(window["until"]):
         raise typer.BadParameter("must be later than --since", param_hint="--until")
     parameters = {**{k: v for k, v in window.items() if v}, **more}
+    name = block_name(system)
     with stoppable(), serving(settings(), simulator=simulator) as stack:
-        if system not in stack.connected:
-            _not_connected(system)
-        kind = known_connection(system)
-        (run,) = follow(stack, {system: parameters})
+        if name not in stack.connected:
+            _not_connected(name)
+        kind = known_connection(name)
+        (run,) = follow(stack, {name: parameters})
         rows = [row for row in report.summary(stack.dsn) if row.system == kind]
     if json:
         print_json({**run.to_json(), "systems": rows})
     else:
         print_table("In the ledger", rows)
-        say(f"{system}: {run.state} after {run.seconds} s. {run.message}")
+        say(f"{name}: {run.state} after {run.seconds} s. {run.message}")
     code = exit_code([run])
     if code != OK:
         raise typer.Exit(code)
@@ -144,13 +146,16 @@ def known_connection(name: str) -> str:
     return connections()[name]
 
 
-def known_system(system: str) -> None:
-    """Wrong usage if there is none of that name."""
+def known_system(name: str) -> str:
+    """The key of the system, spelled with a dash or an underscore; wrong usage if there is none of that name."""
     from connectors import DESCRIBED, SYSTEMS
+    from connectors.kit.errors import block_name, system_name
 
+    system = system_name(name)
     if system not in SYSTEMS and system not in DESCRIBED:
-        known = ", ".join(sorted([*SYSTEMS, *DESCRIBED]))
-        raise typer.BadParameter(f"unknown system {system!r}; known: {known}", param_hint="SYSTEM")
+        known = ", ".join(sorted(map(block_name, [*SYSTEMS, *DESCRIBED])))
+        raise typer.BadParameter(f"unknown system {name!r}; known: {known}", param_hint="SYSTEM")
+    return system
 
 
 def _utc(text: str | None, option: str) -> str | None:

@@ -112,10 +112,13 @@ def apply_connection(client: SyncPrefectClient, name: str, system: str) -> Deplo
 
     Returns None where there is nothing to take after: the system's own deployment is missing.
     """
-    model = find(client, SYNC + system)
-    if model is None or name == system:
+    from connectors.kit.errors import block_name
+
+    first = SYNC + block_name(system)
+    model = find(client, first)
+    if model is None or SYNC + name == first:
         return model
-    spec = next(one for one in project_deployments() if one["name"] == SYNC + system)
+    spec = next(one for one in project_deployments() if one["name"] == first)
     common: dict[str, Any] = {
         "entrypoint": model.entrypoint, "path": model.path, "pull_steps": model.pull_steps,
         "description": _renamed(spec["description"], system, name), "work_pool_name": model.work_pool_name,

@@ -40,6 +40,15 @@ _REASONS = {
 }
 
 
+#: Longest id that is taken for one: what identifies a document, a customer or a product is kept in indexes, which hold no novels.
+ID_BYTES_MAX = 500
+
+
+def is_id(name: str) -> bool:
+    """Whether a column identifies something at the vendor."""
+    return name.endswith("external_id")
+
+
 def raw_columns(record: Shape, fields: Mapping[str, Field], items: Sequence[Any]) -> pl.DataFrame:
     """One text column per field, as the vendor wrote it."""
     columns = {name: texts(values(record, field, items)) for name, field in fields.items()}
@@ -58,7 +67,10 @@ def typed(fields: Mapping[str, Field], raw: pl.DataFrame, connection: Connection
         match field.kind:
             case "text":
                 shown = pl.lit(field.prefix) + pl.col(name) if field.prefix else pl.col(name)
-                columns.append(pl.when(is_text(name)).then(shown).alias(name))
+                usable = (
+                    is_text(name) & (pl.col(name).str.len_bytes() <= ID_BYTES_MAX) if is_id(name) else is_text(name)
+                )
+                columns.append(pl.when(usable).then(shown).alias(name))
             case "currency":
                 known = pl.col(name).str.to_uppercase()
                 columns.append(pl.when(exponents(known).is_not_null()).then(known).alias(name))
@@ -138,7 +150,8 @@ def _reason(field: Field, said: str | None, exponent: int | None) -> str:
     if field.kind == "computed":
         return "is a value not known here"
     if field.kind != "money" or said == NOT_TEXT:
-        return _REASONS[field.kind]
+        too_long = field.kind == "text" and len(said.encode()) > ID_BYTES_MAX
+        return f"is longer than {ID_BYTES_MAX} bytes" if too_long else _REASONS[field.kind]
     number = plain_number(said)
     if field.notation == "minor":
         return "is not a whole number of minor units"

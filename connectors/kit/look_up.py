@@ -1,0 +1,101 @@
+"""Reads a set of ids batch by batch: customers, items, the lines that a list leaves out."""
+
+from collections.abc import Collection, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
+
+from connectors.kit.answers import page_of
+from connectors.kit.client import Client
+from connectors.kit.errors import PaginationLoop, TooManyPages, UnexpectedShape
+from connectors.kit.mapping.lookups import lookup_ids
+from connectors.kit.pagination import single
+from connectors.kit.patience import patiently
+from connectors.kit.spec import ConnectorSpec, Lookup, Page, PageRequest, PageView
+
+
+def look_up(spec: ConnectorSpec, lookup: Lookup, client: Client, ids: Collection[str]) -> Iterator[Page]:
+    """Reads customers or items by id: batched, several requests at once within the vendor's limit.
+
+    Args:
+        spec: The billing system.
+        lookup: What to read.
+        client: See `open_client`.
+        ids: Ids, or names where `lookup.key` says so (then the whole list is read).
+
+    Yields:
+        Pages in the order in which answers arrive. Ids the vendor does not know are in none of them.
+
+    Raises:
+        ConnectorError: As `extract`.
+    """
+    if not ids:
+        return
+    found: set[str] = set()
+    numbers = iter(range(1, spec.page_limit + 1))
+    for page in concurrently(spec, lookup, client, list(lookup.requests(client.connection, sorted(ids)))):
+        found.update(lookup_ids(spec, lookup, page.body)[0])
+        yield replace(page, page_no=next(numbers))
+    if lookup.fallback is None:
+        return
+    single_requests = [lookup.fallback(client.connection, one) for one in sorted(set(ids) - found)]
+    for page in concurrently(spec, replace(lookup, paginate=None), client, single_requests, forgiving=True):
+        yield replace(page, page_no=next(numbers))
+
+
+def concurrently(
+    spec: ConnectorSpec,
+    lookup: Lookup,
+    client: Client,
+    requests: list[PageRequest],
+    *,
+    forgiving: bool = False,
+) -> Iterator[Page]:
+    """Answers to all requests as they arrive; at most the vendor's number are under way."""
+    waiting = iter(requests)
+    with ThreadPoolExecutor(spec.rate.concurrency, thread_name_prefix=f"{spec.name}-{lookup.name}") as pool:
+        running: set[Future[list[Page]]] = set()
+        try:
+            while True:
+                for request in waiting:
+                    running.add(pool.submit(_all_pages, spec, lookup, client, request, forgiving=forgiving))
+                    if len(running) >= spec.rate.concurrency:
+                        break
+                if not running:
+                    return
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield from future.result()
+        finally:
+            for future in running:
+                future.cancel()
+
+
+def _all_pages(
+    spec: ConnectorSpec, lookup: Lookup, client: Client, first: PageRequest, *, forgiving: bool
+) -> list[Page]:
+    pages = (lookup.paginate or single)(first)
+    request: PageRequest | None = next(pages)
+    found: list[Page] = []
+    seen: set[int] = set()
+    while request is not None:
+        try:
+            answer, (ids, info) = patiently(
+                client, request, lookup.name, lambda _, answer: lookup_ids(spec, lookup, answer.body)
+            )
+        except UnexpectedShape as error:
+            if forgiving and error.status in (400, 404, 410, 422):
+                return found  # the vendor no longer has it
+            raise
+        fingerprint = hash(tuple(ids))
+        if ids and fingerprint in seen:
+            raise PaginationLoop(spec.name, lookup.name, "two pages hold the same records", call=request.path)
+        if len(found) >= spec.page_limit:
+            raise TooManyPages(spec.name, lookup.name, f"more than {spec.page_limit} pages", call=request.path)
+        seen.add(fingerprint)
+        try:
+            following: PageRequest | None = pages.send(PageView(len(ids), info, ids))
+        except StopIteration:
+            following = None
+        found.append(page_of(lookup.name, request, following, answer, len(ids)))
+        request = following
+    return found

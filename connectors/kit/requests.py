@@ -1,0 +1,115 @@
+"""What is asked for and what came back, as values: requests, pages, and how they follow each other."""
+
+from collections.abc import Collection, Generator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
+
+
+@dataclass(frozen=True)
+class Window:
+    """Which changes to read, by the vendor's time of last change, UTC, `[since, until)`; None: no bound."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+#: A query parameter; a sequence is sent as the same parameter several times.
+Param = str | Sequence[str]
+
+
+@dataclass(frozen=True)
+class PageRequest:
+    """One request of a list, without secrets, so that it can be stored and an interrupted read continued."""
+
+    method: str
+    path: str
+    params: Mapping[str, Param] = field(default_factory=dict)
+    body: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    page_no: int = 1
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-able form, read back by `from_json`."""
+        return asdict(self) | {"params": dict(self.params), "headers": dict(self.headers)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The request stored by `to_json`."""
+        return cls(**data)
+
+    def param(self, name: str) -> str:
+        """The value of a parameter that has one.
+
+        Raises:
+            KeyError: If it is not there.
+        """
+        value = self.params[name]
+        return value if isinstance(value, str) else ",".join(value)
+
+    def turn(self, **params: str) -> Self:
+        """The following page's request: these parameters changed, the page number one higher."""
+        return replace(self, params={**self.params, **params}, page_no=self.page_no + 1)
+
+
+@dataclass(frozen=True)
+class Page:
+    """One answer, exactly as received. `next_request` None: it was the last."""
+
+    stream: str
+    page_no: int
+    body: bytes = field(repr=False)
+    content_type: str
+    fetched_at: datetime
+    request: PageRequest
+    next_request: PageRequest | None
+    record_count: int
+    elapsed_ms: int
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Where an interrupted read stopped: the last page stored, as it was asked for and as it came, and what was next."""
+
+    request: PageRequest
+    body: bytes = field(repr=False)
+    following: PageRequest
+
+
+@dataclass(frozen=True)
+class PageView:
+    """What a pagination generator is told about the page it asked for.
+
+    `ids` are its records', where they have one; `link` is the answer's Link header.
+    """
+
+    record_count: int
+    info: Mapping[str, Any] = field(default_factory=dict)
+    ids: Sequence[Any] = ()
+    link: str = ""
+
+    def number(self, name: str) -> int | None:
+        """A whole number the vendor put beside the records (pages, total, ...), None where it said none."""
+        value = self.info.get(name)
+        if isinstance(value, str) and value.isdigit():
+            return int(value)
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+class ListMovedError(Exception):
+    """Records left a list while it was paged, and others moved up past the reader: it must be read again."""
+
+
+#: Yields requests, is sent what each answer held, returns after the last page (the protocol of httpx's auth flows).
+Pages = Generator[PageRequest, PageView, None]
+
+
+def batches(ids: Collection[str], size: int) -> list[list[str]]:
+    """Ids in sorted order, `size` at a time: the same ids give the same requests."""
+    ordered = sorted(ids)
+    return [ordered[at : at + size] for at in range(0, len(ordered), size)]
+
+
+def utc_seconds(moment: datetime, shift: timedelta = timedelta()) -> str:
+    """`2026-05-01T00:00:00` of a moment in UTC, moved by `shift`."""
+    return (moment + shift).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
