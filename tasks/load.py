@@ -276,8 +276,9 @@ def _store(job: Job, connection: Connection, sync_id: int, batch: Batch, done: L
         if problem["document"] and len(known) < EXAMPLES:
             known.append(problem["document"])
         said = done.values.setdefault(reason, [])
-        if problem["example"] and len(said) < EXAMPLES and problem["example"] not in said:
-            said.append(problem["example"])
+        # (What is looked up elsewhere has the customer's number for an example.)
+        if problem["example"] and not problem["path"].startswith("(") and len(said) < EXAMPLES:
+            said += [problem["example"]] if problem["example"] not in said else []
     for result in batch.report.results:
         key = (result.column, result.expectation)
         before = done.expectations.get(key)

@@ -131,7 +131,7 @@ def test_without_customers_to_look_up_a_phone_is_missing_in_the_document() -> No
         return result.problems.select("field", "path", "reason", "example").rows()
 
     where = "/customer/phone or /customer_phone"
-    assert problems(customer_phone=None) == [("customer_phone", where, "missing", "C-…")]
+    assert problems(customer_phone=None) == [("customer_phone", where, "missing", None)]
     assert problems(customer_phone="12") == [
         ("customer_phone", where, "is not a phone number that can be dialled", "••")
     ]

@@ -142,7 +142,7 @@ def _no_phone(invoices: pl.DataFrame, known: pl.DataFrame, phone_at: str) -> pl.
             pl.lit("the customer has no phone number that can be dialled")
         )
         reason = found.otherwise(pl.lit("the customer was not found at the vendor"))
-    masks = [masked(customer) for customer in without["customer_external_id"]]
+    masks = [masked(customer) if phone_at.startswith("(") else None for customer in without["customer_external_id"]]
     return without.select(
         "page_id",
         "record_no",
