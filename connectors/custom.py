@@ -15,6 +15,7 @@ from connectors.kit.documents import documents, settings_of
 from connectors.kit.errors import CredentialsRejected, Misconfigured
 from connectors.kit.mapping.fields import phone, text
 from connectors.kit.spec import (
+    ById,
     Connection,
     ConnectorSpec,
     Lookup,
@@ -107,7 +108,18 @@ def _stream(connection: Connection, options: CustomOptions) -> Stream:
         lines=documented.lines,
         gone=documented.gone,
         finish=documented.finish,
+        by_id=_by_id(options),
     )
+
+
+def _by_id(options: CustomOptions) -> ById:
+    template = options.document_path or options.path.rstrip("/") + "/{id}"
+
+    def requests(_connection: Connection, ids: Sequence[str]) -> Iterable[PageRequest]:
+        for one in ids:
+            yield PageRequest("GET", template.replace("{id}", quote(one, safe="")))
+
+    return ById(requests, (options.document_record,) if options.document_record else ("/data", ""))
 
 
 def _template_request(options: CustomOptions, size: int) -> PageRequest:

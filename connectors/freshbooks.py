@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
+from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -26,6 +27,7 @@ from connectors.kit.mapping.fields import (
 )
 from connectors.kit.pagination import by_page
 from connectors.kit.spec import (
+    ById,
     Connection,
     ConnectorSpec,
     Consent,
@@ -58,6 +60,17 @@ def _list(resource: str, **params: str) -> Callable[[Connection, Window, datetim
         return PageRequest("GET", path, asked)
 
     return first
+
+
+def _by_id(resource: str, name: str) -> ById:
+    """One by one: deleted documents are left out of lists, and told by their id."""
+
+    def requests(connection: Connection, ids: Sequence[str]) -> Iterable[PageRequest]:
+        for one in ids:
+            path = f"/accounting/account/{connection.account}/{resource}/{resource}/{quote(one, safe='')}"
+            yield PageRequest("GET", path, {"include[]": "lines"})
+
+    return ById(requests, single=(f"{_RESULT}/{name}",))
 
 
 def _tax(invoices: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
@@ -134,6 +147,7 @@ def _invoices(name: str, **params: str) -> Stream:
         helpers=_HELPERS,
         lines=_LINES,
         finish=_tax,
+        by_id=_by_id("invoices", "invoice"),
     )
 
 
@@ -211,6 +225,7 @@ SPEC = ConnectorSpec(
             # Prepayments and overpayments are money received in advance, not goods taken back.
             keep=~pl.col("credit_type").is_in(["prepayment", "overpayment"]).fill_null(value=False),
             finish=_tax,
+            by_id=_by_id("credit_notes", "credit_note"),
         ),
     ),
     lookups=(

@@ -15,6 +15,7 @@ from connectors.kit.errors import CredentialsRejected, PermissionMissing, RateLi
 from connectors.kit.mapping.fields import computed, currency, day, decimal, instant, money, phone, text
 from connectors.kit.pagination import by_start_position, single
 from connectors.kit.spec import (
+    ById,
     Connection,
     ConnectorSpec,
     Consent,
@@ -34,6 +35,7 @@ from connectors.kit.spec import (
 _MINOR_VERSION = {"minorversion": "75"}
 _PAGE_SIZE = 1000
 _IDS_PER_QUERY = 100
+_ALSO_INACTIVE = " AND Active IN (true,false)"
 _CDC_DAYS = timedelta(days=30) - timedelta(minutes=5)
 _CDC_OBJECTS = 1000
 _ENTITIES = ("Invoice", "SalesReceipt", "CreditMemo", "RefundReceipt")
@@ -121,6 +123,18 @@ _LINES = Lines(
 )
 
 
+def _by_id(entity: str, more: str = "") -> Callable[[Connection, Sequence[str]], Iterable[PageRequest]]:
+    """Inactive customers and items are left out of answers unless asked for (`more`)."""
+
+    def requests(connection: Connection, ids: Sequence[str]) -> Iterable[PageRequest]:
+        for batch in batches(ids, _IDS_PER_QUERY):
+            listed = ",".join("'" + one.replace("\\", "\\\\").replace("'", "\\'") + "'" for one in batch)
+            where = f"WHERE Id IN ({listed}){more}"
+            yield _query(connection, f"SELECT * FROM {entity} {where} STARTPOSITION 1 MAXRESULTS {_PAGE_SIZE}")
+
+    return requests
+
+
 def _stream(name: str, entity: str, kind: str) -> Stream:
     return Stream(
         name,
@@ -149,19 +163,8 @@ def _stream(name: str, entity: str, kind: str) -> Stream:
         },
         helpers={"balance_minor": money("/Balance"), "note": text("/PrivateNote")},
         lines=_LINES,
+        by_id=ById(_by_id(entity)),
     )
-
-
-def _by_id(entity: str) -> Callable[[Connection, Sequence[str]], Iterable[PageRequest]]:
-    """Inactive customers and items are left out of answers unless asked for."""
-
-    def requests(connection: Connection, ids: Sequence[str]) -> Iterable[PageRequest]:
-        for batch in batches(ids, _IDS_PER_QUERY):
-            listed = ",".join("'" + one.replace("\\", "\\\\").replace("'", "\\'") + "'" for one in batch)
-            where = f"WHERE Id IN ({listed}) AND Active IN (true,false)"
-            yield _query(connection, f"SELECT * FROM {entity} {where} STARTPOSITION 1 MAXRESULTS {_PAGE_SIZE}")
-
-    return requests
 
 
 def _fault(body: Any) -> str | None:
@@ -194,7 +197,7 @@ SPEC = ConnectorSpec(
     lookups=(
         Lookup(
             "customers",
-            _by_id("Customer"),
+            _by_id("Customer", _ALSO_INACTIVE),
             "/QueryResponse/Customer",
             {
                 "external_id": text("/Id"),
@@ -206,7 +209,7 @@ SPEC = ConnectorSpec(
         ),
         Lookup(
             "items",
-            _by_id("Item"),
+            _by_id("Item", _ALSO_INACTIVE),
             "/QueryResponse/Item",
             {"external_id": text("/Id"), "name": text("/Name"), "sku": text("/Sku")},
             missing_is_empty=True,

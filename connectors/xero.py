@@ -8,6 +8,7 @@ from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 import polars as pl
 
@@ -26,6 +27,7 @@ from connectors.kit.mapping.fields import (
 )
 from connectors.kit.pagination import by_page
 from connectors.kit.spec import (
+    ById,
     Connection,
     ConnectorSpec,
     Consent,
@@ -60,6 +62,17 @@ def _list(resource: str, kind: str, key: str) -> Callable[[Connection, Window, d
         return PageRequest("GET", f"{_ROOT}/{resource}", params, headers=headers)
 
     return first
+
+
+def _invoices(_connection: Connection, ids: Sequence[str]) -> Iterable[PageRequest]:
+    for batch in batches(ids, _IDS_PER_QUERY):
+        yield PageRequest("GET", f"{_ROOT}/Invoices", {"IDs": ",".join(batch), "page": "1", "pageSize": "100"})
+
+
+def _credit_notes(_connection: Connection, ids: Sequence[str]) -> Iterable[PageRequest]:
+    """They can be asked for one by one only; the answer is a list all the same."""
+    for one in ids:
+        yield PageRequest("GET", f"{_ROOT}/CreditNotes/{quote(one, safe='')}")
 
 
 def _phone(phones: Any, kinds: Sequence[str] = _PHONES) -> str | None:
@@ -209,6 +222,7 @@ SPEC = ConnectorSpec(
             },
             lines=_LINES,
             keep=(pl.col("type") == "ACCREC").fill_null(value=True),
+            by_id=ById(_invoices),
         ),
         Stream(
             "credit_notes",
@@ -230,6 +244,7 @@ SPEC = ConnectorSpec(
             },
             lines=_LINES,
             keep=(pl.col("type") == "ACCRECCREDIT").fill_null(value=True),
+            by_id=ById(_credit_notes),
         ),
     ),
     lookups=(

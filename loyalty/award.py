@@ -1,144 +1,136 @@
 """Points due: a pure function of stored history. No I/O, no clock, no floats.
 
-    points = round(net amount x base rate x tier multiplier)   [+ promotions]
+    points = round(net amount x base rate x tier multiplier x multipliers of promotions) + bonuses + referrals
 
-One rounding per invoice, at the end of the multiplier chain, on the magnitude. The tier and the program are those in force at
-the sale's own date, so an edit or refund re-evaluates the net invoice and the difference to what was posted is the correction.
+One rounding per invoice, at the end of the multiplier chain, on the magnitude. The tier, the program and the promotions are those
+in force at the sale's own date, so an edit or refund re-evaluates the net invoice and the difference to what was posted is the
+correction. docs/points-rules.md has the rules with worked numbers.
 """
 
 from collections.abc import Sequence
-from typing import Final, cast
+from dataclasses import dataclass
 
 import polars as pl
 
-from loyalty.currency import exponents_frame
-from loyalty.program import BPS, Program, rates_frame, versions_frame
-from loyalty.promotions import Promotion, evaluate
-from loyalty.rounding import Rounding, rounded_ratio
-from loyalty.schema import NEGATIVE_KINDS, UTC_US
+from loyalty.base import earned
+from loyalty.facts import CLAIMS, DUE, HISTORY, TIERS, Facts
+from loyalty.program import Program
+from loyalty.promotions import Promotion
+from loyalty.promotions.active import Active, numbers
+from loyalty.promotions.evaluate import World, parts
 
-#: What `award` reads: one row per invoice of the members in question. `account_award_when`: "paid" where the policy of its account
-#: at its own date is that only paid sales earn; null: no such policy.
-HISTORY: Final = pl.Schema(
-    {
-        "system": pl.String(),
-        "account": pl.String(),
-        "external_id": pl.String(),
-        "member_id": pl.Int64(),
-        "kind": pl.String(),
-        "status": pl.String(),
-        "currency": pl.String(),
-        "total_minor": pl.Int64(),
-        "subtotal_minor": pl.Int64(),
-        "amount_refunded_minor": pl.Int64(),
-        "issued_at": UTC_US,
-        "page_id": pl.Int64(),
-        "record_no": pl.Int32(),
-        "account_award_when": pl.String(),
-    }
-)
-#: Tier history: a tier is in force from `valid_from` until the member's next row.
-TIERS: Final = pl.Schema({"member_id": pl.Int64(), "valid_from": UTC_US, "tier": pl.String()})
+__all__ = ["DUE", "HISTORY", "TIERS", "Evaluation", "Facts", "award", "evaluate"]
 
-#: What `award` returns beside the history's own columns. A null `due` means a rate is missing (unknown currency or tier).
-DUE: Final = pl.Schema(
-    {
-        "net_minor": pl.Int64(),
-        "tier": pl.String(),
-        "program_version": pl.Int32(),
-        "due": pl.Int64(),
-        "breakdown": pl.String(),
-    }
-)
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Points due, how they came about, and what promotions with a budget would give.
+
+    `due`: HISTORY plus DUE. `parts`: PARTS with `promotion_id` and `version`; `_row` counts the rows of the history.
+    `claims`: CLAIMS. `world`: what the promotions looked at.
+    """
+
+    due: pl.DataFrame
+    parts: pl.DataFrame
+    claims: pl.DataFrame
+    world: World
 
 
 def award(
-    history: pl.DataFrame, tiers: pl.DataFrame, programs: Sequence[Program], promotions: Sequence[Promotion] = ()
+    history: pl.DataFrame,
+    tiers: pl.DataFrame,
+    programs: Sequence[Program],
+    promotions: Sequence[Promotion] = (),
+    facts: Facts | None = None,
 ) -> pl.DataFrame:
-    """Points due per invoice: HISTORY in, HISTORY plus DUE out, in the order of the input.
+    """Points due per invoice: HISTORY in, HISTORY plus DUE out, in the order of the input; rewards of referrers after it.
 
-    `breakdown` is JSON, points per rule, summing to `due` exactly.
-    Raises UnknownPromotionKindError, ValueError if there is no program.
+    `breakdown` is JSON, points per rule, summing to `due` exactly. Raises ValueError if there is no program.
     """
+    return evaluate(history, tiers, programs, promotions, facts).due
+
+
+def evaluate(
+    history: pl.DataFrame,
+    tiers: pl.DataFrame,
+    programs: Sequence[Program],
+    promotions: Sequence[Promotion] = (),
+    facts: Facts | None = None,
+) -> Evaluation:
+    """Like `award`, with everything behind the points."""
     if not programs:
         message = "the loyalty program has no version: nothing can be awarded"
         raise ValueError(message)
-    with_rates = _with_rates(_in_force(history.with_row_index("_row"), tiers, programs), programs)
-    points = with_rates.with_columns(_net().alias("net_minor")).with_columns(
-        _multiplied(programs, "base_rate_bps").alias("base"),
-        _multiplied(programs, "base_rate_bps", "tier_rate_bps").alias("earned"),
-    )
-    parts = {"base": pl.col("base"), "tier": pl.col("earned") - pl.col("base"), **evaluate(promotions)}
+    facts = facts or Facts()
+    frame = earned(history.with_row_index("_row"), tiers, programs, facts)
+    world = World.of(frame, promotions, programs, facts)
+    frame, given = world.frame, parts(world)
+    given = given if facts.members is None else given.filter(pl.col("member_id").is_in(facts.members.implode()))
+    own = frame if facts.members is None else frame.filter(pl.col("member_id").is_in(facts.members.implode()))
+    due = _due(own.sort("_row"), given, world.found, frame, tiers, programs, facts)
+    return Evaluation(due, _named(given, world.found), _claims(given, frame, world.found), world)
+
+
+def _due(
+    own: pl.DataFrame, given: pl.DataFrame, found: Sequence[Active], frame: pl.DataFrame,
+    tiers: pl.DataFrame, programs: Sequence[Program], facts: Facts,
+) -> pl.DataFrame:  # fmt: skip
+    base = {"base": pl.col("base"), "tier": pl.col("earned") - pl.col("base")}
+    columns = [*HISTORY.names(), *(pl.col(name).cast(dtype) for name, dtype in DUE.items())]
+    applied = given.filter(pl.col("points") != 0)
+    if applied.is_empty():
+        return own.with_columns(pl.col("earned").alias("due"), _json(base).alias("breakdown")).select(columns)
+    shares = _shares(applied, found)
+    kept = [*HISTORY.names(), "net_minor", "tier", "program_version", "base", "earned"]
+    rows = own.select("_row", *kept).join(shares, on=["_row", "member_id"], how="left", maintain_order="left")
+    others = shares.join(frame.select("_row", "member_id"), on=["_row", "member_id"], how="anti")
+    if not others.is_empty():
+        rows = pl.concat([rows, _rewarded(others, frame, tiers, programs, facts).select(rows.columns)])
+    due = pl.col("earned") + pl.col("extra").fill_null(0)
+    return rows.with_columns(due.alias("due"), _json(base, pl.col("json")).alias("breakdown")).select(columns)
+
+
+def _shares(applied: pl.DataFrame, found: Sequence[Active]) -> pl.DataFrame:
+    """Per sale and member what the promotions give together, and told apart: `_row`, member_id, extra, json."""
+    keys = numbers(found, {"key": (pl.String(), [one.promotion.key for one in found])})
     return (
-        points.with_columns(
-            pl.sum_horizontal(*parts.values(), ignore_nulls=False).alias("due"), _json(parts).alias("breakdown")
-        )
-        .sort("_row")
-        .select(*HISTORY.names(), *(pl.col(name).cast(dtype) for name, dtype in DUE.items()))
+        applied.join(keys, on="number")
+        .sort("_row", "member_id", "number")
+        .group_by("_row", "member_id", maintain_order=True)
+        .agg(pl.col("points").sum().alias("extra"), pl.format('"{}":{}', "key", "points").str.join(",").alias("json"))
     )
 
 
-def _in_force(history: pl.DataFrame, tiers: pl.DataFrame, programs: Sequence[Program]) -> pl.DataFrame:
-    """The program's version and the member's tier at each sale's own instant."""
-    known = tiers.sort("valid_from").rename({"valid_from": "tier_from"})
-    return (
-        history.sort("issued_at")
-        .join_asof(versions_frame(programs), left_on="issued_at", right_on="valid_from", strategy="backward")
-        .join_asof(
-            known,
-            left_on="issued_at",
-            right_on="tier_from",
-            by="member_id",
-            strategy="backward",
-            check_sortedness=False,
-        )
-        .with_columns(pl.coalesce("tier", "entry_tier").alias("tier"))
-    )
+def _rewarded(
+    others: pl.DataFrame, frame: pl.DataFrame, tiers: pl.DataFrame, programs: Sequence[Program], facts: Facts
+) -> pl.DataFrame:
+    """The friends' sales as the referrers' own, worth nothing but the reward."""
+    sales = frame.select("_row", *HISTORY.names()).drop("member_id").join(others.select("_row", "member_id"), on="_row")
+    nothing = [pl.lit(0, pl.Int64).alias(name) for name in ("total_minor", "subtotal_minor", "amount_refunded_minor")]
+    rewarded = sales.with_columns(nothing).select("_row", *HISTORY.names())
+    # Their own sales decide their tier at that time.
+    own = frame.filter(pl.col("member_id").is_in(others["member_id"].unique().implode())).select(rewarded.columns)
+    worth = earned(pl.concat([own, rewarded]), tiers, programs, facts)
+    return worth.join(others, on=["_row", "member_id"]).sort("_row", "member_id")
 
 
-def _with_rates(frame: pl.DataFrame, programs: Sequence[Program]) -> pl.DataFrame:
-    """Rates of the version in force; null where the version names no rate for the currency or tier."""
-    return (
-        frame.join(rates_frame(programs, "base_rate_bps", "currency"), on=["program_version", "currency"], how="left")
-        .join(rates_frame(programs, "tier_rate_bps", "tier"), on=["program_version", "tier"], how="left")
-        .join(exponents_frame(), on="currency", how="left")
-    )
+def _named(given: pl.DataFrame, found: Sequence[Active]) -> pl.DataFrame:
+    ids = [one.promotion.promotion_id for one in found]
+    versions = [one.promotion.version for one in found]
+    names = numbers(found, {"promotion_id": (pl.String(), ids), "version": (pl.Int32(), versions)})
+    return given.join(names, on="number", how="left", maintain_order="left")
 
 
-def _net() -> pl.Expr:
-    """Signed amount that earns, in minor units: what is left after refunds; nothing for drafts and voids.
-
-    Where the account awaits the payment, an open sale is worth nothing yet. What takes points back waits for nothing.
-    """
-    refunded = pl.col("amount_refunded_minor").fill_null(0)
-    total = pl.col("total_minor")
-    # Refunds are stated with tax; without tax they count in the invoice's own proportion.
-    subtotal_left = rounded_ratio(
-        pl.col("subtotal_minor").cast(pl.Int128) * (total - refunded).cast(pl.Int128),
-        pl.max_horizontal(total, pl.lit(1)).cast(pl.Int128),
-        "down",
-    ).cast(pl.Int64)
-    amount = pl.when(pl.col("basis") == "subtotal").then(subtotal_left).otherwise(total - refunded)
-    negative = pl.col("kind").is_in(NEGATIVE_KINDS)
-    signed = pl.when(negative).then(-amount).otherwise(amount)
-    awaited = ~negative & (pl.col("account_award_when") == "paid").fill_null(value=False)
-    counts = (pl.col("status") == "paid") | ((pl.col("status") == "open") & ~awaited)
-    return pl.when(counts).then(signed).otherwise(pl.lit(0))
+def _claims(given: pl.DataFrame, frame: pl.DataFrame, found: Sequence[Active]) -> pl.DataFrame:
+    budgeted = [one for one in found if one.promotion.limits.budget is not None]
+    if not budgeted:
+        return pl.DataFrame(schema=CLAIMS)
+    mine = given.filter(pl.col("number").is_in([one.number for one in budgeted]) & (pl.col("wanted") > 0))
+    sale = frame.select("_row", "issued_at", "system", "account", "external_id")
+    return _named(mine, found).join(sale, on="_row").select(CLAIMS.names()).cast(CLAIMS)
 
 
-def _multiplied(programs: Sequence[Program], *rates: str) -> pl.Expr:
-    """`net_minor` times all `rates`, in points, rounded once by the rule of the version in force."""
-    numerator = pl.col("net_minor").cast(pl.Int128)
-    denominator = pl.lit(10, pl.Int128).pow(pl.col("exponent")).cast(pl.Int128)
-    for rate in rates:
-        numerator = numerator * pl.col(rate).cast(pl.Int128)
-        denominator = denominator * BPS
-    modes = cast("list[Rounding]", sorted({p.rounding for p in programs}))
-    by_mode = [pl.when(pl.col("rounding") == mode).then(rounded_ratio(numerator, denominator, mode)) for mode in modes]
-    return pl.coalesce(by_mode).cast(pl.Int64)
-
-
-def _json(parts: dict[str, pl.Expr]) -> pl.Expr:
+def _json(parts: dict[str, pl.Expr], more: pl.Expr | None = None) -> pl.Expr:
     """`{"base":1500,"tier":300}`: rules that gave nothing are left out, except the base."""
     shown = [
         pl.format('"{}":{}', pl.lit(name), points)
@@ -146,5 +138,6 @@ def _json(parts: dict[str, pl.Expr]) -> pl.Expr:
         else pl.when(points != 0).then(pl.format('"{}":{}', pl.lit(name), points))
         for name, points in parts.items()
     ]
+    shown += [] if more is None else [more]
     inner = pl.concat_str(shown, separator=",", ignore_nulls=True)
     return pl.concat_str(pl.lit("{"), inner, pl.lit("}"))

@@ -1,45 +1,68 @@
 """The points program: versioned parameters, never code. Frozen; an unknown key is refused."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Annotated, Literal
 
 import polars as pl
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from loyalty.common import BEGINNING, BPS, HOME_ZONE, Bps, Currency, Frozen, Instant, TierName, Zone, spans
+from loyalty.policies import Expiry, TierPolicy
 from loyalty.rounding import Rounding
 from loyalty.schema import UTC_US
 
-#: Basis points: 10_000 is 1.
-BPS = 10_000
-Bps = Annotated[int, Field(ge=0, le=10_000 * BPS)]
-#: A version without beginning: Python has no minus infinity, and no sale is older.
-BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
+__all__ = ["BEGINNING", "BPS", "TIER_RATE_BPS", "Bps", "Program", "rates_frame", "versions_frame"]
+
+#: A product category: names are the author's, members are SKU patterns (`*` and `?`, upper and lower case alike).
+Pattern = Annotated[str, Field(min_length=1, max_length=200)]
 
 
-class Program(BaseModel):
-    """One version of the program, in force from `valid_from` (UTC) until the next version's.
+class Program(Frozen):
+    """One version of the program: it speaks from `valid_from` (UTC) until a later version does.
 
     `base_rate_bps`: per currency, points per whole unit in basis points (100_000 = 10 points).
     `tier_rate_bps`: per tier, multiplier in basis points (12_000 = 1.2x).
+    `entry_tier`: tier of a member who has none yet.
+    `rounding`, `basis`: how fractions of a point are rounded; the amount that earns, with or without tax.
+    `award_when`: whether an open invoice earns at once (issued) or once it is paid. Either way by its own date.
+    `timezone`: of days, hours and calendar periods.
+    `base_currency`: a sale in a currency without a rate of its own is converted to this one at the rate of its date; a
+        missing exchange rate rejects the sale.
+    `categories`: product categories by name, each a list of SKU patterns, for product bonuses.
+    `unlinked_credits`: a credit document that names no invoice counts at its own date, or lowers the customer's latest sales.
+    `tier_policy`: how tiers are evaluated; absent: the loyalty app sets them.
+    `expiry`: when points expire; absent: never.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     version: Annotated[int, Field(ge=1)]
-    valid_from: AwareDatetime = BEGINNING
-    base_rate_bps: dict[str, Bps]
-    tier_rate_bps: dict[str, Bps]
-    entry_tier: str
+    valid_from: Instant = BEGINNING
+    base_rate_bps: dict[Currency, Bps]
+    tier_rate_bps: dict[TierName, Bps]
+    entry_tier: TierName
     rounding: Rounding = "down"
     basis: Literal["total", "subtotal"] = "total"
+    award_when: Literal["issued", "paid"] = "issued"
+    timezone: Zone = HOME_ZONE
+    base_currency: Currency | None = None
+    categories: dict[str, tuple[Pattern, ...]] = Field(default_factory=dict)
+    unlinked_credits: Literal["own_date", "latest_sales"] = "own_date"
+    tier_policy: TierPolicy | None = None
+    expiry: Expiry | None = None
 
     @model_validator(mode="after")
-    def _entry_tier_is_a_tier(self) -> "Program":
+    def _names_fit(self) -> "Program":
         if self.entry_tier not in self.tier_rate_bps:
             message = f"entry_tier {self.entry_tier!r} has no rate in tier_rate_bps"
             raise ValueError(message)
+        if self.base_currency is not None and self.base_currency not in self.base_rate_bps:
+            message = f"base_currency {self.base_currency!r} has no rate in base_rate_bps"
+            raise ValueError(message)
+        if self.tier_policy is not None:
+            unknown = sorted(set(self.tier_policy.thresholds) - set(self.tier_rate_bps))
+            if unknown or self.entry_tier in self.tier_policy.thresholds:
+                message = f"tier_policy.thresholds name {unknown or self.entry_tier}: every tier but the entry tier, each with a rate"
+                raise ValueError(message)
         return self
 
 
@@ -48,14 +71,19 @@ TIER_RATE_BPS = MappingProxyType({"lead": 10_000, "silver": 12_000, "gold": 15_0
 
 
 def versions_frame(programs: Sequence[Program]) -> pl.DataFrame:
-    """One row per version, sorted by `valid_from`: version, valid_from, entry_tier, rounding, basis."""
-    rows = [(p.version, p.valid_from, p.entry_tier, p.rounding, p.basis) for p in programs]
+    """One row per version that speaks at any time, sorted by its beginning."""
+    rows = [
+        (p.version, start, p.entry_tier, p.rounding, p.basis, p.award_when, p.base_currency)
+        for p, start, _ in spans(programs)
+    ]
     schema = {
         "program_version": pl.Int32(),
         "valid_from": UTC_US,
         "entry_tier": pl.String(),
         "rounding": pl.String(),
         "basis": pl.String(),
+        "award_when": pl.String(),
+        "base_currency": pl.String(),
     }
     return pl.DataFrame(rows, schema=schema, orient="row").sort("valid_from")
 

@@ -10,6 +10,7 @@ from typing import Final
 
 from simulator.activity import Activity
 from simulator.books import Books
+from simulator.callbacks import Callbacks
 from simulator.catalog import EXAMPLE_NATIONAL, make_people, write_phone
 from simulator.clock import Now, Sleep, system_now, system_sleep
 from simulator.consent import Decision
@@ -70,6 +71,7 @@ class World:
         self.grants = {name: Grants(name, seed, self.now, lives.get(name)) for name in SYSTEMS}
         self.limits = {name: Limits(name, self.now, limit_scale) for name in SYSTEMS}
         self.books = {name: Books(name, Random(f"{seed}/ids/{name}")) for name in SYSTEMS}
+        self.freshbooks_callbacks = Callbacks(seed)
         self._activity: dict[str, Activity] = {}
         self._evolving = Random(f"{seed}/evolve")
         self._people = make_people(Random(f"{seed}/people"), max(2 * customers, 1))

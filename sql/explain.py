@@ -6,8 +6,10 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sql.db import connect
+from loyalty.explain import Reckoning
+from sql.db import Connection, connect
 from sql.named import query
+from sql.reckon import reckon_members
 
 
 @dataclass(frozen=True)
@@ -25,26 +27,32 @@ class Entry:
     currency: str
     tier: str
     program_version: int
-    base_rate_bps: int
-    tier_rate_bps: int
+    #: None: the amount was converted to the program's base currency first.
+    base_rate_bps: int | None
+    tier_rate_bps: int | None
     rounding: str
     event_at: datetime
     posted_at: datetime
     run_id: str
 
+    def rule(self) -> str:
+        """How `due_after` came about, in one line."""
+        if self.reason == "moved":
+            return "the invoice no longer belongs to this member"
+        parts = " + ".join(f"{rule} {points}" for rule, points in self.breakdown.items())
+        rate = "converted" if self.base_rate_bps is None else f"{_ratio(self.base_rate_bps)} points per unit"
+        tier = f"x {_ratio(self.tier_rate_bps)} ({self.tier})" if self.tier_rate_bps is not None else f"({self.tier})"
+        rule = f"{self.net_amount} {self.currency} x {rate} {tier}, rounded {self.rounding.replace('_', ' ')}"
+        if self.breakdown.keys() - {"base", "tier"}:
+            rule += ", and promotions"
+        return f"{rule} = {parts} = {self.due_after}"
+
     def to_text(self, zone: ZoneInfo) -> str:
         """Two lines a person can follow, times in `zone`."""
-        parts = " + ".join(f"{rule} {points}" for rule, points in self.breakdown.items())
-        rule = (
-            f"{self.net_amount} {self.currency} x {_ratio(self.base_rate_bps)} points per unit x {_ratio(self.tier_rate_bps)} "
-            f"({self.tier}), rounded {self.rounding.replace('_', ' ')}"
-        )
         head = f"  {self.entry_no}. {self.reason}: {self.points:+d} points to member {self.member_id}"
         posted = f"posted {self.posted_at.astimezone(zone):%Y-%m-%d %H:%M} by run {self.run_id}"
-        due = f"due {self.due_before} -> {self.due_after}"
-        if self.reason == "moved":
-            return f"{head} ({due}; {posted})\n     the invoice no longer belongs to this member"
-        return f"{head} ({due}; {posted})\n     {rule} = {parts} = {self.due_after}  [program version {self.program_version}]"
+        version = "" if self.reason == "moved" else f"  [program version {self.program_version}]"
+        return f"{head} (due {self.due_before} -> {self.due_after}; {posted})\n     {self.rule()}{version}"
 
 
 @dataclass(frozen=True)
@@ -67,11 +75,19 @@ class Explanation:
     record_no: int | None = None
     entries: tuple[Entry, ...] = field(default=())
     rejected: str | None = None
+    #: What is due now by the stored rules, rule by rule, and what did not apply; None: nothing is, or it is nobody's.
+    now: Reckoning | None = None
 
     @property
     def points(self) -> int:
         """Points posted for the invoice, all corrections included."""
         return sum(entry.points for entry in self.entries)
+
+    @property
+    def posted_to_owner(self) -> int:
+        """Points posted to whoever earns for the invoice now."""
+        owner = self.member_id if self.now is None else self.now.member_id
+        return sum(entry.points for entry in self.entries if entry.member_id == owner)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -92,6 +108,12 @@ class Explanation:
         ]
         if not self.entries:
             lines.append("  no entry: nothing was due" + _NOTHING_DUE.get(self.status or "", ""))
+        if self.now is not None:
+            lines.append("  now:")
+            lines += [f"    {line}" for line in self.now.to_lines()]
+            waiting = 0 if self.now.due is None else self.now.due - self.posted_to_owner
+            if waiting:
+                lines.append(f"    {waiting:+d} of it wait for the next synchronisation")
         if self.rejected:
             lines.append(f"  A newer version was rejected: {self.rejected}")
         return "\n".join([*lines, f"  read from raw page {self.page_id}, record {self.record_no}"])
@@ -109,8 +131,16 @@ def explain(dsn: str, system: str, invoice: str) -> Explanation | None:
             return None if reject is None else Explanation(system, None, invoice, rejected=reason)
         key = {"system": system, "account": row[1], "external_id": external_id}
         entries = connection.execute(query("report", "entries"), key).fetchall()
-    found = Explanation(*row)
-    return replace(found, entries=tuple(Entry(*entry) for entry in entries), rejected=reason)
+        found = Explanation(*row)
+        now = None if found.member_id is None else _now(connection, found)
+    return replace(found, entries=tuple(Entry(*entry) for entry in entries), rejected=reason, now=now)
+
+
+def _now(connection: Connection, found: Explanation) -> Reckoning | None:
+    sale = (found.system, found.account, found.external_id)
+    assert found.member_id is not None
+    due = reckon_members(connection, [found.member_id])
+    return next((one for one in due if (one.system, one.account, one.external_id) == sale), None)
 
 
 _NOTHING_DUE = {

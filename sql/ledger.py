@@ -5,14 +5,18 @@ stay dirty until their entries are in.
 """
 
 from collections.abc import Sequence
-from typing import Final
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
 
 import polars as pl
 
 from loyalty.award import HISTORY, TIERS
-from loyalty.program import BEGINNING, Program
+from loyalty.common import BEGINNING, spans
+from loyalty.program import Program
 from loyalty.promotions import Promotion
 from loyalty.schema import UTC_US
+from sql.corrections import earning_for, owners
 from sql.db import Connection, copy_in, read_frame
 from sql.named import query
 
@@ -43,6 +47,17 @@ def claim(connection: Connection, limit: int) -> list[int]:
     return [row[0] for row in connection.execute(query("ledger", "claim"), {"limit": limit}).fetchall()]
 
 
+def claim_of(connection: Connection, members: Sequence[int]) -> list[int]:
+    """Those of the members that are dirty and that nobody else is working on, locked until the transaction ends."""
+    return [row[0] for row in connection.execute(query("ledger", "claim_of"), {"members": list(members)}).fetchall()]
+
+
+def claim_after(connection: Connection, after: int, limit: int) -> list[int]:
+    """Like `claim`, of the members above `after`: to go through them without clearing any."""
+    parameters = {"after": after, "limit": limit}
+    return [row[0] for row in connection.execute(query("ledger", "claim_after"), parameters).fetchall()]
+
+
 def dirty_members(connection: Connection) -> int:
     """How many members are waiting for their points."""
     row = connection.execute(query("ledger", "count_dirty")).fetchone()
@@ -50,8 +65,14 @@ def dirty_members(connection: Connection) -> int:
 
 
 def history(connection: Connection, members: Sequence[int]) -> pl.DataFrame:
-    """All stored invoices of the members: loyalty.award.HISTORY."""
-    return read_frame(connection, query("ledger", "history"), {"members": list(members)}, HISTORY)
+    """All stored invoices that the members earn for: loyalty.award.HISTORY.
+
+    The sales of a member who was merged into another one are the other one's.
+    """
+    merged = owners(connection, members)
+    read = {"members": earning_for(connection, members)}
+    found = read_frame(connection, query("ledger", "history"), read, HISTORY)
+    return found.with_columns(pl.col("member_id").replace(merged)) if merged else found
 
 
 def tiers(connection: Connection, members: Sequence[int]) -> pl.DataFrame:
@@ -66,16 +87,32 @@ def posted(connection: Connection, members: Sequence[int]) -> pl.DataFrame:
 
 def programs(connection: Connection) -> list[Program]:
     """All versions of the program."""
-    names = ("version", "valid_from", "base_rate_bps", "tier_rate_bps", "entry_tier", "rounding", "basis")
-    rows = connection.execute(query("ledger", "programs")).fetchall()
-    return [Program(**{**dict(zip(names, row, strict=True)), "valid_from": row[1] or BEGINNING}) for row in rows]
+    return [Program(**row) for row in _rows(connection, "programs")]
 
 
 def promotions(connection: Connection) -> list[Promotion]:
-    """All versions of all promotions."""
-    names = ("promotion_id", "version", "kind", "parameters", "valid_from", "valid_to")
-    rows = connection.execute(query("ledger", "promotions")).fetchall()
-    return [Promotion(**dict(zip(names, row, strict=True))) for row in rows]
+    """All promotions, without versions that are wholly replaced. Raises UnknownPromotionKindError, pydantic.ValidationError."""
+    found: dict[str, list[_Row]] = {}
+    for row in _rows(connection, "promotions"):
+        found.setdefault(row["promotion_id"], []).append(_Row(row["version"], row["valid_from"], row))
+    return [Promotion.from_row(one.row) for versions in found.values() for one, _, _ in spans(versions)]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A version that is not interpreted yet: one that is replaced may be of a kind that nobody knows."""
+
+    version: int
+    valid_from: datetime
+    row: dict[str, Any]
+
+
+def _rows(connection: Connection, name: str) -> list[dict[str, Any]]:
+    """The rows of a named query by column; a `valid_from` without beginning is the earliest Python knows."""
+    cursor = connection.execute(query("ledger", name))
+    names = [column.name for column in cursor.description or ()]
+    rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    return [row | {"valid_from": row["valid_from"] or BEGINNING} for row in rows]
 
 
 def append(connection: Connection, entries: pl.DataFrame, run_id: str) -> None:

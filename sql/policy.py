@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Literal
 
 from sql.db import Connection
 from sql.named import query
@@ -17,10 +17,6 @@ class Wanted:
 
     award_when: AwardWhen = "issued"
     valid_from: datetime | None = None
-
-
-#: What holds where nothing else was said.
-ISSUED: Final = Wanted()
 
 
 def follow(connection: Connection, account: Account, sync_id: int, run_id: str, wanted: Wanted) -> set[int]:

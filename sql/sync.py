@@ -122,6 +122,11 @@ def set_summary(connection: Connection, sync_id: int, summary: Mapping[str, Any]
     connection.execute(query("sync", "set_summary"), {"sync_id": sync_id, "summary": Jsonb(dict(summary))})
 
 
+def latest(connection: Connection, account: Account) -> int:
+    """The latest synchronisation of an account of which anything is stored."""
+    return int(_scalar(connection, "latest", account.parameters()))
+
+
 def fail(dsn: str, run_id: str, error: str) -> None:
     """The run's synchronisation failed; if its invoices were stored by then, they stay."""
     with connect(dsn) as connection:

@@ -3,34 +3,43 @@
 import json
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import polars as pl
 
 from expectations import validate_awards
-from loyalty.award import award
+from loyalty.award import evaluate
 from loyalty.difference import difference
-from loyalty.program import Program
-from loyalty.promotions import Promotion
-from sql import ledger, store
+from loyalty.explain import not_computed
+from sql import budgets, expiry, facts, ledger, store, sync
 from sql.db import Connection
+from sql.facts import Rules
 from sql.sync import Account
-from tasks.job import Job
+from tasks.work import Work
 
 #: Members per transaction, and transactions at a time.
 MEMBERS_AT_ONCE = 5_000
 CHUNKS_AT_ONCE = 2
+#: How often budgets are divided anew in one run; what is still open then is the next run's.
+ROUNDS_MAX = 10
+#: How often a run begins anew because the rules were changed under it.
+RESTARTS_MAX = 5
 
 
 @dataclass
 class Awarded:
-    """What the award step posted. `waiting`: members that another run is working on."""
+    """What the award step posted.
+
+    `expired`: points that expired, less what came back. `waiting`: members that another run is working on.
+    """
 
     members: int = 0
     entries: int = 0
     points: int = 0
     rejected: int = 0
+    expired: int = 0
     waiting: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
 
@@ -41,47 +50,130 @@ class Awarded:
             self.entries += part.entries
             self.points += part.points
             self.rejected += part.rejected
+            self.expired += part.expired
             self.reasons += part.reasons
 
 
 _adding = threading.Lock()
 
 
-@dataclass(frozen=True)
-class Rules:
-    """What points are computed with."""
-
-    programs: list[Program]
-    promotions: list[Promotion]
+class RulesChangedError(RuntimeError):
+    """The rules were changed while points were computed: what is still to do is computed by the new ones."""
 
 
-def award_members(job: Job, sync_id: int) -> Awarded:
+def award_members(job: Work, sync_id: int | None) -> Awarded:
     """Recomputes every dirty member from stored history, chunk by chunk, each chunk in one transaction.
+
+    `sync_id` is the synchronisation that asks; None: nobody's, so a reject is filed under the one that last read its account.
 
     Two chunks at a time: while the database takes the entries of one, the other is computed; claims skip what is locked.
     Raises psycopg.Error; what was committed by then stays, the rest stays dirty.
     """
     done = Awarded()
-    with job.transaction() as connection:
-        rules = Rules(ledger.programs(connection), ledger.promotions(connection))
-        waiting = ledger.dirty_members(connection)
-        job.commit(connection)
-    if job.dry_run or waiting <= MEMBERS_AT_ONCE:
-        _until_done(job, sync_id, rules, done)
-    else:
-        with ThreadPoolExecutor(CHUNKS_AT_ONCE, thread_name_prefix="award") as pool:
-            parts = [pool.submit(_until_done, job, sync_id, rules, done) for _ in range(CHUNKS_AT_ONCE)]
-        for part in parts:
-            part.result()
+    for _ in range(RESTARTS_MAX):
+        try:
+            _award(job, sync_id, done)
+        except RulesChangedError:
+            continue
+        break
     with job.transaction() as connection:
         done.waiting = ledger.dirty_members(connection)
     return done
 
 
-def _until_done(job: Job, sync_id: int, rules: "Rules", done: Awarded) -> None:
+def award_only(job: Work, sync_id: int, members: Sequence[int]) -> Awarded:
+    """Recomputes these members and no others: who announces a sale does not wait for a backfill's points.
+
+    Members that another run is working on are left to it: it sees what was stored before. Where a promotion has a budget, all
+    who are waiting are computed, since its division concerns them all.
+    """
+    done = Awarded()
+    with job.transaction() as connection:
+        rules = facts.rules(connection)
+        for at in range(0, 0 if rules.budgets else len(members), MEMBERS_AT_ONCE):
+            claimed = ledger.claim_of(connection, members[at : at + MEMBERS_AT_ONCE])
+            if not facts.are_current(connection, rules):
+                connection.rollback()
+                break
+            if claimed:
+                part = _chunk(connection, job, sync_id, claimed, rules)
+                job.commit(connection)
+                done.add(part)
+        else:
+            if not rules.budgets:
+                return done
+    done.add(award_members(job, sync_id))
+    return done
+
+
+def _award(job: Work, sync_id: int | None, done: Awarded) -> None:
+    with job.transaction() as connection:
+        rules = facts.rules(connection)
+        store.mark_dirty(connection, expiry.newly_expired(connection, rules.programs, expiry.now(connection)))
+        waiting = ledger.dirty_members(connection)
+        job.commit(connection)
+    if rules.budgets:
+        _claim_budgets(job, rules)
+        _settle(job, rules)
+    _in_chunks(job, sync_id, rules, done, waiting)
+    # Sales that were stored meanwhile may have moved a budget: who wins or loses by it is computed again.
+    for _ in range(ROUNDS_MAX if rules.budgets else 0):
+        if not _settle(job, rules):
+            break
+        _in_chunks(job, sync_id, rules, done, 0)
+
+
+def _in_chunks(job: Work, sync_id: int | None, rules: Rules, done: Awarded, waiting: int) -> None:
+    if job.dry_run or waiting <= MEMBERS_AT_ONCE:
+        _until_done(job, sync_id, rules, done)
+        return
+    with ThreadPoolExecutor(CHUNKS_AT_ONCE, thread_name_prefix="award") as pool:
+        parts = [pool.submit(_until_done, job, sync_id, rules, done) for _ in range(CHUNKS_AT_ONCE)]
+    for part in parts:
+        part.result()
+
+
+def _claim_budgets(job: Work, rules: Rules) -> None:
+    """What the dirty members claim of the budgets, before any of it is divided. They stay dirty."""
+    after = 0
+    with job.transaction() as connection:
+        while True:
+            budgets.share(connection)
+            members = ledger.claim_after(connection, after, MEMBERS_AT_ONCE)
+            if not members:
+                break
+            _evaluated(connection, members, rules)
+            job.commit(connection)
+            after = members[-1]
+        job.commit(connection)
+
+
+def _settle(job: Work, rules: Rules) -> int:
+    """Divides the budgets anew where claims changed, and marks who wins or loses by it; returns how many."""
+    with job.transaction() as connection:
+        members = budgets.settle(connection, rules.budgets)
+        # Claims of a version that these rules do not know have no budget here, and must not be settled so.
+        if not facts.are_current(connection, rules):
+            connection.rollback()
+            raise RulesChangedError
+        store.mark_dirty(connection, members)
+        job.commit(connection)
+    return len(members)
+
+
+def _evaluated(connection: Connection, members: list[int], rules: Rules) -> pl.DataFrame:
+    """Points due to the members; what they claim of budgets is stored."""
+    stored = facts.read(connection, members, rules)
+    found = evaluate(stored.history, stored.tiers, rules.programs, rules.promotions, stored.facts)
+    if rules.budgets:
+        budgets.save_claims(connection, members, found.claims)
+    return found.due
+
+
+def _until_done(job: Work, sync_id: int | None, rules: Rules, done: Awarded) -> None:
     with job.transaction() as connection:
         try:
-            while members := ledger.claim(connection, MEMBERS_AT_ONCE):
+            while members := _claim(connection, rules):
                 part = _chunk(connection, job, sync_id, members, rules)
                 job.commit(connection)
                 done.add(part)
@@ -90,29 +182,40 @@ def _until_done(job: Job, sync_id: int, rules: "Rules", done: Awarded) -> None:
                 connection.rollback()
 
 
-def _chunk(connection: Connection, job: Job, sync_id: int, members: list[int], rules: Rules) -> Awarded:
+def _claim(connection: Connection, rules: Rules) -> list[int]:
+    if rules.budgets:
+        budgets.share(connection)
+    members = ledger.claim(connection, MEMBERS_AT_ONCE)
+    # A change of the rules marks members in its own transaction: whoever claims such a member sees the new rules, and must use them.
+    if not facts.are_current(connection, rules):
+        raise RulesChangedError
+    return members
+
+
+def _chunk(connection: Connection, job: Work, sync_id: int | None, members: list[int], rules: Rules) -> Awarded:
     done = Awarded(members=len(members))
-    history = ledger.history(connection, members)
-    due = award(history, ledger.tiers(connection, members), rules.programs, rules.promotions)
+    due = _evaluated(connection, members, rules)
     entries = difference(due, ledger.posted(connection, members))
     good = entries
     if not entries.is_empty() and not (report := validate_awards(entries)).ok:
         numbered = entries.with_row_index("row_no")
         good = numbered.filter(~pl.col("row_no").is_in(report.failed_rows.implode())).drop("row_no")
         bad = numbered.filter(pl.col("row_no").is_in(report.failed_rows.implode()))
-        _reject(connection, sync_id, bad, done)
+        _reject(connection, sync_id, bad, done, rules)
     _resolve(connection, sync_id, due)
     ledger.append(connection, good, job.run_id)
+    done.expired -= expiry.post(connection, members, due, rules.programs, expiry.now(connection), job.run_id)
     ledger.clear(connection, members)
     done.entries += good.height
     done.points += int(good["points"].sum() or 0)
     return done
 
 
-def _reject(connection: Connection, sync_id: int, bad: pl.DataFrame, done: Awarded) -> None:
+def _reject(connection: Connection, sync_id: int | None, bad: pl.DataFrame, done: Awarded, rules: Rules) -> None:
     """A sale whose points cannot be computed is rejected by name; what was posted for it stays."""
     for row in bad.iter_rows(named=True):
-        reason = f"points: the program (version {row['program_version']}) has no rate for currency {row['currency']} or tier {row['tier']}"
+        program = next((p for p in rules.programs if p.version == row["program_version"]), None)
+        reason = f"points: {not_computed(program, row['currency'], row['tier'], row['event_at'])}"
         if row["due_after"] is not None:
             reason = "points: the computed entry is not plausible; see the validation in the run's report"
         done.reasons[reason] += 1
@@ -121,13 +224,15 @@ def _reject(connection: Connection, sync_id: int, bad: pl.DataFrame, done: Award
         sale = row["external_id"]
         values = ("awards", sale, sale, reason, problems, row["page_id"], row["record_no"], None)
         reject = pl.DataFrame([values], schema=store.REJECT, orient="row")
-        store.save_rejects(connection, Account(row["system"], row["account"]), sync_id, reject)
+        owner = Account(row["system"], row["account"])
+        store.save_rejects(connection, owner, sync_id or sync.latest(connection, owner), reject)
 
 
-def _resolve(connection: Connection, sync_id: int, due: pl.DataFrame) -> None:
+def _resolve(connection: Connection, sync_id: int | None, due: pl.DataFrame) -> None:
     """Members buy in several systems: a run closes the rejects of every account whose sales it could compute."""
     computed = due.filter(pl.col("due").is_not_null())
     for (system, account), rows in computed.group_by("system", "account"):
         owner = Account(str(system), str(account))
         if store.has_open_rejects(connection, owner):
-            store.resolve_rejects(connection, owner, sync_id, rows["external_id"].to_list(), awards=True)
+            asked = sync_id or sync.latest(connection, owner)
+            store.resolve_rejects(connection, owner, asked, rows["external_id"].to_list(), awards=True)

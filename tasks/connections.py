@@ -100,6 +100,14 @@ def connected() -> dict[str, str]:
     return ready
 
 
+def accounts() -> dict[tuple[str, str], str]:
+    """The connections that are ready for use, by system and account; of several of one account the first by name."""
+    found: dict[tuple[str, str], str] = {}
+    for name, system in sorted(connected().items()):
+        found.setdefault((system, load_block(name).account()), name)
+    return found
+
+
 def connected_systems() -> list[str]:
     """The connections that are ready for use."""
     return list(connected())

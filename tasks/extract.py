@@ -71,8 +71,8 @@ def extract_pages(job: Job) -> Extracted:
                     ids = mapper.needs[lookup.name]
                     if lookup.name == "customers":
                         ids |= rejects.phones_missing(connection, job.account)
-                    done.looked_up[lookup.name] = _look_up(
-                        job, connection, client, done.sync_id, lookup.name, ids, mapper.watch
+                    done.looked_up[lookup.name] = look_up_missing(
+                        job, connection, client, done.sync_id, lookup.name, ids, watch=mapper.watch
                     )
                 done.changes = note(connection, job, done.sync_id, mapper.watch.outlines)
         except UnexpectedShape as error:
@@ -154,7 +154,7 @@ def _stream(job: Job, connection: Connection, client: Client, stream: Stream, do
     if last is not None and last[2] is not None:
         resume = Resume(PageRequest.from_json(last[0]), last[1], PageRequest.from_json(last[2]))
     for page in extract(job.spec, stream, client, window, resume=resume):
-        page_id = sync.save_page(connection, job.account, done.sync_id, _row(page))
+        page_id = sync.save_page(connection, job.account, done.sync_id, page_row(page))
         if _set_back(state, client.clock_ahead_seconds):
             sync.save_streams(connection, done.sync_id, done.streams)
         job.commit(connection)
@@ -179,21 +179,35 @@ def _set_back(state: dict[str, Any], ahead_seconds: float) -> bool:
     return True
 
 
-def _look_up(
-    job: Job, connection: Connection, client: Client, sync_id: int, name: str, ids: set[str], watch: Watch
+def look_up_missing(
+    job: Job,
+    connection: Connection,
+    client: Client,
+    sync_id: int,
+    name: str,
+    ids: set[str],
+    *,
+    watch: Watch | None = None,
 ) -> int:
+    """Asks for those of the ids that are not cached, and caches them; returns how many. Raises ConnectorError.
+
+    `watch` looks at the answers' fields.
+    """
     lookup = job.spec.lookup(name)
-    missing = sync.unknown(connection, job.account, name, sorted(ids), by_name=lookup.key == "name", again=job.by_hand)
+    again = job.by_hand and not job.pushed
+    missing = sync.unknown(connection, job.account, name, sorted(ids), by_name=lookup.key == "name", again=again)
     job.commit(connection)
     for page in look_up(job.spec, lookup, client, missing):
-        watch.look_up(lookup, page.body)
-        sync.save_page(connection, job.account, sync_id, _row(page))
+        if watch is not None:
+            watch.look_up(lookup, page.body)
+        sync.save_page(connection, job.account, sync_id, page_row(page))
         sync.save_lookup(connection, job.account, name, map_lookup(job.spec, lookup, job.vendor, page.body))
         job.commit(connection)
     return len(missing)
 
 
-def _row(page: Page) -> dict[str, Any]:
+def page_row(page: Page) -> dict[str, Any]:
+    """The page as `sync.save_page` takes it."""
     return {
         "stream": page.stream,
         "page_no": page.page_no,

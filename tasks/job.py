@@ -13,33 +13,31 @@ from connectors.kit.client import Client, open_client
 from connectors.kit.mapping import mapping_digest
 from connectors.kit.spec import Connection as Vendor
 from connectors.kit.spec import ConnectorSpec
-from sql.db import Connection, connect
 from sql.limits import shared_limit
-from sql.policy import ISSUED
 from sql.policy import Wanted as AwardPolicy
 from sql.sync import Account
 from sql.tokens import TokenRows
+from tasks.work import Work
 
 
 @dataclass(frozen=True)
 class Policy:
-    """How far to look back, how many rejects are too many, and when sales earn."""
+    """How far to look back, how many rejects are too many, and when sales earn (None: as it was said last)."""
 
     overlap: timedelta = timedelta(minutes=15)
     reject_percent_max: int = 25
     reject_records_min: int = 20
-    award: AwardPolicy = ISSUED
+    award: AwardPolicy | None = None
 
 
 #: Opens the client of a job; replaced in tests and benchmarks.
 Open = Callable[[Vendor, ConnectorSpec, Any, Callable[[Call], None]], AbstractContextManager[Client]]
 
 
-class Job:
-    """One synchronisation. Not a dataclass: Prefect looks into those when they are passed to a task.
+class Job(Work):
+    """One synchronisation.
 
     `replay`: the stored pages instead of the vendor's; `rejects`: of those only the records that are rejected.
-    In a dry run every step shares one connection whose transaction is never committed.
     """
 
     def __init__(  # noqa: PLR0913  one for each thing that may be asked for
@@ -55,67 +53,28 @@ class Job:
         dry_run: bool = False,
         replay: bool = False,
         rejects: bool = False,
+        pushed: bool = False,
         open_vendor: Open | None = None,
     ) -> None:
-        self.dsn = dsn
+        super().__init__(dsn, run_id, dry_run=dry_run)
         self.vendor = vendor
         self.spec = spec_for(vendor)
         self.account = Account(vendor.system, vendor.account)
-        self.run_id = run_id
         self.policy = policy or Policy()
         self.since = since
         self.until = until
-        self.dry_run = dry_run
         self.replay = replay or rejects
         self.rejects = rejects
+        self.pushed = pushed
         self.mapping_digest = mapping_digest(vendor)
         self.calls: list[Call] = []
         self._key = key
         self._open_vendor = open_vendor or self._open
-        self._shared: Connection | None = None
 
     @property
     def by_hand(self) -> bool:
-        """A window or a replay was asked for: the cursors stay where they are."""
-        return self.replay or self.since is not None or self.until is not None
-
-    @contextmanager
-    def transaction(self) -> Iterator[Connection]:
-        """A connection for one step. What was not committed is rolled back at its end (in a dry run: at the job's end)."""
-        if self._shared is not None:
-            yield self._shared
-            return
-        with connect(self.dsn) as connection:
-            yield connection
-
-    def commit(self, connection: Connection) -> None:
-        """Commits, except in a dry run."""
-        if not self.dry_run:
-            connection.commit()
-
-    @contextmanager
-    def aside(self) -> Iterator[Connection]:
-        """A short transaction of its own (in a dry run: the shared one)."""
-        if self._shared is not None:
-            yield self._shared
-            return
-        with connect(self.dsn) as connection:
-            yield connection
-            connection.commit()
-
-    @contextmanager
-    def scope(self) -> Iterator[None]:
-        """The life of the job: in a dry run, one transaction that is rolled back."""
-        if not self.dry_run:
-            yield
-            return
-        with connect(self.dsn) as connection:
-            self._shared = connection
-            try:
-                yield
-            finally:
-                self._shared = None
-                connection.rollback()
+        """A window or a replay was asked for, or sales were announced: the cursors stay where they are."""
+        return self.replay or self.pushed or self.since is not None or self.until is not None
 
     def client(self) -> AbstractContextManager[Client]:
         """The vendor's client, with tokens kept in the database (also in a dry run: a rotated token must not be lost)."""

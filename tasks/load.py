@@ -330,6 +330,7 @@ def _finish(job: Job, connection: Connection, sync_id: int, streams: Mapping[str
     if not job.by_hand:
         done.cursors = {name: datetime.fromisoformat(state["started_at"]) for name, state in streams.items()}
         sync.move_cursors(connection, job.account, sync_id, done.cursors)
-    done.stored.members |= policy.follow(connection, job.account, sync_id, job.run_id, job.policy.award)
+    if job.policy.award is not None:
+        done.stored.members |= policy.follow(connection, job.account, sync_id, job.run_id, job.policy.award)
     sync.set_state(connection, sync_id, "stored")
     store.mark_dirty(connection, done.stored.members)

@@ -39,7 +39,7 @@ def without_row_data() -> Iterator[None]:
         raise type(error)(f"{primary} (SQLSTATE {error.sqlstate or 'none'})") from None
 
 
-_BUSY = {"retries": 3, "retry_delay_seconds": [1, 3, 10], "retry_condition_fn": database_busy}
+BUSY = {"retries": 3, "retry_delay_seconds": [1, 3, 10], "retry_condition_fn": database_busy}
 
 
 @task(name="extract", cache_policy=NO_CACHE, persist_result=False)
@@ -52,14 +52,14 @@ def extract(job: Job) -> Extracted:
             raise error.of_block(job.vendor.name or job.vendor.system) from error.__cause__
 
 
-@task(name="load", cache_policy=NO_CACHE, persist_result=False, **_BUSY)  # type: ignore[call-overload, untyped-decorator]
+@task(name="load", cache_policy=NO_CACHE, persist_result=False, **BUSY)  # type: ignore[call-overload, untyped-decorator]
 def load(job: Job, extracted: Extracted) -> Loaded:
     """Map, validate and store the invoices; move the cursor; try open rejects again."""
     with without_row_data():
         return load_all(job, extracted)
 
 
-@task(name="award", cache_policy=NO_CACHE, persist_result=False, **_BUSY)  # type: ignore[call-overload, untyped-decorator]
+@task(name="award", cache_policy=NO_CACHE, persist_result=False, **BUSY)  # type: ignore[call-overload, untyped-decorator]
 def award(job: Job, sync_id: int) -> Awarded:
     """Post the points of every member whose history changed."""
     with without_row_data():

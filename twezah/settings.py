@@ -5,6 +5,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from functools import lru_cache
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Self
 from urllib.parse import quote, urlencode
@@ -45,6 +46,20 @@ class Settings(BaseSettings):
     prefect_host: str = "127.0.0.1"
     prefect_port: Port = 4200
     simulator_port: Port = 8765
+    #: Where the HTTP API listens. Beyond this machine only with a certificate, behind trusted proxies, or if plain HTTP is allowed.
+    api_host: str = "127.0.0.1"
+    api_port: Port = 8080
+    #: How others reach the API, for the addresses it prints: https://points.example.com
+    api_public_url: Annotated[str, Field(pattern=r"^https?://[^/?#\s]+(/[^?#\s]*)?$")] | None = None
+    api_tls_certificate: Path | None = None
+    api_tls_key: Path | None = None
+    #: Addresses or networks, separated by commas, of proxies whose X-Forwarded-For and -Proto are believed.
+    api_trusted_proxies: str = ""
+    api_plain_http: bool = False
+    #: Requests of one address per minute, whatever they are.
+    api_source_per_minute: Annotated[int, Field(ge=60, le=10_000_000)] = 60_000
+    #: For how many months the attempts are kept.
+    api_attempt_months: Annotated[int, Field(ge=1, le=120)] = 12
     work_pool: str = "billing"
     #: Fernet key that encrypts OAuth tokens in the database. Unset: `<home>/secret.key`, made on first use.
     secret_key: SecretStr | None = None
@@ -52,6 +67,12 @@ class Settings(BaseSettings):
     region: Annotated[str, Field(pattern=r"^[A-Z]{2}$")] = "AO"
     #: IANA zone of date-only vendor fields.
     timezone: str = "Africa/Luanda"
+
+    #: A change of the rules that moves more points of past sales, or a larger share of them, must be confirmed.
+    change_points_max: Annotated[int, Field(ge=0)] = 1_000_000
+    change_percent_max: Annotated[int, Field(ge=0, le=100)] = 5
+    #: Where exchange rates are downloaded from, as CSV; may hold a key.
+    fx_url: SecretStr | None = None
 
     @field_validator("home")
     @classmethod
@@ -65,10 +86,31 @@ class Settings(BaseSettings):
             raise ValueError("must be a postgresql:// URL")
         return url
 
+    @field_validator("api_trusted_proxies")
+    @classmethod
+    def _networks(cls, text: str) -> str:
+        for part in filter(None, (one.strip() for one in text.split(","))):
+            try:
+                ip_network(part)
+            except ValueError:
+                raise ValueError(f"{part!r} is no address and no network") from None
+        return text
+
+    @field_validator("fx_url")
+    @classmethod
+    def _http_url(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(("https://", "http://")):
+            raise ValueError("must be an http(s) URL")
+        return url
+
     @model_validator(mode="after")
-    def _distinct_ports(self) -> Self:
+    def _consistent(self) -> Self:
         if self.prefect_port == self.simulator_port:
             raise ValueError("TWEZAH_PREFECT_PORT and TWEZAH_SIMULATOR_PORT must differ")
+        if self.api_port in (self.prefect_port, self.simulator_port):
+            raise ValueError("TWEZAH_API_PORT must differ from TWEZAH_PREFECT_PORT and TWEZAH_SIMULATOR_PORT")
+        if (self.api_tls_certificate is None) != (self.api_tls_key is None):
+            raise ValueError("TWEZAH_API_TLS_CERTIFICATE and TWEZAH_API_TLS_KEY belong together")
         return self
 
     @property
@@ -95,6 +137,20 @@ class Settings(BaseSettings):
     def simulator_url(self) -> str:
         """Where the simulated billing systems are, if they run."""
         return f"http://127.0.0.1:{self.simulator_port}"
+
+    @property
+    def trusted_proxies(self) -> list[str]:
+        """Proxies whose forwarded headers the API believes."""
+        return [one.strip() for one in self.api_trusted_proxies.split(",") if one.strip()]
+
+    @property
+    def http_url(self) -> str:
+        """Base URL of the HTTP API, as others reach it."""
+        if self.api_public_url is not None:
+            return self.api_public_url.rstrip("/")
+        scheme = "http" if self.api_tls_certificate is None else "https"
+        host = f"[{self.api_host}]" if ":" in self.api_host else self.api_host
+        return f"{scheme}://{host}:{self.api_port}"
 
     @property
     def logs(self) -> Path:

@@ -6,6 +6,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from connectors.kit.configured import PagingKind, SinceFormat
 from connectors.kit.documents import DocumentSettings, Pointer
+from connectors.kit.webhook_settings import WebhookSettings
 
 #: Set by the connector, or a way to leak what belongs into the secret fields.
 _RESERVED: Final = ("authorization", "cookie", "host", "content-length", "transfer-encoding", "connection")
@@ -38,7 +39,7 @@ def _template(value: str) -> str:
     return _path(value) if value else value
 
 
-class CustomSettings(DocumentSettings):
+class CustomSettings(WebhookSettings, DocumentSettings):
     """What an operator says about an API. Every field has a default that fits our own contract."""
 
     path: Annotated[str, AfterValidator(_path)] = Field(
@@ -139,6 +140,16 @@ class CustomSettings(DocumentSettings):
     customer_id_path: Pointer = Field(default="/id", title="Customer's id", description="In the customer.")
     customer_phone_path: Pointer = Field(default="/phone", title="Customer's phone", description="In the customer.")
 
+    document_path: Annotated[str, AfterValidator(_template)] = Field(
+        default="", title="Path of one document",
+        description="With {id} in it; asked for where a webhook names a document and does not hold it. Empty: the path of the invoices, and /{id}.",
+    )  # fmt: skip
+    document_record: Pointer = Field(
+        default="",
+        title="One document",
+        description="Where that answer holds the document. Empty: at /data, or it is the answer.",
+    )
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.since_format != "not sent" and not self.since_param:
@@ -151,6 +162,8 @@ class CustomSettings(DocumentSettings):
             raise ValueError(
                 "the path of a customer has {id} in it (customer_path), or there is a parameter for ids (customer_ids_param)"
             )
+        if self.document_path and "{id}" not in self.document_path:
+            raise ValueError("the path of one document has no {id} in it (document_path)")
         if not self.records and (self.paging in ("cursor", "next link in the body")):
             raise ValueError(f'paging "{self.paging}" is not possible where the answer is the list itself (records)')
         return self

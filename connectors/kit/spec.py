@@ -118,7 +118,7 @@ class Stream:
     given the type of a record, the body and the page's id, and raises nothing: what cannot be read is broken.
     `row_id`: where the vendor tells its records apart by something else than the document's external id, pointers to it;
     it is what pages and details go by. `census`: `deleted` reads the ids of all documents that still exist; what no
-    census of the system names is gone.
+    census of the system names is gone. `by_id` asks for single documents of the list, which webhooks name.
     """
 
     name: str
@@ -143,6 +143,19 @@ class Stream:
     reads: Callable[[Any, bytes, int], "Records"] | None = None
     row_id: tuple[str, ...] = ()
     census: bool = False
+    by_id: "ById | None" = None
+
+
+@dataclass(frozen=True, eq=False)
+class ById:
+    """How documents of a list are asked for by the vendor's ids.
+
+    `requests` batches ids into requests, the fewer the better. Their answers are pages of the list; or each holds one document, at one of
+    the pointers `single` ("": it is the answer).
+    """
+
+    requests: Callable[[Connection, Sequence[str]], Iterable[PageRequest]]
+    single: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -48,9 +48,17 @@ class Custom:
             return self._token(request)
         if not self._known(request):
             return _problem(401, "unauthorized", "Unauthorized", {"www-authenticate": 'Bearer error="invalid_token"'})
+        if path.startswith("/invoices/"):
+            return self._single(path.removeprefix("/invoices/"))
         if path != "/invoices":
             return _problem(404, "not-found", "Not found")
         return self._list(request.url.params)
+
+    def _single(self, key: str) -> httpx.Response:
+        row = next((row for row in self.books.all("Invoice") if row.id == key), None)
+        if row is None:
+            return _problem(404, "not-found", "Not found")
+        return raw_response(_body(row))
 
     def _token(self, request: httpx.Request) -> httpx.Response:
         form = read_form(request)
@@ -85,7 +93,7 @@ class Custom:
         more = len(found) > size
         following = f'"{_cursor(shown[-1])}"' if more else "null"
         body = b'{"data":%s,"next_cursor":%s,"has_more":%s}'
-        parts = (join(cached(row.cache, "full", lambda row=row: _json(row)) for row in shown), following.encode())  # type: ignore[misc]
+        parts = (join(map(_body, shown)), following.encode())
         return raw_response(body % (*parts, b"true" if more else b"false"))
 
 
@@ -104,7 +112,12 @@ def _stamp(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def _json(document: Document) -> dict[str, Any]:
+def _body(document: Document) -> bytes:
+    return cached(document.cache, "full", lambda: document_json(document))
+
+
+def document_json(document: Document) -> dict[str, Any]:
+    """A document as the list and webhooks tell it; a deleted one leaves its id."""
     if document.deleted:
         stamp = _stamp(document.updated_at)
         return {"id": document.id, "deleted_at": stamp, "updated_at": stamp}

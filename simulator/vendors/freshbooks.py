@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import httpx
 
+from simulator import callbacks
 from simulator.limits import Throttled
 from simulator.model import Customer, Document, Payment, Product
 from simulator.oauth import Denied, form_client, read_form
@@ -44,6 +45,7 @@ class FreshBooks:
     def __init__(self, world: World) -> None:
         self.world, self.books, self.grants = world, world.books[self.name], world.grants[self.name]
         self._items: dict[str, bytes] = {}
+        self.callbacks = world.freshbooks_callbacks
 
     def is_token_path(self, path: str) -> bool:
         """See `wire.Vendor`."""
@@ -76,7 +78,8 @@ class FreshBooks:
             return _error(request, 401, 16, 1003, message)
         account, _, rest = path.removeprefix(_ROOT).partition("/")
         if not path.startswith(_ROOT):
-            return json_response({"message": "Not Found"}, 404)
+            found = path.startswith(callbacks.PATH)
+            return self.callbacks.answer(request, path) if found else json_response({"message": "Not Found"}, 404)
         if account not in self.world.accounts[self.name]:
             return _error(request, 403, 7, 1003, "User does not have access to this account.")
         for resource in _RENDER:

@@ -1,5 +1,10 @@
 -- name: claim
 SELECT member_id FROM loyalty.member_dirty ORDER BY member_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+-- name: claim_of
+SELECT member_id FROM loyalty.member_dirty WHERE member_id = ANY(%(members)s) ORDER BY member_id FOR UPDATE SKIP LOCKED
+
+-- name: claim_after
+SELECT member_id FROM loyalty.member_dirty WHERE member_id > %(after)s ORDER BY member_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 -- name: count_dirty
 SELECT count(*) FROM loyalty.member_dirty
 -- name: history
@@ -19,8 +24,9 @@ SELECT DISTINCT ON (member_id, external_id, account, system)
 FROM loyalty.award_entry WHERE member_id = ANY(%(members)s)
 ORDER BY member_id, external_id, account, system, entry_no DESC
 -- name: programs
-SELECT version, CASE WHEN isfinite(valid_from) THEN valid_from END, base_rate_bps, tier_rate_bps, entry_tier, rounding, basis
-FROM loyalty.program ORDER BY valid_from
+SELECT version, CASE WHEN isfinite(valid_from) THEN valid_from END AS valid_from, base_rate_bps, tier_rate_bps, entry_tier, rounding,
+       basis, award_when, timezone, base_currency, categories, unlinked_credits, tier_policy, expiry
+FROM loyalty.program ORDER BY version
 -- name: promotions
 SELECT promotion_id, version, kind, parameters, valid_from, valid_to FROM loyalty.promotion ORDER BY promotion_id, version
 -- name: clear

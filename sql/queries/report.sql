@@ -46,22 +46,52 @@ SELECT DISTINCT ON (s.system, s.account) s.system, s.account, s.state, s.started
        s.error
 FROM billing.sync_run s ORDER BY s.system, s.account, s.sync_id DESC
 -- name: invoice
-SELECT i.system, i.account, i.external_id, i.invoice_number, i.kind, i.status, i.member_id, i.currency,
+SELECT i.system, i.account, i.external_id, i.invoice_number, i.kind, i.status, coalesce(o.owner_id, i.member_id), i.currency,
        billing.major_units(i.total_minor, i.currency), billing.major_units(i.amount_refunded_minor, i.currency),
        i.issued_at, i.updated_at, i.page_id, i.record_no
-FROM billing.invoice i WHERE i.system = %(system)s AND (i.external_id = %(invoice)s OR i.invoice_number = %(invoice)s)
+FROM billing.invoice i LEFT JOIN loyalty.merged_member o ON o.member_id = i.member_id WHERE i.system = %(system)s AND (i.external_id = %(invoice)s OR i.invoice_number = %(invoice)s)
 ORDER BY (i.external_id = %(invoice)s) DESC, i.issued_at DESC LIMIT 1
 -- name: entries
 SELECT e.entry_no, e.member_id, e.reason, e.points, e.due_before, e.due_after, e.breakdown, billing.major_units(e.net_minor, e.currency),
        e.currency, e.tier, e.program_version, p.base_rate_bps -> e.currency, p.tier_rate_bps -> e.tier, p.rounding, e.event_at, e.posted_at, e.run_id
 FROM loyalty.award_entry e JOIN loyalty.program p ON p.version = e.program_version
 WHERE e.system = %(system)s AND e.account = %(account)s AND e.external_id = %(external_id)s
-  -- Whose it is, and whose it was: a former owner's chain has a second entry that took the points back.
-  AND e.member_id IN (SELECT member_id FROM billing.invoice i
-                      WHERE i.system = %(system)s AND i.account = %(account)s AND i.external_id = %(external_id)s
+  -- Whose it is, and whose it was: a former owner's chain has a second entry that took the points back. A referrer's reward is theirs.
+  AND e.member_id IN (SELECT m FROM billing.invoice i
+                      LEFT JOIN loyalty.merged_member o ON o.member_id = i.member_id
+                      LEFT JOIN loyalty.referral r ON r.friend_id IN (i.member_id, o.owner_id)
+                      LEFT JOIN loyalty.merged_member w ON w.member_id = r.referrer_id
+                      CROSS JOIN LATERAL (VALUES (i.member_id), (o.owner_id), (r.referrer_id), (w.owner_id)) AS whose(m)
+                      WHERE i.system = %(system)s AND i.account = %(account)s AND i.external_id = %(external_id)s AND m IS NOT NULL
                       UNION ALL
                       SELECT member_id FROM loyalty.award_entry c WHERE c.external_id = %(external_id)s AND c.entry_no > 1)
 ORDER BY e.posted_at, e.member_id, e.entry_no
 -- name: reject
 SELECT stream, external_id, reason, first_seen_at, times_seen, page_id, record_no FROM billing.reject
 WHERE system = %(system)s AND external_id = %(invoice)s AND resolved_at IS NULL ORDER BY reject_id DESC LIMIT 1
+-- name: member
+SELECT m.member_id, o.owner_id, m.created_at, coalesce(b.balance_points, 0), coalesce(b.entries, 0), coalesce(t.tier, p.entry_tier), t.valid_from,
+       EXISTS (SELECT FROM loyalty.member_dirty d WHERE d.member_id = m.member_id),
+       ARRAY(SELECT f.member_id FROM loyalty.merged_member f WHERE f.owner_id = m.member_id ORDER BY 1)
+FROM loyalty.member m
+CROSS JOIN LATERAL (SELECT entry_tier FROM loyalty.program WHERE valid_from <= now() ORDER BY version DESC LIMIT 1) p
+LEFT JOIN loyalty.merged_member o USING (member_id)
+LEFT JOIN loyalty.member_balance b USING (member_id)
+LEFT JOIN LATERAL (
+    SELECT tier, valid_from FROM loyalty.member_tier t WHERE t.member_id = m.member_id AND valid_from <= now()
+    ORDER BY valid_from DESC, tier_no DESC LIMIT 1
+) t ON true
+WHERE m.member_id = %(member_id)s
+-- name: member_kinds
+SELECT kind, count(*), sum(points)::bigint FROM analytics.points_history WHERE member_id = %(member_id)s GROUP BY kind ORDER BY kind
+-- name: member_rules
+SELECT r.rule, sum(r.points)::bigint FROM (
+    SELECT DISTINCT ON (external_id, account, system) breakdown FROM loyalty.award_entry WHERE member_id = %(member_id)s
+    ORDER BY external_id, account, system, entry_no DESC
+) e CROSS JOIN LATERAL (SELECT key AS rule, value::bigint AS points FROM jsonb_each_text(e.breakdown)) r
+GROUP BY r.rule HAVING sum(r.points) <> 0 ORDER BY (r.rule = 'base') DESC, (r.rule = 'tier') DESC, r.rule
+-- name: member_history
+SELECT h.posted_at, h.event_at, h.kind, h.points, h.balance_points, h.reason, h.system, coalesce(i.invoice_number, h.external_id), h.entry_no, h.run_id
+FROM analytics.points_history h LEFT JOIN billing.invoice i USING (external_id, account, system)
+WHERE h.member_id = %(member_id)s ORDER BY h.posted_at DESC, h.kind DESC, h.system DESC, h.account DESC, h.external_id DESC, h.entry_no DESC
+LIMIT %(limit)s

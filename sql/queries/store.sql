@@ -36,15 +36,24 @@ WHERE i.system = %(system)s AND i.account = %(account)s AND i.external_id = d.ex
   AND (i.status <> 'void' AND (d.deleted_at IS NULL OR i.updated_at <= d.deleted_at)
        OR i.status = 'void' AND i.updated_at < d.deleted_at)
 RETURNING i.member_id
+-- name: named_by_number
+SELECT EXISTS (SELECT FROM billing.pushed_document WHERE account = %(account)s AND system = %(system)s AND by_number)
+-- name: supersede_numbers
+UPDATE billing.invoice i SET status = 'void', sync_id = %(sync_id)s, stored_at = now()
+FROM billing.pushed_document p, unnest(%(numbers)s::text[], %(kinds)s::text[]) AS f(number, kind)
+WHERE p.by_number AND p.account = %(account)s AND p.system = %(system)s AND p.external_id = f.number
+  AND (i.external_id, i.account, i.system) = (p.external_id, p.account, p.system) AND i.kind = f.kind AND i.status <> 'void'
+RETURNING i.member_id
 -- name: unlisted
 SELECT count(*), coalesce(array_agg(i.external_id ORDER BY i.external_id) FILTER (WHERE l.external_id IS NULL), '{}')
 FROM billing.invoice i
 LEFT JOIN (SELECT DISTINCT external_id FROM unnest(%(listed)s::text[]) AS u(external_id)) l ON l.external_id = i.external_id
 -- What a synchronisation that began later has stored is newer than the list.
 WHERE i.system = %(system)s AND i.account = %(account)s AND i.status <> 'void' AND i.sync_id <= %(sync_id)s
+  -- So is what webhooks brought meanwhile, whose synchronisation may have begun earlier.
+  AND (i.sync_id = %(sync_id)s OR i.stored_at <= coalesce((SELECT started_at FROM billing.sync_run r WHERE r.sync_id = %(sync_id)s), 'infinity'))
 -- name: mark_dirty
-INSERT INTO loyalty.member_dirty (member_id) SELECT m FROM unnest(%(members)s::bigint[]) AS m ORDER BY m
-ON CONFLICT (member_id) DO UPDATE SET marks = member_dirty.marks + 1
+SELECT loyalty.mark_dirty(%(members)s::bigint[])
 -- name: save_rejects
 INSERT INTO billing.reject (system, account, stream, record_key, external_id, reason, problems, page_id, record_no, first_sync_id, last_sync_id,
     customer_external_id, mapping_digest)

@@ -4,16 +4,18 @@ SELECT pg_try_advisory_lock(hashtextextended(%(key)s, 20261122))
 SELECT pg_advisory_unlock(hashtextextended(%(key)s, 20261122))
 -- name: resumable
 SELECT sync_id, streams FROM billing.sync_run
-WHERE system = %(system)s AND account = %(account)s
+WHERE system = %(system)s AND account = %(account)s AND source = 'poll'
   -- A run that failed after reading everything starts anew: the cause may have been corrected at the vendor.
   AND (state IN ('extracting', 'extracted')
        OR state = 'failed' AND EXISTS (SELECT FROM jsonb_each(streams) s WHERE NOT (s.value ->> 'complete')::boolean))
   AND requested_since IS NOT DISTINCT FROM %(since)s AND requested_until IS NOT DISTINCT FROM %(until)s
   AND started_at > now() - make_interval(hours => %(hours)s)
-  AND sync_id = (SELECT max(sync_id) FROM billing.sync_run WHERE system = %(system)s AND account = %(account)s)
+  AND sync_id = (SELECT max(sync_id) FROM billing.sync_run WHERE system = %(system)s AND account = %(account)s AND source = 'poll')
+-- name: latest
+SELECT max(sync_id) FROM billing.sync_run WHERE system = %(system)s AND account = %(account)s
 -- name: abandon_older
 UPDATE billing.sync_run SET state = 'abandoned', finished_at = coalesce(finished_at, now())
-WHERE system = %(system)s AND account = %(account)s AND state IN ('extracting', 'extracted', 'failed')
+WHERE system = %(system)s AND account = %(account)s AND state IN ('extracting', 'extracted', 'failed') AND source = 'poll'
   AND sync_id IS DISTINCT FROM %(keep)s
 -- name: begin
 INSERT INTO billing.sync_run (system, account, run_id, requested_since, requested_until, streams)

@@ -196,7 +196,16 @@ def test_a_promotion_that_cannot_be_evaluated_stops_the_step_and_loses_nothing(b
     with pytest.raises(ValueError, match="product_bonus"):
         books.award()
     assert books.dirty() == [books.member()]
-    books.run("DELETE FROM loyalty.promotion")
+    books.run(
+        "INSERT INTO loyalty.promotion (promotion_id, version, kind, valid_from, valid_to) "
+        "VALUES ('rain', 2, 'seasonal_multiplier', '2026-01-01', '2026-01-02')"
+    )
+    with pytest.raises(ValueError, match="multiplier_bps"):
+        books.award()
+    books.run(
+        "INSERT INTO loyalty.promotion (promotion_id, version, kind, valid_from, valid_to, parameters) "
+        """VALUES ('rain', 3, 'seasonal_multiplier', '2026-01-01', '2026-01-02', '{"rule": {"multiplier_bps": 20000}}')"""
+    )
     assert books.award().points == 1500
 
 

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     base = {k: v for k, v in python_environment().items() if not k.startswith(("TWEZAH_", "PREFECT_"))}
-    ports = dict(zip(("TWEZAH_PREFECT_PORT", "TWEZAH_SIMULATOR_PORT"), free_ports(2), strict=True))
+    ports = dict(zip(("TWEZAH_PREFECT_PORT", "TWEZAH_SIMULATOR_PORT", "TWEZAH_API_PORT"), free_ports(3), strict=True))
     return {**base, **ports, "TWEZAH_HOME": str(tmp_path / "home")}
 
 

@@ -29,7 +29,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """A state folder with a space, deeper than a socket path may be, and ports of its own."""
     base = {k: v for k, v in python_environment().items() if not k.startswith(("TWEZAH_", "PREFECT_"))}
     home = tmp_path_factory.mktemp("state of") / ("x" * 120)
-    ports = dict(zip(("TWEZAH_PREFECT_PORT", "TWEZAH_SIMULATOR_PORT"), free_ports(2), strict=True))
+    ports = dict(zip(("TWEZAH_PREFECT_PORT", "TWEZAH_SIMULATOR_PORT", "TWEZAH_API_PORT"), free_ports(3), strict=True))
     return {**base, **ports, "TWEZAH_HOME": str(home), "COLUMNS": "200"}
 
 
@@ -107,6 +107,7 @@ def test_serves_and_ends_on_sigterm_and_keeps_what_operators_edit(environment: d
     with started(environment) as first:
         found = deployments(environment)
         assert {found.pop("connect")["name"], found.pop("test-connection")["name"]} == {"connect", "test-connection"}
+        assert [(one["slug"], one["active"]) for one in found.pop("webhooks")["schedules"]] == [("sweep", True)]
         assert sorted(found) == [
             "sync-custom",
             "sync-file",
@@ -122,6 +123,8 @@ def test_serves_and_ends_on_sigterm_and_keeps_what_operators_edit(environment: d
         assert set(map(str, active.values())) == {"[('poll', True)]"}
         with urllib.request.urlopen(f"http://127.0.0.1:{environment['TWEZAH_PREFECT_PORT']}/") as page:
             assert b"<div id=" in page.read()
+        with urllib.request.urlopen(f"http://127.0.0.1:{environment['TWEZAH_API_PORT']}/health") as answer:
+            assert json.load(answer) == {"status": "ok", "database": "ok"}
         edited = found["sync-xero"]
         change = {"active": False, "schedule": {"interval": 1800}}
         api(

@@ -21,6 +21,7 @@ from pydantic import SecretStr
 
 import simulator
 import twezah.settings
+from connectors.kit.errors import block_name
 from flows.check import test_connection as run_test
 from flows.connect import connect
 from flows.sync import sync_system
@@ -401,7 +402,7 @@ def test_two_blocks_of_one_name_are_refused(vendors: Vendors) -> None:
 def test_a_further_account_gets_a_deployment_of_its_own(vendors: Vendors) -> None:
     connect_simulator(vendors.url)
     first = provision.provision(None, provision.datetime.now(provision.UTC), catch_up=False)
-    assert set(first["activated"]) == set(BLOCKS) - {"file"}  # no folder is connected
+    assert set(first["activated"]) == set(map(block_name, BLOCKS)) - {"file"}  # no folder is connected
     block = XeroConnection.load("xero")
     assert isinstance(block, ConsentedConnection)
     block.tenant_id = SECOND

@@ -72,7 +72,7 @@ def test_messages_name_the_block(ledger: str, simulator_url: str) -> None:
     try:
         state = sync_system("armazem", return_state=True)
         assert state.is_failed()
-        assert "CredentialsRejected" in str(state.message) and 'block "armazem"' in str(state.message)
+        assert "KeyRejected" in str(state.message) and 'block "armazem"' in str(state.message)
         assert "wr0ng" not in str(state.message)
         CustomConnection(base_url="http://erp.example.com", api_key=SecretStr("wr0ng")).save("armazem", overwrite=True)
         state = sync_system("armazem", return_state=True)

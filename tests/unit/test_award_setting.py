@@ -5,13 +5,13 @@ from datetime import UTC, date, datetime
 import pytest
 
 from connectors.kit.errors import Misconfigured
-from sql.policy import ISSUED, Wanted
+from sql.policy import Wanted
 from tasks.blocks import BLOCKS
 
 
 def test_of_a_block() -> None:
     kind = BLOCKS["file"]
-    assert kind(folder="/srv").award_policy() == ISSUED
+    assert kind(folder="/srv").award_policy() == Wanted()
     assert kind(folder="/srv", award_when="paid").award_policy() == Wanted("paid")
     # Midnight in Luanda is the hour before in UTC.
     from_may = kind(folder="/srv", award_when="paid", award_from=date(2026, 5, 1))

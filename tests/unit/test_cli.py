@@ -20,6 +20,28 @@ COMMANDS = [
     ["mapping", "try"],
     ["connect"],
     ["connection", "test"],
+    ["api"],
+    ["keys", "create"],
+    ["keys", "list"],
+    ["keys", "rotate"],
+    ["keys", "revoke"],
+    ["webhooks", "create"],
+    ["webhooks", "list"],
+    ["webhooks", "rotate"],
+    ["webhooks", "disable"],
+    ["webhooks", "replay"],
+    ["points", "adjust"],
+    ["points", "void"],
+    ["points", "try"],
+    ["program", "check"],
+    ["program", "diff"],
+    ["program", "apply"],
+    ["program", "show"],
+    ["fx", "load"],
+    ["member", "find"],
+    ["member", "merge"],
+    ["member", "unmerge"],
+    ["member", "phone"],
 ]
 
 
@@ -73,6 +95,7 @@ def test_help_is_quick() -> None:
         (["sync", "xero", "--since", "yesterday"], {}, 2, "2026-01-31"),
         (["sync", "xero", "--since", "2026-02-01", "--until", "2026-01-01"], {}, 2, "later than"),
         (["sync"], {}, 2, "SYSTEM"),
+        (["points", "adjust", "1", "0", "--reason", "r", "--author", "a"], {}, 2, "must not be 0"),
         (["up", "--evolve-every", "5"], {}, 2, "needs --simulator"),
         (["up", "--simulator", "--evolve-every", "0"], {}, 2, "--evolve-every"),
         (["status"], {"TWEZAH_PREFECT_PORT": "many"}, 2, "TWEZAH_PREFECT_PORT"),
@@ -90,6 +113,7 @@ def test_help_is_quick() -> None:
         "no date",
         "window backwards",
         "no argument",
+        "no points",
         "nothing to evolve",
         "never",
         "bad port",
@@ -126,3 +150,10 @@ def test_explaining_an_unknown_invoice_is_a_no(home: Path) -> None:
     result = twezah("explain", "xero", "INV-404", home=home)
     assert result.returncode == 1
     assert "INV-404" in result.stderr
+
+
+def test_adjusting_nobody_is_refused(home: Path) -> None:
+    """A negative number is an argument; what cannot be done is said in a line."""
+    result = twezah("points", "adjust", "404", "-5", "--reason", "r", "--author", "a", home=home)
+    assert (result.returncode, result.stderr.count("\n")) == (1, 1)
+    assert "there is no member 404" in result.stderr

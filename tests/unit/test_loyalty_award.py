@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from loyalty.award import DUE, HISTORY, award
@@ -175,6 +175,8 @@ def test_a_program_is_needed() -> None:
         award(history(sale()), tiers(), [])
 
 
+#: A machine may be busy with something else.
+PATIENT = settings(deadline=None)
 MOMENTS = st.integers(-3, 3).map(lambda hours: NOON + timedelta(hours=hours))
 SALES = st.builds(
     sale,
@@ -213,6 +215,7 @@ PROGRAMS = st.builds(
 )
 
 
+@PATIENT
 @given(HISTORIES, TIER_HISTORIES, st.lists(PROGRAMS, min_size=1, max_size=3))
 @example([sale(total_minor=10**15)], [(1, LONG_AGO, "platinum")], [PROGRAM])
 def test_agrees_with_the_reference(
@@ -234,6 +237,7 @@ def test_agrees_with_the_reference(
             assert sum(json.loads(got["breakdown"]).values()) == got["due"]
 
 
+@PATIENT
 @given(HISTORIES, TIER_HISTORIES, st.integers(0, 12))
 def test_batches_do_not_matter(rows: list[dict[str, Any]], known: list[tuple[int, datetime, str]], cut: int) -> None:
     together = award(history(*rows), tiers(*known), [PROGRAM])
@@ -241,6 +245,7 @@ def test_batches_do_not_matter(rows: list[dict[str, Any]], known: list[tuple[int
     assert together.equals(pl.concat(apart))
 
 
+@PATIENT
 @given(st.integers(0, 10**9), st.integers(0, 10**6), st.sampled_from(TIERS_IN_ORDER))
 def test_more_is_never_worth_less(total_minor: int, more: int, tier: str) -> None:
     rows = [sale(total_minor=total_minor), sale(total_minor=total_minor + more)]

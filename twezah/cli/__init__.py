@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 import typer
 
-from twezah.cli import connect, demo, look, operate
+from twezah.cli import connect, demo, fx, keys, look, member, operate, points, program, webhooks
 from twezah.cli.exits import ENVIRONMENT, INTERRUPTED, USAGE
 
 app = typer.Typer(
@@ -22,6 +22,12 @@ operate.register(app)
 connect.register(app)
 demo.register(app)
 look.register(app)
+keys.register(app)
+webhooks.register(app)
+points.register(app)
+program.register(app)
+fx.register(app)
+member.register(app)
 
 
 def _print_version(wanted: bool) -> None:
@@ -61,11 +67,12 @@ def _explain(error: Exception) -> tuple[str, int] | None:
     """Message and exit code of a failure whose cause is outside the program; None for a defect."""
     from pydantic import ValidationError
 
+    from api.safety import UnsafeError
     from sql.migrate import MigrationChangedError
     from twezah.settings import DatabaseNotRunning
     from twezah.stack.errors import StackError
 
-    if isinstance(error, StackError | DatabaseNotRunning | MigrationChangedError):
+    if isinstance(error, StackError | DatabaseNotRunning | MigrationChangedError | UnsafeError):
         return str(error), ENVIRONMENT
     if isinstance(error, ValidationError) and error.title == "Settings":
         return f"A setting is wrong: {_settings_problems(error)}", USAGE

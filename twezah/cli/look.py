@@ -2,13 +2,12 @@
 
 import signal
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
 
 from twezah.cli.exits import FAILED
+from twezah.cli.ledger import ledger
 from twezah.cli.operate import Json, known_system
 from twezah.cli.output import print_json, print_table, say
 
@@ -18,25 +17,12 @@ mapping = typer.Typer(no_args_is_help=True, help="Try how a billing system's rec
 def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
     app.command(epilog="Example: `twezah status --json`")(status)
-    app.command(epilog="Example: `twezah explain quickbooks 1042`")(explain)
+    app.command(epilog="Examples: `twezah explain quickbooks 1042`, `twezah explain member 17`")(explain)
     passthrough = {"ignore_unknown_options": True, "allow_interspersed_args": False}
     example = "Examples: `twezah psql`, `twezah psql -c 'SELECT * FROM loyalty.member_balance LIMIT 5'`"
     app.command(context_settings=passthrough, epilog=example)(psql)
     mapping.command("try", epilog="Example: `twezah mapping try xero invoice.json --json`")(mapping_try)
     app.add_typer(mapping, name="mapping")
-
-
-@contextmanager
-def _ledger() -> Iterator[str]:
-    """The ledger's URL; the embedded database is started if needed and brought up to date."""
-    from sql.migrate import migrate
-    from twezah.settings import settings
-    from twezah.stack.postgres import running
-
-    with running(settings()) as dsn:
-        if settings().is_embedded:
-            migrate(dsn)
-        yield dsn
 
 
 def status(json: Json = False) -> None:
@@ -46,7 +32,7 @@ def status(json: Json = False) -> None:
     from twezah.stack.up import running_stack
 
     up = running_stack(settings())
-    with _ledger() as dsn:
+    with ledger() as dsn:
         rows = report.status(dsn)
     if json:
         print_json({"stack": up, "systems": rows})
@@ -62,26 +48,62 @@ def status(json: Json = False) -> None:
 
 
 def explain(
-    system: Annotated[str, typer.Argument(metavar="SYSTEM", help="Key of the billing system, e.g. xero.")],
-    invoice: Annotated[str, typer.Argument(metavar="INVOICE", help="The invoice's id or number in that system.")],
+    system: Annotated[str, typer.Argument(metavar="SYSTEM", help="Key of the billing system, e.g. xero; or: member.")],
+    invoice: Annotated[
+        str,
+        typer.Argument(metavar="INVOICE", help="The invoice's id or number in that system; or the member's number."),
+    ],
+    entry: Annotated[int | None, typer.Option(min=1, help="Only this entry of the invoice's chain.")] = None,
     json: Json = False,
 ) -> None:
-    """Why this invoice earned this many points: every entry, rule by rule."""
+    """Why this invoice earned this many points: every entry, rule by rule, and what did not apply.
+
+    `twezah explain member 17` tells what a member's balance is made of.
+    """
     from zoneinfo import ZoneInfo
 
     from connectors.kit.errors import system_name
-    from sql.explain import explain as explain_invoice
     from twezah.settings import settings
 
-    with _ledger() as dsn:
-        explanation = explain_invoice(dsn, system_name(system), invoice)
+    with ledger() as dsn:
+        explanation = (
+            _explain_member(dsn, invoice)
+            if system == "member"
+            else _explain_invoice(dsn, system_name(system), invoice, entry)
+        )
     if explanation is None:
-        say(f"There is no invoice {invoice!r} of {system!r} in the ledger.")
+        say(
+            f"There is no {f'member {invoice}' if system == 'member' else f'invoice {invoice!r} of {system!r}'} in the ledger."
+        )
         raise typer.Exit(FAILED)
     if json:
         print_json(explanation.to_json())
     else:
         print(explanation.to_text(ZoneInfo(settings().timezone)))
+
+
+def _explain_member(dsn: str, number: str) -> Any:
+    from sql.explain_member import explain_member
+
+    if not number.isdecimal() or len(number) > 18:
+        raise typer.BadParameter("a member is named by number; `twezah member find` finds it", param_hint="INVOICE")
+    return explain_member(dsn, int(number))
+
+
+def _explain_invoice(dsn: str, system: str, invoice: str, entry: int | None) -> Any:
+    from dataclasses import replace
+
+    from connectors.kit.errors import system_name
+    from sql.explain import explain as explain_invoice
+
+    found = explain_invoice(dsn, system_name(system), invoice)
+    if found is None or entry is None:
+        return found
+    chosen = tuple(one for one in found.entries if one.entry_no == entry)
+    if not chosen:
+        say(f"{system} {invoice} has no entry {entry}; it has {len(found.entries)}.")
+        raise typer.Exit(FAILED)
+    return replace(found, entries=chosen, now=None)
 
 
 def psql(
@@ -97,7 +119,7 @@ def psql(
     from twezah.stack import pginstall
     from twezah.stack.postgres import libpq_environment
 
-    with _ledger() as dsn:
+    with ledger() as dsn:
         environment = libpq_environment(dsn)
         environment.setdefault("PSQL_HISTORY", str(settings().home / "psql_history"))
         previous = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C belongs to psql

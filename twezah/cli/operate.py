@@ -37,7 +37,8 @@ def up(
         ),
     ] = None,
 ) -> None:  # fmt: skip
-    """Start database, Prefect, deployments and worker, and serve until Ctrl-C."""
+    """Start database, Prefect, deployments, worker and the HTTP API, and serve until Ctrl-C."""
+    from api.safety import require_safe
     from twezah.cli.serving import stoppable
     from twezah.settings import settings
     from twezah.stack.up import Stack
@@ -46,8 +47,10 @@ def up(
         raise typer.BadParameter("needs --simulator", param_hint="--evolve-every")
     with stoppable():
         try:
-            with Stack(settings(), simulator=simulator, evolve_every_seconds=evolve_every, say=say) as stack:
+            require_safe(settings())
+            with Stack(settings(), simulator=simulator, evolve_every_seconds=evolve_every, api=True, say=say) as stack:
                 print(f"Operate  {settings().ui_url}", flush=True)
+                print(f"API      {settings().http_url} (what it takes and gives: /openapi.json)", flush=True)
                 print("Query    twezah psql", flush=True)
                 print(f"Logs     {settings().logs}", flush=True)
                 if stack.simulator_url:
@@ -159,11 +162,13 @@ def known_system(name: str) -> str:
 
 
 def _utc(text: str | None, option: str) -> str | None:
+    return None if text is None else moment_utc(text, option)
+
+
+def moment_utc(text: str, option: str) -> str:
     """ISO 8601 in UTC, from a date or time as a person writes it."""
     from twezah.settings import settings
 
-    if text is None:
-        return None
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

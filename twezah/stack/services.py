@@ -40,6 +40,11 @@ def simulator_command(settings: Settings, evolve_every_seconds: float | None = N
     return [*command, "--parent-pid", str(os.getpid())]
 
 
+def api_command() -> list[str]:
+    """The HTTP API."""
+    return [sys.executable, "-m", "api"]
+
+
 def worker_command(settings: Settings) -> list[str]:
     """The warm worker, or Prefect's own where ours is not installed."""
     if importlib.util.find_spec("twezah.worker.__main__") is not None:
@@ -65,10 +70,10 @@ def provision_command(simulator_url: str | None, *, await_seconds: int, catch_up
     return command if catch_up else [*command, "--drop-missed"]
 
 
-def accepts(port: int) -> bool:
-    """True when someone listens on this port of this machine."""
+def accepts(port: int, host: str = "127.0.0.1") -> bool:
+    """True when someone listens on this port, of this machine or of one of its addresses."""
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        socket.create_connection(("127.0.0.1" if host in ("", "0.0.0.0", "::") else host, port), timeout=1).close()  # noqa: S104 - compared
     except OSError:
         return False
     return True

@@ -22,6 +22,7 @@ from twezah.stack.processes import Child, Watchdog, require_free
 SERVER_SECONDS_MAX = 180.0
 PROVISION_SECONDS_MAX = 180.0
 SIMULATOR_SECONDS_MAX = 60.0
+API_SECONDS_MAX = 60.0
 #: How often a serving stack looks for systems that were connected in Prefect's UI meanwhile.
 CONNECT_SECONDS = 30.0
 #: Longer than someone else's look whether a lock is free.
@@ -38,6 +39,7 @@ class Stack:
         simulator: bool = False,
         evolve_every_seconds: float | None = None,
         catch_up: bool = True,
+        api: bool = False,
         say: Callable[[str], None] = print,
     ) -> None:
         """Name what shall run; nothing starts before `with`.
@@ -47,12 +49,14 @@ class Stack:
             simulator: With the simulated billing systems, connected where nothing else is.
             evolve_every_seconds: How often something happens there; None: never by itself.
             catch_up: Start one run per system whose scheduled runs were missed.
+            api: With the HTTP API.
             say: Gets each step in one line.
         """
         self.settings = settings
         self.simulator = simulator
         self.evolve_every_seconds = evolve_every_seconds
         self.catch_up = catch_up
+        self.api = api
         self.say = say
         self.children: list[Child] = []
         self.connected: list[str] = []
@@ -117,8 +121,18 @@ class Stack:
             )
             self.say(f"Simulated billing systems: {self.simulator_url}")
         self._add("worker", services.worker_command(settings), services.worker_environment(settings))
+        if self.api:
+            self._start_api()
         self._finish_provision(provision)
         self._write_record(ready=True)
+
+    def _start_api(self) -> None:
+        settings = self.settings
+        child = self._add("API", services.api_command(), settings.child_environment())
+        self._await(
+            lambda: services.accepts(settings.api_port, settings.api_host), child, API_SECONDS_MAX, settings.http_url
+        )
+        self.say(f"API: {settings.http_url}")
 
     def _take_home(self) -> None:
         home = self.settings.home
@@ -162,6 +176,8 @@ class Stack:
     def _require_ports(self) -> None:
         if self.settings.starts_prefect:
             require_free(self.settings.prefect_host, self.settings.prefect_port, "TWEZAH_PREFECT_PORT")
+        if self.api:
+            require_free(self.settings.api_host, self.settings.api_port, "TWEZAH_API_PORT")
         if self.simulator:
             require_free("127.0.0.1", self.settings.simulator_port, "TWEZAH_SIMULATOR_PORT")
 

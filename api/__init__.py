@@ -1,0 +1,1 @@
+"""The HTTP API: webhooks in, transactions, synchronisation, status and members out."""

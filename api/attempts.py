@@ -1,0 +1,94 @@
+"""The audit: a row for every attempt, without personal data. Equal refusals of the same second share one."""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from api.sources import Source
+
+
+@dataclass
+class Attempt:
+    """One request, filled while it is answered."""
+
+    method: str
+    source: Source
+    route: str = "unknown"
+    status: int = 0
+    outcome: str = ""
+    endpoint_no: int | None = None
+    event_no: int | None = None
+    key_no: int | None = None
+    body_bytes: int = 0
+    started: float = field(default_factory=time.monotonic)
+    elapsed_ms: int = 0
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    repeats: int = 1
+    #: It is in the audit already, in the transaction that stored its event.
+    recorded: bool = False
+
+    def close(self, status: int) -> None:
+        """It was answered."""
+        self.status = status
+        self.elapsed_ms = round((time.monotonic() - self.started) * 1000)
+        self.at = datetime.now(UTC)
+
+    @property
+    def likeness(self) -> tuple[Any, ...]:
+        """Equal for attempts that one row may stand for."""
+        return (
+            self.method, self.route, self.status, self.outcome, self.endpoint_no, self.event_no, self.key_no,
+            self.source.network, self.at.replace(microsecond=0),
+        )  # fmt: skip
+
+
+class Gathered:
+    """Attempts that wait to be written, a bounded number of rows."""
+
+    def __init__(self, rows_max: int = 5_000) -> None:
+        self._rows: dict[tuple[Any, ...], Attempt] = {}
+        self._rows_max = rows_max
+        #: Attempts for which there was no room: the database was away for long.
+        self.lost = 0
+
+    def add(self, attempt: Attempt) -> None:
+        """Another one; successes keep a row each."""
+        key = attempt.likeness if attempt.status >= 400 else (id(attempt),)
+        known = self._rows.get(key)
+        if known is not None:
+            known.repeats += attempt.repeats
+            known.elapsed_ms = max(known.elapsed_ms, attempt.elapsed_ms)
+            known.body_bytes = max(known.body_bytes, attempt.body_bytes)
+        elif len(self._rows) >= self._rows_max:
+            self.lost += attempt.repeats
+        else:
+            self._rows[key] = attempt
+
+    def take(self) -> list[Attempt]:
+        """All of them; they are the caller's now."""
+        rows, self._rows = list(self._rows.values()), {}
+        return rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+
+def parameters(attempts: Iterable[Attempt]) -> dict[str, list[Any]]:
+    """Parameters of the query `save_attempts`."""
+    rows = list(attempts)
+    return {
+        "attempt_ats": [one.at for one in rows],
+        "methods": [one.method for one in rows],
+        "routes": [one.route for one in rows],
+        "statuses": [one.status for one in rows],
+        "outcomes": [one.outcome for one in rows],
+        "endpoint_nos": [one.endpoint_no for one in rows],
+        "event_nos": [one.event_no for one in rows],
+        "key_nos": [one.key_no for one in rows],
+        "source_networks": [one.source.network for one in rows],
+        "body_bytes": [one.body_bytes for one in rows],
+        "elapsed_mss": [one.elapsed_ms for one in rows],
+        "repeats": [one.repeats for one in rows],
+    }

@@ -1,0 +1,41 @@
+"""What the API needs to know, taken from the settings once."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from twezah.settings import Settings
+
+#: No endpoint may take more.
+BODY_BYTES_LIMIT: Final = 16 * 2**20
+
+
+@dataclass(frozen=True)
+class Config:
+    """One process of the API."""
+
+    dsn: str = field(repr=False)
+    key: bytes = field(repr=False)
+    ui_url: str
+    region: str
+    public_url: str
+    plain_http: bool = False
+    source_per_minute: int = 60_000
+    attempt_months: int = 12
+    body_bytes_max: int = BODY_BYTES_LIMIT
+    readers: int = 6
+    #: Deployment that claims stored events; None: nobody is started.
+    events_deployment: str | None = "webhooks"
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Config":
+        """Of an installation. Raises DatabaseNotRunning."""
+        return cls(
+            dsn=settings.dsn(),
+            key=settings.fernet_key(),
+            ui_url=settings.ui_url,
+            region=settings.region,
+            public_url=settings.http_url,
+            plain_http=settings.api_plain_http,
+            source_per_minute=settings.api_source_per_minute,
+            attempt_months=settings.api_attempt_months,
+        )

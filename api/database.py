@@ -1,0 +1,73 @@
+"""Connections of the API: a bounded pool for what it reads, and one of its own for what it stores."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
+
+from api.problems import retry_later
+from sql.named import query
+
+AsyncConnection = psycopg.AsyncConnection[tuple[Any, ...]]
+Pool = AsyncConnectionPool[AsyncConnection]
+#: How long a request waits for a connection, and a statement for the database.
+CONNECTION_SECONDS_MAX = 1.0
+STATEMENT_SECONDS_MAX = 5.0
+#: The database is away, or has no room.
+AWAY = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, TooManyRequests)
+
+
+def make_pool(dsn: str, name: str, *, size: int) -> Pool:
+    """A closed pool of up to `size` connections in autocommit mode."""
+    return AsyncConnectionPool(
+        dsn,
+        kwargs={"application_name": f"twezah api {name}", "autocommit": True, "connect_timeout": 2},
+        min_size=1,
+        max_size=size,
+        max_waiting=50 * size,
+        timeout=CONNECTION_SECONDS_MAX,
+        reconnect_timeout=30,
+        configure=_configure,
+        open=False,
+        name=name,
+    )
+
+
+async def _configure(connection: AsyncConnection) -> None:
+    limits = {"statement_ms": f"{STATEMENT_SECONDS_MAX}s", "lock_ms": f"{CONNECTION_SECONDS_MAX}s"}
+    await connection.execute(query("api", "configure"), limits)
+
+
+async def rows(pool: Pool, stem: str, name: str, parameters: Mapping[str, Any]) -> Sequence[tuple[Any, ...]]:
+    """The rows of a named query. A connection that the server closed is replaced once."""
+    for last in (False, True):
+        try:
+            async with pool.connection() as connection:
+                cursor = await connection.execute(query(stem, name), parameters)
+                return [] if cursor.description is None else await cursor.fetchall()
+        except (psycopg.errors.QueryCanceled, PoolTimeout, TooManyRequests):
+            raise
+        except psycopg.OperationalError:
+            if last:
+                raise
+            await pool.check()
+    raise AssertionError
+
+
+async def row(pool: Pool, stem: str, name: str, parameters: Mapping[str, Any]) -> tuple[Any, ...] | None:
+    """The first row of a named query; None if there is none."""
+    found = await rows(pool, stem, name, parameters)
+    return found[0] if found else None
+
+
+@asynccontextmanager
+async def answering() -> AsyncIterator[None]:
+    """Turns an absent or slow database into 503: the sender tries again."""
+    try:
+        yield
+    except psycopg.errors.QueryCanceled:
+        raise retry_later("too_slow", "The database took too long for this question. Ask for less at once.") from None
+    except AWAY:
+        raise retry_later("database_away", "The database does not answer. Nothing was done; try again.") from None

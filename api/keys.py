@@ -1,0 +1,70 @@
+"""Who may do what: API keys in the header Authorization, their scopes and their rate limits."""
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from api.database import answering, row, rows
+from api.limits import too_many
+from api.problems import Problem
+from api.state import State, state_of
+from sql.keys import SCOPES, ApiKey, key_of, prefix_of
+
+#: Requests of one source with a wrong key, per minute: nobody guesses 256 bits, but logs and database have their peace.
+WRONG_PER_MINUTE = 30
+_bearer = HTTPBearer(auto_error=False, description="An API key, made with `twezah keys create`.")
+Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+
+
+async def from_known_source(request: Request) -> State:
+    """The state; counts the request of its source. Raises Problem (429, 503)."""
+    state = state_of(request)
+    source = request.scope["state"]["attempt"].source
+    async with answering():
+        subject = f"source:{source.subject(state.config.key)}"
+        await state.limits.require(subject, state.config.source_per_minute, "your address")
+    return state
+
+
+def require(scope: str) -> Callable[..., Awaitable[ApiKey]]:
+    """A dependency: the key of the request, which has this scope."""
+    assert scope in SCOPES
+
+    async def key(request: Request, bearer: Bearer) -> ApiKey:
+        state = await from_known_source(request)
+        async with answering():
+            found = await _opened(state, request, bearer)
+            await state.limits.require(f"key:{found.key_no}", found.requests_per_minute, "this API key")
+            await rows(state.readers, "keys", "touch", {"key_no": found.key_no})
+        if scope not in found.scopes:
+            detail = f"This key has no scope {scope}: an administrator gives it one with `twezah keys create`."
+            raise Problem(403, "insufficient_scope", detail, headers=_challenge("insufficient_scope"))
+        return found
+
+    return key
+
+
+async def _opened(state: State, request: Request, bearer: Bearer) -> ApiKey:
+    attempt = request.scope["state"]["attempt"]
+    wrong = f"wrong-key:{attempt.source.subject(state.config.key)}"
+    if (waiting := state.limits.closed_seconds(wrong)) > 0:
+        raise too_many("your address for wrong keys", waiting)
+    prefix = None if bearer is None else prefix_of(bearer.credentials)
+    known = None if prefix is None else key_of(await row(state.readers, "keys", "find", {"prefix": prefix}))
+    if bearer is not None and known is not None and known.opens(bearer.credentials, datetime.now(UTC)):
+        attempt.key_no = known.key_no
+        return known
+    if bearer is None:
+        detail = "Send an API key: `Authorization: Bearer twz_...`."
+        raise Problem(401, "key_missing", detail, headers=_challenge(None))
+    if (waiting := await state.limits.wait_seconds(wrong, WRONG_PER_MINUTE, burst=WRONG_PER_MINUTE)) > 0:
+        raise too_many("your address for wrong keys", waiting)
+    detail = "This is no key of ours, or it has expired or been revoked."
+    raise Problem(401, "key_refused", detail, headers=_challenge("invalid_token"))
+
+
+def _challenge(error: str | None) -> dict[str, str]:
+    return {"WWW-Authenticate": "Bearer" + (f' error="{error}"' if error else "")}

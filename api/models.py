@@ -1,0 +1,211 @@
+"""What the API says, as OpenAPI publishes it. Amounts are decimal texts: no client loses a cent to a float."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+
+Amount = Annotated[Decimal, PlainSerializer(str, return_type=str), Field(examples=["150.00"])]
+Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
+System = Annotated[str, Field(examples=["quickbooks"])]
+AccountName = Annotated[str, Field(examples=["4620816365"])]
+Zulu = Annotated[datetime, Field(examples=["2026-05-20T08:30:00Z"])]
+
+
+class Transaction(BaseModel):
+    """A sale, credit note or refund, and the points it gave."""
+
+    system: System
+    account: AccountName
+    id: str = Field(description="Id at the billing system.", examples=["130"])
+    number: str | None = Field(description="Number printed on the document.", examples=["INV-001"])
+    kind: Literal["invoice", "sale", "credit_note", "refund"]
+    status: Literal["draft", "open", "paid", "void"]
+    member_id: int | None = Field(description="Who earned the points.", examples=[42])
+    currency: str = Field(examples=["AOA"])
+    total: Amount
+    subtotal: Amount | None
+    tax: Amount | None
+    refunded: Amount
+    points: int = Field(description="Posted to the member, all corrections included.", examples=[1500])
+    issued_at: Zulu
+    updated_at: Zulu
+    stored_at: Zulu
+
+
+Word = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+class TransactionFilter(BaseModel):
+    """Which transactions are wanted; all conditions hold at once."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    system: Word | None = None
+    account: Word | None = None
+    member_id: Id | None = None
+    status: Literal["draft", "open", "paid", "void"] | None = None
+    kind: Literal["invoice", "sale", "credit_note", "refund"] | None = None
+    number: Word | None = Field(default=None, description="Number printed on the document.")
+    issued_from: datetime | None = Field(default=None, description="From this instant on; UTC unless it says.")
+    issued_to: datetime | None = Field(default=None, description="Before this instant.")
+    limit: Annotated[int, Field(ge=1, le=500)] = 100
+    cursor: Annotated[str, Field(max_length=2000)] | None = Field(
+        default=None, description="`next_cursor` of the last page."
+    )
+
+
+class Transactions(BaseModel):
+    """A page, the latest first."""
+
+    items: list[Transaction]
+    next_cursor: str | None = Field(description="For the next page; null on the last one.")
+
+
+class SyncRequest(BaseModel):
+    """What to synchronise."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"system": "quickbooks"}, {"system": "xero", "dry_run": True}]}
+    )
+
+    system: str = Field(
+        pattern=r"^[a-z][a-z0-9_-]{0,63}$",
+        description="The connection: a billing system, or the name of a further account's block.",
+    )
+    since: datetime | None = Field(default=None, description="Read again from here on, instead of from the last end.")
+    until: datetime | None = Field(default=None, description="Up to here.")
+    dry_run: bool = Field(default=False, description="Fetch, map and validate, and keep nothing.")
+
+
+class SyncStarted(BaseModel):
+    """A run was started; it goes on by itself."""
+
+    system: System
+    run_id: str = Field(examples=["0690b1f4-5a6e-7c3a-8000-0d6f2c1f9b11"])
+    run_name: str = Field(examples=["wise-otter"])
+    state: str = Field(examples=["Scheduled"])
+    ui_url: str = Field(examples=["http://127.0.0.1:4200/runs/flow-run/0690b1f4-5a6e-7c3a-8000-0d6f2c1f9b11"])
+
+
+class ResponseTime(BaseModel):
+    """Of the billing system, in milliseconds, over the runs of the window."""
+
+    p50_ms: int | None = Field(description="Median of the runs' medians.", examples=[180])
+    p95_ms: int | None = Field(description="95th percentile of the runs' 95th percentiles.", examples=[640])
+
+
+class AccountStatus(BaseModel):
+    """One account of one billing system."""
+
+    system: System
+    account: AccountName
+    connection: Literal["ok", "failing", "needs_operator", "syncing"] = Field(
+        description="failing: goes on by itself, or see `error`; needs_operator: credentials or permissions are refused."
+    )
+    error: str | None = Field(description="Why the last synchronisation failed.")
+    last_sync_at: Zulu = Field(description="When the latest began.")
+    last_success_at: Zulu | None
+    complete_up_to: Zulu | None = Field(description="Every change before this instant is in the ledger.")
+    run_id: str
+    run_url: str
+    succeeded: int = Field(description="Runs of the window.", examples=[287])
+    failed: int = Field(examples=[1])
+    success_rate: float | None = Field(description="Of the runs that ended; null if none did.", examples=[0.9965])
+    error_rate: float | None = Field(examples=[0.0035])
+    reject_rate: float | None = Field(description="Share of the records that could not be used.", examples=[0.001])
+    throttled_rate: float | None = Field(description="Share of calls that were told to slow down.", examples=[0.0])
+    open_rejects: int = Field(examples=[3])
+    response_time: ResponseTime
+
+
+class WebhookStatus(BaseModel):
+    """Events of one connection that are not in the ledger."""
+
+    system: System
+    account: str | None
+    connection: str = Field(examples=["quickbooks"])
+    waiting: int = Field(examples=[0])
+    parked: int = Field(description="Given up: they wait for a correction and a replay.", examples=[0])
+    oldest_at: Zulu | None
+
+
+class DeploymentStatus(BaseModel):
+    """A connection as Prefect knows it."""
+
+    connection: str = Field(examples=["quickbooks"])
+    connected: bool = Field(description="Its block was complete at some time.")
+    scheduled: bool = Field(description="It is polled.")
+
+
+class Status(BaseModel):
+    """The state of the integration."""
+
+    window_hours: int
+    accounts: list[AccountStatus]
+    webhooks: list[WebhookStatus]
+    deployments: list[DeploymentStatus] | None = Field(description="null: the Prefect server does not answer.")
+
+
+class Balance(BaseModel):
+    """A member's points now."""
+
+    member_id: int = Field(examples=[42])
+    tier: str = Field(examples=["silver"])
+    balance_points: int = Field(description="May be negative.", examples=[1800])
+    added_points: int = Field(examples=[2000])
+    taken_back_points: int = Field(examples=[200])
+    entries: int = Field(examples=[3])
+    last_posted_at: Zulu | None
+    changing: bool = Field(description="Something changed and the points are being computed anew.")
+
+
+class HistoryEntry(BaseModel):
+    """One entry of the ledger, explained."""
+
+    posted_at: Zulu
+    points: int = Field(description="What it added, or took back.", examples=[1800])
+    reason: Literal["award", "edit", "refund", "void", "moved"]
+    system: System
+    account: AccountName
+    transaction_id: str = Field(examples=["130"])
+    transaction_number: str | None = Field(examples=["INV-001"])
+    entry_no: int = Field(description="Of this sale and member, from 1.", examples=[1])
+    due_before: int = Field(examples=[0])
+    due_after: int = Field(examples=[1800])
+    amount: Amount = Field(description="The amount that earned, refunds taken off.")
+    currency: str = Field(examples=["AOA"])
+    tier: str = Field(examples=["silver"])
+    breakdown: dict[str, Any] = Field(
+        description="Points per rule; they sum to due_after.", examples=[{"base": 1500, "tier": 300}]
+    )
+    program_version: int = Field(examples=[1])
+    event_at: Zulu = Field(description="When the sale happened: decides tier and promotions.")
+    run_id: str
+    explanation: str = Field(
+        examples=["150.00 AOA x 10 points per unit x 1.2 (silver), rounded down = base 1500 + tier 300 = 1800"]
+    )
+
+
+class History(BaseModel):
+    """A page of a member's ledger, the latest first."""
+
+    member_id: int
+    items: list[HistoryEntry]
+    next_cursor: str | None
+
+
+class PhoneQuestion(BaseModel):
+    """Whose points are asked for. In the body, because addresses are logged along the way."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"phone": "+244 923 456 789"}]})
+
+    phone: str = Field(min_length=3, max_length=40, description="As people write it; with country code, or local.")
+
+
+class Health(BaseModel):
+    """Whether the process is there, and can do its work."""
+
+    status: Literal["ok", "unavailable"]
+    database: Literal["ok", "away"] | None = None

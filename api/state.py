@@ -1,0 +1,34 @@
+"""What the requests of one process share."""
+
+from dataclasses import dataclass
+
+from fastapi import Request
+
+from api.config import Config
+from api.database import Pool
+from api.intake import Intake
+from api.limits import Limits
+from api.metrics import Metrics
+from api.nudge import Nudge
+from api.runs import Runs
+
+
+@dataclass
+class State:
+    """The parts of one process; made before the first request."""
+
+    config: Config
+    readers: Pool
+    writers: Pool
+    intake: Intake
+    limits: Limits
+    metrics: Metrics
+    runs: Runs
+    nudge: Nudge
+
+
+def state_of(request: Request) -> State:
+    """The state of the application that the request came to."""
+    found = request.app.state.own
+    assert isinstance(found, State)
+    return found

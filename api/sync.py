@@ -1,0 +1,108 @@
+"""POST /api/billing/sync: starts the deployment of a connection, once per Idempotency-Key."""
+
+import hashlib
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Request, Response
+from psycopg.types.json import Jsonb
+
+from api.billing import utc
+from api.database import answering, row, rows
+from api.keys import require
+from api.models import SyncRequest, SyncStarted
+from api.problems import Problem, described, retry_later
+from api.runs import SYNC, NoDeploymentError, PrefectAwayError
+from api.state import State, state_of
+from sql.keys import ApiKey
+
+router = APIRouter(prefix="/api/billing", tags=["billing"])
+#: A request that has no answer by then was cut off; its repetition takes over.
+STALE_SECONDS = 30.0
+Name = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x21-\x7e]+$",
+        description="Your own name for this request. Repeated with it, the request starts nothing and gets the first answer; for a day.",
+        examples=["6f1c2a0e-close-of-business"],
+    ),
+]
+
+
+@router.post(
+    "/sync",
+    status_code=202,
+    responses=described(401, 403, 404, 409, 413, 422, 429, 503),
+    summary="Synchronise now",
+)
+async def sync(
+    request: Request,
+    response: Response,
+    asked: SyncRequest,
+    key: Annotated[ApiKey, Depends(require("sync:start"))],
+    name: Name = None,
+) -> SyncStarted:
+    """Starts a run, which one can follow in Prefect's user interface. A connection runs once at a time: a second run waits."""
+    state = state_of(request)
+    since, until = utc(asked.since), utc(asked.until)
+    if since is not None and until is not None and since >= until:
+        raise Problem(422, "invalid_request", "`since` must be before `until`.")
+    parameters: dict[str, Any] = {
+        **({"since": since.isoformat()} if since else {}),
+        **({"until": until.isoformat()} if until else {}),
+        **({"dry_run": True} if asked.dry_run else {}),
+    }
+    if name is None:
+        started = await _start(state, asked.system, parameters, None)
+    else:
+        started, repeated = await _once(state, key, name, asked, parameters)
+        if repeated:
+            response.headers["Idempotent-Replayed"] = "true"
+    response.headers["Location"] = started.ui_url
+    return started
+
+
+async def _once(
+    state: State, key: ApiKey, name: str, asked: SyncRequest, parameters: dict[str, Any]
+) -> tuple[SyncStarted, bool]:
+    """The answer of the first request with this name, which may be this one; and whether it is a repetition."""
+    identity = {"key_no": key.key_no, "idempotency_key": name}
+    digest = hashlib.sha256(asked.model_dump_json().encode()).digest()
+    async with answering():
+        begun = await row(state.readers, "api", "begin_request", {**identity, "digest": digest})
+        age = {**identity, "stale_seconds": STALE_SECONDS}
+        known = None if begun else await row(state.readers, "api", "known_request", age)
+    if known is not None:
+        if bytes(known[0]) != digest:
+            detail = "This Idempotency-Key was used with another request. Use a new one."
+            raise Problem(422, "idempotency_key_reused", detail)
+        if known[1] is not None:
+            return SyncStarted(**known[2]), True
+        if not known[3]:
+            detail = "A request with this Idempotency-Key is under way."
+            raise retry_later("idempotency_key_in_use", detail, status=409, seconds=2)
+    try:
+        # Prefect knows the name as well: whoever takes over from a request that was cut off gets its run.
+        started = await _start(state, asked.system, parameters, f"api/{key.prefix}/{name}")
+    except Problem:
+        async with answering():
+            await rows(state.readers, "api", "drop_request", identity)
+        raise
+    async with answering():
+        answer = {**identity, "status": 202, "answer": Jsonb(started.model_dump())}
+        await rows(state.readers, "api", "end_request", answer)
+    return started, False
+
+
+async def _start(state: State, system: str, parameters: dict[str, Any], idempotency_key: str | None) -> SyncStarted:
+    try:
+        run = await state.runs.start(SYNC + system, parameters, idempotency_key=idempotency_key)
+    except NoDeploymentError:
+        detail = "There is no connection of this name. GET /api/billing/status names those there are."
+        raise Problem(404, "unknown_connection", detail) from None
+    except PrefectAwayError:
+        raise retry_later("prefect_away", "The Prefect server does not answer. Nothing was started.") from None
+    url = f"{state.config.ui_url}/runs/flow-run/{run.run_id}"
+    return SyncStarted(system=system, run_id=run.run_id, run_name=run.name, state=run.state, ui_url=url)

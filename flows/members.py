@@ -1,0 +1,102 @@
+"""Decisions about members, from a form: points by hand, two members who are one."""
+
+from typing import Annotated, Any
+from uuid import uuid4
+
+from prefect import flow, get_run_logger
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+from pydantic import Field, ValidationError
+
+from loyalty.corrections import Adjustment, Decision
+from sql import corrections
+from sql.corrections import CorrectionRefusedError
+from sql.db import connect
+from tasks.recompute import post_waiting
+from tasks.steps import without_row_data
+from twezah.settings import settings
+
+
+@flow(name="adjust-points", flow_run_name="adjust points of member {member}", persist_result=False, retries=0)
+def adjust_points(
+    member: Annotated[int, Field(ge=1)],
+    points: int,
+    reason: str,
+    author: str,
+    key: str = "",
+    void: int | None = None,
+) -> State[Any]:
+    """Give a member points, or take some, by hand. A run that is retried counts once.
+
+    Args:
+        member: The member's number.
+        points: What to add; negative: to take. To take an adjustment back, leave it at 0 and name it in `void`.
+        reason: Why; kept for good. No names, no phone numbers: analysts read it.
+        author: Who decided it; kept for good.
+        key: Safe to repeat: the same key never counts twice. Empty: this run's own.
+        void: Number of an adjustment of this member to take back, whole.
+    """
+    run_id = _run_id()
+    own_key = key or run_id
+    try:
+        with without_row_data(), connect(settings().dsn()) as connection:
+            if void is None:
+                wanted = Adjustment(member_id=member, points=points, reason=reason, author=author, key=own_key)
+                done = corrections.adjust(connection, wanted, run_id)
+            elif points:
+                return Failed(message="Refused: either points or an adjustment to void, not both")
+            else:
+                decision = Decision(reason=reason, author=author)
+                done = corrections.void_adjustment(connection, void, decision, own_key, run_id, of_member=member)
+            connection.commit()
+    except (CorrectionRefusedError, ValidationError) as error:
+        return Failed(message=_refused(error))
+    get_run_logger().info(done.to_text())
+    return Completed(message=done.to_text())
+
+
+@flow(name="merge-members", flow_run_name="merge member {member} into {into}", persist_result=False, retries=0)
+def merge_members(
+    member: Annotated[int, Field(ge=1)],
+    into: Annotated[int, Field(ge=1)],
+    reason: str,
+    author: str,
+    undo: bool = False,
+) -> State[Any]:
+    """Two members are one customer: all that the first earned, and will earn, is the second's, at the second's tier.
+
+    The sales stay as they are; the points move by entries of their own, at once.
+
+    Args:
+        member: The member who is somebody else, by number.
+        into: The member who earns for both from now on.
+        reason: Why; kept for good. No names, no phone numbers: analysts read it.
+        author: Who decided it; kept for good.
+        undo: Take such a merge back: everybody has the points they would have without it.
+    """
+    run_id = _run_id()
+    try:
+        decision = Decision(reason=reason, author=author)
+        with without_row_data(), connect(settings().dsn()) as connection:
+            if undo:
+                done = corrections.unmerge(connection, member, decision, run_id, of_member=into)
+            else:
+                done = corrections.merge(connection, member, into, decision, run_id)
+            connection.commit()
+    except (CorrectionRefusedError, ValidationError) as error:
+        return Failed(message=_refused(error))
+    posted = post_waiting(run_id)
+    message = f"{done.to_text()}. {posted.entries} entries, {posted.points:+d} points"
+    get_run_logger().info(message)
+    return Completed(message=message)
+
+
+def _run_id() -> str:
+    return str(flow_run.id or uuid4())
+
+
+def _refused(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        return "Refused: " + "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+    return f"Refused: {error}"

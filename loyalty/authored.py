@@ -1,0 +1,88 @@
+"""Stored rules back in the notation of points.toml: what is in force can be shown, edited and applied again."""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import tomli_w
+
+from loyalty.authoring import DEFAULT
+from loyalty.authoring_problems import AS_WRITTEN
+from loyalty.common import BEGINNING, BPS
+from loyalty.currency import EXPONENTS
+from loyalty.program import Program
+from loyalty.promotions import Promotion
+
+
+def write_rules(program: Program | None, promotions: Sequence[Promotion]) -> str:
+    """TOML that `loyalty.authoring.read_rules` reads as the same rules. Versions are not written."""
+    document: dict[str, Any] = {}
+    if program is not None:
+        document["program"] = program_table(program)
+    if promotions:
+        zone = ZoneInfo(program.timezone) if program is not None else None
+        document["promotion"] = [promotion_table(one, zone) for one in promotions]
+    return tomli_w.dumps(document)
+
+
+def program_table(program: Program) -> dict[str, Any]:
+    """The table `program` of one version."""
+    values = program.model_dump(mode="json", exclude={"version", "valid_from"}, exclude_none=True)
+    values.pop("base_rate_bps"), values.pop("tier_rate_bps")
+    policy = program.tier_policy
+    if policy is not None and policy.metric == "spend" and policy.currency is not None:
+        unit = 10 ** EXPONENTS[policy.currency]
+        values["tier_policy"]["thresholds"] = {tier: _plain(n, unit) for tier, n in policy.thresholds.items()}
+    begins = (
+        {}
+        if program.valid_from == BEGINNING
+        else {"valid_from": _local(program.valid_from, ZoneInfo(program.timezone))}
+    )
+    tables = {name: value for name, value in values.items() if isinstance(value, dict) and value}
+    flat = {name: value for name, value in values.items() if not isinstance(value, dict)}
+    tiers = {name: _plain(rate, BPS) for name, rate in sorted(program.tier_rate_bps.items(), key=lambda tier: tier[1])}
+    return begins | flat | {"points_per_unit": _rates(program), "tiers": tiers} | tables
+
+
+def _rates(program: Program) -> dict[str, Any]:
+    """Rates by currency; where all currencies have one, the most frequent as `default`."""
+    rates = program.base_rate_bps
+    if rates.keys() != EXPONENTS.keys():
+        return {code: _plain(rate, BPS) for code, rate in rates.items()}
+    usual = Counter(rates.values()).most_common(1)[0][0]
+    own = {code: _plain(rate, BPS) for code, rate in rates.items() if rate != usual}
+    return {DEFAULT: _plain(usual, BPS)} | own
+
+
+def promotion_table(promotion: Promotion, zone: ZoneInfo | None) -> dict[str, Any]:
+    """A table `promotion`, times in `zone` (None: as stored)."""
+    values: dict[str, Any] = promotion.model_dump(mode="json", exclude_defaults=True)
+    when = values.pop("when", {})
+    if "minimum_minor" in when:
+        minimum = when.pop("minimum_minor")
+        when["minimum"] = {code: _plain(amount, 10 ** EXPONENTS.get(code, 2)) for code, amount in minimum.items()}
+    rule: dict[str, Any] = values.pop("rule", {}) | {"kind": promotion.kind}
+    for key, scale in (("multiplier_bps", BPS), ("percent_bps", BPS // 100)):
+        if key in rule:
+            rule[AS_WRITTEN[key]] = _plain(rule.pop(key), scale)
+    times = {"valid_from": _local(promotion.valid_from, zone)}
+    if promotion.valid_to is not None:
+        times["valid_to"] = _local(promotion.valid_to, zone)
+    head: dict[str, Any] = {"id": promotion.promotion_id}
+    if promotion.title:
+        head["title"] = promotion.title
+    used = {"promotion_id", "version", "valid_from", "valid_to", "title"}
+    rest = {name: value for name, value in values.items() if name not in used}
+    return head | times | rule | rest | ({"when": when} if when else {})
+
+
+def _plain(number: int, scale: int) -> int | Decimal:
+    whole, part = divmod(number, scale)
+    return whole if not part else (Decimal(number) / scale).normalize()
+
+
+def _local(moment: datetime, zone: ZoneInfo | None) -> datetime:
+    return moment if zone is None or moment.year < 2 else moment.astimezone(zone)

@@ -1,0 +1,137 @@
+"""What a sale earns before promotions: its net amount, the version and tier in force, base points, points with the tier."""
+
+from collections.abc import Sequence
+from typing import Final, cast
+
+import polars as pl
+
+from loyalty.common import BPS
+from loyalty.credits import against_latest
+from loyalty.currency import exponents_frame
+from loyalty.facts import SALE, Facts
+from loyalty.program import Program, rates_frame, versions_frame
+from loyalty.rounding import Rounding, rounded_ratio
+from loyalty.schema import NEGATIVE_KINDS
+from loyalty.tiers import evaluated, tier_set
+
+#: Products stay below it, so that 128 bits never wrap.
+EXACT_LIMIT: Final = 2**125
+
+
+def earned(history: pl.DataFrame, tiers: pl.DataFrame, programs: Sequence[Program], facts: Facts) -> pl.DataFrame:
+    """HISTORY and what it earns by itself, sorted by `issued_at`.
+
+    Adds: net_minor (signed amount that earns, in the sale's currency), gross_minor (the same before refunds), earn_minor and
+    exponent (net in the currency whose rate applies), base_bps and tier_bps, base and earned (points), tier, program_version,
+    entry_tier, rounding. Points are null where a rate is missing or the amount is beyond exact arithmetic.
+    """
+    frame = _with_base(history.sort("issued_at"), programs, facts)
+    frame = tier_set(frame, tiers)
+    if any(p.tier_policy for p in programs):
+        frame = evaluated(frame, programs)
+    frame = frame.join(
+        rates_frame(programs, "tier_rate_bps", "tier"),
+        on=["program_version", "tier"],
+        how="left",
+        maintain_order="left",
+    )
+    return frame.with_columns(points_of(programs, ["base_rate_bps", "tier_rate_bps"]).alias("earned"))
+
+
+def _with_base(history: pl.DataFrame, programs: Sequence[Program], facts: Facts) -> pl.DataFrame:
+    frame = history.join_asof(versions_frame(programs), left_on="issued_at", right_on="valid_from", strategy="backward")
+    settled = pl.lit(0, pl.Int64)
+    if not facts.settled.is_empty():
+        frame = frame.join(facts.settled, on=SALE, how="left", maintain_order="left")
+        settled = pl.col("settled_minor").fill_null(0)
+    frame = frame.with_columns(*_net(settled))
+    if any(p.unlinked_credits == "latest_sales" for p in programs):
+        worth = frame.with_columns(
+            pl.when(pl.col("net_minor") != 0).then(_left(settled)).otherwise(pl.lit(0)).alias("left_minor")
+        )
+        frame = frame.join(against_latest(worth, programs), on="_row", how="left", maintain_order="left")
+        frame = frame.with_columns(*_net(settled + pl.col("matched_minor").fill_null(0)))
+    frame = _with_rate(frame, programs, facts)
+    return frame.with_columns(points_of(programs, ["base_rate_bps"]).alias("base"))
+
+
+def _net(settled: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
+    """Amounts that earn, in minor units: what is left after refunds, and the whole; nothing for drafts and voids."""
+    total = pl.col("total_minor")
+    left = _left(settled)
+    # Refunds are stated with tax; without tax they count in the invoice's own proportion.
+    subtotal_left = rounded_ratio(
+        pl.col("subtotal_minor").cast(pl.Int128) * left.cast(pl.Int128),
+        pl.max_horizontal(total, pl.lit(1)).cast(pl.Int128),
+        "down",
+    ).cast(pl.Int64)
+    without_tax = pl.col("basis") == "subtotal"
+    amount = pl.when(without_tax).then(subtotal_left).otherwise(left)
+    negative = pl.col("kind").is_in(NEGATIVE_KINDS)
+    signed = pl.when(negative).then(-amount).otherwise(amount)
+    # What takes points back does so at once: it waits for no payment. The program or the account may await one.
+    awaited = (pl.col("award_when") == "paid") | (pl.col("account_award_when") == "paid").fill_null(value=False)
+    counts = (pl.col("status") == "paid") | ((pl.col("status") == "open") & (negative | ~awaited))
+    gross = pl.when(without_tax).then("subtotal_minor").otherwise(total)
+    return pl.when(counts).then(signed).otherwise(pl.lit(0)).alias("net_minor"), gross.alias("gross_minor")
+
+
+def _left(settled: pl.Expr) -> pl.Expr:
+    return pl.max_horizontal(pl.col("total_minor") - pl.col("amount_refunded_minor").fill_null(0) - settled, pl.lit(0))
+
+
+def _with_rate(frame: pl.DataFrame, programs: Sequence[Program], facts: Facts) -> pl.DataFrame:
+    """The base rate of the sale's currency, or of the base currency and the amount converted to it."""
+    rates = rates_frame(programs, "base_rate_bps", "currency")
+    exponents = exponents_frame()
+    frame = frame.join(rates, on=["program_version", "currency"], how="left", maintain_order="left").join(
+        exponents, on="currency", how="left", maintain_order="left"
+    )
+    frame = frame.with_columns(pl.col("net_minor").alias("earn_minor"))
+    if not any(p.base_currency for p in programs):
+        return frame
+    foreign = pl.col("base_rate_bps").is_null() & pl.col("base_currency").is_not_null()
+    converted = (
+        frame.filter(foreign)
+        .join_asof(
+            facts.fx.sort("valid_from").rename({"valid_from": "fx_from", "valid_to": "fx_to"}),
+            left_on="issued_at", right_on="fx_from", by=["currency", "base_currency"], strategy="backward", check_sortedness=False,
+        )
+        .drop("base_rate_bps")
+        .join(rates.rename({"currency": "base_currency"}), on=["program_version", "base_currency"], how="left")
+        .join(exponents.rename({"currency": "base_currency", "exponent": "base_exponent"}), on="base_currency", how="left")
+        .with_columns(_converted().alias("earn_minor"))
+        .with_columns(
+            pl.when(pl.col("earn_minor").is_not_null()).then("base_rate_bps").alias("base_rate_bps"),
+            pl.col("base_exponent").alias("exponent"),
+        )
+    )  # fmt: skip
+    return pl.concat([frame.filter(~foreign), converted.select(frame.columns)]).sort("issued_at")
+
+
+def _converted() -> pl.Expr:
+    """The net amount in minor units of the base currency, half up; null without a rate for the instant."""
+    rate = pl.when(pl.col("issued_at") < pl.col("fx_to").fill_null(pl.col("issued_at") + pl.duration(days=1))).then(
+        "rate_e9"
+    )
+    ten = pl.lit(10, pl.Int128)
+    numerator = pl.col("net_minor").cast(pl.Int128) * rate.cast(pl.Int128) * ten.pow(pl.col("base_exponent"))
+    denominator = 10**9 * ten.pow(pl.col("exponent"))
+    return rounded_ratio(numerator.cast(pl.Int128), denominator.cast(pl.Int128), "half_up").cast(pl.Int64, strict=False)
+
+
+def points_of(programs: Sequence[Program], rates: Sequence[str]) -> pl.Expr:
+    """`earn_minor` times all `rates`, in points, rounded once by the rule of the version in force."""
+    numerator = pl.col("earn_minor").cast(pl.Int128)
+    denominator = pl.lit(10, pl.Int128).pow(pl.col("exponent")).cast(pl.Int128)
+    for rate in rates:
+        numerator = numerator * pl.col(rate).cast(pl.Int128)
+        denominator = denominator * BPS
+    return rounded(programs, numerator, denominator)
+
+
+def rounded(programs: Sequence[Program], numerator: pl.Expr, denominator: pl.Expr) -> pl.Expr:
+    """The ratio in whole points, rounded by the rule of the version in force (`rounding`)."""
+    modes = cast("list[Rounding]", sorted({p.rounding for p in programs}))
+    by_mode = [pl.when(pl.col("rounding") == mode).then(rounded_ratio(numerator, denominator, mode)) for mode in modes]
+    return pl.coalesce(by_mode).cast(pl.Int64, strict=False)

@@ -1,0 +1,57 @@
+"""What a person may decide about a member's points: an adjustment, a merge. Frozen; an unknown key is refused."""
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+#: An international number as people write it.
+_PHONE = re.compile(r"\+\s*\d(?:[\s().-]*\d){7,}")
+#: No member has ever had so many points; a slip of the keyboard has.
+POINTS_MAX = 1_000_000_000_000
+
+
+def _no_phone(text: str) -> str:
+    if _PHONE.search(text):
+        message = "must not hold a phone number: analysts read it. Name the member by number"
+        raise ValueError(message)
+    return text
+
+
+def _not_zero(points: int) -> int:
+    if points == 0:
+        message = "must not be 0"
+        raise ValueError(message)
+    return points
+
+
+Reason = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500), AfterValidator(_no_phone)
+]
+Author = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_no_phone)
+]
+MemberId = Annotated[int, Field(ge=1, lt=2**63)]
+
+
+class Decision(BaseModel):
+    """Who decided something, and why. Both are kept, and nobody can change them afterwards."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reason: Reason
+    author: Author
+
+
+class Adjustment(Decision):
+    """Points given (or, negative, taken) by hand.
+
+    `key` makes it safe to repeat: the same key never counts twice. `event_at` is from when on the points count, where that
+    matters (expiry).
+    """
+
+    member_id: MemberId
+    points: Annotated[int, Field(ge=-POINTS_MAX, le=POINTS_MAX), AfterValidator(_not_zero)]
+    key: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+    event_at: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))

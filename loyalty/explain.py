@@ -1,0 +1,212 @@
+"""How the points of a sale come about, rule by rule, in words and plain values; what was considered and not applied, and why."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+import polars as pl
+
+from loyalty.award import Evaluation
+from loyalty.common import BEGINNING, BPS
+from loyalty.currency import EXPONENTS
+from loyalty.program import Program
+from loyalty.promotions import Promotion
+from loyalty.promotions.considered import considered
+
+#: Why a promotion gave nothing, or less.
+WHY: Final[Mapping[str, str]] = {
+    "worth": "the sale is worth nothing (void, refunded, a credit, or without a rate)",
+    "currency": "not in this currency",
+    "system": "not in this billing system",
+    "account": "not in this account",
+    "kind": "not for this kind of document",
+    "tier": "not for this tier",
+    "minimum": "below the minimum purchase",
+    "first_purchase": "not the first purchase",
+    "date": "not on this date",
+    "weekday": "not on this day of the week",
+    "hours": "not at this time of day",
+    "product": "no line fits",
+    "referral": "not the sale that brings the reward",
+    "alone": "another promotion applies alone",
+    "group": "another promotion of its group is worth more",
+    "limit": "cut by its limit",
+    "budget": "cut by its budget",
+    "applied": "applied",
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """Points of one rule: `base`, `tier`, or a promotion and version (`black-november@2`)."""
+
+    rule: str
+    points: int
+    words: str
+
+
+@dataclass(frozen=True)
+class Considered:
+    """A promotion that spoke at the time of the sale, and what became of it: an outcome of `WHY`."""
+
+    promotion: str
+    version: int
+    outcome: str
+    points: int
+    words: str
+
+
+@dataclass(frozen=True)
+class Reckoning:
+    """The points due for one sale to one member. `parts` sum to `due`; `due` None: it cannot be computed, `problem` says why."""
+
+    system: str
+    account: str
+    external_id: str
+    member_id: int
+    due: int | None
+    net_amount: Decimal
+    currency: str
+    converted_amount: Decimal | None
+    converted_to: str | None
+    points_per_unit: Decimal | None
+    tier: str | None
+    tier_factor: Decimal | None
+    tier_since: datetime | None
+    tier_source: str
+    program_version: int | None
+    rounding: str | None
+    parts: tuple[Part, ...]
+    considered: tuple[Considered, ...]
+    problem: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    def to_lines(self) -> list[str]:
+        """For a person: the amount, each rule, and what did not apply."""
+        if self.problem is not None:
+            return [f"cannot be computed: {self.problem}"]
+        amount = f"{self.net_amount} {self.currency}"
+        if self.converted_to is not None:
+            amount += f" = {self.converted_amount} {self.converted_to}"
+        since = "" if self.tier_since is None else f" since {self.tier_since:%Y-%m-%d}"
+        lines = [
+            f"{amount}; {self.tier}{since} ({self.tier_source}); program version {self.program_version}, rounded {(self.rounding or '').replace('_', ' ')}"
+        ]
+        lines += [f"  {part.points:+d}  {part.rule}: {part.words}" for part in self.parts]
+        lines.append(f"  {self.due}  due in all")
+        left_out = [one for one in self.considered if one.outcome != "applied"]
+        lines += [f"  not {one.promotion}@{one.version}: {one.words}" for one in left_out if one.points == 0]
+        lines += [f"  less of {one.promotion}@{one.version}: {one.words}" for one in left_out if one.points != 0]
+        return lines
+
+
+def reckonings(
+    evaluation: Evaluation, tiers: pl.DataFrame, programs: Sequence[Program], promotions: Sequence[Promotion]
+) -> list[Reckoning]:
+    """Every sale of the evaluation, in its order; a reward of a referrer stands for the friend's sale."""
+    frame = evaluation.world.frame
+    sales = {_sale(row): row for row in frame.iter_rows(named=True)}
+    weighed = considered(evaluation.world, evaluation.parts).filter(pl.col("outcome") != "validity")
+    by_sale: dict[tuple[int, int], list[dict[str, Any]]] = {}
+    for row in weighed.iter_rows(named=True):
+        by_sale.setdefault((row["_row"], row["member_id"]), []).append(row)
+    known = _Known({p.version: p for p in programs}, {p.key: p for p in promotions}, tiers)
+    found = []
+    for due in evaluation.due.iter_rows(named=True):
+        row = sales[_sale(due)]
+        found.append(_reckoning(due, row, by_sale.get((row["_row"], due["member_id"]), []), known))
+    return found
+
+
+@dataclass(frozen=True)
+class _Known:
+    programs: Mapping[int, Program]
+    promotions: Mapping[str, Promotion]
+    tiers: pl.DataFrame
+
+    def tier_set(self, member_id: int, at: datetime) -> tuple[str, datetime] | None:
+        """The tier that the loyalty app had set at an instant, and since when."""
+        mine = self.tiers.filter((pl.col("member_id") == member_id) & (pl.col("valid_from") <= at)).sort("valid_from")
+        return None if mine.is_empty() else (mine["tier"][-1], mine["valid_from"][-1])
+
+
+def _sale(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    return row["system"], row["account"], row["external_id"]
+
+
+def _reckoning(
+    due: Mapping[str, Any], row: Mapping[str, Any], weighed: Sequence[Mapping[str, Any]], known: _Known
+) -> Reckoning:
+    program = known.programs.get(due["program_version"])
+    own = due["member_id"] == row["member_id"]
+    tier_set = known.tier_set(due["member_id"], row["issued_at"])
+    if tier_set is not None and tier_set[0] == due["tier"]:
+        source = "set by the loyalty app"
+    else:
+        source = "evaluated" if program is not None and program.tier_policy is not None else "entry tier"
+    breakdown: dict[str, int] = json.loads(due["breakdown"]) if due["breakdown"] else {}
+    converted = (
+        program is not None and row["currency"] not in program.base_rate_bps and row["base_rate_bps"] is not None
+    )
+    rate, factor = _factor(row["base_rate_bps"]), _factor(row["tier_rate_bps"] if own else None)
+    return Reckoning(
+        system=row["system"], account=row["account"], external_id=row["external_id"], member_id=due["member_id"], due=due["due"],
+        net_amount=_amount(due["net_minor"], _exponent(row, converted=converted)), currency=row["currency"],
+        converted_amount=_amount(row["earn_minor"], row["exponent"]) if converted else None,
+        converted_to=program.base_currency if converted and program else None,
+        points_per_unit=rate, tier=due["tier"], tier_factor=factor,
+        tier_since=tier_set[1] if tier_set is not None and tier_set[0] == due["tier"] and tier_set[1] > BEGINNING else None, tier_source=source,
+        program_version=due["program_version"], rounding=program.rounding if program else None,
+        parts=tuple(_part(rule, points, rate, factor, due["tier"], known) for rule, points in breakdown.items()) if due["due"] is not None else (),
+        considered=tuple(
+            Considered(one["promotion_id"], one["version"], one["outcome"], one["points"], _weighed(one)) for one in weighed
+        ),
+        problem=None if due["due"] is not None else not_computed(program, row["currency"], due["tier"], row["issued_at"]),
+    )  # fmt: skip
+
+
+def _exponent(row: Mapping[str, Any], *, converted: bool) -> int:
+    return EXPONENTS.get(row["currency"], 2) if converted or row["exponent"] is None else int(row["exponent"])
+
+
+def _amount(minor: int | None, exponent: int) -> Decimal:
+    return Decimal(minor or 0).scaleb(-exponent)
+
+
+def _factor(rate_bps: int | None) -> Decimal | None:
+    return None if rate_bps is None else Decimal(rate_bps) / BPS
+
+
+def _weighed(one: Mapping[str, Any]) -> str:
+    words = WHY.get(one["outcome"], one["outcome"])
+    return f"{words}: {one['points']} of {one['unlimited']}" if one["outcome"] in ("limit", "budget") else words
+
+
+def _part(
+    rule: str, points: int, rate: Decimal | None, factor: Decimal | None, tier: str | None, known: _Known
+) -> Part:
+    if rule == "base":
+        return Part(rule, points, f"{rate:f} points per unit" if rate is not None else "no amount earns")
+    if rule == "tier":
+        return Part(rule, points, f"{tier} earns {factor:f} times as much" if factor is not None else f"{tier}")
+    promotion = known.promotions.get(rule)
+    return Part(rule, points, rule if promotion is None else promotion.title or promotion.kind.replace("_", " "))
+
+
+def not_computed(program: Program | None, currency: str, tier: str | None, at: datetime) -> str:
+    """Why a sale has no points, and what to do."""
+    if program is None:
+        return "no version of the program was in force at the sale"
+    if tier not in program.tier_rate_bps or (currency not in program.base_rate_bps and program.base_currency is None):
+        return f"the program (version {program.version}) has no rate for currency {currency} or tier {tier}"
+    if currency in program.base_rate_bps:
+        return "the amount is beyond exact arithmetic"
+    day = at.astimezone(ZoneInfo(program.timezone)).date()
+    return f"there is no exchange rate of {currency} in {program.base_currency} for {day}; load it (`twezah fx load`)"

@@ -1,0 +1,61 @@
+"""Options of the program: how tiers are evaluated, and when points expire."""
+
+from itertools import pairwise
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from loyalty.common import Currency, Frozen, TierName
+
+#: Days of the shortest calendar period of each kind: the grace must end before the next period does.
+SHORTEST_DAYS = {"month": 28, "quarter": 90, "half_year": 181, "year": 365}
+
+
+class TierPolicy(Frozen):
+    """Tiers evaluated from what a member bought in a rolling window; see docs/points-rules.md.
+
+    A tier is reached at once, for the sales after the one that reached it. It is kept until a calendar period ends and, if the
+    window no longer reaches it then, for the grace after that; then the member falls to the highest tier reached from the
+    period's end on. A tier that the loyalty app has set is a floor: the higher of both is in force.
+
+    `metric`: `points` are base points (amount x base rate; tiers and promotions do not feed themselves), `spend` is the net
+    amount in `currency`; sales in other currencies do not count towards it.
+    `window_days`: a sale counts for this long after its instant.
+    `thresholds`: per tier what reaches it: points, or minor units of `currency`.
+    `period`, `grace_days`: downgrades happen `grace_days` after a calendar period of the program's time zone ends.
+    """
+
+    metric: Literal["points", "spend"] = "points"
+    currency: Currency | None = None
+    window_days: Annotated[int, Field(ge=1, le=3660)] = 365
+    thresholds: Annotated[dict[TierName, Annotated[int, Field(ge=1, le=10**15)]], Field(min_length=1, max_length=20)]
+    period: Literal["month", "quarter", "half_year", "year"] = "year"
+    grace_days: Annotated[int, Field(ge=0, le=364)] = 0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "TierPolicy":
+        if (self.metric == "spend") != (self.currency is not None):
+            message = "`currency` is needed for the metric spend, and means nothing for points"
+            raise ValueError(message)
+        ordered = sorted(self.thresholds.values())
+        if any(a == b for a, b in pairwise(ordered)):
+            message = "two tiers have the same threshold"
+            raise ValueError(message)
+        if self.grace_days >= SHORTEST_DAYS[self.period]:
+            message = f"grace_days {self.grace_days} must be shorter than the period ({self.period})"
+            raise ValueError(message)
+        return self
+
+    def ranked(self, entry_tier: str) -> list[str]:
+        """Tiers from the lowest to the highest: the entry tier, then by threshold."""
+        return [entry_tier, *sorted(self.thresholds, key=lambda tier: self.thresholds[tier])]
+
+
+class Expiry(Frozen):
+    """Points of a sale expire `months` after it, at the end of that day, month or year in the program's time zone.
+
+    First in, first out: what takes points back or spends them is set against the points that expire first.
+    """
+
+    months: Annotated[int, Field(ge=0, le=240)]
+    end_of: Literal["day", "month", "year"] = "day"

@@ -1,0 +1,37 @@
+"""Promotions: parameters are data (models), kinds are code (rules)."""
+
+from loyalty.promotions.kinds import (
+    Match,
+    ProductBonus,
+    PurchaseBonus,
+    ReferralReward,
+    Rule,
+    SeasonalMultiplier,
+    kinds,
+)
+from loyalty.promotions.promotion import (
+    Hours,
+    Limits,
+    PeriodLimit,
+    Promotion,
+    Stacking,
+    UnknownPromotionKindError,
+    When,
+)
+
+__all__ = [
+    "Hours",
+    "Limits",
+    "Match",
+    "PeriodLimit",
+    "ProductBonus",
+    "Promotion",
+    "PurchaseBonus",
+    "ReferralReward",
+    "Rule",
+    "SeasonalMultiplier",
+    "Stacking",
+    "UnknownPromotionKindError",
+    "When",
+    "kinds",
+]

@@ -1,0 +1,131 @@
+"""What promotions give: multipliers one after the other with one rounding each time the sum is told, then what is added.
+
+A sale's value is a fraction; multipliers make the fraction larger, and the points of each are what the rounded value grows by.
+So the parts sum to the rounded end of the chain, whatever the order.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import polars as pl
+
+from loyalty.base import rounded
+from loyalty.common import BPS
+from loyalty.program import Program
+from loyalty.promotions.active import Active, numbers
+from loyalty.promotions.kinds import ProductBonus, PurchaseBonus
+from loyalty.promotions.products import matched
+
+#: A promotion (by number) that could apply to a sale.
+CANDIDATE: Final = pl.Schema({"_row": pl.UInt32(), "number": pl.Int32()})
+_WIDE: Final = pl.Int128
+#: Cumulative factors n/d after each multiplier; whole_n/whole_d without those of lines.
+FACTORS: Final = pl.Schema({**CANDIDATE, **dict.fromkeys(("n", "d", "whole_n", "whole_d"), pl.Int128())})
+
+
+def added(one: Active, sales: pl.DataFrame, counted: pl.DataFrame) -> pl.DataFrame:
+    """What a bonus gives before it is multiplied: `_row`, add_n, add_d; only sales to which it gives something.
+
+    `sales` are those that meet the conditions. Products and units count as far as the sale was not given back.
+    """
+    rule = one.promotion.rule
+    if isinstance(rule, PurchaseBonus):
+        return sales.select("_row", pl.lit(rule.points, _WIDE).alias("add_n"), pl.lit(1, _WIDE).alias("add_d"))
+    assert isinstance(rule, ProductBonus)
+    net, gross = pl.col("net_minor").cast(_WIDE), pl.max_horizontal("gross_minor", pl.lit(1)).cast(_WIDE)
+    if rule.points_per_unit is not None:
+        numerator, denominator = pl.col("matched_micro").cast(_WIDE) * rule.points_per_unit * net, gross * 1_000_000
+    else:
+        earn, unit = pl.col("earn_minor").cast(_WIDE), pl.lit(10, _WIDE).pow(pl.col("exponent")).cast(_WIDE)
+        numerator = pl.col("matched_minor").cast(_WIDE) * (rule.percent_bps or 0) * earn
+        denominator = gross * unit * BPS
+    mine = sales.join(matched(counted, one), on="_row")
+    return mine.select("_row", numerator.alias("add_n"), denominator.alias("add_d")).filter(pl.col("add_n") > 0)
+
+
+def factors(
+    candidates: pl.DataFrame,
+    found: Sequence[Active],
+    counted: pl.DataFrame,
+    totals: pl.DataFrame,
+    over: Sequence[str] = ("_row",),
+) -> pl.DataFrame:
+    """The cumulative factor of the multipliers of each sale: FACTORS, for the candidates that multiply.
+
+    `candidates`: CANDIDATE in the order of application within each sale. `over`: what makes a chain; with the number in it
+    every candidate is a chain of its own.
+    """
+    scaled = [(one, one.factor) for one in found if one.factor]
+    if not scaled or candidates.is_empty():
+        return pl.DataFrame(schema=FACTORS)
+    table = numbers(
+        [one for one, _ in scaled],
+        {
+            "fn": (pl.Int64(), [factor[0] for _, factor in scaled]),
+            "fd": (pl.Int64(), [factor[1] for _, factor in scaled]),
+            "by_line": (pl.Boolean(), [one.by_line for one, _ in scaled]),
+        },
+    )
+    mine = candidates.join(table, on="number", maintain_order="left").with_columns(pl.col("fn", "fd").cast(_WIDE))
+    whole = ~pl.col("by_line")
+    mine = mine.with_columns(
+        pl.when(whole).then("fn").otherwise(pl.lit(1, _WIDE)).cum_prod().over(over).alias("whole_n"),
+        pl.when(whole).then("fd").otherwise(pl.lit(1, _WIDE)).cum_prod().over(over).alias("whole_d"),
+    )
+    by_line = _line_factors(mine.filter("by_line"), found, counted, totals, over)
+    mine = mine.join(by_line, on=["_row", "number"], how="left", maintain_order="left")
+    part = [pl.col(name).forward_fill().over(over).fill_null(1) for name in ("line_n", "line_d")]
+    return mine.with_columns(part).select(
+        *CANDIDATE.names(), (pl.col("whole_n") * pl.col("line_n")).alias("n"), (pl.col("whole_d") * pl.col("line_d")).alias("d"),
+        "whole_n", "whole_d",
+    )  # fmt: skip
+
+
+def _line_factors(
+    mine: pl.DataFrame, found: Sequence[Active], counted: pl.DataFrame, totals: pl.DataFrame, over: Sequence[str]
+) -> pl.DataFrame:
+    """Cumulative factor of the multipliers of lines: `_row`, number, line_n, line_d.
+
+    Of the sale's whole T, each product a_i is worth a_i times the factors of the promotions it belongs to, and what is on no
+    line stays as it is.
+    """
+    empty = pl.DataFrame(schema={**CANDIDATE, "line_n": _WIDE, "line_d": _WIDE})
+    if mine.is_empty():
+        return empty
+    flags = pl.coalesce(
+        *(pl.when(pl.col("number") == one.number).then(pl.col(f"m{one.number}")) for one in found if one.by_line)
+    )
+    each = mine.select("_row", "number", "fn", "fd").join(counted, on="_row", maintain_order="left")
+    each = each.with_columns(
+        pl.when(flags).then("fn").otherwise("fd").cum_prod().over(*over, "product").alias("weight"),
+        pl.col("fd").cum_prod().over(*over, "product").alias("scale"),
+        pl.col("amount_minor").cast(_WIDE).alias("amount"),
+    )
+    per_sale = each.group_by("_row", "number").agg(
+        (pl.col("amount") * pl.col("weight")).sum().alias("weighted"),
+        pl.col("amount").sum().alias("listed"),
+        pl.col("scale").first(),
+    )
+    whole = pl.col("lines_minor").cast(_WIDE)
+    return per_sale.join(totals.select("_row", "lines_minor"), on="_row").select(
+        "_row", "number",
+        (pl.col("weighted") + (whole - pl.col("listed")) * pl.col("scale")).alias("line_n"),
+        (whole * pl.col("scale")).alias("line_d"),
+    )  # fmt: skip
+
+
+def value(programs: Sequence[Program], n: str = "n", d: str = "d") -> pl.Expr:
+    """Points of a sale (earn_minor, base_rate_bps, tier_rate_bps, exponent) times n/d, rounded."""
+    numerator = (
+        pl.col("earn_minor").cast(_WIDE) * pl.col("base_rate_bps").cast(_WIDE) * pl.col("tier_rate_bps").cast(_WIDE)
+    )
+    denominator = pl.lit(10, _WIDE).pow(pl.col("exponent")).cast(_WIDE) * BPS * BPS
+    return rounded(programs, numerator * pl.col(n), denominator * pl.col(d))
+
+
+def bonus(programs: Sequence[Program], n: str = "whole_n", d: str = "whole_d") -> pl.Expr:
+    """Points of a bonus (add_n, add_d); where `multiplied`, times the tier and n/d. Rounded."""
+    by_tier, one = pl.col("tier_rate_bps").cast(_WIDE), pl.lit(1, _WIDE)
+    times_n = pl.when(pl.col("multiplied")).then(by_tier * pl.col(n)).otherwise(one)
+    times_d = pl.when(pl.col("multiplied")).then(pl.lit(BPS, _WIDE) * pl.col(d)).otherwise(one)
+    return rounded(programs, pl.col("add_n") * times_n, pl.col("add_d") * times_d)

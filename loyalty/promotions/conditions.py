@@ -1,0 +1,96 @@
+"""Whether a promotion's conditions hold for a sale: one named expression per condition."""
+
+from collections.abc import Sequence
+from datetime import time
+
+import polars as pl
+
+from loyalty.facts import ORDER
+from loyalty.program import Program
+from loyalty.promotions.active import Active
+from loyalty.promotions.promotion import Hours, When
+from loyalty.schema import NEGATIVE_KINDS
+
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+def conditions(one: Active, programs: Sequence[Program], zones: Sequence[str]) -> dict[str, pl.Expr]:
+    """What must hold, by name, in the order in which an explanation should ask; over the frame of `loyalty.base.earned`.
+
+    The frame needs `first_at` where `first_purchase` is asked (see `with_first`), `zone` where the customer's clock is.
+    """
+    when = one.promotion.when
+    issued = pl.col("issued_at")
+    ends = [] if one.end is None else [issued < one.end]
+    found = {
+        "worth": (pl.col("earned").is_not_null()) & (pl.col("net_minor") > 0) & ~pl.col("kind").is_in(NEGATIVE_KINDS),
+        "validity": pl.all_horizontal(issued >= one.start, *ends),
+    }
+    for name, column, allowed in (
+        ("currency", pl.col("currency"), when.currencies),
+        ("system", pl.col("system"), when.systems),
+        ("account", pl.concat_str("system", "account", separator="/"), when.accounts),
+        ("kind", pl.col("kind"), when.kinds),
+        ("tier", pl.col("tier"), when.tiers),
+    ):
+        if allowed:
+            found[name] = column.is_in(list(allowed))
+    if when.minimum_minor:
+        least = [(pl.col("currency") == code) & (pl.col("net_minor") >= n) for code, n in when.minimum_minor.items()]
+        found["minimum"] = pl.any_horizontal(*least)
+    if when.first_purchase:
+        found["first_purchase"] = pl.struct(ORDER[:-1]) == pl.col("first_at")
+    return found | _clock(one, when, programs, zones)
+
+
+def with_first(frame: pl.DataFrame) -> pl.DataFrame:
+    """Adds `first_at`: when and which the member's first sale was that is worth something."""
+    worth = (pl.col("net_minor") > 0) & ~pl.col("kind").is_in(NEGATIVE_KINDS)
+    key = list(ORDER[:-1])
+    first = frame.filter(worth).sort(key).group_by("member_id").agg(pl.struct(key).first().alias("first_at"))
+    return frame.join(first, on="member_id", how="left", maintain_order="left")
+
+
+def _clock(one: Active, when: When, programs: Sequence[Program], zones: Sequence[str]) -> dict[str, pl.Expr]:
+    """Days and hours by the clock of the promotion, the program version in force, or the customer."""
+    if not (when.weekdays or when.hours or when.dates):
+        return {}
+
+    def local(holds: dict[str, dict[str, pl.Expr]], name: str) -> pl.Expr:
+        own = one.promotion.timezone
+        result = (
+            holds[own][name]
+            if own
+            else pl.coalesce(
+                pl.when(pl.col("program_version") == p.version).then(holds[p.timezone][name]) for p in programs
+            )
+        )
+        if when.clock == "customer":
+            result = pl.coalesce(*(pl.when(pl.col("zone") == zone).then(holds[zone][name]) for zone in zones), result)
+        return result
+
+    used = {one.promotion.timezone} if one.promotion.timezone else {p.timezone for p in programs}
+    by_zone = {zone: _local(when, zone) for zone in used | (set(zones) if when.clock == "customer" else set())}
+    return {name: local(by_zone, name) for name in next(iter(by_zone.values()))}
+
+
+def _local(when: When, zone: str) -> dict[str, pl.Expr]:
+    at = pl.col("issued_at").dt.convert_time_zone(zone)
+    found: dict[str, pl.Expr] = {}
+    if when.dates:
+        found["date"] = at.dt.date().is_in(list(when.dates))
+    if when.weekdays:
+        found["weekday"] = at.dt.weekday().is_in([_DAYS.index(day) + 1 for day in when.weekdays])
+    if when.hours:
+        found["hours"] = pl.any_horizontal(*(_within(at.dt.time(), hours) for hours in when.hours))
+    return found
+
+
+def _within(at: pl.Expr, hours: Hours) -> pl.Expr:
+    start, end = at >= pl.lit(hours.start, pl.Time), at < pl.lit(hours.end, pl.Time)
+    # 00:00 as an end is the end of the day.
+    return (
+        (start | end)
+        if hours.end <= hours.start and hours.end != time.min
+        else (start if hours.end == time.min else start & end)
+    )

@@ -1,0 +1,199 @@
+"""All promotions over all sales: candidates, stacking, the chain, limits. Long frames: only what applies takes space."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import polars as pl
+
+from loyalty.base import EXACT_LIMIT
+from loyalty.common import BPS
+from loyalty.facts import ORDER, Facts
+from loyalty.program import Program
+from loyalty.promotions.active import Active, active, between, largest_product
+from loyalty.promotions.chain import added, bonus, factors, value
+from loyalty.promotions.conditions import conditions, with_first
+from loyalty.promotions.kinds import ProductBonus, PurchaseBonus, ReferralReward
+from loyalty.promotions.limits import granted, limited
+from loyalty.promotions.products import matched, needs_lines, sold, totals
+from loyalty.promotions.promotion import Promotion
+from loyalty.promotions.referral import rewards
+from loyalty.promotions.stacking import with_stacking
+
+_WIDE: Final = pl.Int128
+#: What the promotions give, one row per sale, promotion and member: `points` after all limits, `wanted` before the budget,
+#: `unlimited` before any limit, `beaten` the rule of stacking that left it out.
+PARTS: Final = pl.Schema(
+    {
+        "_row": pl.UInt32(),
+        "number": pl.Int32(),
+        "member_id": pl.Int64(),
+        "points": pl.Int64(),
+        "wanted": pl.Int64(),
+        "unlimited": pl.Int64(),
+        "beaten": pl.String(),
+    }
+)
+_SALE_FACTS: Final = (
+    "_row", *ORDER, "program_version", "rounding", "earned", "earn_minor", "exponent", "base_rate_bps", "tier_rate_bps",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class World:
+    """The sales and everything the promotions look at."""
+
+    frame: pl.DataFrame
+    found: list[Active]
+    programs: Sequence[Program]
+    facts: Facts
+    zones: list[str]
+    counted: pl.DataFrame
+    totals: pl.DataFrame
+
+    @classmethod
+    def of(
+        cls, frame: pl.DataFrame, promotions: Sequence[Promotion], programs: Sequence[Program], facts: Facts
+    ) -> "World":
+        """`frame` is what `loyalty.base.earned` gives, with `_row`."""
+        times: list[datetime] = frame["issued_at"].bottom_k(1).to_list() + frame["issued_at"].top_k(1).to_list()
+        found = between(active(promotions), *times) if times else []
+        if any(one.promotion.when.first_purchase for one in found):
+            frame = with_first(frame)
+        zones: list[str] = []
+        if any(one.promotion.when.clock == "customer" for one in found):
+            frame = frame.join(
+                facts.zones.rename({"timezone": "zone"}), on="member_id", how="left", maintain_order="left"
+            )
+            zones = sorted(facts.zones["timezone"].unique())
+        nothing = pl.DataFrame(schema={"_row": pl.UInt32, "lines_minor": pl.Int64, "lines_micro": pl.Int64})
+        if not needs_lines(found):
+            return cls(_exact(frame, nothing, found, programs), found, programs, facts, zones, nothing, nothing)
+        counted = sold(frame, facts.lines, found, programs)
+        whole = totals(counted, frame)
+        return cls(_exact(frame, whole, found, programs), found, programs, facts, zones, counted, whole)
+
+    def meets(self, one: Active) -> pl.Expr:
+        """Whether a sale meets the conditions of the promotion."""
+        return pl.all_horizontal(*conditions(one, self.programs, self.zones).values())
+
+
+def _exact(
+    frame: pl.DataFrame, whole: pl.DataFrame, found: Sequence[Active], programs: Sequence[Program]
+) -> pl.DataFrame:
+    """Points are null where products of amount, lines and rates could leave 128 bits: rejected rather than wrapped."""
+    if not found:
+        return frame
+    limit = limit_of_exactness(found, programs)
+    least = pl.lit(10, _WIDE).pow(pl.col("exponent")).cast(_WIDE)
+    size = pl.max_horizontal(pl.col("earn_minor").abs().cast(_WIDE), least) * pl.max_horizontal(
+        "lines_minor", "lines_micro"
+    ).fill_null(1).cast(_WIDE)
+    held = pl.when(size <= pl.lit(limit, _WIDE)).then("earned").alias("earned")
+    return (
+        frame.join(whole, on="_row", how="left", maintain_order="left")
+        .with_columns(held)
+        .drop("lines_minor", "lines_micro")
+    )
+
+
+def parts(world: World) -> pl.DataFrame:
+    """PARTS, rows that stacking left out included (with no points)."""
+    if not world.found:
+        return pl.DataFrame(schema=PARTS)
+    candidates = _candidates(world)
+    candidates = with_stacking(_with_worth(world, candidates), world.found)
+    applied = _valued(world, candidates.filter(pl.col("beaten").is_null()))
+    referral = [(one, world.meets(one)) for one in world.found if isinstance(one.promotion.rule, ReferralReward)]
+    reward = rewards(world.frame, referral, world.facts.referrals)
+    order = world.frame.select("_row", *ORDER, "program_version")
+    columns = [*applied.columns, *ORDER, "program_version"]
+    rewarded = reward.join(order.drop("member_id"), on="_row")
+    given = pl.concat([applied.join(order, on="_row").select(columns), rewarded.select(columns)])
+    given = given.with_columns(pl.col("points").alias("unlimited"))
+    given = granted(limited(given, world.found, world.programs), world.found, world.facts.grants)
+    beaten = candidates.filter(pl.col("beaten").is_not_null()).join(order.select("_row", "member_id"), on="_row")
+    zero = [pl.lit(0, pl.Int64).alias(name) for name in ("points", "wanted", "unlimited")]
+    return pl.concat(
+        [
+            given.with_columns(pl.lit(None, pl.String).alias("beaten")).select(PARTS.names()),
+            beaten.with_columns(zero).select(PARTS.names()),
+        ]
+    )
+
+
+def _candidates(world: World) -> pl.DataFrame:
+    """Every promotion that could apply to a sale: `_row`, number, add_n, add_d (null: it multiplies), multiplied."""
+    schema = {"_row": pl.UInt32(), "number": pl.Int32(), "add_n": _WIDE(), "add_d": _WIDE()}
+    found = [pl.DataFrame(schema=schema)]
+    for one in world.found:
+        rule = one.promotion.rule
+        if isinstance(rule, ReferralReward):
+            continue
+        sales = world.frame.filter(world.meets(one))
+        if one.by_line:
+            sales = sales.join(matched(world.counted, one).filter(pl.col("matched_minor") > 0), on="_row", how="semi")
+        if one.factor:
+            sales = sales.select("_row", pl.lit(None, _WIDE).alias("add_n"), pl.lit(None, _WIDE).alias("add_d"))
+        else:
+            sales = added(one, sales, world.counted)
+        found.append(sales.with_columns(pl.lit(one.number, pl.Int32).alias("number")).select(schema.keys()))
+    rules = [(one.number, one.promotion.rule) for one in world.found]
+    multiplied = [n for n, rule in rules if isinstance(rule, ProductBonus | PurchaseBonus) and rule.multiplied]
+    return pl.concat(found).sort("_row", "number").with_columns(pl.col("number").is_in(multiplied).alias("multiplied"))
+
+
+def _with_worth(world: World, candidates: pl.DataFrame) -> pl.DataFrame:
+    """Adds `worth`: the points each would give by itself; 0 where stacking does not ask."""
+    stacking = [(one.number, one.promotion.stacking) for one in world.found]
+    compared = pl.col("number").is_in([n for n, how in stacking if how.alone or how.group is not None])
+    rivals = candidates.filter(compared)
+    if rivals.is_empty():
+        return candidates.with_columns(pl.lit(0, pl.Int64).alias("worth"))
+    alone = factors(rivals.select("_row", "number"), world.found, world.counted, world.totals, ("_row", "number"))
+    unit = [pl.lit(1, _WIDE).alias(name) for name in ("one_n", "one_d")]
+    known = (
+        rivals.join(world.frame.select(_SALE_FACTS), on="_row", maintain_order="left")
+        .join(alone.select("_row", "number", "n", "d"), on=["_row", "number"], how="left", maintain_order="left")
+        .with_columns(unit)
+    )
+    gain = value(world.programs) - pl.col("earned")
+    worth = pl.when(pl.col("add_n").is_null()).then(gain).otherwise(bonus(world.programs, "one_n", "one_d"))
+    valued = known.select("_row", "number", worth.alias("worth"))
+    joined = candidates.join(valued, on=["_row", "number"], how="left", maintain_order="left")
+    return joined.with_columns(pl.col("worth").fill_null(0))
+
+
+def _valued(world: World, applied: pl.DataFrame) -> pl.DataFrame:
+    """`_row`, number, points of the promotions that apply."""
+    chain = factors(
+        applied.filter(pl.col("add_n").is_null()).select("_row", "number"), world.found, world.counted, world.totals
+    )
+    sales = world.frame.select(_SALE_FACTS)
+    reached = chain.join(sales, on="_row", maintain_order="left").with_columns(value(world.programs).alias("reached"))
+    before = pl.col("reached").shift(1).over("_row").fill_null(pl.col("earned"))
+    multipliers = reached.select("_row", "number", (pl.col("reached") - before).alias("points"))
+    last = (
+        chain.group_by("_row").agg(pl.col("whole_n", "whole_d").last())
+        if chain.height
+        else chain.select("_row", "whole_n", "whole_d")
+    )
+    ones = [pl.col("whole_n", "whole_d").fill_null(1)]
+    bonuses = (
+        applied.filter(pl.col("add_n").is_not_null())
+        .join(last, on="_row", how="left", maintain_order="left")
+        .with_columns(ones)
+        .join(sales, on="_row", maintain_order="left")
+        .select("_row", "number", bonus(world.programs).alias("points"))
+    )
+    return pl.concat([multipliers, bonuses])
+
+
+def limit_of_exactness(found: Sequence[Active], programs: Sequence[Program]) -> int:
+    """The largest product of an amount and its lines that stays exact through every multiplier and bonus."""
+    base = max(max(p.base_rate_bps.values(), default=1) for p in programs)
+    tier = max(max(p.tier_rate_bps.values()) for p in programs)
+    rules = [one.promotion.rule for one in found]
+    units = [rule.points_per_unit or rule.percent_bps or 1 for rule in rules if isinstance(rule, ProductBonus)]
+    return EXACT_LIMIT // (max(base, BPS, *units) * max(tier, BPS) * largest_product(found))

@@ -1,0 +1,108 @@
+"""Where a promotion ends: per sale, per member and period, per member, and its budget. What goes beyond is cut.
+
+Each limit is used up in the order of the sales (ORDER), so it depends on the stored sales and not on when they arrived.
+A version of a promotion counts for itself.
+"""
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from loyalty.calendar import period_start
+from loyalty.common import Period
+from loyalty.facts import ORDER
+from loyalty.program import Program
+from loyalty.promotions.active import Active
+
+
+def limited(parts: pl.DataFrame, found: Sequence[Active], programs: Sequence[Program]) -> pl.DataFrame:
+    """`parts` (ORDER, number, points, program_version) with points cut to the members' limits; budgets are left to `budget`."""
+    with_limits = [one for one in found if _personal(one)]
+    if not with_limits:
+        return parts
+    mine = pl.col("number").is_in([one.number for one in with_limits])
+    done = [parts.filter(~mine)]
+    done += [_one(parts.filter(pl.col("number") == one.number), one, programs) for one in with_limits]
+    return pl.concat(done)
+
+
+def _personal(one: Active) -> bool:
+    limits = one.promotion.limits
+    return limits.per_sale is not None or limits.per_member is not None or limits.per_period is not None
+
+
+def _one(parts: pl.DataFrame, one: Active, programs: Sequence[Program]) -> pl.DataFrame:
+    limits = one.promotion.limits
+    parts = parts.sort(ORDER)
+    if limits.per_sale is not None:
+        parts = parts.with_columns(pl.min_horizontal("points", pl.lit(limits.per_sale)))
+    if limits.per_period is not None:
+        parts = parts.with_columns(_beginning(one, limits.per_period.period, programs).alias("period"))
+        parts = parts.with_columns(_cut(limits.per_period.points).over("member_id", "period")).drop("period")
+    if limits.per_member is not None:
+        parts = parts.with_columns(_cut(limits.per_member).over("member_id"))
+    return parts
+
+
+def _cut(limit: int) -> pl.Expr:
+    """`points` in their order, as far as `limit` goes."""
+    return (
+        pl.col("points")
+        .cum_sum()
+        .clip(upper_bound=limit)
+        .diff()
+        .fill_null(pl.min_horizontal(pl.col("points"), pl.lit(limit)))
+        .alias("points")
+    )
+
+
+def _beginning(one: Active, period: Period, programs: Sequence[Program]) -> pl.Expr:
+    """The beginning of the calendar period of a sale, in the promotion's or the program's time zone."""
+    at, own = pl.col("issued_at"), one.promotion.timezone
+    if own:
+        return period_start(at, period, own)
+    return pl.coalesce(
+        pl.when(pl.col("program_version") == p.version).then(period_start(at, period, p.timezone)) for p in programs
+    )
+
+
+def allocate(claims: pl.DataFrame, budget: int) -> pl.DataFrame:
+    """What a budget leaves of the claims of one version of a promotion: `claims` in the order of the sales, with `granted`."""
+    wanted = pl.col("wanted")
+    before = wanted.cum_sum() - wanted
+    return claims.sort(ORDER).with_columns(
+        pl.min_horizontal(wanted, (pl.lit(budget) - before).clip(lower_bound=0)).alias("granted")
+    )
+
+
+def granted(parts: pl.DataFrame, found: Sequence[Active], grants: pl.DataFrame | None) -> pl.DataFrame:
+    """`parts` with points cut to what the budgets leave, and `wanted`: what they were before.
+
+    Without `grants` the parts are all there are, and use the budgets up by themselves.
+    """
+    budgets = {one.number: one.promotion.limits.budget for one in found if one.promotion.limits.budget is not None}
+    parts = parts.with_columns(pl.col("points").alias("wanted"))
+    if not budgets:
+        return parts
+    done = [parts.filter(~pl.col("number").is_in(list(budgets)))]
+    for number, budget in budgets.items():
+        mine = parts.filter(pl.col("number") == number)
+        if grants is None:
+            mine = allocate(mine, budget).with_columns(pl.col("granted").alias("points")).drop("granted")
+        else:
+            mine = _from(mine, found[[one.number for one in found].index(number)], grants)
+        done.append(mine)
+    return pl.concat(done)
+
+
+def _from(parts: pl.DataFrame, one: Active, grants: pl.DataFrame) -> pl.DataFrame:
+    """Points as far as they are granted; a sale that nobody decided on yet has nothing."""
+    key = ["system", "account", "external_id", "member_id"]
+    own = grants.filter(
+        (pl.col("promotion_id") == one.promotion.promotion_id) & (pl.col("version") == one.promotion.version)
+    )
+    return (
+        parts.join(own.select(*key, "granted"), on=key, how="left", maintain_order="left")
+        .with_columns(pl.min_horizontal("points", pl.col("granted").fill_null(0)).alias("points"))
+        .drop("granted")
+    )

@@ -1,0 +1,99 @@
+"""Which lines of a sale a product bonus means, and how much of the sale they are."""
+
+import re
+from collections.abc import Sequence
+
+import polars as pl
+
+from loyalty.program import Program
+from loyalty.promotions.active import Active
+from loyalty.promotions.kinds import Match, ProductBonus
+
+
+def needs_lines(found: Sequence[Active]) -> bool:
+    """Whether any of the promotions looks at lines."""
+    return any(isinstance(one.promotion.rule, ProductBonus) for one in found)
+
+
+def sold(
+    frame: pl.DataFrame, lines: pl.DataFrame, found: Sequence[Active], programs: Sequence[Program]
+) -> pl.DataFrame:
+    """What each sale consists of: `_row`, product, amount_minor, quantity_micro, and `m<number>`: a product of the promotion.
+
+    The lines of one product (same SKU and name) are one: an item given back on the same receipt was not bought. A product
+    below zero is a discount: it lowers what all others are worth and is no product itself.
+    """
+    whose = frame.filter(pl.col("net_minor") > 0).select("_row", "page_id", "record_no", "program_version")
+    counted = lines.join(whose, on=["page_id", "record_no"])
+    text = ["sku", "name", "program_version"]
+    products = counted.select(text).unique(maintain_order=True).with_row_index("product")
+    products = products.with_columns(
+        matching(one, programs).alias(f"m{one.number}") for one in found if _is_product(one)
+    )
+    amounts = [pl.col(name).fill_null(0).sum().clip(lower_bound=0) for name in ("amount_minor", "quantity_micro")]
+    return (
+        counted.join(products.select(*text, "product"), on=text, nulls_equal=True)
+        .group_by("_row", "product")
+        .agg(amounts)
+        .join(products.drop(text), on="product")
+    )
+
+
+def _is_product(one: Active) -> bool:
+    return isinstance(one.promotion.rule, ProductBonus)
+
+
+def matching(one: Active, programs: Sequence[Program]) -> pl.Expr:
+    """Whether a line (sku, name, program_version) is one of the promotion's products."""
+    rule = one.promotion.rule
+    assert isinstance(rule, ProductBonus)
+    match = rule.match
+    sku, name = pl.col("sku").fill_null(""), pl.col("name").fill_null("")
+    any_of = [pl.lit(value=False)]
+    if match.skus:
+        any_of.append(sku.is_in(list(match.skus)))
+    if match.sku_patterns:
+        any_of.append(sku.str.contains(pattern(match.sku_patterns)))
+    if match.name_patterns:
+        any_of.append(name.str.contains(pattern(match.name_patterns)))
+    any_of += [
+        (pl.col("program_version") == p.version) & sku.str.contains(listed) for p, listed in _listed(match, programs)
+    ]
+    return pl.any_horizontal(*any_of) & ~sku.is_in(list(match.except_skus))
+
+
+def _listed(match: Match, programs: Sequence[Program]) -> list[tuple[Program, str]]:
+    """Per program version the pattern of the categories asked for."""
+    listed = [(p, [one for name in match.categories for one in p.categories.get(name, ())]) for p in programs]
+    return [(p, pattern(patterns)) for p, patterns in listed if patterns]
+
+
+def pattern(globs: Sequence[str]) -> str:
+    """A regular expression for any of the patterns; case is ignored."""
+    parts = [re.escape(glob).replace(r"\*", ".*").replace(r"\?", ".") for glob in globs]
+    return f"(?is)^(?:{'|'.join(parts)})$"
+
+
+def totals(counted: pl.DataFrame, frame: pl.DataFrame) -> pl.DataFrame:
+    """Per sale what its lines are shares of: `_row`, lines_minor (at least 1); and lines_micro, all units sold.
+
+    The sum of the lines, or the sale without tax where that is more: what is on no line (delivery, say) is no product.
+    """
+    sums = counted.group_by("_row").agg(
+        pl.col("amount_minor").sum().alias("listed"), pl.col("quantity_micro").sum().alias("lines_micro")
+    )
+    whole = pl.coalesce("subtotal_minor", "total_minor")
+    return (
+        frame.select("_row", whole.alias("whole"))
+        .join(sums, on="_row")
+        .select("_row", pl.max_horizontal("listed", "whole", pl.lit(1)).alias("lines_minor"), "lines_micro")
+    )
+
+
+def matched(counted: pl.DataFrame, one: Active) -> pl.DataFrame:
+    """Per sale with such lines: `_row`, matched_minor, matched_micro."""
+    return (
+        counted.filter(pl.col(f"m{one.number}"))
+        .group_by("_row")
+        .agg(pl.col("amount_minor").sum().alias("matched_minor"), pl.col("quantity_micro").sum().alias("matched_micro"))
+    )

@@ -1,0 +1,155 @@
+"""One version of a promotion: what it gives, when it applies, how it stacks and where it ends."""
+
+from collections.abc import Mapping
+from datetime import date, time
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from loyalty.common import BPS, Currency, Frozen, Instant, Period, TierName, Zone
+from loyalty.promotions.kinds import ProductBonus, ReferralReward, Rule, kinds
+
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+Limit = Annotated[int, Field(ge=1, le=10**15)]
+
+
+class UnknownPromotionKindError(ValueError):
+    """A promotion names a kind that this version cannot evaluate."""
+
+
+class Hours(Frozen):
+    """A time of day, [start, end); past midnight if `end` is before `start`. Belongs to the day on which the sale happens."""
+
+    start: time
+    end: time
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> "Hours":
+        if self.start == self.end:
+            message = "start and end are the same: leave hours out for the whole day"
+            raise ValueError(message)
+        return self
+
+
+class When(Frozen):
+    """Conditions; all that are given must hold. They look at the sale as it is now: net of refunds, at its own instant.
+
+    `minimum_minor`: per currency, the least net amount in minor units; a sale in another currency does not qualify.
+    `first_purchase`: the member's first sale of all (the earliest that is worth something, in any system).
+    `accounts`: as `system/account`. `kinds`: invoice or sale (a receipt of a till).
+    `tiers`: the tier in force at the sale.
+    `weekdays`, `hours`, `dates`: in the time zone of `clock`: the program's, or the member's own where known.
+    """
+
+    minimum_minor: dict[Currency, Annotated[int, Field(ge=1, le=10**15)]] = Field(default_factory=dict)
+    first_purchase: bool = False
+    currencies: tuple[Currency, ...] = ()
+    systems: tuple[str, ...] = ()
+    accounts: tuple[Annotated[str, Field(pattern=r"^[^/]+/.+$")], ...] = ()
+    kinds: tuple[Literal["invoice", "sale"], ...] = ()
+    tiers: tuple[TierName, ...] = ()
+    weekdays: tuple[Weekday, ...] = ()
+    hours: tuple[Hours, ...] = ()
+    dates: tuple[date, ...] = ()
+    clock: Literal["program", "customer"] = "program"
+
+
+class Stacking(Frozen):
+    """How the promotion meets others on the same sale.
+
+    `group`: of the promotions of one group, the one that is worth most to the member applies (then priority, then name).
+    `alone`: where it applies, no other promotion does; of several, the one with the highest priority (then worth, then name).
+    `priority`: higher ones are applied first; the order matters for how the points are told apart, not for their sum.
+    """
+
+    group: str | None = None
+    priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
+    alone: bool = False
+
+
+class PeriodLimit(Frozen):
+    """At most `points` per member in each calendar `period` of the program's time zone."""
+
+    points: Limit
+    period: Period
+
+
+class Limits(Frozen):
+    """Most points this version of the promotion gives; what goes beyond is cut. Applied in this order, earliest sales first."""
+
+    per_sale: Limit | None = None
+    per_period: PeriodLimit | None = None
+    per_member: Limit | None = None
+    budget: Limit | None = None
+
+
+class Promotion(Frozen):
+    """One version of a promotion, valid in [valid_from, valid_to) by the instant of the sale.
+
+    The highest version that has begun speaks: it replaces all earlier ones from its `valid_from` on, its end included.
+    Limits and budgets count the sales of their own version: a further version begins with full ones.
+    """
+
+    promotion_id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+    version: Annotated[int, Field(ge=1)]
+    valid_from: Instant
+    valid_to: Instant | None = None
+    title: Annotated[str, Field(max_length=200)] = ""
+    rule: Rule
+    when: When = When()
+    stacking: Stacking = Stacking()
+    limits: Limits = Limits()
+    timezone: Zone | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Promotion":
+        if self.promotion_id in ("base", "tier"):
+            message = f"promotion_id {self.promotion_id!r} is a word of the breakdown"
+            raise ValueError(message)
+        if self.valid_to is not None and self.valid_to <= self.valid_from:
+            message = "valid_to must be after valid_from"
+            raise ValueError(message)
+        lowers = isinstance(self.rule, ProductBonus) and (self.rule.multiplier_bps or BPS) < BPS
+        excludes = isinstance(self.rule, ProductBonus) and self.rule.multiplier_bps == 0
+        if (lowers or excludes) and self.limits != Limits():
+            message = "a multiplier below 1 takes points away: it can have no limit"
+            raise ValueError(message)
+        if isinstance(self.rule, ReferralReward) and (self.stacking != Stacking() or self.when.first_purchase):
+            message = "a referral reward stacks with everything and has its own idea of the first purchase"
+            raise ValueError(message)
+        return self
+
+    @property
+    def kind(self) -> str:
+        """The kind of the rule."""
+        return self.rule.kind
+
+    @property
+    def key(self) -> str:
+        """Its name in a breakdown: `black-november@2`."""
+        return f"{self.promotion_id}@{self.version}"
+
+    def parameters(self) -> dict[str, Any]:
+        """What is stored of it beside its name, version, kind and validity."""
+        stored = self.model_dump(
+            mode="json", exclude={"promotion_id", "version", "valid_from", "valid_to"}, exclude_defaults=True
+        )
+        stored["rule"] = self.rule.model_dump(mode="json", exclude_defaults=True, exclude={"kind"})
+        return stored
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> "Promotion":
+        """From a row of loyalty.promotion: promotion_id, version, kind, parameters, valid_from, valid_to.
+
+        Raises UnknownPromotionKindError: points must never be short of a promise without anyone noticing. Raises
+        pydantic.ValidationError for parameters that do not fit the kind.
+        """
+        parameters = dict(row["parameters"])
+        if row["kind"] not in kinds():
+            message = (
+                f"promotion {row['promotion_id']!r} is of the kind {row['kind']!r}, which this version cannot evaluate"
+            )
+            raise UnknownPromotionKindError(message)
+        rule = {**parameters.pop("rule", {}), "kind": row["kind"]}
+        own = {name: row[name] for name in ("promotion_id", "version", "valid_from", "valid_to")}
+        return cls.model_validate({**own, **parameters, "rule": rule})

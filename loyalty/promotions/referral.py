@@ -1,0 +1,74 @@
+"""Rewards for bringing a friend: at the friend's first sale that meets the conditions, to both."""
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from loyalty.facts import ORDER
+from loyalty.promotions.active import Active
+from loyalty.promotions.kinds import ReferralReward
+from loyalty.schema import NEGATIVE_KINDS
+
+
+def rewards(frame: pl.DataFrame, qualifying: Sequence[tuple[Active, pl.Expr]], referrals: pl.DataFrame) -> pl.DataFrame:
+    """`_row` (the friend's sale), number, member_id (who is rewarded), points.
+
+    Args:
+        frame: The sales of the friends, with what they earn.
+        qualifying: Referral promotions and whether a sale meets their conditions.
+        referrals: REFERRALS of these friends, and all others of their referrers.
+    """
+    schema = pl.Schema({"_row": pl.UInt32(), "number": pl.Int32(), "member_id": pl.Int64(), "points": pl.Int64()})
+    if not qualifying or referrals.is_empty():
+        return pl.DataFrame(schema=schema)
+    friends = frame.join(referrals, left_on="member_id", right_on="friend_id").with_columns(
+        pl.col("issued_at").filter(_worth()).min().over("member_id").alias("first_bought_at")
+    )
+    found = []
+    for promotion_id in dict.fromkeys(one.promotion.promotion_id for one, _ in qualifying):
+        versions = [(one, meets) for one, meets in qualifying if one.promotion.promotion_id == promotion_id]
+        found.append(_of_one(friends, versions))
+    return pl.concat(found).select(schema.names()).cast(schema)
+
+
+def _worth() -> pl.Expr:
+    return (pl.col("net_minor") > 0) & ~pl.col("kind").is_in(NEGATIVE_KINDS)
+
+
+def _of_one(friends: pl.DataFrame, versions: Sequence[tuple[Active, pl.Expr]]) -> pl.DataFrame:
+    """One reward per friend and promotion, whichever version speaks at the sale; then the limit per referrer."""
+    sales = [friends.filter(meets & _in_time(_rule(one))).with_columns(_terms(one)) for one, meets in versions]
+    firsts = pl.concat(sales).sort(ORDER).unique("member_id", keep="first", maintain_order=True)
+    ranked = firsts.with_columns(pl.int_range(pl.len()).over("referrer_id").alias("earlier"))
+    to_friend = ranked.select("_row", "number", "member_id", pl.col("friend_points").alias("points"))
+    rewarded = ranked.filter(pl.col("earlier") < pl.col("limit").fill_null(pl.col("earlier") + 1))
+    to_referrer = rewarded.select(
+        "_row", "number", pl.col("referrer_id").alias("member_id"), pl.col("referrer_points").alias("points")
+    )
+    return pl.concat([to_friend, to_referrer]).filter(pl.col("points") > 0)
+
+
+def _rule(one: Active) -> ReferralReward:
+    rule = one.promotion.rule
+    assert isinstance(rule, ReferralReward)
+    return rule
+
+
+def _in_time(rule: ReferralReward) -> pl.Expr:
+    since = pl.col("referred_at")
+    holds = pl.col("issued_at") >= since
+    if rule.within_days is not None:
+        holds &= pl.col("issued_at") < since + pl.duration(days=rule.within_days)
+    if rule.new_customers_only:
+        holds &= pl.col("first_bought_at") >= since
+    return holds
+
+
+def _terms(one: Active) -> list[pl.Expr]:
+    rule = _rule(one)
+    return [
+        pl.lit(one.number, pl.Int32).alias("number"),
+        pl.lit(rule.friend_points, pl.Int64).alias("friend_points"),
+        pl.lit(rule.referrer_points, pl.Int64).alias("referrer_points"),
+        pl.lit(rule.limit_per_referrer, pl.Int64).alias("limit"),
+    ]

@@ -1,0 +1,45 @@
+"""Budgets of promotions: what each sale would get is a claim; claims in the order of the sales use the budget up.
+
+Claims depend on their member's own history only, so they are computed member by member; dividing a budget looks at all claims of
+one promotion, from the earliest that changed. Both are functions of stored sales: in whatever order they were stored, the same
+sales get the same points.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+
+from sql.db import Connection, copy_in
+from sql.named import query
+
+
+def share(connection: Connection) -> None:
+    """Until the transaction ends, nobody divides a budget. To be called before members are claimed, never after."""
+    connection.execute(query("facts", "share_budgets"))
+
+
+def save_claims(connection: Connection, members: Sequence[int], claims: pl.DataFrame) -> None:
+    """What the members claim now (loyalty.facts.CLAIMS) replaces what they claimed. The caller holds their claim (lock)."""
+    connection.execute(query("facts", "stage_claims"))
+    connection.execute(query("facts", "empty_claim_stage"))
+    copy_in(connection, "pg_temp.claim_stage", claims)
+    connection.execute(query("facts", "withdraw_claims"), {"members": list(members)})
+    connection.execute(query("facts", "save_claims"))
+
+
+def settle(connection: Connection, budgets: Mapping[tuple[str, int], int]) -> set[int]:
+    """Divides the budgets whose claims changed; returns the members whose points change by it. The caller commits.
+
+    Waits for the transactions that `share`, and they for this one: it marks members afterwards, whom they may hold.
+    A version of a promotion that does not speak any more has no budget.
+    """
+    members: set[int] = set()
+    connection.execute(query("facts", "lock_budgets"))
+    for promotion_id, version, _ in connection.execute(query("facts", "unsettled")).fetchall():
+        which = {"promotion_id": promotion_id, "version": version}
+        budget = budgets.get((promotion_id, version))
+        members.update(
+            row[0] for row in connection.execute(query("facts", "settle"), which | {"budget": budget}).fetchall()
+        )
+        connection.execute(query("facts", "forget_withdrawn"), which)
+    return members

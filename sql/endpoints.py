@@ -1,0 +1,92 @@
+"""Webhook endpoints as an administrator sees them: made, listed, rotated, disabled."""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from sql.db import Connection
+from sql.named import query
+
+#: 192 random bits: an address that nobody finds by trying.
+_ID_BYTES = 24
+BODY_BYTES_MAX = 2**20
+
+
+@dataclass(frozen=True)
+class NewEndpoint:
+    """What an endpoint is made of. `account` None: the events name it. No networks: all."""
+
+    system: str
+    connection: str
+    account: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    allowed_networks: Sequence[str] = ()
+    body_bytes_max: int = BODY_BYTES_MAX
+    events_per_minute: int = 60_000
+    is_default: bool = False
+    handshake: str = "none"
+
+
+@dataclass(frozen=True)
+class Made:
+    """An endpoint just made."""
+
+    endpoint_no: int
+    endpoint_id: str
+
+
+@dataclass(frozen=True)
+class EndpointRow:
+    """An endpoint in a list. `secrets` is how many are active."""
+
+    endpoint_no: int
+    endpoint_id: str
+    system: str
+    connection: str
+    account: str | None
+    options: Mapping[str, Any]
+    allowed_networks: Sequence[str]
+    is_default: bool
+    handshake: str
+    created_at: datetime
+    disabled_at: datetime | None
+    secrets: int
+    events: int
+    last_event_at: datetime | None
+
+
+def create_endpoint(connection: Connection, wanted: NewEndpoint) -> Made:
+    """Makes an endpoint without a secret; the caller adds one and commits.
+
+    Raises psycopg.errors.UniqueViolation where `is_default` and there is a default one already.
+    """
+    # (On the command line, what begins with a dash is taken for an option.)
+    endpoint_id = next(one for one in iter(lambda: secrets.token_urlsafe(_ID_BYTES), "") if not one.startswith("-"))
+    parameters = {
+        "endpoint_id": endpoint_id, "system": wanted.system, "connection": wanted.connection, "account": wanted.account,
+        "options": Jsonb(dict(wanted.options)), "allowed_networks": list(wanted.allowed_networks),
+        "body_bytes_max": wanted.body_bytes_max, "events_per_minute": wanted.events_per_minute,
+        "is_default": wanted.is_default, "handshake": wanted.handshake,
+    }  # fmt: skip
+    row = connection.execute(query("webhooks", "create_endpoint"), parameters).fetchone()
+    assert row is not None
+    return Made(int(row[0]), endpoint_id)
+
+
+def endpoints(connection: Connection) -> list[EndpointRow]:
+    """All endpoints, the oldest first."""
+    return [EndpointRow(*row) for row in connection.execute(query("webhooks", "endpoints")).fetchall()]
+
+
+def disable_endpoint(connection: Connection, endpoint_id: str) -> bool:
+    """It answers 410 from now on; False if there is none in use with this id. The caller commits."""
+    return connection.execute(query("webhooks", "disable_endpoint"), {"endpoint_id": endpoint_id}).rowcount == 1
+
+
+def await_handshake(connection: Connection, endpoint_no: int) -> None:
+    """The vendor's verification may come (again). The caller commits."""
+    connection.execute(query("webhooks", "await_handshake"), {"endpoint_no": endpoint_no})

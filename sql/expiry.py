@@ -1,0 +1,60 @@
+"""Expired points in and out. The caller owns the transaction."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+
+from loyalty.expiry import MOVES, POSTED, difference, earned_before, expired
+from loyalty.program import Program
+from sql.db import Connection, copy_in, read_frame
+from sql.named import query
+
+#: Sales older than any: where a watch begins.
+_EVER = datetime(1900, 1, 1, tzinfo=UTC)
+
+
+def now(connection: Connection) -> datetime:
+    """The database's clock."""
+    row = connection.execute(query("expiry", "now")).fetchone()
+    assert row
+    at: datetime = row[0]
+    return at.astimezone(UTC)
+
+
+def newly_expired(connection: Connection, programs: Sequence[Program], as_of: datetime) -> set[int]:
+    """Members of whose points some may have expired since this was asked last. Remembers that it was asked."""
+    until = earned_before(programs, as_of)
+    if until is None:
+        return set()
+    row = connection.execute(query("expiry", "watched")).fetchone()
+    if row and row[0] >= as_of - timedelta(hours=1):
+        return set()
+    since = min(filter(None, (earned_before([p], row[0]) for p in programs)), default=_EVER) if row else _EVER
+    connection.execute(query("expiry", "watch"), {"until": as_of})
+    # A day on both sides: the instant that was asked about last may lie within a day.
+    parameters = {"since": since - timedelta(days=2), "until": until}
+    return {found[0] for found in connection.execute(query("expiry", "members_who_earned"), parameters).fetchall()}
+
+
+def post(
+    connection: Connection,
+    members: Sequence[int],
+    due: pl.DataFrame,
+    programs: Sequence[Program],
+    as_of: datetime,
+    run_id: str,
+) -> int:
+    """Appends what expired of the members' points until `as_of`, or came back; returns the points it adds to their balances.
+
+    `due` is what `loyalty.award` says: points that could not be computed do not expire.
+    """
+    if not any(p.expiry for p in programs):
+        return 0
+    own = {"members": list(members)}
+    sales = due.select("member_id", pl.col("issued_at").alias("at"), pl.col("due").alias("points")).drop_nulls()
+    moves = pl.concat([sales, read_frame(connection, query("expiry", "adjustments"), own, MOVES)])
+    posted = read_frame(connection, query("expiry", "expired"), own, POSTED)
+    entries = difference(expired(moves, programs, as_of), posted)
+    copy_in(connection, "loyalty.expiry_entry", entries.with_columns(pl.lit(run_id).alias("run_id")))
+    return int(entries["points"].sum() or 0)

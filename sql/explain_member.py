@@ -1,0 +1,111 @@
+"""A member's balance: what it is made of, by cause and by rule, and every movement."""
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sql.db import connect
+from sql.named import query
+
+#: Movements that are told, newest first.
+MOVEMENTS = 50
+
+
+@dataclass(frozen=True)
+class Movement:
+    """One thing that moved the balance, and the balance after it."""
+
+    posted_at: datetime
+    event_at: datetime
+    kind: str
+    points: int
+    balance_points: int
+    reason: str | None
+    system: str | None
+    document: str | None
+    entry_no: int | None
+    run_id: str
+
+    def to_text(self, zone: ZoneInfo) -> str:
+        """One line, time in `zone`."""
+        what = f"{self.system} {self.document}" if self.system else (self.reason or "")
+        if self.kind.startswith("adjustment"):
+            what = f"number {self.document}: {self.reason}"
+        when = f"{self.posted_at.astimezone(zone):%Y-%m-%d %H:%M}"
+        return f"  {when}  {self.points:+d} = {self.balance_points}  {self.kind}  {what}".rstrip()
+
+
+@dataclass(frozen=True)
+class Cause:
+    """All movements of one kind."""
+
+    kind: str
+    movements: int
+    points: int
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Points due for all sales by one rule."""
+
+    rule: str
+    points: int
+
+
+@dataclass(frozen=True)
+class MemberExplanation:
+    """A member. `causes` sum to the balance; `rules` are those of the sales alone."""
+
+    member_id: int
+    merged_into: int | None
+    created_at: datetime
+    balance_points: int
+    movements: int
+    tier: str
+    tier_since: datetime | None
+    waiting: bool
+    holds: tuple[int, ...]
+    causes: tuple[Cause, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    latest: tuple[Movement, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    def to_text(self, zone: ZoneInfo) -> str:
+        """For a terminal, times in `zone`."""
+        since = "" if self.tier_since is None else f" since {self.tier_since.astimezone(zone):%Y-%m-%d}"
+        lines = [f"member {self.member_id}: {self.balance_points} points; {self.tier}{since}"]
+        if self.merged_into is not None:
+            lines.append(f"  merged into member {self.merged_into}, who earns for both")
+        if self.holds:
+            lines.append(f"  earns for {', '.join(map(str, self.holds))} as well (merged)")
+        if self.waiting:
+            lines.append("  something changed: the next award step computes the points anew")
+        lines += [f"  {one.points:+d}  {one.kind} ({one.movements})" for one in self.causes]
+        lines.append(f"  {self.balance_points}  in all")
+        if self.rules:
+            lines.append("  sales, by rule: " + ", ".join(f"{one.rule} {one.points}" for one in self.rules))
+        if self.latest:
+            more = "" if self.movements <= len(self.latest) else f", the latest {len(self.latest)} of {self.movements}"
+            lines.append(f"movements{more}:")
+        return "\n".join([*lines, *(one.to_text(zone) for one in self.latest)])
+
+
+def explain_member(dsn: str, member_id: int, *, limit: int = MOVEMENTS) -> MemberExplanation | None:
+    """The member of that number, None if there is none."""
+    which = {"member_id": member_id, "limit": limit}
+    with connect(dsn) as connection:
+        row = connection.execute(query("report", "member"), which).fetchone()
+        if row is None:
+            return None
+        causes = connection.execute(query("report", "member_kinds"), which).fetchall()
+        rules = connection.execute(query("report", "member_rules"), which).fetchall()
+        latest = connection.execute(query("report", "member_history"), which).fetchall()
+    number, into, created, balance, movements, tier, since, waiting, holds = row
+    return MemberExplanation(
+        number, into, created, balance, movements, tier, since, waiting, tuple(holds),
+        tuple(Cause(*one) for one in causes), tuple(Rule(*one) for one in rules), tuple(Movement(*one) for one in latest),
+    )  # fmt: skip

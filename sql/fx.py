@@ -1,0 +1,84 @@
+"""Exchange rates in and out. The caller owns the transaction."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from loyalty.fx import FX, PROBLEMS_SHOWN, RATES, FxRate, in_force
+from loyalty.program import Program
+from sql.db import Connection, read_frame
+from sql.named import query
+
+
+class RateChangedError(ValueError):
+    """A rate that is known already has another value now, and nobody said that this is a correction."""
+
+
+@dataclass(frozen=True)
+class LoadedRates:
+    """What became of the rates of a file; `corrected` ones replace what was known for their day."""
+
+    new: int
+    known: int
+    corrected: int
+
+    def to_text(self) -> str:
+        """One line."""
+        return f"{self.new} new exchange rates, {self.corrected} corrected, {self.known} known before"
+
+
+def rates(connection: Connection, programs: Sequence[Program]) -> pl.DataFrame:
+    """The rates that the programs may need: loyalty.fx.FX, in days of the latest program's time zone."""
+    bases = sorted({p.base_currency for p in programs if p.base_currency is not None})
+    if not bases:
+        return FX.to_frame()
+    as_read = pl.Schema({name: pl.Int32() if dtype == pl.Date else dtype for name, dtype in RATES.items()})
+    stored = read_frame(connection, query("fx", "rates"), {"bases": bases}, as_read).cast(RATES)
+    return in_force(stored, max(programs, key=lambda p: p.version).timezone)
+
+
+def add(
+    connection: Connection, found: Sequence[FxRate], source: str, run_id: str, *, correct: bool = False
+) -> LoadedRates:
+    """Adds the rates that are not known; loading a file twice adds nothing.
+
+    Args:
+        connection: Of the caller.
+        found: At most one per pair and day.
+        source: Who says so; kept with each.
+        run_id: Who loads them; kept with each.
+        correct: A rate that differs from the known one of its day replaces it, and the sales are recomputed.
+
+    Raises:
+        RateChangedError: One differs, and `correct` is not set. Nothing is added then.
+    """
+    connection.execute(query("fx", "lock"))  # two loads at once must not both find a rate missing
+    known = {(row[0], row[1], row[2]): (row[3], row[4]) for row in _known(connection, found)}
+    fresh = [one for one in found if known.get(one.key) != (one.valid_until, one.rate)]
+    changed = [one for one in fresh if one.key in known]
+    if changed and not correct:
+        shown = "; ".join(
+            f"{one.currency} in {one.base_currency} for {one.valid_on}: {known[one.key][1]} is known, {one.rate} is new"
+            for one in changed[:PROBLEMS_SHOWN]
+        )
+        message = f"{len(changed)} rates differ from what is known: {shown}. Load them as a correction if they are right: past sales are then recomputed"
+        raise RateChangedError(message)
+    if fresh:
+        values = _columns(fresh) | {
+            "ends": [one.valid_until for one in fresh], "rates": [one.rate for one in fresh], "source": source, "run_id": run_id,
+        }  # fmt: skip
+        connection.execute(query("fx", "add"), values)
+    return LoadedRates(len(fresh) - len(changed), len(found) - len(fresh), len(changed))
+
+
+def _known(connection: Connection, found: Sequence[FxRate]) -> list[tuple[object, ...]]:
+    return connection.execute(query("fx", "known"), _columns(found)).fetchall()
+
+
+def _columns(found: Sequence[FxRate]) -> dict[str, object]:
+    return {
+        "currencies": [one.currency for one in found],
+        "bases": [one.base_currency for one in found],
+        "days": [one.valid_on for one in found],
+    }

@@ -1,0 +1,87 @@
+"""Sales that came by webhook: their own kind of synchronisation, and what is known of documents that were announced before."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from psycopg.types.json import Jsonb
+
+from sql.db import Connection
+from sql.named import query
+from sql.sync import Account
+
+
+@dataclass(frozen=True)
+class EventCount:
+    """Events of one run in one state, and how long they took from arrival, in seconds."""
+
+    state: str
+    events: int
+    seconds_p50: float | None
+    seconds_p99: float | None
+
+
+@dataclass(frozen=True)
+class Parked:
+    """Events that were given up for one reason."""
+
+    system: str
+    connection: str
+    reason: str
+    events: int
+    oldest_at: datetime
+    latest_no: int
+
+
+def begin(connection: Connection, account: Account, run_id: str, streams: Sequence[str]) -> int:
+    """A synchronisation of what webhooks bring; it leaves polls, also interrupted ones, alone. Its number."""
+    states = {name: {"since": None, "until": None, "complete": True} for name in streams}
+    parameters = account.parameters(run_id=run_id, streams=Jsonb(states))
+    row = connection.execute(query("pushed", "begin"), parameters).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def latest(connection: Connection, account: Account, external_ids: Sequence[str]) -> dict[str, datetime]:
+    """When the latest event about each of these documents happened, where one was noted."""
+    return dict(connection.execute(query("pushed", "latest"), account.parameters(ids=list(external_ids))).fetchall())
+
+
+def note(connection: Connection, account: Account, documents: Mapping[str, tuple[datetime, bool]]) -> None:
+    """Remembers when the latest event about documents happened, and whether they were named by number."""
+    if not documents:
+        return
+    parameters = account.parameters(
+        ids=list(documents),
+        times=[at for at, _ in documents.values()],
+        by_number=[by_number for _, by_number in documents.values()],
+    )
+    connection.execute(query("pushed", "note"), parameters)
+
+
+def ids_of_numbers(connection: Connection, account: Account, numbers: Sequence[str]) -> dict[str, list[str]]:
+    """The ids of stored documents with these printed numbers, where they are not the same."""
+    parameters = account.parameters(numbers=list(numbers))
+    return dict(connection.execute(query("pushed", "ids_of_numbers"), parameters).fetchall())
+
+
+def has_ids(connection: Connection, account: Account) -> bool:
+    """Whether documents of the account are stored whose ids are not their numbers."""
+    row = connection.execute(query("pushed", "has_ids"), account.parameters()).fetchone()
+    return bool(row and row[0])
+
+
+def void_ones(connection: Connection, account: Account, external_ids: Sequence[str]) -> set[str]:
+    """Those of the documents that are stored as void."""
+    found = connection.execute(query("pushed", "void_ones"), account.parameters(ids=list(external_ids))).fetchall()
+    return {row[0] for row in found}
+
+
+def event_counts(connection: Connection, run_id: str) -> list[EventCount]:
+    """What became of the events that a run claimed last."""
+    return [EventCount(*row) for row in connection.execute(query("pushed", "latencies"), {"run_id": run_id}).fetchall()]
+
+
+def parked(connection: Connection, *, limit: int) -> list[Parked]:
+    """Why events are parked, the most frequent reason first."""
+    return [Parked(*row) for row in connection.execute(query("pushed", "parked"), {"limit": limit}).fetchall()]

@@ -1,0 +1,16 @@
+"""What is due to some members by the stored rules, with everything behind it: for explanations."""
+
+from collections.abc import Sequence
+
+from loyalty.award import evaluate
+from loyalty.explain import Reckoning, reckonings
+from sql import facts
+from sql.db import Connection
+
+
+def reckon_members(connection: Connection, members: Sequence[int]) -> list[Reckoning]:
+    """One per sale that the members earn for. Reads only."""
+    rules = facts.rules(connection)
+    stored = facts.read(connection, members, rules)
+    evaluation = evaluate(stored.history, stored.tiers, rules.programs, rules.promotions, stored.facts)
+    return reckonings(evaluation, stored.tiers, rules.programs, rules.promotions)

@@ -1,0 +1,235 @@
+"""Webhook endpoints, and the life of an event: stored before it is acknowledged, claimed by a run, done or parked.
+
+A claim is a lease: one that is not finished when its time is over is claimed again, so a killed run loses nothing. `finish`,
+`fail` and `park` touch only what the run still holds.
+
+Who claims holds `claiming` and listens to CHANNEL, on which whoever stores events gives a nudge; where nobody holds it, the one
+who stores starts a run.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+import zstandard
+from cryptography.fernet import Fernet, InvalidToken
+from psycopg.types.json import Jsonb
+
+from sql.db import Connection
+from sql.named import query
+from sql.tokens import TokenUnreadableError
+
+#: Kind of an event that is a vendor's verification of an endpoint that awaits one; nothing proves it yet.
+HANDSHAKE: Final = "handshake"
+#: Postgres channel of the nudges.
+CHANNEL: Final = "billing_webhook"
+#: A claim that was not finished by then is another run's.
+LEASE_SECONDS: Final = 300.0
+#: The last of these attempts parks the event: with the waits between them, about ten hours.
+ATTEMPTS_MAX: Final = 12
+BACKOFF_SECONDS: Final = 5.0
+BACKOFF_SECONDS_MAX: Final = 7200.0
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where an account's webhooks come in. `secrets` are those active now, the newest first."""
+
+    endpoint_no: int
+    endpoint_id: str
+    system: str
+    connection: str
+    account: str | None
+    options: Mapping[str, Any]
+    allowed_networks: Sequence[str]
+    body_bytes_max: int
+    events_per_minute: int
+    handshake: str
+    disabled_at: datetime | None
+    is_default: bool
+    secrets: Sequence[str] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class NewEvent:
+    """A verified delivery, as received. `headers` hold no signature and no credential."""
+
+    endpoint_no: int
+    dedup_key: str
+    kind: str
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+    source_ip: str | None
+    received_at: datetime
+
+
+@dataclass(frozen=True)
+class ClaimedEvent:
+    """An event that a run works on, with what its endpoint knows."""
+
+    event_no: int
+    endpoint_no: int
+    system: str
+    connection: str
+    account: str | None
+    options: Mapping[str, Any]
+    dedup_key: str
+    kind: str
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+    received_at: datetime
+    attempts: int
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """Events of one connection that are not in the ledger yet."""
+
+    system: str
+    connection: str
+    waiting: int
+    parked: int
+    oldest_at: datetime | None
+
+
+def endpoint_of(row: Sequence[Any], key: bytes) -> Endpoint:
+    """The endpoint of a row of the query `endpoint`, secrets decrypted with the installation's key.
+
+    Raises TokenUnreadableError where they were encrypted with another one.
+    """
+    try:
+        secrets = [Fernet(key).decrypt(bytes(one)).decode() for one in row[-1]]
+    except InvalidToken as error:
+        raise TokenUnreadableError(str(TokenUnreadableError.__doc__)) from error
+    return Endpoint(*[*row[:-1], secrets])
+
+
+def endpoint(connection: Connection, endpoint_id: str | None, key: bytes) -> Endpoint | None:
+    """The endpoint of an address, the default one for None; None if there is none. A disabled one is returned as such."""
+    row = connection.execute(query("webhooks", "endpoint"), {"endpoint_id": endpoint_id}).fetchone()
+    return None if row is None else endpoint_of(row, key)
+
+
+def store_parameters(events: Sequence[NewEvent]) -> dict[str, Any]:
+    """Parameters of the query `store`."""
+    return {
+        "endpoint_nos": [event.endpoint_no for event in events],
+        "dedup_keys": [event.dedup_key for event in events],
+        "kinds": [event.kind for event in events],
+        "headers": [Jsonb(dict(event.headers)) for event in events],
+        "body_bytes": [len(event.body) for event in events],
+        "bodies": [zstandard.compress(event.body, level=1) for event in events],
+        "source_ips": [event.source_ip for event in events],
+        "received_ats": [event.received_at for event in events],
+    }
+
+
+def store_event(connection: Connection, event: NewEvent) -> int | None:
+    """Stores an event; its number, or None if it is known already. The caller commits, then acknowledges."""
+    row = connection.execute(query("webhooks", "store"), store_parameters([event])).fetchone()
+    return None if row is None else int(row[2])
+
+
+def claim_events(
+    connection: Connection,
+    limit: int,
+    *,
+    run_id: str,
+    lease_seconds: float = LEASE_SECONDS,
+    busy: Collection[int] = (),
+) -> list[ClaimedEvent]:
+    """Up to `limit` events that are due, in order of arrival, for this run alone until the lease ends. The caller commits.
+
+    Endpoints in `busy` are left out: the run has events of theirs under way.
+    """
+    parameters = {"limit": limit, "run_id": run_id, "lease_seconds": lease_seconds, "busy": list(busy)}
+    rows = connection.execute(query("webhooks", "claim"), parameters).fetchall()
+    decompress = zstandard.ZstdDecompressor().decompress
+    opened = ([*row[:9], decompress(bytes(row[9])), *row[10:]] for row in rows)
+    return sorted((ClaimedEvent(*row) for row in opened), key=lambda event: event.event_no)
+
+
+def finish(
+    connection: Connection, event_nos: Sequence[int], *, run_id: str, sync_id: int | None, reason: str | None = None
+) -> int:
+    """These events are in the ledger (or, with a reason, need not be); how many the run still held."""
+    parameters = {"event_nos": list(event_nos), "run_id": run_id, "sync_id": sync_id, "reason": reason}
+    return connection.execute(query("webhooks", "finish"), parameters).rowcount
+
+
+def fail(
+    connection: Connection, event_nos: Sequence[int], *, run_id: str, reason: str, wait_seconds: float = 0.0
+) -> int:
+    """These are tried again, each time later, not before `wait_seconds`; after ATTEMPTS_MAX they are parked."""
+    parameters = {
+        "event_nos": list(event_nos), "run_id": run_id, "reason": reason, "wait_seconds": wait_seconds,
+        "attempts_max": ATTEMPTS_MAX, "backoff_seconds": BACKOFF_SECONDS, "backoff_seconds_max": BACKOFF_SECONDS_MAX,
+    }  # fmt: skip
+    return connection.execute(query("webhooks", "fail"), parameters).rowcount
+
+
+def park(connection: Connection, event_nos: Sequence[int], *, run_id: str, reason: str) -> int:
+    """These cannot be used as they are: they wait for a replay."""
+    parameters = {"event_nos": list(event_nos), "run_id": run_id, "reason": reason}
+    return connection.execute(query("webhooks", "park"), parameters).rowcount
+
+
+def replay(connection: Connection, *, event_nos: Sequence[int] | None = None, of: str | None = None) -> int:
+    """Parked and failed events are due again at once: those named, or all of the connection `of`, or all; how many."""
+    parameters = {"event_nos": None if event_nos is None else list(event_nos), "connection": of}
+    return connection.execute(query("webhooks", "replay"), parameters).rowcount
+
+
+def next_due_seconds(connection: Connection) -> float | None:
+    """Seconds until an event is due, not positive if one is; None if none waits."""
+    row = connection.execute(query("webhooks", "next_due")).fetchone()
+    return None if row is None or row[0] is None else float(row[0])
+
+
+def backlog(connection: Connection) -> list[Backlog]:
+    """What waits and what is parked, per connection that has any."""
+    return [Backlog(*row) for row in connection.execute(query("webhooks", "backlog")).fetchall()]
+
+
+def nudge(connection: Connection) -> None:
+    """Wakes whoever claims, once the transaction commits. Not in a transaction that stores: such commits are one at a time."""
+    connection.execute(query("webhooks", "nudge"))
+
+
+@contextmanager
+def claiming(connection: Connection) -> Iterator[bool]:
+    """Held for as long as somebody claims events and listens to CHANNEL; False if another does. Vanishes with its holder.
+
+    Needs a connection of its own, in autocommit mode.
+    """
+    row = connection.execute(query("webhooks", "hold_claims")).fetchone()
+    held = bool(row and row[0])
+    try:
+        yield held
+    finally:
+        if held and not connection.closed:
+            connection.execute(query("webhooks", "release_claims"))
+
+
+def is_claimed(connection: Connection) -> bool:
+    """Whether somebody holds `claiming`."""
+    row = connection.execute(query("webhooks", "claims_held")).fetchone()
+    return bool(row and row[0])
+
+
+def add_secret(connection: Connection, endpoint_no: int, secret: str, key: bytes, *, overlap_seconds: float) -> int:
+    """A further active secret; those before it end after `overlap_seconds`. Returns its number. The caller commits."""
+    sealed = {"endpoint_no": endpoint_no, "secret": Fernet(key).encrypt(secret.encode())}
+    row = connection.execute(query("webhooks", "add_secret"), sealed).fetchone()
+    assert row is not None
+    ending = {"endpoint_no": endpoint_no, "but": row[0], "overlap_seconds": overlap_seconds}
+    connection.execute(query("webhooks", "expire_secrets"), ending)
+    return int(row[0])
+
+
+def set_handshake(connection: Connection, endpoint_no: int, *, now: str, then: str) -> bool:
+    """Moves the endpoint's handshake from `now` to `then`; False if it was elsewhere. The caller commits."""
+    parameters = {"endpoint_no": endpoint_no, "from": now, "to": then}
+    return connection.execute(query("webhooks", "set_handshake"), parameters).rowcount == 1

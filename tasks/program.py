@@ -1,0 +1,182 @@
+"""Looking at a change of the rules, and applying it: who would gain what, what must be confirmed, what is kept."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+from loyalty.authoring import read_rules
+from loyalty.change import Change, Plan, as_if, plan
+from loyalty.common import BEGINNING
+from loyalty.corrections import Decision
+from sql import facts
+from sql import program as stored
+from sql.db import Connection, connect
+from sql.facts import Rules
+from tasks.trial import MemberChange, Trial, try_rules
+from twezah.settings import settings
+
+
+class ChangeRefusedError(ValueError):
+    """The change was not applied; the message says what must be decided first. `look` is what was found."""
+
+    def __init__(self, message: str, look: "Look") -> None:
+        self.look = look
+        super().__init__(message)
+
+
+@dataclass(frozen=True)
+class Look:
+    """A change, and what it would mean for the stored sales."""
+
+    plan: Plan
+    trial: Trial
+    before: Rules
+    looked_at: datetime
+    #: Whose points are to be computed again, if the past is.
+    marks: Sequence[int]
+
+    @property
+    def reaches_past(self) -> bool:
+        """Whether sales of the past would be worth something else."""
+        return bool(self.trial.members) and self.plan.reaches is not None and self.plan.reaches < self.looked_at
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values."""
+        trial = self.trial
+        return {
+            "changes": [_change_json(one) for one in self.plan.changes],
+            "reaches": None if self.plan.reaches is None else moment(self.plan.reaches),
+            "members": len(trial.members), "sales": trial.sales, "points": trial.points, "added": trial.added,
+            "taken": trial.taken, "percent": round(trial.percent, 2), "uncomputed_sales": trial.uncomputed,
+            "largest": [{"member_id": m.member_id, "before": m.before, "after": m.after, "points": m.points} for m in trial.largest],
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Applied:
+    """A change that was applied. `change_id` None: there was nothing to change."""
+
+    change_id: int | None
+    look: Look
+    recomputed: bool
+
+
+def _change_json(change: Change) -> dict[str, object]:
+    return {
+        "name": change.name, "status": change.status, "version": change.version, "valid_from": moment(change.valid_from),
+        "reaches": None if change.reaches is None else moment(change.reaches), "differences": list(change.differences),
+    }  # fmt: skip
+
+
+def moment(at: datetime, zone: ZoneInfo | None = None) -> str:
+    """A time as it is shown; the beginning of time by its name."""
+    if at <= BEGINNING:
+        return "the beginning"
+    return f"{at.astimezone(zone):%Y-%m-%d %H:%M %Z}" if zone else at.isoformat()
+
+
+def look(connection: Connection, text: str, *, since: datetime | None = None) -> Look:
+    """What `text` (points.toml) would change.
+
+    Args:
+        connection: Reads only.
+        text: The file.
+        since: Pretend that the changes began then: what a promotion to come would have meant.
+
+    Raises:
+        loyalty.authoring.BadRulesError: With all problems of the file.
+    """
+    before = facts.rules(connection)
+    zone = max(before.programs, key=lambda p: p.version).timezone
+    found = plan(before.programs, before.promotions, read_rules(text, zone=zone))
+    if since is not None:
+        found = as_if(found, since)
+    trial = Trial()
+    if not found.is_empty and found.reaches is not None:
+        after = Rules(list(found.programs), list(found.promotions))
+        members = stored.concerned(connection, None if before.budgets or after.budgets else found.reaches)
+        trial = try_rules(connection, members, before, after)
+        # Who claims a part of a budget in vain claims it all the same: another sale may be taken back.
+        marks = members if after.budgets else trial.members
+        return Look(found, trial, before, datetime.now(UTC), marks)
+    return Look(found, trial, before, datetime.now(UTC), [])
+
+
+def apply_rules(dsn: str, text: str, decision: Decision, run_id: str, *, recompute: bool, confirm: int) -> Applied:
+    """Applies `text`: new versions, the record, and, if past sales are to be recomputed, the marks of their members.
+
+    Args:
+        dsn: The ledger.
+        text: points.toml.
+        decision: Who and why.
+        run_id: Kept with the change.
+        recompute: Post what a change that reaches into the past means for past sales.
+        confirm: A change of so many points, given and taken together, is agreed to.
+
+    Raises:
+        loyalty.authoring.BadRulesError: With all problems of the file.
+        ChangeRefusedError: It reaches into the past and `recompute` is not set, or is larger than the limit and not confirmed.
+        sql.program.RulesChangedError: Somebody else was quicker.
+    """
+    with connect(dsn) as connection:
+        found = look(connection, text)
+        if found.plan.is_empty:
+            return Applied(None, found, recomputed=False)
+        _judge(found, recompute=recompute, confirm=confirm)
+        connection.rollback()  # a new transaction, which sees the rules as they are now
+        recompute = recompute and found.reaches_past
+        effect = stored.Effect(
+            len(found.trial.members), found.trial.points, found.marks if recompute else [], recompute
+        )
+        before = (found.before.programs, found.before.promotions)
+        change_id = stored.apply(connection, found.plan, before, decision, text=text, effect=effect, run_id=run_id)
+        connection.commit()
+    return Applied(change_id, found, recomputed=effect.recompute)
+
+
+def _judge(found: Look, *, recompute: bool, confirm: int) -> None:
+    trial, reaches = found.trial, found.plan.reaches
+    if not found.reaches_past or reaches is None:
+        return
+    if not recompute:
+        raise ChangeRefusedError(
+            f"it reaches into the past (to {moment(reaches)}) and changes {len(trial.members)} members' points for past sales. "
+            "Write a later valid_from, or ask for the past to be recomputed",
+            found,
+        )
+    own = settings()
+    if confirm >= trial.moved:
+        return
+    if trial.moved > own.change_points_max or trial.percent > own.change_percent_max:
+        raise ChangeRefusedError(
+            f"it moves {trial.moved} points ({trial.percent:.1f} % of all), more than the limit of {own.change_points_max} points or "
+            f"{own.change_percent_max} %. If that is meant, confirm {trial.moved} points",
+            found,
+        )
+
+
+def shown(found: Look, zone: ZoneInfo) -> list[str]:
+    """The change in lines of text."""
+    lines: list[str] = []
+    for one in found.plan.changes:
+        begins = "" if one.status == "unchanged" else f", from {moment(one.valid_from, zone)}"
+        lines.append(f"{one.name}: {one.status} (version {one.version}{begins})")
+        lines += [f"    {difference}" for difference in one.differences]
+    if found.plan.is_empty:
+        return [*lines, "Nothing would change."]
+    trial = found.trial
+    if found.plan.reaches is None:
+        return [*lines, "No sale would ever be worth anything else."]
+    lines.append(
+        f"Stored sales from {moment(found.plan.reaches, zone)} on: {trial.sales} worth something else, for {len(trial.members)} of "
+        f"{trial.looked_at} members: {trial.points:+d} points ({trial.added:+d}, {trial.taken:+d}; {trial.percent:.1f} % of {trial.before})."
+    )
+    if trial.uncomputed:
+        lines.append(f"{trial.uncomputed} sales could not be computed by these rules and would keep what was posted.")
+    lines += [_member(one) for one in trial.largest]
+    return lines
+
+
+def _member(one: MemberChange) -> str:
+    return f"    member {one.member_id}: {one.before} -> {one.after} ({one.points:+d})"

@@ -1,0 +1,254 @@
+"""Step 1 for sales that are announced: what events hold or name becomes pages of the connector's lists, stored and mapped like any other."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Final
+
+import polars as pl
+
+from connectors.kit.client import Client
+from connectors.kit.fetch import Held, fetch, looked_at, pushed_page, stored_id
+from connectors.kit.mapping import Mapped
+from connectors.kit.mapping.frames import DELETION
+from connectors.kit.spec import Page, PageRequest, Stream, Window
+from connectors.kit.webhooks import BadBody, Event
+from sql import pushed, sync
+from sql.db import Connection
+from tasks.extract import Extracted, look_up_missing, page_row
+from tasks.job import Job
+from tasks.mapper import Mapper
+from tasks.spool import pack
+
+#: How long to wait for a poll to tell the id of a document that an event named by its number.
+_POLL_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """One event, and the delivery it was in."""
+
+    event_no: int
+    event: Event
+    received_at: datetime
+
+    @property
+    def at(self) -> datetime:
+        """When it happened, as far as is known."""
+        return self.event.occurred_at or self.received_at
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Why an event cannot be used now. `wait_seconds`: trying again earlier is no use; `for_good`: nor is it ever."""
+
+    reason: str
+    wait_seconds: float = 0
+    for_good: bool = False
+
+
+@dataclass(frozen=True)
+class Whole:
+    """An event that holds the whole document."""
+
+    incoming: Incoming
+    held: Held
+
+
+@dataclass
+class Sorted:
+    """What is to be done about events, per list of the connector; `notes` and `failed` are by number of the delivery."""
+
+    whole: dict[str, list[Whole]] = field(default_factory=lambda: defaultdict(list))
+    gone: dict[str, list[tuple[Incoming, str]]] = field(default_factory=lambda: defaultdict(list))
+    asked: dict[str, dict[str, list[Incoming]]] = field(default_factory=lambda: defaultdict(dict))
+    notes: dict[int, str] = field(default_factory=dict)
+    failed: dict[int, Failed] = field(default_factory=dict)
+
+    def ask(self, stream: str, ids: Iterable[str], incoming: Incoming) -> None:
+        """The documents are to be asked for."""
+        for one in ids:
+            self.asked[stream].setdefault(one, []).append(incoming)
+
+
+def sort_out(job: Job, connection: Connection, events: Sequence[Incoming]) -> Sorted:
+    """Which events hold what they are about, which name something to ask for, and which are no news.
+
+    Raises Misconfigured.
+    """
+    done = Sorted()
+    numbered: list[Whole] = []
+    for incoming in events:
+        event = incoming.event
+        if event.kind == "ignored" or event.stream is None:
+            done.notes[incoming.event_no] = "not about a sale"
+        elif event.kind == "deleted":
+            _deleted(done, incoming, job.spec.stream(event.stream))
+        elif event.record is None:
+            done.ask(event.stream, event.external_ids, incoming)
+        else:
+            _held(job, done, incoming, job.spec.stream(event.stream), numbered)
+    if numbered:
+        _numbered(job, connection, done, numbered)
+    _drop_superseded(job, connection, done)
+    return done
+
+
+def _deleted(done: Sorted, incoming: Incoming, stream: Stream) -> None:
+    if not incoming.event.external_ids:
+        done.failed[incoming.event_no] = Failed("the event names no document", for_good=True)
+    for one in incoming.event.external_ids:
+        done.gone[stream.name].append((incoming, stored_id(stream, one)))
+
+
+def _held(job: Job, done: Sorted, incoming: Incoming, stream: Stream, numbered: list[Whole]) -> None:
+    event = incoming.event
+    try:
+        held = looked_at(job.spec, stream, job.vendor, event.record or b"")
+    except BadBody as error:
+        done.failed[incoming.event_no] = Failed(f"the document in it cannot be read: {error}", for_good=True)
+        return
+    if held.whole and held.external_id is not None:
+        (numbered if held.by_number else done.whole[stream.name]).append(Whole(incoming, held))
+    elif event.external_ids and stream.by_id is not None:
+        done.ask(stream.name, event.external_ids, incoming)
+    else:
+        reason = "it holds neither a whole document (customer, total, date) nor an id to ask for: see the field mapping of the connection"
+        done.failed[incoming.event_no] = Failed(reason, for_good=True)
+
+
+def _numbered(job: Job, connection: Connection, done: Sorted, numbered: Sequence[Whole]) -> None:
+    """Documents named by their printed number: counted under their id where one is known, or a sale would count twice."""
+    known = pushed.ids_of_numbers(connection, job.account, [one.held.external_id or "" for one in numbered])
+    ids_exist = pushed.has_ids(connection, job.account)
+    for one in numbered:
+        stream, ids = one.incoming.event.stream or "", known.get(one.held.external_id or "", [])
+        if len(ids) == 1:
+            done.ask(stream, ids, one.incoming)
+        elif ids:
+            done.failed[one.incoming.event_no] = Failed(
+                "several documents have the number that it names", for_good=True
+            )
+        elif ids_exist:
+            reason = (
+                "it names the document by its number, but those read from the API have ids: its id is known after the next poll. Let "
+                "the system send the id, or set external_id in the field mapping to the number"
+            )
+            done.failed[one.incoming.event_no] = Failed(reason, _POLL_SECONDS)
+        else:
+            done.whole[stream].append(one)
+
+
+def _drop_superseded(job: Job, connection: Connection, done: Sorted) -> None:
+    """Documents that do not say when they were changed: the latest event about each counts, whenever it arrives."""
+    undated = [one for listed in done.whole.values() for one in listed if not one.held.dated]
+    removed = [one for listed in done.gone.values() for one in listed if one[0].event.record is not None]
+    times = {one.held.external_id or "": one.incoming.at for one in undated} | {key: one.at for one, key in removed}
+    if not times:
+        return
+    known = pushed.latest(connection, job.account, list(times))
+    for key, at in [*((o.held.external_id or "", o.incoming.at) for o in undated), *((k, o.at) for o, k in removed)]:
+        times[key] = max(times[key], at, known.get(key, at))
+    by_number = {one.held.external_id for one in undated if one.held.by_number}
+    pushed.note(connection, job.account, {key: (at, key in by_number) for key, at in sorted(times.items())})
+    job.commit(connection)
+    old = "no news: a later event about the document is known"
+    for name, listed in done.whole.items():
+        late = [one for one in listed if not one.held.dated and one.incoming.at < times[one.held.external_id or ""]]
+        done.notes.update(dict.fromkeys((one.incoming.event_no for one in late), old))
+        kept = [one for one in listed if one not in late]
+        done.whole[name] = sorted(kept, key=lambda one: one.incoming.at)
+    for name, gone in done.gone.items():
+        done.gone[name] = [(one, key) for one, key in gone if one.at >= times.get(key, one.at)]
+
+
+def held_pages(job: Job, sync_id: int, done: Sorted) -> Extracted | None:
+    """The documents that events hold, stored and mapped, and those they say are gone; None if there is nothing.
+
+    Raises ConnectorError: what is stored by then stays.
+    """
+    if not any(done.whole.values()) and not any(done.gone.values()):
+        return None
+    with job.transaction() as connection, Mapper(job, sync_id) as mapper:
+        for name, gone in done.gone.items():
+            rows = {"external_id": [key for _, key in gone], "deleted_at": [one.at for one, _ in gone]}
+            frame = pl.DataFrame(rows, schema=DELETION)
+            mapper.spool.append(pack(name, replace(Mapped.empty(), deletions=frame, record_count=len(gone)), {}))
+        for name, whole in done.whole.items():
+            stream = job.spec.stream(name)
+            if whole:
+                page = _page(stream, whole)
+                _add(job, connection, sync_id, mapper, stream, page)
+        return _finished(job, connection, sync_id, mapper)
+
+
+def asked_pages(job: Job, sync_id: int, done: Sorted) -> Extracted | None:
+    """The documents that events name, asked for at the billing system, stored and mapped; None if there is nothing.
+
+    Events about documents that the system does not know fail, unless those are void already. Raises ConnectorError.
+    """
+    if not any(done.asked.values()):
+        return None
+    with job.transaction() as connection, job.client() as client, Mapper(job, sync_id) as mapper:
+        for name, asked in done.asked.items():
+            stream, found = job.spec.stream(name), set[str]()
+            if stream.by_id is None:
+                _not_asked(done, asked, stream)
+                continue
+            for part in fetch(job.spec, stream, client, list(asked)):
+                _add(job, connection, sync_id, mapper, stream, part.page)
+                found |= {one.lower() for one in part.ids}
+            _not_found(
+                job, connection, done, stream, {one: of for one, of in asked.items() if one.lower() not in found}
+            )
+        return _finished(job, connection, sync_id, mapper, client)
+
+
+def _not_asked(done: Sorted, asked: dict[str, list[Incoming]], stream: Stream) -> None:
+    reason = f"it holds no document, and single {stream.name} cannot be asked for: the next poll brings it"
+    done.failed.update({one.event_no: Failed(reason, for_good=True) for of in asked.values() for one in of})
+
+
+def _not_found(
+    job: Job, connection: Connection, done: Sorted, stream: Stream, missing: dict[str, list[Incoming]]
+) -> None:
+    if not missing:
+        return
+    keys = {stored_id(stream, one): one for one in missing}
+    void = {keys[key] for key in pushed.void_ones(connection, job.account, list(keys))}
+    reason = f"{job.spec.title} knows no such document among its {stream.name}, or not yet"
+    for one, of in missing.items():
+        for incoming in of:
+            if one in void:
+                done.notes[incoming.event_no] = "the document is gone, and void already"
+            else:
+                done.failed[incoming.event_no] = Failed(reason)
+
+
+def _page(stream: Stream, whole: Sequence[Whole]) -> Page:
+    records = [one.incoming.event.record or b"" for one in whole]
+    numbers = sorted({str(one.incoming.event_no) for one in whole}, key=int)
+    request = PageRequest("WEBHOOK", "", {"events": numbers})
+    now = datetime.now(UTC)
+    return Page(stream.name, 1, pushed_page(stream, records), "application/json", now, request, None, len(records), 0)
+
+
+def _add(job: Job, connection: Connection, sync_id: int, mapper: Mapper, stream: Stream, page: Page) -> None:
+    page_id = sync.save_page(connection, job.account, sync_id, page_row(page))
+    job.commit(connection)
+    mapper.add(stream, Window(), page_id, page.body, page.record_count)
+
+
+def _finished(
+    job: Job, connection: Connection, sync_id: int, mapper: Mapper, client: Client | None = None
+) -> Extracted:
+    """Everything mapped, and what is missing looked up."""
+    mapper.finish()
+    with ExitStack() as opened:
+        for lookup in job.spec.lookups:
+            if ids := mapper.needs[lookup.name]:
+                client = client or opened.enter_context(job.client())
+                look_up_missing(job, connection, client, sync_id, lookup.name, ids)
+    return Extracted(sync_id, {}, mapper.spool, mapper.early)

@@ -1,0 +1,129 @@
+"""What other rules would mean for the stored sales: computed for everybody concerned, and kept nowhere."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+
+import polars as pl
+
+from loyalty.award import Evaluation, evaluate
+from loyalty.facts import CLAIMS, GRANTS
+from loyalty.promotions.limits import allocate
+from sql import facts
+from sql.db import Connection
+from sql.facts import Rules
+
+#: Members computed at a time.
+MEMBERS_AT_ONCE = 5_000
+#: Members of the largest changes that are named.
+LARGEST = 10
+_SALE = ("system", "account", "external_id", "member_id")
+
+
+@dataclass(frozen=True)
+class MemberChange:
+    """Points due to one member for all sales, by the rules as they are and as they would be."""
+
+    member_id: int
+    before: int
+    after: int
+
+    @property
+    def points(self) -> int:
+        """What the member would gain or lose."""
+        return self.after - self.before
+
+
+@dataclass
+class Trial:
+    """What would change. `members` are those whose points change; `uncomputed` sales would have no points under the new rules."""
+
+    looked_at: int = 0
+    sales: int = 0
+    before: int = 0
+    added: int = 0
+    taken: int = 0
+    uncomputed: int = 0
+    members: list[int] = field(default_factory=list)
+    largest: list[MemberChange] = field(default_factory=list)
+
+    @property
+    def points(self) -> int:
+        """The change of all balances together."""
+        return self.added + self.taken
+
+    @property
+    def moved(self) -> int:
+        """Points given and taken, both counted as positive: the size of the change."""
+        return self.added - self.taken
+
+    @property
+    def percent(self) -> float:
+        """The size of the change as a share of all points due before, for showing."""
+        return 100.0 * self.moved / self.before if self.before > 0 else (100.0 if self.moved else 0.0)
+
+
+def try_rules(connection: Connection, members: Sequence[int], old: Rules, new: Rules) -> Trial:
+    """Points due to `members` by the old rules and the new.
+
+    Both are computed from the same stored sales, so what waits for the award step does not count as a change of the rules. Where
+    any rule has a budget, `members` must be everybody: who comes first is decided among all.
+    """
+    done = Trial()
+    granted = {id(rules): _granted(connection, members, rules) for rules in (old, new)}
+    for chunk in _chunks(members):
+        before, after = (_evaluated(connection, chunk, rules, granted[id(rules)]).due for rules in (old, new))
+        _count(done, before, after)
+        done.looked_at += len(chunk)
+    return done
+
+
+def _evaluated(connection: Connection, members: list[int], rules: Rules, grants: pl.DataFrame | None) -> Evaluation:
+    stored = facts.read(connection, members, rules)
+    known = replace(stored.facts, grants=grants)
+    return evaluate(stored.history, stored.tiers, rules.programs, rules.promotions, known)
+
+
+def _granted(connection: Connection, members: Sequence[int], rules: Rules) -> pl.DataFrame | None:
+    """What the budgets leave, were these the rules: loyalty.facts.GRANTS; None without budgets."""
+    if not rules.budgets:
+        return None
+    claims = [_evaluated(connection, chunk, rules, GRANTS.to_frame()).claims for chunk in _chunks(members)]
+    found = pl.concat([CLAIMS.to_frame(), *claims])
+    divided = [
+        allocate(found.filter((pl.col("promotion_id") == name) & (pl.col("version") == version)), budget)
+        for (name, version), budget in rules.budgets.items()
+    ]
+    return pl.concat(divided).select(GRANTS.names()).cast(GRANTS)
+
+
+def _chunks(members: Sequence[int]) -> Iterator[list[int]]:
+    left = iter(members)
+    while chunk := list(islice(left, MEMBERS_AT_ONCE)):
+        yield chunk
+
+
+def _count(done: Trial, before: pl.DataFrame, after: pl.DataFrame) -> None:
+    both = (
+        before.select(*_SALE, pl.col("due").alias("before"))
+        .join(after.select(*_SALE, pl.col("due").alias("after"), pl.lit(value=True).alias("known")), on=_SALE, how="full", coalesce=True)
+        .with_columns(pl.when(pl.col("known").is_null()).then(pl.lit(0)).otherwise("after").alias("after"))
+    )  # fmt: skip
+    # What cannot be computed keeps what was posted for it; here: what was due before.
+    uncomputed = both["after"].is_null() & both["before"].is_not_null()
+    done.uncomputed += int(uncomputed.sum())
+    known = both.with_columns(pl.col("before").fill_null(0)).with_columns(pl.col("after").fill_null(pl.col("before")))
+    change = pl.col("after") - pl.col("before")
+    done.sales += known.filter(change != 0).height
+    per_member = known.group_by("member_id").agg(pl.col("before").sum(), pl.col("after").sum())
+    done.before += int(per_member["before"].sum())
+    changed = per_member.filter(change != 0)
+    gained = changed.select(pl.col("after") - pl.col("before")).to_series()
+    done.added += int(gained.filter(gained > 0).sum())
+    done.taken += int(gained.filter(gained < 0).sum())
+    done.members += sorted(known.filter(change != 0)["member_id"].unique().to_list())
+    top = changed.sort((pl.col("after") - pl.col("before")).abs(), "member_id", descending=[True, False]).head(LARGEST)
+    done.largest = sorted(
+        [*done.largest, *(MemberChange(*row) for row in top.select("member_id", "before", "after").rows())],
+        key=lambda one: (-abs(one.points), one.member_id),
+    )[:LARGEST]

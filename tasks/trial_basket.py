@@ -1,0 +1,31 @@
+"""Baskets by the stored rules, or by others."""
+
+from collections.abc import Sequence
+
+from loyalty.authoring import read_rules
+from loyalty.basket import Basket, reckon
+from loyalty.change import plan
+from loyalty.explain import Reckoning
+from sql import facts, fx
+from sql.db import Connection
+from sql.facts import Rules
+
+
+def reckon_baskets(connection: Connection, baskets: Sequence[Basket], text: str | None = None) -> list[Reckoning]:
+    """The points of each basket.
+
+    Args:
+        connection: Reads only.
+        baskets: What nobody bought.
+        text: Rules (points.toml) that count as applied; None: those that are stored.
+
+    Raises:
+        loyalty.authoring.BadRulesError: With all problems of `text`.
+    """
+    rules = facts.rules(connection)
+    if text is not None:
+        zone = max(rules.programs, key=lambda p: p.version).timezone
+        planned = plan(rules.programs, rules.promotions, read_rules(text, zone=zone))
+        rules = Rules(list(planned.programs), list(planned.promotions))
+    rates = fx.rates(connection, rules.programs)
+    return [reckon(one, rules.programs, rules.promotions, rates) for one in baskets]

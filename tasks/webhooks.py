@@ -1,0 +1,296 @@
+"""What becomes of webhooks that a run has claimed: read, sorted by connection, loaded and awarded like polled sales, then done."""
+
+import logging
+import threading
+import time
+import traceback
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Final
+
+import psycopg
+
+from connectors.kit.errors import ConnectorError, NeedsOperator, RateLimited, Retriable
+from connectors.kit.webhooks import BadBody, events
+from connectors.webhooks import webhook_for
+from sql import pushed, sync, webhooks
+from sql.db import connect
+from sql.webhooks import ClaimedEvent
+from tasks.award import Awarded, award_only
+from tasks.blocks import NotConnectedError
+from tasks.extract import Extracted
+from tasks.job import Job
+from tasks.load import Loaded, load_pages
+from tasks.pushed import Failed, Incoming, Sorted, asked_pages, held_pages, sort_out
+from tasks.steps import without_row_data
+from tasks.webhook_handshake import confirm, greeting
+
+log = logging.getLogger(__name__)
+#: Waits for someone to correct a block at least this long before it is tried again.
+_OPERATOR_SECONDS: Final = 120.0
+#: How long a connection's block is taken to be as it was read.
+_BLOCK_SECONDS: Final = 20.0
+
+
+@dataclass
+class Counts:
+    """What came of the events of one connection, or of all."""
+
+    deliveries: int = 0
+    done: int = 0
+    failed: int = 0
+    parked: int = 0
+    new: int = 0
+    changed: int = 0
+    rejected: int = 0
+    entries: int = 0
+    points: int = 0
+    records: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    def add(self, loaded: Loaded, awarded: Awarded) -> None:
+        """Counts a batch in."""
+        self.records += loaded.records
+        self.new += loaded.stored.new
+        self.changed += loaded.stored.changed + loaded.stored.voided
+        self.rejected += loaded.rejected + awarded.rejected
+        self.entries += awarded.entries
+        self.points += awarded.points
+        self.reasons += loaded.reasons + awarded.reasons
+
+    def summary(self) -> dict[str, object]:
+        """As kept in billing.sync_run."""
+        names = ("new", "changed", "rejected", "entries", "points")
+        counts: dict[str, object] = {name: getattr(self, name) for name in names}
+        return counts | {"fetched": self.records, "events": self.deliveries, "reasons": dict(self.reasons)}
+
+
+class Connections:
+    """The jobs of one run, one per connection, and its synchronisation in the database. Used by several threads.
+
+    `open_job` makes the job of a connection by its name and raises NotConnectedError. `others` lists connections by account.
+    """
+
+    def __init__(self, open_job: Callable[[str], Job], others: Callable[[], dict[tuple[str, str], str]] = dict) -> None:
+        self._open_job, self._others = open_job, others
+        self._jobs: dict[str, tuple[float, Job]] = {}
+        self._sync_ids: dict[tuple[str, str], int] = {}
+        self._accounts: tuple[float, dict[tuple[str, str], str]] = (0.0, {})
+        self._lock = threading.Lock()
+        self.counts: dict[str, Counts] = defaultdict(Counts)
+
+    def job(self, name: str) -> Job:
+        """The connection's job. Raises NotConnectedError, Misconfigured."""
+        with self._lock:
+            at, job = self._jobs.get(name, (0.0, None))
+            if job is None or time.monotonic() - at > _BLOCK_SECONDS:
+                job = self._open_job(name)
+                self._jobs[name] = (time.monotonic(), job)
+            return job
+
+    def of_account(self, job: Job, account: str | None) -> str | None:
+        """The name of the connection of an account that an event names, "" for the job's own; None if there is none."""
+        if account is None or account.lower() == job.account.account.lower():
+            return ""
+        with self._lock:
+            if time.monotonic() - self._accounts[0] > _BLOCK_SECONDS or not self._accounts[1]:
+                self._accounts = (time.monotonic(), self._others())
+            return self._accounts[1].get((job.account.system, account))
+
+    def sync_id(self, job: Job) -> int:
+        """The number of the run's synchronisation of the job's account."""
+        key = (job.account.system, job.account.account)
+        with self._lock:
+            if key not in self._sync_ids:
+                with job.aside() as connection:
+                    names = [stream.name for stream in job.spec.streams]
+                    self._sync_ids[key] = pushed.begin(connection, job.account, job.run_id, names)
+            return self._sync_ids[key]
+
+
+@dataclass
+class Outcome:
+    """What became of deliveries, by number; those in none of the two are done."""
+
+    counts: Counts = field(default_factory=Counts)
+    notes: dict[int, str] = field(default_factory=dict)
+    failed: dict[int, Failed] = field(default_factory=dict)
+
+
+def process(connections: Connections, dsn: str, run_id: str, claimed: Sequence[ClaimedEvent], key: bytes) -> None:
+    """Brings the claimed deliveries of one endpoint into the ledger; each ends as done, failed (tried again) or parked.
+
+    Raises psycopg.Error: nothing is lost, the claim runs out and another run takes it up.
+    """
+    with without_row_data():
+        name = claimed[0].connection
+        try:
+            job = connections.job(name)
+            outcome, by_connection = _opened(connections, job, claimed, key)
+        except (NotConnectedError, ConnectorError) as error:
+            failed = _failure(error, name)
+            _end(
+                dsn,
+                run_id,
+                claimed,
+                Outcome(failed={one.event_no: failed for one in claimed}),
+                None,
+                connections.counts[name],
+            )
+            return
+        sync_id = None
+        for other, incoming in by_connection.items():
+            try:
+                one = connections.job(other)
+            except (NotConnectedError, ConnectorError) as error:
+                outcome.failed |= dict.fromkeys((each.event_no for each in incoming), _failure(error, other))
+                continue
+            sync_id = connections.sync_id(one)
+            part = _awarded(one, sync_id, incoming)
+            outcome.failed |= part.failed
+            outcome.notes |= part.notes
+            _count(connections.counts[other], one, sync_id, part.counts)
+        _end(dsn, run_id, claimed, outcome, sync_id, connections.counts[name])
+
+
+def _opened(
+    connections: Connections, job: Job, claimed: Iterable[ClaimedEvent], key: bytes
+) -> tuple[Outcome, dict[str, list[Incoming]]]:
+    """The events in the deliveries, by connection; deliveries that are none are failed."""
+    outcome, found = Outcome(), dict[str, list[Incoming]]()
+    hook = webhook_for(job.vendor)
+    for delivery in claimed:
+        if hook is None:
+            outcome.failed[delivery.event_no] = Failed(
+                f"{job.spec.title} has no webhooks that could be read", for_good=True
+            )
+            continue
+        if (hello := greeting(hook, delivery)) is not None:
+            failure = confirm(job, hook, delivery, hello, key)
+            if failure is not None:
+                outcome.failed[delivery.event_no] = failure
+            continue
+        try:
+            read = events(hook, delivery.body, delivery.headers)
+        except BadBody as error:
+            outcome.failed[delivery.event_no] = Failed(
+                f"the body is not what {job.spec.title} sends: {error}", for_good=True
+            )
+            continue
+        for event in read:
+            other = connections.of_account(job, event.account)
+            if other is None:
+                outcome.notes[delivery.event_no] = "about an account that is not connected"
+                continue
+            incoming = Incoming(delivery.event_no, event, delivery.received_at)
+            found.setdefault(other or delivery.connection, []).append(incoming)
+    return outcome, found
+
+
+def _awarded(job: Job, sync_id: int, incoming: Sequence[Incoming]) -> Outcome:
+    """Loads and awards. What spoils a batch is found by halving it; the rest of the batch is not held up."""
+    outcome = Outcome()
+    try:
+        with job.transaction() as connection:
+            done = sort_out(job, connection, incoming)
+        for read in (held_pages, asked_pages):
+            about = _about(done, held=read is held_pages)
+            try:
+                extracted = read(job, sync_id, done)
+                if extracted is not None:
+                    _load(job, sync_id, extracted, outcome.counts)
+            except (Retriable, NeedsOperator) as error:
+                failed = _failure(error, job.vendor.name or job.vendor.system)
+                outcome.failed |= dict.fromkeys(about, failed)
+        outcome.notes |= done.notes
+        outcome.failed |= done.failed
+    except psycopg.Error:
+        raise
+    except Exception as error:  # noqa: BLE001  one bad document must not hold up the others
+        if len(incoming) == 1:
+            if not isinstance(error, ConnectorError):
+                # The place, not the message, which may quote the document.
+                where = "".join(traceback.format_tb(error.__traceback__))
+                log.error("webhook %d: %s\n%s", incoming[0].event_no, type(error).__name__, where)  # noqa: TRY400
+            return Outcome(outcome.counts, failed={incoming[0].event_no: _failure(error, job.vendor.name)})
+        middle = len(incoming) // 2
+        for half in (incoming[:middle], incoming[middle:]):
+            part = _awarded(job, sync_id, half)
+            outcome.failed |= part.failed
+            outcome.notes |= part.notes
+            _merge(outcome.counts, part.counts)
+    return outcome
+
+
+def _about(done: Sorted, *, held: bool) -> set[int]:
+    if held:
+        whole = {one.incoming.event_no for listed in done.whole.values() for one in listed}
+        return whole | {one.event_no for listed in done.gone.values() for one, _ in listed}
+    return {one.event_no for asked in done.asked.values() for of in asked.values() for one in of}
+
+
+def _load(job: Job, sync_id: int, extracted: Extracted, counts: Counts) -> None:
+    with closing(extracted):
+        loaded = load_pages(job, extracted)
+    counts.add(loaded, award_only(job, sync_id, sorted(loaded.stored.members)))
+
+
+def _merge(into: Counts, part: Counts) -> None:
+    for name in ("new", "changed", "rejected", "entries", "points", "records"):
+        setattr(into, name, getattr(into, name) + getattr(part, name))
+    into.reasons += part.reasons
+
+
+_counting = threading.Lock()
+
+
+def _count(total: Counts, job: Job, sync_id: int, part: Counts) -> None:
+    with _counting:
+        _merge(total, part)
+        summary = total.summary()
+    with job.aside() as connection:
+        sync.set_summary(connection, sync_id, summary)
+
+
+def _failure(error: Exception, name: str) -> Failed:
+    """What an operator reads about it; of errors that nobody foresaw, the type alone: their text may quote a document."""
+    if isinstance(error, RateLimited):
+        return Failed(str(error), error.retry_after_seconds or 0)
+    if isinstance(error, NeedsOperator):
+        return Failed(str(error.of_block(name)), _OPERATOR_SECONDS)
+    if isinstance(error, NotConnectedError):
+        return Failed(str(error), _OPERATOR_SECONDS)
+    if isinstance(error, ConnectorError):
+        return Failed(str(error.of_block(name) if name else error))
+    return Failed(f"{type(error).__name__}: a defect; see the run's log")
+
+
+def _end(
+    dsn: str, run_id: str, claimed: Sequence[ClaimedEvent], outcome: Outcome, sync_id: int | None, counts: Counts
+) -> None:
+    """Says of every delivery what became of it, in one transaction."""
+    numbers = [one.event_no for one in claimed]
+    noted: dict[str | None, list[int]] = defaultdict(list)
+    for number in numbers:
+        if number not in outcome.failed:
+            noted[outcome.notes.get(number)].append(number)
+    failures: dict[Failed, list[int]] = defaultdict(list)
+    for number, failed in outcome.failed.items():
+        failures[failed].append(number)
+    with connect(dsn) as connection:
+        for note, those in noted.items():
+            counts.done += webhooks.finish(connection, those, run_id=run_id, sync_id=sync_id, reason=note)
+        for failed, those in failures.items():
+            if failed.for_good:
+                counts.parked += webhooks.park(connection, those, run_id=run_id, reason=failed.reason)
+            else:
+                wait = failed.wait_seconds
+                counts.failed += webhooks.fail(
+                    connection, those, run_id=run_id, reason=failed.reason, wait_seconds=wait
+                )
+        connection.commit()
+    counts.deliveries += len(claimed)
+    for failed, those in failures.items():
+        log.warning("%d webhooks %s: %s", len(those), "parked" if failed.for_good else "failed", failed.reason)

@@ -1,0 +1,57 @@
+"""The database under the rules of a dry run: what every job works with."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sql.db import Connection, connect
+
+
+class Work:
+    """One run's transactions. Not a dataclass: Prefect looks into those when they are passed to a task.
+
+    In a dry run every step shares one connection whose transaction is never committed.
+    """
+
+    def __init__(self, dsn: str, run_id: str, *, dry_run: bool = False) -> None:
+        self.dsn = dsn
+        self.run_id = run_id
+        self.dry_run = dry_run
+        self._shared: Connection | None = None
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A connection for one step. What was not committed is rolled back at its end (in a dry run: at the job's end)."""
+        if self._shared is not None:
+            yield self._shared
+            return
+        with connect(self.dsn) as connection:
+            yield connection
+
+    def commit(self, connection: Connection) -> None:
+        """Commits, except in a dry run."""
+        if not self.dry_run:
+            connection.commit()
+
+    @contextmanager
+    def aside(self) -> Iterator[Connection]:
+        """A short transaction of its own (in a dry run: the shared one)."""
+        if self._shared is not None:
+            yield self._shared
+            return
+        with connect(self.dsn) as connection:
+            yield connection
+            connection.commit()
+
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        """The life of the job: in a dry run, one transaction that is rolled back."""
+        if not self.dry_run:
+            yield
+            return
+        with connect(self.dsn) as connection:
+            self._shared = connection
+            try:
+                yield
+            finally:
+                self._shared = None
+                connection.rollback()

@@ -1,0 +1,141 @@
+"""Who awards webhooks: one run at a time, and what a killed one had claimed is taken up again."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+from cryptography.fernet import Fernet
+
+from connectors.kit.spec import Connection as Vendor
+from sql import webhooks
+from sql.db import connect
+from sql.endpoints import NewEndpoint, create_endpoint
+from sql.webhooks import NewEvent
+from tasks.job import Job, Policy
+from tasks.webhook_run import Pace, listen
+from tasks.webhooks import Connections
+
+KEY = Fernet.generate_key()
+#: Claims everything for a second, says so, and does nothing more.
+CLAIM_AND_HANG = """
+import sys, time
+from sql import webhooks
+from sql.db import connect
+with connect(sys.argv[1]) as connection:
+    claimed = webhooks.claim_events(connection, 100, run_id="killed", lease_seconds=1)
+    connection.commit()
+    print(len(claimed), flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def endpoint_no(dsn: str) -> int:
+    with connect(dsn) as connection:
+        made = create_endpoint(connection, NewEndpoint("custom", "shop"))
+        connection.commit()
+    return made.endpoint_no
+
+
+def send(dsn: str, endpoint_no: int, *keys: str) -> None:
+    body = '{"type":"sale.completed","data":{"id":"%s","customer":{"id":"c","phone":"+244923456789"},"total":"1.00","issued_on":"2026-01-02"}}'
+    with connect(dsn) as connection:
+        for key in keys:
+            event = NewEvent(endpoint_no, key, "sale.completed", {}, (body % key).encode(), None, datetime.now(UTC))
+            webhooks.store_event(connection, event)
+        connection.commit()
+        webhooks.nudge(connection)
+        connection.commit()
+
+
+def jobs(dsn: str, run_id: str = "run") -> Connections:
+    def job(name: str) -> Job:
+        vendor = Vendor(
+            "custom", name, "https://shop.invalid", default_currency="AOA", options={"authentication": "none"}
+        )
+        return Job(dsn, vendor, key=KEY, run_id=run_id, policy=Policy(reject_percent_max=100), pushed=True)
+
+    return Connections(job)
+
+
+def points(dsn: str) -> dict[str, int]:
+    with connect(dsn) as connection:
+        return dict(
+            connection.execute("SELECT external_id, sum(points)::int FROM loyalty.award_entry GROUP BY 1").fetchall()
+        )
+
+
+def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_only_one_listens_and_it_stays_for_what_comes(dsn: str, endpoint_no: int) -> None:
+    """A second run ends at once; the first one wakes up by a nudge, and leaves when it is quiet."""
+    ended = threading.Event()
+
+    def first() -> None:
+        listen(dsn, "first", jobs(dsn, "first"), KEY, Pace(linger_seconds=1.5, life_seconds=60), lambda *_: None)
+        ended.set()
+
+    send(dsn, endpoint_no, "a")
+    thread = threading.Thread(target=first)
+    thread.start()
+    until(lambda: points(dsn) == {"a": 10})
+    assert listen(dsn, "second", jobs(dsn, "second"), KEY, Pace(0, 60), lambda *_: None).busy
+    send(dsn, endpoint_no, "b", "c")
+    until(lambda: len(points(dsn)) == 3)
+    assert not ended.is_set()
+    thread.join(20)
+    with connect(dsn) as connection:
+        assert not webhooks.is_claimed(connection)
+        assert connection.execute("SELECT DISTINCT state, run_id FROM billing.webhook_event").fetchall() == [
+            ("done", "first")
+        ]
+        # One synchronisation for all that the run awarded.
+        assert connection.execute("SELECT source, state, summary ->> 'new' FROM billing.sync_run").fetchall() == [
+            ("webhook", "stored", "3")
+        ]
+
+
+def test_what_a_killed_run_had_claimed_is_awarded_by_the_next(dsn: str, endpoint_no: int) -> None:
+    send(dsn, endpoint_no, "a", "b")
+    with subprocess.Popen([sys.executable, "-c", CLAIM_AND_HANG, dsn], stdout=subprocess.PIPE, text=True) as killed:
+        assert killed.stdout is not None
+        assert killed.stdout.readline() == "2\n"
+        send(dsn, endpoint_no, "c")
+        listen(dsn, "next", jobs(dsn), KEY, Pace(0, 60), lambda *_: None)
+        assert list(points(dsn)) == ["c"]  # the others are its own until its lease ends
+        os.kill(killed.pid, signal.SIGKILL)
+    until(lambda: listen(dsn, "next", jobs(dsn), KEY, Pace(0, 60), lambda *_: None).deliveries == 2)
+    assert points(dsn) == {"a": 10, "b": 10, "c": 10}
+
+
+def test_two_that_work_on_the_same_events_post_once(dsn: str, endpoint_no: int) -> None:
+    """A lease that ends too early lets two runs have the same events: whoever comes second finds nothing to post."""
+    keys = [f"k{n}" for n in range(40)]
+    send(dsn, endpoint_no, *keys)
+    from tasks.webhooks import process
+
+    with connect(dsn) as connection:
+        claimed = webhooks.claim_events(connection, 100, run_id="run", lease_seconds=0)
+        again = webhooks.claim_events(connection, 100, run_id="run", lease_seconds=60)
+        connection.commit()
+    assert len(claimed) == len(again) == 40
+    threads = [threading.Thread(target=process, args=(jobs(dsn), dsn, "run", batch, KEY)) for batch in (claimed, again)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert points(dsn) == dict.fromkeys(keys, 10)
+    with connect(dsn) as connection:
+        assert connection.execute("SELECT count(*) FROM loyalty.award_entry").fetchone() == (40,)
+        assert connection.execute("SELECT DISTINCT state FROM billing.webhook_event").fetchall() == [("done",)]

@@ -1,0 +1,463 @@
+"""Announced sales through the whole path: signed by the simulated vendors, stored, claimed, awarded; the ledger is polling's."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+import simulator
+from connectors import webhooks as connectors_webhooks
+from connectors.kit.errors import CredentialsRejected
+from connectors.kit.webhooks import Verified, delivery_key, events, verify
+from connectors.webhooks import webhook_for
+from simulator.webhooks import Announcer, Delivery, Disorder
+from sql import webhooks as stored
+from sql.db import connect
+from sql.endpoints import NewEndpoint, create_endpoint
+from sql.webhooks import NewEvent
+from tasks.blocks import NotConnectedError
+from tasks.job import Job, Policy
+from tasks.webhook_report import headline, markdown
+from tasks.webhook_run import Listening, Pace, listen
+from tasks.webhooks import Connections
+from tests.support.database import databases, dsn
+from tests.sync.conftest import START, Shop, expected
+
+__all__ = ["databases", "dsn"]
+SECRETS = {
+    "quickbooks": "verifier-token", "xero": "xero-key", "freshbooks": "scADVVi5", "custom": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+}  # fmt: skip
+HTTP_HEADERS = ("webhook-id",)
+
+
+@dataclass
+class Mailbox:
+    """Endpoints for the simulated vendors, and runs that award what came in."""
+
+    shop: Shop
+    numbers: dict[str, int] = field(default_factory=dict)
+    addresses: dict[str, str] = field(default_factory=dict)
+    connections: Connections | None = None
+    options: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def job(self, system: str) -> Job:
+        if system not in simulator.SYSTEMS:
+            raise NotConnectedError(f"there is no connection {system!r}")
+        job = self.shop.job(system, policy=Policy(reject_percent_max=100), pushed=True, **self.options.get(system, {}))
+        job.vendor = replace(job.vendor, default_currency="AOA")  # as the block does
+        return job
+
+    def endpoint(self, system: str) -> int:
+        if system not in self.numbers:
+            with connect(self.shop.dsn) as connection:
+                made = create_endpoint(connection, NewEndpoint(system, system))
+                connection.commit()
+            self.numbers[system], self.addresses[system] = made.endpoint_no, made.endpoint_id
+        return self.numbers[system]
+
+    def receive(self, deliveries: Iterable[Delivery], *, check: bool = True) -> int:
+        """Verifies and stores, as the HTTP interface does; returns how many were new."""
+        new, now = 0, datetime.now(UTC)
+        with connect(self.shop.dsn) as connection:
+            for one in deliveries:
+                hook = webhook_for(self.job(one.system).vendor)
+                assert hook is not None
+                headers = one.headers(now)
+                if check:
+                    outcome = verify(hook, [SecretStr(SECRETS[one.system])], headers, one.body, now)
+                    assert isinstance(outcome, Verified), outcome
+                kept = {name: value for name, value in headers.items() if name in HTTP_HEADERS}
+                key = delivery_key(hook, headers, one.body, now)
+                event = NewEvent(self.endpoint(one.system), key, "test", kept, one.body, None, now)
+                new += stored.store_event(connection, event) is not None
+            connection.commit()
+        return new
+
+    def run(self) -> Listening:
+        """One run that ends when nothing is due."""
+        self.connections = Connections(self.job)
+        return listen(self.shop.dsn, "run-1", self.connections, self.shop.key, Pace(0, 60), lambda *_: None)
+
+    def states(self) -> list[tuple[Any, ...]]:
+        """State, number, reason of the events."""
+        with connect(self.shop.dsn) as connection:
+            return connection.execute(
+                "SELECT state, count(*), reason FROM billing.webhook_event GROUP BY 1, 3 ORDER BY 1, 3"
+            ).fetchall()
+
+    def sql(self, statement: str) -> list[tuple[Any, ...]]:
+        with connect(self.shop.dsn) as connection:
+            found = connection.execute(statement.encode())
+            rows = found.fetchall() if found.description else []
+            connection.commit()
+        return rows
+
+
+@pytest.fixture
+def box(shop: Shop) -> Mailbox:
+    return Mailbox(shop)
+
+
+def announce(box: Mailbox, steps: int, **options: Any) -> list[Delivery]:
+    """Everything happens from now on: nothing was polled before."""
+    announcer = Announcer(box.shop.world, SECRETS, **options)
+    announcer._seen.clear()
+    box.shop.world.evolve(steps=steps)
+    return announcer.changes()
+
+
+@pytest.mark.parametrize("system", ["quickbooks", "xero", "freshbooks", "custom"])
+def test_announced_sales_are_in_the_ledger_as_if_they_had_been_polled(box: Mailbox, system: str) -> None:
+    """Whole documents (custom) and ids only (all others), every document once, in any order, some twice."""
+    box.shop.world = simulator.World(
+        seed=11, customers=15, invoices=20, start=START
+    )  # a vendor lets us ask ten times a second
+    deliveries = [
+        one for one in announce(box, 60, disorder=Disorder(seed=3, repeated=0.3, overtaken=0.5)) if one.system == system
+    ]
+    box.receive(deliveries)
+    box.run()
+    announced = {key: points for key, points in box.shop.points().items() if key[0] == system}
+    assert announced == expected(box.shop.world, system)
+    # The backstop finds nothing to correct, and its own cursors were not moved.
+    assert box.sql("SELECT count(*) FROM billing.sync_cursor") == [(0,)]
+    _, loaded, awarded = box.shop.sync(system)
+    assert awarded.entries == 0
+    assert loaded.stored.new == 0
+    assert {state for state, _, _ in box.states()} <= {"done"}
+
+
+def test_changes_that_arrive_in_any_order_and_twice_leave_polls_ledger(box: Mailbox) -> None:
+    """A polled past, then edits, voids, refunds and deletions, told by all vendors in disorder, in several rounds."""
+    systems = ("quickbooks", "xero", "freshbooks", "custom")
+    for system in systems:
+        box.shop.sync(system)
+    announcer = Announcer(
+        box.shop.world, SECRETS, cloud_events=False, disorder=Disorder(seed=5, repeated=0.4, overtaken=0.6)
+    )
+    held: list[Delivery] = []
+    for _ in range(2):
+        box.shop.world.evolve(steps=45)
+        found = announcer.changes()
+        held.extend(found[::4])  # late: after everything else
+        box.receive([one for at, one in enumerate(found) if at % 4])
+        box.run()
+    box.receive(held)
+    box.run()
+    want = expected(box.shop.world, *systems)
+    assert {key: points for key, points in box.shop.points().items() if key[0] in systems} == want
+    for system in systems:
+        _, loaded, awarded = box.shop.sync(system)
+        assert (loaded.stored.new, awarded.entries) == (0, 0)
+    assert {state for state, _, _ in box.states()} == {"done"}
+
+
+def test_ids_only_of_a_custom_system(box: Mailbox) -> None:
+    box.receive([one for one in announce(box, 30, full=False) if one.system == "custom"])
+    box.run()
+    assert box.shop.points() == expected(box.shop.world, "custom")
+    asked = [request.url.path for request in box.shop.requests]
+    assert len(asked) == len(set(asked))  # three events of one sale: one question
+
+
+def test_the_three_events_of_a_sale_award_once(box: Mailbox) -> None:
+    sale = document("inv_1")
+    for number, name in enumerate(("payment.received", "invoice.created", "sale.completed")):
+        box.receive([pushed(name, sale, f"msg_{number}")])
+        box.run()
+    assert box.sql("SELECT external_id, points FROM loyalty.award_entry") == [("inv_1", 1500)]
+    assert box.states() == [("done", 3, None)]
+
+
+def document(key: str, total: str = "150.00", **more: Any) -> dict[str, Any]:
+    return {
+        "id": key, "number": f"FT {key}", "customer": {"id": "c1", "phone": "+244 923 456 789"}, "total": total, "currency": "AOA",
+        "issued_on": "2024-01-15", **more,
+    }  # fmt: skip
+
+
+def pushed(name: str, data: Any, message_id: str, at: datetime = START) -> Delivery:
+    body = json.dumps({"type": name, "timestamp": at.isoformat(), "data": data}).encode()
+    return Delivery("custom", body, "application/json", signer(message_id))
+
+
+def signer(message_id: str) -> Any:
+    from simulator.webhooks import _standard
+
+    return _standard(message_id, SECRETS["custom"])
+
+
+#: The product documentation's own example, to the letter.
+EXAMPLE = b"""{
+  "invoice_number": "INV-001",
+  "customer_phone": "+244 923 456 789",
+  "total_amount": 150.00,
+  "products": [
+    {
+      "name": "\xc3\x81gua Twezah 5L",
+      "quantity": 3,
+      "unit_price": 50.00,
+      "sku": "ATW-5L"
+    }
+  ],
+  "sale_date": "2024-01-15T14:30:00Z"
+}"""
+
+
+def test_the_documented_example(box: Mailbox) -> None:
+    box.receive([Delivery("custom", EXAMPLE, "application/json", signer("msg_1"))])
+    box.run()
+    assert box.sql("SELECT external_id, points FROM loyalty.award_entry") == [("INV-001", 1500)]
+    assert box.sql("SELECT sku, quantity::text FROM billing.invoice_line") == [("ATW-5L", "3.000000")]
+
+
+def test_an_older_payload_does_not_overwrite_a_newer_version(box: Mailbox) -> None:
+    """By the document's own time of change, and where it has none by the event's."""
+    for number, (key, total, changed) in enumerate(
+        [
+            ("a", "200.00", "2026-05-02T10:00:00Z"),
+            ("a", "100.00", "2026-05-01T10:00:00Z"),
+            ("b", "200.00", None),
+            ("b", "100.00", None),
+        ]
+    ):
+        more = {"updated_at": changed} if changed else {}
+        at = START + timedelta(hours=10 - number)
+        box.receive([pushed("invoice.updated", document(key, total, **more), f"msg_{number}", at)])
+        box.run()
+    assert box.sql("SELECT external_id, sum(points)::int FROM loyalty.award_entry GROUP BY 1 ORDER BY 1") == [
+        ("a", 2000),
+        ("b", 2000),
+    ]
+    # Within one batch as well.
+    for number, total in enumerate(("300.00", "50.00")):
+        box.receive(
+            [pushed("invoice.updated", document("c", total), f"msg_c{number}", START - timedelta(hours=number))]
+        )
+    box.run()
+    assert box.sql("SELECT sum(points)::int FROM loyalty.award_entry WHERE external_id = 'c'") == [(3000,)]
+
+
+def test_a_deleted_sale_stays_deleted(box: Mailbox) -> None:
+    box.receive([pushed("invoice.created", document("a"), "msg_1", START)])
+    box.run()
+    box.receive([pushed("invoice.deleted", {"id": "a"}, "msg_2", START + timedelta(hours=2))])
+    box.run()
+    box.receive([pushed("invoice.updated", document("a", "99.00"), "msg_3", START + timedelta(hours=1))])
+    box.run()
+    assert box.sql("SELECT sum(points)::int FROM loyalty.award_entry") == [(0,)]
+    assert box.sql("SELECT status FROM billing.invoice") == [("void",)]
+
+
+def test_a_sale_named_by_its_number_is_the_one_that_is_polled(box: Mailbox) -> None:
+    """Pushed by number before its id is known, then polled with its id, then pushed by number again."""
+    box.shop.world.evolve(steps=10)
+    sale = next(
+        one for one in box.shop.world.truth() if one.system == "custom" and one.status == "open" and one.phone_e164
+    )
+    by_number = {
+        "invoice_number": sale.invoice_number,
+        "customer_phone": sale.phone,
+        "total_amount": sale.total,
+        "sale_date": str(sale.date),
+    }
+    box.receive([pushed("sale.completed", by_number, "msg_1")])
+    box.run()
+    assert [key for _, key in box.shop.points()] == [sale.invoice_number]
+    box.shop.sync("custom")
+    assert box.shop.points() == expected(box.shop.world, "custom")
+    box.receive([pushed("payment.received", by_number, "msg_2")])
+    box.run()
+    assert box.shop.points() == expected(box.shop.world, "custom")
+    # A number that nobody has read yet waits for the poll.
+    box.receive([pushed("sale.completed", {**by_number, "invoice_number": "FT 99999"}, "msg_3")])
+    box.run()
+    (waiting,) = [row for row in box.states() if row[0] == "failed"]
+    assert "its id is known after the next poll" in waiting[2]
+    assert box.shop.points() == expected(box.shop.world, "custom")
+
+
+def test_a_rejected_sale_is_a_reject_and_its_webhook_done(box: Mailbox) -> None:
+    box.receive([pushed("sale.completed", document("a", customer={"id": "c1", "phone": "s/n"}), "msg_1"),
+                 pushed("sale.completed", document("b"), "msg_2")])  # fmt: skip
+    box.run()
+    assert box.sql("SELECT external_id FROM billing.reject WHERE resolved_at IS NULL") == [("a",)]
+    assert box.states() == [("done", 2, None)]
+    assert list(dict(box.shop.points())) == [("custom", "b")]
+
+
+def test_what_cannot_be_used_is_parked_with_its_reason_and_replayed(box: Mailbox) -> None:
+    bad = Delivery("custom", b'{"data": {"id": 1, "id": 2}}', "application/json", signer("msg_1"))
+    box.receive(
+        [bad, pushed("payment.received", {"amount": 3}, "msg_2"), pushed("customer.created", {"id": "x"}, "msg_3")]
+    )
+    box.receive([pushed("sale.completed", document("good"), "msg_4")])
+    box.run()
+    assert box.states() == [
+        ("done", 1, "not about a sale"),
+        ("done", 1, None),
+        ("parked", 1, "it holds neither a whole document (customer, total, date) nor an id to ask for: see the field mapping of the connection"),
+        ("parked", 1, "the body is not what Custom system sends: an object has the same key twice"),
+    ]  # fmt: skip
+    assert box.shop.points() == {("custom", "good"): 1500}
+    # Corrected: the amounts are in a field of their own.
+    box.options["custom"] = {
+        "paths": {
+            "total_minor": "/amount",
+            "external_id": "/amount",
+            "customer_external_id": "/amount",
+            "issued_at": "/amount",
+        }
+    }
+    with connect(box.shop.dsn) as connection:
+        assert stored.replay(connection, of="custom") == 2
+        connection.commit()
+    box.run()
+    assert [(state, count) for state, count, _ in box.states()] == [("done", 1), ("done", 2), ("parked", 1)]
+
+
+def test_a_vendor_that_is_down_costs_no_webhook(box: Mailbox) -> None:
+    box.shop.before = lambda _: httpx.Response(503)
+    box.receive([one for one in announce(box, 20) if one.system in ("xero", "custom")])
+    box.run()
+    assert {(state, reason[:5]) for state, _, reason in box.states() if reason} == {("failed", "xero ")}
+    assert box.shop.points() == expected(box.shop.world, "custom")  # whole documents need nobody
+    box.shop.before = lambda _: None
+    box.sql("UPDATE billing.webhook_event SET next_attempt_at = now() WHERE state = 'failed'")
+    box.run()
+    assert box.shop.points() == expected(box.shop.world, "custom", "xero")
+    assert {state for state, _, _ in box.states()} == {"done"}
+
+
+def test_who_must_act_is_named(box: Mailbox) -> None:
+    box.shop.before = lambda request: httpx.Response(401) if "invoices" in request.url.path else None
+    box.receive([one for one in announce(box, 20, full=False) if one.system == "custom"])
+    box.run()
+    (reason,) = [reason for state, _, reason in box.states() if state == "failed"]
+    assert reason.startswith("custom invoices: GET custom.test/invoices/")
+    assert CredentialsRejected.advice.format(block="custom") in reason
+
+
+def test_one_document_that_breaks_the_code_does_not_hold_up_the_others(
+    box: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tasks import pushed as module
+
+    real = module.pushed_page
+
+    def breaks(stream: Any, records: Any) -> bytes:
+        if any(b'"evil"' in one for one in records):
+            raise ZeroDivisionError("a defect about +244 923 456 789")
+        return real(stream, records)
+
+    monkeypatch.setattr(module, "pushed_page", breaks)
+    keys = [f"k{n}" for n in range(9)]
+    box.receive([pushed("sale.completed", document(key), f"msg_{key}") for key in (*keys[:4], "evil", *keys[4:])])
+    box.run()
+    assert box.states() == [("done", 9, None), ("failed", 1, "ZeroDivisionError: a defect; see the run's log")]
+    assert sorted(key for _, key in box.shop.points()) == keys
+
+
+def test_an_unknown_connection_and_a_foreign_account(box: Mailbox) -> None:
+    body = b'{"eventNotifications":[{"realmId":"999","dataChangeEvent":{"entities":[{"name":"Invoice","id":"1","operation":"Create","lastUpdated":"2026-01-01"}]}}]}'
+    box.receive([Delivery("quickbooks", body, "application/json", lambda *_: {})], check=False)
+    box.receive([pushed("sale.completed", document("a"), "msg_1")])
+    box.sql("UPDATE billing.webhook_endpoint SET connection = 'lost' WHERE system = 'custom'")
+    box.run()
+    assert box.states() == [
+        ("done", 1, "about an account that is not connected"), ("failed", 1, "there is no connection 'lost'"),
+    ]  # fmt: skip
+
+
+def test_a_burst_is_one_batch(box: Mailbox) -> None:
+    deliveries = [pushed("sale.completed", document(f"k{n}"), f"msg_{n}") for n in range(300)]
+    assert box.receive([*deliveries, *deliveries[::3]]) == 300
+    done = box.run()
+    assert (done.batches, done.deliveries) == (1, 300)
+    assert len(box.shop.points()) == 300
+    assert box.sql("SELECT count(*) FROM billing.raw_page") == [(1,)]
+    # What was pushed is replayed like what was polled: no vendor is asked, nothing changes.
+    box.shop.requests.clear()
+    _, loaded, awarded = box.shop.sync("custom", replay=True)
+    assert (loaded.records, loaded.stored.unchanged, awarded.entries, box.shop.requests) == (300, 300, 0, [])
+
+
+def test_an_interrupted_poll_is_continued_though_webhooks_came_meanwhile(box: Mailbox) -> None:
+    lists = [0]
+
+    def cut(request: httpx.Request) -> httpx.Response | None:
+        lists[0] += request.url.path.endswith("/invoices")
+        return httpx.Response(401) if lists[0] > 1 and request.url.path.endswith("/invoices") else None
+
+    box.shop.before = cut
+    with pytest.raises(CredentialsRejected):
+        box.shop.sync("custom")
+    box.shop.before = lambda _: None
+    box.receive([pushed("sale.completed", document("new"), "msg_1")])
+    box.run()
+    extracted, _, _ = box.shop.sync("custom")
+    assert extracted.resumed
+
+
+def test_the_report(box: Mailbox) -> None:
+    from sql import pushed as module
+
+    box.receive(
+        [pushed("sale.completed", document("a"), "msg_1"), pushed("sale.completed", document("b", total="x"), "msg_2")]
+    )
+    box.receive([pushed("payment.received", {"amount": 3}, "msg_3")])
+    box.run()
+    assert box.connections is not None
+    with connect(box.shop.dsn) as connection:
+        parts = module.event_counts(connection, "run-1"), stored.backlog(connection), module.parked(connection, limit=5)
+    text = markdown(box.connections.counts, *parts)
+    assert headline(box.connections.counts) == "2 webhooks done, 1 parked; 1 new sales, 1 entries, +1 500 points"
+    for wanted in (
+        "| custom | 3 | 2 | 0 | 1 | 1 | 0 | 1 | 1 | 1 500 |",
+        "Total, looked for at /total",
+        "twezah webhooks replay",
+        "| done | 2 |",
+    ):
+        assert wanted in text
+    assert "923" not in text
+
+
+def secrets_of(box: Mailbox, system: str) -> tuple[list[str], str]:
+    with connect(box.shop.dsn) as connection:
+        found = stored.endpoint(connection, box.addresses[system], box.shop.key)
+    assert found is not None
+    return list(found.secrets), found.handshake
+
+
+def test_freshbooks_verification_is_confirmed_and_a_forged_one_is_not(box: Mailbox) -> None:
+    callback = box.shop.world.freshbooks_callbacks.register("invoice", "https://twezah.example/hook")
+    box.endpoint("freshbooks")
+    box.sql("UPDATE billing.webhook_endpoint SET handshake = 'awaited' WHERE system = 'freshbooks'")
+    announcer = Announcer(box.shop.world, SECRETS)
+    box.receive([announcer.freshbooks_verify(str(callback.id), "a code of somebody else's")], check=False)
+    box.run()
+    assert secrets_of(box, "freshbooks") == ([], "awaited")
+    ((state, _, reason),) = box.states()
+    assert state == "parked"
+    assert reason.startswith("FreshBooks did not take the code, so it is not from there")
+    assert "somebody" not in reason
+    box.receive([announcer.freshbooks_verify(str(callback.id), callback.code)], check=False)
+    box.run()
+    assert secrets_of(box, "freshbooks") == ([callback.code], "confirmed")
+    assert callback.verified
+
+
+def test_xero_introduces_an_address() -> None:
+    """Right and wrong signatures, and no events: 200 and 401."""
+    world = simulator.World(seed=1, customers=2, invoices=1)
+    hook = connectors_webhooks.WEBHOOKS["xero"]
+    for delivery, wanted in Announcer(world, SECRETS).xero_intent():
+        now = datetime.now(UTC)
+        outcome = verify(hook, [SecretStr(SECRETS["xero"])], delivery.headers(now), delivery.body, now)
+        assert (200 if isinstance(outcome, Verified) else outcome.status) == wanted
+        assert events(hook, delivery.body) == []

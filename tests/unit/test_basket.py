@@ -1,0 +1,162 @@
+"""A basket that nobody bought: its points, rule by rule; the parts always sum to the whole."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from loyalty.authoring import read_rules
+from loyalty.basket import Basket, Item, reckon
+from loyalty.explain import WHY, Reckoning
+from loyalty.facts import FX
+from loyalty.program import Program
+from loyalty.promotions import Promotion
+
+RULES = """
+[program]
+entry_tier = "lead"
+base_currency = "AOA"
+points_per_unit = { AOA = 10 }
+tiers = { lead = 1, silver = 1.2, gold = 1.5 }
+[[promotion]]
+id = "agua"
+title = "Five more for every 5 L"
+valid_from = 2026-01-01
+kind = "product_bonus"
+match = { sku_patterns = ["ATW-5L*"] }
+points_per_unit = 5
+limits = { per_sale = 20 }
+[[promotion]]
+id = "season"
+valid_from = 2026-01-01
+valid_to = 2026-04-01
+kind = "seasonal_multiplier"
+multiplier = 2
+when = { tiers = ["gold"], minimum = { AOA = 100 } }
+[[promotion]]
+id = "first"
+valid_from = 2026-01-01
+kind = "purchase_bonus"
+points = 100
+when = { first_purchase = true }
+stacking = { group = "g" }
+[[promotion]]
+id = "small"
+valid_from = 2026-01-01
+kind = "purchase_bonus"
+points = 10
+stacking = { group = "g" }
+"""
+DAY = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def rules() -> tuple[list[Program], list[Promotion]]:
+    found = read_rules(RULES)
+    assert found.program is not None
+    return [found.program], list(found.promotions)
+
+
+def tried(fx: pl.DataFrame | None = None, **values: Any) -> Reckoning:
+    return reckon(Basket.model_validate({"date": DAY} | values), *rules(), fx)
+
+
+def outcomes(found: Reckoning) -> dict[str, str]:
+    return {one.promotion: one.outcome for one in found.considered}
+
+
+def test_rule_by_rule() -> None:
+    lines = [{"sku": "ATW-5L", "quantity": 3, "unit_price": 50}]
+    found = tried(tier="gold", lines=lines)
+    assert [(part.rule, part.points) for part in found.parts] == [
+        ("base", 1500), ("tier", 750), ("agua@1", 15), ("first@1", 100), ("season@1", 2250),
+    ]  # fmt: skip
+    assert found.due == 4615
+    assert outcomes(found) == {"agua": "applied", "season": "applied", "first": "applied", "small": "group"}
+    text = "\n".join(found.to_lines())
+    assert "150" in text and "gold (set by the loyalty app)" in text
+    assert "+15  agua@1: Five more for every 5 L" in text
+    assert "not small@1: another promotion of its group is worth more" in text and "4615  due in all" in text
+
+
+def test_what_did_not_apply_and_why() -> None:
+    found = tried(total=50)
+    assert outcomes(found) == {"agua": "product", "season": "tier", "first": "applied", "small": "group"}
+    assert outcomes(tried(total=50, tier="gold"))["season"] == "minimum"
+    assert "season" not in outcomes(tried(total=500, tier="gold", date=DAY.replace(month=5)))  # it spoke no more
+
+
+def test_what_was_cut() -> None:
+    found = tried(lines=[{"sku": "ATW-5L", "quantity": 30, "amount": 5}])
+    assert outcomes(found)["agua"] == "limit"
+    assert "less of agua@1: cut by its limit: 20 of 150" in "\n".join(found.to_lines())
+
+
+def test_in_another_currency() -> None:
+    assert tried(total=10, currency="EUR").problem == (
+        "there is no exchange rate of EUR in AOA for 2026-03-01; load it (`twezah fx load`)"
+    )
+    rate = pl.DataFrame(
+        [("EUR", "AOA", DAY.replace(hour=0), DAY.replace(hour=23), 925_500_000_000)], schema=FX, orient="row"
+    )
+    found = tried(rate, total=10, currency="EUR")
+    assert (found.net_amount, found.converted_amount, found.converted_to) == (
+        Decimal("10.00"),
+        Decimal("9255.00"),
+        "AOA",
+    )
+    assert found.parts[0].points == 92_550
+    assert "10.00 EUR = 9255.00 AOA" in found.to_lines()[0]
+
+
+def test_a_tier_that_nobody_decided_on() -> None:
+    assert "no rate for currency AOA or tier diamond" in tried(total=1, tier="diamond").to_lines()[0]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {}, {"total": -1}, {"total": 1, "currency": "ABC"}, {"total": "1.001"}, {"total": 1, "refunded": 2}, {"lines": [{"sku": "x"}]},
+        {"total": 1, "unknown": 1}, {"lines": [{"amount": -1}]}, {"total": "NaN"}, {"total": 1, "date": "soon"},
+    ],
+)  # fmt: skip
+def test_what_is_no_basket(values: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        Basket.model_validate({"date": DAY} | values)
+
+
+def test_a_time_without_an_offset_is_local() -> None:
+    assert outcomes(tried(total=500, tier="gold", date="2026-03-31"))["season"] == "applied"
+    assert "season" not in outcomes(tried(total=500, tier="gold", date="2026-04-01T00:00:00"))
+    assert outcomes(tried(total=500, tier="gold", date="2026-04-01T00:30:00+02:00"))["season"] == "applied"
+
+
+def test_amounts_are_exact() -> None:
+    assert Item(quantity=Decimal("0.1"), unit_price=Decimal("0.3")).worth == Decimal("0.03")
+    assert tried(lines=[{"quantity": "3", "unit_price": "3.33"}], tier="silver").parts[1].points == 119 - 99
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["ATW-5L", "X", None]), st.integers(0, 40), st.integers(0, 20_000)), min_size=1, max_size=5
+    ),
+    st.sampled_from([None, "lead", "silver", "gold"]),
+    st.sampled_from(["invoice", "credit_note"]),
+    st.sampled_from([0, 1, 100]),
+)  # fmt: skip
+def test_the_parts_sum_to_the_whole(
+    items: list[tuple[str | None, int, int]], tier: str | None, kind: str, refund: int
+) -> None:
+    lines = [{"sku": sku, "quantity": n, "amount": Decimal(minor) / 100} for sku, n, minor in items]
+    total = sum(minor for _, _, minor in items)
+    found = tried(lines=lines, tier=tier, kind=kind, refunded=Decimal(min(refund, total)) / 100)
+    assert found.due == sum(part.points for part in found.parts)
+    assert all(one.outcome in WHY for one in found.considered)
+    applied = {part.rule: part.points for part in found.parts}
+    given_ = {f"{one.promotion}@{one.version}": one.points for one in found.considered if one.points}
+    assert given_ == {rule: points for rule, points in applied.items() if "@" in rule}

@@ -1,0 +1,161 @@
+"""The worked numbers of docs/points-rules.md, row by row."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from loyalty.award import Facts, award
+from loyalty.expiry import MOVES, earned_before, expired
+from loyalty.facts import FX, LINES
+from loyalty.program import Program
+from loyalty.promotions import Promotion
+from tests.support.ledger import NOON, PROGRAM, history, sale, tiers
+
+TEXT = (Path(__file__).parents[2] / "docs" / "points-rules.md").read_text(encoding="utf-8")
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+AGUA, COPO = {"sku_patterns": ["AGUA-*"]}, {"skus": ["COPO"]}
+FIVE = {"kind": "product_bonus", "match": {"skus": ["AGUA-5L"]}, "points_per_unit": 25}
+
+
+def rows(heading: str) -> list[list[str]]:
+    """The rows of the table whose header begins so."""
+    after = TEXT.split(f"| {heading}", 1)[1].split("\n\n", 1)[0]
+    return [[cell.strip() for cell in line.strip("| ").split("|")] for line in after.splitlines()[2:]]
+
+
+def season(factor: int, **more: Any) -> dict[str, Any]:
+    return {"rule": {"kind": "seasonal_multiplier", "multiplier_bps": factor}, **more}
+
+
+def bought(**more: Any) -> dict[str, Any]:
+    return {"rule": {"kind": "purchase_bonus", "points": 50, **more}}
+
+
+def product(match: dict[str, Any], **reward: int) -> dict[str, Any]:
+    return {"rule": {"kind": "product_bonus", "match": match, **reward}}
+
+
+GROUP = {"stacking": {"group": "season"}}
+PROMOTIONS: dict[str, list[dict[str, Any]]] = {
+    "none": [],
+    "2×": [season(20_000)],
+    "2×; 50 for the purchase": [season(20_000), bought()],
+    "2×; 50 for the purchase, multiplied": [season(20_000), bought(multiplied=True)],
+    "2×; 3× in one group": [season(20_000, **GROUP), season(30_000, **GROUP)],
+    "2×; 1.5×": [season(20_000), season(15_000)],
+    "2× alone; 50 for the purchase": [season(20_000, stacking={"alone": True}), bought()],
+    "25 per `AGUA-5L`": [{"rule": FIVE}],
+    "10 % of `AGUA-*`": [product(AGUA, percent_bps=1_000)],
+    "3× on `AGUA-*`": [product(AGUA, multiplier_bps=30_000)],
+    "0× on `COPO`": [product(COPO, multiplier_bps=0)],
+    "3× on `AGUA-*`; 2×": [product(AGUA, multiplier_bps=30_000), season(20_000)],
+    "2× from 200.00 on": [season(20_000, when={"minimum_minor": {"AOA": 20_000}})],
+    "25 per `AGUA-5L`, at most 30 a sale": [{"rule": FIVE, "limits": {"per_sale": 30}}],
+    "2×, for Gold": [season(20_000, when={"tiers": ["gold"]})],
+}
+
+
+def promotion(number: int, given: dict[str, Any]) -> Promotion:
+    return Promotion.model_validate({"promotion_id": f"p{number}", "version": 1, "valid_from": LONG_AGO} | given)
+
+
+SOLD = pl.DataFrame(
+    [(1, 0, 1, "AGUA-5L", "Água 5 L", 2_000_000, 10_000), (1, 0, 2, "COPO", "Copo", 1_000_000, 2_345)],
+    schema=LINES,
+    orient="row",
+)
+
+
+def test_every_row_of_the_promotions_is_known() -> None:
+    assert [row[0] for row in rows("Promotions | Points")] == list(PROMOTIONS)
+
+
+@pytest.mark.parametrize("row", rows("Promotions | Points"), ids=lambda row: row[0])
+def test_promotions(row: list[str]) -> None:
+    given = [promotion(n, one) for n, one in enumerate(PROMOTIONS[row[0]])]
+    frame = award(
+        history(sale(total_minor=12_345)), tiers((1, LONG_AGO, "silver")), [PROGRAM], given, Facts(lines=SOLD)
+    )
+    assert frame["due"].item() == int(row[1])
+
+
+@pytest.mark.parametrize("row", rows("Silver from 1000"), ids=lambda row: row[0])
+def test_tiers(row: list[str]) -> None:
+    days = [datetime.fromisoformat(day).replace(hour=12, tzinfo=UTC) for day in re.findall(r"\d{4}-\d\d-\d\d", row[0])]
+    policy = {"thresholds": {"silver": 1_000}, "grace_days": 30 if "grace" in row[0] else 0}
+    program = Program.model_validate(PROGRAM.model_dump() | {"tier_policy": policy})
+    sales = [sale(external_id=str(n), issued_at=at) for n, at in enumerate(days)]
+    assert award(history(*sales), tiers(), [program])["tier"].to_list() == ["lead", row[1].split(":")[0]]
+
+
+@pytest.mark.parametrize("row", rows("Silver buys 100.00"), ids=lambda row: row[0])
+def test_credits_without_a_link(row: list[str]) -> None:
+    program = PROGRAM.model_copy(update={"unlinked_credits": row[0]})
+    later = NOON + timedelta(days=9)
+    known = tiers((1, LONG_AGO, "silver"), (1, later, "platinum"))
+    documents = [
+        sale(total_minor=10_000),
+        sale(external_id="B", kind="credit_note", total_minor=10_000, issued_at=later),
+    ]
+    due = award(history(*documents), known, [program])["due"].sum()
+    assert due == int(row[1].split("=")[-1].replace("−", "-"))
+
+
+@pytest.mark.parametrize("row", rows("Earned and taken"), ids=lambda row: row[0])
+def test_expiry(row: list[str]) -> None:
+    program = Program.model_validate(PROGRAM.model_dump() | {"expiry": {"months": 12}})
+
+    def dated(text: str) -> list[tuple[int, datetime]]:
+        found = re.findall(r"([−\d]+) on (\d{4}-\d\d-\d\d)", text)
+        return [
+            (int(points.replace("−", "-")), datetime.fromisoformat(day).replace(tzinfo=UTC)) for points, day in found
+        ]
+
+    moves = pl.DataFrame([(1, at, points) for points, at in dated(row[0])], schema=MOVES, orient="row")
+    frame = expired(moves, [program], datetime(2030, 1, 1, tzinfo=UTC)).sort("expires_at")
+    # Midnight in Luanda, where it is an hour later than in UTC.
+    expected = [(points, at - timedelta(hours=1)) for points, at in dated(row[1])]
+    assert frame.select("due", "expires_at").rows() == expected
+    assert moves["points"].sum() - frame["due"].sum() == int(row[2])
+
+
+@pytest.mark.parametrize(
+    ("expiry", "day", "end"),
+    [
+        ({"months": 1}, "2026-01-31", "2026-03-01"),
+        ({"months": 0, "end_of": "month"}, "2019-01-22", "2019-02-01"),
+        ({"months": 12, "end_of": "year"}, "2025-06-30", "2027-01-01"),
+        ({"months": 12, "end_of": "day"}, "2024-02-29", "2025-03-01"),
+    ],
+)
+def test_the_instant_of_expiry(expiry: dict[str, Any], day: str, end: str) -> None:
+    program = Program.model_validate(PROGRAM.model_dump() | {"expiry": expiry})
+    noon, instant = (datetime.fromisoformat(d).replace(tzinfo=UTC) for d in (day, end))
+    moves = pl.DataFrame([(1, noon + timedelta(hours=12), 50)], schema=MOVES, orient="row")
+    instant -= timedelta(hours=1)
+    assert expired(moves, [program], instant)["expires_at"].to_list() == [instant]
+    assert expired(moves, [program], instant - timedelta(microseconds=1)).is_empty()
+    bound = earned_before([program], instant)
+    assert bound is not None and noon + timedelta(hours=12) < bound
+
+
+def test_a_sale_in_a_foreign_currency_is_converted_at_its_date() -> None:
+    program = Program.model_validate(PROGRAM.model_dump() | {"base_rate_bps": {"AOA": 100_000}, "base_currency": "AOA"})
+    rates = pl.DataFrame([("USD", "AOA", LONG_AGO, NOON, 900_500_000_000)], schema=FX, orient="row")
+    sales = [sale(currency="USD", total_minor=1_001, issued_at=at) for at in (NOON - timedelta(days=1), NOON)]
+    frame = award(history(*sales, sale(total_minor=100)), tiers(), [program], (), Facts(fx=rates))
+    # 10.01 USD are 9014.01 AOA (9014.005, half up); a day without a rate is refused.
+    assert frame["due"].to_list() == [90_140, None, 10]
+
+
+def test_what_cannot_be_exact_is_refused_and_what_can_be_is_exact() -> None:
+    sales = history(sale(total_minor=10**9), sale(external_id="B", total_minor=10**15))
+    for count in range(1, 10):
+        many = [promotion(n, season(13_337)) for n in range(count)]
+        for total, due in zip((10**9, 10**15), award(sales, tiers(), [PROGRAM], many)["due"], strict=True):
+            assert due in (None, total * 13_337**count // 10_000**count // 10)
+            assert due is not None or count > 3

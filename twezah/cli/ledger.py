@@ -1,0 +1,64 @@
+"""The ledger's database, for commands that use it without Prefect."""
+
+import getpass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import uuid4
+
+import typer
+
+from twezah.cli.exits import FAILED
+from twezah.cli.output import say
+
+
+@contextmanager
+def ledger() -> Iterator[str]:
+    """The ledger's URL; the embedded database is started if needed and brought up to date."""
+    from sql.migrate import migrate
+    from twezah.settings import settings
+    from twezah.stack.postgres import running
+
+    with running(settings()) as dsn:
+        if settings().is_embedded:
+            migrate(dsn)
+        yield dsn
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """What cannot be done is said in a line; the command ends with exit code 1, or 2 if an argument is wrong."""
+    from pydantic import ValidationError
+
+    from sql.corrections import CorrectionRefusedError
+
+    try:
+        yield
+    except CorrectionRefusedError as error:
+        say(f"Refused: {error}.")
+        raise typer.Exit(FAILED) from None
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise typer.BadParameter(problems) from None
+
+
+def command_id(name: str) -> str:
+    """What the ledger keeps as the run of a command that is no Prefect run: who and which."""
+    return f"command {name} by {_user()} ({uuid4().hex[:12]})"
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's nameless user
+        return "unknown"
+
+
+def post_waiting(dsn: str, run_id: str) -> None:
+    """Posts what is due to members who wait for it, and says what that was."""
+    from tasks.award import award_members
+    from tasks.work import Work
+
+    done = award_members(Work(dsn, run_id), None)
+    say(f"Posted {done.entries} entries of {done.members} members: {done.points:+d} points.")
+    for reason, count in done.reasons.most_common(5):
+        say(f"Rejected {count}: {reason}")

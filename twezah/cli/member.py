@@ -1,0 +1,132 @@
+"""Commands about members: find, merge, unmerge, phone."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from twezah.cli.exits import FAILED
+from twezah.cli.ledger import command_id, ledger, post_waiting, refusals
+from twezah.cli.operate import Json
+from twezah.cli.output import print_json, say
+from twezah.cli.points import Who, Why
+
+member = typer.Typer(no_args_is_help=True, help="Who is who: find a member, merge two, change a phone.")
+
+Number = Annotated[int, typer.Argument(metavar="MEMBER", help="The member's number.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the application."""
+    member.command(epilog="Example: `twezah member find --json`, and then type the phone")(find)
+    member.command(epilog="Example: `twezah member merge 17 4 --reason 'Same customer' --author 'Ana, support'`")(merge)
+    member.command(epilog="Example: `twezah member unmerge 17 --reason 'Two people' --author 'Ana, support'`")(unmerge)
+    example = "Example: `twezah member phone 17 --reason 'New number' --author 'Ana, support'`, and then type the phone"
+    member.command(epilog=example)(phone)
+    app.add_typer(member, name="member")
+
+
+def find(json: Json = False) -> None:
+    """The number of the member with a phone. The phone is asked for, or read from stdin: it must not be an argument."""
+    from sql import corrections
+    from sql.db import connect
+
+    wanted = _ask_phone()
+    with ledger() as dsn, connect(dsn) as connection:
+        found = corrections.member_of_phone(connection, wanted)
+    if found is None:
+        say("No member has that phone.")
+        raise typer.Exit(FAILED)
+    if json:
+        print_json(found)
+    elif found.owner_id == found.member_id:
+        print(f"member {found.member_id}")
+    else:
+        print(f"member {found.member_id}, merged into {found.owner_id}")
+
+
+def merge(
+    member_id: Number,
+    into: Annotated[int, typer.Argument(metavar="INTO", help="The member who earns for both from now on.")],
+    reason: Why,
+    author: Who,
+    json: Json = False,
+) -> None:
+    """Two members are one customer: all that MEMBER earned, and will earn, is INTO's, at INTO's tier.
+
+    The sales stay as they are; the points move by entries of their own. `twezah member unmerge` takes it back.
+    """
+    _decide("merge", member_id, into, reason, author, json=json)
+
+
+def unmerge(member_id: Number, reason: Why, author: Who, json: Json = False) -> None:
+    """Take a merge back: everybody has the points they would have without it."""
+    _decide("unmerge", member_id, None, reason, author, json=json)
+
+
+def _decide(what: str, member_id: int, into: int | None, reason: str, author: str, *, json: bool) -> None:
+    """Enters a merge, or (`into` is None) its undoing, and posts what is due then."""
+    from loyalty.corrections import Decision
+    from sql import corrections
+    from sql.db import connect
+
+    run_id = command_id(f"member {what}")
+    with refusals():
+        decision = Decision(reason=reason, author=author)
+        with ledger() as dsn:
+            with connect(dsn) as connection:
+                if into is None:
+                    done = corrections.unmerge(connection, member_id, decision, run_id)
+                else:
+                    done = corrections.merge(connection, member_id, into, decision, run_id)
+                connection.commit()
+            post_waiting(dsn, run_id)
+    if json:
+        print_json(done)
+    else:
+        print(done.to_text())
+
+
+def phone(
+    member_id: Number,
+    reason: Why,
+    author: Who,
+    give_up_former: Annotated[
+        bool,
+        typer.Option("--give-up-former", help="Sales under the former number are a new customer's from now on."),
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Give a member another phone. It is asked for, or read from stdin: it must not be an argument.
+
+    Billing systems go on naming the former number for a while; sales under it still count here, unless it is given up.
+    """
+    from loyalty.corrections import Decision
+    from sql import corrections
+    from sql.db import connect
+
+    run_id = command_id("member phone")
+    with refusals():
+        decision = Decision(reason=reason, author=author)
+        wanted = _ask_phone()
+        with ledger() as dsn, connect(dsn) as connection:
+            done = corrections.change_phone(
+                connection, member_id, wanted, decision, run_id, keep_former=not give_up_former
+            )
+            connection.commit()
+    if json:
+        print_json(done)
+    else:
+        print(done.to_text())
+
+
+def _ask_phone() -> str:
+    """E.164, from the terminal or the first line of stdin; a phone on the command line would stay in its history."""
+    from connectors.kit.mapping.parse import dialled
+    from twezah.settings import settings
+
+    text = typer.prompt("Phone", err=True) if sys.stdin.isatty() else sys.stdin.readline(100).strip()
+    found = dialled(text, settings().region)
+    if found is None:
+        raise typer.BadParameter("that is no phone number as the billing systems would tell it", param_hint="stdin")
+    return found

@@ -1,0 +1,126 @@
+"""Commands about points: adjust, void, try."""
+
+from typing import Annotated, Any
+from uuid import uuid4
+
+import typer
+
+from twezah.cli.exits import FAILED
+from twezah.cli.ledger import command_id, ledger, refusals
+from twezah.cli.operate import Json
+from twezah.cli.output import print_json, say
+
+points = typer.Typer(no_args_is_help=True, help="Give, take and compute points.")
+
+Why = Annotated[str, typer.Option("--reason", help="Why; kept for good. No names, no phone numbers: analysts read it.")]
+Who = Annotated[str, typer.Option("--author", help="Who decided it; kept for good.")]
+Key = Annotated[
+    str, typer.Option("--key", help="Safe to repeat: the same key never counts twice. A new one if not given.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the application."""
+    # A negative number is an argument here, not an option.
+    negative = {"ignore_unknown_options": True}
+    example = "Example: `twezah points adjust 17 -500 --reason 'Counted twice in May' --author 'Ana, support'`"
+    points.command(context_settings=negative, epilog=example)(adjust)
+    points.command(epilog="Example: `twezah points void 3 --reason 'Wrong member' --author 'Ana, support'`")(void)
+    points.command("try", epilog="Example: `twezah points try basket.json --rules points.toml`")(try_basket)
+    app.add_typer(points, name="points")
+
+
+def adjust(
+    member: Annotated[int, typer.Argument(metavar="MEMBER", help="The member's number.")],
+    amount: Annotated[int, typer.Argument(metavar="POINTS", help="What to add; negative: to take.")],
+    reason: Why,
+    author: Who,
+    key: Key = "",
+    json: Json = False,
+) -> None:
+    """Give a member points, or take some, by hand.
+
+    The adjustment stays in the ledger for good, with its reason and author; `twezah points void` takes it back.
+    """
+    from loyalty.corrections import Adjustment
+    from sql import corrections
+    from sql.db import connect
+
+    with refusals():
+        wanted = Adjustment(member_id=member, points=amount, reason=reason, author=author, key=key or uuid4().hex)
+        with ledger() as dsn, connect(dsn) as connection:
+            done = corrections.adjust(connection, wanted, command_id("points adjust"))
+            connection.commit()
+    _print(done, json=json)
+
+
+def void(
+    adjustment: Annotated[int, typer.Argument(metavar="ADJUSTMENT", help="The adjustment's number.")],
+    reason: Why,
+    author: Who,
+    key: Key = "",
+    json: Json = False,
+) -> None:
+    """Take an adjustment back, by adding its opposite. Nothing is deleted."""
+    from loyalty.corrections import Decision
+    from sql import corrections
+    from sql.db import connect
+
+    with refusals():
+        decision = Decision(reason=reason, author=author)
+        with ledger() as dsn, connect(dsn) as connection:
+            run_id = command_id("points void")
+            done = corrections.void_adjustment(connection, adjustment, decision, key or uuid4().hex, run_id)
+            connection.commit()
+    _print(done, json=json)
+
+
+def _print(done: Any, *, json: bool) -> None:
+    if json:
+        print_json(done)
+        return
+    print(done.to_text())
+
+
+def try_basket(
+    file: Annotated[
+        typer.FileText, typer.Argument(metavar="FILE", help="A basket as JSON, or a list of them; - is stdin.")
+    ],
+    rules: Annotated[
+        str, typer.Option(metavar="FILE", help="Also with these rules (points.toml), not stored yet.")
+    ] = "",
+    json: Json = False,
+) -> None:
+    """The points that a basket would get, rule by rule. Nothing is stored.
+
+    A basket has `date`, `currency`, `lines` (`sku`, `name`, `quantity`, `unit_price` or `amount`) or `total`, and, if it matters, `tier`,
+    `system`, `account`, `kind`, `refunded`, `subtotal`. It is the first purchase of a new member; budgets count as unused.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    from loyalty.authoring import BadRulesError
+    from loyalty.basket import Basket
+    from sql.db import connect
+    from tasks.trial_basket import reckon_baskets
+    from twezah.cli.program import read_file
+
+    text = file.read(5_000_000)
+    try:
+        many: list[Basket] = TypeAdapter(list[Basket]).validate_json(
+            text if text.lstrip().startswith("[") else f"[{text}]"
+        )
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}" for one in error.errors()[:20])
+        raise typer.BadParameter(problems, param_hint="FILE") from None
+    try:
+        with ledger() as dsn, connect(dsn) as connection:
+            found = reckon_baskets(connection, many, read_file(rules) if rules else None)
+    except BadRulesError as error:
+        say("\n".join(error.problems))
+        raise typer.Exit(FAILED) from None
+    if json:
+        print_json([one.to_json() for one in found])
+    else:
+        print("\n\n".join("\n".join(one.to_lines()) for one in found))
+    if any(one.due is None for one in found):
+        raise typer.Exit(FAILED)

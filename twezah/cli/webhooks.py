@@ -1,0 +1,302 @@
+"""Commands about webhook endpoints: webhooks create, list, rotate, disable, replay; and api."""
+
+import os
+import sys
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from twezah.cli.exits import FAILED
+from twezah.cli.ledger import ledger
+from twezah.cli.operate import Json, known_system
+from twezah.cli.output import print_json, print_table, say
+
+if TYPE_CHECKING:
+    from connectors.kit.webhooks import Webhook
+    from sql.endpoints import EndpointRow
+
+SECRET = "TWEZAH_WEBHOOK_SECRET"  # noqa: S105 - the name of a variable
+webhooks = typer.Typer(no_args_is_help=True, help="Where billing systems send webhooks.")
+EndpointId = Annotated[str, typer.Argument(metavar="ID", help="The last part of the address, or its first characters.")]
+#: What to do at the billing system with the address.
+_PLACES = {
+    "quickbooks": "developer.intuit.com, your app, Webhooks: enter the URL, choose Invoice, SalesReceipt, CreditMemo and RefundReceipt. "
+    "Then show the verifier token there and enter it here: `twezah webhooks rotate {id}`.",
+    "xero": "developer.xero.com/app/manage, your app, Webhooks: choose Invoices and Credit Notes, enter the URL, save. Then enter the "
+    "webhooks key here, `twezah webhooks rotate {id}`, and press Send 'Intent to receive' there.",
+    "freshbooks": "Register the URL for invoice and credit_note events (POST /events/account/ACCOUNT/events/callbacks). FreshBooks then "
+    "sends a verification, which is answered by itself; its code becomes the secret.",
+    "custom": "Enter the URL and the secret in your system. It signs as its block says; Standard Webhooks if that says nothing.",
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the application."""
+    example = "Examples: `twezah webhooks create xero`, `twezah webhooks create custom --connection shop --default`"
+    webhooks.command("create", epilog=example)(create)
+    webhooks.command("list", epilog="Example: `twezah webhooks list`")(list_endpoints)
+    webhooks.command("rotate", epilog="Example: `twezah webhooks rotate Xy3k --overlap-hours 24`")(rotate)
+    webhooks.command("disable", epilog="Example: `twezah webhooks disable Xy3k`")(disable)
+    webhooks.command("replay", epilog="Example: `twezah webhooks replay --connection xero`")(replay)
+    app.add_typer(webhooks, name="webhooks")
+    app.command(epilog="Example: `twezah api`")(api)
+
+
+def api() -> None:
+    """Serve the HTTP API alone, until Ctrl-C; `twezah up` serves it with the rest."""
+    from api.safety import require_safe
+    from api.serve import serve
+    from twezah.settings import settings
+    from twezah.stack.processes import require_free
+
+    require_safe(settings())
+    require_free(settings().api_host, settings().api_port, "TWEZAH_API_PORT")
+    with ledger():
+        say(f"API      {settings().http_url} (Ctrl-C stops it)")
+        try:
+            serve(settings())
+        except KeyboardInterrupt:
+            say("Stopped.")
+
+
+@dataclass(frozen=True)
+class _Shown:
+    id: str
+    connection: str
+    system: str
+    state: str
+    secrets: int
+    networks: str
+    events: int
+    last_event: datetime | None
+
+
+def create(
+    system: Annotated[str, typer.Argument(metavar="SYSTEM", help="Key of the billing system, e.g. xero.")],
+    connection: Annotated[str | None, typer.Option(help="Name of the block; by default the system's.")] = None,
+    allow: Annotated[
+        list[str] | None, typer.Option(help="Hear only senders in this network, e.g. 203.0.113.0/24. Repeatable.")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="Of custom: a webhook field of the block, NAME=VALUE. Repeatable.")
+    ] = None,
+    default: Annotated[
+        bool, typer.Option("--default", help="Reached as /api/webhooks/billing as well; one endpoint can be.")
+    ] = False,
+    body_kib: Annotated[int, typer.Option(min=1, max=16_384, help="Largest body, in KiB.")] = 1_024,
+    json: Json = False,
+) -> None:
+    """Make an address for a connection's webhooks, and say what to enter where.
+
+    The signing secret is taken from TWEZAH_WEBHOOK_SECRET, or asked for (not on the command line: those are kept); for a custom system
+    one is made if none is given.
+    """
+    from sql import webhooks as stored
+    from sql.db import connect
+    from sql.endpoints import NewEndpoint, create_endpoint
+    from twezah.settings import settings
+
+    known_system(system)
+    options = dict(_option(text) for text in option or [])
+    webhook = _declared(system, options)
+    networks = _networks(allow or [])
+    awaited = webhook.greet is not None
+    secret, made_here = ("", False) if awaited else _secret(system, webhook, interactive=not json)
+    wanted = NewEndpoint(
+        system, connection or system, options=options, allowed_networks=networks, is_default=default,
+        body_bytes_max=body_kib * 1024, handshake="awaited" if awaited else "none",
+    )  # fmt: skip
+    with ledger() as dsn, connect(dsn) as db:
+        _require_no_default(db, wanted=default)
+        made = create_endpoint(db, wanted)
+        if secret:
+            stored.add_secret(db, made.endpoint_no, secret, settings().fernet_key(), overlap_seconds=0)
+        db.commit()
+    url = f"{settings().http_url}/api/webhooks/billing/{made.endpoint_id}"
+    shown = {"secret": secret} if made_here else {}
+    if json:
+        print_json({"id": made.endpoint_id, "url": url, **shown})
+        return
+    print(f"URL      {url}")
+    if default:
+        print(f"or       {settings().http_url}/api/webhooks/billing")
+    if made_here:
+        print(f"Secret   {secret}   (shown once)")
+    say(f"Next     {_PLACES[system].format(id=made.endpoint_id[:8])}")
+    if settings().api_public_url is None:
+        say(
+            "The URL is this machine's own. Set TWEZAH_API_PUBLIC_URL to how the billing system reaches it (docs/api.md)."
+        )
+
+
+def _option(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.startswith("webhook_"):
+        raise typer.BadParameter(f"{text!r} is not webhook_NAME=VALUE", param_hint="--option")
+    return name, value
+
+
+def _declared(system: str, options: dict[str, str]) -> "Webhook":
+    from connectors.kit.errors import Misconfigured
+    from connectors.webhooks import DESCRIBED, WEBHOOKS, declaration
+
+    if options and system not in DESCRIBED:
+        raise typer.BadParameter("only custom systems have options", param_hint="--option")
+    try:
+        found = declaration(system, options)
+    except Misconfigured as error:
+        raise typer.BadParameter(str(error), param_hint="--option") from None
+    if found is None:
+        known = ", ".join(sorted([*WEBHOOKS, *DESCRIBED]))
+        message = f"{system} sends no webhooks that could be verified; it is polled. Those that do: {known}"
+        raise typer.BadParameter(message, param_hint="SYSTEM")
+    return found
+
+
+def _networks(texts: list[str]) -> list[str]:
+    from ipaddress import ip_network
+
+    try:
+        return [str(ip_network(text)) for text in texts]
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--allow") from None
+
+
+def _secret(system: str, webhook: "Webhook", *, interactive: bool) -> tuple[str, bool]:
+    """The signing secret, "" if it is entered later; and whether it was made here."""
+    import base64
+    import secrets
+
+    from pydantic import SecretStr
+
+    from connectors.kit.webhooks import unusable
+    from connectors.webhooks import DESCRIBED
+
+    given = os.environ.get(SECRET, "").strip()
+    if not given and system in DESCRIBED:
+        return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode(), True
+    if not given and interactive and sys.stdin.isatty():
+        given = typer.prompt("Secret (Enter: later)", hide_input=True, default="", show_default=False).strip()
+    if given and (problem := unusable(webhook, SecretStr(given))):
+        raise typer.BadParameter(f"the secret cannot be one of {system}: {problem}", param_hint=SECRET)
+    return given, False
+
+
+def _require_no_default(db: Any, *, wanted: bool) -> None:
+    from sql.endpoints import endpoints
+
+    taken = next((one for one in endpoints(db) if one.is_default and one.disabled_at is None), None)
+    if wanted and taken is not None:
+        message = (
+            f"{taken.endpoint_id} is the default endpoint: `twezah webhooks disable {taken.endpoint_id[:8]}` first"
+        )
+        raise typer.BadParameter(message, param_hint="--default")
+
+
+def list_endpoints(json: Json = False) -> None:
+    """All endpoints: what they take, and when something last came."""
+    from sql.db import connect
+    from sql.endpoints import endpoints
+
+    with ledger() as dsn, connect(dsn) as db:
+        found = endpoints(db)
+    rows = [
+        _Shown(
+            one.endpoint_id, one.connection, one.system, _state(one), one.secrets,
+            ", ".join(one.allowed_networks) or "all", one.events, one.last_event_at,
+        )
+        for one in found
+    ]  # fmt: skip
+    if json:
+        print_json(rows)
+        return
+    print_table("Webhook endpoints", rows)
+    if not rows:
+        print("There is no endpoint yet: `twezah webhooks create` makes one.")
+
+
+def _state(one: "EndpointRow") -> str:
+    if one.disabled_at is not None:
+        return "disabled"
+    if one.handshake in ("awaited", "seen"):
+        return "awaits verification"
+    return ("default" if one.is_default else "active") if one.secrets else "needs its secret"
+
+
+def _found(db: Any, beginning: str) -> "EndpointRow":
+    from sql.endpoints import endpoints
+
+    found = [one for one in endpoints(db) if one.endpoint_id.startswith(beginning) and one.disabled_at is None]
+    if len(found) != 1:
+        say(f"{len(found) or 'No'} endpoints in use begin with {beginning!r}. `twezah webhooks list` shows all.")
+        raise typer.Exit(FAILED)
+    return found[0]
+
+
+def rotate(
+    endpoint_id: EndpointId,
+    overlap_hours: Annotated[
+        float, typer.Option(min=0, max=720, help="For how long signatures with the old secret are accepted.")
+    ] = 24,
+    json: Json = False,
+) -> None:
+    """Enter a new secret (a custom system's is made); the old one is good for a while longer.
+
+    For FreshBooks, its next verification is awaited instead.
+    """
+    from sql import webhooks as stored
+    from sql.db import connect
+    from sql.endpoints import await_handshake
+    from twezah.settings import settings
+
+    with ledger() as dsn, connect(dsn) as db:
+        endpoint = _found(db, endpoint_id)
+        webhook = _declared(endpoint.system, dict(endpoint.options))
+        if webhook.greet is not None:
+            await_handshake(db, endpoint.endpoint_no)
+            db.commit()
+            say("The next verification is awaited: ask for it again at the billing system.")
+            return
+        secret, made_here = _secret(endpoint.system, webhook, interactive=True)
+        if not secret:
+            raise typer.BadParameter(f"no secret was entered; {SECRET} may hold it", param_hint="ID")
+        overlap_seconds = overlap_hours * 3600
+        stored.add_secret(db, endpoint.endpoint_no, secret, settings().fernet_key(), overlap_seconds=overlap_seconds)
+        db.commit()
+    if json:
+        print_json({"id": endpoint.endpoint_id, **({"secret": secret} if made_here else {})})
+    elif made_here:
+        print(f"Secret   {secret}   (shown once)")
+    say(f"The secret is in use now; the ones before it for {overlap_hours:g} hours more.")
+
+
+def disable(endpoint_id: EndpointId) -> None:
+    """Take nothing more at this address: senders are told so (410). What was stored stays."""
+    from sql.db import connect
+    from sql.endpoints import disable_endpoint
+
+    with ledger() as dsn, connect(dsn) as db:
+        endpoint = _found(db, endpoint_id)
+        disable_endpoint(db, endpoint.endpoint_id)
+        db.commit()
+    say(f"{endpoint.endpoint_id} is disabled.")
+
+
+def replay(
+    connection: Annotated[str | None, typer.Option(help="Only events of this connection.")] = None,
+    event: Annotated[list[int] | None, typer.Option(help="Only the event of this number. Repeatable.")] = None,
+) -> None:
+    """Try parked and failed events again, at once: after a correction. Nothing counts twice."""
+    from sql import webhooks as stored
+    from sql.db import connect
+
+    with ledger() as dsn, connect(dsn) as db:
+        count = stored.replay(db, event_nos=event or None, of=connection)
+        db.commit()
+        stored.nudge(db)
+        db.commit()
+    say(f"{count} events are tried again." if count else "There is no such event that is parked or failed.")
+    if not count:
+        raise typer.Exit(FAILED)
