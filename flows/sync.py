@@ -21,7 +21,7 @@ from tasks.blocks import BillingConnection, NotConnectedError
 from tasks.connections import load_block
 from tasks.job import Job, Policy
 from tasks.load import TooManyRejectsError
-from tasks.report import Links, RunReport, markdown, summary_line
+from tasks.report import Links, RunReport, changes_line, markdown, summary_line
 from twezah.settings import settings
 
 #: How long a run waits for another one of the same account to end.
@@ -38,6 +38,7 @@ def sync_system(
     until: datetime | None = None,
     dry_run: bool = False,
     replay: bool = False,
+    rejects: bool = False,
 ) -> State[Any]:
     """Bring the sales of one billing system into the points ledger.
 
@@ -50,14 +51,16 @@ def sync_system(
         until: Read changes up to this time. With `since` or `until` the cursor does not move.
         dry_run: Fetch, map, validate and compute everything, report it, and keep nothing.
         replay: Do not ask the billing system: map the pages that were stored from `since` to `until` again, with the field mapping
-            of now. After a correction of the mapping, this brings the rejected sales in.
+            of now. After a correction of the mapping, this corrects the sales that were read with the old one.
+        rejects: Do not ask the billing system: try all records that are rejected again, whenever they were read. (Every run does so by
+            itself once the mapping has changed or a missing phone is there.)
     """
     try:
         block = load_block(system)
     except NotConnectedError as error:
         return Failed(message=_named(error))
     try:
-        job = _job(block, since, until, dry_run=dry_run, replay=replay)
+        job = _job(block, since, until, dry_run=dry_run, replay=replay, rejects=rejects)
     except ConnectorError as error:  # settings that cannot work as they are
         return Failed(message=_named(error.of_block(block.name)))
     report = RunReport(job, datetime.now(UTC))
@@ -108,8 +111,12 @@ def run_job(report: RunReport) -> None:
         lists = {name: counts for name, counts in report.pages.items() if name in extracted.streams}
         records, pages = (sum(counts[at] for counts in lists.values()) for at in (1, 0))
         logger.info("fetched %d records on %d pages, %d calls", records, pages, len(job.calls))
+        if extracted.changes:
+            logger.warning(changes_line(extracted.changes))
         with closing(extracted):
             report.loaded = _timed(report, "load", lambda: steps.load(job, extracted))
+        if report.loaded.tried_again:
+            logger.info("tried %d earlier rejects again", report.loaded.tried_again)
         for reason, count in report.loaded.reasons.most_common(5):
             logger.warning("rejected %d: %s", count, reason)
         report.awarded = _timed(report, "award", lambda: steps.award(job, extracted.sync_id))
@@ -128,12 +135,19 @@ def _timed(report: RunReport, step: str, do: Callable[[], T]) -> T:
 
 
 def _job(
-    block: BillingConnection, since: datetime | None, until: datetime | None, *, dry_run: bool, replay: bool
+    block: BillingConnection,
+    since: datetime | None,
+    until: datetime | None,
+    *,
+    dry_run: bool,
+    replay: bool,
+    rejects: bool,
 ) -> Job:
     policy = Policy(
         overlap=timedelta(minutes=block.overlap_minutes),
         reject_percent_max=block.reject_percent_max,
         reject_records_min=block.reject_records_min,
+        award=block.award_policy(),
     )
     own = settings()
     return Job(
@@ -146,6 +160,7 @@ def _job(
         until=_utc(until),
         dry_run=dry_run,
         replay=replay,
+        rejects=rejects,
     )
 
 

@@ -69,7 +69,7 @@ def award_webhooks(linger_seconds: int = 60, life_seconds: int = 600) -> State[A
 def _job(name: str, run_id: str) -> Job:
     """The job of a connection; a share of rejects is no reason to hold up the others here."""
     block, own = load_block(name), settings()
-    policy = Policy(reject_percent_max=100)
+    policy = Policy(reject_percent_max=100, award=block.award_policy())
     return Job(own.dsn(), block.connection(), key=own.fernet_key(), run_id=run_id, policy=policy, pushed=True)
 
 

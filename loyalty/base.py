@@ -69,10 +69,9 @@ def _net(settled: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
     amount = pl.when(without_tax).then(subtotal_left).otherwise(left)
     negative = pl.col("kind").is_in(NEGATIVE_KINDS)
     signed = pl.when(negative).then(-amount).otherwise(amount)
-    # What takes points back does so at once: it waits for no payment.
-    counts = (pl.col("status") == "paid") | (
-        (pl.col("status") == "open") & (negative | (pl.col("award_when") == "issued"))
-    )
+    # What takes points back does so at once: it waits for no payment. The program or the account may await one.
+    awaited = (pl.col("award_when") == "paid") | (pl.col("account_award_when") == "paid").fill_null(value=False)
+    counts = (pl.col("status") == "paid") | ((pl.col("status") == "open") & (negative | ~awaited))
     gross = pl.when(without_tax).then("subtotal_minor").otherwise(total)
     return pl.when(counts).then(signed).otherwise(pl.lit(0)).alias("net_minor"), gross.alias("gross_minor")
 

@@ -8,6 +8,7 @@ import polars as pl
 from loyalty.schema import UTC_US
 
 #: One row per invoice of the members in question. `page_id` and `record_no` name the raw record, and so its lines.
+#: `account_award_when`: "paid" where the policy of its account at its own date is that only paid sales earn; null: no such policy.
 HISTORY: Final = pl.Schema(
     {
         "system": pl.String(),
@@ -23,6 +24,7 @@ HISTORY: Final = pl.Schema(
         "issued_at": UTC_US,
         "page_id": pl.Int64(),
         "record_no": pl.Int32(),
+        "account_award_when": pl.String(),
     }
 )
 #: Tier history: a tier is in force from `valid_from` until the member's next row.

@@ -12,6 +12,8 @@ EXACT: Final = pl.Decimal(20, 6)
 
 KINDS: Final = ("invoice", "sale", "credit_note", "refund")
 STATUSES: Final = ("draft", "open", "paid", "void")
+#: Statuses of documents that earn nothing whatever else they say, so that they need no member.
+IDLE: Final = ("draft", "void")
 #: Kinds whose amount takes points back. Their `total_minor` is stored positive, as the vendor writes it.
 NEGATIVE_KINDS: Final = ("credit_note", "refund")
 

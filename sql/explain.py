@@ -107,10 +107,7 @@ class Explanation:
             *(entry.to_text(zone) for entry in self.entries),
         ]
         if not self.entries:
-            lines.append(
-                "  no entry: nothing was due"
-                + (" (a void or draft document)" if self.status in ("void", "draft") else "")
-            )
+            lines.append("  no entry: nothing was due" + _NOTHING_DUE.get(self.status or "", ""))
         if self.now is not None:
             lines.append("  now:")
             lines += [f"    {line}" for line in self.now.to_lines()]
@@ -144,6 +141,13 @@ def _now(connection: Connection, found: Explanation) -> Reckoning | None:
     assert found.member_id is not None
     due = reckon_members(connection, [found.member_id])
     return next((one for one in due if (one.system, one.account, one.external_id) == sale), None)
+
+
+_NOTHING_DUE = {
+    "void": " (a void or draft document)",
+    "draft": " (a void or draft document)",
+    "open": " (its account may await the payment: *Award when* in its block)",
+}
 
 
 def _ratio(rate_bps: int) -> str:

@@ -44,6 +44,7 @@ REJECT: Final = pl.Schema(
         "problems": pl.String(),
         "page_id": pl.Int64(),
         "record_no": pl.Int32(),
+        "customer_external_id": pl.String(),
     }
 )
 _REFERENCES: Final = ("page_id", "record_no", "sync_id")
@@ -192,8 +193,10 @@ def unlisted(connection: Connection, account: Account, sync_id: int, listed: Seq
     return (row[0], row[1]) if row else (0, [])
 
 
-def save_rejects(connection: Connection, account: Account, sync_id: int, rejects: pl.DataFrame) -> None:
-    """Opens a reject for every row of `rejects` (REJECT).
+def save_rejects(
+    connection: Connection, account: Account, sync_id: int, rejects: pl.DataFrame, *, mapping: str | None = None
+) -> None:
+    """Opens a reject for every row of `rejects` (REJECT), by the mapping of that fingerprint.
 
     A record that is rejected again updates its open row.
     """
@@ -205,7 +208,10 @@ def save_rejects(connection: Connection, account: Account, sync_id: int, rejects
         "problems": "problems", "pages": "page_id", "records": "record_no",
     }  # fmt: skip
     parameters: dict[str, Any] = {parameter: rows[column].to_list() for parameter, column in names.items()}
-    connection.execute(query("store", "save_rejects"), account.parameters(sync_id=sync_id) | parameters)
+    known = "customer_external_id" in rows.columns
+    parameters["customers"] = rows["customer_external_id"].to_list() if known else [None] * rows.height
+    whole = account.parameters(sync_id=sync_id, mapping=mapping) | parameters
+    connection.execute(query("store", "save_rejects"), whole)
 
 
 def has_open_rejects(connection: Connection, account: Account) -> bool:

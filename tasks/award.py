@@ -222,7 +222,7 @@ def _reject(connection: Connection, sync_id: int | None, bad: pl.DataFrame, done
         done.rejected += 1
         problems = json.dumps([{"field": "points", "path": "", "reason": reason, "example": ""}])
         sale = row["external_id"]
-        values = ("awards", sale, sale, reason, problems, row["page_id"], row["record_no"])
+        values = ("awards", sale, sale, reason, problems, row["page_id"], row["record_no"], None)
         reject = pl.DataFrame([values], schema=store.REJECT, orient="row")
         owner = Account(row["system"], row["account"])
         store.save_rejects(connection, owner, sync_id or sync.latest(connection, owner), reject)

@@ -10,9 +10,11 @@ from connectors.kit.errors import UnexpectedShape
 from connectors.kit.extract import extract
 from connectors.kit.look_up import look_up
 from connectors.kit.mapping import map_lookup
+from connectors.kit.mapping.outline import Watch
 from connectors.kit.spec import Page, PageRequest, Resume, Stream, Window
-from sql import sync
+from sql import rejects, sync
 from sql.db import Connection
+from tasks.drift import Change, note
 from tasks.early import Early
 from tasks.job import Job
 from tasks.load import Loading
@@ -29,7 +31,7 @@ CLOCK_NOISE_SECONDS = 5
 class Extracted:
     """What an extraction left: pages in the database, and `mapped` for the load.
 
-    `streams`: per stream its window (ISO times) and whether it is complete.
+    `streams`: per stream its window (ISO times) and whether it is complete. `changes`: what is new about the vendor's records.
     """
 
     sync_id: int
@@ -38,6 +40,7 @@ class Extracted:
     early: Early | None = None
     resumed: bool = False
     looked_up: dict[str, int] = field(default_factory=dict)
+    changes: list[Change] = field(default_factory=list)
 
     def take_early(self) -> Loading | None:
         """The store transaction that was begun while pages arrived, to be finished; None if there is none."""
@@ -66,9 +69,12 @@ def extract_pages(job: Job) -> Extracted:
                 done.mapped, done.early = mapper.spool, mapper.early
                 for lookup in job.spec.lookups:
                     ids = mapper.needs[lookup.name]
+                    if lookup.name == "customers":
+                        ids |= rejects.phones_missing(connection, job.account)
                     done.looked_up[lookup.name] = look_up_missing(
-                        job, connection, client, done.sync_id, lookup.name, ids
+                        job, connection, client, done.sync_id, lookup.name, ids, watch=mapper.watch
                     )
+                done.changes = note(connection, job, done.sync_id, mapper.watch.outlines)
         except UnexpectedShape as error:
             _keep_unreadable(job, connection, done.sync_id, error)
             raise
@@ -84,11 +90,12 @@ def extract_pages(job: Job) -> Extracted:
 def replay_pages(job: Job) -> Extracted:
     """Maps the stored pages that were fetched in the job's period again, with the mapping of now; the vendor is not asked.
 
-    Phones and SKUs are those that are cached. A list of what still exists tells about its own time only and is left out.
+    Where only rejects were asked for, no page is mapped here: the load finds those by itself. Phones and SKUs are those that are
+    cached. A list of what still exists tells about its own time only and is left out.
     """
     with job.transaction() as connection:
         now = datetime.now(UTC).isoformat()
-        again = [stream for stream in job.spec.streams if not stream.census]
+        again = [stream for stream in job.spec.streams if not stream.census and not job.rejects]
         # Names of their own: an interrupted replay is never taken for a read to be continued.
         state = {"since": None, "until": None, "started_at": now, "complete": True}
         streams = {f"replay of {stream.name}": state for stream in again}
@@ -172,13 +179,27 @@ def _set_back(state: dict[str, Any], ahead_seconds: float) -> bool:
     return True
 
 
-def look_up_missing(job: Job, connection: Connection, client: Client, sync_id: int, name: str, ids: set[str]) -> int:
-    """Asks for those of the ids that are not cached, and caches them; returns how many. Raises ConnectorError."""
+def look_up_missing(
+    job: Job,
+    connection: Connection,
+    client: Client,
+    sync_id: int,
+    name: str,
+    ids: set[str],
+    *,
+    watch: Watch | None = None,
+) -> int:
+    """Asks for those of the ids that are not cached, and caches them; returns how many. Raises ConnectorError.
+
+    `watch` looks at the answers' fields.
+    """
     lookup = job.spec.lookup(name)
     again = job.by_hand and not job.pushed
     missing = sync.unknown(connection, job.account, name, sorted(ids), by_name=lookup.key == "name", again=again)
     job.commit(connection)
     for page in look_up(job.spec, lookup, client, missing):
+        if watch is not None:
+            watch.look_up(lookup, page.body)
         sync.save_page(connection, job.account, sync_id, page_row(page))
         sync.save_lookup(connection, job.account, name, map_lookup(job.spec, lookup, job.vendor, page.body))
         job.commit(connection)

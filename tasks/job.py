@@ -10,9 +10,11 @@ from connectors import spec_for
 from connectors.kit.answers import Call
 from connectors.kit.auth import Token
 from connectors.kit.client import Client, open_client
+from connectors.kit.mapping import mapping_digest
 from connectors.kit.spec import Connection as Vendor
 from connectors.kit.spec import ConnectorSpec
 from sql.limits import shared_limit
+from sql.policy import Wanted as AwardPolicy
 from sql.sync import Account
 from sql.tokens import TokenRows
 from tasks.work import Work
@@ -20,11 +22,12 @@ from tasks.work import Work
 
 @dataclass(frozen=True)
 class Policy:
-    """How far to look back, and how many rejects are too many."""
+    """How far to look back, how many rejects are too many, and when sales earn (None: as it was said last)."""
 
     overlap: timedelta = timedelta(minutes=15)
     reject_percent_max: int = 25
     reject_records_min: int = 20
+    award: AwardPolicy | None = None
 
 
 #: Opens the client of a job; replaced in tests and benchmarks.
@@ -32,7 +35,10 @@ Open = Callable[[Vendor, ConnectorSpec, Any, Callable[[Call], None]], AbstractCo
 
 
 class Job(Work):
-    """One synchronisation."""
+    """One synchronisation.
+
+    `replay`: the stored pages instead of the vendor's; `rejects`: of those only the records that are rejected.
+    """
 
     def __init__(  # noqa: PLR0913  one for each thing that may be asked for
         self,
@@ -46,6 +52,7 @@ class Job(Work):
         until: datetime | None = None,
         dry_run: bool = False,
         replay: bool = False,
+        rejects: bool = False,
         pushed: bool = False,
         open_vendor: Open | None = None,
     ) -> None:
@@ -56,8 +63,10 @@ class Job(Work):
         self.policy = policy or Policy()
         self.since = since
         self.until = until
-        self.replay = replay
+        self.replay = replay or rejects
+        self.rejects = rejects
         self.pushed = pushed
+        self.mapping_digest = mapping_digest(vendor)
         self.calls: list[Call] = []
         self._key = key
         self._open_vendor = open_vendor or self._open

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Self
 import polars as pl
 
 from connectors.kit.errors import block_name
-from connectors.kit.mapping import Mapped, fill
+from connectors.kit.mapping import Mapped, fill, phone_place
 from connectors.kit.spec import Stream
 from expectations import FAILED, Report, Result, validate_invoices
-from sql import store, sync
+from sql import policy, store, sync
 from sql.db import Connection
 from tasks.ahead import ahead
 from tasks.census import Census
@@ -54,9 +54,12 @@ class Loaded:
     accepted: int = 0
     rejected: int = 0
     resolved: int = 0
+    #: Earlier rejects that were mapped anew from their stored pages.
+    tried_again: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
-    #: Per reason, numbers of some documents it applies to.
+    #: Per reason, numbers of some documents it applies to, and the masked values of some.
     examples: dict[str, list[str]] = field(default_factory=dict)
+    values: dict[str, list[str]] = field(default_factory=dict)
     stored: store.Stored = field(default_factory=store.Stored)
     cursors: dict[str, datetime] = field(default_factory=dict)
     expectations: dict[tuple[str, str], Result] = field(default_factory=dict)
@@ -123,7 +126,10 @@ class Loading:
             if not self._job.dry_run:
                 if isinstance(error, SightLostError):
                     sync.set_state(self._connection, self._sync_id, "abandoned")
-                store.save_rejects(self._connection, self._job.account, self._sync_id, pl.concat(self._evidence))
+                evidence = pl.concat(self._evidence)
+                store.save_rejects(
+                    self._connection, self._job.account, self._sync_id, evidence, mapping=self._job.mapping_digest
+                )
                 self._connection.commit()
             raise
         _finish(self._job, self._connection, self._sync_id, streams, self._done)
@@ -138,7 +144,7 @@ class Loading:
 
     def _judged(self, batches: Iterable[tuple[str, Mapped]]) -> Iterator[Batch]:
         for name, mapped in _gathered(batches):
-            batch = judged(self._job.spec.stream(name), _filled(self._job, self._reader, mapped))
+            batch = judged(self._job.spec.stream(name), filled(self._job, self._reader, name, mapped))
             yield replace(batch, invoices=store.with_members(batch.invoices, self._job.aside))
 
 
@@ -170,7 +176,7 @@ def load_pages(job: Job, extracted: "Extracted") -> Loaded:
         return loading.finish(extracted.streams)
 
 
-def _filled(job: Job, reader: Connection, mapped: Mapped) -> Mapped:
+def filled(job: Job, reader: Connection, stream: str, mapped: Mapped) -> Mapped:
     """Phones and SKUs from the lookups, where the pages had none."""
     customer_ids = (
         mapped.invoices.filter(pl.col("customer_phone").is_null())["customer_external_id"].drop_nulls().unique()
@@ -179,7 +185,8 @@ def _filled(job: Job, reader: Connection, mapped: Mapped) -> Mapped:
     item_ids = bare["item_external_id"].drop_nulls().unique()
     names = bare.filter(pl.col("item_external_id").is_null())["name"].drop_nulls().unique()
     customers = sync.customers(reader, job.account, customer_ids.to_list())
-    return fill(mapped, customers, sync.items(reader, job.account, item_ids.to_list(), names.to_list()))
+    items = sync.items(reader, job.account, item_ids.to_list(), names.to_list())
+    return fill(mapped, customers, items, phone_place(job.spec, job.spec.stream(stream), job.vendor))
 
 
 def judged(stream: Stream, mapped: Mapped) -> Batch:
@@ -222,23 +229,23 @@ def _failures(candidates: pl.DataFrame, report: Report, known: pl.DataFrame) -> 
         pl.col("expectation").alias("reason"),
         pl.lit("").alias("example"),
     )
-    return failed.join(known, on=["page_id", "record_no", "field"], how="anti").cast(known.schema)
+    # Without a currency no amount can be read: the currency is the cause, and said already.
+    unread = known.filter(pl.col("field") == "currency").select("page_id", "record_no", field=pl.lit("total_minor"))
+    told = pl.concat([known.select(unread.columns), unread])
+    return failed.join(told, on=told.columns, how="anti").cast(known.schema)
 
 
 def _rejects(stream: Stream, problems: pl.DataFrame, candidates: pl.DataFrame) -> pl.DataFrame:
     """One row per rejected record: sql.store.REJECT."""
-    ids = (
-        {(p, r): e for p, r, e in candidates.select("page_id", "record_no", "external_id").rows()}
-        if problems.height
-        else {}
-    )
+    names = ("page_id", "record_no", "external_id", "customer_external_id")
+    ids = {(p, r): (e, c) for p, r, e, c in candidates.select(names).rows()} if problems.height else {}
     rows = []
     for (page_id, record_no), group in problems.group_by(["page_id", "record_no"], maintain_order=True):
         found = group.select("field", "path", "reason", "example").to_dicts()
-        external_id = ids.get((page_id, record_no))
+        external_id, customer = ids.get((page_id, record_no), (None, None))
         reason = "; ".join(describe(problem) for problem in found)
         record_key = external_id or f"page {page_id} record {record_no}"
-        rows.append((stream.name, record_key, external_id, reason, json.dumps(found), page_id, record_no))
+        rows.append((stream.name, record_key, external_id, reason, json.dumps(found), page_id, record_no, customer))
     return pl.DataFrame(rows, schema=store.REJECT, orient="row")
 
 
@@ -252,7 +259,7 @@ def describe(problem: dict[str, Any]) -> str:
 def _store(job: Job, connection: Connection, sync_id: int, batch: Batch, done: Loaded, *, awaited: bool) -> None:
     store.store_invoices(connection, job.account, sync_id, batch.invoices, batch.lines, into=done.stored)
     store.void_deleted(connection, job.account, sync_id, batch.deletions, into=done.stored)
-    store.save_rejects(connection, job.account, sync_id, batch.rejects)
+    store.save_rejects(connection, job.account, sync_id, batch.rejects, mapping=job.mapping_digest)
     if awaited:
         done.resolved += store.resolve_rejects(
             connection, job.account, sync_id, batch.invoices["external_id"].to_list()
@@ -268,6 +275,10 @@ def _store(job: Job, connection: Connection, sync_id: int, batch: Batch, done: L
         known = done.examples.setdefault(reason, [])
         if problem["document"] and len(known) < EXAMPLES:
             known.append(problem["document"])
+        said = done.values.setdefault(reason, [])
+        # (What is looked up elsewhere has the customer's number for an example.)
+        if problem["example"] and not problem["path"].startswith("(") and len(said) < EXAMPLES:
+            said += [problem["example"]] if problem["example"] not in said else []
     for result in batch.report.results:
         key = (result.column, result.expectation)
         before = done.expectations.get(key)
@@ -282,13 +293,21 @@ def _judge_share(job: Job, done: Loaded) -> None:
     limit = job.policy.reject_percent_max
     if judged_count < job.policy.reject_records_min or done.rejected * 100 <= limit * judged_count:
         return
-    worst = "; ".join(f"{count} x {reason}" for reason, count in done.reasons.most_common(3))
+    worst = "; ".join(f"{count} x {reason}{_shown(done, reason)}" for reason, count in done.reasons.most_common(3))
     message = (
         f"{job.account.system}: {done.rejected} of {judged_count} records could not be used, more than the {limit} % allowed "
         f"in block {block_name(job.account.system)!r}. Nothing was stored and no cursor moved. Most frequent: {worst}. Correct the field mapping "
         "in the block or the data at the vendor, then retry this run: it reads the same changes again."
     )
     raise TooManyRejectsError(message, done)
+
+
+def _shown(done: Loaded, reason: str) -> str:
+    """Of what a reason says, how the values begin, and in which documents."""
+    values = ", ".join(f'"{value}"' for value in done.values.get(reason, []))
+    documents = ", ".join(done.examples.get(reason, []))
+    parts = [f"it begins with {values}" if values else "", f"for example in {documents}" if documents else ""]
+    return f" ({', '.join(part for part in parts if part)})" if any(parts) else ""
 
 
 def _void_unlisted(
@@ -311,5 +330,7 @@ def _finish(job: Job, connection: Connection, sync_id: int, streams: Mapping[str
     if not job.by_hand:
         done.cursors = {name: datetime.fromisoformat(state["started_at"]) for name, state in streams.items()}
         sync.move_cursors(connection, job.account, sync_id, done.cursors)
+    if job.policy.award is not None:
+        done.stored.members |= policy.follow(connection, job.account, sync_id, job.run_id, job.policy.award)
     sync.set_state(connection, sync_id, "stored")
     store.mark_dirty(connection, done.stored.members)

@@ -5,6 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
+from connectors.kit.mapping.outline import Watch
 from connectors.kit.spec import Stream, Window
 from tasks.early import Early
 from tasks.job import Job
@@ -27,6 +28,7 @@ class Mapper:
     def __init__(self, job: Job, sync_id: int) -> None:
         self.spool = Spool()
         self.early: Early | None = None
+        self.watch = Watch(job.spec, job.vendor)
         self._sync_id = sync_id
         self.needs: dict[str, set[str]] = defaultdict(set)
         self._job = job
@@ -55,6 +57,7 @@ class Mapper:
             self._submit()
             self._stream, self._window = stream, window
         self._pages.append((page_id, body))
+        self.watch.look(stream, body)
         self._records += record_count
         self._bytes += len(body)
         if self._records >= RECORDS_AT_ONCE or self._bytes >= BYTES_AT_ONCE:

@@ -9,12 +9,15 @@ from typing import Any
 from connectors.kit.answers import Call
 from connectors.kit.errors import ContractBroken, NeedsOperator, Retriable
 from tasks.award import Awarded
+from tasks.drift import Change
 from tasks.extract import Extracted
 from tasks.job import Job
 from tasks.load import Loaded, SightLostError, TooManyRejectsError
 
 #: Rows of the longest table; the rest is in billing.reject.
 REASONS_SHOWN = 20
+#: Changes of the vendor's records in the report and in the log; all are in billing.vendor_field.
+CHANGES_SHOWN, CHANGES_LOGGED = 30, 5
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class RunReport:
             "rejected": loaded.rejected + awarded.rejected,
             "reasons": dict(loaded.reasons + awarded.reasons),
             "resolved": loaded.resolved,
+            "tried_again": loaded.tried_again,
             "members": awarded.members,
             "entries": awarded.entries,
             "points": awarded.points,
@@ -68,7 +72,7 @@ class RunReport:
             f"{counts['entries']} entries, {grouped(counts['points'], sign=True)} points"
         )
         if self.job.replay:
-            text = f"Replay of stored pages: {text}"
+            text = f"Replay of {'rejects' if self.job.rejects else 'stored pages'}: {text}"
         return f"Dry run, nothing kept: {text}" if self.job.dry_run else text
 
 
@@ -94,6 +98,7 @@ def markdown(report: RunReport, links: Links, title: str) -> str:
         _outcome(report, links, title),
         _came_of_it(report),
         _rejected(report),
+        _changed(report),
         _fetched(report),
         _cursors(report),
         _calls(report),
@@ -168,6 +173,7 @@ def _came_of_it(report: RunReport) -> str:
     if_any = [
         ["Seen again in the overlap, unchanged", stored.unchanged],
         ["Deleted at the vendor, now void", stored.voided],
+        ["Earlier rejects tried again from their stored pages", report.loaded.tried_again],
         ["Earlier rejects now accepted", report.loaded.resolved],
         ["Sales without a rate in the program", awarded.rejected],
         ["Members that another run is working on", awarded.waiting],
@@ -191,16 +197,39 @@ def _rejected(report: RunReport) -> str:
         return ""
     examples = report.loaded.examples if report.loaded else {}
     ordered = sorted(combined.items(), key=lambda item: -item[1])
-    rows = [[count, reason, ", ".join(examples.get(reason, []))] for reason, count in ordered[:REASONS_SHOWN]]
+    values = report.loaded.values if report.loaded else {}
+    rows = [
+        [count, reason, ", ".join(values.get(reason, [])) or None, ", ".join(examples.get(reason, []))]
+        for reason, count in ordered[:REASONS_SHOWN]
+    ]
+    head = ["Records", "Reason", "Value begins with", "For example"]
     more = f"\n\n{len(ordered) - REASONS_SHOWN} more reasons." if len(ordered) > REASONS_SHOWN else ""
     if report.error is not None:
-        return f"## Rejected, by reason\n\n{table(['Records', 'Reason', 'For example'], rows)}{more}"
+        return f"## Rejected, by reason\n\n{table(head, rows)}{more}"
     advice = (
-        "Nothing is lost: the records are in `analytics.reject`, their raw pages are kept. A document corrected at the vendor is read "
-        "again by itself. Where only its customer was corrected (a phone added), or the field mapping in the block, read the period again: "
-        "**Run, Custom run** on the deployment with `since` before the oldest of them. Nothing counts twice."
+        "Nothing is lost: the records are in `analytics.reject`, their raw pages are kept. They come back by themselves: a document corrected at "
+        "the vendor is read again; after a correction of the field mapping or another setting in the block, and once a missing phone is entered "
+        "at the customer, the next run tries the stored records again. At once: `twezah replay SYSTEM --rejects`. Nothing counts twice."
     )
-    return f"## Rejected, by reason\n\n{table(['Records', 'Reason', 'For example'], rows)}{more}\n\n{advice}"
+    return f"## Rejected, by reason\n\n{table(head, rows)}{more}\n\n{advice}"
+
+
+def _changed(report: RunReport) -> str:
+    """What is new about the vendor's records; each change is told once."""
+    changes = report.extracted.changes if report.extracted else []
+    if not changes:
+        return ""
+    lines = [f"- {change.stream}: {_cell(change.to_text())}" for change in changes[:CHANGES_SHOWN]]
+    if len(changes) > CHANGES_SHOWN:
+        lines.append(f"- {len(changes) - CHANGES_SHOWN} more, in `billing.vendor_field`")
+    return "## The vendor's records have changed\n\n" + "\n".join(lines)
+
+
+def changes_line(changes: Sequence[Change]) -> str:
+    """The same in one line of the log."""
+    shown = "; ".join(f"{change.stream}: {change.to_text()}" for change in changes[:CHANGES_LOGGED])
+    more = f"; and {len(changes) - CHANGES_LOGGED} more" if len(changes) > CHANGES_LOGGED else ""
+    return f"the vendor's records have changed: {shown}{more}"
 
 
 def _cursors(report: RunReport) -> str:

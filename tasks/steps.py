@@ -9,10 +9,11 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 
 from connectors.kit.errors import ConnectorError
+from tasks.again import load_all
 from tasks.award import Awarded, award_members
 from tasks.extract import Extracted, extract_pages
 from tasks.job import Job
-from tasks.load import Loaded, load_pages
+from tasks.load import Loaded
 
 
 def database_busy(task: object, run: TaskRun, state: State) -> bool:  # noqa: ARG001  Prefect's signature
@@ -53,9 +54,9 @@ def extract(job: Job) -> Extracted:
 
 @task(name="load", cache_policy=NO_CACHE, persist_result=False, **BUSY)  # type: ignore[call-overload, untyped-decorator]
 def load(job: Job, extracted: Extracted) -> Loaded:
-    """Map, validate and store the invoices; move the cursor."""
+    """Map, validate and store the invoices; move the cursor; try open rejects again."""
     with without_row_data():
-        return load_pages(job, extracted)
+        return load_all(job, extracted)
 
 
 @task(name="award", cache_policy=NO_CACHE, persist_result=False, **BUSY)  # type: ignore[call-overload, untyped-decorator]

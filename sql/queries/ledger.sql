@@ -8,9 +8,12 @@ SELECT member_id FROM loyalty.member_dirty WHERE member_id > %(after)s ORDER BY 
 -- name: count_dirty
 SELECT count(*) FROM loyalty.member_dirty
 -- name: history
-SELECT system, account, external_id, member_id, kind, status, currency, total_minor, subtotal_minor, amount_refunded_minor,
-       (extract(epoch FROM issued_at) * 1000000)::bigint, page_id, record_no
-FROM billing.invoice WHERE member_id = ANY(%(members)s)
+SELECT i.system, i.account, i.external_id, i.member_id, i.kind, i.status, i.currency, i.total_minor, i.subtotal_minor,
+       i.amount_refunded_minor, (extract(epoch FROM i.issued_at) * 1000000)::bigint, i.page_id, i.record_no, p.award_when
+FROM billing.invoice i
+LEFT JOIN billing.award_policy_span p ON p.award_when = 'paid' AND (p.system, p.account) = (i.system, i.account)
+  AND i.issued_at >= p.valid_from AND (p.valid_to IS NULL OR i.issued_at < p.valid_to)
+WHERE i.member_id = ANY(%(members)s)
 -- name: tiers
 SELECT DISTINCT ON (member_id, valid_from) member_id, (extract(epoch FROM valid_from) * 1000000)::bigint, tier
 FROM loyalty.member_tier WHERE member_id = ANY(%(members)s) ORDER BY member_id, valid_from, tier_no DESC

@@ -1,12 +1,15 @@
 """What the blocks of all billing systems have in common."""
 
-from typing import Any, ClassVar
+from datetime import UTC, date, datetime, time
+from typing import Any, ClassVar, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from prefect.blocks.core import Block
 from pydantic import Field
 
-from connectors.kit.errors import block_name
+from connectors.kit.errors import Misconfigured, block_name
 from connectors.kit.spec import Connection
+from sql.policy import Wanted as AwardPolicy
 
 _EXAMPLE = '{"customer_phone": "/CustomField/0/StringValue"}'
 
@@ -59,6 +62,17 @@ class BillingConnection(Block):
         default="", pattern="^([A-Z]{3})?$", title="Default currency",
         description="Used where a document names none (accounts with a single currency). Empty: such a document is rejected.",
     )  # fmt: skip
+    award_when: Literal["issued", "paid"] = Field(
+        default="issued", title="Award when",
+        description=(
+            "issued: open and paid sales earn. paid: a sale earns once it is fully paid. A change is for sales dated from the next run on; "
+            "the past stays as it is, unless *Award when, from* says otherwise."
+        ),
+    )  # fmt: skip
+    award_from: date | None = Field(
+        default=None, title="Award when, from",
+        description="Only to let *Award when* count for earlier sales too: those dated from this day on are recomputed. Empty: from now on.",
+    )  # fmt: skip
     field_mapping: dict[str, str] = Field(
         default_factory=dict, title="Field mapping",
         description=(
@@ -110,6 +124,16 @@ class BillingConnection(Block):
     def missing(self) -> str:
         """What the block still lacks before it can be used, "" when it is complete."""
         return ""
+
+    def award_policy(self) -> AwardPolicy:
+        """When sales earn; a day begins at midnight in the account's time zone. Raises Misconfigured."""
+        if self.award_from is None:
+            return AwardPolicy(self.award_when)
+        try:
+            zone = ZoneInfo(self.timezone)
+        except (ValueError, ZoneInfoNotFoundError):
+            raise Misconfigured(self.system, "settings", 'field "Time zone": there is no such time zone') from None
+        return AwardPolicy(self.award_when, datetime.combine(self.award_from, time(), zone).astimezone(UTC))
 
     def connection(self) -> Connection:
         """The values the connector needs."""

@@ -27,7 +27,7 @@ def sale(**changes: Any) -> dict[str, Any]:
     return {
         "system": "xero", "account": "books", "external_id": "A", "member_id": 1, "kind": "invoice", "status": "open",
         "currency": "AOA", "total_minor": 15_000, "subtotal_minor": None, "amount_refunded_minor": 0,
-        "issued_at": NOON, "page_id": 1, "record_no": 0,
+        "issued_at": NOON, "page_id": 1, "record_no": 0, "account_award_when": None,
     } | changes  # fmt: skip
 
 
@@ -62,6 +62,8 @@ def points_due(row: dict[str, Any], tier: str, program: Program = PROGRAM) -> in
     if base is None or factor is None or row["currency"] not in DECIMALS:
         return None
     if row["status"] in ("draft", "void"):
+        return 0
+    if row["status"] == "open" and row["account_award_when"] == "paid" and row["kind"] in ("invoice", "sale"):
         return 0
     total, refunded = row["total_minor"], row["amount_refunded_minor"] or 0
     net = total - refunded

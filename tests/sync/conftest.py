@@ -18,10 +18,11 @@ from connectors.kit.answers import Call
 from connectors.kit.client import Client, open_client
 from connectors.kit.spec import Connection, ConnectorSpec
 from sql.db import connect
+from tasks.again import load_all
 from tasks.award import Awarded, award_members
 from tasks.extract import Extracted, extract_pages, replay_pages
 from tasks.job import Job, Policy
-from tasks.load import Loaded, load_pages
+from tasks.load import Loaded
 from tests.support.database import databases, dsn
 from tests.support.vendors import credentials
 
@@ -106,7 +107,7 @@ def run(job: Job) -> tuple[Extracted, Loaded, Awarded]:
     """The three steps of one synchronisation."""
     with job.scope():
         extracted = replay_pages(job) if job.replay else extract_pages(job)
-        loaded = load_pages(job, extracted)
+        loaded = load_all(job, extracted)
         return extracted, loaded, award_members(job, extracted.sync_id)
 
 

@@ -70,6 +70,12 @@ def test_every_command_has_help_with_an_example(command: list[str]) -> None:
     assert "Example" in result.stdout
 
 
+def test_all_rejects_have_no_period() -> None:
+    result = twezah("replay", "xero", "--rejects", "--since", "2026-01-01")
+    assert result.returncode == 2
+    assert "all open rejects" in result.stderr
+
+
 def test_help_is_quick() -> None:
     """No heavy import on the way to the help; the bound allows for a busy machine."""
     begun = time.monotonic()

@@ -45,6 +45,24 @@ def test_drafts_and_voids_earn_nothing(kind: str, status: str) -> None:
     assert frame.select("net_minor", "due", "breakdown").row(0) == (0, 0, '{"base":0}')
 
 
+@pytest.mark.parametrize(
+    ("row", "points"),
+    [
+        (sale(status="open"), 0),
+        (sale(status="open", kind="sale"), 0),
+        (sale(status="paid"), 1500),
+        (sale(status="paid", amount_refunded_minor=5_000), 1000),
+        (sale(status="draft"), 0),
+        (sale(status="void"), 0),
+        (sale(status="open", kind="credit_note"), -1500),
+        (sale(status="paid", kind="refund"), -1500),
+    ],
+)
+def test_an_account_that_awaits_the_payment(row: dict[str, Any], points: int) -> None:
+    awaiting = row | {"account_award_when": "paid"}
+    assert due(awaiting) == points == points_due(awaiting, "lead")
+
+
 @pytest.mark.parametrize("mode", ["down", "half_up", "up"])
 @pytest.mark.parametrize("kind", ["credit_note", "refund"])
 @pytest.mark.parametrize("total_minor", [1, 4, 5, 9, 333, 12_345, 15_000])

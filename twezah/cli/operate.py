@@ -83,14 +83,20 @@ def replay(
         str | None, typer.Option(help="Pages fetched from this date or time on; all of them if not given.")
     ] = None,
     until: Annotated[str | None, typer.Option(help="Pages fetched up to this date or time.")] = None,
+    rejects: Annotated[
+        bool, typer.Option("--rejects", help="Only the records that are rejected, whenever they were read.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change, and store nothing.")] = False,
     json: Json = False,
 ) -> None:
     """Map the stored pages of a connection again, with the field mapping of now; the billing system is not asked.
 
-    After a correction of the mapping, this brings the rejected sales in and corrects the others. Nothing counts twice.
+    After a correction of the mapping, this brings the rejected sales in and corrects the others. With --rejects it brings in the
+    rejected ones and leaves the others as they are. Nothing counts twice.
     """
-    parameters = {"replay": True, **({"dry_run": True} if dry_run else {})}
+    if rejects and (since or until):
+        raise typer.BadParameter("takes no --since and --until: it tries all open rejects", param_hint="--rejects")
+    parameters = {"rejects" if rejects else "replay": True, **({"dry_run": True} if dry_run else {})}
     _run(system, since, until, parameters, simulator=False, json=json)
 
 

@@ -14,7 +14,7 @@ from connectors.kit.mapping.parse import exponents, instants, texts
 from connectors.kit.mapping.pointers import paused_gc
 from connectors.kit.mapping.reader import Broken, Plan, Records, plan_for, read_deleted
 from connectors.kit.spec import Connection, ConnectorSpec, Stream, Window
-from loyalty.schema import INVOICE, KINDS, LINE, PROBLEM, STATUSES, UTC_US
+from loyalty.schema import IDLE, INVOICE, KINDS, LINE, PROBLEM, STATUSES, UTC_US
 
 DELETION: Final = pl.Schema({"external_id": pl.String(), "deleted_at": UTC_US})
 LISTED: Final = pl.Schema({"external_id": pl.String()})
@@ -254,16 +254,32 @@ def _header_problems(plan: Plan, raw: pl.DataFrame, invoices: pl.DataFrame) -> p
     """Problems of the documents' own fields.
 
     The customer's number and phone number complete each other: one of them is enough, and a phone number that
-    cannot be used is looked up at the vendor.
+    cannot be used is looked up at the vendor, where it can be; documents that earn nothing need none.
     """
     found = problems({**plan.fields, **plan.helpers}, raw, invoices)
     has = {
         name: invoices[name].gather(found["row"]).is_not_null() for name in ("customer_external_id", "customer_phone")
     }
     excused = (found["field"] == "customer_external_id") & has["customer_phone"]
-    excused = excused | ((found["field"] == "customer_phone") & has["customer_external_id"])
+    spared = has["customer_external_id"]
+    if not plan.looks_up:
+        spared = spared & invoices["status"].is_in(IDLE).fill_null(value=False).gather(found["row"])
+    excused = excused | ((found["field"] == "customer_phone") & spared)
     negative = [_negative(plan, invoices, name) for name in _NOT_NEGATIVE if name in invoices.columns]
-    return pl.concat([found.filter(~excused), *negative])
+    return pl.concat([_one_cause(plan, found.filter(~excused)), *negative])
+
+
+def _one_cause(plan: Plan, found: pl.DataFrame) -> pl.DataFrame:
+    """Without problems of values that an earlier field, which has a problem as well, was read from: one cause, one problem."""
+    if found["row"].is_duplicated().any():
+        sources = {name: set(field.paths) for name, field in (*plan.fields.items(), *plan.helpers.items())}
+        for number, (name, paths) in enumerate(sources.items()):
+            # A helper is nothing that an operator knows: one path in common is enough.
+            same = paths.intersection if name in plan.helpers else paths.__le__
+            earlier = [one for one in list(sources)[:number] if one in plan.fields and paths and same(sources[one])]
+            told = found.filter(pl.col("field").is_in(earlier))["row"]
+            found = found.filter((pl.col("field") != name) | ~pl.col("row").is_in(told.implode()))
+    return found
 
 
 def _negative(plan: Plan, invoices: pl.DataFrame, name: str) -> pl.DataFrame:

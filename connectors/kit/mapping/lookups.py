@@ -13,9 +13,9 @@ from connectors.kit.mapping.fields import Field
 from connectors.kit.mapping.frames import Mapped
 from connectors.kit.mapping.parse import masked
 from connectors.kit.mapping.pointers import Shape, decoder, dig, segments, shape
-from connectors.kit.mapping.reader import UNREADABLE, Opener, opener, read
-from connectors.kit.spec import Connection, ConnectorSpec, Lookup
-from loyalty.schema import PROBLEM
+from connectors.kit.mapping.reader import UNREADABLE, Opener, opener, plan_for, read
+from connectors.kit.spec import Connection, ConnectorSpec, Lookup, Stream
+from loyalty.schema import IDLE, PROBLEM
 
 CUSTOMER = pl.Schema({"external_id": pl.String, "phone": pl.String})
 ITEM = pl.Schema({"external_id": pl.String, "name": pl.String, "sku": pl.String})
@@ -91,11 +91,21 @@ def _single(lookup: Lookup, opened: Opener, body: bytes) -> list[Any] | None:
         return None
 
 
-def fill(mapped: Mapped, customers: pl.DataFrame, items: pl.DataFrame) -> Mapped:
+def phone_place(spec: ConnectorSpec, stream: Stream, connection: Connection) -> str:
+    """Where a phone number is looked for: in the customer's own record, in brackets, or else in the document."""
+    for lookup in spec.lookups:
+        if lookup.name == "customers":
+            paths = [path for field in lookup.fields.values() if field.kind == "phone" for path in field.paths]
+            return f"(customer) {' or '.join(dict.fromkeys(paths))}"
+    return plan_for(spec, stream, connection).fields["customer_phone"].source
+
+
+def fill(mapped: Mapped, customers: pl.DataFrame, items: pl.DataFrame, phone_at: str = "(customer)") -> Mapped:
     """Puts phone numbers and skus where the page had none.
 
     Args:
         mapped: A mapped page.
+        phone_at: What `phone_place` says.
         customers: external_id, phone (null: the customer has none that can be dialled).
         items: external_id, name, sku. Lines with an item id are matched by it, the others by name.
 
@@ -114,25 +124,31 @@ def fill(mapped: Mapped, customers: pl.DataFrame, items: pl.DataFrame) -> Mapped
         mapped,
         invoices=invoices.select(mapped.invoices.columns),
         lines=_with_sku(mapped.lines, items),
-        problems=pl.concat([mapped.problems, _no_phone(invoices)]),
+        problems=pl.concat([mapped.problems, _no_phone(invoices, mapped.problems, phone_at)]),
     )
 
 
-def _no_phone(invoices: pl.DataFrame) -> pl.DataFrame:
+def _no_phone(invoices: pl.DataFrame, known: pl.DataFrame, phone_at: str) -> pl.DataFrame:
     """A draft or void document earns nothing, so it needs no member; voiding must never fail for want of a phone."""
-    earning = ~pl.col("status").is_in(["draft", "void"]).fill_null(value=False)
+    earning = ~pl.col("status").is_in(IDLE).fill_null(value=False)
     without = invoices.filter(
         pl.col("customer_phone").is_null() & pl.col("customer_external_id").is_not_null() & earning
     )
-    found = pl.col("_found").is_not_null()
-    reason = pl.when(found).then(pl.lit("the customer has no phone number that can be dialled"))
-    masks = [masked(customer) for customer in without["customer_external_id"]]
+    said = known.filter(pl.col("field") == "customer_phone")
+    without = without.join(said, on=["page_id", "record_no"], how="anti", maintain_order="left")
+    reason = pl.lit("missing")
+    if phone_at.startswith("("):  # customers are looked up
+        found = pl.when(pl.col("_found").is_not_null()).then(
+            pl.lit("the customer has no phone number that can be dialled")
+        )
+        reason = found.otherwise(pl.lit("the customer was not found at the vendor"))
+    masks = [masked(customer) if phone_at.startswith("(") else None for customer in without["customer_external_id"]]
     return without.select(
         "page_id",
         "record_no",
         pl.lit("customer_phone").alias("field"),
-        pl.lit("(customer)").alias("path"),
-        reason.otherwise(pl.lit("the customer was not found at the vendor")).alias("reason"),
+        pl.lit(phone_at).alias("path"),
+        reason.alias("reason"),
         pl.Series("example", masks, dtype=pl.String),
     ).cast(PROBLEM)
 

@@ -9,10 +9,12 @@ from typing import Any
 import msgspec
 
 from connectors.kit.errors import ConnectorError, Misconfigured, UnexpectedShape
-from connectors.kit.mapping.fields import Field
+from connectors.kit.mapping.fields import Field, FieldKind
 from connectors.kit.mapping.joined import DETAILS, JOINED, Joined, joined_by
+from connectors.kit.mapping.parse import NOT_TEXT
 from connectors.kit.mapping.pointers import Column, Shape, decoder, dig, segments, shape
 from connectors.kit.spec import Connection, ConnectorSpec, Deleted, Lines, PageView, Stream
+from loyalty.schema import EXACT, INVOICE, LINE, UTC_US
 
 #: What decoding may raise, whatever is sent.
 _ANY = decoder(Any)
@@ -167,7 +169,10 @@ def unexpected(spec: ConnectorSpec, operation: str, records: str, body: bytes) -
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """How one stream is read for one connection: its fields with the operator's paths, and the decoders."""
+    """How one stream is read for one connection: its fields with the operator's paths, and the decoders.
+
+    `looks_up`: a phone that a document lacks is looked up at its customer.
+    """
 
     fields: Mapping[str, Field]
     helpers: Mapping[str, Field]
@@ -177,6 +182,7 @@ class Plan:
     nested: Shape | None
     opened: Opener
     joined: Joined | None = None
+    looks_up: bool = False
 
     def open(self, spec: ConnectorSpec, stream: Stream, pages: Iterable[tuple[int, bytes]]) -> Records:
         """The records of pages, given with their ids (see `read`)."""
@@ -210,14 +216,17 @@ def plan_for(spec: ConnectorSpec, stream: Stream, connection: Connection) -> Pla
 @lru_cache(maxsize=256)
 def _plan(spec: ConnectorSpec, stream: Stream, system: str, paths: tuple[tuple[str, str], ...]) -> Plan:
     chosen = _overrides(spec, stream, system, dict(paths))
-    fields = {name: _override(field, chosen.get(name)) for name, field in stream.fields.items()}
-    helpers = {name: _override(field, chosen.get(name)) for name, field in stream.helpers.items()}
+    fields = {name: _override(name, field, chosen.get(name)) for name, field in stream.fields.items()}
+    helpers = {name: _override(name, field, chosen.get(name)) for name, field in stream.helpers.items()}
+    looks_up = any(lookup.name == "customers" for lookup in spec.lookups)
     pointers, raw = _pointers(stream, (*fields.values(), *helpers.values()))
     if stream.lines is None:
         record = shape(pointers, raw=raw)
         opened = opener(record.type, stream.records, stream.info, missing_is_empty=stream.missing_is_empty)
-        return Plan(fields, helpers, None, record, None, None, opened)
-    line_fields = {name: _override(field, chosen.get(f"lines.{name}")) for name, field in stream.lines.fields.items()}
+        return Plan(fields, helpers, None, record, None, None, opened, looks_up=looks_up)
+    line_fields = {
+        name: _override(name, field, chosen.get(f"lines.{name}")) for name, field in stream.lines.fields.items()
+    }
     lines = replace(stream.lines, fields=line_fields)
     line_pointers, line_raw = _pointers(stream, line_fields.values())
     details = stream.details
@@ -230,14 +239,24 @@ def _plan(spec: ConnectorSpec, stream: Stream, system: str, paths: tuple[tuple[s
     record = shape(pointers, {**dict.fromkeys((lines.path, *lines.also), line.type), **beside}, raw=raw)
     opened = opener(record.type, stream.records, stream.info, missing_is_empty=stream.missing_is_empty)
     joined = joined_by(details, record, line) if details else None
-    return Plan(fields, helpers, lines, record, line, inner, opened, joined)
+    return Plan(fields, helpers, lines, record, line, inner, opened, joined, looks_up)
 
 
-def _override(source: Field, path: str | None) -> Field:
+def _override(name: str, source: Field, path: str | None) -> Field:
+    """The field read from another path; one that was computed, or the same for all, is read as what its column holds."""
     if path is None or source.paths == (path,):
         return source
-    kind = "text" if source.kind in ("computed", "constant") else source.kind
+    kind = _kind(name) if source.kind in ("computed", "constant") else source.kind
     return replace(source, kind=kind, paths=(path,), pick=None, expr=None)
+
+
+def _kind(name: str) -> FieldKind:
+    held = INVOICE.get(name) or LINE.get(name)
+    if name.endswith("_minor"):
+        return "money"
+    if held == EXACT:
+        return "decimal"
+    return "instant" if held == UTC_US else "text"
 
 
 def _overrides(spec: ConnectorSpec, stream: Stream, system: str, paths: Mapping[str, str]) -> dict[str, str]:
@@ -330,10 +349,20 @@ def values(record: Shape, source: Field, items: Sequence[Any]) -> list[Any]:
 def _picked(pick: Callable[[Any], str | None], column: Sequence[Any]) -> list[str | None]:
     """Each value through `pick`; equal ones (a customer's phones, on all of its invoices) are decoded once."""
     if not any(value.__class__ is msgspec.Raw for value in column):
-        return [pick(value) if value else None for value in column]
+        return [_text_of(pick, value) for value in column]
     keys = [b"null" if value is None else bytes(value) for value in column]
-    known = {key: pick(decoded) if (decoded := _ANY.decode(key)) else None for key in set(keys)}
+    known = {key: _text_of(pick, _ANY.decode(key)) for key in set(keys)}
     return list(map(known.__getitem__, keys))
+
+
+def _text_of(pick: Callable[[Any], str | None], value: Any) -> str | None:
+    """What is picked; a value of another kind than the vendor used to send is none that can be used, and no error."""
+    if not value:
+        return None
+    try:
+        return pick(value)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
+        return NOT_TEXT
 
 
 def _pointers(stream: Stream, fields: Iterable[Field]) -> tuple[list[str], list[str]]:

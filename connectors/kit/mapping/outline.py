@@ -1,0 +1,208 @@
+"""What fields a vendor's records have, mapped or not: paths and JSON types of a few records of some pages, never a value."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Final
+
+import msgspec
+
+from connectors.kit.mapping.joined import DETAILS
+from connectors.kit.mapping.pointers import decoder, shape
+from connectors.kit.mapping.reader import UNREADABLE, plan_for
+from connectors.kit.spec import Connection, ConnectorSpec, Lookup, Stream
+
+#: Bounds of a look: records of a page, depth of a path and its length, elements of an array, fields of a record.
+RECORDS_OF_PAGE: Final = 10
+_DEPTH, _PATH_LENGTH, _ELEMENTS, _FIELDS = 8, 200, 10, 400
+#: An object with more keys, or a key that does not look like a name, is a table of something: keys may be personal data.
+_KEYS: Final = 100
+_NAME: Final = re.compile(r"(?!.*\d{4})[^\W\d][\w .:@$#/()%-]{0,60}", re.DOTALL)
+#: A text file is looked at to here, others only if they are not larger than the second.
+_FILE_HEAD, _FILE_WHOLE = 64 * 1024, 2 * 1024 * 1024
+#: The JSON types, in the words of operators.
+_TYPES: Final[Mapping[type, str]] = {
+    str: "text", int: "number", float: "number", bool: "yes or no", dict: "object", list: "list",
+}  # fmt: skip
+_WHOLE: Final = decoder(Any)
+_GENERIC: Final = msgspec.json.Decoder()
+Field = tuple[str, str]
+
+
+@dataclass
+class Outline:
+    """The fields of one list: in how many of the `records` that were looked at each (path, type) was."""
+
+    records: int = 0
+    fields: Counter[Field] = field(default_factory=Counter)
+
+    def add(self, prefix: str, record: Any) -> None:
+        """Counts one record in."""
+        self.records += 1
+        found: set[Field] = set()
+        _walk(record, prefix, 0, found)
+        found.discard((prefix, "object"))
+        self.fields.update(found)
+
+
+class Watch:
+    """Looks at some pages of every list of one read: all of a few, ever fewer of many."""
+
+    def __init__(self, spec: ConnectorSpec, connection: Connection) -> None:
+        self._spec, self._connection = spec, connection
+        self._pages: Counter[str] = Counter()
+        self.outlines: dict[str, Outline] = {}
+
+    def look(self, stream: Stream, body: bytes) -> None:
+        """A page of a list. What cannot be read is left out; the mapping says so."""
+        if stream.deleted is not None or not self._due(stream.name):
+            return
+        if stream.reads is not None:
+            self._file(stream, body)
+            return
+        self._records(stream.name, f"{stream.records}/*", _records(stream.records, body))
+        if stream.details is not None:
+            records = stream.details.lookup.records
+            answers = _answers(records, body)
+            self._records(lines_of(stream.name), f"{records}/*", [line for answer in answers for line in answer])
+
+    def look_up(self, lookup: Lookup, body: bytes) -> None:
+        """A page of customers or items."""
+        if self._due(lookup.name):
+            self._records(lookup.name, f"{lookup.records}/*", _records(lookup.records, body))
+
+    def _due(self, name: str) -> bool:
+        number = self._pages[name]
+        self._pages[name] += 1
+        return number < 10 or (number < 100 and number % 10 == 0) or number % 100 == 0
+
+    def _records(self, name: str, prefix: str, records: Sequence[msgspec.Raw]) -> None:
+        for raw in _some(records):
+            try:
+                record = _GENERIC.decode(raw)
+            except UNREADABLE:
+                continue
+            self.outlines.setdefault(name, Outline()).add(prefix, record)
+
+    def _file(self, stream: Stream, body: bytes) -> None:
+        """Of a table the columns; the rows that are put together as lines have the same ones."""
+        place = f"{stream.lines.path}/*" if stream.lines else ""
+        outline = self.outlines.setdefault(stream.name, Outline())
+        for record in _some(_rows(stream, body)):
+            one = Outline()
+            one.add("", record)
+            columns = {path for path, _ in one.fields}
+            twice = {path for path in columns if path.startswith(f"{place}/") and path.removeprefix(place) in columns}
+            outline.records += 1
+            outline.fields.update(found for found in one.fields if found[0] not in twice)
+
+
+def lines_of(stream: str) -> str:
+    """What the list of a stream's lines is called, where they are asked for by themselves."""
+    return f"{stream}: lines"
+
+
+def read_as(spec: ConnectorSpec, connection: Connection) -> dict[str, dict[str, str]]:
+    """Per list, which paths the mapping reads, and as what.
+
+    Raises:
+        Misconfigured: If an overridden path is not one.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for stream in spec.streams:
+        if stream.deleted is not None:
+            continue
+        plan = plan_for(spec, stream, connection)
+        prefix = "" if stream.reads is not None else f"{stream.records}/*"
+        own = _paths(prefix, {**plan.fields, **plan.helpers}, "")
+        if plan.lines is not None:
+            places = [f"{prefix}{path}/*" for path in (plan.lines.path, *plan.lines.also)]
+            places += [f"{place}{plan.lines.nested}/*" for place in places if plan.lines.nested]
+            places += [prefix] if stream.reads is not None else []
+            for place in places:
+                own = _paths(place, plan.lines.fields, "lines.") | own
+        found[stream.name] = own
+        if stream.details is not None and plan.lines is not None:
+            place = f"{stream.details.lookup.records}/*"
+            owner = {place + path: "the line's document" for path in stream.details.owner}
+            found[lines_of(stream.name)] = owner | _paths(place, plan.lines.fields, "lines.")
+    for lookup in spec.lookups:
+        found[lookup.name] = _paths(f"{lookup.records}/*", lookup.fields, "")
+    return found
+
+
+def _paths(prefix: str, fields: Mapping[str, Any], label: str) -> dict[str, str]:
+    named = (
+        (prefix + re.sub(r"/(\d+|-1)(?=/|$)", "/*", path), label + name)
+        for name, one in fields.items()
+        for path in one.paths
+    )
+    return dict(named)
+
+
+def _walk(value: Any, path: str, depth: int, found: set[Field]) -> None:
+    kind = _TYPES.get(type(value))
+    if kind is None or len(found) >= _FIELDS or len(path) > _PATH_LENGTH:
+        return
+    found.add((path, kind))
+    if depth >= _DEPTH:
+        return
+    if kind == "object":
+        for key, below in value.items():
+            named = len(value) <= _KEYS and _NAME.fullmatch(key)
+            name = key.replace("~", "~0").replace("/", "~1") if named else "*"
+            _walk(below, f"{path}/{name}", depth + 1, found)
+    elif kind == "list":
+        for below in value[:_ELEMENTS]:
+            _walk(below, f"{path}/*", depth + 1, found)
+
+
+def _some(records: Sequence[Any]) -> Iterator[Any]:
+    """A few of them, from the first to the last."""
+    if len(records) <= RECORDS_OF_PAGE:
+        return iter(records)
+    last = len(records) - 1
+    return (records[last * number // (RECORDS_OF_PAGE - 1)] for number in range(RECORDS_OF_PAGE))
+
+
+def _records(pointer: str, body: bytes) -> list[msgspec.Raw]:
+    page, column = _page(pointer)
+    try:
+        return column([page.decode(body)])[0] or []
+    except UNREADABLE:
+        return []
+
+
+def _answers(pointer: str, body: bytes) -> list[list[msgspec.Raw]]:
+    page, answers, lines = _page_with_details(pointer)
+    try:
+        return [found or [] for found in lines(answers([page.decode(body)])[0] or [])]
+    except UNREADABLE:
+        return []
+
+
+@lru_cache(maxsize=64)
+def _page(pointer: str) -> tuple[msgspec.json.Decoder[Any], Any]:
+    if not pointer:
+        return decoder(list[msgspec.Raw]), list
+    found = shape((), {pointer: msgspec.Raw})
+    return decoder(found.type), found.columns[pointer]
+
+
+@lru_cache(maxsize=64)
+def _page_with_details(pointer: str) -> tuple[msgspec.json.Decoder[Any], Any, Any]:
+    answer = shape((), {pointer: msgspec.Raw})
+    page = shape((), {f"/{DETAILS}": answer.type})
+    return decoder(page.type), page.columns[f"/{DETAILS}"], answer.columns[pointer]
+
+
+def _rows(stream: Stream, body: bytes) -> list[Any]:
+    """The first rows of a text file; the others are read whole or not at all."""
+    text = body.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] not in (b"{", b"[") and not body.startswith((b"PAR1", b"PK"))
+    if text and len(body) > _FILE_HEAD:
+        body = body[: body.rfind(b"\n", 0, _FILE_HEAD) + 1]
+    if len(body) > _FILE_WHOLE or stream.reads is None:
+        return []
+    return stream.reads(dict[str, Any], body, 0).items

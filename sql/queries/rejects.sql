@@ -1,0 +1,28 @@
+-- name: waiting
+WITH candidate AS (
+    SELECT r.reject_id, r.stream, r.page_id, r.record_no, r.external_id FROM billing.reject r
+    WHERE r.system = %(system)s AND r.account = %(account)s AND r.resolved_at IS NULL AND r.page_id > %(after)s
+      AND r.stream = ANY(%(streams)s) AND r.record_no IS NOT NULL AND r.last_sync_id <> %(sync_id)s
+      AND (%(every)s OR r.mapping_digest IS DISTINCT FROM %(mapping)s
+           -- A phone that became known after the record was rejected.
+           OR EXISTS (SELECT FROM billing.customer c
+                      WHERE (c.system, c.account, c.external_id) = (r.system, r.account, r.customer_external_id)
+                        AND c.phone IS NOT NULL AND c.fetched_at > r.last_seen_at))
+)
+SELECT c.reject_id, c.stream, c.page_id, c.record_no, c.external_id FROM candidate c
+WHERE c.page_id IN (SELECT DISTINCT page_id FROM candidate ORDER BY page_id LIMIT %(pages)s) ORDER BY c.page_id, c.record_no
+-- name: bodies
+SELECT page_id, body_zstd FROM billing.raw_page WHERE page_id = ANY(%(pages)s) ORDER BY page_id
+-- name: close
+UPDATE billing.reject SET resolved_at = now(), resolved_sync_id = %(sync_id)s
+WHERE reject_id = ANY(%(rejects)s) AND resolved_at IS NULL AND last_sync_id <> %(sync_id)s
+-- name: keep
+UPDATE billing.reject SET mapping_digest = %(mapping)s, last_sync_id = %(sync_id)s
+WHERE reject_id = ANY(%(rejects)s) AND resolved_at IS NULL
+-- name: phones_missing
+SELECT DISTINCT r.customer_external_id FROM billing.reject r
+JOIN billing.customer c ON (c.system, c.account, c.external_id) = (r.system, r.account, r.customer_external_id)
+WHERE r.system = %(system)s AND r.account = %(account)s AND r.resolved_at IS NULL AND c.phone IS NULL
+  -- The longer it has been missing, the less often it is asked for.
+  AND c.fetched_at < now() - least(interval '24 hours', greatest(make_interval(mins => %(minutes)s), (now() - r.first_seen_at) / 8))
+ORDER BY 1 LIMIT %(limit)s

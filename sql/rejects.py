@@ -1,0 +1,70 @@
+"""Open rejects on their way back: which are worth trying again, from which raw pages, and what became of them."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import zstandard
+
+from sql.db import Connection
+from sql.named import query
+from sql.sync import MISSING_MINUTES, Account
+
+#: Customers asked for at once because documents of theirs are rejected for want of a phone.
+PHONES_AT_ONCE = 100
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """An open reject, and the place of its record."""
+
+    reject_id: int
+    stream: str
+    page_id: int
+    record_no: int
+    external_id: str | None
+
+
+def waiting(
+    connection: Connection,
+    account: Account,
+    sync_id: int,
+    *,
+    mapping: str,
+    streams: Collection[str],
+    every: bool,
+    after: int,
+    pages: int,
+) -> list[Waiting]:
+    """Rejects, not of this synchronisation, that another mapping rejected or whose customer has a phone by now (`every`: all).
+
+    Those of the next `pages` raw pages after the page `after`, in order.
+    """
+    parameters = account.parameters(
+        sync_id=sync_id, mapping=mapping, streams=list(streams), every=every, after=after, pages=pages
+    )
+    return [Waiting(*row) for row in connection.execute(query("rejects", "waiting"), parameters).fetchall()]
+
+
+def bodies(connection: Connection, pages: Collection[int]) -> dict[int, bytes]:
+    """The raw pages, as received."""
+    decompress = zstandard.ZstdDecompressor()
+    rows = connection.execute(query("rejects", "bodies"), {"pages": sorted(pages)}, binary=True).fetchall()
+    return {page_id: decompress.decompress(body) for page_id, body in rows}
+
+
+def close(connection: Connection, sync_id: int, rejects: Collection[int]) -> int:
+    """These were tried again: those that this synchronisation did not reject anew are closed; returns how many."""
+    parameters = {"sync_id": sync_id, "rejects": list(rejects)}
+    return connection.execute(query("rejects", "close"), parameters).rowcount
+
+
+def keep(connection: Connection, sync_id: int, rejects: Collection[int], *, mapping: str) -> None:
+    """These cannot even be read with this mapping: they stay, and wait for another one."""
+    parameters = {"sync_id": sync_id, "rejects": list(rejects), "mapping": mapping}
+    connection.execute(query("rejects", "keep"), parameters)
+
+
+def phones_missing(connection: Connection, account: Account) -> set[str]:
+    """Customers of open rejects that had no phone when they were asked for last, some of those that are due."""
+    parameters = account.parameters(minutes=MISSING_MINUTES, limit=PHONES_AT_ONCE)
+    return {row[0] for row in connection.execute(query("rejects", "phones_missing"), parameters).fetchall()}

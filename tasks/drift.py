@@ -1,0 +1,133 @@
+"""Whether the vendor's records still look as they did: new fields, other types, and fields that are gone, each noted once."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from connectors.kit.mapping.outline import Outline, read_as
+from sql import fields
+from sql.db import Connection
+from sql.fields import Known, Seen
+from tasks.job import Job
+
+#: Fields kept per list; a vendor that sends more is watched for those only.
+FIELDS_MAX: Final = 600
+#: A field is gone once so many records in a row lack it that would have had it, by how often it was there before. One that was
+#: nearly always there and is mapped is missed sooner.
+_MISSED, _MISSED_SOON, _NEARLY_ALWAYS = 12, 3, 0.95
+#: Fields named that are read below an object.
+_NAMED: Final = 3
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change of a list's records. `said` is what happened, `read_as` the field that the mapping reads there."""
+
+    stream: str
+    path: str
+    said: str
+    read_as: str = ""
+
+    def to_text(self) -> str:
+        """For an operator."""
+        if self.read_as:
+            return f"{self.said}; it is read as {self.read_as}: if records are rejected or wrong, correct the field mapping"
+        return f"{self.said} - ignored; map it in the block if it matters"
+
+
+def note(connection: Connection, job: Job, sync_id: int, outlines: Mapping[str, Outline]) -> list[Change]:
+    """Compares what a read saw with what is known, keeps it, and returns the changes. The first records of a list are its base line.
+
+    The caller commits.
+    """
+    looked_at = {name: outline for name, outline in outlines.items() if outline.records}
+    if not looked_at:
+        return []
+    before: dict[str, list[Known]] = defaultdict(list)
+    for one in fields.known(connection, job.account, looked_at):
+        before[one.stream].append(one)
+    mapped = read_as(job.spec, job.vendor)
+    changes: list[Change] = []
+    rows: list[Seen] = []
+    gone: set[tuple[str, str]] = set()
+    for stream, outline in looked_at.items():
+        seen = _seen(stream, outline, before[stream])
+        rows += seen
+        if before[stream]:
+            changes += _new(seen, before[stream], mapped.get(stream, {}))
+            missed = _missed(seen, before[stream], mapped.get(stream, {}))
+            changes += [change for change in missed.values() if not _above(change.path, missed)]
+            gone |= {(stream, path) for path in missed}
+    fields.save(connection, job.account, sync_id, rows)
+    if gone:
+        fields.mark_gone(connection, job.account, gone)
+    return sorted(changes, key=lambda change: (not change.read_as, change.stream, change.path))
+
+
+def _seen(stream: str, outline: Outline, known: Sequence[Known]) -> list[Seen]:
+    """What the list's known fields and its new ones were this time, within the limit."""
+    rows = {(one.path, one.json_type): Seen(stream, one.path, one.json_type, 0, outline.records) for one in known}
+    for (path, kind), count in sorted(outline.fields.items()):
+        if (path, kind) in rows:
+            rows[path, kind] = replace(rows[path, kind], records_with=count)
+        elif len(rows) < FIELDS_MAX:
+            rows[path, kind] = Seen(stream, path, kind, count, outline.records, base_line=not known)
+    return list(rows.values())
+
+
+def _new(seen: Iterable[Seen], known: Sequence[Known], mapped: Mapping[str, str]) -> list[Change]:
+    """Fields with a path or type that was not there; of a new object only itself, and nothing that the mapping awaits."""
+    types: dict[str, set[str]] = defaultdict(set)
+    for old in known:
+        types[old.path].add(old.json_type)
+    fresh = [one for one in seen if one.json_type not in types.get(one.path, ())]
+    new_paths = {one.path for one in fresh if one.path not in types}
+    changes = []
+    for one in fresh:
+        if one.path in types:
+            was = " or ".join(sorted(types[one.path]))
+            said = f"{one.path} is {one.json_type} now, it was {was}"
+            changes.append(Change(one.stream, one.path, said, _reader(one.path, mapped)))
+        elif not _above(one.path, new_paths) and not _awaited(one.path, mapped):
+            changes.append(Change(one.stream, one.path, f"new field {one.path} ({one.json_type})"))
+    return changes
+
+
+def _missed(seen: Sequence[Seen], known: Sequence[Known], mapped: Mapping[str, str]) -> dict[str, Change]:
+    """Fields that no record has any more, by path."""
+    present = {one.path for one in seen if one.records_with}
+    records = max((one.records for one in seen), default=0)
+    of_path: dict[str, list[Known]] = defaultdict(list)
+    for one in known:
+        of_path[one.path].append(one)
+    lost: dict[str, Change] = {}
+    for path, rows in of_path.items():
+        if path in present or any(row.gone for row in rows):
+            continue
+        without = min(row.records_without for row in rows) + records
+        share = sum(row.records_with for row in rows) / max(row.records_since for row in rows)
+        reader = _reader(path, mapped)
+        soon = bool(reader) and share >= _NEARLY_ALWAYS
+        if without * share >= (_MISSED_SOON if soon else _MISSED):
+            kinds = " or ".join(sorted({row.json_type for row in rows}))
+            said = f"{path} ({kinds}) is in none of the last {without} records that were looked at"
+            lost[path] = Change(rows[0].stream, path, said, reader)
+    return lost
+
+
+def _reader(path: str, mapped: Mapping[str, str]) -> str:
+    """What the mapping reads at a path, or above or below it."""
+    if path in mapped:
+        return mapped[path]
+    near = [name for place, name in mapped.items() if path.startswith(f"{place}/") or place.startswith(f"{path}/")]
+    return ", ".join(list(dict.fromkeys(near))[:_NAMED])
+
+
+def _awaited(path: str, mapped: Mapping[str, str]) -> bool:
+    return bool(_reader(path, mapped))
+
+
+def _above(path: str, others: Iterable[str]) -> bool:
+    """Whether an object or list above the path is among the others."""
+    return any(path.startswith(f"{other}/") for other in others)
