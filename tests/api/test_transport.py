@@ -1,6 +1,7 @@
 """HTTPS, proxies, and what happens without them."""
 
 import ssl
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -55,7 +56,9 @@ def test_served_with_a_certificate(office: Office, certificate: tuple[Path, Path
             assert answer.status_code == 200
             assert answer.headers["strict-transport-security"].startswith("max-age=")
         old = ssl.create_default_context(cafile=str(certificate[0]))
-        old.maximum_version = ssl.TLSVersion.TLSv1_1
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # that it is out of date is the point
+            old.maximum_version = ssl.TLSVersion.TLSv1_1
         with pytest.raises(httpx.ConnectError), httpx.Client(base_url=url, verify=old) as http:
             http.get("/health")
 

@@ -63,7 +63,7 @@ def points_due(row: dict[str, Any], tier: str, program: Program = PROGRAM) -> in
         return None
     if row["status"] in ("draft", "void"):
         return 0
-    if row["status"] == "open" and row["account_award_when"] == "paid" and row["kind"] in ("invoice", "sale"):
+    if row["status"] == "open" and row.get("account_award_when") == "paid" and row["kind"] in ("invoice", "sale"):
         return 0
     total, refunded = row["total_minor"], row["amount_refunded_minor"] or 0
     net = total - refunded

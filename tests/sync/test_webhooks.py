@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 import simulator
 from connectors import webhooks as connectors_webhooks
+from connectors.custom import KeyRejected
 from connectors.kit.errors import CredentialsRejected
 from connectors.kit.webhooks import Verified, delivery_key, events, verify
 from connectors.webhooks import webhook_for
@@ -340,7 +341,7 @@ def test_who_must_act_is_named(box: Mailbox) -> None:
     box.run()
     (reason,) = [reason for state, _, reason in box.states() if state == "failed"]
     assert reason.startswith("custom invoices: GET custom.test/invoices/")
-    assert CredentialsRejected.advice.format(block="custom") in reason
+    assert KeyRejected.advice.format(block="custom") in reason
 
 
 def test_one_document_that_breaks_the_code_does_not_hold_up_the_others(
