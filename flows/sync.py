@@ -17,12 +17,14 @@ from prefect.states import Completed, Failed
 from connectors.kit.errors import ConnectorError, block_name
 from sql import sync
 from tasks import steps
+from tasks.attempt import remember, remember_refused
 from tasks.blocks import BillingConnection, NotConnectedError
 from tasks.connections import load_block
 from tasks.job import Job, Policy
 from tasks.load import TooManyRejectsError
+from tasks.pages.refresh import after_a_run
 from tasks.report import Links, RunReport, changes_line, markdown, summary_line
-from twezah.settings import settings
+from twezah.settings import DatabaseNotRunning, settings
 
 #: How long a run waits for another one of the same account to end.
 WAIT_SECONDS = 600
@@ -31,7 +33,10 @@ EXPECTED = (ConnectorError, TooManyRejectsError, sync.SyncBusyError, psycopg.Ope
 T = TypeVar("T")
 
 
-@flow(name="sync-system", flow_run_name="sync {system}", persist_result=False, retries=0)
+@flow(
+    name="sync-system", flow_run_name="sync {system}", persist_result=False, retries=0,
+    on_completion=[after_a_run], on_failure=[after_a_run],
+)  # fmt: skip
 def sync_system(
     system: str,
     since: datetime | None = None,
@@ -55,14 +60,15 @@ def sync_system(
         rejects: Do not ask the billing system: try all records that are rejected again, whenever they were read. (Every run does so by
             itself once the mapping has changed or a missing phone is there.)
     """
+    started_at = datetime.now(UTC)
     try:
         block = load_block(system)
     except NotConnectedError as error:
-        return Failed(message=_named(error))
+        return _refused(system, started_at, _named(error), dry_run=dry_run)
     try:
         job = _job(block, since, until, dry_run=dry_run, replay=replay, rejects=rejects)
     except ConnectorError as error:  # settings that cannot work as they are
-        return Failed(message=_named(error.of_block(block.name)))
+        return _refused(block.name, started_at, _named(error.of_block(block.name)), dry_run=dry_run)
     report = RunReport(job, datetime.now(UTC))
     try:
         run_job(report)
@@ -87,7 +93,17 @@ def _named(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
+def _refused(name: str, started_at: datetime, error: str, *, dry_run: bool) -> State[Any]:
+    """A run that cannot begin, noted where rates of success are read from."""
+    with suppress(DatabaseNotRunning):
+        if dry_run:
+            return Failed(message=error)
+        remember_refused(settings().dsn(), str(flow_run.id or uuid4()), block_name(name), started_at, error)
+    return Failed(message=error)
+
+
 def _publish(report: RunReport, block: BillingConnection) -> None:
+    remember(report, block.name, None if report.error is None else _named(report.error))
     ui = settings().ui_url
     run, document = f"{ui}/runs/flow-run/{report.job.run_id}", block._block_document_id  # noqa: SLF001
     links = Links(run, f"{ui}/blocks/block/{document}", block.name)

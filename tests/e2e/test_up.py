@@ -109,6 +109,7 @@ def test_serves_and_ends_on_sigterm_and_keeps_what_operators_edit(environment: d
         for by_hand in ("connect", "test-connection", "adjust-points", "fx-rates", "merge-members", "program"):
             assert found.pop(by_hand)["schedules"] == []
         assert [(one["slug"], one["active"]) for one in found.pop("webhooks")["schedules"]] == [("sweep", True)]
+        assert [(one["slug"], one["active"]) for one in found.pop("pages")["schedules"]] == [("renew", True)]
         assert sorted(found) == [
             "sync-custom",
             "sync-file",

@@ -1,0 +1,85 @@
+"""Reads what the pages tell and publishes them: after every run of a connection, and on a schedule."""
+
+import logging
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from prefect import Flow
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun, State
+
+from sql import pages, webhooks
+from sql.db import connect
+from tasks.pages import status, systems
+from tasks.pages.desk import Desks, read
+from tasks.pages.publish import STATUS, SYSTEMS, ids, links, publish
+from tasks.pages.systems import Ledger
+from tasks.steps import without_row_data
+from twezah.settings import Settings, settings
+
+log = logging.getLogger(__name__)
+#: Failures that the page names.
+FAILURES_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """What the pages say in one line each, and what they took."""
+
+    systems: str
+    status: str
+    seconds: float
+
+
+def refresh(own: Settings) -> Refreshed:
+    """Publishes both pages. Raises psycopg.Error, and what Prefect's client raises."""
+    started = time.monotonic()
+    with get_client(sync_client=True) as client:
+        desks = read(client)
+        known = ids(client)
+        now = datetime.now(UTC)
+        with without_row_data():
+            said = _systems(client, own, desks, known, now)
+            told = _status(client, own, desks, known, now)
+    return Refreshed(said, told, time.monotonic() - started)
+
+
+def _systems(client: SyncPrefectClient, own: Settings, desks: Desks, known: dict[str, str], now: datetime) -> str:
+    with connect(own.dsn()) as connection:
+        ledger = Ledger(
+            pages.accounts(connection), pages.last_attempts(connection, list(desks.connections)),
+            webhooks.backlog(connection), pages.addresses(connection),
+        )  # fmt: skip
+    said = systems.headline(systems.rows(desks, ledger, now))
+    text = systems.markdown(desks, ledger, now, own.http_url, links(known, SYSTEMS))
+    known[SYSTEMS] = publish(client, SYSTEMS, known.get(SYSTEMS), text, said)
+    return said
+
+
+def _status(client: SyncPrefectClient, own: Settings, desks: Desks, known: dict[str, str], now: datetime) -> str:
+    with connect(own.dsn()) as connection:
+        found = [
+            status.Period(
+                title, since, step, label,
+                pages.totals(connection, since, desks.names()), pages.over_time(connection, since, step),
+            )
+            for title, since, step, label in status.periods(now)
+        ]  # fmt: skip
+        failures = pages.last_failures(connection, now - timedelta(days=30), FAILURES_SHOWN)
+        arrived = pages.webhooks_over(connection, now - timedelta(hours=24))
+    said = status.headline(found[0])
+    text = status.markdown(found, failures, arrived, now, links(known, STATUS))
+    known[STATUS] = publish(client, STATUS, known.get(STATUS), text, said)
+    return said
+
+
+def after_a_run(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001  Prefect's signature
+    """Renews the pages once a run of a deployment has ended; what goes wrong here is said and is no failure of the run."""
+    if flow_run.deployment_id is None:
+        return
+    try:
+        refresh(settings())
+    except Exception as error:  # noqa: BLE001 - the run is over; the next one renews the pages
+        log.warning("the pages were not renewed: %s", type(error).__name__)
