@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import psycopg
+from psycopg_pool import PoolTimeout, TooManyRequests
 
 from api.database import Pool, row, rows
 from api.runs import NoDeploymentError, PrefectAwayError, Runs
@@ -56,7 +57,9 @@ class Nudge:
             self._poked.clear()
             try:
                 await self._wake(stored=stored)
-            except (psycopg.Error, PrefectAwayError, NoDeploymentError) as error:
+            except (PrefectAwayError, NoDeploymentError) as error:
+                log.warning("no run could be started: %s; tried again in %.0f s", error, LOOK_SECONDS)
+            except (psycopg.Error, PoolTimeout, TooManyRequests) as error:
                 log.warning("nobody could be woken: %s; tried again in %.0f s", type(error).__name__, LOOK_SECONDS)
             except Exception as error:  # this task must not end
                 log.exception("nobody could be woken: %s", type(error).__name__)

@@ -13,7 +13,7 @@ SYNC = "sync-"
 
 
 class PrefectAwayError(RuntimeError):
-    """The Prefect server did not answer."""
+    """The Prefect server did not answer, or refused."""
 
 
 class NoDeploymentError(LookupError):
@@ -61,16 +61,23 @@ class Runs:
                     "connected" in one.tags,
                     any(schedule.active for schedule in one.schedules) and not one.paused,
                 )
-                for one in await client.read_deployments(limit=_DEPLOYMENTS_MAX)
+                for one in await _deployments(client)
                 if one.name.startswith(SYNC)
             ]
 
 
 async def _find(client: Any, name: str) -> Any:
-    for deployment in await client.read_deployments(limit=_DEPLOYMENTS_MAX):
-        if deployment.name == name:
-            return deployment
-    return None
+    from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
+
+    wanted = DeploymentFilter(name=DeploymentFilterName(any_=[name]))
+    return next(iter(await _deployments(client, deployment_filter=wanted)), None)
+
+
+async def _deployments(client: Any, **wanted: Any) -> Any:
+    from prefect.client.schemas.sorting import DeploymentSort
+
+    # Without an order the client sends none, which the server refuses.
+    return await client.read_deployments(limit=_DEPLOYMENTS_MAX, sort=DeploymentSort.NAME_ASC, **wanted)
 
 
 @asynccontextmanager
@@ -84,7 +91,8 @@ async def _client() -> AsyncIterator[Any]:
         raise PrefectAwayError("the Prefect server took too long") from None
     except Exception as error:
         if type(error).__module__.split(".")[0] in ("httpx", "httpcore", "prefect"):
-            raise PrefectAwayError(f"the Prefect server did not answer: {type(error).__name__}") from None
+            status = getattr(getattr(error, "response", None), "status_code", "no answer")
+            raise PrefectAwayError(f"the Prefect server could not do it: {type(error).__name__}, {status}") from None
         raise
 
 
