@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 #: A Prefect server that is slower than that is taken for absent.
@@ -52,6 +53,20 @@ class Runs:
             )
             return Run(str(run.id), run.name, "Scheduled" if run.state is None else run.state.name or "Scheduled")
 
+    async def ensure(self, deployment: str) -> Run:
+        """The run that waits for its start, or else a new one: where no worker takes runs up, they do not pile up.
+
+        Raises NoDeploymentError, PrefectAwayError.
+        """
+        async with _client() as client:
+            found = await _find(client, deployment)
+            if found is None:
+                raise NoDeploymentError(deployment)
+            run = await _waiting(client, found.id)
+            if run is None:
+                run = await client.create_flow_run_from_deployment(found.id)
+            return Run(str(run.id), run.name, "Scheduled" if run.state is None else run.state.name or "Scheduled")
+
     async def connections(self) -> list[Deployment]:
         """The deployments that synchronise. Raises PrefectAwayError."""
         async with _client() as client:
@@ -71,6 +86,22 @@ async def _find(client: Any, name: str) -> Any:
 
     wanted = DeploymentFilter(name=DeploymentFilterName(any_=[name]))
     return next(iter(await _deployments(client, deployment_filter=wanted)), None)
+
+
+async def _waiting(client: Any, deployment_id: Any) -> Any:
+    """A run of the deployment that should have begun; None if there is none."""
+    from prefect.client.schemas import filters
+    from prefect.client.schemas.objects import StateType
+
+    of = filters.DeploymentFilter(id=filters.DeploymentFilterId(any_=[deployment_id]))
+    due = filters.FlowRunFilter(
+        state=filters.FlowRunFilterState(
+            type=filters.FlowRunFilterStateType(any_=[StateType.SCHEDULED, StateType.PENDING])
+        ),
+        expected_start_time=filters.FlowRunFilterExpectedStartTime(before_=datetime.now(UTC)),
+    )
+    found = await client.read_flow_runs(deployment_filter=of, flow_run_filter=due, limit=1)
+    return next(iter(found), None)
 
 
 async def _deployments(client: Any, **wanted: Any) -> Any:

@@ -3,6 +3,7 @@
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -182,8 +183,9 @@ def test_a_burst_starts_one_run_and_none_where_somebody_claims(office: Office, t
         time.sleep(0.3)
         return [one[0] for one in runs.started]
 
-    with served(app, settings) as url, psycopg.connect(office.dsn, autocommit=True) as flow:
+    with psycopg.connect(office.dsn, autocommit=True) as flow, ExitStack() as serving:
         with webhooks.claiming(flow):
+            url = serving.enter_context(served(app, settings))
             flow.execute("LISTEN billing_webhook")
             burst(url, "a")
             assert {n.channel for n in flow.notifies(timeout=5, stop_after=1)} == {"billing_webhook"}

@@ -28,6 +28,16 @@ def test_a_run_is_started_once_for_each_name(office: Office) -> None:
             client.delete_flow_run(each)  # type: ignore[arg-type]
 
 
+def test_runs_that_nobody_takes_up_do_not_pile_up(office: Office) -> None:
+    async def asked() -> list[str]:
+        return [(await Runs().ensure(DEPLOYMENT)).run_id for _ in range(3)]
+
+    started = asyncio.run(asked())
+    assert len(set(started)) == 1
+    with get_client(sync_client=True) as client:
+        client.delete_flow_run(started[0])  # type: ignore[arg-type]
+
+
 def test_connections_are_those_of_deployments(office: Office) -> None:
     assert asyncio.run(Runs().connections()) == [], "the tests' deployment is named otherwise"
 
