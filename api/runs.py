@@ -92,6 +92,7 @@ async def _waiting(client: Any, deployment_id: Any) -> Any:
     """A run of the deployment that should have begun; None if there is none."""
     from prefect.client.schemas import filters
     from prefect.client.schemas.objects import StateType
+    from prefect.client.schemas.sorting import FlowRunSort
 
     of = filters.DeploymentFilter(id=filters.DeploymentFilterId(any_=[deployment_id]))
     due = filters.FlowRunFilter(
@@ -100,7 +101,8 @@ async def _waiting(client: Any, deployment_id: Any) -> Any:
         ),
         expected_start_time=filters.FlowRunFilterExpectedStartTime(before_=datetime.now(UTC)),
     )
-    found = await client.read_flow_runs(deployment_filter=of, flow_run_filter=due, limit=1)
+    order = FlowRunSort.EXPECTED_START_TIME_ASC
+    found = await client.read_flow_runs(deployment_filter=of, flow_run_filter=due, sort=order, limit=1)
     return next(iter(found), None)
 
 
