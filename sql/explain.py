@@ -1,12 +1,13 @@
 """Why an invoice earned as many points as it did."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from loyalty.explain import Reckoning
+from loyalty.explain import Part, Reckoning, part_of
 from sql.db import Connection, connect
 from sql.named import query
 from sql.reckon import reckon_members
@@ -46,6 +47,19 @@ class Entry:
         if self.breakdown.keys() - {"base", "tier"}:
             rule += ", and promotions"
         return f"{rule} = {parts} = {self.due_after}"
+
+    def parts(self, promotions: Mapping[str, str]) -> list[Part]:
+        """The numbers of the breakdown in words; `promotions`: what to call them, by key. They sum to `due_after`."""
+        rate, factor = (
+            None if one is None else Decimal(one) / 10_000 for one in (self.base_rate_bps, self.tier_rate_bps)
+        )
+        found = [part_of(rule, points, rate, factor, self.tier, promotions) for rule, points in self.breakdown.items()]
+        if self.base_rate_bps is None:  # its rate is that of the currency it was converted to
+            found = [
+                replace(one, words="converted to the program's currency first") if one.rule == "base" else one
+                for one in found
+            ]
+        return found
 
     def to_text(self, zone: ZoneInfo) -> str:
         """Two lines a person can follow, times in `zone`."""
@@ -134,6 +148,14 @@ def explain(dsn: str, system: str, invoice: str) -> Explanation | None:
         found = Explanation(*row)
         now = None if found.member_id is None else _now(connection, found)
     return replace(found, entries=tuple(Entry(*entry) for entry in entries), rejected=reason, now=now)
+
+
+#: Why a document gives nothing, by its status.
+NOTHING_DUE: Final = {
+    "void": "void documents give no points",
+    "draft": "drafts give no points",
+    "open": "not paid yet: its account may await the payment",
+}
 
 
 def _now(connection: Connection, found: Explanation) -> Reckoning | None:

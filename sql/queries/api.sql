@@ -30,32 +30,42 @@ UPDATE billing.api_request SET status = %(status)s, answer = %(answer)s WHERE ke
 -- name: drop_request
 DELETE FROM billing.api_request WHERE key_no = %(key_no)s AND idempotency_key = %(idempotency_key)s AND status IS NULL
 -- name: transactions
-SELECT i.system, i.account, i.external_id, i.invoice_number, i.kind, i.status, i.member_id, i.currency,
+-- Whoever earns for it since a merge is its member.
+SELECT i.system, i.account, i.external_id, i.invoice_number, i.kind, i.status, coalesce(o.owner_id, i.member_id), i.currency,
        billing.major_units(i.total_minor, i.currency), billing.major_units(i.subtotal_minor, i.currency),
        billing.major_units(i.tax_minor, i.currency), billing.major_units(i.amount_refunded_minor, i.currency),
-       coalesce(p.points, 0)::bigint, i.issued_at, i.updated_at, i.stored_at
+       coalesce(p.points, 0)::bigint, i.issued_at, i.updated_at, i.stored_at,
+       e.entry_no, e.member_id, e.reason, e.points, e.due_before, e.due_after, e.breakdown, billing.major_units(e.net_minor, e.currency),
+       e.currency, e.tier, e.program_version, v.base_rate_bps -> e.currency, v.tier_rate_bps -> e.tier, v.rounding, e.event_at, e.posted_at, e.run_id
 FROM (
     SELECT * FROM billing.invoice i
     WHERE (%(system)s::text IS NULL OR i.system = %(system)s) AND (%(account)s::text IS NULL OR i.account = %(account)s)
-      AND (%(member_id)s::bigint IS NULL OR i.member_id = %(member_id)s) AND (%(status)s::text IS NULL OR i.status = %(status)s)
+      AND (%(member_id)s::bigint IS NULL OR i.member_id = %(member_id)s
+           OR i.member_id IN (SELECT m.member_id FROM loyalty.merged_member m WHERE m.owner_id = %(member_id)s))
+      AND (%(status)s::text IS NULL OR i.status = %(status)s)
       AND (%(kind)s::text IS NULL OR i.kind = %(kind)s) AND (%(number)s::text IS NULL OR i.invoice_number = %(number)s)
       AND i.issued_at >= coalesce(%(issued_from)s::timestamptz, '-infinity') AND i.issued_at < coalesce(%(issued_to)s::timestamptz, 'infinity')
       AND (i.issued_at, i.external_id, i.account, i.system)
         < (coalesce(%(after_at)s::timestamptz, 'infinity'), %(after_id)s::text, %(after_account)s::text, %(after_system)s::text)
     ORDER BY i.issued_at DESC, i.external_id DESC, i.account DESC, i.system DESC LIMIT %(limit)s
 ) i
+LEFT JOIN loyalty.merged_member o ON o.member_id = i.member_id
 LEFT JOIN LATERAL (
-    SELECT sum(e.points) AS points FROM loyalty.award_entry e
-    WHERE (e.member_id, e.external_id, e.account, e.system) = (i.member_id, i.external_id, i.account, i.system)
+    SELECT sum(e.points) AS points, max(e.entry_no) AS entry_no FROM loyalty.award_entry e
+    WHERE (e.member_id, e.external_id, e.account, e.system) = (coalesce(o.owner_id, i.member_id), i.external_id, i.account, i.system)
 ) p ON true
+LEFT JOIN loyalty.award_entry e ON (e.member_id, e.external_id, e.account, e.system, e.entry_no)
+                                 = (coalesce(o.owner_id, i.member_id), i.external_id, i.account, i.system, p.entry_no)
+LEFT JOIN loyalty.program v ON v.version = e.program_version
 ORDER BY i.issued_at DESC, i.external_id DESC, i.account DESC, i.system DESC
 -- name: member_by_phone
-SELECT member_id FROM loyalty.member WHERE phone = %(phone)s
+SELECT coalesce(o.owner_id, m.member_id) FROM loyalty.member m LEFT JOIN loyalty.merged_member o USING (member_id) WHERE m.phone = %(phone)s
 -- name: balance
 SELECT m.member_id, coalesce(t.tier, p.entry_tier), coalesce(b.balance_points, 0), coalesce(b.added_points, 0), coalesce(b.taken_back_points, 0),
-       coalesce(b.entries, 0), b.last_posted_at, EXISTS (SELECT FROM loyalty.member_dirty d WHERE d.member_id = m.member_id)
+       coalesce(b.entries, 0), b.last_posted_at, EXISTS (SELECT FROM loyalty.member_dirty d WHERE d.member_id = m.member_id), o.owner_id
 FROM loyalty.member m
 CROSS JOIN LATERAL (SELECT entry_tier FROM loyalty.program WHERE valid_from <= now() ORDER BY valid_from DESC LIMIT 1) p
+LEFT JOIN loyalty.merged_member o USING (member_id)
 LEFT JOIN loyalty.member_balance b USING (member_id)
 LEFT JOIN LATERAL (
     SELECT tier FROM loyalty.member_tier t WHERE t.member_id = m.member_id AND valid_from <= now()
@@ -63,16 +73,25 @@ LEFT JOIN LATERAL (
 ) t ON true
 WHERE m.member_id = %(member_id)s
 -- name: history
-SELECT e.system, e.account, e.external_id, i.invoice_number, i.kind, i.status,
-       e.entry_no, e.member_id, e.reason, e.points, e.due_before, e.due_after, e.breakdown, billing.major_units(e.net_minor, e.currency),
-       e.currency, e.tier, e.program_version, p.base_rate_bps -> e.currency, p.tier_rate_bps -> e.tier, p.rounding, e.event_at, e.posted_at, e.run_id
-FROM loyalty.award_entry e
-JOIN loyalty.program p ON p.version = e.program_version
-LEFT JOIN billing.invoice i USING (external_id, account, system)
-WHERE e.member_id = %(member_id)s
-  AND (e.posted_at, e.external_id, e.entry_no, e.account, e.system)
-    < (coalesce(%(after_at)s::timestamptz, 'infinity'), %(after_id)s::text, %(after_no)s::integer, %(after_account)s::text, %(after_system)s::text)
-ORDER BY e.posted_at DESC, e.external_id DESC, e.entry_no DESC, e.account DESC, e.system DESC LIMIT %(limit)s
+SELECT h.kind, h.posted_at, h.points, h.balance_points, h.event_at, h.run_id, h.reason, h.external_id, h.system, h.account, i.invoice_number,
+       coalesce(h.entry_no, 0), e.entry_no, e.member_id, e.reason, e.points, e.due_before, e.due_after, e.breakdown,
+       billing.major_units(e.net_minor, e.currency), e.currency, e.tier, e.program_version, p.base_rate_bps -> e.currency,
+       p.tier_rate_bps -> e.tier, p.rounding, e.event_at, e.posted_at, e.run_id
+FROM (
+    SELECT * FROM analytics.points_history h WHERE h.member_id = %(member_id)s
+) h
+LEFT JOIN loyalty.award_entry e ON (e.member_id, e.external_id, e.account, e.system, e.entry_no)
+                                 = (h.member_id, h.external_id, h.account, h.system, h.entry_no)
+LEFT JOIN loyalty.program p ON p.version = e.program_version
+LEFT JOIN billing.invoice i ON (i.external_id, i.account, i.system) = (h.external_id, h.account, h.system)
+WHERE (h.posted_at, h.kind, coalesce(h.system, ''), coalesce(h.account, ''), coalesce(h.external_id, ''), coalesce(h.entry_no, 0), h.event_at)
+    < (coalesce(%(after_at)s::timestamptz, 'infinity'), %(after_kind)s::text, %(after_system)s::text, %(after_account)s::text, %(after_id)s::text,
+       %(after_no)s::integer, %(after_event_at)s::timestamptz)
+ORDER BY h.posted_at DESC, h.kind DESC, coalesce(h.system, '') DESC, coalesce(h.account, '') DESC, coalesce(h.external_id, '') DESC,
+    coalesce(h.entry_no, 0) DESC, h.event_at DESC
+LIMIT %(limit)s
+-- name: promotion_words
+SELECT promotion_id || '@' || version, coalesce(nullif(parameters ->> 'title', ''), replace(kind, '_', ' ')) FROM loyalty.promotion
 -- name: is_member
 SELECT EXISTS (SELECT FROM loyalty.member WHERE member_id = %(member_id)s)
 -- name: status
