@@ -96,12 +96,12 @@ async def status(
     state = state_of(request)
     async with answering():
         runs = await rows(state.readers, "api", "status", {"hours": window_hours})
-        events = await rows(state.readers, "api", "event_status", {})
+        events = await rows(state.readers, "api", "event_status", {"hours": window_hours})
     return Status(
         window_hours=window_hours,
         accounts=[_account(state, one) for one in runs],
         webhooks=[
-            WebhookStatus(system=one[0], account=one[1] or None, connection=one[2], waiting=one[3], parked=one[4], oldest_at=one[5])
+            _webhooks(one)
             for one in events
         ],
         deployments=await _deployments(state),
@@ -116,6 +116,14 @@ async def _deployments(state: State) -> list[DeploymentStatus] | None:
     return [
         DeploymentStatus(connection=one.connection, connected=one.connected, scheduled=one.scheduled) for one in found
     ]
+
+
+def _webhooks(row: Sequence[Any]) -> WebhookStatus:
+    system, account, connection, waiting, parked, oldest, received, wrong, p50, p95 = row
+    return WebhookStatus(
+        system=system, account=account or None, connection=connection, waiting=waiting, parked=parked, oldest_at=oldest,
+        received=received, error_rate=_share(wrong, received), to_ledger=ResponseTime(p50_ms=p50, p95_ms=p95),
+    )  # fmt: skip
 
 
 def _account(state: State, row: Sequence[Any]) -> AccountStatus:

@@ -103,10 +103,10 @@ class SyncStarted(BaseModel):
 
 
 class ResponseTime(BaseModel):
-    """Of the billing system, in milliseconds, over the runs of the window."""
+    """Times within the window, in milliseconds; null where there are none."""
 
-    p50_ms: int | None = Field(description="Median of the runs' medians.", examples=[180])
-    p95_ms: int | None = Field(description="95th percentile of the runs' 95th percentiles.", examples=[640])
+    p50_ms: int | None = Field(examples=[180])
+    p95_ms: int | None = Field(examples=[640])
 
 
 class AccountStatus(BaseModel):
@@ -130,18 +130,25 @@ class AccountStatus(BaseModel):
     reject_rate: float | None = Field(description="Share of the records that could not be used.", examples=[0.001])
     throttled_rate: float | None = Field(description="Share of calls that were told to slow down.", examples=[0.0])
     open_rejects: int = Field(examples=[3])
-    response_time: ResponseTime
+    response_time: ResponseTime = Field(
+        description="Of the billing system's API: the median of the runs' medians, the 95th percentile of their 95th percentiles."
+    )
 
 
 class WebhookStatus(BaseModel):
-    """Events of one connection that are not in the ledger."""
+    """Events of one connection: those that are not in the ledger, and those received within the window."""
 
     system: System
     account: str | None
     connection: str = Field(examples=["quickbooks"])
     waiting: int = Field(examples=[0])
     parked: int = Field(description="Given up: they wait for a correction and a replay.", examples=[0])
-    oldest_at: Zulu | None
+    oldest_at: Zulu | None = Field(description="When the oldest of those that wait arrived.")
+    received: int = Field(description="Within the window.", examples=[412])
+    error_rate: float | None = Field(
+        description="Share of these that are parked or wait to be tried again; null if none came.", examples=[0.0]
+    )
+    to_ledger: ResponseTime = Field(description="From their arrival to the ledger.")
 
 
 class DeploymentStatus(BaseModel):

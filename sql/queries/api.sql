@@ -95,8 +95,11 @@ SELECT promotion_id || '@' || version, coalesce(nullif(parameters ->> 'title', '
 -- name: is_member
 SELECT EXISTS (SELECT FROM loyalty.member WHERE member_id = %(member_id)s)
 -- name: status
+-- Of the synchronisations that read lists; one that listens to webhooks for minutes says nothing about the billing system. Accounts that are only
+-- announced have no others.
 WITH recent AS (
-    SELECT * FROM billing.sync_run WHERE started_at > now() - make_interval(hours => %(hours)s) AND state <> 'abandoned'
+    SELECT * FROM billing.sync_run
+    WHERE started_at > now() - make_interval(hours => %(hours)s) AND state <> 'abandoned' AND source = 'poll'
 ), of_window AS (
     SELECT r.system, r.account, count(*) FILTER (WHERE r.state = 'stored') AS succeeded, count(*) FILTER (WHERE r.state = 'failed') AS failed,
            coalesce(sum((r.summary ->> 'calls')::bigint), 0) AS calls, coalesce(sum((r.summary ->> 'throttled')::bigint), 0) AS throttled,
@@ -105,11 +108,11 @@ WITH recent AS (
            percentile_disc(0.95) WITHIN GROUP (ORDER BY (r.summary ->> 'response_ms_p95')::integer) AS p95
     FROM recent r GROUP BY 1, 2
 ), latest AS (
-    SELECT DISTINCT ON (system, account) system, account, state, started_at, finished_at, error, run_id
-    FROM billing.sync_run ORDER BY system, account, sync_id DESC
+    SELECT DISTINCT ON (system, account) system, account, source, state, started_at, finished_at, error, run_id
+    FROM billing.sync_run ORDER BY system, account, (source = 'poll') DESC, sync_id DESC
 )
 SELECT l.system, l.account, l.state, l.started_at, l.finished_at, l.error, l.run_id,
-       (SELECT max(o.finished_at) FROM billing.sync_run o WHERE o.system = l.system AND o.account = l.account AND o.state = 'stored'),
+       (SELECT max(o.finished_at) FROM billing.sync_run o WHERE o.system = l.system AND o.account = l.account AND o.state = 'stored' AND o.source = l.source),
        (SELECT min(c.cursor_at) FROM billing.sync_cursor c WHERE c.system = l.system AND c.account = l.account),
        coalesce(w.succeeded, 0), coalesce(w.failed, 0), coalesce(w.calls, 0)::bigint, coalesce(w.throttled, 0)::bigint,
        coalesce(w.fetched, 0)::bigint, coalesce(w.rejected, 0)::bigint, w.p50, w.p95,
@@ -118,7 +121,16 @@ FROM latest l LEFT JOIN of_window w USING (system, account) ORDER BY 1, 2
 -- name: event_status
 SELECT p.system, coalesce(p.account, ''), p.connection,
        count(*) FILTER (WHERE e.state IN ('received', 'claimed', 'failed')), count(*) FILTER (WHERE e.state = 'parked'),
-       min(e.received_at) FILTER (WHERE e.state IN ('received', 'claimed', 'failed'))
+       min(e.received_at) FILTER (WHERE e.state IN ('received', 'claimed', 'failed')),
+       count(*) FILTER (WHERE e.is_recent), count(*) FILTER (WHERE e.is_recent AND e.state IN ('failed', 'parked')),
+       percentile_disc(0.5) WITHIN GROUP (ORDER BY e.ms) FILTER (WHERE e.is_recent),
+       percentile_disc(0.95) WITHIN GROUP (ORDER BY e.ms) FILTER (WHERE e.is_recent)
 FROM billing.webhook_endpoint p
-LEFT JOIN billing.webhook_event e ON e.endpoint_no = p.endpoint_no AND e.state IN ('received', 'claimed', 'failed', 'parked')
+LEFT JOIN LATERAL (
+    SELECT w.event_no, w.state, w.received_at, w.received_at > now() - make_interval(hours => %(hours)s) AS is_recent,
+           CASE WHEN w.state = 'done' THEN round(extract(epoch FROM w.finished_at - w.received_at) * 1000)::bigint END AS ms
+    FROM billing.webhook_event w
+    WHERE w.endpoint_no = p.endpoint_no
+      AND (w.state IN ('received', 'claimed', 'failed', 'parked') OR w.received_at > now() - make_interval(hours => %(hours)s))
+) e ON true
 WHERE p.disabled_at IS NULL OR e.event_no IS NOT NULL GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
