@@ -16,7 +16,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from sql.migrate import migrate
-from tests.api.office import Office, office_on, own_process, sale, settings_for, signed, wait_until_ready
+from tests.api.office import Office, office_on, own_process, sale, served, settings_for, signed, wait_until_ready
 from tests.support.ports import free_ports
 from twezah.settings import Settings
 from twezah.stack.errors import DatabaseFailed
@@ -29,13 +29,13 @@ SECONDS_MAX = 60.0
 
 @dataclass
 class Two:
-    """Two API processes on a PostgreSQL of their own."""
+    """Two processes of the API, the test's own and one that can be killed, on a PostgreSQL of their own."""
 
     home: Path
     dsn: str
     office: Office
     urls: list[str]
-    pids: list[int] = field(default_factory=list)
+    pid: int
 
 
 @pytest.fixture
@@ -45,15 +45,12 @@ def two(tmp_path: Path) -> Iterator[Two]:
         dsn = leaving.enter_context(running(Settings(home=home)))
         migrate(dsn)
         settings = settings_for(tmp_path / "api", dsn, secret_key=key)
-        _, config, runs = office_on(settings)
-        ports = [int(port) for port in free_ports(2)]
-        made = Two(home, dsn, Office("", dsn, config, runs, leaving.enter_context(httpx.Client())), [])
-        for port in ports:
-            made.pids.append(leaving.enter_context(own_process(settings, port, TWEZAH_SECRET_KEY=key)).pid)
-            made.urls.append(f"http://127.0.0.1:{port}")
-        for url in made.urls:
-            wait_until_ready(url)
-        yield made
+        app, config, runs = office_on(settings)
+        (port,) = free_ports(1)
+        process = leaving.enter_context(own_process(settings, int(port), TWEZAH_SECRET_KEY=key))
+        urls = [f"http://127.0.0.1:{port}", leaving.enter_context(served(app, settings))]
+        wait_until_ready(urls[0])
+        yield Two(home, dsn, Office("", dsn, config, runs, leaving.enter_context(httpx.Client())), urls, process.pid)
 
 
 def kill_postgres(dsn: str) -> None:
@@ -135,7 +132,7 @@ def test_whatever_is_killed_nothing_acknowledged_is_lost_and_nothing_doubled(two
         stored = set(office.events(all_.endpoint_id))
         assert {f"id:{name}" for name in known} <= stored, "acknowledged before the database was killed"
         all_.wait_for(0.6)
-        os.kill(two.pids[0], signal.SIGKILL)
+        os.kill(two.pid, signal.SIGKILL)
         for one in sent:
             one.result()
     assert len(all_.acknowledged) == EVENTS
