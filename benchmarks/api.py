@@ -28,7 +28,6 @@ from sql.endpoints import NewEndpoint, create_endpoint
 from twezah.settings import PROJECT_ROOT, Settings
 from twezah.stack.postgres import running
 
-PORT = 18_080
 _SECRET = base64.b64encode(b"k" * 32).decode()
 _START_SECONDS_MAX = 60
 
@@ -108,10 +107,10 @@ async def send(
 
 
 @contextmanager
-def served(dsn: str, home: Path, key: bytes) -> Iterator[None]:
+def served(dsn: str, home: Path, key: bytes, port: int) -> Iterator[None]:
     """The API in a process of its own."""
     environment = {
-        **os.environ, "TWEZAH_HOME": str(home), "TWEZAH_DATABASE_URL": dsn, "TWEZAH_API_PORT": str(PORT),
+        **os.environ, "TWEZAH_HOME": str(home), "TWEZAH_DATABASE_URL": dsn, "TWEZAH_API_PORT": str(port),
         "TWEZAH_SECRET_KEY": key.decode(), "PREFECT_API_URL": "http://127.0.0.1:9/api",
         "TWEZAH_API_SOURCE_PER_MINUTE": "10000000",
     }  # fmt: skip
@@ -119,7 +118,7 @@ def served(dsn: str, home: Path, key: bytes) -> Iterator[None]:
         process = subprocess.Popen([sys.executable, "-m", "api"], cwd=PROJECT_ROOT, env=environment, stderr=log)
     try:
         deadline = time.monotonic() + _START_SECONDS_MAX
-        while not _listens():
+        while not _listens(port):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"the API did not start: see {home / 'api.log'}")
             time.sleep(0.1)
@@ -129,11 +128,11 @@ def served(dsn: str, home: Path, key: bytes) -> Iterator[None]:
         process.wait(30)
 
 
-def _listens() -> bool:
+def _listens(port: int) -> bool:
     import socket
 
     try:
-        socket.create_connection(("127.0.0.1", PORT), timeout=1).close()
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
     except OSError:
         return False
     return True
@@ -143,6 +142,7 @@ def main() -> None:
     """Sends at 20 a second, in a burst of 1000, and as fast as it goes; prints a table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.api", description=__doc__)
     parser.add_argument("--home", type=Path, default=Path(".twezah/bench"), help="state folder")
+    parser.add_argument("--port", type=int, default=18_080, help="one that is free")
     parser.add_argument("--seconds", type=int, default=20, help="of the paced part")
     parser.add_argument("--events", type=int, default=20_000, help="of the sustained part")
     arguments = parser.parse_args()
@@ -152,7 +152,7 @@ def main() -> None:
         with psycopg.connect(dsn) as db:
             made = create_endpoint(db, NewEndpoint("custom", "custom", events_per_minute=1_000_000))
             webhooks.add_secret(db, made.endpoint_no, sign_with(), key, overlap_seconds=0)
-        with served(dsn, arguments.home, key):
+        with served(dsn, arguments.home, key, arguments.port):
             print("| sent | events | events/s | p50 ms | p99 ms | refused |\n|---|---:|---:|---:|---:|---:|")
             sent = 0
             for name, count, connections, pace in (
@@ -162,7 +162,9 @@ def main() -> None:
                 ("sustained, 64 connections", arguments.events, 64, None),
             ):
                 requests = [request(made.endpoint_id, f"{name[:4].strip()}-{number}") for number in range(count)]
-                result = asyncio.run(send(name, requests, port=PORT, connections=connections, per_second=pace))
+                result = asyncio.run(
+                    send(name, requests, port=arguments.port, connections=connections, per_second=pace)
+                )
                 sent += count - result.refused
                 if name != "warm-up":
                     print(result.line(), flush=True)

@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=60, help="of the steady part")
     parser.add_argument("--per-second", type=float, default=20)
     parser.add_argument("--burst", type=int, default=1_000)
-    parser.add_argument("--first-port", type=int, default=21_090, help="of three that are free")
+    parser.add_argument("--first-port", type=int, default=18_090, help="of three that are free")
     parser.add_argument("--home", type=Path, help="state folder; by default a new one that is removed")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
