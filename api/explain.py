@@ -1,6 +1,7 @@
 """GET /api/billing/explanation: why a document gave so many points, as `twezah explain` tells it."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Annotated
 
@@ -15,7 +16,7 @@ from sql.explain import Entry, Explanation, explain
 
 router = APIRouter(prefix="/api/billing", tags=["billing"])
 #: Reading a member's whole history again is work: so many at a time in a process.
-_AT_ONCE = asyncio.Semaphore(2)
+_WORKERS = ThreadPoolExecutor(2, thread_name_prefix="explain")
 
 
 @router.get(
@@ -27,8 +28,9 @@ _AT_ONCE = asyncio.Semaphore(2)
 async def explanation(request: Request, asked: Annotated[InvoiceQuestion, Query()]) -> Explained:
     """Every entry with its rule, what is due now rule by rule, and the promotions that were considered and did not apply."""
     state = state_of(request)
-    async with answering(), _AT_ONCE:
-        found = await asyncio.to_thread(explain, state.config.dsn, asked.system, asked.invoice)
+    async with answering():
+        loop = asyncio.get_running_loop()
+        found = await loop.run_in_executor(_WORKERS, explain, state.config.dsn, asked.system, asked.invoice)
     if found is None:
         raise Problem(404, "unknown_transaction", "Neither the ledger nor the rejects know this document.")
     return Explained(

@@ -27,7 +27,8 @@ async def live() -> Health:
 async def ready(request: Request, response: Response) -> Health:
     """503 while the database is away: send requests elsewhere."""
     try:
-        await row(state_of(request).writers, "api", "alive", {})
+        for pool in (state_of(request).writers, state_of(request).readers):
+            await row(pool, "api", "alive", {})
     except (psycopg.Error, PoolTimeout, TooManyRequests):
         response.status_code = 503
         response.headers["Retry-After"] = "5"
