@@ -166,7 +166,7 @@ class HistoryEntry(BaseModel):
 
     posted_at: Zulu
     points: int = Field(description="What it added, or took back.", examples=[1800])
-    reason: Literal["award", "edit", "refund", "void", "moved"]
+    reason: Literal["award", "edit", "refund", "void", "moved", "referral"]
     system: System
     account: AccountName
     transaction_id: str = Field(examples=["130"])

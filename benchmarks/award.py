@@ -85,6 +85,7 @@ def make(invoices: int, folder: Path) -> None:
         (pl.lit(START) + pl.duration(minutes=pl.col("mixed") % 525_600)).cast(HISTORY["issued_at"]).alias("issued_at"),
         (pl.col("n") // 1_000).alias("page_id"),
         (pl.col("n") % 1_000).cast(pl.Int32).alias("record_no"),
+        pl.lit(None, pl.String).alias("account_award_when"),
     )
     frame.cast(HISTORY).write_ipc(folder / "history.arrow")
     line = pl.int_range(invoices * LINES_EACH, dtype=pl.Int64, eager=True).alias("n")
