@@ -89,8 +89,8 @@ def _asked(history: pl.DataFrame, tiers: pl.DataFrame, programs: Sequence[Progra
         if policy is None:
             continue
         window = pl.duration(days=policy.window_days)
-        credits = history.filter(pl.col("kind").is_in(["credit_note", "refund"]))
-        found.append(credits.select("member_id", (pl.col("issued_at") + window + _AFTER).alias("at")))
+        returned = history.filter(pl.col("kind").is_in(["credit_note", "refund"]))
+        found.append(returned.select("member_id", (pl.col("issued_at") + window + _AFTER).alias("at")))
         grace, size = timedelta(days=policy.grace_days), TRUNCATE[policy.period]
         until = as_of if end is None else min(as_of, end)
         begin = pl.max_horizontal(pl.col("first"), pl.lit(max(start, datetime(1900, 1, 1, tzinfo=UTC)), UTC_US)) - grace
