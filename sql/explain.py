@@ -40,7 +40,7 @@ class Entry:
         if self.reason == "moved":
             return "the invoice no longer belongs to this member"
         if self.reason == "referral":
-            return "the friend's sale brings no reward any more: it was voided, given back, or is no longer the first that meets the conditions"
+            return "the friend's sale brings this member no reward any more: it was voided or given back, another one is the first, or members were merged"
         parts = " + ".join(f"{rule} {points}" for rule, points in self.breakdown.items())
         rate = "converted" if self.base_rate_bps is None else f"{_ratio(self.base_rate_bps)} points per unit"
         tier = f"x {_ratio(self.tier_rate_bps)} ({self.tier})" if self.tier_rate_bps is not None else f"({self.tier})"
