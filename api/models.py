@@ -185,7 +185,7 @@ class Balance(BaseModel):
 class HistoryEntry(BaseModel):
     """Something that moved the balance, explained: an entry of a sale, an adjustment by hand, or points that expired."""
 
-    kind: Literal["award", "edit", "refund", "void", "moved", "adjustment", "adjustment void", "expiry"]
+    kind: Literal["award", "edit", "refund", "void", "moved", "referral", "adjustment", "adjustment void", "expiry"]
     posted_at: Zulu
     points: int = Field(description="What it added, or took back.", examples=[1800])
     balance_points: int = Field(description="The balance after it.", examples=[3600])

@@ -40,6 +40,8 @@ class Entry:
         """How `due_after` came about, in one line."""
         if self.reason == "moved":
             return "the invoice no longer belongs to this member"
+        if self.reason == "referral":
+            return "the friend's sale brings this member no reward any more: it was voided or given back, another one is the first, or members were merged"
         parts = " + ".join(f"{rule} {points}" for rule, points in self.breakdown.items())
         rate = "converted" if self.base_rate_bps is None else f"{_ratio(self.base_rate_bps)} points per unit"
         tier = f"x {_ratio(self.tier_rate_bps)} ({self.tier})" if self.tier_rate_bps is not None else f"({self.tier})"
@@ -65,7 +67,7 @@ class Entry:
         """Two lines a person can follow, times in `zone`."""
         head = f"  {self.entry_no}. {self.reason}: {self.points:+d} points to member {self.member_id}"
         posted = f"posted {self.posted_at.astimezone(zone):%Y-%m-%d %H:%M} by run {self.run_id}"
-        version = "" if self.reason == "moved" else f"  [program version {self.program_version}]"
+        version = "" if self.reason in ("moved", "referral") else f"  [program version {self.program_version}]"
         return f"{head} (due {self.due_before} -> {self.due_after}; {posted})\n     {self.rule()}{version}"
 
 

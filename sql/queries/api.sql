@@ -61,16 +61,12 @@ ORDER BY i.issued_at DESC, i.external_id DESC, i.account DESC, i.system DESC
 -- name: member_by_phone
 SELECT coalesce(o.owner_id, m.member_id) FROM loyalty.member m LEFT JOIN loyalty.merged_member o USING (member_id) WHERE m.phone = %(phone)s
 -- name: balance
-SELECT m.member_id, coalesce(t.tier, p.entry_tier), coalesce(b.balance_points, 0), coalesce(b.added_points, 0), coalesce(b.taken_back_points, 0),
+SELECT m.member_id, t.tier, coalesce(b.balance_points, 0), coalesce(b.added_points, 0), coalesce(b.taken_back_points, 0),
        coalesce(b.entries, 0), b.last_posted_at, EXISTS (SELECT FROM loyalty.member_dirty d WHERE d.member_id = m.member_id), o.owner_id
 FROM loyalty.member m
-CROSS JOIN LATERAL (SELECT entry_tier FROM loyalty.program WHERE valid_from <= now() ORDER BY valid_from DESC LIMIT 1) p
 LEFT JOIN loyalty.merged_member o USING (member_id)
 LEFT JOIN loyalty.member_balance b USING (member_id)
-LEFT JOIN LATERAL (
-    SELECT tier FROM loyalty.member_tier t WHERE t.member_id = m.member_id AND valid_from <= now()
-    ORDER BY valid_from DESC, tier_no DESC LIMIT 1
-) t ON true
+CROSS JOIN LATERAL loyalty.tier_now(m.member_id) t
 WHERE m.member_id = %(member_id)s
 -- name: history
 SELECT h.kind, h.posted_at, h.points, h.balance_points, h.event_at, h.run_id, h.reason, h.external_id, h.system, h.account, i.invoice_number,
