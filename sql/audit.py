@@ -139,27 +139,26 @@ def verify(connection: Connection, anchors: Sequence[Head] = ()) -> Verdict:
         connection: Reads only; the state at one instant.
         anchors: Heads that were noted earlier: the chain must still hold them.
     """
-    noted = {anchor.entry_no: anchor for anchor in anchors}
+    noted = {anchor.entry_no: anchor.hash for anchor in anchors}
     number, before = 0, _GENESIS
     for found_no, previous, digest, values in _chain(connection):
+        problem = ""
         if found_no != number + 1:
-            missing = f"entry {number + 1} is missing" if found_no > number + 1 else "numbers are not in order"
-            return Verdict(number, None, number + 1, missing)
-        number = found_no
-        if not hmac.compare_digest(previous, before):
-            return Verdict(number - 1, None, number, "it does not follow the entry before it")
-        if not hmac.compare_digest(digest, digest_of(previous, values)):
-            return Verdict(number - 1, None, number, "it was changed after it was written")
-        if (anchor := noted.pop(number, None)) is not None and anchor.hash != digest.hex():
-            return Verdict(number - 1, None, number, "it is not the entry that was noted: the log was rewritten")
-        before = digest
+            problem = f"entry {number + 1} is missing"
+        elif not hmac.compare_digest(previous, before):
+            problem = "it does not follow the entry before it"
+        elif not hmac.compare_digest(digest, digest_of(previous, values)):
+            problem = "it was changed after it was written"
+        elif noted.pop(found_no, digest.hex()) != digest.hex():
+            problem = "it is not the entry that was noted: the log was rewritten"
+        if problem:
+            return Verdict(number, None, number + 1, problem)
+        number, before = found_no, digest
     if number == 0:
         return Verdict(0, None, 1, "the log is empty; its first entry is written when it is made")
     if noted:
-        first = min(noted)
-        return Verdict(
-            number, None, number + 1, f"the end is missing: entry {first} was noted, the last one is {number}"
-        )
+        problem = f"the end is missing: entry {max(noted)} was noted, the last one is {number}"
+        return Verdict(number, None, number + 1, problem)
     return Verdict(number, Head(number, before.hex()))
 
 

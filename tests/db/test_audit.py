@@ -35,7 +35,9 @@ def verify(dsn: str, *anchors: Head) -> Verdict:
 def write(dsn: str, count: int, operation: str = "test.entry") -> None:
     for number in range(count):
         with connect(dsn) as connection:
-            audit.record(connection, operation, f"thing {number}", details={"number": number, "text": "ç"}, points=-number)
+            audit.record(
+                connection, operation, f"thing {number}", details={"number": number, "text": "ç"}, points=-number
+            )
             connection.commit()
 
 
@@ -84,7 +86,9 @@ def test_phone_numbers_are_masked_whoever_forgot_to(dsn: str) -> None:
     assert "923" not in repr(found)
 
 
-@pytest.mark.parametrize("statement", ["UPDATE audit.entry SET points = 1", "DELETE FROM audit.entry", "TRUNCATE audit.entry"])
+@pytest.mark.parametrize(
+    "statement", ["UPDATE audit.entry SET points = 1", "DELETE FROM audit.entry", "TRUNCATE audit.entry"]
+)
 def test_history_is_refused_to_change(dsn: str, statement: str) -> None:
     with connect(dsn) as connection, pytest.raises(psycopg.errors.RestrictViolation):
         connection.execute(statement.encode())
