@@ -12,12 +12,16 @@ _said: ContextVar[str | None] = ContextVar("actor", default=None)
 _resolvers: list[Callable[[], str | None]] = []
 
 
-def actor() -> str:
-    """Who acts here and now: as said by `acting_as`, as a resolver finds, or else the user of the operating system."""
+#: Label of a Prefect run that says for whom it was started.
+LABEL = "twezah.actor"
+
+
+def actor(otherwise: str | None = None) -> str:
+    """Who acts here and now: as said by `acting_as`, as a resolver finds, or else `otherwise`, or the operating system's user."""
     said = _said.get()
     for resolve in () if said else _resolvers:
         said = said or resolve()
-    return (said or _user())[:LENGTH_MAX]
+    return (said or otherwise or _user())[:LENGTH_MAX]
 
 
 @contextmanager

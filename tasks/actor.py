@@ -3,10 +3,8 @@
 import sys
 from typing import Any, Final
 
-from sql.actor import LENGTH_MAX
+from sql.actor import LABEL, LENGTH_MAX
 
-#: Whoever starts a run for somebody (the API, a command) says for whom.
-LABEL: Final = "twezah.actor"
 SCHEDULE: Final = "schedule"
 OPERATOR: Final = "operator"
 #: A run's threads do not inherit its context; a process serves one run.

@@ -16,8 +16,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, Log
 from prefect.client.schemas.sorting import FlowRunSort
 
-from sql.actor import actor
-from tasks.actor import LABEL
+from sql.actor import LABEL, actor
 from twezah.stack.errors import StackError
 from twezah.stack.provision import SYNC, find
 
