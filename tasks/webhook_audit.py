@@ -37,6 +37,6 @@ def record_batch(
         account=first.account,
         records=len(claimed),
         points=counts.points,
-        error=worst and worst.reason,
+        error=None if worst is None else worst.reason,
         run_id=run_id,
     )

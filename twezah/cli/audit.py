@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from twezah.cli.exits import FAILED
 from twezah.cli.ledger import ledger
 from twezah.cli.operate import Json, moment_utc
 from twezah.cli.output import print_json, print_table, say
+
+if TYPE_CHECKING:
+    from sql.audit import Head
 
 audit = typer.Typer(no_args_is_help=True, help="Who did what, when, with what result; and whether that log is whole.")
 #: In the state folder: heads of the chain that were seen by a check, one a line.
@@ -110,7 +113,7 @@ def verify(
         say("Note the head elsewhere: whoever could change both the database and this machine cannot change that.")
 
 
-def _noted(path: Path) -> "list[stored.Head]":  # noqa: F821
+def _noted(path: Path) -> "list[Head]":
     from sql import audit as stored
 
     lines = path.read_text(encoding="ascii").splitlines() if path.exists() else []

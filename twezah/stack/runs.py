@@ -97,7 +97,7 @@ def _start(client: SyncPrefectClient, system: str, extra: Mapping[str, Any]) -> 
     deployment = find(client, SYNC + system)
     if deployment is None:
         raise StackError(f"There is no deployment {SYNC + system} on this Prefect server. Run `twezah up` once.")
-    labels = {LABEL: actor()}
+    labels: dict[str, bool | int | float | str] = {LABEL: actor()}
     return client.create_flow_run_from_deployment(deployment.id, parameters=dict(extra), labels=labels)
 
 
