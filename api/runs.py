@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from sql.actor import LABEL, actor
+
 #: A Prefect server that is slower than that is taken for absent.
 PREFECT_SECONDS_MAX = 8.0
 _DEPLOYMENTS_MAX = 200
@@ -49,7 +51,7 @@ class Runs:
             if found is None:
                 raise NoDeploymentError(deployment)
             run = await client.create_flow_run_from_deployment(
-                found.id, parameters=parameters, idempotency_key=idempotency_key
+                found.id, parameters=parameters, idempotency_key=idempotency_key, labels={LABEL: actor("api")}
             )
             return Run(str(run.id), run.name, "Scheduled" if run.state is None else run.state.name or "Scheduled")
 

@@ -18,6 +18,7 @@ import zstandard
 from cryptography.fernet import Fernet, InvalidToken
 from psycopg.types.json import Jsonb
 
+from sql import audit
 from sql.db import Connection
 from sql.named import query
 from sql.tokens import TokenUnreadableError
@@ -180,7 +181,16 @@ def park(connection: Connection, event_nos: Sequence[int], *, run_id: str, reaso
 def replay(connection: Connection, *, event_nos: Sequence[int] | None = None, of: str | None = None) -> int:
     """Parked and failed events are due again at once: those named, or all of the connection `of`, or all; how many."""
     parameters = {"event_nos": None if event_nos is None else list(event_nos), "connection": of}
-    return connection.execute(query("webhooks", "replay"), parameters).rowcount
+    count = connection.execute(query("webhooks", "replay"), parameters).rowcount
+    if count:
+        audit.record(
+            connection,
+            "webhooks.replay",
+            of or "webhooks",
+            records=count,
+            details={"event_nos": event_nos and list(event_nos)[:100]},
+        )
+    return count
 
 
 def next_due_seconds(connection: Connection) -> float | None:

@@ -13,7 +13,7 @@ from expectations import validate_awards
 from loyalty.award import evaluate
 from loyalty.difference import difference
 from loyalty.explain import not_computed
-from sql import budgets, expiry, facts, ledger, store, sync, tier_history
+from sql import audit, budgets, expiry, facts, ledger, store, sync, tier_history
 from sql.db import Connection
 from sql.facts import Rules, Stored
 from sql.sync import Account
@@ -78,6 +78,18 @@ def award_members(job: Work, sync_id: int | None) -> Awarded:
         break
     with job.transaction() as connection:
         done.waiting = ledger.dirty_members(connection)
+        if sync_id is None and done.entries:  # (What a synchronisation posts is in its own entry.)
+            details = {"entries": done.entries, "rejected": done.rejected}
+            audit.record(
+                connection,
+                "award",
+                "members",
+                records=done.members,
+                points=done.points,
+                details=details,
+                run_id=job.run_id,
+            )
+            job.commit(connection)
     return done
 
 

@@ -1,6 +1,7 @@
 -- name: configure
 SELECT set_config('statement_timeout', %(statement_ms)s, false), set_config('lock_timeout', %(lock_ms)s, false),
-       set_config('idle_in_transaction_session_timeout', '30s', false), set_config('TimeZone', 'UTC', false)
+       set_config('idle_in_transaction_session_timeout', '30s', false), set_config('TimeZone', 'UTC', false),
+       set_config('twezah.actor', 'api', false)
 -- name: alive
 SELECT 1
 -- name: schema_version

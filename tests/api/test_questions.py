@@ -23,6 +23,7 @@ ASKED = [
     ("GET", "/api/members/1/history", "members:read"),
     ("POST", "/api/members/lookup", "members:read"),
     ("GET", "/metrics", "metrics:read"),
+    ("GET", "/api/audit", "audit:read"),
 ]
 
 

@@ -10,6 +10,7 @@ from tests.support.books import NOON, OTHER_PHONE, PHONE, Books, invoice, line
 
 VIEWS = [
     "adjustment",
+    "audit",
     "award",
     "award_rule",
     "http_attempt",

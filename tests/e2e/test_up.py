@@ -106,8 +106,11 @@ def test_serves_and_ends_on_sigterm_and_keeps_what_operators_edit(environment: d
     """One deployment per system, schedules on for connected ones; an edited schedule survives a restart."""
     with started(environment) as first:
         found = deployments(environment)
-        for by_hand in ("connect", "test-connection", "adjust-points", "fx-rates", "merge-members", "program"):
-            assert not any(one["active"] for one in found.pop(by_hand)["schedules"])
+        by_hands = "connect test-connection adjust-points merge-members program erase-member export export-member"
+        for by_hand in by_hands.split():
+            assert found.pop(by_hand)["schedules"] == []
+        assert [(one["slug"], one["active"]) for one in found.pop("fx-rates")["schedules"]] == [("daily", False)]
+        assert [(one["slug"], one["active"]) for one in found.pop("audit-log")["schedules"]] == [("look", True)]
         assert [(one["slug"], one["active"]) for one in found.pop("webhooks")["schedules"]] == [("sweep", True)]
         assert sorted(found) == [
             "sync-custom",

@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 import typer
 
-from twezah.cli import connect, demo, fx, keys, look, member, operate, points, program, webhooks
+from twezah.cli import audit, connect, demo, export, fx, keys, look, member, operate, points, program, webhooks
 from twezah.cli.exits import ENVIRONMENT, INTERRUPTED, USAGE
 
 app = typer.Typer(
@@ -28,6 +28,8 @@ points.register(app)
 program.register(app)
 fx.register(app)
 member.register(app)
+audit.register(app)
+export.register(app)
 
 
 def _print_version(wanted: bool) -> None:
