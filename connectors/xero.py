@@ -196,7 +196,9 @@ SPEC = ConnectorSpec(
     auth=refresh_token(basic_form),
     consent=Consent(
         "https://login.xero.com/identity/connect/authorize",
-        scopes=("offline_access", "accounting.transactions.read", "accounting.contacts.read"),
+        # Applications registered since March 2026 may not ask for accounting.transactions; all have the narrower scope.
+        scopes=("offline_access", "accounting.invoices.read", "accounting.contacts.read"),
+        older={"accounting.invoices.read": "accounting.transactions.read"},
         pkce=True,
         accounts=PageRequest("GET", "/connections"),
         read_accounts=_tenants,
