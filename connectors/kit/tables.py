@@ -166,8 +166,8 @@ def _csv(text: str, delimiter: str) -> Iterator[Row]:
     said = _SEPARATOR.match(text)
     if said is not None:  # a line for Excel
         delimiter, text = delimiter or said[1], text[said.end() :]
-    skipped = 1 if said is not None else 0
-    head = text.lstrip("\r\n").splitlines()[0]
+    skipped = max(1, said[0].count("\n")) if said is not None else 0
+    head = re.split(r"[\r\n]", text.lstrip("\r\n"), maxsplit=1)[0]
     lines = csv.reader(
         io.StringIO(text, newline=""), delimiter=delimiter or max(_DELIMITERS, key=head.count), strict=True
     )

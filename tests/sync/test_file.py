@@ -261,6 +261,7 @@ def test_a_parquet_file_with_lists_and_numbers_as_pandas_writes_them(dsn: str, t
 def test_the_line_that_tells_excel_the_delimiter(dsn: str, tmp_path: Path) -> None:
     rows = "id;customer_phone;total;issued_at\n1;923456789;10;2026-05-01\n2;no;10;2026-05-01\n"
     (tmp_path / "sales.csv").write_text("sep=;\n" + rows, encoding="utf-8")
+    (tmp_path / "nothing-else.csv").write_text("sep=;\n", encoding="utf-8")
     assert sync(dsn, tmp_path).rejected == 1
     assert points(dsn) == {"1": 100}
     with connect(dsn) as opened:
