@@ -13,10 +13,13 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
+from prefect.utilities.timeout import timeout
 
 from connectors.kit.errors import ConnectorError, block_name
 from sql import sync
 from tasks import steps
+from tasks.alerts.events import tell
+from tasks.alerts.watch import reject_ratio
 from tasks.blocks import BillingConnection, NotConnectedError
 from tasks.connections import load_block
 from tasks.job import Job, Policy
@@ -26,8 +29,22 @@ from twezah.settings import settings
 
 #: How long a run waits for another one of the same account to end.
 WAIT_SECONDS = 600
+#: A run that takes longer is ended, so that those behind it get their turn. A backfill goes on where it was with the next.
+SECONDS_MAX = 6 * 3600
+
+
+class TookTooLongError(TimeoutError):
+    """A run did not end within SECONDS_MAX."""
+
+    def __str__(self) -> str:
+        return (
+            f"the run did not end within {SECONDS_MAX // 3600} hours and was ended. Nothing is lost: the next scheduled run, or Retry, goes on "
+            "with the pages that are stored. If it happens again, read a shorter period at a time (Custom run, since and until)."
+        )
+
+
 #: Failures with a message for whoever must act; anything else is a defect and keeps its traceback.
-EXPECTED = (ConnectorError, TooManyRejectsError, sync.SyncBusyError, psycopg.OperationalError)
+EXPECTED = (ConnectorError, TooManyRejectsError, TookTooLongError, sync.SyncBusyError, psycopg.OperationalError)
 T = TypeVar("T")
 
 
@@ -65,7 +82,8 @@ def sync_system(
         return Failed(message=_named(error.of_block(block.name)))
     report = RunReport(job, datetime.now(UTC))
     try:
-        run_job(report)
+        with timeout(SECONDS_MAX, TookTooLongError):
+            run_job(report)
     except Exception as error:
         report.error = error
         if isinstance(error, TooManyRejectsError):
@@ -80,7 +98,20 @@ def sync_system(
     if report.error is not None:
         get_run_logger().error(_named(report.error))
         return Failed(message=_named(report.error))
+    _tell_of_rejects(report, block)
     return Completed(message=report.headline())
+
+
+def _tell_of_rejects(report: RunReport, block: BillingConnection) -> None:
+    if report.loaded is None or report.job.dry_run:
+        return
+    policy, link = report.job.policy, f"{settings().ui_url}/runs/flow-run/{report.job.run_id}"
+    event = reject_ratio(
+        block_name(block.name), report.loaded.accepted, report.loaded.rejected,
+        limit_percent=policy.reject_percent_max, fewest=policy.reject_records_min, link=link,
+    )  # fmt: skip
+    if event is not None:
+        tell(event)
 
 
 def _named(error: Exception) -> str:
