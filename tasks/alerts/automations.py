@@ -18,7 +18,7 @@ from twezah.settings import settings
 #: Name of the notification block, of whatever type, that alerts go to.
 BLOCK = "alerts"
 _OURS, _MADE_AS = "twezah", "twezah-made-as:"
-_DEPLOYMENTS_MAX = 200
+_PAGE = 200
 
 
 def ensure_automations(*, registered: bool = False) -> list[str]:
@@ -34,7 +34,7 @@ def ensure_automations(*, registered: bool = False) -> list[str]:
         if not registered:
             EmailAlerts.register_type_and_schema(client=None)
         wanted = rules(settings().ui_url, notification_block(client), watched(client))
-        present = {one.name: one for one in _ours(client)}
+        present = {one.name: one for one in automations(client) if _OURS in one.tags}
         changed = [core.name for core in wanted if _apply(client, core, present.get(core.name))]
         names = {core.name for core in wanted}
         for name, one in present.items():
@@ -51,7 +51,8 @@ def _apply(client: SyncPrefectClient, core: AutomationCore, present: Automation 
         return True
     if not _untouched(present) or digest(present) == digest(core):
         return False
-    values = {**core.model_dump(), "enabled": present.enabled}
+    # (Unset is what the server refuses to see here: the owner.)
+    values = {**core.model_dump(exclude={"owner_resource"}), "enabled": present.enabled}
     client.update_automation(present.id, AutomationCore(**values))
     return True
 
@@ -71,7 +72,7 @@ def notification_block(client: SyncPrefectClient) -> UUID | None:
 def watched(client: SyncPrefectClient) -> list[Watched]:
     """The synchronisations whose schedule is on, with the shortest of their intervals."""
     found = []
-    for one in client.read_deployments(limit=_DEPLOYMENTS_MAX, sort=DeploymentSort.NAME_ASC):
+    for one in client.read_deployments(limit=_PAGE, sort=DeploymentSort.NAME_ASC):
         intervals: list[timedelta] = [
             interval
             for entry in one.schedules
@@ -82,8 +83,10 @@ def watched(client: SyncPrefectClient) -> list[Watched]:
     return found
 
 
-def _ours(client: SyncPrefectClient) -> list[Automation]:
-    return [one for one in client.read_automations() if _OURS in one.tags]
+def automations(client: SyncPrefectClient) -> list[Automation]:
+    """All automations of the server; Prefect 3.8's own `read_automations` sends a sort order that its server refuses."""
+    found = client.request("POST", "/automations/filter", json={"sort": "NAME_ASC", "limit": _PAGE}).json()
+    return [Automation.model_validate(one) for one in found]
 
 
 def _untouched(one: Automation) -> bool:
