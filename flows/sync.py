@@ -18,6 +18,7 @@ from prefect.utilities.timeout import timeout
 from connectors.kit.errors import ConnectorError, block_name
 from sql import sync
 from tasks import steps
+from tasks.advice import TookTooLongError, is_expected, named
 from tasks.alerts.events import tell
 from tasks.alerts.watch import reject_ratio
 from tasks.blocks import BillingConnection, NotConnectedError
@@ -25,26 +26,14 @@ from tasks.connections import load_block
 from tasks.job import Job, Policy
 from tasks.load import TooManyRejectsError
 from tasks.report import Links, RunReport, changes_line, markdown, summary_line
-from twezah.settings import settings
+from twezah.settings import DatabaseNotRunning, settings
 
 #: How long a run waits for another one of the same account to end.
 WAIT_SECONDS = 600
 #: A run that takes longer is ended, so that those behind it get their turn. A backfill goes on where it was with the next.
 SECONDS_MAX = 6 * 3600
-
-
-class TookTooLongError(TimeoutError):
-    """A run did not end within SECONDS_MAX."""
-
-    def __str__(self) -> str:
-        return (
-            f"the run did not end within {SECONDS_MAX // 3600} hours and was ended. Nothing is lost: the next scheduled run, or Retry, goes on "
-            "with the pages that are stored. If it happens again, read a shorter period at a time (Custom run, since and until)."
-        )
-
-
 #: Failures with a message for whoever must act; anything else is a defect and keeps its traceback.
-EXPECTED = (ConnectorError, TooManyRejectsError, TookTooLongError, sync.SyncBusyError, psycopg.OperationalError)
+EXPECTED = (ConnectorError, TooManyRejectsError, sync.SyncBusyError)
 T = TypeVar("T")
 
 
@@ -75,11 +64,13 @@ def sync_system(
     try:
         block = load_block(system)
     except NotConnectedError as error:
-        return Failed(message=_named(error))
+        return Failed(message=named(error))
     try:
         job = _job(block, since, until, dry_run=dry_run, replay=replay, rejects=rejects)
     except ConnectorError as error:  # settings that cannot work as they are
-        return Failed(message=_named(error.of_block(block.name)))
+        return Failed(message=named(error.of_block(block.name)))
+    except DatabaseNotRunning as error:
+        return Failed(message=f"{named(error)} Then press Retry.")
     report = RunReport(job, datetime.now(UTC))
     try:
         with timeout(SECONDS_MAX, TookTooLongError):
@@ -90,14 +81,14 @@ def sync_system(
             report.loaded = error.loaded
         if not dry_run:
             with suppress(psycopg.Error):  # the database may be what failed
-                sync.fail(job.dsn, job.run_id, _named(error))
-        if not isinstance(error, EXPECTED):
+                sync.fail(job.dsn, job.run_id, named(error))
+        if not isinstance(error, EXPECTED) and not is_expected(error):
             _publish(report, block)
             raise
     _publish(report, block)
     if report.error is not None:
-        get_run_logger().error(_named(report.error))
-        return Failed(message=_named(report.error))
+        get_run_logger().error(named(report.error))
+        return Failed(message=named(report.error))
     _tell_of_rejects(report, block)
     return Completed(message=report.headline())
 
@@ -112,10 +103,6 @@ def _tell_of_rejects(report: RunReport, block: BillingConnection) -> None:
     )  # fmt: skip
     if event is not None:
         tell(event)
-
-
-def _named(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
 
 
 def _publish(report: RunReport, block: BillingConnection) -> None:

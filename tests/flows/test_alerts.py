@@ -215,7 +215,8 @@ def test_a_run_goes_on_after_kill_9_of_its_process_and_of_its_worker(
         second = eventually(lambda: _other(worker_prefect, run, first))
         server.kill()
         server.wait()
-        assert "goes on by itself" in str(worker_prefect.wait(run, "AwaitingRetry").state)
+        run_of_it = client.read_flow_run(run)
+        assert "goes on by itself" in str(eventually(lambda: _awaiting(client, run_of_it)).message)
     with process(server.args, worker_prefect.folder / "worker-again.log", env=worker_prefect.environment):
         eventually(lambda: _other(worker_prefect, run, second))
         assert client.read_flow_run(run).run_count == 3
