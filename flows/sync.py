@@ -13,21 +13,27 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
+from prefect.utilities.timeout import timeout
 
 from connectors.kit.errors import ConnectorError, block_name
 from sql import sync
 from tasks import steps
+from tasks.advice import TookTooLongError, is_expected, named
+from tasks.alerts.events import tell
+from tasks.alerts.watch import reject_ratio
 from tasks.blocks import BillingConnection, NotConnectedError
 from tasks.connections import load_block
 from tasks.job import Job, Policy
 from tasks.load import TooManyRejectsError
 from tasks.report import Links, RunReport, changes_line, markdown, summary_line
-from twezah.settings import settings
+from twezah.settings import DatabaseNotRunning, settings
 
 #: How long a run waits for another one of the same account to end.
 WAIT_SECONDS = 600
+#: A run that takes longer is ended, so that those behind it get their turn. A backfill goes on where it was with the next.
+SECONDS_MAX = 6 * 3600
 #: Failures with a message for whoever must act; anything else is a defect and keeps its traceback.
-EXPECTED = (ConnectorError, TooManyRejectsError, sync.SyncBusyError, psycopg.OperationalError)
+EXPECTED = (ConnectorError, TooManyRejectsError, sync.SyncBusyError)
 T = TypeVar("T")
 
 
@@ -58,33 +64,45 @@ def sync_system(
     try:
         block = load_block(system)
     except NotConnectedError as error:
-        return Failed(message=_named(error))
+        return Failed(message=named(error))
     try:
         job = _job(block, since, until, dry_run=dry_run, replay=replay, rejects=rejects)
     except ConnectorError as error:  # settings that cannot work as they are
-        return Failed(message=_named(error.of_block(block.name)))
+        return Failed(message=named(error.of_block(block.name)))
+    except DatabaseNotRunning as error:
+        return Failed(message=f"{named(error)} Then press Retry.")
     report = RunReport(job, datetime.now(UTC))
     try:
-        run_job(report)
+        with timeout(SECONDS_MAX, TookTooLongError):
+            run_job(report)
     except Exception as error:
         report.error = error
         if isinstance(error, TooManyRejectsError):
             report.loaded = error.loaded
         if not dry_run:
             with suppress(psycopg.Error):  # the database may be what failed
-                sync.fail(job.dsn, job.run_id, _named(error))
-        if not isinstance(error, EXPECTED):
+                sync.fail(job.dsn, job.run_id, named(error))
+        if not isinstance(error, EXPECTED) and not is_expected(error):
             _publish(report, block)
             raise
     _publish(report, block)
     if report.error is not None:
-        get_run_logger().error(_named(report.error))
-        return Failed(message=_named(report.error))
+        get_run_logger().error(named(report.error))
+        return Failed(message=named(report.error))
+    _tell_of_rejects(report, block)
     return Completed(message=report.headline())
 
 
-def _named(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+def _tell_of_rejects(report: RunReport, block: BillingConnection) -> None:
+    if report.loaded is None or report.job.dry_run:
+        return
+    policy, link = report.job.policy, f"{settings().ui_url}/runs/flow-run/{report.job.run_id}"
+    event = reject_ratio(
+        block_name(block.name), report.loaded.accepted, report.loaded.rejected,
+        limit_percent=policy.reject_percent_max, fewest=policy.reject_records_min, link=link,
+    )  # fmt: skip
+    if event is not None:
+        tell(event)
 
 
 def _publish(report: RunReport, block: BillingConnection) -> None:

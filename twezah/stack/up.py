@@ -268,11 +268,12 @@ class Stack:
 
     def _activate_connected(self) -> None:
         os.environ.update(self.settings.child_environment())
-        from twezah.stack import provision
+        from twezah.stack import provision, tidy
 
         try:
             for system in provision.activate_connected():
                 self.say(f"{system} is connected: its schedule is active now.")
+            tidy.keep()
         except Exception as error:  # noqa: BLE001 - the server may be restarting; the next look is soon
             self.say(f"Could not look for newly connected systems: {type(error).__name__}.")
 
