@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 import typer
 
-from twezah.cli import audit, connect, demo, export, fx, keys, look, member, operate, points, program, webhooks
+from twezah.cli import audit, backup, connect, demo, export, fx, keys, look, member, operate, points, program, webhooks
 from twezah.cli.exits import ENVIRONMENT, INTERRUPTED, USAGE
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ operate.register(app)
 connect.register(app)
 demo.register(app)
 look.register(app)
+backup.register(app)
 keys.register(app)
 webhooks.register(app)
 points.register(app)
