@@ -102,29 +102,38 @@ def deployments(environment: dict[str, str]) -> dict[str, Any]:
     return {d["name"]: d for d in api(environment, "POST", "/deployments/filter", {})}
 
 
+def schedules_of(deployment: dict[str, Any]) -> list[tuple[str, bool]]:
+    """Slug, and whether it is on, of each schedule."""
+    return [(one["slug"], one["active"]) for one in deployment["schedules"]]
+
+
+CONNECTED = ["custom", "freshbooks", "netsuite", "quickbooks", "sage-intacct", "xero"]
+BY_HAND = [
+    "connect",
+    "test-connection",
+    "adjust-points",
+    "merge-members",
+    "program",
+    "erase-member",
+    "export",
+    "export-member",
+]
+SCHEDULES = (
+    {f"sync-{system}": "[('poll', True)]" for system in CONNECTED}
+    | {"sync-file": "[('poll', False)]"}  # nothing is connected
+    | dict.fromkeys(BY_HAND, "[]")
+    | {"fx-rates": "[('daily', False)]", "webhooks": "[('sweep', True)]"}
+    | dict.fromkeys(("audit-log", "check-alerts"), "[('look', True)]")
+)
+
+
 def test_serves_and_ends_on_sigterm_and_keeps_what_operators_edit(environment: dict[str, str]) -> None:
     """One deployment per system, schedules on for connected ones; an edited schedule survives a restart."""
     with started(environment) as first:
         found = deployments(environment)
-        by_hands = "connect test-connection adjust-points merge-members program erase-member export export-member"
-        for by_hand in by_hands.split():
-            assert found.pop(by_hand)["schedules"] == []
-        assert [(one["slug"], one["active"]) for one in found.pop("fx-rates")["schedules"]] == [("daily", False)]
-        assert [(one["slug"], one["active"]) for one in found.pop("audit-log")["schedules"]] == [("look", True)]
-        assert [(one["slug"], one["active"]) for one in found.pop("webhooks")["schedules"]] == [("sweep", True)]
-        assert sorted(found) == [
-            "sync-custom",
-            "sync-file",
-            "sync-freshbooks",
-            "sync-netsuite",
-            "sync-quickbooks",
-            "sync-sage-intacct",
-            "sync-xero",
-        ]
-        assert all(d["global_concurrency_limit"]["limit"] == 1 for d in found.values())
-        active = {name: [(one["slug"], one["active"]) for one in d["schedules"]] for name, d in found.items()}
-        assert active.pop("sync-file") == [("poll", False)]  # nothing is connected
-        assert set(map(str, active.values())) == {"[('poll', True)]"}
+        assert {name: str(schedules_of(one)) for name, one in found.items()} == SCHEDULES
+        synced = [one for name, one in found.items() if name.startswith("sync-")]
+        assert {one["global_concurrency_limit"]["limit"] for one in synced} == {1}
         with urllib.request.urlopen(f"http://127.0.0.1:{environment['TWEZAH_PREFECT_PORT']}/") as page:
             assert b"<div id=" in page.read()
         with urllib.request.urlopen(f"http://127.0.0.1:{environment['TWEZAH_API_PORT']}/health") as answer:
