@@ -1,6 +1,7 @@
 """GET /api/billing/transactions and /api/billing/status."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ from api.keys import require
 from api.models import (
     AccountStatus,
     DeploymentStatus,
+    PointsPart,
     ResponseTime,
     Status,
     Transaction,
@@ -22,6 +24,7 @@ from api.models import (
 from api.problems import Problem, described
 from api.runs import PrefectAwayError
 from api.state import State, state_of
+from sql.explain import NOTHING_DUE, Entry
 
 router = APIRouter(prefix="/api/billing", tags=["billing"])
 _PLACE = ("after_at", "after_id", "after_account", "after_system")
@@ -45,11 +48,24 @@ async def transactions(request: Request, wanted: Annotated[TransactionFilter, Qu
     place = dict.fromkeys(_PLACE) if cursor is None else dict(zip(_PLACE, cursors.read(cursor, filters), strict=True))
     async with answering():
         found = await rows(state.readers, "api", "transactions", {**filters, **place, "limit": limit + 1})
-    names = list(Transaction.model_fields)
-    items = [Transaction(**dict(zip(names, one, strict=True))) for one in found[:limit]]
+        words = dict(await rows(state.readers, "api", "promotion_words", {})) if found else {}
+    items = [_transaction(one, words) for one in found[:limit]]
     return Transactions(
         items=items, next_cursor=cursors.write(_place(items[-1]), filters) if len(found) > limit else None
     )
+
+
+def _transaction(row: Sequence[Any], words: Mapping[str, str]) -> Transaction:
+    names = list(Transaction.model_fields)[:-2]
+    values, rest = dict(zip(names, row, strict=False)), row[len(names) :]
+    entry = None if rest[0] is None else Entry(*rest)
+    if entry is not None:
+        explanation, parts = entry.rule(), [PointsPart(**asdict(part)) for part in entry.parts(words)]
+    elif values["member_id"] is None:
+        explanation, parts = "nobody is known to whom it belongs", []
+    else:
+        explanation, parts = NOTHING_DUE.get(values["status"], "nothing is due, or it has not been computed yet"), []
+    return Transaction(**values, explanation=explanation, parts=parts)
 
 
 def _place(last: Transaction) -> list[str]:
@@ -80,12 +96,12 @@ async def status(
     state = state_of(request)
     async with answering():
         runs = await rows(state.readers, "api", "status", {"hours": window_hours})
-        events = await rows(state.readers, "api", "event_status", {})
+        events = await rows(state.readers, "api", "event_status", {"hours": window_hours})
     return Status(
         window_hours=window_hours,
         accounts=[_account(state, one) for one in runs],
         webhooks=[
-            WebhookStatus(system=one[0], account=one[1] or None, connection=one[2], waiting=one[3], parked=one[4], oldest_at=one[5])
+            _webhooks(one)
             for one in events
         ],
         deployments=await _deployments(state),
@@ -100,6 +116,14 @@ async def _deployments(state: State) -> list[DeploymentStatus] | None:
     return [
         DeploymentStatus(connection=one.connection, connected=one.connected, scheduled=one.scheduled) for one in found
     ]
+
+
+def _webhooks(row: Sequence[Any]) -> WebhookStatus:
+    system, account, connection, waiting, parked, oldest, received, wrong, p50, p95 = row
+    return WebhookStatus(
+        system=system, account=account or None, connection=connection, waiting=waiting, parked=parked, oldest_at=oldest,
+        received=received, error_rate=_share(wrong, received), to_ledger=ResponseTime(p50_ms=p50, p95_ms=p95),
+    )  # fmt: skip
 
 
 def _account(state: State, row: Sequence[Any]) -> AccountStatus:

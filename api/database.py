@@ -15,6 +15,9 @@ Pool = AsyncConnectionPool[AsyncConnection]
 #: How long a request waits for a connection, and a statement for the database.
 CONNECTION_SECONDS_MAX = 1.0
 STATEMENT_SECONDS_MAX = 5.0
+#: The pool waits longer and longer between its attempts to connect. Given up early, the next request tries at once: when the database is
+#: back, so is the API.
+RECONNECT_SECONDS_MAX = 2.0
 #: The database is away, or has no room.
 AWAY = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, TooManyRequests)
 
@@ -28,7 +31,7 @@ def make_pool(dsn: str, name: str, *, size: int) -> Pool:
         max_size=size,
         max_waiting=50 * size,
         timeout=CONNECTION_SECONDS_MAX,
-        reconnect_timeout=30,
+        reconnect_timeout=RECONNECT_SECONDS_MAX,
         configure=_configure,
         open=False,
         name=name,

@@ -27,7 +27,8 @@ async def live() -> Health:
 async def ready(request: Request, response: Response) -> Health:
     """503 while the database is away: send requests elsewhere."""
     try:
-        await row(state_of(request).writers, "api", "alive", {})
+        for pool in (state_of(request).writers, state_of(request).readers):
+            await row(pool, "api", "alive", {})
     except (psycopg.Error, PoolTimeout, TooManyRequests):
         response.status_code = 503
         response.headers["Retry-After"] = "5"
@@ -47,6 +48,6 @@ async def metrics(request: Request) -> Response:
     state = state_of(request)
     async with answering():
         runs = await rows(state.readers, "api", "status", {"hours": 24})
-        events = await rows(state.readers, "api", "event_status", {})
+        events = await rows(state.readers, "api", "event_status", {"hours": 24})
     text = state.metrics.render(runs=runs, events=events, lost=state.intake.audit.lost, now=time.time())
     return Response(text, media_type=CONTENT_TYPE_LATEST)

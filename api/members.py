@@ -1,6 +1,7 @@
 """Balances and histories of members, for the loyalty app."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request
@@ -8,7 +9,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from api.cursors import Cursors
 from api.database import answering, row, rows
 from api.keys import require
-from api.models import Balance, History, HistoryEntry, Id, PhoneQuestion
+from api.models import Balance, History, HistoryEntry, Id, PhoneQuestion, PointsPart, SaleEntry
 from api.problems import Problem, described
 from api.state import State, state_of
 from connectors.kit.mapping.parse import dialled
@@ -16,7 +17,7 @@ from sql.explain import Entry
 
 router = APIRouter(prefix="/api/members", tags=["members"], dependencies=[Depends(require("members:read"))])
 MemberId = Annotated[Id, Path(description="The member's number.", examples=[42])]
-_PLACE = ("after_at", "after_id", "after_no", "after_account", "after_system")
+_PLACE = ("after_at", "after_kind", "after_system", "after_account", "after_id", "after_no", "after_event_at")
 
 
 @router.post(
@@ -64,7 +65,7 @@ async def history(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str | None, Query(max_length=2000, description="`next_cursor` of the last page.")] = None,
 ) -> History:
-    """Every entry of the ledger, the latest first, with the sale, the rule and the version that explain it."""
+    """Everything that moved the balance, the latest first, with what explains it. The points of all sum to the balance."""
     state = state_of(request)
     filters = {"member_id": member_id}
     cursors = Cursors(state.config.key, "history")
@@ -73,37 +74,37 @@ async def history(
         found = await rows(state.readers, "api", "history", {**filters, **place, "limit": limit + 1})
         if not found and await row(state.readers, "api", "is_member", filters) == (False,):
             raise _unknown()
-    items = [_entry(one) for one in found[:limit]]
-    more = len(found) > limit
+        words = dict(await rows(state.readers, "api", "promotion_words", {})) if found else {}
+    items = [_entry(one, words) for one in found[:limit]]
+    place_after = _place(found[limit - 1]) if len(found) > limit else None
     return History(
-        member_id=member_id, items=items, next_cursor=cursors.write(_place(items[-1]), filters) if more else None
+        member_id=member_id,
+        items=items,
+        next_cursor=None if place_after is None else cursors.write(place_after, filters),
     )
 
 
-def _place(last: HistoryEntry) -> list[Any]:
-    return [last.posted_at.isoformat(), last.transaction_id, last.entry_no, last.account, last.system]
+def _place(last: Sequence[Any]) -> list[Any]:
+    kind, posted_at, _, _, event_at, _, _, external_id, system, account, _, entry_no, *_ = last
+    return [posted_at.isoformat(), kind, system or "", account or "", external_id or "", entry_no, event_at.isoformat()]
 
 
-def _entry(found: Sequence[Any]) -> HistoryEntry:
-    system, account, external_id, number, _, _, *rest = found
-    entry = Entry(*rest)
+def _entry(found: Sequence[Any], words: Mapping[str, str]) -> HistoryEntry:
+    kind, posted_at, points, balance, event_at, run_id, reason, external_id, system, account, number, _, *rest = found
+    entry = None if rest[0] is None else Entry(*rest)
     return HistoryEntry(
-        posted_at=entry.posted_at,
-        points=entry.points,
-        reason=entry.reason,
-        system=system,
-        account=account,
-        transaction_id=external_id,
-        transaction_number=number,
-        entry_no=entry.entry_no,
-        due_before=entry.due_before,
-        due_after=entry.due_after,
-        amount=entry.net_amount,
-        currency=entry.currency,
-        tier=entry.tier,
-        breakdown=entry.breakdown,
-        program_version=entry.program_version,
-        event_at=entry.event_at,
-        run_id=entry.run_id,
-        explanation=entry.rule(),
-    )
+        kind=kind, posted_at=posted_at, points=points, balance_points=balance, event_at=event_at, run_id=run_id,
+        explanation=entry.rule() if entry is not None else _of_no_sale(kind, reason, external_id),
+        sale=None if entry is None else SaleEntry(
+            system=system, account=account, transaction_id=external_id, transaction_number=number, entry_no=entry.entry_no,
+            due_before=entry.due_before, due_after=entry.due_after, amount=entry.net_amount, currency=entry.currency, tier=entry.tier,
+            parts=[PointsPart(**asdict(part)) for part in entry.parts(words)], program_version=entry.program_version,
+        ),
+    )  # fmt: skip
+
+
+def _of_no_sale(kind: str, reason: str | None, number: str | None) -> str:
+    if kind == "expiry":
+        return "points that were not used in time expired, or an expiry was corrected"
+    what = "by hand" if kind == "adjustment" else "by hand, taking an adjustment back"
+    return f"{what} (number {number}): {reason}"

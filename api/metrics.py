@@ -61,7 +61,7 @@ class Metrics:
             share.labels(one[0], one[1], "succeeded").set(one[9])
             share.labels(one[0], one[1], "failed").set(one[10])
             rejects.labels(one[0], one[1]).set(one[17])
-        for system, of_account, connection, waiting, parked, since in events:
+        for system, of_account, connection, waiting, parked, since, *_ in events:
             backlog.labels(system, of_account, connection, "waiting").set(waiting)
             backlog.labels(system, of_account, connection, "parked").set(parked)
             oldest.labels(system, of_account, connection).set(0 if since is None else now - since.timestamp())

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
@@ -11,6 +11,14 @@ Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
 System = Annotated[str, Field(examples=["quickbooks"])]
 AccountName = Annotated[str, Field(examples=["4620816365"])]
 Zulu = Annotated[datetime, Field(examples=["2026-05-20T08:30:00Z"])]
+
+
+class PointsPart(BaseModel):
+    """Points of one rule, in words."""
+
+    rule: str = Field(description="base, tier, or a promotion and its version.", examples=["tier"])
+    points: int = Field(examples=[300])
+    words: str = Field(examples=["silver earns 1.2 times as much"])
 
 
 class Transaction(BaseModel):
@@ -32,6 +40,11 @@ class Transaction(BaseModel):
     issued_at: Zulu
     updated_at: Zulu
     stored_at: Zulu
+    explanation: str = Field(
+        description="Why so many points, by the latest entry of the ledger; or why none.",
+        examples=["150.00 AOA x 10 points per unit x 1.2 (silver), rounded down = base 1500 + tier 300 = 1800"],
+    )
+    parts: list[PointsPart] = Field(description="The same rule by rule; they sum to `points`.")
 
 
 Word = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -90,10 +103,10 @@ class SyncStarted(BaseModel):
 
 
 class ResponseTime(BaseModel):
-    """Of the billing system, in milliseconds, over the runs of the window."""
+    """Times within the window, in milliseconds; null where there are none."""
 
-    p50_ms: int | None = Field(description="Median of the runs' medians.", examples=[180])
-    p95_ms: int | None = Field(description="95th percentile of the runs' 95th percentiles.", examples=[640])
+    p50_ms: int | None = Field(examples=[180])
+    p95_ms: int | None = Field(examples=[640])
 
 
 class AccountStatus(BaseModel):
@@ -117,18 +130,25 @@ class AccountStatus(BaseModel):
     reject_rate: float | None = Field(description="Share of the records that could not be used.", examples=[0.001])
     throttled_rate: float | None = Field(description="Share of calls that were told to slow down.", examples=[0.0])
     open_rejects: int = Field(examples=[3])
-    response_time: ResponseTime
+    response_time: ResponseTime = Field(
+        description="Of the billing system's API: the median of the runs' medians, the 95th percentile of their 95th percentiles."
+    )
 
 
 class WebhookStatus(BaseModel):
-    """Events of one connection that are not in the ledger."""
+    """Events of one connection: those that are not in the ledger, and those received within the window."""
 
     system: System
     account: str | None
     connection: str = Field(examples=["quickbooks"])
     waiting: int = Field(examples=[0])
     parked: int = Field(description="Given up: they wait for a correction and a replay.", examples=[0])
-    oldest_at: Zulu | None
+    oldest_at: Zulu | None = Field(description="When the oldest of those that wait arrived.")
+    received: int = Field(description="Within the window.", examples=[412])
+    error_rate: float | None = Field(
+        description="Share of these that are parked or wait to be tried again; null if none came.", examples=[0.0]
+    )
+    to_ledger: ResponseTime = Field(description="From their arrival to the ledger.")
 
 
 class DeploymentStatus(BaseModel):
@@ -159,14 +179,29 @@ class Balance(BaseModel):
     entries: int = Field(examples=[3])
     last_posted_at: Zulu | None
     changing: bool = Field(description="Something changed and the points are being computed anew.")
+    merged_into: int | None = Field(description="Member who earns for this one since they were merged.")
 
 
 class HistoryEntry(BaseModel):
-    """One entry of the ledger, explained."""
+    """Something that moved the balance, explained: an entry of a sale, an adjustment by hand, or points that expired."""
 
+    kind: Literal["award", "edit", "refund", "void", "moved", "referral", "adjustment", "adjustment void", "expiry"]
     posted_at: Zulu
     points: int = Field(description="What it added, or took back.", examples=[1800])
-    reason: Literal["award", "edit", "refund", "void", "moved"]
+    balance_points: int = Field(description="The balance after it.", examples=[3600])
+    event_at: Zulu = Field(
+        description="When the sale happened, which decides tier and promotions; or from when on it counts."
+    )
+    explanation: str = Field(
+        examples=["150.00 AOA x 10 points per unit x 1.2 (silver), rounded down = base 1500 + tier 300 = 1800"]
+    )
+    run_id: str
+    sale: "SaleEntry | None" = Field(description="null: it is about no sale.")
+
+
+class SaleEntry(BaseModel):
+    """What an entry of the ledger says about its sale."""
+
     system: System
     account: AccountName
     transaction_id: str = Field(examples=["130"])
@@ -177,15 +212,8 @@ class HistoryEntry(BaseModel):
     amount: Amount = Field(description="The amount that earned, refunds taken off.")
     currency: str = Field(examples=["AOA"])
     tier: str = Field(examples=["silver"])
-    breakdown: dict[str, Any] = Field(
-        description="Points per rule; they sum to due_after.", examples=[{"base": 1500, "tier": 300}]
-    )
+    parts: list[PointsPart] = Field(description="Points per rule; they sum to due_after.")
     program_version: int = Field(examples=[1])
-    event_at: Zulu = Field(description="When the sale happened: decides tier and promotions.")
-    run_id: str
-    explanation: str = Field(
-        examples=["150.00 AOA x 10 points per unit x 1.2 (silver), rounded down = base 1500 + tier 300 = 1800"]
-    )
 
 
 class History(BaseModel):
@@ -194,6 +222,75 @@ class History(BaseModel):
     member_id: int
     items: list[HistoryEntry]
     next_cursor: str | None
+
+
+class InvoiceQuestion(BaseModel):
+    """Which document."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    system: Word
+    invoice: Word = Field(description="Its id at the billing system, or the number printed on it.")
+
+
+class Weighed(BaseModel):
+    """A promotion that spoke at the time of the sale, and what became of it."""
+
+    promotion: str = Field(examples=["black-november"])
+    version: int
+    outcome: str = Field(examples=["minimum"])
+    points: int
+    words: str = Field(examples=["below the minimum purchase"])
+
+
+class DueNow(BaseModel):
+    """What is due by the stored rules."""
+
+    due: int | None = Field(description="null: it cannot be computed; see `problem`.")
+    amount: Amount
+    currency: str
+    converted_amount: Amount | None
+    converted_to: str | None
+    points_per_unit: Amount | None
+    tier: str | None
+    tier_factor: Amount | None
+    tier_source: str = Field(examples=["set by the loyalty app"])
+    program_version: int | None
+    rounding: str | None
+    parts: list[PointsPart]
+    considered: list[Weighed]
+    problem: str | None
+    waiting_points: int | None = Field(description="What the next synchronisation will post.")
+
+
+class Explained(BaseModel):
+    """A document, every entry posted for it, and what is due now: what `twezah explain` tells."""
+
+    system: System
+    account: AccountName | None
+    transaction_id: str
+    transaction_number: str | None
+    status: str | None
+    member_id: int | None
+    points: int
+    rejected: str | None = Field(description="Why its newest version could not be used.")
+    entries: list["ExplainedEntry"]
+    now: DueNow | None = Field(description="null: nobody earns for it, or nothing is due.")
+
+
+class ExplainedEntry(BaseModel):
+    """One entry of the ledger."""
+
+    entry_no: int
+    member_id: int
+    kind: str = Field(examples=["award"])
+    points: int
+    due_before: int
+    due_after: int
+    posted_at: Zulu
+    run_id: str
+    program_version: int
+    explanation: str
 
 
 class PhoneQuestion(BaseModel):

@@ -1,4 +1,7 @@
-"""Wakes whoever awards stored events: at once, once for a burst, and again later should the wake-up be lost."""
+"""Wakes whoever awards stored events: at once, once for a burst, and again later should the wake-up be lost.
+
+Where webhooks are expected somebody always listens: a run that is started only when an event comes takes seconds to begin.
+"""
 
 import asyncio
 import contextlib
@@ -56,7 +59,9 @@ class Nudge:
             self._poked.clear()
             try:
                 await self._wake(stored=stored)
-            except (psycopg.Error, PrefectAwayError, NoDeploymentError) as error:
+            except (PrefectAwayError, NoDeploymentError) as error:
+                log.warning("no run could be started: %s; tried again in %.0f s", error, LOOK_SECONDS)
+            except psycopg.Error as error:
                 log.warning("nobody could be woken: %s; tried again in %.0f s", type(error).__name__, LOOK_SECONDS)
             except Exception as error:  # this task must not end
                 log.exception("nobody could be woken: %s", type(error).__name__)
@@ -64,8 +69,9 @@ class Nudge:
     async def _wake(self, *, stored: bool) -> None:
         if not stored:
             due = await row(self._pool, "webhooks", "next_due", {})
+            expected = await row(self._pool, "webhooks", "any_endpoint", {})
             self._looked = True
-            if due is None or due[0] is None or due[0] > 0:
+            if expected != (True,) and (due is None or due[0] is None or due[0] > 0):
                 return
         await rows(self._pool, "webhooks", "nudge", {})
         held = await row(self._pool, "webhooks", "claims_held", {})
@@ -74,9 +80,8 @@ class Nudge:
         if (early := self._started_at + START_SECONDS_MIN - time.monotonic()) > 0:
             await asyncio.sleep(early)
             held = await row(self._pool, "webhooks", "claims_held", {})
-            due = await row(self._pool, "webhooks", "next_due", {})
-            if held == (True,) or due is None or due[0] is None or due[0] > 0:
+            if held == (True,):
                 return
         self._started_at = time.monotonic()
-        run = await self._runs.start(self._deployment, {})
-        log.info("started run %s for stored events", run.name)
+        run = await self._runs.ensure(self._deployment)
+        log.info("run %s is to award webhooks", run.name)

@@ -4,7 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
+
+from sql.actor import LABEL, actor
 
 #: A Prefect server that is slower than that is taken for absent.
 PREFECT_SECONDS_MAX = 8.0
@@ -13,7 +16,7 @@ SYNC = "sync-"
 
 
 class PrefectAwayError(RuntimeError):
-    """The Prefect server did not answer."""
+    """The Prefect server did not answer, or refused."""
 
 
 class NoDeploymentError(LookupError):
@@ -48,8 +51,22 @@ class Runs:
             if found is None:
                 raise NoDeploymentError(deployment)
             run = await client.create_flow_run_from_deployment(
-                found.id, parameters=parameters, idempotency_key=idempotency_key
+                found.id, parameters=parameters, idempotency_key=idempotency_key, labels={LABEL: actor("api")}
             )
+            return Run(str(run.id), run.name, "Scheduled" if run.state is None else run.state.name or "Scheduled")
+
+    async def ensure(self, deployment: str) -> Run:
+        """The run that waits for its start, or else a new one: where no worker takes runs up, they do not pile up.
+
+        Raises NoDeploymentError, PrefectAwayError.
+        """
+        async with _client() as client:
+            found = await _find(client, deployment)
+            if found is None:
+                raise NoDeploymentError(deployment)
+            run = await _waiting(client, found.id)
+            if run is None:
+                run = await client.create_flow_run_from_deployment(found.id)
             return Run(str(run.id), run.name, "Scheduled" if run.state is None else run.state.name or "Scheduled")
 
     async def connections(self) -> list[Deployment]:
@@ -61,16 +78,41 @@ class Runs:
                     "connected" in one.tags,
                     any(schedule.active for schedule in one.schedules) and not one.paused,
                 )
-                for one in await client.read_deployments(limit=_DEPLOYMENTS_MAX)
+                for one in await _deployments(client)
                 if one.name.startswith(SYNC)
             ]
 
 
 async def _find(client: Any, name: str) -> Any:
-    for deployment in await client.read_deployments(limit=_DEPLOYMENTS_MAX):
-        if deployment.name == name:
-            return deployment
-    return None
+    from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
+
+    wanted = DeploymentFilter(name=DeploymentFilterName(any_=[name]))
+    return next(iter(await _deployments(client, deployment_filter=wanted)), None)
+
+
+async def _waiting(client: Any, deployment_id: Any) -> Any:
+    """A run of the deployment that should have begun; None if there is none."""
+    from prefect.client.schemas import filters
+    from prefect.client.schemas.objects import StateType
+    from prefect.client.schemas.sorting import FlowRunSort
+
+    of = filters.DeploymentFilter(id=filters.DeploymentFilterId(any_=[deployment_id]))
+    due = filters.FlowRunFilter(
+        state=filters.FlowRunFilterState(
+            type=filters.FlowRunFilterStateType(any_=[StateType.SCHEDULED, StateType.PENDING])
+        ),
+        expected_start_time=filters.FlowRunFilterExpectedStartTime(before_=datetime.now(UTC)),
+    )
+    order = FlowRunSort.EXPECTED_START_TIME_ASC
+    found = await client.read_flow_runs(deployment_filter=of, flow_run_filter=due, sort=order, limit=1)
+    return next(iter(found), None)
+
+
+async def _deployments(client: Any, **wanted: Any) -> Any:
+    from prefect.client.schemas.sorting import DeploymentSort
+
+    # Without an order the client sends none, which the server refuses.
+    return await client.read_deployments(limit=_DEPLOYMENTS_MAX, sort=DeploymentSort.NAME_ASC, **wanted)
 
 
 @asynccontextmanager
@@ -84,7 +126,8 @@ async def _client() -> AsyncIterator[Any]:
         raise PrefectAwayError("the Prefect server took too long") from None
     except Exception as error:
         if type(error).__module__.split(".")[0] in ("httpx", "httpcore", "prefect"):
-            raise PrefectAwayError(f"the Prefect server did not answer: {type(error).__name__}") from None
+            status = getattr(getattr(error, "response", None), "status_code", "no answer")
+            raise PrefectAwayError(f"the Prefect server could not do it: {type(error).__name__}, {status}") from None
         raise
 
 

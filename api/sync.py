@@ -13,6 +13,7 @@ from api.models import SyncRequest, SyncStarted
 from api.problems import Problem, described, retry_later
 from api.runs import SYNC, NoDeploymentError, PrefectAwayError
 from api.state import State, state_of
+from sql.actor import acting_as
 from sql.keys import ApiKey
 
 router = APIRouter(prefix="/api/billing", tags=["billing"])
@@ -54,12 +55,13 @@ async def sync(
         **({"until": until.isoformat()} if until else {}),
         **({"dry_run": True} if asked.dry_run else {}),
     }
-    if name is None:
-        started = await _start(state, asked.system, parameters, None)
-    else:
-        started, repeated = await _once(state, key, name, asked, parameters)
-        if repeated:
-            response.headers["Idempotent-Replayed"] = "true"
+    with acting_as(f"key {key.prefix}"):
+        if name is None:
+            started = await _start(state, asked.system, parameters, None)
+        else:
+            started, repeated = await _once(state, key, name, asked, parameters)
+            if repeated:
+                response.headers["Idempotent-Replayed"] = "true"
     response.headers["Location"] = started.ui_url
     return started
 

@@ -1,8 +1,9 @@
 """The rules alone: `award()` over a million invoices, beside the floor of reading and writing the same columns.
 
-    python -m benchmarks.award [invoices] [--plain]
+    python -m benchmarks.award [invoices]
 
-Prints seconds and peak memory of a process of its own for each step; --plain leaves the promotions out.
+Prints seconds and peak memory of a process of its own for each step: `plain` leaves the promotions out, `award` has all in one
+go, `chunks` works like the award step: so many members at a time, claims on budgets first, dividing them, then the points.
 """
 
 import resource
@@ -15,12 +16,17 @@ from pathlib import Path
 
 import polars as pl
 
-from loyalty.award import award
-from loyalty.facts import DUE, HISTORY, LINES, REFERRALS, TIERS, Facts
+from loyalty.award import Evaluation, award, evaluate
+from loyalty.facts import DUE, GRANTS, HISTORY, LINES, REFERRALS, TIERS, Facts
 from loyalty.program import TIER_RATE_BPS, Program
 from loyalty.promotions import Promotion
+from loyalty.promotions.limits import allocate
 
 MEMBERS, LINES_EACH = 100_000, 2
+#: Above it, only `chunks` is run: everything at once takes some 2 GiB per million.
+AT_ONCE_MAX = 2_000_000
+#: Sales in a chunk.
+SALES_AT_ONCE = 500_000
 START = datetime(2025, 1, 1, tzinfo=UTC)
 PROGRAM = Program(
     version=1, base_rate_bps={"AOA": 100_000, "USD": 100_000}, tier_rate_bps=dict(TIER_RATE_BPS), entry_tier="lead"
@@ -85,6 +91,7 @@ def make(invoices: int, folder: Path) -> None:
         (pl.lit(START) + pl.duration(minutes=pl.col("mixed") % 525_600)).cast(HISTORY["issued_at"]).alias("issued_at"),
         (pl.col("n") // 1_000).alias("page_id"),
         (pl.col("n") % 1_000).cast(pl.Int32).alias("record_no"),
+        pl.lit(None, pl.String).alias("account_award_when"),
     )
     frame.cast(HISTORY).write_ipc(folder / "history.arrow")
     line = pl.int_range(invoices * LINES_EACH, dtype=pl.Int64, eager=True).alias("n")
@@ -133,21 +140,70 @@ def run(folder: Path, *, plain: bool) -> float:
     return time.perf_counter() - start
 
 
+def run_in_chunks(folder: Path) -> float:
+    """Reads, awards and writes part by part; what is in memory does not grow with the history."""
+    start = time.perf_counter()
+    frames = {name: pl.scan_ipc(folder / f"{name}.arrow") for name in ("history", "tiers", "lines", "referrals")}
+    invoices = int(frames["history"].select(pl.len()).collect().item())
+    size = max(1, MEMBERS * SALES_AT_ONCE // invoices)
+    claims = pl.concat([_part(frames, low, size, GRANTS.to_frame()).claims for low in range(1, MEMBERS + 1, size)])
+    granted = [
+        allocate(claims.filter(pl.col("promotion_id") == one.promotion_id), one.limits.budget)
+        for one in promotions()
+        if one.limits.budget is not None
+    ]
+    grants = pl.concat(granted).select(GRANTS.names()).cast(GRANTS)
+    rows = points = 0
+    for number, low in enumerate(range(1, MEMBERS + 1, size)):
+        due = _part(frames, low, size, grants).due
+        due.write_ipc(folder / f"due{number % 2}.arrow")
+        rows, points = rows + due.height, points + int(due["due"].sum())
+    print(f"  evaluate() alone: {sum(_spent):.2f} s, in chunks of {size} members; {rows} rows, {points} points")
+    return time.perf_counter() - start
+
+
+#: Seconds of each evaluation.
+_spent: list[float] = []
+
+
+def _part(frames: dict[str, pl.LazyFrame], low: int, size: int, grants: pl.DataFrame) -> Evaluation:
+    """The members from `low` on, with the sales of the friends they brought."""
+    members = pl.Series(range(low, min(low + size, MEMBERS + 1)), dtype=pl.Int64)
+    asked = members.implode()
+    brought = pl.col("referrer_id").is_in(asked) | pl.col("friend_id").is_in(asked)
+    referrals = frames["referrals"].filter(brought).collect()
+    friends = referrals.filter(pl.col("referrer_id").is_in(asked))["friend_id"]
+    needed = pl.concat([members, friends]).unique().implode()
+    history = frames["history"].filter(pl.col("member_id").is_in(needed)).collect()
+    places = history.lazy().select("page_id", "record_no")
+    lines = frames["lines"].join(places, on=["page_id", "record_no"], how="semi").collect(engine="streaming")
+    tiers = frames["tiers"].filter(pl.col("member_id").is_in(needed)).collect()
+    facts = Facts(lines=lines, referrals=referrals, grants=grants, members=members)
+    start = time.perf_counter()
+    found = evaluate(history, tiers, [PROGRAM], promotions(), facts)
+    _spent.append(time.perf_counter() - start)
+    return found
+
+
 def main() -> None:
     """One step in this process, or all of them in processes of their own."""
-    if len(sys.argv) == 4 and sys.argv[1] in ("floor", "award", "plain", "make"):
+    if len(sys.argv) == 4 and sys.argv[1] in ("floor", "award", "plain", "chunks", "make"):
         step, folder = sys.argv[1], Path(sys.argv[3])
         if step == "make":
             make(int(sys.argv[2]), folder)
             return
-        seconds = floor(folder) if step == "floor" else run(folder, plain=step == "plain")
+        if step == "chunks":
+            seconds = run_in_chunks(folder)
+        else:
+            seconds = floor(folder) if step == "floor" else run(folder, plain=step == "plain")
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
         print(f"{step}: {seconds:.2f} s, peak {peak} MiB")
         return
     invoices = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
     print(f"{invoices} invoices, {MEMBERS} members, {len(promotions())} promotions")
     with tempfile.TemporaryDirectory() as made:
-        for step in ("make", "floor", "plain", "award"):
+        at_once = ("plain", "award") if invoices <= AT_ONCE_MAX else ()
+        for step in ("make", "floor", *at_once, "chunks"):
             subprocess.run([sys.executable, "-m", "benchmarks.award", step, str(invoices), made], check=True)
 
 

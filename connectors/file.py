@@ -87,6 +87,7 @@ def spec_from(connection: Connection) -> ConnectorSpec:
         key=documented.fields["external_id"].paths,
         total=documented.fields["total_minor"].paths if options.totals == "as written" else (),
         lines=documented.lines.path,
+        also=documented.lines.also,
     )
     stream = Stream(
         "files",

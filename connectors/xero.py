@@ -89,13 +89,14 @@ def _phone(phones: Any, kinds: Sequence[str] = _PHONES) -> str | None:
 
 
 def _sum(key: str) -> Callable[[Any], str | None]:
-    """Adds up one amount of nested objects, as exact text."""
+    """Adds up one amount of nested objects, as exact text; what is marked as deleted no longer counts."""
 
     def total(entries: Any) -> str | None:
         if not isinstance(entries, list):
             return None
         try:
-            amounts = [Decimal(str(entry[key])) for entry in entries if entry.get(key) is not None]
+            alive = [one for one in entries if one.get("IsDeleted") is not True and one.get("Status") != "DELETED"]
+            amounts = [Decimal(str(entry[key])) for entry in alive if entry.get(key) is not None]
             return str(sum(amounts, Decimal(0)))
         except (AttributeError, InvalidOperation, TypeError):
             return None
@@ -195,7 +196,9 @@ SPEC = ConnectorSpec(
     auth=refresh_token(basic_form),
     consent=Consent(
         "https://login.xero.com/identity/connect/authorize",
-        scopes=("offline_access", "accounting.transactions.read", "accounting.contacts.read"),
+        # Applications registered since March 2026 may not ask for accounting.transactions; all have the narrower scope.
+        scopes=("offline_access", "accounting.invoices.read", "accounting.contacts.read"),
+        older={"accounting.invoices.read": "accounting.transactions.read"},
         pkce=True,
         accounts=PageRequest("GET", "/connections"),
         read_accounts=_tenants,

@@ -13,6 +13,7 @@ from loyalty.corrections import Adjustment, Decision
 from sql import corrections
 from sql.corrections import CorrectionRefusedError
 from sql.db import connect
+from sql.erasure import erase
 from tasks.recompute import post_waiting
 from tasks.steps import without_row_data
 from twezah.settings import settings
@@ -90,6 +91,35 @@ def merge_members(
     message = f"{done.to_text()}. {posted.entries} entries, {posted.points:+d} points"
     get_run_logger().info(message)
     return Completed(message=message)
+
+
+@flow(name="erase-member", flow_run_name="erase member {member}", persist_result=False, retries=0)
+def erase_member(
+    member: Annotated[int, Field(ge=1)],
+    reason: str,
+    author: str,
+    dry_run: bool = True,
+) -> State[Any]:
+    """Remove a member's personal data: the phone, and what stored records say of them. It cannot be undone.
+
+    Sales and points stay under the number. A sale that comes later under that phone makes a new member: remove the customer at the
+    billing system first.
+
+    Args:
+        member: The member's number.
+        reason: Why, e.g. the number of the request; kept for good. No names, no phone numbers.
+        author: Who decided it; kept for good.
+        dry_run: Only say what would be removed. Switch it off to do it.
+    """
+    try:
+        decision = Decision(reason=reason, author=author)
+        with without_row_data(), connect(settings().dsn()) as connection:
+            done = erase(connection, member, decision, _run_id(), dry_run=dry_run)
+            connection.commit()
+    except (CorrectionRefusedError, ValidationError) as error:
+        return Failed(message=_refused(error))
+    get_run_logger().info(done.to_text())
+    return Completed(message=done.to_text())
 
 
 def _run_id() -> str:

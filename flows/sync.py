@@ -13,10 +13,14 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
+from prefect.utilities.timeout import timeout
 
 from connectors.kit.errors import ConnectorError, block_name
 from sql import sync
 from tasks import steps
+from tasks.advice import TookTooLongError, is_expected, named
+from tasks.alerts.events import tell
+from tasks.alerts.watch import reject_ratio
 from tasks.attempt import remember, remember_refused
 from tasks.blocks import BillingConnection, NotConnectedError
 from tasks.connections import load_block
@@ -28,8 +32,10 @@ from twezah.settings import DatabaseNotRunning, settings
 
 #: How long a run waits for another one of the same account to end.
 WAIT_SECONDS = 600
+#: A run that takes longer is ended, so that those behind it get their turn. A backfill goes on where it was with the next.
+SECONDS_MAX = 6 * 3600
 #: Failures with a message for whoever must act; anything else is a defect and keeps its traceback.
-EXPECTED = (ConnectorError, TooManyRejectsError, sync.SyncBusyError, psycopg.OperationalError)
+EXPECTED = (ConnectorError, TooManyRejectsError, sync.SyncBusyError)
 T = TypeVar("T")
 
 
@@ -64,33 +70,45 @@ def sync_system(
     try:
         block = load_block(system)
     except NotConnectedError as error:
-        return _refused(system, started_at, _named(error), dry_run=dry_run)
+        return _refused(system, started_at, named(error), dry_run=dry_run)
     try:
         job = _job(block, since, until, dry_run=dry_run, replay=replay, rejects=rejects)
     except ConnectorError as error:  # settings that cannot work as they are
-        return _refused(block.name, started_at, _named(error.of_block(block.name)), dry_run=dry_run)
+        return _refused(block.name, started_at, named(error.of_block(block.name)), dry_run=dry_run)
+    except DatabaseNotRunning as error:
+        return Failed(message=f"{named(error)} Then press Retry.")
     report = RunReport(job, datetime.now(UTC))
     try:
-        run_job(report)
+        with timeout(SECONDS_MAX, TookTooLongError):
+            run_job(report)
     except Exception as error:
         report.error = error
         if isinstance(error, TooManyRejectsError):
             report.loaded = error.loaded
         if not dry_run:
             with suppress(psycopg.Error):  # the database may be what failed
-                sync.fail(job.dsn, job.run_id, _named(error))
-        if not isinstance(error, EXPECTED):
+                sync.fail(job.dsn, job.run_id, named(error))
+        if not isinstance(error, EXPECTED) and not is_expected(error):
             _publish(report, block)
             raise
     _publish(report, block)
     if report.error is not None:
-        get_run_logger().error(_named(report.error))
-        return Failed(message=_named(report.error))
+        get_run_logger().error(named(report.error))
+        return Failed(message=named(report.error))
+    _tell_of_rejects(report, block)
     return Completed(message=report.headline())
 
 
-def _named(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+def _tell_of_rejects(report: RunReport, block: BillingConnection) -> None:
+    if report.loaded is None or report.job.dry_run:
+        return
+    policy, link = report.job.policy, f"{settings().ui_url}/runs/flow-run/{report.job.run_id}"
+    event = reject_ratio(
+        block_name(block.name), report.loaded.accepted, report.loaded.rejected,
+        limit_percent=policy.reject_percent_max, fewest=policy.reject_records_min, link=link,
+    )  # fmt: skip
+    if event is not None:
+        tell(event)
 
 
 def _refused(name: str, started_at: datetime, error: str, *, dry_run: bool) -> State[Any]:
@@ -103,7 +121,7 @@ def _refused(name: str, started_at: datetime, error: str, *, dry_run: bool) -> S
 
 
 def _publish(report: RunReport, block: BillingConnection) -> None:
-    remember(report, block.name, None if report.error is None else _named(report.error))
+    remember(report, block.name, None if report.error is None else named(report.error))
     ui = settings().ui_url
     run, document = f"{ui}/runs/flow-run/{report.job.run_id}", block._block_document_id  # noqa: SLF001
     links = Links(run, f"{ui}/blocks/block/{document}", block.name)

@@ -9,6 +9,7 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.deployments import run_deployment
+from prefect.exceptions import TerminationSignal
 from prefect.runtime import deployment, flow_run
 from prefect.states import Completed, Failed
 
@@ -19,7 +20,7 @@ from tasks.connections import accounts, load_block
 from tasks.job import Job, Policy
 from tasks.steps import without_row_data
 from tasks.webhook_report import headline, markdown
-from tasks.webhook_run import Listening, Pace, listen
+from tasks.webhook_run import HANDOVER_SECONDS_MAX, Listening, Pace, listen
 from tasks.webhooks import Connections
 from twezah.settings import settings
 
@@ -29,15 +30,16 @@ _NAME = "webhooks"
 
 
 @flow(name=_NAME, flow_run_name=_NAME, persist_result=False, retries=0)
-def award_webhooks(linger_seconds: int = 60, life_seconds: int = 600) -> State[Any]:
+def award_webhooks(linger_seconds: int = 600, life_seconds: int = 600, takes_over: bool = False) -> State[Any]:
     """Award the sales that billing systems announce by webhook.
 
-    It stays a while after the last webhook, because starting takes a second. The HTTP interface starts it when a webhook comes and
-    nobody listens; running it by hand, twice or after a crash does no harm.
+    One run always listens where webhooks are expected, because starting takes seconds; after ten minutes a fresh one takes over. The HTTP
+    interface starts it where nobody listens; running it by hand, twice or after a crash does no harm.
 
     Args:
         linger_seconds: How long it stays after the last webhook.
         life_seconds: After how long it makes way for a fresh run.
+        takes_over: Wait for the run that listens to make way. It starts its successor so.
     """
     own, logger = settings(), get_run_logger()
     run_id = str(flow_run.id or uuid4())
@@ -46,24 +48,47 @@ def award_webhooks(linger_seconds: int = 60, life_seconds: int = 600) -> State[A
     def on_batch(connection: str, deliveries: int) -> None:
         logger.info("%d webhooks of %s", deliveries, connection)
 
-    error, done = None, Listening()
+    def successor() -> None:
+        logger.info("Time is over: asking for a fresh run")
+        _start({"linger_seconds": linger_seconds, "life_seconds": life_seconds, "takes_over": True})
+
+    error, done, stopped = None, Listening(), False
     try:
         with without_row_data():
-            pace = Pace(max(0, linger_seconds), max(1, life_seconds))
-            done = listen(own.dsn(), run_id, connections, own.fernet_key(), pace, on_batch)
+            expected = _is_expected(own.dsn())
+            pace = Pace(
+                linger_seconds if expected else 0, max(1, life_seconds), HANDOVER_SECONDS_MAX if takes_over else 0
+            )
+            next_one = successor if deployment.name else None
+            done = listen(own.dsn(), run_id, connections, own.fernet_key(), pace, on_batch, next_one)
     except psycopg.OperationalError as failure:
         error = failure
+    except TerminationSignal:  # the stack stops, or an operator cancels: what is under way has been finished
+        stopped = True
     if done.busy:
         return Completed(message="Another run is listening")
     with suppress(psycopg.Error):  # the database may be what failed
         _publish(own.dsn(), run_id, connections)
-    if done.left and deployment.name:
-        run_deployment(f"{_NAME}/{deployment.name}", timeout=0, as_subflow=False)
+    if done.left and not done.relieved and deployment.name:
+        _start({})
     if error is not None:
         return Failed(
             message=f"The database could not be used: {error}. What was claimed is taken up again within five minutes."
         )
-    return Completed(message=headline(connections.counts))
+    return Completed(message=headline(connections.counts) + (". It was asked to stop" if stopped else ""))
+
+
+def _is_expected(dsn: str) -> bool:
+    with connect(dsn) as connection:
+        return stored.any_endpoint(connection)
+
+
+def _start(parameters: dict[str, Any]) -> None:
+    """The next run. A server that does not answer is no reason to stop: the HTTP interface starts one as well."""
+    try:
+        run_deployment(f"{_NAME}/{deployment.name}", parameters=parameters, timeout=0, as_subflow=False)
+    except Exception as error:  # noqa: BLE001
+        get_run_logger().warning("The next run could not be started: %s", type(error).__name__)
 
 
 def _job(name: str, run_id: str) -> Job:

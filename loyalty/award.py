@@ -95,7 +95,8 @@ def _shares(applied: pl.DataFrame, found: Sequence[Active]) -> pl.DataFrame:
     keys = numbers(found, {"key": (pl.String(), [one.promotion.key for one in found])})
     return (
         applied.join(keys, on="number")
-        .sort("_row", "member_id", "number")
+        # By sale, then number: one key sorts several times faster than two.
+        .sort(pl.col("_row").cast(pl.Int64) * 2**31 + pl.col("number"))
         .group_by("_row", "member_id", maintain_order=True)
         .agg(pl.col("points").sum().alias("extra"), pl.format('"{}":{}', "key", "points").str.join(",").alias("json"))
     )

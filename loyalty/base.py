@@ -50,7 +50,8 @@ def _with_base(history: pl.DataFrame, programs: Sequence[Program], facts: Facts)
             pl.when(pl.col("net_minor") != 0).then(_left(settled)).otherwise(pl.lit(0)).alias("left_minor")
         )
         frame = frame.join(against_latest(worth, programs), on="_row", how="left", maintain_order="left")
-        frame = frame.with_columns(*_net(settled + pl.col("matched_minor").fill_null(0)))
+        # Dropped: product bonuses have a column of that name.
+        frame = frame.with_columns(*_net(settled + pl.col("matched_minor").fill_null(0))).drop("matched_minor")
     frame = _with_rate(frame, programs, facts)
     return frame.with_columns(points_of(programs, ["base_rate_bps"]).alias("base"))
 

@@ -13,7 +13,7 @@ def difference(due: pl.DataFrame, posted: pl.DataFrame) -> pl.DataFrame:
     Args:
         due: Output of `loyalty.award.award`, for some members (all their invoices).
         posted: The last entry of every chain of the same members: the key, entry_no, due_after, currency, tier,
-            program_version, event_at. A chain whose invoice is no longer the member's is due 0.
+            program_version, event_at, net_minor. A chain whose invoice is no longer the member's is due 0.
 
     Returns:
         One row per entry, sorted by key: the key, entry_no, due_before, due_after, points, reason, breakdown, net_minor,
@@ -23,7 +23,7 @@ def difference(due: pl.DataFrame, posted: pl.DataFrame) -> pl.DataFrame:
         *_KEY,
         "entry_no",
         pl.col("due_after").alias("due_before"),
-        pl.col("currency", "tier", "program_version", "event_at").name.prefix("last_"),
+        pl.col("currency", "tier", "program_version", "event_at", "net_minor").name.prefix("last_"),
     )
     both = due.with_columns(pl.lit(value=True).alias("_owned")).join(last, on=_KEY, how="full", coalesce=True)
     owned = pl.col("_owned").is_not_null()
@@ -51,7 +51,10 @@ def difference(due: pl.DataFrame, posted: pl.DataFrame) -> pl.DataFrame:
 
 def _reason(owned: pl.Expr) -> pl.Expr:
     return (
-        pl.when(~owned)
+        # Points for a sale without an amount: a referrer's share of somebody else's sale, who never had it.
+        pl.when(~owned & (pl.col("last_net_minor") == 0))
+        .then(pl.lit("referral"))
+        .when(~owned)
         .then(pl.lit("moved"))
         .when(pl.col("entry_no").is_null())
         .then(pl.lit("award"))

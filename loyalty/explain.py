@@ -155,6 +155,7 @@ def _reckoning(
     converted = (
         program is not None and row["currency"] not in program.base_rate_bps and row["base_rate_bps"] is not None
     )
+    words = {key: one.title or one.kind.replace("_", " ") for key, one in known.promotions.items()}
     rate, factor = _factor(row["base_rate_bps"]), _factor(row["tier_rate_bps"] if own else None)
     return Reckoning(
         system=row["system"], account=row["account"], external_id=row["external_id"], member_id=due["member_id"], due=due["due"],
@@ -164,7 +165,7 @@ def _reckoning(
         points_per_unit=rate, tier=due["tier"], tier_factor=factor,
         tier_since=tier_set[1] if tier_set is not None and tier_set[0] == due["tier"] and tier_set[1] > BEGINNING else None, tier_source=source,
         program_version=due["program_version"], rounding=program.rounding if program else None,
-        parts=tuple(_part(rule, points, rate, factor, due["tier"], known) for rule, points in breakdown.items()) if due["due"] is not None else (),
+        parts=tuple(part_of(rule, points, rate, factor, due["tier"], words) for rule, points in breakdown.items()) if due["due"] is not None else (),
         considered=tuple(
             Considered(one["promotion_id"], one["version"], one["outcome"], one["points"], _weighed(one)) for one in weighed
         ),
@@ -189,15 +190,20 @@ def _weighed(one: Mapping[str, Any]) -> str:
     return f"{words}: {one['points']} of {one['unlimited']}" if one["outcome"] in ("limit", "budget") else words
 
 
-def _part(
-    rule: str, points: int, rate: Decimal | None, factor: Decimal | None, tier: str | None, known: _Known
+def part_of(
+    rule: str,
+    points: int,
+    rate: Decimal | None,
+    factor: Decimal | None,
+    tier: str | None,
+    promotions: Mapping[str, str],
 ) -> Part:
+    """One number of a breakdown in words; `promotions`: what to call them, by key."""
     if rule == "base":
         return Part(rule, points, f"{rate:f} points per unit" if rate is not None else "no amount earns")
     if rule == "tier":
         return Part(rule, points, f"{tier} earns {factor:f} times as much" if factor is not None else f"{tier}")
-    promotion = known.promotions.get(rule)
-    return Part(rule, points, rule if promotion is None else promotion.title or promotion.kind.replace("_", " "))
+    return Part(rule, points, promotions.get(rule, rule))
 
 
 def not_computed(program: Program | None, currency: str, tier: str | None, at: datetime) -> str:

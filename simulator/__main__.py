@@ -9,7 +9,6 @@ import sys
 import tempfile
 from collections.abc import Coroutine
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final
@@ -17,7 +16,8 @@ from typing import Any, Final
 import uvicorn
 
 from simulator import ACCOUNTS, CLIENT_ID, SYSTEMS, Faults, World, seed_refresh_token
-from simulator.server import Application
+from simulator.postman import Postman
+from simulator.server import Application, Evolve
 
 _PARENT_CHECK_SECONDS: Final = 0.5
 _SAVE_SECONDS: Final = 0.1
@@ -118,8 +118,15 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parse_arguments(argv)
     state = State(arguments.state)
     world = state.build(arguments)
+    postman = Postman(world)
+
+    def evolve(steps: int = 1) -> list[tuple[str, str]]:
+        done = state.evolve(world, steps)
+        postman.collect()
+        return done
+
     config = uvicorn.Config(
-        Application(world, evolve=partial(state.evolve, world)),
+        Application(world, evolve=evolve, introduce=postman.introduce),
         host="127.0.0.1",
         port=arguments.port,
         log_level="warning",
@@ -130,17 +137,19 @@ def main(argv: list[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn stops at these, then raises them again for the handler it found: this one.
         signal.signal(number, lambda *_: None)
-    asyncio.run(_serve(server, world, state, arguments))
+    asyncio.run(_serve(server, world, state, arguments, evolve))
     state.save(world)
     return 0 if server.started else 1
 
 
-async def _serve(server: uvicorn.Server, world: World, state: State, arguments: argparse.Namespace) -> None:
+async def _serve(
+    server: uvicorn.Server, world: World, state: State, arguments: argparse.Namespace, evolve: Evolve
+) -> None:
     chores: list[Coroutine[Any, Any, None]] = [_announce(server), _save(state, world)]
     if arguments.parent_pid is not None:
         chores.append(_follow(server, arguments.parent_pid))
     if arguments.evolve_every:
-        chores.append(_evolve(state, world, arguments.evolve_every))
+        chores.append(_evolve(evolve, arguments.evolve_every))
     tasks = [asyncio.create_task(chore) for chore in chores]
     try:
         await server.serve()
@@ -182,10 +191,10 @@ def _alive(pid: int) -> bool:
     return True
 
 
-async def _evolve(state: State, world: World, every_seconds: float) -> None:
+async def _evolve(evolve: Evolve, every_seconds: float) -> None:
     while True:
         await asyncio.sleep(every_seconds)
-        await asyncio.to_thread(state.evolve, world)
+        await asyncio.to_thread(evolve, 1)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,8 @@ _SCOPES: Final = {
         "email",
         *(
             f"accounting.{name}{suffix}"
-            for name in ("transactions", "contacts", "settings", "invoices", "payments")
+            # Not transactions: it is refused to applications registered since March 2026.
+            for name in ("contacts", "settings", "invoices", "payments")
             for suffix in ("", ".read")
         ),
     },

@@ -1,6 +1,7 @@
 """The simulator over HTTP: one ASGI application for all vendors, under a prefix each."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
@@ -26,11 +27,20 @@ _BODY_LIMIT_BYTES: Final = 4_000_000
 class Application:
     """Plain ASGI: `/quickbooks/...`, `/xero/...`, and so on, and `/` for a health check.
 
-    `POST /evolve?steps=N` is no vendor's: it calls `evolve` and answers with what happened.
+    Two are no vendor's: `POST /evolve?steps=N` calls `evolve` and answers with what happened; `PUT /webhooks` tells `introduce`
+    where webhooks are to be sent, `{"xero": {"url": "http://...", "secret": "..."}}`.
     """
 
-    def __init__(self, world: World, *, hang_seconds: float = HANG_SECONDS, evolve: Evolve | None = None) -> None:
+    def __init__(
+        self,
+        world: World,
+        *,
+        hang_seconds: float = HANG_SECONDS,
+        evolve: Evolve | None = None,
+        introduce: Callable[[Any], None] | None = None,
+    ) -> None:
         self._evolve = evolve or world.evolve
+        self._introduce = introduce
         self._handlers: dict[str, Handler] = {name: handler(world, name) for name in SYSTEMS}
         self._hang_seconds = hang_seconds
 
@@ -44,6 +54,12 @@ class Application:
         vendor = scope["path"].split("/")[1]
         if (scope["method"], scope["path"]) == ("POST", "/evolve"):
             return await self._let_happen(scope["query_string"])
+        if (scope["method"], scope["path"]) == ("PUT", "/webhooks") and self._introduce is not None:
+            try:
+                self._introduce(json.loads(body))
+            except ValueError as error:
+                return httpx.Response(400, json={"error": str(error)})
+            return httpx.Response(204)
         if vendor not in self._handlers:
             ready = scope["path"] == "/"
             return httpx.Response(

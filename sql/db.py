@@ -12,6 +12,9 @@ import sqlalchemy
 from psycopg import sql
 from psycopg.copy import QueuedLibpqWriter
 
+from sql.actor import actor
+from sql.named import query
+
 Connection = psycopg.Connection[tuple[Any, ...]]
 #: Between the values of a column on their way out: the unit separator, which no document's texts hold.
 _BETWEEN = "\x1f"
@@ -37,9 +40,20 @@ def connect(dsn: str) -> Iterator[Connection]:
     pooled = engine(dsn).raw_connection()
     try:
         driver: Any = pooled.driver_connection
+        _introduce(driver, pooled.info)
         yield driver
     finally:
         pooled.close()
+
+
+def _introduce(driver: Connection, known: dict[Any, Any]) -> None:
+    """Tells the database who acts, for the audit log, unless it was told so before on this connection."""
+    who = actor()
+    if known.get("actor") != who:
+        driver.autocommit = True  # a rollback must not take it back
+        driver.execute(query("audit", "act_as"), {"actor": who})
+        driver.autocommit = False
+        known["actor"] = who
 
 
 def copy_in(connection: Connection, table: str, frame: pl.DataFrame) -> None:

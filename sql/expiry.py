@@ -51,10 +51,22 @@ def post(
     """
     if not any(p.expiry for p in programs):
         return 0
-    own = {"members": list(members)}
-    sales = due.select("member_id", pl.col("issued_at").alias("at"), pl.col("due").alias("points")).drop_nulls()
-    moves = pl.concat([sales, read_frame(connection, query("expiry", "adjustments"), own, MOVES)])
-    posted = read_frame(connection, query("expiry", "expired"), own, POSTED)
-    entries = difference(expired(moves, programs, as_of), posted)
+    posted = read_frame(connection, query("expiry", "expired"), {"members": list(members)}, POSTED)
+    entries = difference(expired(_moves(connection, members, due), programs, as_of), posted)
     copy_in(connection, "loyalty.expiry_entry", entries.with_columns(pl.lit(run_id).alias("run_id")))
     return int(entries["points"].sum() or 0)
+
+
+def gone(
+    connection: Connection, members: Sequence[int], due: pl.DataFrame, programs: Sequence[Program], as_of: datetime
+) -> pl.DataFrame:
+    """member_id, expired: what would have expired until `as_of` by these versions of the program. Nothing is posted."""
+    if not any(p.expiry for p in programs):
+        return pl.DataFrame(schema={"member_id": pl.Int64, "expired": pl.Int64})
+    found = expired(_moves(connection, members, due), programs, as_of)
+    return found.group_by("member_id").agg(pl.col("due").sum().alias("expired"))
+
+
+def _moves(connection: Connection, members: Sequence[int], due: pl.DataFrame) -> pl.DataFrame:
+    sales = due.select("member_id", pl.col("issued_at").alias("at"), pl.col("due").alias("points")).drop_nulls()
+    return pl.concat([sales, read_frame(connection, query("expiry", "adjustments"), {"members": list(members)}, MOVES)])

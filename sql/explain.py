@@ -1,12 +1,13 @@
 """Why an invoice earned as many points as it did."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from loyalty.explain import Reckoning
+from loyalty.explain import Part, Reckoning, part_of
 from sql.db import Connection, connect
 from sql.named import query
 from sql.reckon import reckon_members
@@ -39,6 +40,8 @@ class Entry:
         """How `due_after` came about, in one line."""
         if self.reason == "moved":
             return "the invoice no longer belongs to this member"
+        if self.reason == "referral":
+            return "the friend's sale brings this member no reward any more: it was voided or given back, another one is the first, or members were merged"
         parts = " + ".join(f"{rule} {points}" for rule, points in self.breakdown.items())
         rate = "converted" if self.base_rate_bps is None else f"{_ratio(self.base_rate_bps)} points per unit"
         tier = f"x {_ratio(self.tier_rate_bps)} ({self.tier})" if self.tier_rate_bps is not None else f"({self.tier})"
@@ -47,11 +50,24 @@ class Entry:
             rule += ", and promotions"
         return f"{rule} = {parts} = {self.due_after}"
 
+    def parts(self, promotions: Mapping[str, str]) -> list[Part]:
+        """The numbers of the breakdown in words; `promotions`: what to call them, by key. They sum to `due_after`."""
+        rate, factor = (
+            None if one is None else Decimal(one) / 10_000 for one in (self.base_rate_bps, self.tier_rate_bps)
+        )
+        found = [part_of(rule, points, rate, factor, self.tier, promotions) for rule, points in self.breakdown.items()]
+        if self.base_rate_bps is None:  # its rate is that of the currency it was converted to
+            found = [
+                replace(one, words="converted to the program's currency first") if one.rule == "base" else one
+                for one in found
+            ]
+        return found
+
     def to_text(self, zone: ZoneInfo) -> str:
         """Two lines a person can follow, times in `zone`."""
         head = f"  {self.entry_no}. {self.reason}: {self.points:+d} points to member {self.member_id}"
         posted = f"posted {self.posted_at.astimezone(zone):%Y-%m-%d %H:%M} by run {self.run_id}"
-        version = "" if self.reason == "moved" else f"  [program version {self.program_version}]"
+        version = "" if self.reason in ("moved", "referral") else f"  [program version {self.program_version}]"
         return f"{head} (due {self.due_before} -> {self.due_after}; {posted})\n     {self.rule()}{version}"
 
 
@@ -134,6 +150,14 @@ def explain(dsn: str, system: str, invoice: str) -> Explanation | None:
         found = Explanation(*row)
         now = None if found.member_id is None else _now(connection, found)
     return replace(found, entries=tuple(Entry(*entry) for entry in entries), rejected=reason, now=now)
+
+
+#: Why a document gives nothing, by its status.
+NOTHING_DUE: Final = {
+    "void": "void documents give no points",
+    "draft": "drafts give no points",
+    "open": "not paid yet: its account may await the payment",
+}
 
 
 def _now(connection: Connection, found: Explanation) -> Reckoning | None:

@@ -22,6 +22,7 @@ SCOPES: Final = {
     "status:read": "read the state of the integration",
     "sync:start": "start a synchronisation",
     "metrics:read": "read the metrics",
+    "audit:read": "read the audit log",
 }
 DAYS: Final = 90
 DAYS_MAX: Final = 366

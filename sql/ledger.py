@@ -33,6 +33,7 @@ POSTED: Final = pl.Schema(
         "tier": pl.String(),
         "program_version": pl.Int32(),
         "event_at": UTC_US,
+        "net_minor": pl.Int64(),
     }
 )
 #: A new entry; `posted_at` is the database's.

@@ -51,6 +51,7 @@ _REFERENCES: Final = ("page_id", "record_no", "sync_id")
 _LINE_COLUMNS: Final = (
     "page_id", "record_no", "line_no", "sku", "item_external_id", "name", "quantity", "unit_price", "amount_minor",
 )  # fmt: skip
+_DOCUMENT: Final = ("system", "account", "external_id")
 _MEMBERS: Final = pl.Schema({"customer_phone": pl.String(), "member_id": pl.Int64()})
 
 #: Opens a short transaction of its own; see `with_members`.
@@ -133,12 +134,32 @@ def with_members(invoices: pl.DataFrame, aside: Aside) -> pl.DataFrame:
     if phones.is_empty():
         return invoices.with_columns(pl.lit(None, dtype=pl.Int64).alias("member_id"))
     with aside() as own:
+        erased = _of_erased(own, invoices)
+        phones = phones if erased is None else _without(invoices, erased)["customer_phone"].drop_nulls().unique().sort()
         known = _members(own, phones)
         missing = phones.filter(~phones.is_in(known["customer_phone"].implode()))
         if missing.len():
             own.execute(query("store", "add_members"), {"phones": ",".join(missing)})
             known = pl.concat([known, _members(own, missing)])
-    return invoices.join(known, on="customer_phone", how="left", maintain_order="left")
+    found = invoices.join(known, on="customer_phone", how="left", maintain_order="left")
+    if erased is None:
+        return found
+    kept = found.join(erased, on=_DOCUMENT, how="left", maintain_order="left")
+    return kept.with_columns(pl.coalesce("_erased_id", "member_id").alias("member_id")).drop("_erased_id")
+
+
+def _of_erased(connection: Connection, invoices: pl.DataFrame) -> pl.DataFrame | None:
+    """Documents among these of members whose personal data was removed: they stay theirs, and make no new member."""
+    row = connection.execute(query("erasure", "any")).fetchone()
+    if not (row and row[0]):
+        return None
+    ids = invoices["external_id"].drop_nulls().to_list()
+    rows = connection.execute(query("erasure", "documents"), {"ids": ids}).fetchall()
+    return pl.DataFrame(rows, schema=dict.fromkeys(_DOCUMENT, pl.String) | {"_erased_id": pl.Int64}, orient="row")
+
+
+def _without(invoices: pl.DataFrame, some: pl.DataFrame) -> pl.DataFrame:
+    return invoices.join(some, on=_DOCUMENT, how="anti")
 
 
 def _members(connection: Connection, phones: pl.Series) -> pl.DataFrame:

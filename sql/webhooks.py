@@ -4,7 +4,7 @@ A claim is a lease: one that is not finished when its time is over is claimed ag
 `fail` and `park` touch only what the run still holds.
 
 Who claims holds `claiming` and listens to CHANNEL, on which whoever stores events gives a nudge; where nobody holds it, the one
-who stores starts a run.
+who stores starts a run. A holder whose time is over is relieved by the next, which waits for it.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
+import psycopg
 import zstandard
 from cryptography.fernet import Fernet, InvalidToken
 from psycopg.types.json import Jsonb
 
+from sql import audit
 from sql.db import Connection
 from sql.named import query
 from sql.tokens import TokenUnreadableError
@@ -179,7 +181,16 @@ def park(connection: Connection, event_nos: Sequence[int], *, run_id: str, reaso
 def replay(connection: Connection, *, event_nos: Sequence[int] | None = None, of: str | None = None) -> int:
     """Parked and failed events are due again at once: those named, or all of the connection `of`, or all; how many."""
     parameters = {"event_nos": None if event_nos is None else list(event_nos), "connection": of}
-    return connection.execute(query("webhooks", "replay"), parameters).rowcount
+    count = connection.execute(query("webhooks", "replay"), parameters).rowcount
+    if count:
+        audit.record(
+            connection,
+            "webhooks.replay",
+            of or "webhooks",
+            records=count,
+            details={"event_nos": event_nos and list(event_nos)[:100]},
+        )
+    return count
 
 
 def next_due_seconds(connection: Connection) -> float | None:
@@ -199,18 +210,41 @@ def nudge(connection: Connection) -> None:
 
 
 @contextmanager
-def claiming(connection: Connection) -> Iterator[bool]:
+def claiming(connection: Connection, *, wait_seconds: float = 0.0) -> Iterator[bool]:
     """Held for as long as somebody claims events and listens to CHANNEL; False if another does. Vanishes with its holder.
 
-    Needs a connection of its own, in autocommit mode.
+    Needs a connection of its own, in autocommit mode. Whoever waits for the holder to leave is seen by it (`is_awaited`).
     """
     row = connection.execute(query("webhooks", "hold_claims")).fetchone()
-    held = bool(row and row[0])
+    held = bool(row and row[0]) or (wait_seconds > 0 and _awaited(connection, wait_seconds))
     try:
         yield held
     finally:
         if held and not connection.closed:
             connection.execute(query("webhooks", "release_claims"))
+
+
+def _awaited(connection: Connection, wait_seconds: float) -> bool:
+    connection.execute(query("webhooks", "set_lock_timeout"), {"wait_ms": f"{round(wait_seconds * 1000)}ms"})
+    try:
+        connection.execute(query("webhooks", "await_claims"))
+    except psycopg.errors.LockNotAvailable:
+        return False
+    finally:
+        connection.execute(query("webhooks", "set_lock_timeout"), {"wait_ms": "0"})
+    return True
+
+
+def is_awaited(connection: Connection) -> bool:
+    """Whether somebody waits for the holder of `claiming` to leave."""
+    row = connection.execute(query("webhooks", "claims_awaited")).fetchone()
+    return bool(row and row[0])
+
+
+def any_endpoint(connection: Connection) -> bool:
+    """Whether webhooks are expected at all."""
+    row = connection.execute(query("webhooks", "any_endpoint")).fetchone()
+    return bool(row and row[0])
 
 
 def is_claimed(connection: Connection) -> bool:

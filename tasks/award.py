@@ -13,9 +13,9 @@ from expectations import validate_awards
 from loyalty.award import evaluate
 from loyalty.difference import difference
 from loyalty.explain import not_computed
-from sql import budgets, expiry, facts, ledger, store, sync
+from sql import audit, budgets, expiry, facts, ledger, store, sync, tier_history
 from sql.db import Connection
-from sql.facts import Rules
+from sql.facts import Rules, Stored
 from sql.sync import Account
 from tasks.work import Work
 
@@ -78,6 +78,18 @@ def award_members(job: Work, sync_id: int | None) -> Awarded:
         break
     with job.transaction() as connection:
         done.waiting = ledger.dirty_members(connection)
+        if sync_id is None and done.entries:  # (What a synchronisation posts is in its own entry.)
+            details = {"entries": done.entries, "rejected": done.rejected}
+            audit.record(
+                connection,
+                "award",
+                "members",
+                records=done.members,
+                points=done.points,
+                details=details,
+                run_id=job.run_id,
+            )
+            job.commit(connection)
     return done
 
 
@@ -161,13 +173,13 @@ def _settle(job: Work, rules: Rules) -> int:
     return len(members)
 
 
-def _evaluated(connection: Connection, members: list[int], rules: Rules) -> pl.DataFrame:
-    """Points due to the members; what they claim of budgets is stored."""
+def _evaluated(connection: Connection, members: list[int], rules: Rules) -> tuple[pl.DataFrame, Stored]:
+    """Points due to the members, and what they come from; what they claim of budgets is stored."""
     stored = facts.read(connection, members, rules)
     found = evaluate(stored.history, stored.tiers, rules.programs, rules.promotions, stored.facts)
     if rules.budgets:
         budgets.save_claims(connection, members, found.claims)
-    return found.due
+    return found.due, stored
 
 
 def _until_done(job: Work, sync_id: int | None, rules: Rules, done: Awarded) -> None:
@@ -194,7 +206,7 @@ def _claim(connection: Connection, rules: Rules) -> list[int]:
 
 def _chunk(connection: Connection, job: Work, sync_id: int | None, members: list[int], rules: Rules) -> Awarded:
     done = Awarded(members=len(members))
-    due = _evaluated(connection, members, rules)
+    due, stored = _evaluated(connection, members, rules)
     entries = difference(due, ledger.posted(connection, members))
     good = entries
     if not entries.is_empty() and not (report := validate_awards(entries)).ok:
@@ -204,7 +216,9 @@ def _chunk(connection: Connection, job: Work, sync_id: int | None, members: list
         _reject(connection, sync_id, bad, done, rules)
     _resolve(connection, sync_id, due)
     ledger.append(connection, good, job.run_id)
-    done.expired -= expiry.post(connection, members, due, rules.programs, expiry.now(connection), job.run_id)
+    now = expiry.now(connection)
+    done.expired -= expiry.post(connection, members, due, rules.programs, now, job.run_id)
+    tier_history.post(connection, members, stored, rules.programs, now, job.run_id)
     ledger.clear(connection, members)
     done.entries += good.height
     done.points += int(good["points"].sum() or 0)

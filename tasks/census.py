@@ -30,7 +30,7 @@ class Unlisted:
             return ""
         return (
             f"{job.account.system}: {count} of {self.alive_count} documents are not listed any more, more than the {limit} % "
-            f"allowed in block {block_name(job.account.system)!r}. Nothing was stored and no cursor moved. Usually the connected "
+            f"allowed in block {block_name(job.vendor.name or job.vendor.system)!r}. Nothing was stored and no cursor moved. Usually the connected "
             "user sees less than before (another role, entity or company). If they really were deleted, raise the limit in the "
             "block for one run."
         )

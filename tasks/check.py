@@ -26,7 +26,7 @@ from connectors.kit.extract import extract
 from connectors.kit.look_up import look_up
 from connectors.kit.mapping import map_lookup, map_pages, missing
 from connectors.kit.reach import SKEW_SECONDS_MAX, Reached, Unreachable, reach
-from connectors.kit.spec import Connection, ConnectorSpec, Page, RetryPolicy, Stream, Window
+from connectors.kit.spec import Connection, ConnectorSpec, Consent, Page, RetryPolicy, Stream, Window
 from connectors.kit.urls import base_url
 from sql.tokens import TokenUnreadableError
 from tasks.blocks import BillingConnection
@@ -238,7 +238,7 @@ def _ask(done: Checked, client: Client) -> None:
         return
     if token is not None and token.scope and client.spec.consent is not None:
         with _check(done, "scopes") as say:
-            _scopes(token.scope.split(), client.spec.consent.scopes)
+            _scopes(token.scope.split(), client.spec.consent)
             say("as asked for")
     customers: set[str] = set()
     for stream in client.spec.streams:
@@ -250,9 +250,14 @@ def _ask(done: Checked, client: Client) -> None:
             say(_phones(client, sorted(customers)[:_CUSTOMERS_MAX]))
 
 
-def _scopes(granted: Sequence[str], asked: Sequence[str]) -> None:
-    """A scope to read is also given by the one to write."""
-    missing = [scope for scope in asked if not {scope, scope.removesuffix(".read")} & set(granted)]
+def _scopes(granted: Sequence[str], consent: Consent) -> None:
+    """A scope to read is also given by the one to write, or by the broader one of an older consent."""
+    enough = {scope: (scope, consent.older.get(scope, scope)) for scope in consent.scopes}
+    missing = [
+        scope
+        for scope, others in enough.items()
+        if not {name for one in others for name in (one, one.removesuffix(".read"))} & set(granted)
+    ]
     if missing:
         raise Failed(
             f"the consent lacks {', '.join(missing)}; add them to the application and consent anew", _VENDOR_ADMIN

@@ -296,7 +296,7 @@ def _judge_share(job: Job, done: Loaded) -> None:
     worst = "; ".join(f"{count} x {reason}{_shown(done, reason)}" for reason, count in done.reasons.most_common(3))
     message = (
         f"{job.account.system}: {done.rejected} of {judged_count} records could not be used, more than the {limit} % allowed "
-        f"in block {block_name(job.account.system)!r}. Nothing was stored and no cursor moved. Most frequent: {worst}. Correct the field mapping "
+        f"in block {block_name(job.vendor.name or job.vendor.system)!r}. Nothing was stored and no cursor moved. Most frequent: {worst}. Correct the field mapping "
         "in the block or the data at the vendor, then retry this run: it reads the same changes again."
     )
     raise TooManyRejectsError(message, done)

@@ -48,7 +48,7 @@ class Look:
             "changes": [_change_json(one) for one in self.plan.changes],
             "reaches": None if self.plan.reaches is None else moment(self.plan.reaches),
             "members": len(trial.members), "sales": trial.sales, "points": trial.points, "added": trial.added,
-            "taken": trial.taken, "percent": round(trial.percent, 2), "uncomputed_sales": trial.uncomputed,
+            "taken": trial.taken, "percent": round(trial.percent, 2), "uncomputed_sales": trial.uncomputed, "expired": trial.expired,
             "largest": [{"member_id": m.member_id, "before": m.before, "after": m.after, "points": m.points} for m in trial.largest],
         }  # fmt: skip
 
@@ -172,6 +172,9 @@ def shown(found: Look, zone: ZoneInfo) -> list[str]:
         f"Stored sales from {moment(found.plan.reaches, zone)} on: {trial.sales} worth something else, for {len(trial.members)} of "
         f"{trial.looked_at} members: {trial.points:+d} points ({trial.added:+d}, {trial.taken:+d}; {trial.percent:.1f} % of {trial.before})."
     )
+    if trial.expired:
+        less = "more" if trial.expired > 0 else "fewer"
+        lines.append(f"{abs(trial.expired)} points {less} would have expired by now; that is part of the sum.")
     if trial.uncomputed:
         lines.append(f"{trial.uncomputed} sales could not be computed by these rules and would keep what was posted.")
     lines += [_member(one) for one in trial.largest]

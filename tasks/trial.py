@@ -9,7 +9,7 @@ import polars as pl
 from loyalty.award import Evaluation, evaluate
 from loyalty.facts import CLAIMS, GRANTS
 from loyalty.promotions.limits import allocate
-from sql import facts
+from sql import expiry, facts
 from sql.db import Connection
 from sql.facts import Rules
 
@@ -36,7 +36,11 @@ class MemberChange:
 
 @dataclass
 class Trial:
-    """What would change. `members` are those whose points change; `uncomputed` sales would have no points under the new rules."""
+    """What would change, points that expired until now included.
+
+    `members` are those whose points change; `uncomputed` sales would have no points under the new rules; `expired` is how many
+    points more would have expired (negative: fewer).
+    """
 
     looked_at: int = 0
     sales: int = 0
@@ -44,6 +48,7 @@ class Trial:
     added: int = 0
     taken: int = 0
     uncomputed: int = 0
+    expired: int = 0
     members: list[int] = field(default_factory=list)
     largest: list[MemberChange] = field(default_factory=list)
 
@@ -70,10 +75,14 @@ def try_rules(connection: Connection, members: Sequence[int], old: Rules, new: R
     any rule has a budget, `members` must be everybody: who comes first is decided among all.
     """
     done = Trial()
+    now = expiry.now(connection)
     granted = {id(rules): _granted(connection, members, rules) for rules in (old, new)}
     for chunk in _chunks(members):
         before, after = (_evaluated(connection, chunk, rules, granted[id(rules)]).due for rules in (old, new))
-        _count(done, before, after)
+        gone = [
+            expiry.gone(connection, chunk, due, rules.programs, now) for due, rules in ((before, old), (after, new))
+        ]
+        _count(done, before, after, *gone)
         done.looked_at += len(chunk)
     return done
 
@@ -103,7 +112,9 @@ def _chunks(members: Sequence[int]) -> Iterator[list[int]]:
         yield chunk
 
 
-def _count(done: Trial, before: pl.DataFrame, after: pl.DataFrame) -> None:
+def _count(
+    done: Trial, before: pl.DataFrame, after: pl.DataFrame, expired: pl.DataFrame, would_expire: pl.DataFrame
+) -> None:
     both = (
         before.select(*_SALE, pl.col("due").alias("before"))
         .join(after.select(*_SALE, pl.col("due").alias("after"), pl.lit(value=True).alias("known")), on=_SALE, how="full", coalesce=True)
@@ -115,13 +126,22 @@ def _count(done: Trial, before: pl.DataFrame, after: pl.DataFrame) -> None:
     known = both.with_columns(pl.col("before").fill_null(0)).with_columns(pl.col("after").fill_null(pl.col("before")))
     change = pl.col("after") - pl.col("before")
     done.sales += known.filter(change != 0).height
-    per_member = known.group_by("member_id").agg(pl.col("before").sum(), pl.col("after").sum())
+    left = expired.join(would_expire, on="member_id", how="full", coalesce=True, suffix="_after").select(
+        "member_id", *(-pl.col(name).fill_null(0) for name in ("expired", "expired_after"))
+    )
+    done.expired -= int(left.select((pl.col("expired_after") - pl.col("expired")).sum()).item())
+    moves = pl.concat(
+        [known.select("member_id", "before", "after"), left.rename({"expired": "before", "expired_after": "after"})]
+    )
+    per_member = moves.group_by("member_id").agg(pl.col("before").sum(), pl.col("after").sum())
     done.before += int(per_member["before"].sum())
     changed = per_member.filter(change != 0)
     gained = changed.select(pl.col("after") - pl.col("before")).to_series()
     done.added += int(gained.filter(gained > 0).sum())
     done.taken += int(gained.filter(gained < 0).sum())
-    done.members += sorted(known.filter(change != 0)["member_id"].unique().to_list())
+    # Whose sales change, though it be by nothing in all; and whose points expire otherwise.
+    other = left.filter(pl.col("expired") != pl.col("expired_after"))
+    done.members += sorted({*known.filter(change != 0)["member_id"], *other["member_id"]})
     top = changed.sort((pl.col("after") - pl.col("before")).abs(), "member_id", descending=[True, False]).head(LARGEST)
     done.largest = sorted(
         [*done.largest, *(MemberChange(*row) for row in top.select("member_id", "before", "after").rows())],

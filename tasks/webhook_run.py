@@ -1,7 +1,7 @@
-"""The long-lived run that awards webhooks: listens, claims in batches, one batch per endpoint at a time, and ends when it is quiet.
+"""The long-lived run that awards webhooks: listens, claims in batches, one batch per endpoint at a time.
 
-A run of its own for every event would spend a second on starting. Only one listens at a time; whoever stores an event and finds
-nobody listening starts a run.
+A run of its own for every event would spend seconds on starting. Only one listens at a time; whoever stores an event and finds
+nobody listening starts a run. One whose time is over asks for a successor, and serves until that one is ready.
 """
 
 import logging
@@ -27,61 +27,108 @@ ENDPOINTS_AT_ONCE: Final = 4
 #: How long to wait for a nudge, or for a batch under way, before looking again.
 _WAIT_SECONDS: Final = 0.25
 _LOOK_SECONDS: Final = 0.05
-#: A run that finds nothing does not stay for more.
-_NOTHING_SECONDS: Final = 2.0
+#: How long a run whose time is over waits for its successor, and the successor for it.
+HANDOVER_SECONDS_MAX: Final = 60.0
 
 
 @dataclass(frozen=True)
 class Pace:
-    """How long a run stays: so long after the last event, and so long in all, as soon as nothing is due (or, at the latest, twice that)."""
+    """How long a run stays: so long after the last event, and so long in all, as soon as nothing is due (or, at the latest, twice that).
 
-    linger_seconds: float = 60
+    `wait_seconds`: how long it waits where another run listens, which then makes way for it.
+    """
+
+    linger_seconds: float = 600
     life_seconds: float = 600
+    wait_seconds: float = 0
 
 
 @dataclass
 class Listening:
-    """What a run did. `busy`: another run listens. `left`: events are due, for the next run."""
+    """What a run did. `busy`: another run listens. `left`: events are due, for the next run. `relieved`: another run has taken over."""
 
     busy: bool = False
     left: bool = False
+    relieved: bool = False
     batches: int = 0
     deliveries: int = 0
     errors: list[BaseException] = field(default_factory=list)
 
 
 def listen(
-    dsn: str, run_id: str, connections: Connections, key: bytes, pace: Pace, on_batch: Callable[[str, int], None]
+    dsn: str,
+    run_id: str,
+    connections: Connections,
+    key: bytes,
+    pace: Pace,
+    on_batch: Callable[[str, int], None],
+    successor: Callable[[], None] | None = None,
 ) -> Listening:
     """Awards webhooks until it is quiet. `on_batch` is told the connection and the number of deliveries of each batch that is begun.
 
-    Raises psycopg.Error: what was claimed is claimed again by another run once its lease is over.
+    `successor` is called when the run's time is over, to start the next one. Raises psycopg.Error: what was claimed is claimed again
+    by another run once its lease is over.
     """
-    done = Listening()
+    done, wait_seconds = Listening(), pace.wait_seconds
     started = time.monotonic()
+    relief = _Relief(pace, started, successor)
     while True:
-        with _alone(dsn) as own:
+        with _alone(dsn, wait_seconds) as own:
             if own is None:
-                done.busy = True
+                done.busy = done.batches == 0
                 return done
-            _serve(own, dsn, run_id, connections, key, pace, started, done, on_batch)
+            _serve(own, dsn, run_id, connections, key, relief, done, on_batch)
+        wait_seconds = 0
         # Whoever stored something while we were leaving believed that we listen.
         with connect(dsn) as connection:
             due = webhooks.next_due_seconds(connection)
         done.left = due is not None and due <= 0
         if done.errors:
             raise done.errors[0]
-        if not done.left or time.monotonic() - started > pace.life_seconds:
+        if done.relieved or not done.left or time.monotonic() - started > pace.life_seconds:
             return done
 
 
+@dataclass
+class _Relief:
+    """When a run leaves: it is quiet, or its time is over and its successor is there (or does not come)."""
+
+    pace: Pace
+    started: float
+    successor: Callable[[], None] | None
+    _asked: bool = False
+
+    @property
+    def age(self) -> float:
+        return time.monotonic() - self.started
+
+    def has_come(self, own: Connection) -> bool:
+        """Whether the successor waits; asks for it once the time is over."""
+        if self.successor is None or self.age <= self.pace.life_seconds:
+            return False
+        if not self._asked:
+            self._asked = True
+            self.successor()
+        return webhooks.is_awaited(own)
+
+    def is_over(self, quiet_seconds: float) -> bool:
+        """Whether to leave, now that nothing is due or under way."""
+        waited = 0.0 if self.successor is None else HANDOVER_SECONDS_MAX
+        return quiet_seconds > self.pace.linger_seconds or self.age > self.pace.life_seconds + waited
+
+    @property
+    def takes_no_more(self) -> bool:
+        """Whether it has served for so long that whoever waits may begin."""
+        return self.age > 2 * self.pace.life_seconds + HANDOVER_SECONDS_MAX
+
+
 @contextmanager
-def _alone(dsn: str) -> Iterator[Connection | None]:
-    """A connection that listens for nudges, while no other run does; None if one does."""
+def _alone(dsn: str, wait_seconds: float) -> Iterator[Connection | None]:
+    """A connection that listens for nudges, while no other run does; None if one does, and does not leave in time."""
     with connect(dsn) as own:
         own.autocommit = True
         try:
-            with webhooks.claiming(own) as held:
+            with webhooks.claiming(own, wait_seconds=wait_seconds) as held:
                 if held:
                     own.execute(text.SQL("LISTEN {}").format(text.Identifier(webhooks.CHANNEL)))
                 yield own if held else None
@@ -98,8 +145,7 @@ def _serve(
     run_id: str,
     connections: Connections,
     key: bytes,
-    pace: Pace,
-    started: float,
+    relief: _Relief,
     done: Listening,
     on_batch: Callable[[str, int], None],
 ) -> None:
@@ -107,8 +153,9 @@ def _serve(
     quiet_since = time.monotonic()
     with ThreadPoolExecutor(ENDPOINTS_AT_ONCE, thread_name_prefix="webhooks") as pool:
         while not done.errors:
-            age = time.monotonic() - started
-            claimed = [] if age > 2 * pace.life_seconds else _claim(dsn, run_id, set(running.values()))
+            done.relieved = relief.has_come(own)
+            leaving = done.relieved or relief.takes_no_more
+            claimed = [] if leaving else _claim(dsn, run_id, set(running.values()))
             for endpoint_no, batch in claimed:
                 done.batches += 1
                 done.deliveries += len(batch)
@@ -118,15 +165,11 @@ def _serve(
                 running[pool.submit(context.run, process, connections, dsn, run_id, batch, key)] = endpoint_no
             if claimed or running:
                 quiet_since = time.monotonic()
-            elif age > pace.life_seconds or time.monotonic() - quiet_since > _stay_seconds(pace, done):
+            elif leaving or relief.is_over(time.monotonic() - quiet_since):
                 return
             _rest(own, running, done)
         wait(running)
         _reap(running, done)
-
-
-def _stay_seconds(pace: Pace, done: Listening) -> float:
-    return pace.linger_seconds if done.deliveries else min(pace.linger_seconds, _NOTHING_SECONDS)
 
 
 def _claim(dsn: str, run_id: str, busy: set[int]) -> list[tuple[int, list[ClaimedEvent]]]:

@@ -25,6 +25,7 @@ from tasks.job import Job
 from tasks.load import Loaded, load_pages
 from tasks.pushed import Failed, Incoming, Sorted, asked_pages, held_pages, sort_out
 from tasks.steps import without_row_data
+from tasks.webhook_audit import record_batch
 from tasks.webhook_handshake import confirm, greeting
 
 log = logging.getLogger(__name__)
@@ -135,7 +136,7 @@ def process(connections: Connections, dsn: str, run_id: str, claimed: Sequence[C
                 dsn,
                 run_id,
                 claimed,
-                Outcome(failed={one.event_no: failed for one in claimed}),
+                Outcome(failed=dict.fromkeys((one.event_no for one in claimed), failed)),
                 None,
                 connections.counts[name],
             )
@@ -151,6 +152,7 @@ def process(connections: Connections, dsn: str, run_id: str, claimed: Sequence[C
             part = _awarded(one, sync_id, incoming)
             outcome.failed |= part.failed
             outcome.notes |= part.notes
+            _merge(outcome.counts, part.counts)
             _count(connections.counts[other], one, sync_id, part.counts)
         _end(dsn, run_id, claimed, outcome, sync_id, connections.counts[name])
 
@@ -290,6 +292,7 @@ def _end(
                 counts.failed += webhooks.fail(
                     connection, those, run_id=run_id, reason=failed.reason, wait_seconds=wait
                 )
+        record_batch(connection, run_id, claimed, outcome.counts, failures)
         connection.commit()
     counts.deliveries += len(claimed)
     for failed, those in failures.items():

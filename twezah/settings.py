@@ -201,6 +201,8 @@ class Settings(BaseSettings):
 _CHILD_DEFAULTS = {
     "PREFECT_LOGGING_TO_API_BATCH_INTERVAL": "0.2",
     "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",
+    # A run says that it lives; without this, one whose machine died would stay Running for ever. (30 s is the least.)
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
     "PREFECT_CLI_PROMPT": "false",
     "PREFECT_CLI_COLORS": "false",
 }

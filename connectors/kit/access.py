@@ -1,7 +1,7 @@
 """How a connection proves who it is, as values: what a billing system's description says about its authentication."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -54,7 +54,8 @@ class Consent:
     The accounts are told in the callback, under `account_param`, or by a call: `accounts` is the request, `read_accounts`
     reads its JSON and raises LookupError, TypeError or AttributeError where that is not possible. `secret_in_body`: client id
     and secret go into the body instead of HTTP Basic. `loopback`: the vendor lets an application register an
-    http://localhost address, so that the browser can bring the answer to us by itself.
+    http://localhost address, so that the browser can bring the answer to us by itself. `older` names, for a scope, a
+    broader one that consents given earlier have in its place.
     """
 
     authorize_url: str
@@ -65,6 +66,7 @@ class Consent:
     account_param: str = ""
     accounts: PageRequest | None = None
     read_accounts: Callable[[Any], Sequence[GrantedAccount]] | None = None
+    older: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def tells_account(self) -> bool:

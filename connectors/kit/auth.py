@@ -15,6 +15,8 @@ from connectors.kit.spec import AssertionAuth, Connection, Grant, RequestAuth, T
 #: A token this close to its end is renewed before it is used.
 EXPIRY_MARGIN = timedelta(seconds=60)
 _DEFAULT_LIFE_SECONDS = 1800
+#: Some say that a token never ends with a number that no calendar holds.
+_LONGEST_LIFE_SECONDS = 365 * 86_400
 
 
 @dataclass(frozen=True)
@@ -251,6 +253,6 @@ def _json(content: bytes) -> dict[str, Any]:
 
 def _life(seconds: Any) -> float:
     try:
-        return max(0.0, float(seconds))
+        return min(max(0.0, float(seconds)), _LONGEST_LIFE_SECONDS)
     except (TypeError, ValueError):
         return _DEFAULT_LIFE_SECONDS

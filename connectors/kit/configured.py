@@ -18,7 +18,7 @@ from connectors.kit.pagination import single
 from connectors.kit.spec import Connection, PageRequest, Pages, PageView, Window
 
 PagingKind = Literal["none", "page number", "offset", "cursor", "next link in the body", "link header"]
-SinceFormat = Literal["rfc3339", "date", "unix seconds", "not sent"]
+SinceFormat = Literal["rfc3339", "date", "date and time", "unix seconds", "unix milliseconds", "not sent"]
 #: What the page parameter is usually called.
 USUAL_PARAM: Final[Mapping[PagingKind, str]] = {"page number": "page", "offset": "offset", "cursor": "cursor"}
 _ENTRY = re.compile(r"<([^>]*)>([^<]*)")
@@ -59,8 +59,10 @@ def since_value(since: datetime, form: SinceFormat, zone: str) -> str | int:
     """The lower bound as the API wants it; a day is the day before, for clocks in other places."""
     if form == "date":
         return (since.astimezone(ZoneInfo(zone)) - timedelta(days=1)).date().isoformat()
-    if form == "unix seconds":
-        return int(since.timestamp())
+    if form == "date and time":
+        return since.astimezone(ZoneInfo(zone)).strftime("%Y-%m-%d %H:%M:%S")
+    if form.startswith("unix"):
+        return int(since.timestamp()) * (1000 if form == "unix milliseconds" else 1)
     return since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -83,9 +85,12 @@ def paginate(paging: Paging, connection: Connection, system: str) -> Callable[[P
 def _counted(first: PageRequest, *, paging: Paging) -> Pages:
     """By number or offset. Only what the server says, or an empty page, is the end: it may give less than asked."""
     position, request = _position(first, paging), first
+    # What came before the page that a read is continued from is not known: then only an empty page is the end.
+    seen = 0 if position == paging.first else None
     while True:
         view = yield request
-        if _ended(view, paging, position):
+        seen = None if seen is None else seen + view.record_count
+        if _ended(view, paging, position, seen):
             return
         position += 1 if paging.kind == "page number" else view.record_count
         request = replace(put(request, paging.param, position), page_no=request.page_no + 1)
@@ -119,8 +124,11 @@ def _position(request: PageRequest, paging: Paging) -> int:
     return int(place)
 
 
-def _ended(view: PageView, paging: Paging, position: int) -> bool:
-    """Whether this was the last page: the server says so, or it is empty (or short, where that is a sign)."""
+def _ended(view: PageView, paging: Paging, position: int, seen: int | None) -> bool:
+    """Whether this was the last page: the server says so, or it is empty (or short, where that is a sign).
+
+    A number beyond the last page is an error (404) at many APIs, so the records `seen` are held against the total.
+    """
     if view.record_count == 0:
         return True
     more, pages, total = view.info.get("more"), view.number("pages"), view.number("total")
@@ -130,6 +138,8 @@ def _ended(view: PageView, paging: Paging, position: int) -> bool:
         return position - paging.first + 1 >= pages
     if total is not None and paging.kind == "offset":
         return position + view.record_count >= total
+    if total is not None and seen is not None and seen >= total:
+        return True
     return paging.short_page_is_last and view.record_count < paging.size
 
 

@@ -45,13 +45,17 @@ class CustomSettings(WebhookSettings, DocumentSettings):
     path: Annotated[str, AfterValidator(_path)] = Field(
         default="/invoices", title="Path of the invoices", description="Behind the base URL, e.g. /v1/invoices."
     )
-    authentication: Literal["bearer", "api key", "basic", "client credentials", "none"] = Field(
+    authentication: Literal["bearer", "api key", "api key in the query", "basic", "client credentials", "none"] = Field(
         default="bearer", title="Authentication",
-        description="bearer: the API key as Authorization: Bearer. api key: the API key in a header of its own. basic: user name and password. "
+        description="bearer: the API key as Authorization: Bearer. api key: the API key in a header of its own. api key in the query: as the "
+        "parameter named below, if the API knows nothing better (servers on the way may log it). basic: user name and password. "
         "client credentials: OAuth 2 with client ID, client secret and token URL.",
     )  # fmt: skip
     api_key_header: Annotated[str, AfterValidator(_header_name)] = Field(
         default="X-API-Key", title="API key header", description="For authentication api key: the header's name."
+    )
+    api_key_param: Annotated[str, AfterValidator(_header_name)] = Field(
+        default="api_key", title="API key parameter", description="For authentication api key in the query: its name."
     )
     username: str = Field(default="", title="User name", description="For authentication basic.")
     scope: str = Field(
@@ -92,7 +96,8 @@ class CustomSettings(WebhookSettings, DocumentSettings):
     )
     since_format: SinceFormat = Field(
         default="rfc3339", title="Changes since is written as",
-        description="rfc3339: 2026-01-31T10:00:00Z. date: the day before. unix seconds. not sent: everything is read every time.",
+        description="rfc3339: 2026-01-31T10:00:00Z. date: the day before. date and time: 2026-01-31 10:00:00 "
+        "in the block's time zone. unix seconds, unix milliseconds. not sent: everything is read every time.",
     )  # fmt: skip
     paging: PagingKind = Field(default="cursor", title="Paging", description="How the next page is asked for.")
     page_param: str = Field(

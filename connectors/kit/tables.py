@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -19,6 +20,8 @@ from connectors.kit.mapping.reader import UNREADABLE, Broken, Records, blame
 #: Rows of one file; a small Parquet file can hold very many.
 ROWS_LIMIT: Final = 1_000_000
 _DELIMITERS: Final = ";,\t|"
+#: What Excel reads the delimiter from.
+_SEPARATOR: Final = re.compile(r'\s*"?sep=([;,\t|])"?[ ]*(?:\r\n|\r|\n)', re.IGNORECASE)
 Row = tuple[int, Any]
 
 
@@ -36,7 +39,7 @@ class Table:
 
     `records` is the pointer to the list in a JSON file ("": the file is the list, a document, or has it in /data).
     `key` are pointers to a row's document, `total` those to its total (empty: rows may differ), `lines` is where the
-    rows of a document are put.
+    rows of a document are put, unless they have a list of their own there, or at one of `also` (Parquet).
     """
 
     encoding: str = "utf-8"
@@ -45,6 +48,7 @@ class Table:
     key: tuple[str, ...] = ()
     total: tuple[str, ...] = ()
     lines: str = "/lines"
+    also: tuple[str, ...] = ()
 
     def problem(self, body: bytes) -> str | None:
         """Why a file cannot be read at all, None where it can."""
@@ -118,6 +122,9 @@ class Table:
         for number, row in rows:
             if number > ROWS_LIMIT:
                 raise ValueError(f"it has more than {ROWS_LIMIT} rows")
+            if not isinstance(row, _Ragged) and self._has_lines(row):
+                documents[(number,)] = [(number, row)]
+                continue
             key = _first(row.cells if isinstance(row, _Ragged) else row, self.key)
             documents.setdefault((number,) if key is None else key, []).append((number, row))
         return (self._document(group) for group in documents.values())
@@ -131,6 +138,8 @@ class Table:
         if self.total and len(totals) > 1 and len(group) > 1:
             reason = 'its rows have different totals; if they are those of the lines, choose totals "sum of the lines"'
             return number, Broken(0, number, " or ".join(self.total), reason)
+        if self._has_lines(first):
+            return number, first
         *above, last = segments(self.lines)
         place: dict[str, Any] = dict(first)
         document = place
@@ -139,6 +148,10 @@ class Table:
             place = place[part]
         place[last] = [row for _, row in group]
         return number, document
+
+    def _has_lines(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row is a whole document, as in a JSON file."""
+        return any(isinstance(dig(row, segments(path)), list) for path in (self.lines, *self.also))
 
 
 def _first(row: Mapping[str, Any], paths: Sequence[str]) -> str | None:
@@ -150,7 +163,11 @@ def _first(row: Mapping[str, Any], paths: Sequence[str]) -> str | None:
 
 
 def _csv(text: str, delimiter: str) -> Iterator[Row]:
-    head = text.lstrip("\r\n").splitlines()[0]
+    said = _SEPARATOR.match(text)
+    if said is not None:  # a line for Excel
+        delimiter, text = delimiter or said[1], text[said.end() :]
+    skipped = max(1, said[0].count("\n")) if said is not None else 0
+    head = re.split(r"[\r\n]", text.lstrip("\r\n"), maxsplit=1)[0]
     lines = csv.reader(
         io.StringIO(text, newline=""), delimiter=delimiter or max(_DELIMITERS, key=head.count), strict=True
     )
@@ -163,11 +180,11 @@ def _csv(text: str, delimiter: str) -> Iterator[Row]:
                 header = _header(cells)
             elif len(cells) != len(header):
                 reason = f"has {len(cells)} columns, and the header has {len(header)}"
-                yield lines.line_num, _Ragged(dict(zip(header, cells, strict=False)), reason)
+                yield lines.line_num + skipped, _Ragged(dict(zip(header, cells, strict=False)), reason)
             else:
-                yield lines.line_num, dict(zip(header, cells, strict=True))
+                yield lines.line_num + skipped, dict(zip(header, cells, strict=True))
     except csv.Error as error:
-        raise ValueError(f"line {lines.line_num}: {error}") from None
+        raise ValueError(f"line {lines.line_num + skipped}: {error}") from None
 
 
 def _header(cells: list[str]) -> list[str]:
@@ -180,7 +197,8 @@ def _header(cells: list[str]) -> list[str]:
 
 def _by_line(text: str) -> Iterator[Row]:
     rows: list[Row] = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    # Not splitlines: JSON texts may hold other line separators (U+2028, U+0085) as they are.
+    for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
                 value = decoder(Any).decode(line)
@@ -209,6 +227,8 @@ def _plain(value: Any) -> Any:
         return {str(name): _plain(below) for name, below in value.items()}
     if isinstance(value, list):
         return [_plain(below) for below in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)  # a column of whole numbers in which some are missing
     if isinstance(value, float | Decimal):
         return format(Decimal(str(value)), "f") if value == value else None  # noqa: PLR0124  NaN
     return value.isoformat() if isinstance(value, datetime | date) else value

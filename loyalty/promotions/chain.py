@@ -22,6 +22,9 @@ _WIDE: Final = pl.Int128
 #: Cumulative factors n/d after each multiplier; whole_n/whole_d without those of lines.
 FACTORS: Final = pl.Schema({**CANDIDATE, **dict.fromkeys(("n", "d", "whole_n", "whole_d"), pl.Int128())})
 
+#: What of a sale `added` reads.
+WORTH: Final = ("_row", "net_minor", "gross_minor", "earn_minor", "exponent")
+
 
 def added(one: Active, sales: pl.DataFrame, counted: pl.DataFrame) -> pl.DataFrame:
     """What a bonus gives before it is multiplied: `_row`, add_n, add_d; only sales to which it gives something.
@@ -68,13 +71,25 @@ def factors(
     )
     mine = candidates.join(table, on="number", maintain_order="left").with_columns(pl.col("fn", "fd").cast(_WIDE))
     whole = ~pl.col("by_line")
-    mine = mine.with_columns(
-        pl.when(whole).then("fn").otherwise(pl.lit(1, _WIDE)).cum_prod().over(over).alias("whole_n"),
-        pl.when(whole).then("fd").otherwise(pl.lit(1, _WIDE)).cum_prod().over(over).alias("whole_d"),
-    )
+    own = {
+        name: pl.when(whole).then(factor).otherwise(pl.lit(1, _WIDE))
+        for name, factor in (("whole_n", "fn"), ("whole_d", "fd"))
+    }
+    if "number" in over:  # each is a chain of its own
+        mine = mine.with_columns(**own)
+    else:
+        alone = pl.col("_row").ne_missing(pl.col("_row").shift(1)) & pl.col("_row").ne_missing(pl.col("_row").shift(-1))
+        mine = mine.with_columns(alone.alias("alone"))
+        chained = mine.filter(~pl.col("alone")).with_columns(
+            expression.cum_prod().over(over).alias(name) for name, expression in own.items()
+        )
+        mine = pl.concat([mine.filter("alone").with_columns(**own), chained]).sort(CANDIDATE.names())
     by_line = _line_factors(mine.filter("by_line"), found, counted, totals, over)
     mine = mine.join(by_line, on=["_row", "number"], how="left", maintain_order="left")
-    part = [pl.col(name).forward_fill().over(over).fill_null(1) for name in ("line_n", "line_d")]
+    reached = [
+        pl.col(name) if "number" in over else pl.col(name).forward_fill().over(over) for name in ("line_n", "line_d")
+    ]
+    part = [one.fill_null(1) for one in reached]
     return mine.with_columns(part).select(
         *CANDIDATE.names(), (pl.col("whole_n") * pl.col("line_n")).alias("n"), (pl.col("whole_d") * pl.col("line_d")).alias("d"),
         "whole_n", "whole_d",

@@ -47,7 +47,11 @@ def with_first(frame: pl.DataFrame) -> pl.DataFrame:
     """Adds `first_at`: when and which the member's first sale was that is worth something."""
     worth = (pl.col("net_minor") > 0) & ~pl.col("kind").is_in(NEGATIVE_KINDS)
     key = list(ORDER[:-1])
-    first = frame.filter(worth).sort(key).group_by("member_id").agg(pl.struct(key).first().alias("first_at"))
+    bought = frame.filter(worth).select("member_id", *key)
+    # Few are left to be told apart by more than the instant.
+    earliest = bought.group_by("member_id").agg(pl.col("issued_at").min())
+    same = bought.join(earliest, on=["member_id", "issued_at"], how="semi")
+    first = same.sort(key).group_by("member_id").agg(pl.struct(key).first().alias("first_at"))
     return frame.join(first, on="member_id", how="left", maintain_order="left")
 
 

@@ -12,7 +12,7 @@ from loyalty.common import BPS
 from loyalty.facts import ORDER, Facts
 from loyalty.program import Program
 from loyalty.promotions.active import Active, active, between, largest_product
-from loyalty.promotions.chain import added, bonus, factors, value
+from loyalty.promotions.chain import WORTH, added, bonus, factors, value
 from loyalty.promotions.conditions import conditions, with_first
 from loyalty.promotions.kinds import ProductBonus, PurchaseBonus, ReferralReward
 from loyalty.promotions.limits import granted, limited
@@ -131,7 +131,7 @@ def _candidates(world: World) -> pl.DataFrame:
         rule = one.promotion.rule
         if isinstance(rule, ReferralReward):
             continue
-        sales = world.frame.filter(world.meets(one))
+        sales = world.frame.lazy().filter(world.meets(one)).select(WORTH).collect()
         if one.by_line:
             sales = sales.join(matched(world.counted, one).filter(pl.col("matched_minor") > 0), on="_row", how="semi")
         if one.factor:
@@ -141,7 +141,9 @@ def _candidates(world: World) -> pl.DataFrame:
         found.append(sales.with_columns(pl.lit(one.number, pl.Int32).alias("number")).select(schema.keys()))
     rules = [(one.number, one.promotion.rule) for one in world.found]
     multiplied = [n for n, rule in rules if isinstance(rule, ProductBonus | PurchaseBonus) and rule.multiplied]
-    return pl.concat(found).sort("_row", "number").with_columns(pl.col("number").is_in(multiplied).alias("multiplied"))
+    # One key sorts several times faster than two.
+    in_order = pl.concat(found).sort(pl.col("_row").cast(pl.Int64) * 2**31 + pl.col("number"))
+    return in_order.with_columns(pl.col("number").is_in(multiplied).alias("multiplied"))
 
 
 def _with_worth(world: World, candidates: pl.DataFrame) -> pl.DataFrame:

@@ -33,19 +33,27 @@ def _personal(one: Active) -> bool:
 
 def _one(parts: pl.DataFrame, one: Active, programs: Sequence[Program]) -> pl.DataFrame:
     limits = one.promotion.limits
-    parts = parts.sort(ORDER)
     if limits.per_sale is not None:
         parts = parts.with_columns(pl.min_horizontal("points", pl.lit(limits.per_sale)))
     if limits.per_period is not None:
         parts = parts.with_columns(_beginning(one, limits.per_period.period, programs).alias("period"))
-        parts = parts.with_columns(_cut(limits.per_period.points).over("member_id", "period")).drop("period")
+        parts = _cut(parts, limits.per_period.points, "member_id", "period").drop("period")
     if limits.per_member is not None:
-        parts = parts.with_columns(_cut(limits.per_member).over("member_id"))
+        parts = _cut(parts, limits.per_member, "member_id")
     return parts
 
 
-def _cut(limit: int) -> pl.Expr:
-    """`points` in their order, as far as `limit` goes."""
+def _cut(parts: pl.DataFrame, limit: int, *whose: str) -> pl.DataFrame:
+    """`parts` with points in the order of the sales, as far as `limit` goes for each of `whose`."""
+    # No part is below zero, so who stays within the limit in all needs no order.
+    above = parts.group_by(whose).agg(pl.col("points").sum()).filter(pl.col("points") > limit)
+    if above.is_empty():
+        return parts
+    many = parts.join(above, on=whose, how="semi").sort(ORDER).with_columns(_within(limit).over(whose))
+    return pl.concat([parts.join(above, on=whose, how="anti"), many])
+
+
+def _within(limit: int) -> pl.Expr:
     return (
         pl.col("points")
         .cum_sum()

@@ -26,16 +26,19 @@ def sold(
     whose = frame.filter(pl.col("net_minor") > 0).select("_row", "page_id", "record_no", "program_version")
     counted = lines.join(whose, on=["page_id", "record_no"])
     text = ["sku", "name", "program_version"]
+    # Texts are compared once: products are few, and told apart by numbers from here on.
+    counted = counted.with_columns(pl.col("sku", "name").cast(pl.Categorical))
     products = counted.select(text).unique(maintain_order=True).with_row_index("product")
-    products = products.with_columns(
-        matching(one, programs).alias(f"m{one.number}") for one in found if _is_product(one)
+    listed = products.with_columns(pl.col("sku", "name").cast(pl.String))
+    flags = listed.select(
+        "product", *(matching(one, programs).alias(f"m{one.number}") for one in found if _is_product(one))
     )
     amounts = [pl.col(name).fill_null(0).sum().clip(lower_bound=0) for name in ("amount_minor", "quantity_micro")]
     return (
         counted.join(products.select(*text, "product"), on=text, nulls_equal=True)
         .group_by("_row", "product")
         .agg(amounts)
-        .join(products.drop(text), on="product")
+        .join(flags, on="product")
     )
 
 

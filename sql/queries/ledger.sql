@@ -20,7 +20,7 @@ FROM loyalty.member_tier WHERE member_id = ANY(%(members)s) ORDER BY member_id, 
 -- name: posted
 SELECT DISTINCT ON (member_id, external_id, account, system)
        system, account, external_id, member_id, entry_no, due_after, currency, tier, program_version,
-       (extract(epoch FROM event_at) * 1000000)::bigint
+       (extract(epoch FROM event_at) * 1000000)::bigint, net_minor
 FROM loyalty.award_entry WHERE member_id = ANY(%(members)s)
 ORDER BY member_id, external_id, account, system, entry_no DESC
 -- name: programs

@@ -18,6 +18,10 @@ SELECT member_id FROM (
     FROM billing.invoice i LEFT JOIN loyalty.merged_member o ON o.member_id = i.member_id
     WHERE i.member_id IS NOT NULL AND i.issued_at >= coalesce(%(since)s, '-infinity'::timestamptz)
     UNION
+    SELECT DISTINCT coalesce(o.owner_id, a.member_id)
+    FROM loyalty.adjustment a LEFT JOIN loyalty.merged_member o ON o.member_id = a.member_id
+    WHERE a.event_at >= coalesce(%(since)s, '-infinity'::timestamptz)
+    UNION
     SELECT r.referrer_id FROM loyalty.referral_owned r
     LEFT JOIN loyalty.merged_member o ON o.owner_id = r.friend_id
     JOIN billing.invoice i ON i.member_id IN (r.friend_id, o.member_id) AND i.issued_at >= coalesce(%(since)s, '-infinity'::timestamptz)

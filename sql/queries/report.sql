@@ -25,9 +25,9 @@ FROM (
     LEFT JOIN loyalty.award_entry p ON (p.system, p.account, p.external_id, p.member_id, p.entry_no)
                                      = (e.system, e.account, e.external_id, e.member_id, e.entry_no - 1)
     WHERE e.run_id = ANY(%(run_ids)s)
-) c GROUP BY cause ORDER BY array_position(ARRAY['award', 'tier', 'edit', 'refund', 'void', 'moved'], cause)
+) c GROUP BY cause ORDER BY array_position(ARRAY['award', 'tier', 'edit', 'refund', 'void', 'moved', 'referral'], cause)
 -- name: examples
-SELECT DISTINCT ON (array_position(ARRAY['award', 'tier', 'edit', 'refund', 'void', 'moved'], cause))
+SELECT DISTINCT ON (array_position(ARRAY['award', 'tier', 'edit', 'refund', 'void', 'moved', 'referral'], cause))
        cause, system, coalesce(invoice_number, external_id) AS invoice, tier, due_before, due_after, points
 FROM (
     SELECT e.*, CASE WHEN e.reason = 'edit' AND p.tier <> e.tier AND p.net_minor = e.net_minor THEN 'tier' ELSE e.reason END AS cause
@@ -36,7 +36,7 @@ FROM (
                                      = (e.system, e.account, e.external_id, e.member_id, e.entry_no - 1)
     WHERE e.run_id = ANY(%(run_ids)s)
 ) c LEFT JOIN billing.invoice i USING (external_id, account, system)
-ORDER BY array_position(ARRAY['award', 'tier', 'edit', 'refund', 'void', 'moved'], cause), points, system, external_id
+ORDER BY array_position(ARRAY['award', 'tier', 'edit', 'refund', 'void', 'moved', 'referral'], cause), points, system, external_id
 -- name: status
 SELECT DISTINCT ON (s.system, s.account) s.system, s.account, s.state, s.started_at AS last_run_at,
        (SELECT max(finished_at) FROM billing.sync_run o WHERE o.system = s.system AND o.account = s.account AND o.state = 'stored') AS last_success_at,
@@ -70,17 +70,13 @@ ORDER BY e.posted_at, e.member_id, e.entry_no
 SELECT stream, external_id, reason, first_seen_at, times_seen, page_id, record_no FROM billing.reject
 WHERE system = %(system)s AND external_id = %(invoice)s AND resolved_at IS NULL ORDER BY reject_id DESC LIMIT 1
 -- name: member
-SELECT m.member_id, o.owner_id, m.created_at, coalesce(b.balance_points, 0), coalesce(b.entries, 0), coalesce(t.tier, p.entry_tier), t.valid_from,
+SELECT m.member_id, o.owner_id, m.created_at, coalesce(b.balance_points, 0), coalesce(b.entries, 0), t.tier, t.valid_from,
        EXISTS (SELECT FROM loyalty.member_dirty d WHERE d.member_id = m.member_id),
        ARRAY(SELECT f.member_id FROM loyalty.merged_member f WHERE f.owner_id = m.member_id ORDER BY 1)
 FROM loyalty.member m
-CROSS JOIN LATERAL (SELECT entry_tier FROM loyalty.program WHERE valid_from <= now() ORDER BY version DESC LIMIT 1) p
 LEFT JOIN loyalty.merged_member o USING (member_id)
 LEFT JOIN loyalty.member_balance b USING (member_id)
-LEFT JOIN LATERAL (
-    SELECT tier, valid_from FROM loyalty.member_tier t WHERE t.member_id = m.member_id AND valid_from <= now()
-    ORDER BY valid_from DESC, tier_no DESC LIMIT 1
-) t ON true
+CROSS JOIN LATERAL loyalty.tier_now(m.member_id) t
 WHERE m.member_id = %(member_id)s
 -- name: member_kinds
 SELECT kind, count(*), sum(points)::bigint FROM analytics.points_history WHERE member_id = %(member_id)s GROUP BY kind ORDER BY kind

@@ -56,6 +56,17 @@ WHERE e.state IN ('received', 'claimed', 'failed', 'parked') GROUP BY 1, 2 ORDER
 SELECT pg_notify('billing_webhook', '')
 -- name: hold_claims
 SELECT pg_try_advisory_lock(hashtextextended('billing.webhook_event', 5))
+-- name: set_lock_timeout
+SELECT set_config('lock_timeout', %(wait_ms)s, false)
+-- name: await_claims
+SELECT pg_advisory_lock(hashtextextended('billing.webhook_event', 5))
+-- name: claims_awaited
+SELECT EXISTS (SELECT FROM pg_locks l, (SELECT hashtextextended('billing.webhook_event', 5) AS key) k
+               WHERE l.locktype = 'advisory' AND NOT l.granted AND l.objsubid = 1
+                 AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                 AND (l.classid::bigint << 32 | l.objid::bigint) = k.key)
+-- name: any_endpoint
+SELECT EXISTS (SELECT FROM billing.webhook_endpoint WHERE disabled_at IS NULL)
 -- name: release_claims
 SELECT pg_advisory_unlock(hashtextextended('billing.webhook_event', 5))
 -- name: claims_held

@@ -53,6 +53,9 @@ class FakeRuns(Runs):
             self.started.append((deployment, parameters, idempotency_key))
         return Run(f"run-{same[0] if same else len(self.started) - 1}", "wise-otter", "Scheduled")
 
+    async def ensure(self, deployment: str) -> Run:
+        return await self.start(deployment, {})
+
     async def connections(self) -> list[Deployment]:
         if self.away:
             raise PrefectAwayError("away")

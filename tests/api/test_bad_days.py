@@ -3,6 +3,7 @@
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -115,8 +116,9 @@ def test_without_the_database_nothing_is_acknowledged_and_afterwards_all_is_well
         assert time.monotonic() - began < 8
         assert office.http.get("/health").status_code == 503
         assert office.http.get("/health/live").status_code == 200
-        assert office.http.get("/api/billing/transactions", headers=key).status_code == 503
-    wait_until_ready(office.url)
+        for question in ("transactions", "explanation?system=xero&invoice=1", "status"):
+            assert office.http.get(f"/api/billing/{question}", headers=key).status_code == 503
+    wait_until_ready(office.url, seconds=10)  # however long it was away
     for number in range(5):
         assert office.post(at, body, signed(body, f"m{number}")).status_code == 200, "the sender tries again"
     assert sorted(office.events(at)) == ["id:before", *(f"id:m{n}" for n in range(5))]
@@ -182,8 +184,9 @@ def test_a_burst_starts_one_run_and_none_where_somebody_claims(office: Office, t
         time.sleep(0.3)
         return [one[0] for one in runs.started]
 
-    with served(app, settings) as url, psycopg.connect(office.dsn, autocommit=True) as flow:
+    with psycopg.connect(office.dsn, autocommit=True) as flow, ExitStack() as serving:
         with webhooks.claiming(flow):
+            url = serving.enter_context(served(app, settings))
             flow.execute("LISTEN billing_webhook")
             burst(url, "a")
             assert {n.channel for n in flow.notifies(timeout=5, stop_after=1)} == {"billing_webhook"}

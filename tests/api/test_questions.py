@@ -23,6 +23,7 @@ ASKED = [
     ("GET", "/api/members/1/history", "members:read"),
     ("POST", "/api/members/lookup", "members:read"),
     ("GET", "/metrics", "metrics:read"),
+    ("GET", "/api/audit", "audit:read"),
 ]
 
 
@@ -197,8 +198,9 @@ def test_a_balance_and_its_explanation(office: Office, sold: Books) -> None:
     assert (balance["tier"], balance["entries"], balance["changing"]) == ("lead", 24, False)
     entries = [one for page in pages(office, f"/api/members/{member}/history", header, limit=10) for one in page]
     assert sum(one["points"] for one in entries) == balance["balance_points"]
-    assert len({(one["transaction_id"], one["entry_no"]) for one in entries}) == 24
-    one = next(one for one in entries if one["transaction_id"] == "S24")
+    assert len({(one["sale"]["transaction_id"], one["sale"]["entry_no"]) for one in entries}) == 24
+    one = next(one for one in entries if one["sale"]["transaction_id"] == "S24")
+    assert one["sale"]["parts"] == [{"rule": "base", "points": 102, "words": "10 points per unit"}]
     assert one["explanation"] == "10.24 AOA x 10 points per unit x 1 (lead), rounded down = base 102 = 102"
     asked = office.http.post("/api/members/lookup", headers=header, json={"phone": PHONE[4:]})
     assert asked.json() == balance, "a local number is read as one of the country"

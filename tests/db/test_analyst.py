@@ -10,6 +10,7 @@ from tests.support.books import NOON, OTHER_PHONE, PHONE, Books, invoice, line
 
 VIEWS = [
     "adjustment",
+    "audit",
     "award",
     "award_rule",
     "http_attempt",
@@ -20,6 +21,7 @@ VIEWS = [
     "sale_line",
     "sync",
     "sync_attempt",
+    "tier_history",
     "webhook",
 ]
 
@@ -37,7 +39,7 @@ def analyst(books: Books) -> Iterator[psycopg.Connection]:
 @pytest.mark.parametrize("view", VIEWS)
 def test_reads_every_view(analyst: psycopg.Connection, view: str) -> None:
     found = analyst.execute(f"SELECT * FROM analytics.{view}").fetchall()
-    assert found or view in ("adjustment", "reject", "http_attempt", "sync_attempt", "webhook")
+    assert found or view in ("adjustment", "reject", "http_attempt", "sync_attempt", "tier_history", "webhook")
     assert PHONE[1:] not in repr(found)
 
 

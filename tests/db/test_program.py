@@ -1,6 +1,6 @@
 """Changing the rules: seen beforehand for everybody, applied as new versions, and the past only if that is meant."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -113,6 +113,28 @@ class TestLooking:
         text = HEAD + "points_per_unit = { EUR = 10 }\ntiers = { lead = 1, silver = 1.2, gold = 1.5, platinum = 2 }\n"
         trial = looked(two, text).trial
         assert (trial.uncomputed, trial.points, trial.members) == (2, 0, [])
+
+    def test_points_that_would_have_expired_are_part_of_it(self, two: Books) -> None:
+        """And what is then posted is what was foreseen, of sales and of adjustments without any sale."""
+        old = datetime.now(UTC) - timedelta(days=500)
+        two.store(invoice(external_id="old", issued_at=old))
+        two.run("INSERT INTO loyalty.member (phone) VALUES ('+244923000009')")
+        given = "INSERT INTO loyalty.adjustment (idempotency_key, member_id, points, reason, author, event_at, run_id) VALUES ('k', %(m)s, 70, 'gift', 'test', %(at)s, 'r')"
+        two.run(given, m=two.member("+244923000009"), at=old)
+        two.award()
+        before = two.points() + two.points(OTHER_PHONE) + two.points("+244923000009")
+        text = rules() + "expiry = { months = 12 }\n"
+        found = looked(two, text)
+        assert (found.trial.expired, found.trial.points, found.trial.sales) == (1570, -1570, 0)
+        assert {m.member_id: m.points for m in found.trial.largest} == {
+            two.member(): -1500,
+            two.member("+244923000009"): -70,
+        }
+        applied(two, text, recompute=True)
+        post(two)
+        assert two.points() + two.points(OTHER_PHONE) + two.points("+244923000009") == before - 1570
+        longer = rules() + "expiry = { months = 36 }\n"
+        assert (looked(two, longer).trial.expired, looked(two, longer).trial.points) == (-1570, 1570)
 
     def test_keeps_nothing(self, two: Books) -> None:
         looked(two, rules(gold=2) + bonus())

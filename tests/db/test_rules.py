@@ -154,6 +154,10 @@ class TestReferrals:
         books.store(sales["B"] | {"status": "void", "updated_at": NOON + 2 * HOUR})
         books.award()
         assert (books.points(), books.points(OTHER_PHONE)) == (0, 0)
+        told = "SELECT external_id, reason, points FROM loyalty.award_entry WHERE member_id = %(m)s ORDER BY posted_at, external_id"
+        assert books.rows(told, m=books.member()) == [
+            ("A", "award", 500), ("A", "referral", -500), ("B", "award", 500), ("B", "referral", -500),
+        ]  # fmt: skip
 
     def test_nobody_refers_themselves(self, books: Books, friends: tuple[int, int]) -> None:
         referrer, friend = friends

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+import psycopg
 import pytest
 from cryptography.fernet import Fernet
 
@@ -18,7 +19,7 @@ from sql.db import connect
 from sql.endpoints import NewEndpoint, create_endpoint
 from sql.webhooks import NewEvent
 from tasks.job import Job, Policy
-from tasks.webhook_run import Pace, listen
+from tasks.webhook_run import Listening, Pace, listen
 from tasks.webhooks import Connections
 
 KEY = Fernet.generate_key()
@@ -104,6 +105,45 @@ def test_only_one_listens_and_it_stays_for_what_comes(dsn: str, endpoint_no: int
         assert connection.execute("SELECT source, state, summary ->> 'new' FROM billing.sync_run").fetchall() == [
             ("webhook", "stored", "3")
         ]
+
+
+def test_one_whose_time_is_over_serves_until_its_successor_is_there(dsn: str, endpoint_no: int) -> None:
+    """What comes meanwhile is awarded by one of the two, and nobody is there at no time."""
+    ended: dict[str, Listening] = {}
+    asked: list[threading.Thread] = []
+
+    def run(name: str, pace: Pace) -> None:
+        heir = threading.Thread(target=run, args=("second", Pace(0.5, 60, wait_seconds=20)))
+
+        def successor() -> None:
+            asked.append(heir)
+
+        ended[name] = listen(dsn, name, jobs(dsn, name), KEY, pace, lambda *_: None, successor)
+
+    first = threading.Thread(target=run, args=("first", Pace(linger_seconds=60, life_seconds=0.2)))
+    first.start()
+    until(lambda: bool(asked))
+    send(dsn, endpoint_no, "a")
+    until(lambda: points(dsn) == {"a": 10})
+    assert first.is_alive(), "its successor takes a while to start"
+    asked[0].start()
+    first.join(10)
+    assert ended["first"].relieved
+    send(dsn, endpoint_no, "b")
+    until(lambda: points(dsn) == {"a": 10, "b": 10})
+    asked[0].join(10)
+    assert (ended["second"].busy, ended["second"].relieved, len(asked)) == (False, False, 1)
+    with connect(dsn) as connection:
+        by_run = dict(connection.execute("SELECT dedup_key, run_id FROM billing.webhook_event").fetchall())
+    assert by_run == {"a": "first", "b": "second"}
+
+
+def test_who_waits_for_one_that_stays_gives_up(dsn: str, endpoint_no: int) -> None:
+    with psycopg.connect(dsn, autocommit=True) as other, webhooks.claiming(other):
+        began = time.monotonic()
+        assert listen(dsn, "next", jobs(dsn), KEY, Pace(0, 60, wait_seconds=0.3), lambda *_: None).busy
+        assert 0.2 < time.monotonic() - began < 5
+        assert not webhooks.is_awaited(other)
 
 
 def test_what_a_killed_run_had_claimed_is_awarded_by_the_next(dsn: str, endpoint_no: int) -> None:

@@ -52,9 +52,15 @@ INSERT INTO billing.reject (system, account, stream, record_key, external_id, re
 
 
 @pytest.fixture(scope="session")
-def guide_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def guide_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """The installation of the seeded database."""
+    return Settings(home=tmp_path_factory.mktemp("guides"))
+
+
+@pytest.fixture(scope="session")
+def guide_database(guide_settings: Settings) -> Iterator[str]:
     """URL of the seeded database, alive for the session."""
-    with running(Settings(home=tmp_path_factory.mktemp("guides"))) as dsn:
+    with running(guide_settings) as dsn:
         migrate(dsn)
         with psycopg.connect(dsn) as connection:
             connection.execute(SEED.encode())

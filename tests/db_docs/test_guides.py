@@ -17,7 +17,7 @@ from twezah.cli import app
 from twezah.settings import PROJECT_ROOT as ROOT
 from twezah.settings import Settings
 
-DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 README = DOCUMENTS[0].read_text(encoding="utf-8")
 
 
@@ -47,7 +47,7 @@ def test_the_readme_names_every_make_target() -> None:
     assert [name for name in targets[1].split() if name != "help" and f"`make {name}" not in README] == []
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
     for link in re.findall(r"\]\(([^)#\s]+)", text):

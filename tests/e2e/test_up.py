@@ -102,27 +102,38 @@ def deployments(environment: dict[str, str]) -> dict[str, Any]:
     return {d["name"]: d for d in api(environment, "POST", "/deployments/filter", {})}
 
 
+def schedules_of(deployment: dict[str, Any]) -> list[tuple[str, bool]]:
+    """Slug, and whether it is on, of each schedule."""
+    return [(one["slug"], one["active"]) for one in deployment["schedules"]]
+
+
+CONNECTED = ["custom", "freshbooks", "netsuite", "quickbooks", "sage-intacct", "xero"]
+BY_HAND = [
+    "connect",
+    "test-connection",
+    "adjust-points",
+    "merge-members",
+    "program",
+    "erase-member",
+    "export",
+    "export-member",
+]
+SCHEDULES = (
+    {f"sync-{system}": "[('poll', True)]" for system in CONNECTED}
+    | {"sync-file": "[('poll', False)]"}  # nothing is connected
+    | dict.fromkeys(BY_HAND, "[]")
+    | {"fx-rates": "[('daily', False)]", "webhooks": "[('sweep', True)]", "pages": "[('renew', True)]"}
+    | dict.fromkeys(("audit-log", "check-alerts"), "[('look', True)]")
+)
+
+
 def test_serves_and_ends_on_sigterm_and_keeps_what_operators_edit(environment: dict[str, str]) -> None:
     """One deployment per system, schedules on for connected ones; an edited schedule survives a restart."""
     with started(environment) as first:
         found = deployments(environment)
-        for by_hand in ("connect", "test-connection", "adjust-points", "fx-rates", "merge-members", "program"):
-            assert found.pop(by_hand)["schedules"] == []
-        assert [(one["slug"], one["active"]) for one in found.pop("webhooks")["schedules"]] == [("sweep", True)]
-        assert [(one["slug"], one["active"]) for one in found.pop("pages")["schedules"]] == [("renew", True)]
-        assert sorted(found) == [
-            "sync-custom",
-            "sync-file",
-            "sync-freshbooks",
-            "sync-netsuite",
-            "sync-quickbooks",
-            "sync-sage-intacct",
-            "sync-xero",
-        ]
-        assert all(d["global_concurrency_limit"]["limit"] == 1 for d in found.values())
-        active = {name: [(one["slug"], one["active"]) for one in d["schedules"]] for name, d in found.items()}
-        assert active.pop("sync-file") == [("poll", False)]  # nothing is connected
-        assert set(map(str, active.values())) == {"[('poll', True)]"}
+        assert {name: str(schedules_of(one)) for name, one in found.items()} == SCHEDULES
+        synced = [one for name, one in found.items() if name.startswith("sync-")]
+        assert {one["global_concurrency_limit"]["limit"] for one in synced} == {1}
         with urllib.request.urlopen(f"http://127.0.0.1:{environment['TWEZAH_PREFECT_PORT']}/") as page:
             assert b"<div id=" in page.read()
         with urllib.request.urlopen(f"http://127.0.0.1:{environment['TWEZAH_API_PORT']}/health") as answer:
@@ -139,6 +150,15 @@ def test_serves_and_ends_on_sigterm_and_keeps_what_operators_edit(environment: d
         assert code == 4 and "TWEZAH_HOME" in err
         code, out, _ = finish(environment, "psql", "-Atc", "SELECT 1")
         assert (code, out.strip()) == (0, "1")
+        assert first.stderr is not None
+        assert any("send webhooks: custom, freshbooks, quickbooks, xero" in line for line in first.stderr)
+        vendors = f"http://127.0.0.1:{environment['TWEZAH_SIMULATOR_PORT']}/evolve?steps=5"
+        with urllib.request.urlopen(urllib.request.Request(vendors, b"", method="POST"), timeout=20) as answer:
+            assert json.load(answer)["happened"]
+        done = "coalesce(bool_and(state = 'done'), false) FROM billing.webhook_event"
+        wait = f"DO $$ BEGIN FOR n IN 1..160 LOOP EXIT WHEN (SELECT {done}); PERFORM pg_sleep(0.25); END LOOP; END $$"
+        code, out, _ = finish(environment, "psql", "-Atqc", wait, "-c", f"SELECT {done}")
+        assert (code, out.strip()) == (0, "t"), "what happens there is announced and becomes points"
         first.terminate()
         assert first.wait(60) == 0
     assert left_behind(environment) == {}

@@ -44,6 +44,7 @@ def _sales(draw: st.DrawFn) -> list[dict[str, Any]]:
                 amount_refunded_minor=draw(st.sampled_from([0, 0, total, total // 3])),
                 issued_at=draw(MOMENTS),
                 record_no=number,
+                account_award_when=draw(st.sampled_from([None, None, "paid"])),
             )
         )
     return rows

@@ -2,6 +2,8 @@
 
 import json
 from dataclasses import replace
+from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import polars as pl
@@ -15,8 +17,10 @@ from loyalty.promotions import Promotion
 from loyalty.promotions.considered import considered
 from loyalty.promotions.evaluate import PARTS
 from loyalty.promotions.limits import allocate
-from tests.properties.rules import MEMBERS, frames, worlds
+from loyalty.tier_history import steps
+from tests.properties.rules import DAY, MEMBERS, MOMENTS, frames, worlds
 from tests.support import reference
+from tests.support.ledger import NOON, sale
 from tests.support.reference import World
 
 pytestmark = pytest.mark.timeout(400)
@@ -42,6 +46,27 @@ def test_agrees_with_the_reference(world: World) -> None:
     for row in frame.iter_rows(named=True):
         if row["due"] is not None:
             assert sum(json.loads(row["breakdown"]).values()) == row["due"]
+
+
+@FEWER
+@given(worlds().filter(lambda world: any(p.tier_policy for p in world.programs)), st.lists(MOMENTS, max_size=5))
+def test_the_history_of_tiers_says_what_a_sale_would_have_had(world: World, moments: list[datetime]) -> None:
+    """At any instant, and just after every sale; and there is no step that changes nothing."""
+    history, tiers, programs, _, facts = frames(world)
+    found = steps(history, tiers, programs, facts, NOON + 500 * DAY)
+    tick = timedelta(microseconds=1)
+    after = [at + tick for at in history["issued_at"]]
+    for member in {*history["member_id"], *tiers["member_id"]}:
+        mine = found.filter(pl.col("member_id") == member).rows()
+        turns = [at for _, at, _ in mine]
+        assert turns == sorted(set(turns))
+        for at in [*moments, *after, *turns, *(turn - tick for turn in turns)]:
+            known = [tier for _, since, tier in mine if since <= at]
+            expected = reference.tier_of(world, sale(member_id=member, issued_at=at))
+            entry = reference.program_at(world, at).entry_tier
+            assert (known[-1] if known else entry) == expected, (member, at, mine)
+        told = ["lead", *(tier for _, _, tier in mine)]
+        assert all(one != other for one, other in pairwise(told))
 
 
 @FEWER

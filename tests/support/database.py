@@ -25,8 +25,10 @@ EMPTY = """
 DO $$ BEGIN
     SET LOCAL session_replication_role = replica;
     EXECUTE (SELECT 'TRUNCATE ' || string_agg(format('%I.%I', schemaname, tablename), ', ') || ' RESTART IDENTITY CASCADE'
-             FROM pg_tables WHERE schemaname IN ('billing', 'loyalty') AND tablename <> 'program');
+             FROM pg_tables WHERE schemaname IN ('billing', 'loyalty', 'audit') AND tablename <> 'program');
     DELETE FROM loyalty.program WHERE version > 1;
+    SET LOCAL session_replication_role = origin;
+    PERFORM audit.begin();
 END $$
 """
 _NUMBERS = itertools.count(1)

@@ -59,9 +59,7 @@ def worth_something(world: World, sale: Sale) -> bool:
 def net(world: World, sale: Sale) -> int | None:
     program = program_at(world, sale["issued_at"])
     negative = sale["kind"] in ("credit_note", "refund")
-    if sale["status"] in ("draft", "void") or (
-        sale["status"] == "open" and program.award_when == "paid" and not negative
-    ):
+    if sale["status"] in ("draft", "void") or (sale["status"] == "open" and awaits(world, sale)):
         return 0
     total = sale["total_minor"]
     left = left_of(world, sale) - matched(world).get(sale["external_id"], 0)
@@ -70,6 +68,12 @@ def net(world: World, sale: Sale) -> int | None:
             return None
         left = rounded(Fraction(sale["subtotal_minor"] * left, max(total, 1)), "down")
     return -left if negative else left
+
+
+def awaits(world: World, sale: Sale) -> bool:
+    """Whether it earns once it is paid: the program or the account says so. What takes points back waits for nothing."""
+    asked = {program_at(world, sale["issued_at"]).award_when, sale["account_award_when"]}
+    return "paid" in asked and sale["kind"] in ("invoice", "sale")
 
 
 def left_of(world: World, sale: Sale) -> int:
@@ -82,8 +86,8 @@ def matched(world: World) -> dict[str, int]:
     """How much of each document is set off by credits that name no invoice: the latest sale before each credit first."""
     left: dict[str, int] = {}
     for sale in world.sales:
-        program, negative = program_at(world, sale["issued_at"]), sale["kind"] in ("credit_note", "refund")
-        awaited = sale["status"] == "open" and program.award_when == "paid" and not negative
+        program = program_at(world, sale["issued_at"])
+        awaited = sale["status"] == "open" and awaits(world, sale)
         unknown = program.basis == "subtotal" and not sale["subtotal_minor"]
         if program.basis == "subtotal" and sale["subtotal_minor"]:
             unknown = sale["subtotal_minor"] * left_of(world, sale) // max(sale["total_minor"], 1) == 0

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -14,10 +15,12 @@ from pydantic import SecretStr
 import simulator
 from connectors.kit.answers import Call
 from connectors.kit.client import Client, open_client
-from connectors.kit.errors import CredentialsRejected, Misconfigured, PaginationLoop, UnexpectedShape
+from connectors.kit.configured import SinceFormat, since_value
+from connectors.kit.errors import CredentialsRejected, Misconfigured, PaginationLoop, PermissionMissing, UnexpectedShape
 from connectors.kit.spec import Connection, ConnectorSpec
 from sql.db import connect
 from tasks.job import Job
+from tasks.load import TooManyRejectsError
 from tests.support.database import databases, dsn
 from tests.sync.conftest import Shop, expected, run
 
@@ -288,6 +291,65 @@ def test_offset_paging_goes_on_until_an_empty_page(dsn: str) -> None:
     asked.clear()
     run(job(dsn, connection(options | {"total_path": "/count"}), answer))
     assert [params["skip"] for params in asked] == ["0", "2", "4"]
+
+
+def test_page_numbers_end_at_the_total_where_a_page_too_many_is_an_error(dsn: str) -> None:
+    rows = [{"id": n, "customer_phone": "923456789", "total": "10.00", "sale_date": "2026-05-01"} for n in range(5)]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        page = int(request.url.params["page"])
+        if page > 3:
+            return httpx.Response(404, json={"detail": "Invalid page."})
+        return httpx.Response(200, json={"results": rows[page * 2 - 2 : page * 2], "count": 5})
+
+    options = {"paging": "page number", "records": "/results", "total_path": "/count", "more_path": ""}
+    run(job(dsn, connection(options), answer))
+    assert len(sales(dsn)) == 5
+
+
+def test_a_key_in_the_query_is_neither_stored_nor_told(dsn: str) -> None:
+    """And it goes to pages whose address the server names."""
+    row = {"id": 1, "customer_phone": "923456789", "total": "10.00", "sale_date": "2026-05-01"}
+    asked: list[httpx.QueryParams] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.params)
+        assert request.url.params["chave"] == "k3y-of-the-shop"
+        if len(asked) == 2:
+            return httpx.Response(403)
+        return httpx.Response(200, json={"data": [row], "next": "/api/v1/invoices?p=2"})
+
+    options = {
+        "authentication": "api key in the query",
+        "api_key_param": "chave",
+        "paging": "next link in the body",
+        "next_path": "/next",
+    }
+    with pytest.raises(PermissionMissing) as refused:
+        run(job(dsn, connection(options), answer))
+    assert asked[1]["p"] == "2"
+    with connect(dsn) as opened:
+        kept = str(opened.execute("SELECT request, next_request FROM billing.raw_page").fetchall())
+    assert "k3y-of-the-shop" not in kept + str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("form", "asked"),
+    [
+        ("date", "2026-04-30"),
+        ("date and time", "2026-05-01 01:30:00"),
+        ("unix seconds", 1777595400),
+        ("unix milliseconds", 1777595400000),
+    ],
+)
+def test_how_the_lower_bound_is_written(form: SinceFormat, asked: str | int) -> None:
+    assert since_value(datetime(2026, 5, 1, 0, 30, tzinfo=UTC), form, "Africa/Luanda") == asked
+
+
+def test_too_many_rejects_name_the_block_of_the_account(dsn: str) -> None:
+    rows = [{"id": n, "customer_phone": "923456789", "total": "?"} for n in range(60)]
+    with pytest.raises(TooManyRejectsError, match="in block 'loja-do-sul'"):
+        run(job(dsn, connection({}, name="loja-do-sul"), lambda _: httpx.Response(200, json={"data": rows})))
 
 
 def test_next_link_in_the_body_and_an_interrupted_read(dsn: str) -> None:

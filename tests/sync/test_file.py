@@ -229,3 +229,40 @@ def test_a_large_file_is_refused(dsn: str, tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there(dsn: str, tmp_path: Path) -> None:
     with pytest.raises(Misconfigured, match=r'field "Folder" \(folder\): there is no such folder'):
         sync(dsn, tmp_path / "nowhere")
+
+
+def test_separators_of_lines_inside_of_a_text_end_no_line(dsn: str, tmp_path: Path) -> None:
+    """JSON allows them as they are; only a line feed ends a document."""
+    rows = [
+        {"id": n, "customer_phone": "923456789", "total": "10.00", "issued_at": "2026-05-01", "note": f"a{mark}b"}
+        for n, mark in enumerate("\u2028\u2029\x85")
+    ]
+    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+    (tmp_path / "sales.ndjson").write_text("\r\n".join(lines), encoding="utf-8", newline="")
+    assert sync(dsn, tmp_path).rejected == 0
+    assert points(dsn) == {"0": 100, "1": 100, "2": 100}
+
+
+def test_a_parquet_file_with_lists_and_numbers_as_pandas_writes_them(dsn: str, tmp_path: Path) -> None:
+    """Whole numbers are fractions where some are missing, and lines may be a column of lists."""
+    lines = [[{"name": "5L", "quantity": 1.5, "amount": Decimal("10.00")}, {"name": "20L", "quantity": 1.0}]] * 2
+    frame = pl.DataFrame({
+        "id": [1.0, 2.0], "customer_phone": [923456789.0, None], "customer_id": ["a", "b"], "total": [10.0, 20.5], "issued_at": ["2026-05-01"] * 2,
+        "products": lines,
+    })  # fmt: skip
+    frame.write_parquet(tmp_path / "sales.parquet")
+    assert sync(dsn, tmp_path).rejected == 1  # no phone
+    assert points(dsn) == {"1": 100}
+    with connect(dsn) as opened:
+        found = opened.execute("SELECT name, quantity::text FROM billing.invoice_line ORDER BY line_no").fetchall()
+    assert [(name, Decimal(quantity)) for name, quantity in found] == [("5L", Decimal("1.5")), ("20L", Decimal(1))]
+
+
+def test_the_line_that_tells_excel_the_delimiter(dsn: str, tmp_path: Path) -> None:
+    rows = "id;customer_phone;total;issued_at\n1;923456789;10;2026-05-01\n2;no;10;2026-05-01\n"
+    (tmp_path / "sales.csv").write_text("sep=;\n" + rows, encoding="utf-8")
+    (tmp_path / "nothing-else.csv").write_text("sep=;\n", encoding="utf-8")
+    assert sync(dsn, tmp_path).rejected == 1
+    assert points(dsn) == {"1": 100}
+    with connect(dsn) as opened:
+        assert opened.execute("SELECT record_no FROM billing.reject").fetchall() == [(4,)]

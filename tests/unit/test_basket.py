@@ -1,7 +1,10 @@
 """A basket that nobody bought: its points, rule by rule; the parts always sum to the whole."""
 
+import json
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -160,3 +163,16 @@ def test_the_parts_sum_to_the_whole(
     applied = {part.rule: part.points for part in found.parts}
     given_ = {f"{one.promotion}@{one.version}": one.points for one in found.considered if one.points}
     assert given_ == {rule: points for rule, points in applied.items() if "@" in rule}
+
+
+def test_the_four_tiers_of_the_guide() -> None:
+    """What `twezah points try` answers by the rules that ship."""
+    root = Path(__file__).parents[2]
+    guide = (root / "docs" / "points-rules.md").read_text(encoding="utf-8")
+    example = re.search(r"\$ cat tiers\.json\n(?P<json>\[.*?\])\n\$ .*?\n(?P<points>(?:\d+\n)+)", guide, re.DOTALL)
+    assert example
+    found = read_rules((root / "points.toml").read_text(encoding="utf-8"))
+    assert found.program is not None
+    baskets = [Basket.model_validate(one) for one in json.loads(example["json"])]
+    points = [reckon(one, [found.program], list(found.promotions), None).due for one in baskets]
+    assert points == [1500, 1800, 2250, 3000] == [int(line) for line in example["points"].split()]

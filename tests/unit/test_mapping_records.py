@@ -275,6 +275,8 @@ def test_xero_prepayments_are_not_refunds() -> None:
         ({"RemainingCredit": 11.39}, 2000),
         # Paid out in cash: goods came back, so it still takes points back.
         ({"RemainingCredit": 0, "Allocations": [], "Payments": [{"Amount": 31.39}]}, 0),
+        ({"RemainingCredit": 11.39, "Allocations": [{"Amount": 20}, {"Amount": 11.39, "IsDeleted": True}]}, 2000),
+        ({"RemainingCredit": 31.39, "Payments": [{"Amount": 31.39, "Status": "DELETED"}]}, 0),
     ],
 )
 def test_xero_credit_notes_count_what_is_not_allocated(changes: dict[str, Any], allocated: int) -> None:

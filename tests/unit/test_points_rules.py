@@ -159,3 +159,17 @@ def test_what_cannot_be_exact_is_refused_and_what_can_be_is_exact() -> None:
         for total, due in zip((10**9, 10**15), award(sales, tiers(), [PROGRAM], many)["due"], strict=True):
             assert due in (None, total * 13_337**count // 10_000**count // 10)
             assert due is not None or count > 3
+
+
+def test_a_product_bonus_where_credits_lower_the_latest_sales() -> None:
+    """Both count what matched, of different things."""
+    program = PROGRAM.model_copy(update={"unlinked_credits": "latest_sales"})
+    rule = {"kind": "product_bonus", "match": {"skus": ["AGUA-5L"]}, "percent_bps": 10_000}
+    ten = Promotion.model_validate({"promotion_id": "p", "version": 1, "valid_from": NOON, "rule": rule})
+    lines = pl.DataFrame([(1, 0, 1, "AGUA-5L", None, None, 15_000)], schema=LINES, orient="row")
+    credit = sale(
+        external_id="C", kind="credit_note", total_minor=5_000, issued_at=NOON + timedelta(hours=1), record_no=1
+    )
+    for sales, points in (([sale()], 1_500 + 150), ([sale(), credit], 1_000 + 100)):
+        due = award(history(*sales), tiers(), [program], [ten], Facts(lines=lines))
+        assert due["due"].sum() == points

@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 import typer
 
-from twezah.cli import connect, demo, fx, keys, look, member, operate, points, program, webhooks
+from twezah.cli import audit, backup, connect, demo, export, fx, keys, look, member, operate, points, program, webhooks
 from twezah.cli.exits import ENVIRONMENT, INTERRUPTED, USAGE
 
 app = typer.Typer(
@@ -22,12 +22,15 @@ operate.register(app)
 connect.register(app)
 demo.register(app)
 look.register(app)
+backup.register(app)
 keys.register(app)
 webhooks.register(app)
 points.register(app)
 program.register(app)
 fx.register(app)
 member.register(app)
+audit.register(app)
+export.register(app)
 
 
 def _print_version(wanted: bool) -> None:

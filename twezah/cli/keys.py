@@ -46,7 +46,7 @@ def create(
     scope: Annotated[
         list[str],
         typer.Option(
-            help="What it may do, repeatable: transactions:read, members:read, status:read, sync:start, metrics:read."
+            help="What it may do, repeatable: transactions:read, members:read, status:read, sync:start, metrics:read, audit:read."
         ),
     ],
     days: Days = 90,

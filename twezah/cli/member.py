@@ -1,4 +1,4 @@
-"""Commands about members: find, merge, unmerge, phone."""
+"""Commands about members: find, merge, unmerge, phone, erase."""
 
 import sys
 from typing import Annotated
@@ -23,6 +23,9 @@ def register(app: typer.Typer) -> None:
     member.command(epilog="Example: `twezah member unmerge 17 --reason 'Two people' --author 'Ana, support'`")(unmerge)
     example = "Example: `twezah member phone 17 --reason 'New number' --author 'Ana, support'`, and then type the phone"
     member.command(epilog=example)(phone)
+    member.command(epilog="Example: `twezah member erase 17 --reason 'Request 12' --author 'Ana, support' --apply`")(
+        erase
+    )
     app.add_typer(member, name="member")
 
 
@@ -113,6 +116,34 @@ def phone(
             done = corrections.change_phone(
                 connection, member_id, wanted, decision, run_id, keep_former=not give_up_former
             )
+            connection.commit()
+    if json:
+        print_json(done)
+    else:
+        print(done.to_text())
+
+
+def erase(
+    member_id: Number,
+    reason: Why,
+    author: Who,
+    apply: Annotated[bool, typer.Option("--apply", help="Do it. Without, only say what would be removed.")] = False,
+    json: Json = False,
+) -> None:
+    """Remove a member's personal data: phone, and what stored records say of them. Sales and points stay; it cannot be undone.
+
+    A sale that comes later under that phone makes a new member. Remove the customer at the billing system first. What cannot be
+    removed here: docs/audit.md.
+    """
+    from loyalty.corrections import Decision
+    from sql.db import connect
+    from sql.erasure import erase as erase_member
+
+    run_id = command_id("member erase")
+    with refusals():
+        decision = Decision(reason=reason, author=author)
+        with ledger() as dsn, connect(dsn) as connection:
+            done = erase_member(connection, member_id, decision, run_id, dry_run=not apply)
             connection.commit()
     if json:
         print_json(done)

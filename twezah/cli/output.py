@@ -45,9 +45,16 @@ def print_table(title: str, rows: Sequence["DataclassInstance"], *, totals: bool
         footer = _show(sum(v for v in values if _is_number(v))) if numeric else ("total" if position == 0 else "")
         table.add_column(name.replace("_", " "), footer=footer, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(_show(getattr(row, name)) for name in names))
+        table.add_row(*(_cell(name, getattr(row, name)) for name in names))
     # Captured output has no width of its own; a table folded at 80 columns cannot be read by anyone.
     Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)
+
+
+def _cell(column: str, value: Any) -> str:
+    """A system as its block, deployment and commands are called."""
+    from connectors.kit.errors import block_name
+
+    return block_name(value) if column == "system" and isinstance(value, str) else _show(value)
 
 
 def _is_number(value: Any) -> bool:

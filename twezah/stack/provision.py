@@ -33,8 +33,9 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.client.schemas.sorting import DeploymentSort, FlowRunSort
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
-from prefect.states import Crashed
+from prefect.states import Crashed, Scheduled
 
+from tasks.alerts.rules import CONTINUED_MAX
 from twezah.settings import PROJECT_ROOT, settings
 from twezah.stack.api import is_healthy
 
@@ -175,14 +176,25 @@ def clear_leftovers(client: SyncPrefectClient, started_at: datetime, *, catch_up
     ours = [d.id for d in deployments_found if d.name.startswith(SYNC) or d.name in declared]
     if not ours:
         return
+    alone = {
+        d.id for d in deployments_found if d.name == "connect"
+    }  # its consent in the browser cannot be taken up again
     deployments = DeploymentFilter(id=DeploymentFilterId(any_=ours))
     for run in _runs(client, deployments, [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]):
         if run.state is not None and run.state.timestamp < started_at:
-            message = "The stack was stopped while this run was under way. Retry it: it goes on where it stopped."
+            message = "The stack was stopped while this run was under way. It goes on by itself where it stopped, or press Retry."
             client.set_flow_run_state(run.id, Crashed(message=message), force=True)
+            # Not left to the automation: the server has just started and may not evaluate events yet.
+            if catch_up and run.run_count <= CONTINUED_MAX and run.deployment_id not in alone:
+                client.set_flow_run_state(run.id, Scheduled(name="AwaitingRetry", message=message))
     seen = set()
     for run in _runs(client, deployments, [StateType.SCHEDULED]):
-        if run.auto_scheduled and run.expected_start_time is not None and run.expected_start_time < started_at:
+        if (
+            run.auto_scheduled
+            and not run.run_count  # one that had begun goes on
+            and run.expected_start_time is not None
+            and run.expected_start_time < started_at
+        ):
             if run.deployment_id in seen or not catch_up:
                 client.delete_flow_run(run.id)
             seen.add(run.deployment_id)
@@ -202,6 +214,7 @@ def _runs(client: SyncPrefectClient, deployments: DeploymentFilter, states: list
 
 def provision(simulator_url: str | None, started_at: datetime, *, catch_up: bool) -> dict[str, list[str]]:
     """Blocks, work pool, deployments, schedules. `simulator_url` connects absent systems to the simulator."""
+    from tasks.alerts.automations import ensure_automations
     from tasks.blocks import connect_simulator, register_blocks
     from tasks.connections import connected_systems, connections
 
@@ -214,6 +227,7 @@ def provision(simulator_url: str | None, started_at: datetime, *, catch_up: bool
             apply_deployment(client, {**spec, "work_pool": {"name": settings().work_pool}})
         for name, system in connections().items():
             apply_connection(client, name, system)
+        ensure_automations()
         if settings().prefect_api_url is None or _is_own_server():
             clear_leftovers(client, started_at, catch_up=catch_up)
     return {"activated": activate_connected(), "connected": sorted(connected_systems())}

@@ -16,6 +16,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, Log
 from prefect.client.schemas.sorting import FlowRunSort
 
+from sql.actor import LABEL, actor
 from twezah.stack.errors import StackError
 from twezah.stack.provision import SYNC, find
 
@@ -96,7 +97,8 @@ def _start(client: SyncPrefectClient, system: str, extra: Mapping[str, Any]) -> 
     deployment = find(client, SYNC + system)
     if deployment is None:
         raise StackError(f"There is no deployment {SYNC + system} on this Prefect server. Run `twezah up` once.")
-    return client.create_flow_run_from_deployment(deployment.id, parameters=dict(extra))
+    labels: dict[str, bool | int | float | str] = {LABEL: actor()}
+    return client.create_flow_run_from_deployment(deployment.id, parameters=dict(extra), labels=labels)
 
 
 def _print_logs(

@@ -60,6 +60,7 @@ class Stack:
         self.say = say
         self.children: list[Child] = []
         self.connected: list[str] = []
+        self.announced: list[str] = []
         self.dsn = ""
         self._exit = ExitStack()
 
@@ -249,21 +250,30 @@ class Stack:
 
     def serve(self) -> None:
         """Supervise until interrupted."""
+        self._announce()
         next_look = time.monotonic() + CONNECT_SECONDS
         while True:
             self.tend()
             if time.monotonic() >= next_look:
                 self._activate_connected()
+                self._announce()
                 next_look = time.monotonic() + CONNECT_SECONDS
             time.sleep(1)
 
+    def _announce(self) -> None:
+        if self.simulator and self.api:
+            from twezah.stack.announce import keep_announced
+
+            self.announced = keep_announced(self.settings, self.dsn, self.announced, self.say)
+
     def _activate_connected(self) -> None:
         os.environ.update(self.settings.child_environment())
-        from twezah.stack import provision
+        from twezah.stack import provision, tidy
 
         try:
             for system in provision.activate_connected():
                 self.say(f"{system} is connected: its schedule is active now.")
+            tidy.keep()
         except Exception as error:  # noqa: BLE001 - the server may be restarting; the next look is soon
             self.say(f"Could not look for newly connected systems: {type(error).__name__}.")
 

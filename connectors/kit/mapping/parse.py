@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Any, Final
 
@@ -23,6 +23,10 @@ _KINDS = (
 )  # fmt: skip
 _PLAIN = rf"^-?\d{{1,{WHOLE_DIGITS_LIMIT}}}(?:\.\d*)?$"
 _SIMPLE = rf"^-?\d{{1,{WHOLE_DIGITS_LIMIT}}}(?:\.\d{{0,6}})?$"
+#: Maybe a binary fraction written out: 0.30000000000000004 for 0.3.
+_LONG_FRACTION = r"\.\d{9,}$"
+#: Digits that a double keeps exactly; what follows is noise.
+_DOUBLE = Context(prec=15)
 _DATE_MS = r"^/Date\((-?\d{1,15})(?:[+-]\d{4})?\)/$"
 
 
@@ -63,13 +67,14 @@ def simple_numbers(frame: pl.DataFrame, columns: Sequence[str]) -> frozenset[str
 
 
 def plain_numbers(frame: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
-    """Rewrites numbers in exponent notation, with a plus sign or without a leading zero to plain digits."""
+    """Rewrites numbers in exponent notation, with a plus sign, without a leading zero or with a double's noise to plain digits."""
     if not columns:
         return frame
-    odd = frame.select((~pl.col(name).str.contains(_PLAIN)).any().alias(name) for name in columns).row(0, named=True)
+    strange = {name: ~pl.col(name).str.contains(_PLAIN) | pl.col(name).str.contains(_LONG_FRACTION) for name in columns}
+    odd = frame.select(found.any().alias(name) for name, found in strange.items()).row(0, named=True)
     for name in columns:
         if odd[name]:
-            values = frame[name].filter(~frame[name].str.contains(_PLAIN)).unique()
+            values = frame.filter(strange[name])[name].unique()
             plain = {value: plain for value in values.drop_nulls() if (plain := plain_number(value)) is not None}
             frame = frame.with_columns(pl.col(name).replace(list(plain), list(plain.values())))
     return frame
@@ -83,6 +88,8 @@ def plain_number(value: str) -> str | None:
         number = Decimal(value)
     except InvalidOperation:
         return None
+    if re.search(_LONG_FRACTION, value) and len(number.as_tuple().digits) > _DOUBLE.prec:
+        number = _DOUBLE.plus(number)
     return format(number, "f") if -40 < number.adjusted() < WHOLE_DIGITS_LIMIT else None
 
 

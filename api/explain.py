@@ -1,0 +1,61 @@
+"""GET /api/billing/explanation: why a document gave so many points, as `twezah explain` tells it."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request
+
+from api.database import answering
+from api.keys import require
+from api.models import DueNow, Explained, ExplainedEntry, InvoiceQuestion, PointsPart, Weighed
+from api.problems import Problem, described
+from api.state import state_of
+from sql.explain import Entry, Explanation, explain
+
+router = APIRouter(prefix="/api/billing", tags=["billing"])
+#: Reading a member's whole history again is work: so many at a time in a process.
+_WORKERS = ThreadPoolExecutor(2, thread_name_prefix="explain")
+
+
+@router.get(
+    "/explanation",
+    dependencies=[Depends(require("transactions:read"))],
+    responses=described(401, 403, 404, 422, 429, 503),
+    summary="Why a document gave so many points",
+)
+async def explanation(request: Request, asked: Annotated[InvoiceQuestion, Query()]) -> Explained:
+    """Every entry with its rule, what is due now rule by rule, and the promotions that were considered and did not apply."""
+    state = state_of(request)
+    async with answering():
+        loop = asyncio.get_running_loop()
+        found = await loop.run_in_executor(_WORKERS, explain, state.config.dsn, asked.system, asked.invoice)
+    if found is None:
+        raise Problem(404, "unknown_transaction", "Neither the ledger nor the rejects know this document.")
+    return Explained(
+        system=found.system, account=found.account, transaction_id=found.external_id, transaction_number=found.invoice_number,
+        status=found.status, member_id=found.member_id, points=found.points, rejected=found.rejected,
+        entries=[_entry(one) for one in found.entries], now=_now(found),
+    )  # fmt: skip
+
+
+def _entry(entry: Entry) -> ExplainedEntry:
+    return ExplainedEntry(
+        entry_no=entry.entry_no, member_id=entry.member_id, kind=entry.reason, points=entry.points, due_before=entry.due_before,
+        due_after=entry.due_after, posted_at=entry.posted_at, run_id=entry.run_id, program_version=entry.program_version,
+        explanation=entry.rule(),
+    )  # fmt: skip
+
+
+def _now(found: Explanation) -> DueNow | None:
+    now = found.now
+    if now is None:
+        return None
+    return DueNow(
+        due=now.due, amount=now.net_amount, currency=now.currency, converted_amount=now.converted_amount, converted_to=now.converted_to,
+        points_per_unit=now.points_per_unit, tier=now.tier, tier_factor=now.tier_factor, tier_source=now.tier_source,
+        program_version=now.program_version, rounding=now.rounding, parts=[PointsPart(**asdict(one)) for one in now.parts],
+        considered=[Weighed(**asdict(one)) for one in now.considered], problem=now.problem,
+        waiting_points=None if now.due is None else now.due - found.posted_to_owner,
+    )  # fmt: skip

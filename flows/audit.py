@@ -1,0 +1,46 @@
+"""The audit log's page: settings that were changed in Prefect, whether the log is whole, and its newest entries."""
+
+from typing import Any
+
+import psycopg
+from prefect import flow, get_run_logger
+from prefect.artifacts import create_markdown_artifact
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+
+from sql import audit
+from sql.db import connect
+from tasks.audit_page import markdown
+from tasks.steps import without_row_data
+from tasks.watch import look
+from twezah.settings import settings
+
+#: The page, at /artifacts/key/audit-log.
+PAGE = "audit-log"
+#: Entries shown; `twezah audit list` and GET /api/audit have all.
+SHOWN = 100
+
+
+@flow(name="audit-log", flow_run_name="audit-log", persist_result=False, retries=0)
+def audit_log(operation: str = "", actor: str = "") -> State[Any]:
+    """Look for changed settings, check that the audit log is whole, and show its newest entries.
+
+    Args:
+        operation: Show only these: sync, webhooks, key, settings, points, member, export, ... Empty: all.
+        actor: Show only what they did: schedule, operator, user ana, key twz_... Empty: everybody.
+    """
+    own = settings()
+    try:
+        with without_row_data():
+            changes = look(own.dsn(), own.fernet_key())
+            with connect(own.dsn()) as connection:
+                verdict = audit.verify(connection)
+                wanted = audit.Filter(operation=operation or None, actor=actor or None)
+                found = audit.entries(connection, wanted, limit=SHOWN)
+                totals = audit.counts(connection, hours=24)
+    except psycopg.OperationalError as error:
+        return Failed(message=f"The database could not be used: {error}. Press Retry once it is back.")
+    create_markdown_artifact(key=PAGE, markdown=markdown(verdict, found, totals), description=verdict.to_text()[:200])
+    message = f"{verdict.to_text()}. {changes} settings changed since the last look"
+    get_run_logger().info(message)
+    return Completed(message=message) if verdict.ok else Failed(message=message)

@@ -1,0 +1,61 @@
+"""Handing data out, from a form: tables for analysts, or what is stored of a member who asks."""
+
+from typing import Annotated, Any, Literal
+from uuid import uuid4
+
+from prefect import flow, get_run_logger
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+from pydantic import Field
+
+from sql.corrections import CorrectionRefusedError
+from sql.db import connect
+from sql.export import ROWS_MAX, TABLES, ExportTooLargeError, Format
+from sql.export import export as write
+from tasks.steps import without_row_data
+from twezah.settings import settings
+
+Table = Literal["sales", "sale_lines", "awards", "points_history", "members", "tiers", "audit"]
+
+
+@flow(name="export", flow_run_name="export", persist_result=False, retries=0)
+def export(
+    tables: list[Table] | None = None,
+    format: Format = "csv",  # noqa: A002  what the form calls it
+    rows_max: Annotated[int, Field(ge=1, le=50_000_000)] = ROWS_MAX,
+) -> State[Any]:
+    """Write tables, without personal data, into a new folder under `exports` of the state folder.
+
+    Args:
+        tables: Which; empty: all.
+        format: CSV, or Parquet with types.
+        rows_max: A table with more rows than this is refused.
+    """
+    return _written(tables=tables or TABLES, kind=format, rows_max=rows_max)
+
+
+@flow(name="export-member", flow_run_name="export member {member}", persist_result=False, retries=0)
+def export_member(member: Annotated[int, Field(ge=1)], personal: bool = False) -> State[Any]:
+    """Write all that is stored of a member, for the member who asks, into a new folder under `exports` of the state folder.
+
+    Args:
+        member: The member's number.
+        personal: With the phone. The audit log says so; delete the folder once it was handed over.
+    """
+    return _written(member_id=member, personal=personal)
+
+
+def _written(**wanted: Any) -> State[Any]:
+    own = settings()
+    try:
+        with without_row_data(), connect(own.dsn()) as connection:
+            done = write(connection, own.home, str(flow_run.id or uuid4()), **wanted)
+    except (CorrectionRefusedError, ExportTooLargeError) as error:
+        return Failed(message=f"Refused: {error}")
+    except OSError as error:
+        return Failed(
+            message=f"The files could not be written: {error.strerror}. Make room under {own.home}, then Retry"
+        )
+    get_run_logger().info(done.to_text())
+    return Completed(message=done.to_text())

@@ -1,0 +1,49 @@
+"""Who acts, for the audit log: said to the database once per connection, and taken from there by whatever records."""
+
+import os
+import pwd
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+#: Longer names are cut: the column is bounded.
+LENGTH_MAX = 200
+_said: ContextVar[str | None] = ContextVar("actor", default=None)
+_resolvers: list[Callable[[], str | None]] = []
+
+
+#: Label of a Prefect run that says for whom it was started.
+LABEL = "twezah.actor"
+
+
+def actor(otherwise: str | None = None) -> str:
+    """Who acts here and now: as said by `acting_as`, as a resolver finds, or else `otherwise`, or the operating system's user."""
+    said = _said.get()
+    for resolve in () if said else _resolvers:
+        said = said or resolve()
+    return (said or otherwise or _user())[:LENGTH_MAX]
+
+
+@contextmanager
+def acting_as(name: str) -> Iterator[None]:
+    """What is done in the block is recorded as done by `name`."""
+    token = _said.set(name)
+    try:
+        yield
+    finally:
+        _said.reset(token)
+
+
+def resolve_with(resolver: Callable[[], str | None]) -> None:
+    """Asks `resolver` too, which returns None where it does not know."""
+    if resolver not in _resolvers:
+        _resolvers.append(resolver)
+
+
+def _user() -> str:
+    # Not by the environment, which anyone sets as they like.
+    number = os.getuid()
+    try:
+        return f"user {pwd.getpwuid(number).pw_name}"
+    except KeyError:  # a container's nameless user
+        return f"user {number}"

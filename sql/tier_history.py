@@ -1,0 +1,54 @@
+"""The history of evaluated tiers in and out. The caller owns the transaction."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import polars as pl
+
+from loyalty.program import Program
+from loyalty.tier_history import POSTED, difference, steps
+from sql.db import Connection, copy_in, read_frame
+from sql.facts import Stored
+from sql.named import query
+
+
+@dataclass(frozen=True)
+class Posted:
+    """What one run found out: steps that are new or another than before, and whose."""
+
+    steps: int
+    members: int
+
+
+def post(
+    connection: Connection,
+    members: Sequence[int],
+    stored: Stored,
+    programs: Sequence[Program],
+    as_of: datetime,
+    run_id: str,
+) -> int:
+    """Appends the steps in the members' tiers that are not known yet, and takes back what never was; returns how many entries."""
+    if not any(p.tier_policy for p in programs):
+        return 0
+    found = steps(stored.history, stored.tiers, programs, stored.facts, as_of)
+    known = read_frame(connection, query("tier_history", "posted"), {"members": list(members)}, POSTED)
+    entries = difference(found, known)
+    if not entries.is_empty():
+        copy_in(connection, "loyalty.tier_entry", entries.with_columns(run_id=pl.lit(run_id)))
+    return entries.height
+
+
+def may_change(connection: Connection, *, everyone: bool) -> list[int]:
+    """Members whose tier time alone may change: who has one that was reached, or credits that leave the window; or all who bought."""
+    return [
+        row[0] for row in connection.execute(query("tier_history", "may_change"), {"everyone": everyone}).fetchall()
+    ]
+
+
+def totals(connection: Connection, run_id: str) -> Posted:
+    """What this run posted."""
+    row = connection.execute(query("tier_history", "totals"), {"run_id": run_id}).fetchone()
+    assert row is not None
+    return Posted(*row)

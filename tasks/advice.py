@@ -1,0 +1,53 @@
+"""What to do about failures that are not a billing system's: the database, the disk, the time."""
+
+import errno
+
+import psycopg
+
+#: The longest a message of the database is shown.
+_SHOWN = 300
+
+
+class TookTooLongError(TimeoutError):
+    """A run was ended because it took too long. Prefect says only which scope timed out."""
+
+    def __str__(self) -> str:
+        """What to do."""
+        return (
+            "the run took longer than it may and was ended, so that those behind it get their turn. Nothing is lost: the next scheduled run, "
+            "or Retry, goes on with the pages that are stored. If it happens again, read a shorter period at a time (Custom run, since and until)."
+        )
+
+
+def is_expected(error: BaseException) -> bool:
+    """Whether a run may meet this without a defect of the program: then it fails with a message instead of a traceback."""
+    return isinstance(error, psycopg.OperationalError | TookTooLongError) or _disk_is_full(error)
+
+
+def named(error: BaseException) -> str:
+    """The kind of the error, what it says, and what to do."""
+    advice = _advice(error)
+    text = str(error)[:_SHOWN].rstrip(". ") + ". " if advice else str(error)
+    return f"{type(error).__name__}: {text}{advice}"
+
+
+def _advice(error: BaseException) -> str:
+    if _disk_is_full(error):
+        return (
+            "The disk of the state folder or of the database is full. Make room (`df -h`; logs are under `logs/` of the state folder), then press Retry. "
+            "What was not stored is fetched again; nothing counts twice."
+        )
+    if not isinstance(error, psycopg.OperationalError):
+        return ""
+    if error.sqlstate in ("40001", "40P01", "55P03", "57014"):
+        return "The database is busy. It was tried several times; press Retry, or leave it to the next scheduled run."
+    return (
+        "The database was away or refused the connection. Look whether `twezah up` runs, or the server named in TWEZAH_DATABASE_URL. "
+        "Then press Retry, or leave it to the next scheduled run: it goes on where this one stopped."
+    )
+
+
+def _disk_is_full(error: BaseException) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return isinstance(error, psycopg.Error) and error.sqlstate == "53100"

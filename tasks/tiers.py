@@ -1,0 +1,57 @@
+"""Reviewing tiers: whose period ended, so that the history and the tier in force now are up to date without a sale.
+
+Points need no review: the tier of a sale is computed for its own instant.
+"""
+
+from dataclasses import dataclass
+
+from sql import facts, store, tier_history
+from tasks.award import Awarded, award_members
+from tasks.work import Work
+
+
+@dataclass(frozen=True)
+class Reviewed:
+    """What a review found. `steps`: rises and falls that are new in the history, of `changed` members, of `members` looked at."""
+
+    members: int
+    steps: int
+    changed: int
+    awarded: Awarded
+
+    def to_text(self) -> str:
+        """One line."""
+        if not self.members:
+            return "No member's tier can change by time: the program evaluates no tiers, or nobody has reached one"
+        return f"{self.members} members reviewed: {self.steps} rises and falls of {self.changed} members; {self.awarded.points:+d} points"
+
+
+def evaluate(dsn: str, run_id: str, *, everyone: bool = False, dry_run: bool = False) -> Reviewed:
+    """Recomputes the tiers of the members whose tier may have changed by time alone, and posts what differs.
+
+    Run it when a period (or its grace) ended; once a day costs little. Twice at once, or again, posts nothing twice: members are
+    marked, and the award step takes them one after the other.
+
+    Args:
+        dsn: The ledger.
+        run_id: Kept with the entries.
+        everyone: All members who ever bought, as after a tier policy was set for the past.
+        dry_run: Compute and post, then roll everything back.
+
+    Raises:
+        psycopg.Error: What was committed by then stays; the rest of the members stay marked.
+    """
+    job = Work(dsn, run_id, dry_run=dry_run)
+    with job.scope():
+        with job.transaction() as connection:
+            rules = facts.rules(connection)
+            evaluates = any(p.tier_policy for p in rules.programs)
+            members = tier_history.may_change(connection, everyone=everyone) if evaluates else []
+            store.mark_dirty(connection, set(members))
+            job.commit(connection)
+        if not members:
+            return Reviewed(0, 0, 0, Awarded())
+        awarded = award_members(job, None)
+        with job.transaction() as connection:
+            posted = tier_history.totals(connection, run_id)
+        return Reviewed(len(members), posted.steps, posted.members, awarded)

@@ -1,0 +1,42 @@
+"""What the audit log says of a batch of webhooks: an entry for each of them would make them wait for each other."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from sql import audit
+from sql.db import Connection
+from sql.webhooks import ClaimedEvent
+from tasks.pushed import Failed
+
+if TYPE_CHECKING:
+    from tasks.webhooks import Counts
+
+
+def record_batch(
+    connection: Connection,
+    run_id: str,
+    claimed: Sequence[ClaimedEvent],
+    counts: "Counts",
+    failures: Mapping[Failed, Sequence[int]],
+) -> None:
+    """One entry for the claimed deliveries of an endpoint; `failures` are the numbers of those that failed, by why."""
+    parked = sum(len(those) for failed, those in failures.items() if failed.for_good)
+    worst = max(failures, key=lambda failed: len(failures[failed]), default=None)
+    first, last = claimed[0], claimed[-1]
+    details = {
+        "new": counts.new, "changed": counts.changed, "parked": parked,
+        "failed": sum(map(len, failures.values())) - parked, "first_event": first.event_no, "last_event": last.event_no,
+    }  # fmt: skip
+    audit.record(
+        connection,
+        "webhooks",
+        first.connection,
+        status="error" if failures else "success",
+        details=details,
+        system=first.system,
+        account=first.account,
+        records=len(claimed),
+        points=counts.points,
+        error=None if worst is None else worst.reason,
+        run_id=run_id,
+    )

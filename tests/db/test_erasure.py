@@ -1,0 +1,116 @@
+"""Erasure: nothing stored says the phone any more, the numbers stay, and what comes later is somebody else's."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+import zstandard
+
+from loyalty.corrections import Decision
+from sql import audit, corrections
+from sql.corrections import CorrectionRefusedError
+from sql.db import connect
+from sql.erasure import Erased, erase
+from tests.support.books import HOUR, NOON, OTHER_PHONE, PHONE, Books, invoice
+
+WHY = Decision(reason="Request 12", author="Ana, support")
+
+
+def erased(books: Books, member: int, *, dry_run: bool = False) -> Erased:
+    with connect(books.dsn) as connection:
+        done = erase(connection, member, WHY, "run", dry_run=dry_run)
+        connection.commit()
+    return done
+
+
+@pytest.fixture
+def sold(books: Books) -> Books:
+    """A sale of the member, with its raw page and the customer's phone."""
+    books.store(invoice(), invoice(external_id="B", customer_phone=OTHER_PHONE, record_no=1))
+    books.award()
+    page = {
+        "Invoices": [{"Id": "A", "Name": "Ana", "Phone": PHONE, "Total": 150.00}, {"Id": "B", "Phone": OTHER_PHONE}]
+    }
+    body = zstandard.compress(json.dumps(page).encode())
+    with connect(books.dsn) as connection:
+        row = connection.execute("SELECT max(sync_id) FROM billing.sync_run").fetchone()
+        assert row is not None
+        connection.execute(
+            "INSERT INTO billing.raw_page (sync_id, system, account, stream, page_no, record_count, request, content_type, body_bytes,"
+            " body_zstd, fetched_at) VALUES (%s, 'xero', 'books', 'invoices', 1, 2, '{}', 'application/json', 9, %s, %s)",
+            [row[0], body, datetime.now(UTC)],
+        )
+        connection.execute(
+            "INSERT INTO billing.customer VALUES ('xero', 'books', 'C1', %s, now()), ('xero', 'books', 'C2', %s, now())",
+            [PHONE, OTHER_PHONE],
+        )
+        connection.commit()
+    return books
+
+
+def everything(books: Books) -> str:
+    """All that the database says, stored pages included."""
+    with connect(books.dsn) as connection:
+        tables = connection.execute(
+            "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname IN ('billing', 'loyalty', 'audit')"
+        ).fetchall()
+        said = [repr(connection.execute(f"SELECT t::text FROM {table} t".encode()).fetchall()) for (table,) in tables]
+        bodies = connection.execute("SELECT body_zstd FROM billing.raw_page").fetchall()
+    return "".join(said) + "".join(zstandard.decompress(bytes(body)).decode() for (body,) in bodies if body)
+
+
+def test_a_dry_run_says_what_would_go_and_keeps_it(sold: Books) -> None:
+    done = erased(sold, sold.member(), dry_run=True)
+    assert (done.phones, done.customers, done.pages) == (1, 1, 1)
+    assert PHONE in everything(sold)
+
+
+def test_nothing_says_the_phone_any_more_and_the_numbers_stay(sold: Books) -> None:
+    member = sold.member()
+    before = sold.rows("SELECT * FROM loyalty.award_entry ORDER BY 1, 2, 3")
+    done = erased(sold, member)
+    assert (done.phones, done.customers, done.pages) == (1, 1, 1)
+    said = everything(sold)
+    assert PHONE[4:] not in said
+    assert 'Ana"' not in said
+    assert OTHER_PHONE in said
+    assert sold.rows("SELECT * FROM loyalty.award_entry ORDER BY 1, 2, 3") == before
+    with connect(sold.dsn) as connection:
+        (entry,) = audit.entries(connection, audit.Filter(operation="member.erase"), limit=5)
+        assert audit.verify(connection).ok
+    assert (entry.subject, entry.details["author"]) == (f"member {member}", WHY.author)
+    assert not erased(sold, member).phones
+
+
+def test_a_sale_that_comes_later_is_a_new_members_and_the_old_ones_stay(sold: Books) -> None:
+    member = sold.member()
+    erased(sold, member)
+    sold.store(invoice(total_minor=20_000, updated_at=NOON + HOUR), invoice(external_id="NEW"))
+    sold.award()
+    found = dict(sold.rows("SELECT external_id, member_id FROM billing.invoice"))
+    assert found["A"] == member
+    assert found["NEW"] not in (member, None)
+    assert dict(sold.rows("SELECT member_id, balance_points FROM loyalty.member_balance"))[member] == 2000
+
+
+def test_reading_an_old_sale_again_brings_no_member_back(sold: Books) -> None:
+    erased(sold, sold.member())
+    count = sold.rows("SELECT count(*) FROM loyalty.member")
+    sold.store(invoice(updated_at=NOON + HOUR))
+    assert sold.rows("SELECT count(*) FROM loyalty.member") == count
+    assert PHONE[4:] not in everything(sold)
+
+
+def test_whoever_was_merged_goes_too(sold: Books) -> None:
+    first, second = (number for (number,) in sold.rows("SELECT member_id FROM loyalty.member ORDER BY 1"))
+    with connect(sold.dsn) as connection:
+        corrections.merge(connection, second, first, WHY, "run")
+        connection.commit()
+    done = erased(sold, second)
+    assert (done.member_id, done.members, done.phones) == (first, [first, second], 2)
+    assert sold.rows("SELECT count(*) FROM loyalty.member WHERE phone IS NOT NULL") == [(0,)]
+
+
+def test_an_unknown_member_is_refused(sold: Books) -> None:
+    with pytest.raises(CorrectionRefusedError, match="no member 999"):
+        erased(sold, 999)

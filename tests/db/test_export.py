@@ -1,0 +1,77 @@
+"""Exports: complete, private, bounded, and never without an entry in the audit log."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from sql import audit
+from sql.db import connect
+from sql.export import TABLES, Exported, ExportTooLargeError, export
+from tests.support.books import NOON, OTHER_PHONE, PHONE, Books, invoice, line
+
+
+@pytest.fixture
+def sold(books: Books) -> Books:
+    books.store(invoice(), invoice(external_id="B", customer_phone=OTHER_PHONE), lines=[line()])
+    books.award()
+    return books
+
+
+def exported(books: Books, home: Path, **wanted: Any) -> Exported:
+    with connect(books.dsn) as connection:
+        return export(connection, home, "run", **wanted)
+
+
+def read(done: Exported, name: str) -> list[dict[str, str]]:
+    with (Path(done.folder) / f"{name}.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_all_tables_without_personal_data(sold: Books, tmp_path: Path) -> None:
+    done = exported(sold, tmp_path)
+    folder = Path(done.folder)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(f"{name}.csv" for name in TABLES)
+    assert (folder.stat().st_mode & 0o777, (folder / "sales.csv").stat().st_mode & 0o777) == (0o700, 0o600)
+    assert [(row["external_id"], row["total"], row["points"]) for row in read(done, "sales")] == [
+        ("A", "150.00", "1500"), ("B", "150.00", "1500"),
+    ]  # fmt: skip
+    assert not any(PHONE[4:] in path.read_text() for path in folder.iterdir())
+    with connect(sold.dsn) as connection:
+        (entry,) = audit.entries(connection, audit.Filter(operation="export"), limit=5)
+    assert (entry.details["folder"], entry.details["personal"], entry.records) == (
+        folder.name,
+        False,
+        sum(done.rows.values()),
+    )
+
+
+def test_one_member_with_their_phone(sold: Books, tmp_path: Path) -> None:
+    done = exported(sold, tmp_path, member_id=sold.member(), personal=True)
+    assert [row["phone"] for row in read(done, "phones")] == [PHONE]
+    assert [row["external_id"] for row in read(done, "sales")] == ["A"]
+    assert "personal" in Path(done.folder).name
+
+
+def test_parquet_has_types(sold: Books, tmp_path: Path) -> None:
+    done = exported(sold, tmp_path, tables=["sales", "audit"], kind="parquet")
+    frame = pl.read_parquet(Path(done.folder) / "sales.parquet")
+    assert frame["points"].to_list() == [1500, 1500]
+    assert frame["issued_at"].to_list() == [NOON, NOON]
+    assert frame["total"].dtype == pl.Decimal(38, 6)
+    assert not list(Path(done.folder).glob("*.csv"))
+
+
+def test_too_much_writes_nothing(sold: Books, tmp_path: Path) -> None:
+    with pytest.raises(ExportTooLargeError, match="sales has more than 1 rows"):
+        exported(sold, tmp_path, rows_max=1)
+    assert list((tmp_path / "exports").iterdir()) == []
+    with connect(sold.dsn) as connection:
+        assert audit.entries(connection, audit.Filter(operation="export"), limit=5) == []
+
+
+def test_an_unknown_table(sold: Books, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="tables are sales"):
+        exported(sold, tmp_path, tables=["member"])

@@ -1,0 +1,69 @@
+"""A backup brings back every row, byte for byte, and the key; it never overwrites."""
+
+import shutil
+import stat
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from twezah.settings import Settings
+from twezah.stack.backup import backup, restore
+from twezah.stack.errors import StackError
+from twezah.stack.postgres import running
+
+TABLES = (
+    "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname IN ('billing', 'loyalty') ORDER BY 1"
+)
+GUARDS = "SELECT tgrelid::regclass::text, tgname FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1, 2"
+GRANTS = "SELECT table_name, privilege_type FROM information_schema.role_table_grants WHERE grantee = 'analyst' ORDER BY 1, 2"
+
+
+def contents(dsn: str) -> dict[str, bytes]:
+    """Every table as COPY writes it, in an order of its own; triggers and privileges."""
+    with psycopg.connect(dsn) as connection, connection.cursor() as cursor:
+        found = {name: b"" for (name,) in cursor.execute(TABLES.encode()).fetchall()}
+        for name in found:
+            one = sql.SQL("COPY (SELECT t.* FROM {} t ORDER BY t::text) TO STDOUT").format(
+                sql.Identifier(*name.split("."))
+            )
+            with cursor.copy(one) as copy:
+                found[name] = b"".join(copy)
+        for kind, query in (("triggers", GUARDS), ("grants", GRANTS)):
+            found[kind] = repr(cursor.execute(query.encode()).fetchall()).encode()
+    return found
+
+
+def test_there_and_back(guide_settings: Settings, guide_database: str, tmp_path: Path) -> None:
+    kept, other = tmp_path / "kept", Settings(home=tmp_path / "other")
+    assert [file.name for file in backup(guide_settings, kept)] == ["ledger.dump", "prefect.dump", "secret.key"]
+    assert {stat.S_IMODE(file.stat().st_mode) for file in kept.iterdir()} == {0o600}
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o700
+    restore(other, kept)
+    with running(other) as dsn:
+        before, after = contents(guide_database), contents(dsn)
+        assert len(before["loyalty.award_entry"].splitlines()) == 6
+        assert after == before
+        with psycopg.connect(dsn) as connection, pytest.raises(psycopg.Error, match=r"append-only|refuse|never"):
+            connection.execute("DELETE FROM loyalty.award_entry")
+    assert other.fernet_key() == guide_settings.fernet_key()
+    with pytest.raises(StackError, match="has a database"):
+        restore(other, kept)
+    with pytest.raises(StackError, match="exists"):
+        backup(guide_settings, kept)
+    shutil.rmtree(other.home)
+
+
+def test_a_broken_dump_is_said(tmp_path: Path) -> None:
+    for name in ("ledger.dump", "secret.key"):
+        (tmp_path / name).write_bytes(b"garbage\n")
+    with pytest.raises(StackError, match="pg_restore failed"):
+        restore(Settings(home=tmp_path / "home"), tmp_path)
+    assert not (tmp_path / "home" / "pg").exists() and not (tmp_path / "home" / "secret.key").exists()
+
+
+def test_what_is_no_backup_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StackError, match=r"ledger\.dump, secret\.key missing"):
+        restore(Settings(home=tmp_path / "home"), tmp_path)
+    assert not (tmp_path / "home").exists()

@@ -1,0 +1,42 @@
+"""The audit log, exports and erasure from Prefect's forms."""
+
+from pathlib import Path
+
+from prefect.client.orchestration import get_client
+
+from flows.audit import audit_log
+from flows.exports import export_member
+from flows.members import erase_member
+from sql import audit
+from sql.db import connect
+from tasks.connections import find_block
+from tests.flows.office import Office
+from tests.support.books import PHONE, Books, invoice
+
+
+def test_a_setting_changed_in_the_ui_an_export_and_an_erasure_are_on_the_page(office: Office) -> None:
+    books = Books(office.dsn)
+    books.store(invoice())
+    member = books.member()
+    assert audit_log(return_state=True).is_completed()
+    block = find_block("xero")
+    block.overlap_minutes += 5
+    block.save("xero", overwrite=True)
+    handed = export_member(member, personal=True, return_state=True)
+    assert handed.is_completed(), handed.message
+    assert (Path(handed.message.split()[2].rstrip(":")) / "phones.csv").read_text().count(PHONE) == 1
+    why = {"reason": "Request 12", "author": "Ana"}
+    assert "would be erased" in erase_member(member, **why, return_state=True).message
+    assert "were erased" in erase_member(member, **why, dry_run=False, return_state=True).message
+    state = audit_log(return_state=True)
+    assert state.is_completed(), state.message
+    with connect(office.dsn) as connection:
+        found = {one.operation: one for one in audit.entries(connection, audit.Filter(), limit=50)}
+    assert found["settings.changed"].details["settings"] == ["overlap_minutes"]
+    assert found["member.erase"].actor == "operator"
+    with get_client(sync_client=True) as client:
+        wanted = {"artifacts": {"key": {"any_": ["audit-log"]}}, "sort": "CREATED_DESC", "limit": 1, "offset": 0}
+        page = client._client.post("/artifacts/filter", json=wanted).json()[0]["data"]
+    assert "block xero" in page
+    assert "member.erase" in page
+    assert PHONE[4:] not in page

@@ -1,0 +1,77 @@
+"""Webhooks of the simulated billing systems: an address for each that has them, and the simulator told to use it."""
+
+import base64
+import json
+import os
+import secrets
+import urllib.request
+from collections.abc import Callable
+
+from sql import webhooks
+from sql.db import Connection, connect
+from sql.endpoints import NewEndpoint, create_endpoint, endpoints
+from twezah.settings import Settings
+
+
+def keep_announced(settings: Settings, dsn: str, before: list[str], say: Callable[[str], None]) -> list[str]:
+    """As `introduce`, for a round of supervision: says what is new, and that it did not work; polling goes on meanwhile."""
+    os.environ.update(settings.child_environment())  # blocks are read from our Prefect server
+    try:
+        told = introduce(settings, dsn)
+    except Exception as error:  # noqa: BLE001 - a part may be restarting; the next look is soon
+        say(f"The simulated systems could not be told where to send webhooks: {type(error).__name__}.")
+        return before
+    if told != before:
+        say(f"Simulated systems that send webhooks: {', '.join(told) or 'none'}.")
+    return told
+
+
+def introduce(settings: Settings, dsn: str) -> list[str]:
+    """Makes the addresses that are missing and tells the simulator all; the connections it announces sales of.
+
+    Only connections that lead to the simulator. Repeating it changes nothing. Raises OSError if the simulator does not answer.
+    """
+    from connectors.webhooks import declaration
+    from tasks.connections import connected, load_block
+
+    if settings.api_tls_certificate is not None:  # which the simulator has no reason to trust
+        return []
+    host = settings.api_host if settings.api_host not in ("0.0.0.0", "::") else "127.0.0.1"  # noqa: S104 - compared
+    host = f"[{host}]" if ":" in host else host
+    places: dict[str, dict[str, str]] = {}
+    told = []
+    with connect(dsn) as db:
+        for name, system in sorted(connected().items()):
+            ours = load_block(name).base_url.startswith(f"{settings.simulator_url}/")
+            if not ours or system in places or declaration(system, {}) is None:
+                continue
+            endpoint_id, secret = _address(db, system, name, settings.fernet_key())
+            url = f"http://{host}:{settings.api_port}/api/webhooks/billing/{endpoint_id}"
+            places[system] = {"url": url, "secret": secret}
+            told.append(name)
+        db.commit()
+    _tell(settings.simulator_url, places)
+    return told
+
+
+def _address(db: Connection, system: str, name: str, key: bytes) -> tuple[str, str]:
+    """The connection's endpoint and its newest secret, made where there is none."""
+    for one in endpoints(db):
+        if (one.system, one.connection, one.disabled_at) == (system, name, None) and one.secrets:
+            known = webhooks.endpoint(db, one.endpoint_id, key)
+            if known is not None and not known.options:
+                return known.endpoint_id, known.secrets[0]
+    made = create_endpoint(db, NewEndpoint(system, name, handshake="confirmed" if system == "freshbooks" else "none"))
+    secret = base64.b64encode(secrets.token_bytes(32)).decode()
+    secret = f"whsec_{secret}" if system == "custom" else secret
+    webhooks.add_secret(db, made.endpoint_no, secret, key, overlap_seconds=0)
+    return made.endpoint_id, secret
+
+
+def _tell(simulator_url: str, places: dict[str, dict[str, str]]) -> None:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # it is on this machine
+    headers = {"content-type": "application/json"}
+    request = urllib.request.Request(  # noqa: S310 - http, ours
+        f"{simulator_url}/webhooks", data=json.dumps(places).encode(), headers=headers, method="PUT"
+    )
+    opener.open(request, timeout=10).close()

@@ -1,0 +1,124 @@
+"""A backup of an installation is a folder: a dump of each database of ours, and the key that opens the stored tokens."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from twezah.settings import Settings, embedded_dsn
+from twezah.stack import pginstall
+from twezah.stack.errors import StackError
+from twezah.stack.locks import FileLock
+from twezah.stack.postgres import DATABASES, libpq_environment, running
+
+LEDGER, PREFECT, KEY = "ledger.dump", "prefect.dump", "secret.key"
+#: A dump or a restore that takes longer is stuck, or belongs to a server with backups of its own.
+SECONDS_MAX = 6 * 3600.0
+
+
+def backup(settings: Settings, folder: Path) -> list[Path]:
+    """Writes a backup into the new `folder`, readable by its owner only; returns its files.
+
+    The stack may be up: each dump shows one instant of its database. A backup that could not be finished leaves nothing.
+
+    Raises:
+        StackError: the folder exists or cannot be made, or a database cannot be dumped.
+
+    """
+    draft = folder.with_name(f".{folder.name}.part")
+    if folder.exists():
+        raise StackError(f"{folder} exists. Name a new folder: a backup never replaces another.")
+    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        draft.mkdir(mode=0o700, parents=True)
+        with running(settings) as dsn:
+            _dump(dsn, draft / LEDGER)
+            if settings.is_embedded and settings.starts_prefect:
+                _dump(embedded_dsn(settings.home, DATABASES[1]), draft / PREFECT)
+        _write_key(settings, draft / KEY)
+        draft.rename(folder)
+    except OSError as error:
+        raise StackError(f"The backup cannot be written to {folder}: {error.strerror}.") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return sorted(folder.iterdir())
+
+
+def restore(settings: Settings, folder: Path) -> None:
+    """Makes the state folder, which must have no database yet, what it was at the time of the backup.
+
+    Raises:
+        StackError: this is no backup, the state folder is in use, or PostgreSQL refuses the dump.
+
+    """
+    _require_restorable(settings, folder)
+    settings.home.mkdir(parents=True, exist_ok=True)
+    serving = FileLock(settings.home / "up.lock")
+    if not serving.acquire(shared=False, timeout_seconds=0):
+        raise StackError(f"A stack is up in {settings.home}. Stop it, or name another folder in TWEZAH_HOME.")
+    try:
+        if settings.secret_key is None:
+            shutil.copyfile(folder / KEY, settings.home / "secret.key")
+            (settings.home / "secret.key").chmod(0o600)
+        with running(settings) as dsn:
+            _make_roles(dsn)
+            _load(dsn, folder / LEDGER)
+            if (folder / PREFECT).exists():
+                _load(embedded_dsn(settings.home, DATABASES[1]), folder / PREFECT)
+    except BaseException:  # half of a ledger must not be taken for one; all of this was made just now
+        shutil.rmtree(settings.home / "pg", ignore_errors=True)
+        (settings.home / "secret.key").unlink(missing_ok=True)
+        raise
+    finally:
+        serving.release()
+
+
+def _require_restorable(settings: Settings, folder: Path) -> None:
+    if not settings.is_embedded:
+        raise StackError(
+            "TWEZAH_DATABASE_URL names a server of your own: restore there with pg_restore, into an empty database."
+        )
+    missing = [name for name in (LEDGER, KEY) if not (folder / name).is_file()]
+    if missing:
+        raise StackError(f"{folder} is no backup: {', '.join(missing)} missing.")
+    if (settings.home / "pg").exists():
+        raise StackError(f"{settings.home} has a database. Name an empty folder in TWEZAH_HOME, or move this one away.")
+    if (settings.home / "secret.key").exists():
+        raise StackError(
+            f"{settings.home} has a secret key. Name an empty folder in TWEZAH_HOME, or move this one away."
+        )
+
+
+def _make_roles(dsn: str) -> None:
+    """Roles belong to a server, not to a database: no dump has them."""
+    import psycopg
+
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("CREATE ROLE analyst NOLOGIN")
+
+
+def _write_key(settings: Settings, target: Path) -> None:
+    with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(settings.fernet_key() + b"\n")
+
+
+def _dump(dsn: str, target: Path) -> None:
+    _run(dsn, "pg_dump", "--format=custom", "--no-owner", f"--file={target}")
+    target.chmod(0o600)
+
+
+def _load(dsn: str, source: Path) -> None:
+    environment = libpq_environment(dsn)
+    database = environment["PGDATABASE"]
+    _run(
+        dsn, "pg_restore", "--exit-on-error", "--single-transaction", "--no-owner", f"--dbname={database}", str(source)
+    )
+
+
+def _run(dsn: str, program: str, *arguments: str) -> None:
+    command = [str(pginstall.program(program)), *arguments]
+    result = subprocess.run(
+        command, env=libpq_environment(dsn), capture_output=True, text=True, timeout=SECONDS_MAX, check=False
+    )
+    if result.returncode != 0:
+        raise StackError(f"{program} failed: {pginstall.explain(result.stderr)}")
