@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, cast
 from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
@@ -95,7 +95,7 @@ class Progress:
             return
         try:
             if self._artifact is None:
-                self._artifact = create_progress_artifact(self.percent, self._key, text)
+                self._artifact = cast("UUID", create_progress_artifact(self.percent, self._key, text))
             else:
                 update_progress_artifact(self._artifact, self.percent, text)
         except Exception as error:  # noqa: BLE001 - see above

@@ -11,6 +11,7 @@ from connectors.kit.errors import ContractBroken, NeedsOperator, Retriable
 from tasks.award import Awarded
 from tasks.drift import Change
 from tasks.extract import Extracted
+from tasks.fixes import fix
 from tasks.job import Job
 from tasks.load import Loaded, SightLostError, TooManyRejectsError
 
@@ -199,10 +200,10 @@ def _rejected(report: RunReport) -> str:
     ordered = sorted(combined.items(), key=lambda item: -item[1])
     values = report.loaded.values if report.loaded else {}
     rows = [
-        [count, reason, ", ".join(values.get(reason, [])) or None, ", ".join(examples.get(reason, []))]
+        [count, reason, fix(reason), ", ".join(values.get(reason, [])) or None, ", ".join(examples.get(reason, []))]
         for reason, count in ordered[:REASONS_SHOWN]
     ]
-    head = ["Records", "Reason", "Value begins with", "For example"]
+    head = ["Records", "Reason", "What to do", "Value begins with", "For example"]
     more = f"\n\n{len(ordered) - REASONS_SHOWN} more reasons." if len(ordered) > REASONS_SHOWN else ""
     if report.error is not None:
         return f"## Rejected, by reason\n\n{table(head, rows)}{more}"

@@ -42,10 +42,11 @@ class Desk:
 
 @dataclass(frozen=True)
 class Desks:
-    """All connections by name, and the systems without one; ids of other deployments by their names."""
+    """All connections by name, and the systems without one; ids of other deployments, and id and description of all, by their names."""
 
     connections: dict[str, Desk]
     others: dict[str, str] = field(default_factory=dict)
+    descriptions: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def names(self) -> dict[tuple[str, str], str]:
         """The first connection, by name, of each system and account."""
@@ -69,7 +70,7 @@ def read(client: SyncPrefectClient) -> Desks:
     by_deployment = {desk.deployment_id: desk for desk in desks.values() if desk.deployment_id}
     _runs(client, by_deployment)
     others = {name: str(one.id) for name, one in deployments.items() if not name.startswith(SYNC)}
-    return Desks(desks, others)
+    return Desks(desks, others, {name: (str(one.id), one.description or "") for name, one in deployments.items()})
 
 
 def _connected(client: SyncPrefectClient) -> dict[str, Desk]:

@@ -1,5 +1,6 @@
 """Puts the pages into Prefect's UI, and keeps artifacts from piling up: Prefect itself keeps every version for ever."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
 from uuid import UUID
@@ -36,7 +37,7 @@ def publish(client: SyncPrefectClient, key: str, known: str | None, markdown: st
     return str(made.id)
 
 
-def links(known: dict[str, str], here: str) -> str:
+def links(known: Mapping[str, str], here: str) -> str:
     """The other pages, in one line."""
     titles = {SYSTEMS: "Billing systems", STATUS: "Sync status", AUDIT: "Audit log"}
     parts = [f"[{title}]({path(known, key)})" for key, title in titles.items() if key != here]
@@ -45,7 +46,7 @@ def links(known: dict[str, str], here: str) -> str:
     )
 
 
-def path(known: dict[str, str], key: str) -> str:
+def path(known: Mapping[str, str], key: str) -> str:
     """Where the page is: itself, where its id is known and stays; else the list of its versions."""
     return f"/artifacts/artifact/{known[key]}" if key in known and key != AUDIT else f"/artifacts/key/{key}"
 

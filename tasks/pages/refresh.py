@@ -1,18 +1,21 @@
-"""Reads what the pages tell and publishes them: after every run of a connection, and on a schedule."""
+"""Reads what the pages tell and publishes them: on a schedule, and "Billing systems" after every run of a connection as well.
+
+The page "Sync status" draws charts of weeks, which takes longer than a poll that finds nothing.
+"""
 
 import logging
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, State
 
-from sql import pages, webhooks
+from sql import ledger, pages, webhooks
 from sql.db import connect
-from tasks.pages import status, systems
+from tasks.pages import footers, status, systems
 from tasks.pages.desk import Desks, read
 from tasks.pages.publish import STATUS, SYSTEMS, ids, links, publish
 from tasks.pages.systems import Ledger
@@ -21,39 +24,46 @@ from twezah.settings import Settings, settings
 
 log = logging.getLogger(__name__)
 #: Failures that the page names.
-FAILURES_SHOWN = 10
+FAILURES_SHOWN: Final = 10
 
 
 @dataclass(frozen=True)
 class Refreshed:
-    """What the pages say in one line each, and what they took."""
+    """What the pages say in one line each, and what they took. `status` "": that page was left as it is."""
 
     systems: str
     status: str
     seconds: float
 
 
-def refresh(own: Settings) -> Refreshed:
-    """Publishes both pages. Raises psycopg.Error, and what Prefect's client raises."""
-    started = time.monotonic()
-    with get_client(sync_client=True) as client:
-        desks = read(client)
-        known = ids(client)
-        now = datetime.now(UTC)
-        with without_row_data():
-            said = _systems(client, own, desks, known, now)
-            told = _status(client, own, desks, known, now)
+def refresh(own: Settings, *, charts: bool = True) -> Refreshed:
+    """Publishes the pages and what descriptions of deployments say of them. Raises psycopg.Error, and what Prefect's client raises.
+
+    Without `charts` the page "Sync status" is left as it is, unless it is missing.
+    """
+    started, now = time.monotonic(), datetime.now(UTC)
+    with get_client(sync_client=True) as client, without_row_data():
+        desks, known = read(client), ids(client)
+        told = _status(client, own, desks, known, now) if charts or STATUS not in known else ""
+        found = _ledger(own, desks)
+        said = _systems(client, own, desks, found, known, now)
+        footers.renew(client, desks, found.addresses, known, own.http_url)
     return Refreshed(said, told, time.monotonic() - started)
 
 
-def _systems(client: SyncPrefectClient, own: Settings, desks: Desks, known: dict[str, str], now: datetime) -> str:
+def _ledger(own: Settings, desks: Desks) -> Ledger:
     with connect(own.dsn()) as connection:
-        ledger = Ledger(
+        return Ledger(
             pages.accounts(connection), pages.last_attempts(connection, list(desks.connections)),
-            webhooks.backlog(connection), pages.addresses(connection),
+            webhooks.backlog(connection), pages.addresses(connection), ledger.dirty_members(connection),
         )  # fmt: skip
-    said = systems.headline(systems.rows(desks, ledger, now))
-    text = systems.markdown(desks, ledger, now, own.http_url, links(known, SYSTEMS))
+
+
+def _systems(
+    client: SyncPrefectClient, own: Settings, desks: Desks, found: Ledger, known: dict[str, str], now: datetime
+) -> str:
+    said = systems.headline(systems.rows(desks, found, now))
+    text = systems.markdown(desks, found, now, own.http_url, links(known, SYSTEMS))
     known[SYSTEMS] = publish(client, SYSTEMS, known.get(SYSTEMS), text, said)
     return said
 
@@ -76,10 +86,10 @@ def _status(client: SyncPrefectClient, own: Settings, desks: Desks, known: dict[
 
 
 def after_a_run(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001  Prefect's signature
-    """Renews the pages once a run of a deployment has ended; what goes wrong here is said and is no failure of the run."""
+    """Renews the page "Billing systems" once a run of a deployment has ended; what goes wrong here is said and is no failure of the run."""
     if flow_run.deployment_id is None:
         return
     try:
-        refresh(settings())
-    except Exception as error:  # noqa: BLE001 - the run is over; the next one renews the pages
+        refresh(settings(), charts=False)
+    except Exception as error:  # noqa: BLE001 - the run is over; the next one renews the page
         log.warning("the pages were not renewed: %s", type(error).__name__)

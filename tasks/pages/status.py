@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from sql.pages import Failure, Slot, Totals, WebhookTotals
-from tasks.pages import charts
 from tasks.pages.words import clock, plain, share, shortened
 from tasks.report import grouped, table
 
@@ -67,6 +66,9 @@ def headline(period: Period) -> str:
 def _period(period: Period, now: datetime) -> list[str]:
     if not period.totals:
         return [f"## {period.title}", "No run in this time."]
+    # Not at the top: runs of connections import this module and draw nothing.
+    from tasks.pages import charts
+
     labels = _labels(period, now)
     at = {label: position for position, (label, _) in enumerate(labels)}
     texts = [text for _, text in labels]

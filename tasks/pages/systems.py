@@ -7,6 +7,7 @@ from typing import Final
 
 from sql.pages import AccountState, Address, LastAttempt
 from sql.webhooks import Backlog
+from tasks.addresses import address, can_announce
 from tasks.pages.desk import Desk, Desks
 from tasks.pages.words import age, clock, plain, shortened, span
 from tasks.report import grouped, table
@@ -20,12 +21,13 @@ _NOTHING = AccountState(None, None, 0)
 
 @dataclass(frozen=True)
 class Ledger:
-    """What the page needs of the ledger."""
+    """What the page needs of the ledger. `members_waiting`: their points are not computed yet."""
 
     accounts: Mapping[tuple[str, str], AccountState]
     last: Mapping[str, LastAttempt]
     backlog: Sequence[Backlog]
     addresses: Sequence[Address]
+    members_waiting: int = 0
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,9 @@ def rows(desks: Desks, ledger: Ledger, now: datetime) -> list[Row]:
 
 def _judged(desk: Desk, account: AccountState, last: LastAttempt | None, now: datetime) -> tuple[str, str]:
     if desk.problem:
-        return "not ready", f"{desk.problem}. Open the {_block(desk)}, then run test-connection."
+        return "not ready", f"{desk.problem.rstrip('. ')}. Open the {_block(desk)}, then run *test-connection*."
     if last is not None and last.outcome == "failed":
-        error = shortened(last.error or "", _ERROR_MAX)
+        error = plain(shortened(last.error or "", _ERROR_MAX))
         return "failing", f"{error} Then press **Retry** on [the run](/runs/flow-run/{last.run_id})."
     if not desk.scheduled:
         why = "the deployment is paused" if desk.paused else "its schedule is off"
@@ -87,6 +89,7 @@ def markdown(desks: Desks, ledger: Ledger, now: datetime, http_url: str, links: 
         links,
         _needs(found),
         _table(found, now),
+        _computing(ledger.members_waiting),
         _webhooks(ledger, desks, now, http_url),
         _absent(desks),
         _legend(),
@@ -122,7 +125,7 @@ def _table(found: Sequence[Row], now: datetime) -> str:
             _deployment(row.desk, row.desk.name),
             f"**{row.state}**" if row.needs else row.state,
             age(row.account.last_success_at, now),
-            age(row.account.complete_up_to, now),
+            span(now - row.account.complete_up_to) if row.account.complete_up_to else "-",
             _waiting(row),
             row.account.open_rejects,
             _next(row.desk, now),
@@ -130,12 +133,18 @@ def _table(found: Sequence[Row], now: datetime) -> str:
         ]
         for row in found
     ]
-    head = ["Connection", "State", "Last success", "Complete up to", "Webhooks", "Rejects", "Next run", "Open"]
+    head = ["Connection", "State", "Last success", "Lag", "Backlog", "Rejects", "Next run", "Open"]
     return f"## Connections\n\n{table(head, lines)}"
 
 
+def _computing(members: int) -> str:
+    if not members:
+        return ""
+    return f"The points of {grouped(members)} members are still to be computed; the next run of any connection does it."
+
+
 def _waiting(row: Row) -> str:
-    said = f"{grouped(row.waiting)} waiting" if row.waiting else ""
+    said = f"{grouped(row.waiting)} webhooks" if row.waiting else ""
     parked = f"{grouped(row.parked)} parked" if row.parked else ""
     return ", ".join(part for part in (said, parked) if part) or "-"
 
@@ -153,15 +162,28 @@ def _next(desk: Desk, now: datetime) -> str:
 def _webhooks(ledger: Ledger, desks: Desks, now: datetime, http_url: str) -> str:
     rows = [
         [
-            one.connection, f"`{http_url}/api/webhooks/billing/{one.endpoint_id}`", _address_state(one, desks),
+            one.connection, f"`{address(http_url, one.endpoint_id)}`", _address_state(one, desks),
             age(one.last_event_at, now),
         ]
         for one in ledger.addresses
     ]  # fmt: skip
-    if not rows:
-        return ""
-    advice = "Enter the address at the billing system, and its signing secret in the block. Polling goes on beside it."
-    return f"## Webhook addresses\n\n{table(['Connection', 'Address', 'State', 'Last one'], rows)}\n\n{advice}"
+    known = {one.connection for one in ledger.addresses}
+    without = [desk.name for desk in desks.connections.values() if desk.block_id and can_announce(desk.system)]
+    missing = [name for name in without if name not in known]
+    run = _run(desks, "webhook-address")
+    lines = [table(["Connection", "Address", "State", "Last one"], rows)] if rows else []
+    if rows:
+        lines.append(
+            f"Enter the address at the billing system and its secret, as *Webhook secret*, in the block; then run {run}. Polling goes on beside it."
+        )
+    if missing:
+        lines.append(f"None yet: {', '.join(missing)}. {run} makes one, for points within a second of the sale.")
+    return "\n\n".join(["## Webhook addresses", *lines]) if lines else ""
+
+
+def _run(desks: Desks, deployment: str) -> str:
+    known = desks.others.get(deployment)
+    return f"[{deployment}](/deployments/deployment/{known})" if known else f"*{deployment}*"
 
 
 def _address_state(one: Address, desks: Desks) -> str:
@@ -177,12 +199,12 @@ def _absent(desks: Desks) -> str:
     if not absent:
         return ""
     links = ", ".join(f"[{desk.title}]({desk.form})" for desk in absent)
-    return f"## Not connected yet\n\n{links}. Fill in the form; then run the deployments *connect* (where a consent is needed) and *test-connection*."
+    return f"## Not connected yet\n\n{links}. Fill in the form; then run {_run(desks, 'connect')} (where a consent is needed) and {_run(desks, 'test-connection')}."
 
 
 def _legend() -> str:
     return (
-        "**Complete up to**: everything that changed at the billing system before it is here. **Webhooks**: announced sales that are not in "
+        "**Lag**: everything that changed at the billing system longer ago is here. **Backlog**: announced sales that are not in "
         "the ledger yet; parked ones wait for somebody. **Rejects**: records that could not be used; the reports say why, and they come "
         "back by themselves once their cause is gone."
     )

@@ -117,6 +117,7 @@ BY_HAND = [
     "erase-member",
     "export",
     "export-member",
+    "webhook-address",
 ]
 SCHEDULES = (
     {f"sync-{system}": "[('poll', True)]" for system in CONNECTED}

@@ -1,6 +1,5 @@
 """The bar of long work: what it says, how often, and that it never stops the work."""
 
-from collections.abc import Iterator
 from uuid import UUID, uuid4
 
 import pytest
@@ -36,11 +35,11 @@ class Clock:
 
 
 @pytest.fixture
-def shown(monkeypatch: pytest.MonkeyPatch) -> Iterator[Shown]:
+def shown(monkeypatch: pytest.MonkeyPatch) -> Shown:
     made = Shown()
     monkeypatch.setattr(tasks.progress, "create_progress_artifact", made.create)
     monkeypatch.setattr(tasks.progress, "update_progress_artifact", made.update)
-    yield made
+    return made
 
 
 def test_says_how_far_and_how_long_still(shown: Shown) -> None:
