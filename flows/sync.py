@@ -125,11 +125,14 @@ def _publish(report: RunReport, block: BillingConnection) -> None:
     ui = settings().ui_url
     run, document = f"{ui}/runs/flow-run/{report.job.run_id}", block._block_document_id  # noqa: SLF001
     links = Links(run, f"{ui}/blocks/block/{document}", block.name)
-    create_markdown_artifact(
-        key=f"sync-{block_name(block.name)}",
-        markdown=markdown(report, links, report.job.spec.title),
-        description=summary_line(report),
-    )
+    try:
+        create_markdown_artifact(
+            key=f"sync-{block_name(block.name)}",
+            markdown=markdown(report, links, report.job.spec.title),
+            description=summary_line(report),
+        )
+    except Exception as error:  # noqa: BLE001 - the work is done, and counted in billing.sync_run
+        get_run_logger().warning("The report could not be published: %s", type(error).__name__)
 
 
 def run_job(report: RunReport) -> None:

@@ -1,0 +1,260 @@
+"""What the pages tell, read from real rows: attempts of runs, how far accounts are, addresses; and addresses made from blocks."""
+
+import base64
+import os
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from cryptography.fernet import Fernet
+from pydantic import SecretStr
+
+from connectors.kit.answers import Call
+from sql import attempts, ledger, pages, sync, webhooks
+from sql.attempts import Attempt
+from sql.db import Connection, connect
+from tasks.addresses import NoWebhooksError, keep_address
+from tasks.attempt import remember, remember_refused
+from tasks.blocks import BillingConnection, CustomConnection, FreshBooksConnection, NetSuiteConnection, XeroConnection
+from tasks.load import Loaded, TooManyRejectsError
+from tasks.pages import status, systems
+from tasks.pages.desk import Desk, Desks
+from tasks.report import RunReport, percentile
+from tests.support.books import PHONE, Books, invoice
+
+NOW = datetime.now(UTC)
+SINCE = NOW - timedelta(hours=1)
+KEY = Fernet.generate_key()
+
+
+@pytest.fixture
+def db(dsn: str) -> Iterator[Connection]:
+    """A connection to an empty ledger."""
+    with connect(dsn) as connection:
+        yield connection
+
+
+def attempt(connection: str = "xero", **changes: Any) -> Attempt:
+    values: dict[str, Any] = {
+        "run_id": "r", "kind": "poll", "started_at": NOW - timedelta(minutes=1), "system": connection, "account": "books",
+    }  # fmt: skip
+    return Attempt(connection=connection, **values | changes)
+
+
+class TestAttempts:
+    def test_totals_are_those_of_a_plain_count(self, db: Connection) -> None:
+        dice = random.Random(5)
+        made = []
+        for number in range(40):
+            times = [dice.randrange(1, 5_000) for _ in range(dice.choice([0, 1, 7, 90]))]
+            made.append(
+                attempt(
+                    dice.choice(["xero", "lisboa"]), run_id=str(number), records=dice.randrange(100), new_sales=3, changed_sales=1, rejected=2,
+                    entries=4, points=dice.randrange(-50, 900), calls=len(times), failed_calls=1, throttled=dice.randrange(3), response_ms=times,
+                    error=dice.choice([None, None, None, "Transient: no answer"]),
+                )
+            )  # fmt: skip
+            attempts.add(db, made[-1])
+        found = {one.connection: one for one in pages.totals(db, SINCE, {})}
+        assert list(found) == ["", "lisboa", "xero"]
+        for name, total in found.items():
+            of = [one for one in made if name in ("", one.connection)]
+            times = [ms for one in of for ms in one.response_ms]
+            assert (total.succeeded, total.failed) == (
+                sum(o.error is None for o in of),
+                sum(o.error is not None for o in of),
+            )
+            for what in ("records", "new_sales", "changed_sales", "rejected", "entries", "points", "calls", "failed_calls", "throttled"):  # fmt: skip
+                assert getattr(total, what) == sum(getattr(one, what) for one in of), what
+            assert (total.response_ms_p50, total.response_ms_p95) == (percentile(times, 50), percentile(times, 95))
+
+    def test_of_many_calls_a_hundred_stand_for_all(self, db: Connection) -> None:
+        many = [10] * 9_000 + [5_000] * 1_000  # a tenth is slow
+        attempts.add(db, attempt(calls=len(many), response_ms=many))
+        attempts.add(db, attempt(calls=10, response_ms=[7] * 10))  # and weighs what it is
+        (total, _) = pages.totals(db, SINCE, {})
+        assert (total.response_ms_p50, total.response_ms_p95) == (10, 5_000)
+
+    def test_slots_hold_what_ended_in_them(self, db: Connection) -> None:
+        attempts.add(db, attempt(new_sales=2, changed_sales=1, points=30, calls=1, response_ms=[40]))
+        attempts.add(db, attempt("custom", error="Transient: no answer"))
+        begin = NOW - timedelta(hours=23)
+        first, second = pages.over_time(db, begin, timedelta(hours=1))
+        assert (first.system, first.succeeded, first.failed, first.sales) == ("custom", 0, 1, 0)
+        assert (second.system, second.succeeded, second.sales, second.points, second.response_ms_p95) == ("xero", 1, 3, 30, 40)  # fmt: skip
+        assert first.at == begin + timedelta(hours=23)
+        assert pages.over_time(db, NOW + timedelta(days=1), timedelta(hours=1)) == []
+
+    def test_the_latest_counts(self, db: Connection) -> None:
+        attempts.add(db, attempt(error="Transient: no answer"))
+        attempts.add(db, attempt(run_id="r2"))
+        found = pages.last_attempts(db, ["xero", "never"])
+        assert list(found) == ["xero"] and (found["xero"].outcome, found["xero"].run_id) == ("succeeded", "r2")
+        assert [one.connection for one in pages.last_failures(db, SINCE, 10)] == ["xero"]
+
+    @pytest.mark.parametrize("statement", ["UPDATE", "DELETE", "TRUNCATE"])
+    def test_they_are_kept_as_they_were_written(self, db: Connection, statement: str) -> None:
+        attempts.add(db, attempt())
+        text = {"UPDATE": "UPDATE {} SET points = 1", "DELETE": "DELETE FROM {}", "TRUNCATE": "TRUNCATE {}"}[statement]
+        with pytest.raises(psycopg.Error, match="keeps its history"):
+            db.execute(text.format("billing.sync_attempt").encode())
+
+    def test_a_run_that_was_killed_is_noted_by_whoever_goes_on(self, books: Books) -> None:
+        """And is counted for the connection of its account, though it could not say its name."""
+        with books.transaction() as connection:
+            sync_id, _ = sync.begin(
+                connection, books.account, "killed", (None, None), {"invoices": {"complete": False}}
+            )
+        with books.transaction() as connection:
+            again, _ = sync.begin(connection, books.account, "heir", (None, None), {"invoices": {"complete": False}})
+        assert again == sync_id
+        with connect(books.dsn) as connection:
+            (total, named) = pages.totals(connection, SINCE, {("xero", "books"): "lisboa"})
+            (failure,) = pages.last_failures(connection, SINCE, 10)
+        assert (total.interrupted, named.connection, named.interrupted) == (1, "lisboa", 1)
+        assert (failure.run_id, failure.outcome) == ("killed", "interrupted") and "killed" in failure.error
+
+
+class TestRemembering:
+    def report(self, books: Books, *, dry_run: bool = False) -> RunReport:
+        report = RunReport(books.job(dry_run=dry_run), NOW)
+        report.job.calls.append(Call("xero", "list invoices", 200, 40, throttled=False))
+        report.job.calls.append(Call("xero", "list invoices", 429, 60, throttled=True))
+        report.loaded = Loaded(records=7, rejected=3)
+        report.loaded.stored.new = 4
+        return report
+
+    def test_a_run_is_noted_as_it_ended(self, books: Books) -> None:
+        remember(self.report(books), "lisboa", None)
+        rows = books.rows("SELECT connection, outcome, kind, new_sales, rejected, calls, failed_calls, throttled, response_ms FROM billing.sync_attempt")  # fmt: skip
+        assert rows == [("lisboa", "succeeded", "poll", 4, 3, 2, 1, 1, [40, 60])]
+
+    def test_nothing_is_stored_where_too_many_were_rejected(self, books: Books) -> None:
+        report = self.report(books)
+        assert report.loaded is not None
+        report.error = TooManyRejectsError("too many", report.loaded)
+        remember(report, "xero", "TooManyRejectsError: too many")
+        assert books.rows("SELECT outcome, new_sales, rejected FROM billing.sync_attempt") == [("failed", 0, 3)]
+
+    def test_a_dry_run_leaves_no_trace(self, books: Books) -> None:
+        remember(self.report(books, dry_run=True), "xero", None)
+        assert books.rows("SELECT FROM billing.sync_attempt") == []
+
+    def test_a_run_that_could_not_begin_counts(self, books: Books) -> None:
+        remember_refused(books.dsn, "r", "xero", NOW, "NotConnectedError: xero is not connected")
+        assert books.rows("SELECT connection, system, outcome FROM billing.sync_attempt") == [("xero", None, "failed")]
+
+    def test_a_database_that_is_away_is_no_second_failure(self, books: Books) -> None:
+        remember_refused("postgresql://nobody@127.0.0.1:1/none", "r", "xero", NOW, "why")
+        report = self.report(books)
+        report.job.dsn = "postgresql://nobody@127.0.0.1:1/none"
+        remember(report, "xero", None)
+
+
+def test_pages_of_a_ledger_hold_no_personal_data(books: Books) -> None:
+    books.store(invoice(), invoice(external_id="B", invoice_number="INV-2"))
+    with books.transaction() as connection:
+        attempts.add(connection, attempt("xero", new_sales=2, points=30))
+        assert ledger.dirty_members(connection) == 1
+        found = systems.Ledger(
+            pages.accounts(connection), pages.last_attempts(connection, ["xero"]), webhooks.backlog(connection),
+            pages.addresses(connection), ledger.dirty_members(connection),
+        )  # fmt: skip
+        desk = Desk("xero", "xero", "Xero", "/form", "books", block_id="b", deployment_id="d", scheduled=True)
+        text = systems.markdown(Desks({"xero": desk}), found, NOW, "https://h", "")
+        ((title, since, step, label), _) = status.periods(NOW)
+        slots = pages.over_time(connection, since, step)
+        text += status.markdown([status.Period(title, since, step, label, pages.totals(connection, since, {}), slots)], [], [], NOW, "")  # fmt: skip
+    assert "| fine |" in text and "1 members are still" in text
+    assert PHONE not in text and PHONE[4:] not in text.replace(" ", "")
+
+
+def secret() -> SecretStr:
+    return SecretStr("whsec_" + base64.b64encode(os.urandom(32)).decode())
+
+
+def shop(**values: Any) -> CustomConnection:
+    block = CustomConnection(base_url="https://erp.example.com", **values)
+    block._block_document_name = "shop"
+    return block
+
+
+def active(db: Connection, endpoint_id: str) -> list[str]:
+    found = webhooks.endpoint(db, endpoint_id, KEY)
+    assert found is not None
+    return list(found.secrets)
+
+
+class TestAddresses:
+    def test_the_first_run_makes_one_the_second_takes_the_secret_the_third_does_nothing(self, db: Connection) -> None:
+        kept = keep_address(db, shop(), KEY)
+        assert (kept.made, kept.secret_taken, kept.state) == (1, False, "needs its secret")
+        chosen = secret()
+        again = keep_address(db, shop(webhook_secret=chosen), KEY)
+        assert (again.made, again.secret_taken, again.state) == (0, True, "ready")
+        assert again.addresses[0].endpoint_id == kept.addresses[0].endpoint_id
+        assert active(db, kept.addresses[0].endpoint_id) == [chosen.get_secret_value()]
+        third = keep_address(db, shop(webhook_secret=chosen), KEY)
+        assert (third.made, third.secret_taken) == (0, False)
+        (address,) = pages.addresses(db)
+        assert (address.connection, address.has_secret) == ("shop", True)
+
+    def test_a_changed_secret_is_taken_and_the_one_before_is_good_for_a_day(self, db: Connection) -> None:
+        old, new = secret(), secret()
+        endpoint_id = keep_address(db, shop(webhook_secret=old), KEY).addresses[0].endpoint_id
+        assert keep_address(db, shop(webhook_secret=new), KEY, make=False).secret_taken
+        assert active(db, endpoint_id) == [new.get_secret_value(), old.get_secret_value()]
+
+    def test_a_secret_that_was_replaced_elsewhere_does_not_come_back_by_itself(self, db: Connection) -> None:
+        old, new = secret(), secret()
+        (one,) = keep_address(db, shop(webhook_secret=old), KEY).addresses
+        webhooks.add_secret(db, one.endpoint_no, new.get_secret_value(), KEY, overlap_seconds=0)
+        assert not keep_address(db, shop(webhook_secret=old), KEY, make=False).secret_taken
+        assert active(db, one.endpoint_id) == [new.get_secret_value()]
+        assert keep_address(db, shop(webhook_secret=old), KEY).secret_taken  # but where somebody asks for it
+        assert active(db, one.endpoint_id)[0] == old.get_secret_value()
+
+    def test_a_secret_that_cannot_be_one_is_refused_without_being_shown(self, db: Connection) -> None:
+        with pytest.raises(NoWebhooksError, match='field "Webhook secret" of block "shop"') as refused:
+            keep_address(db, shop(webhook_secret="my own words"), KEY)
+        assert "my own words" not in str(refused.value)
+        assert pages.addresses(db) == []
+
+    def test_how_it_is_signed_comes_from_the_block_and_follows_it(self, db: Connection) -> None:
+        signed = shop(webhook_scheme="hmac sha256", webhook_header="X-Shop", webhook_secret="s" * 32)
+        (one,) = keep_address(db, signed, KEY).addresses
+        assert one.options == {"webhook_scheme": "hmac sha256", "webhook_header": "X-Shop"}
+        (one,) = keep_address(db, signed.model_copy(update={"webhook_header": "X-Other"}), KEY).addresses
+        assert one.options["webhook_header"] == "X-Other"
+
+    def test_freshbooks_needs_two_and_tells_its_secrets_itself(self, db: Connection) -> None:
+        block = FreshBooksConnection(client_id="i", client_secret="s", account_id="a")
+        kept = keep_address(db, block, KEY)
+        assert (len(kept.addresses), kept.state) == (2, "awaits the vendor's verification")
+        assert keep_address(db, block, KEY).made == 0
+
+    def test_each_connection_has_its_own(self, db: Connection) -> None:
+        first = XeroConnection(client_id="i", client_secret="s")
+        further = first.model_copy()
+        further._block_document_name = "xero-lisboa"
+        assert keep_address(db, first, KEY).addresses != keep_address(db, further, KEY).addresses
+        assert {one.connection for one in pages.addresses(db)} == {"xero", "xero-lisboa"}
+
+    @pytest.mark.parametrize("make", [True, False])
+    def test_a_system_without_webhooks_says_so(self, db: Connection, make: bool) -> None:
+        block: BillingConnection = NetSuiteConnection(account_id="1")
+        with pytest.raises(NoWebhooksError, match="sends no webhooks"):
+            keep_address(db, block, KEY, make=make)
+
+
+def test_an_account_that_was_read_is_complete_up_to_its_cursor(books: Books) -> None:
+    with books.transaction() as connection:
+        sync_id = books.begin(connection)
+        sync.move_cursors(connection, books.account, sync_id, {"invoices": NOW - timedelta(hours=2), "items": NOW})
+        state = pages.accounts(connection)["xero", "books"]
+    assert state.complete_up_to == NOW - timedelta(hours=2)  # of the list that is furthest behind
+    assert replace(state, complete_up_to=None).open_rejects == 0
