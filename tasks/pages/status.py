@@ -120,8 +120,7 @@ def _table(totals: Sequence[Totals]) -> str:
         "Runs",
         "Success",
         "Errors",
-        "p50",
-        "p95",
+        "p50 / p95",
         "Calls",
         "Throttled",
         "Records",
@@ -136,14 +135,19 @@ def _row(name: str, one: Totals) -> list[str]:
     runs = one.succeeded + one.failed + one.interrupted
     counts = (one.calls, one.throttled, one.records, one.rejected, one.new_sales + one.changed_sales)
     return [
-        name, grouped(runs), share(one.succeeded, runs), share(one.failed + one.interrupted, runs), _ms(one.response_ms_p50),
-        _ms(one.response_ms_p95), *map(grouped, counts), grouped(one.points, sign=True),
+        name, grouped(runs), share(one.succeeded, runs), share(one.failed + one.interrupted, runs), _times(one),
+        *map(grouped, counts), grouped(one.points, sign=True),
     ]  # fmt: skip
 
 
 def _responses(total: Totals) -> str:
     p50, p95 = total.response_ms_p50, total.response_ms_p95
     return f"95 % of the calls were answered within {_ms(p95)}, half within {_ms(p50)}; " if p50 is not None else ""
+
+
+def _times(one: Totals) -> str:
+    p50, p95 = one.response_ms_p50, one.response_ms_p95
+    return "-" if p50 is None or p95 is None else f"{grouped(p50)} / {grouped(p95)} ms"
 
 
 def _ms(value: int | None) -> str:

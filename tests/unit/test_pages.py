@@ -1,10 +1,10 @@
 """The pages of Prefect's UI: what they say of each connection, and that their charts are images of a bearable size."""
 
 import re
+from base64 import b64decode
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import unquote
 from uuid import UUID, uuid4
 from xml.etree import ElementTree as ET
 
@@ -173,7 +173,10 @@ def slot(hours_ago: int, system: str = "xero", **changes: Any) -> Slot:
 
 def images(text: str) -> list[bytes]:
     """The charts of a page."""
-    return [unquote(found).encode() for found in re.findall(r"\(data:image/svg\+xml,(.*)\)\s*$", text, re.MULTILINE)]
+    return [
+        b64decode(found)
+        for found in re.findall(r"^!\[[^]]*\]\(data:image/svg\+xml;base64,([^ ()]+)\)$", text, re.MULTILINE)
+    ]
 
 
 class TestSyncStatus:
@@ -213,7 +216,7 @@ class TestSyncStatus:
 
     def test_slots_are_in_their_places(self) -> None:
         drawn = charts.bars("Runs", ["01:00", "02:00"], {"good": [3, 0]}, (charts.GOOD,))
-        assert drawn.startswith("### Runs\n\n![Runs](data:image/svg+xml,")
+        assert drawn.startswith("### Runs\n\n![Runs](data:image/svg+xml;base64,")
         assert charts.bars("Runs", ["01:00"], {}) == "### Runs\n\nNone."
 
 
