@@ -23,6 +23,7 @@ from tasks.alerts.events import tell
 from tasks.alerts.watch import reject_ratio
 from tasks.attempt import remember, remember_refused
 from tasks.blocks import BillingConnection, NotConnectedError
+from tasks.blocks.sound import check_settings
 from tasks.connections import load_block
 from tasks.job import Job, Policy
 from tasks.load import TooManyRejectsError
@@ -180,6 +181,7 @@ def _job(
     replay: bool,
     rejects: bool,
 ) -> Job:
+    check_settings(block)
     policy = Policy(
         overlap=timedelta(minutes=block.overlap_minutes),
         reject_percent_max=block.reject_percent_max,

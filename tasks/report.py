@@ -204,6 +204,8 @@ def _rejected(report: RunReport) -> str:
         for reason, count in ordered[:REASONS_SHOWN]
     ]
     head = ["Records", "Reason", "Value begins with", "For example"]
+    if not any(row[2] for row in rows):
+        head, rows = [*head[:2], *head[3:]], [[*row[:2], *row[3:]] for row in rows]
     more = f"\n\n{len(ordered) - REASONS_SHOWN} more reasons." if len(ordered) > REASONS_SHOWN else ""
     found = f"## Rejected, by reason\n\n{table(head, rows)}{more}\n\n{_to_do(combined)}"
     if report.error is not None:

@@ -11,10 +11,10 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.sorting import DeploymentSort
 from pydantic import ValidationError
 
-from connectors import spec_for
 from connectors.kit.documents import problems
 from connectors.kit.errors import ConnectorError, block_name
 from tasks.blocks import BLOCKS, BillingConnection
+from tasks.blocks.sound import check_settings
 
 #: What Prefect gives at a time.
 _PAGE = 200
@@ -109,8 +109,7 @@ def _state(kind: type[BillingConnection], document: BlockDocument) -> tuple[str,
     try:
         if missing := block.missing():
             return block.account(), missing
-        spec_for(block.connection())
-        block.award_policy()
+        check_settings(block)
     except ConnectorError as error:
         return "", f"a setting cannot be as it is: {error.detail}"
     return block.account(), ""
