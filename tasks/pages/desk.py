@@ -7,8 +7,6 @@ from typing import Any
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import BlockDocument
-from prefect.client.schemas.responses import DeploymentResponse
-from prefect.client.schemas.sorting import DeploymentSort
 from pydantic import ValidationError
 
 from connectors.kit.documents import problems
@@ -19,6 +17,8 @@ from tasks.blocks.sound import check_settings
 #: What Prefect gives at a time.
 _PAGE = 200
 SYNC = "sync-"
+#: Of the deployments with which a connection is made.
+_TAG = "connection"
 
 
 @dataclass
@@ -57,9 +57,15 @@ class Desks:
         return found
 
 
-def read(client: SyncPrefectClient) -> Desks:
-    """Reads them. Raises what Prefect's client raises."""
-    deployments = {one.name: one for one in client.read_deployments(limit=_PAGE, sort=DeploymentSort.NAME_ASC)}
+def read(client: SyncPrefectClient, *, everything: bool = True) -> Desks:
+    """Reads them. Raises what Prefect's client raises.
+
+    Without `everything` other deployments are left out, but for those with which connections are made: for every schedule in an answer the
+    server walks through all time zones of the machine, as would the client's own reader.
+    """
+    only = {} if everything else {"operator": "or_", "name": {"like_": SYNC}, "tags": {"any_": [_TAG]}}
+    wanted = {"deployments": only, "sort": "NAME_ASC", "limit": _PAGE}
+    deployments = {one["name"]: one for one in client.request("POST", "/deployments/filter", json=wanted).json()}
     desks = _connected(client)
     for system, kind in BLOCKS.items():
         if not any(desk.system == system for desk in desks.values()):
@@ -69,8 +75,8 @@ def read(client: SyncPrefectClient) -> Desks:
             _scheduled(desk, deployment)
     by_deployment = {desk.deployment_id: desk for desk in desks.values() if desk.deployment_id}
     _runs(client, by_deployment)
-    others = {name: str(one.id) for name, one in deployments.items() if not name.startswith(SYNC)}
-    return Desks(desks, others, {name: (str(one.id), one.description or "") for name, one in deployments.items()})
+    others = {name: one["id"] for name, one in deployments.items() if not name.startswith(SYNC)}
+    return Desks(desks, others, {name: (one["id"], one["description"] or "") for name, one in deployments.items()})
 
 
 def _connected(client: SyncPrefectClient) -> dict[str, Desk]:
@@ -115,12 +121,12 @@ def _state(kind: type[BillingConnection], document: BlockDocument) -> tuple[str,
     return block.account(), ""
 
 
-def _scheduled(desk: Desk, deployment: DeploymentResponse) -> None:
-    desk.deployment_id, desk.paused = str(deployment.id), deployment.paused
-    active = [entry for entry in deployment.schedules if entry.active]
-    desk.scheduled = bool(active) and not deployment.paused
-    intervals = [getattr(entry.schedule, "interval", None) for entry in active]
-    desk.every = min((one for one in intervals if isinstance(one, timedelta)), default=None)
+def _scheduled(desk: Desk, deployment: Mapping[str, Any]) -> None:
+    desk.deployment_id, desk.paused = deployment["id"], deployment["paused"]
+    active = [entry["schedule"] for entry in deployment["schedules"] if entry["active"]]
+    desk.scheduled = bool(active) and not desk.paused
+    intervals = [timedelta(seconds=one["interval"]) for one in active if one.get("interval")]
+    desk.every = min(intervals, default=None)
 
 
 def _runs(client: SyncPrefectClient, desks: Mapping[str, Desk]) -> None:

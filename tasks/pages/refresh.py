@@ -43,8 +43,10 @@ def refresh(own: Settings, *, charts: bool = True) -> Refreshed:
     """
     started, now = time.monotonic(), datetime.now(UTC)
     with get_client(sync_client=True) as client, without_row_data():
-        desks, known = read(client), ids(client)
-        told = _status(client, own, desks, known, now) if charts or STATUS not in known else ""
+        known = ids(client)
+        charts = charts or STATUS not in known
+        desks = read(client, everything=charts)
+        told = _status(client, own, desks, known, now) if charts else ""
         found = _ledger(own, desks)
         said = _systems(client, own, desks, found, known, now)
         footers.renew(client, desks, found.addresses, known, own.http_url)
