@@ -27,6 +27,7 @@ from tasks.blocks.sound import check_settings
 from tasks.connections import load_block
 from tasks.job import Job, Policy
 from tasks.load import TooManyRejectsError
+from tasks.long_run import shown_while_long
 from tasks.pages.refresh import after_a_run
 from tasks.report import Links, RunReport, changes_line, markdown, summary_line
 from twezah.settings import DatabaseNotRunning, settings
@@ -80,7 +81,7 @@ def sync_system(
         return Failed(message=f"{named(error)} Then press Retry.")
     report = RunReport(job, datetime.now(UTC))
     try:
-        with timeout(SECONDS_MAX, TookTooLongError):
+        with timeout(SECONDS_MAX, TookTooLongError), shown_while_long(report, block.name):
             run_job(report)
     except Exception as error:
         report.error = error

@@ -46,7 +46,7 @@ class Progress:
         """
         self._key, self._what, self._total = f"progress-{block_name(key)}", what, total
         self._clock, self._began = clock, clock()
-        self._show_from = self._began + after_seconds
+        self._counted_from, self._show_from = self._began, self._began + after_seconds
         self._done, self._said = 0, ""
         self._artifact: UUID | None = None
         self._shown_at = -UPDATE_SECONDS
@@ -70,12 +70,17 @@ class Progress:
         """0 to 100; 0 while nobody knows how much there is."""
         return min(100.0, round(100 * self._done / self._total, 1)) if self._total > 0 else 0.0
 
-    def at(self, done: int, total: int | None = None, said: str = "") -> None:
-        """So many are done, of `total` if that has changed; `said` is added, e.g. "January 2026". Cheap to call often."""
+    def at(self, done: int, total: int | None = None, said: str = "", what: str | None = None) -> None:
+        """So many are done, of `total` if that has changed; `said` is added, e.g. "January 2026". Cheap to call often.
+
+        Where something else is counted from now on, `what` says so, and how long that takes is measured anew.
+        """
         with self._lock:
+            now = self._clock()
+            if what is not None and what != self._what:
+                self._what, self._counted_from = what, now
             self._done, self._total = done, self._total if total is None else total
             self._said = said
-            now = self._clock()
             finished = self._total > 0 and done >= self._total and self._artifact is not None
             if now < self._show_from or (now - self._shown_at < UPDATE_SECONDS and not finished):
                 return
@@ -86,7 +91,7 @@ class Progress:
         share = self._done / self._total if self._total > 0 else 0.0
         if not _FORETOLD_FROM <= share < 1:
             return ""
-        return f"about {span(timedelta(seconds=(now - self._began) * (1 - share) / share))} left"
+        return f"about {span(timedelta(seconds=(now - self._counted_from) * (1 - share) / share))} left"
 
     def _show(self, ending: str) -> None:
         count = f"{grouped(self._done)} of {grouped(self._total)}" if self._total > 0 else grouped(self._done)

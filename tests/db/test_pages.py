@@ -3,6 +3,7 @@
 import base64
 import os
 import random
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,8 @@ import pytest
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
+import tasks.long_run
+import tasks.progress
 from connectors.kit.answers import Call
 from sql import attempts, ledger, pages, sync, webhooks
 from sql.attempts import Attempt
@@ -20,6 +23,7 @@ from sql.db import Connection, connect
 from tasks.addresses import NoWebhooksError, keep_address
 from tasks.attempt import remember, remember_refused
 from tasks.blocks import BillingConnection, CustomConnection, FreshBooksConnection, NetSuiteConnection, XeroConnection
+from tasks.extract import Extracted
 from tasks.load import Loaded, TooManyRejectsError
 from tasks.pages import status, systems
 from tasks.pages.desk import Desk, Desks
@@ -258,3 +262,48 @@ def test_an_account_that_was_read_is_complete_up_to_its_cursor(books: Books) -> 
         state = pages.accounts(connection)["xero", "books"]
     assert state.complete_up_to == NOW - timedelta(hours=2)  # of the list that is furthest behind
     assert replace(state, complete_up_to=None).open_rejects == 0
+
+
+class Shown:
+    """Takes the place of Prefect's API: what the bar of a run says, step by step."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def create(self, percent: float, key: str, text: str) -> str:
+        return self.update(key, percent, text)
+
+    def update(self, artifact: str, percent: float, text: str) -> str:
+        self.said.append(f"{percent:.0f} {text}")
+        return artifact
+
+    def await_(self, text: str) -> None:
+        deadline = time.monotonic() + 10
+        while not any(text in one for one in self.said):
+            assert time.monotonic() < deadline, self.said
+            time.sleep(0.01)
+
+
+def test_a_long_run_shows_how_far_each_step_is(books: Books, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = Shown()
+    monkeypatch.setattr(tasks.progress, "create_progress_artifact", shown.create)
+    monkeypatch.setattr(tasks.progress, "update_progress_artifact", shown.update)
+    monkeypatch.setattr(tasks.progress, "UPDATE_SECONDS", 0.0)
+    monkeypatch.setattr(tasks.long_run, "UPDATE_SECONDS", 0.01)
+    books.store(invoice())
+    report = RunReport(books.job(), NOW)
+    with tasks.long_run.shown_while_long(report, "xero", after_seconds=0):
+        report.job.calls.append(Call("xero", "list invoices", 200, 40, throttled=False))
+        shown.await_("0 1 requests; reading")
+        report.extracted, report.seconds["extract"], report.pages = Extracted(1, {}), 1.0, {"invoices": (1, 7, 100)}
+        shown.await_("0 7 records; checking and storing")
+        report.seconds["load"] = 1.0
+        shown.await_("0 0 of 1 members; computing points")
+        books.award()
+        shown.await_("100 1 of 1 members")
+    assert "done after" in shown.said[-1]
+    assert PHONE[4:] not in repr(shown.said)
+    before = len(shown.said)
+    with tasks.long_run.shown_while_long(report, "xero"):  # a short one
+        pass
+    assert len(shown.said) == before

@@ -77,6 +77,17 @@ def test_short_work_shows_nothing(shown: Shown) -> None:
     assert shown.said == []
 
 
+def test_what_is_counted_may_change(shown: Shown) -> None:
+    clock = Clock()
+    with Progress("x", "pages", clock=clock) as bar:
+        bar.at(500)
+        clock.now += 600
+        bar.at(0, 100, what="members")
+        clock.now += 10
+        bar.at(10, what="members")
+    assert shown.said[-2][1] == "10 of 100 members; about 90 s left"
+
+
 def test_a_failure_is_told_as_one_and_goes_on(shown: Shown) -> None:
     with pytest.raises(ValueError, match="secret"), Progress("x", "pages", 4) as bar:
         bar.at(1)
