@@ -9,15 +9,16 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from tasks.addresses import take_secrets
+from tasks.pages import guides
 from tasks.pages.publish import prune
 from tasks.pages.refresh import refresh
 from tasks.steps import without_row_data
-from twezah.settings import DatabaseNotRunning, settings
+from twezah.settings import PROJECT_ROOT, DatabaseNotRunning, settings
 
 
 @flow(name="pages", flow_run_name="pages", persist_result=False, retries=0, timeout_seconds=120)
 def renew_pages() -> State[Any]:
-    """Renew the pages "Billing systems" and "Sync status", take new webhook secrets from the blocks, delete old versions of reports.
+    """Renew the pages "Billing systems" and "Sync status" and the guides, take new webhook secrets from the blocks, delete old versions of reports.
 
     It runs by itself; start it by hand to see the present at once.
     """
@@ -26,6 +27,8 @@ def renew_pages() -> State[Any]:
         with without_row_data():
             for line in take_secrets(own.dsn(), own.fernet_key()):
                 logger.info(line)
+        with get_client(sync_client=True) as client:
+            guides.renew(client, PROJECT_ROOT / "docs")
         done = refresh(own)
     except (psycopg.Error, DatabaseNotRunning) as error:
         return Failed(

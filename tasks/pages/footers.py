@@ -14,8 +14,12 @@ from tasks.pages.publish import AUDIT, STATUS, SYSTEMS, path
 
 #: What is before it is prefect.yaml's, what is behind it is ours.
 MARK: Final = "\n\n---\n\n"
-GUIDES: Final = (
-    "docs/operations.md (guide), docs/runbook (one page per symptom), docs/configuration.md (fields of the blocks)"
+#: Words of the links to the guides, and where those are as long as they have no page.
+_GUIDES: Final = (
+    ("operations", "guide-operations", "docs/operations.md"),
+    ("run book", "guide-runbook", "docs/runbook"),
+    ("configuration", "guide-configuration", "docs/configuration.md"),
+    ("the pages", "guide-pages", "docs/pages.md"),
 )
 
 
@@ -55,7 +59,8 @@ def end(
         lines.append(f"**Webhooks**: {_webhooks(desk, addresses, http_url, webhook_deployment)}")
     titles = {SYSTEMS: "Billing systems", STATUS: "Sync status", AUDIT: "Audit log"}
     lines.append("**Pages**: " + " · ".join(f"[{title}]({path(known, key)})" for key, title in titles.items()))
-    lines.append(f"**Guides**: {GUIDES}")
+    guides = (f"[{words}]({path(known, key)})" if key in known else file for words, key, file in _GUIDES)
+    lines.append("**Guides**: " + " · ".join(guides))
     return "\n".join(f"- {line}" for line in lines)
 
 

@@ -10,6 +10,8 @@ from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.exceptions import ObjectNotFound
 
 SYSTEMS, STATUS, AUDIT = "billing-systems", "sync-status", "audit-log"
+#: Of the guides that descriptions link to.
+GUIDE_KEYS = ("guide-operations", "guide-runbook", "guide-configuration", "guide-pages")
 #: Versions kept of a page that is replaced, of other pages, and of the reports of runs: a week of them at a run every five minutes.
 PAGES_KEPT, OTHERS_KEPT, REPORTS_KEPT = 1, 100, 2_000
 #: Versions deleted at most in one go: each is a request.
@@ -18,8 +20,8 @@ _PAGE: Final = 200
 
 
 def ids(client: SyncPrefectClient) -> dict[str, str]:
-    """The latest artifact of each page that is there, by its key."""
-    wanted = {"artifacts": {"key": {"any_": [SYSTEMS, STATUS, AUDIT]}}, "limit": 10}
+    """The latest artifact of each page and guide that is there, by its key."""
+    wanted = {"artifacts": {"key": {"any_": [SYSTEMS, STATUS, AUDIT, *GUIDE_KEYS]}}, "limit": 50}
     found = client.request("POST", "/artifacts/latest/filter", json=wanted).json()
     return {one["key"]: one["latest_id"] for one in found}
 
@@ -68,7 +70,7 @@ def prune(client: SyncPrefectClient) -> int:
 
 def kept(key: str) -> int:
     """How many versions of a key are kept."""
-    if key in (SYSTEMS, STATUS):
+    if key in (SYSTEMS, STATUS) or key.startswith("guide-"):
         return PAGES_KEPT
     return REPORTS_KEPT if key.startswith("sync-") else OTHERS_KEPT
 
