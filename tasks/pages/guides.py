@@ -10,6 +10,7 @@ from typing import Final
 from prefect.client.orchestration import SyncPrefectClient
 
 from tasks.pages.publish import publish
+from tasks.pages.reflow import reflowed
 
 #: Title of each guide and the files it is made of, by its artifact's key.
 GUIDES: Final[Mapping[str, tuple[str, str]]] = {
@@ -41,7 +42,7 @@ def renew(client: SyncPrefectClient, docs: Path) -> int:
             known[key] = (publish(client, key, None, "", "Guide"), "Guide")
     written = 0
     for key, text in files.items():
-        page = linked(text, GUIDES[key][1], {one: artifact for one, (artifact, _) in known.items()})
+        page = reflowed(linked(text, GUIDES[key][1], {one: artifact for one, (artifact, _) in known.items()}))
         said = f"Guide: {GUIDES[key][0]} ({hashlib.sha256(page.encode()).hexdigest()[:8]})"
         if known[key][1] != said:
             publish(client, key, known[key][0], page, said)

@@ -16,6 +16,7 @@ from sql.pages import AccountState, Address, Failure, LastAttempt, Slot, Totals,
 from sql.webhooks import Backlog
 from tasks.pages import charts, footers, guides, publish, refresh, status, systems
 from tasks.pages.desk import Desk, Desks
+from tasks.pages.reflow import reflowed
 from tasks.pages.systems import Ledger
 from tasks.pages.words import age, plain, share, shortened, span
 from tasks.report import grouped
@@ -273,6 +274,26 @@ class TestGuides:
         # From within a folder; a page of the same guide is on this page.
         found = guides.linked("[a](../operations.md) [b](webhooks.md)", "runbook/*.md", known)
         assert found == "[a](/artifacts/artifact/3) b"
+
+    def test_lines_are_joined_and_wide_tables_are_lists(self) -> None:
+        wide = "x" * 140
+        text = (
+            "# A\nOne\ntwo.\n\n1. item\n   goes on\n2. next\n- **b**\n  and c\n```console\n$ a\nb\n```\nend\n\n"
+            f"| H | I |\n|---|---|\n| a | b |\n\n| H | I | J |\n| --- | --- | --- |\n| a | | {wide} |\n| c \\| d | e | f |\n"
+        )
+        assert reflowed(text).splitlines() == [
+            "", "# A", "One two.", "", "1. item goes on", "2. next", "- **b** and c", "```console", "$ a", "b", "```", "", "end", "",
+            "| H | I |", "|---|---|", "| a | b |", "", f"- a. J: {wide}", "- c \\| d. I: e; J: f",
+        ]  # fmt: skip
+
+    def test_of_the_guides_of_this_product_only_lines_and_tables_change(self) -> None:
+        for file in (PROJECT_ROOT / "docs").rglob("*.md"):
+            text = file.read_text(encoding="utf-8")
+            # (Headings of tables may be left out, or said in each line.)
+            rows = r"(?m)^\|.*\n\|[ |-]+$"
+            before = re.findall(r"\w+", re.sub(rows, "", text))
+            after = iter(re.findall(r"\w+", reflowed(text)))
+            assert all(word in after for word in before), file  # in this order
 
     def test_every_guide_is_there(self) -> None:
         docs = PROJECT_ROOT / "docs"
