@@ -122,8 +122,15 @@ def _refused(name: str, started_at: datetime, error: str, *, dry_run: bool) -> S
     return Failed(message=error)
 
 
+def _told(error: Exception | None) -> str | None:
+    """What the pages say of a failure. A defect's text may quote anything, so it stays in the run's log."""
+    if error is None or isinstance(error, EXPECTED) or is_expected(error):
+        return None if error is None else named(error)
+    return f"{type(error).__name__}: a defect; report it with the log of the run"
+
+
 def _publish(report: RunReport, block: BillingConnection) -> None:
-    remember(report, block.name, None if report.error is None else named(report.error))
+    remember(report, block.name, _told(report.error))
     ui = settings().ui_url
     run, document = f"{ui}/runs/flow-run/{report.job.run_id}", block._block_document_id  # noqa: SLF001
     links = Links(run, f"{ui}/blocks/block/{document}", block.name)

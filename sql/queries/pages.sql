@@ -11,8 +11,8 @@ SELECT a.system, a.account,
        (SELECT count(*) FROM billing.reject r WHERE r.system = a.system AND r.account = a.account AND r.resolved_at IS NULL)
 FROM (SELECT DISTINCT system, account FROM billing.sync_cursor UNION SELECT DISTINCT system, account FROM billing.reject WHERE resolved_at IS NULL) a
 -- name: last_attempts
-SELECT DISTINCT ON (connection) connection, outcome, finished_at, run_id, error FROM billing.sync_attempt
-WHERE connection = ANY(%(connections)s) ORDER BY connection, attempt_no DESC
+SELECT l.* FROM unnest(%(connections)s::text[]) AS c(name) CROSS JOIN LATERAL (
+    SELECT connection, outcome, finished_at, run_id, error FROM billing.sync_attempt WHERE connection = c.name ORDER BY attempt_no DESC LIMIT 1) l
 -- name: addresses
 SELECT p.connection, p.system, p.endpoint_id, p.handshake, p.is_default,
        EXISTS (SELECT FROM billing.webhook_secret s WHERE s.endpoint_no = p.endpoint_no AND coalesce(s.expires_at > now(), true)),
