@@ -63,44 +63,53 @@ def can_announce(system: str) -> bool:
     return system in WEBHOOKS or system in DESCRIBED
 
 
-def keep_address(db: Connection, block: BillingConnection, key: bytes, *, make: bool = True) -> Kept:
+def keep_address(
+    db: Connection,
+    block: BillingConnection,
+    key: bytes,
+    *,
+    make: bool = True,
+    known: Sequence[EndpointRow] | None = None,
+) -> Kept:
     """Makes the connection's addresses where they are missing, and takes the block's secret if it is new; the caller commits.
 
-    Without `make` only what exists is brought up to date. Raises NoWebhooksError.
+    Without `make` only the secrets of those that exist are looked at. `known` are all endpoints, where they have been read already: reading
+    them counts their events. Raises NoWebhooksError.
     """
     if not can_announce(block.system):
-        known = ", ".join(sorted([*WEBHOOKS, *DESCRIBED]))
+        others = ", ".join(sorted([*WEBHOOKS, *DESCRIBED]))
         raise NoWebhooksError(
-            f"{block.system} sends no webhooks that could be verified; it is polled. Those that do: {known}"
+            f"{block.system} sends no webhooks that could be verified; it is polled. Those that do: {others}"
         )
     options = _options(block)
     hook = _declared(block, options)
     secret: SecretStr = getattr(block, "webhook_secret", NO_SECRET)
     if secret.get_secret_value() and (problem := unusable(hook, secret)):
         raise NoWebhooksError(f'field "Webhook secret" of block "{block.name}": {problem}')
-    found, made = _of(db, block), 0
+    found, made = _of(stored.endpoints(db) if known is None else known, block), 0
     while make and len(found) < _ADDRESSES.get(block.system, 1):
         stored.create_endpoint(
             db, NewEndpoint(block.system, block.name, options=options, handshake="awaited" if hook.greet else "none")
         )
-        found, made = _of(db, block), made + 1
+        found, made = _of(stored.endpoints(db), block), made + 1
     taken = False
     for one in found:
-        if make and block.system in DESCRIBED and dict(one.options) != options:
+        # (Where the block says nothing, what was said on the command line stays.)
+        if make and options and dict(one.options) != options:
             stored.set_options(db, one.endpoint_no, options)
         if secret.get_secret_value():
             taken |= _take(db, one, secret.get_secret_value(), key, asked=make)
-    return Kept(_of(db, block), made, taken)
+    return Kept(_of(stored.endpoints(db), block) if make else found, made, taken)
 
 
 def take_secrets(dsn: str, key: bytes) -> list[str]:
     """Takes the secrets that are new in the blocks of connections that have an address; says of which. Raises psycopg.Error."""
     said = []
     with connect(dsn) as db:
-        in_use = {one.connection for one in stored.endpoints(db) if one.disabled_at is None}
-        for name in sorted(in_use):
+        known = stored.endpoints(db)
+        for name in sorted({one.connection for one in known if one.disabled_at is None}):
             try:
-                if keep_address(db, find_block(name), key, make=False).secret_taken:
+                if keep_address(db, find_block(name), key, make=False, known=known).secret_taken:
                     said.append(f"{name}: the webhook secret of the block is in use now")
             except NotConnectedError:  # which the page says
                 continue
@@ -110,8 +119,8 @@ def take_secrets(dsn: str, key: bytes) -> list[str]:
     return said
 
 
-def _of(db: Connection, block: BillingConnection) -> list[EndpointRow]:
-    return [one for one in stored.endpoints(db) if one.connection == block.name and one.disabled_at is None]
+def _of(known: Sequence[EndpointRow], block: BillingConnection) -> list[EndpointRow]:
+    return [one for one in known if one.connection == block.name and one.disabled_at is None]
 
 
 def _options(block: BillingConnection) -> dict[str, Any]:

@@ -81,6 +81,8 @@ class TestAddresses:
         assert one.options == {"webhook_scheme": "hmac sha256", "webhook_header": "X-Shop"}
         (one,) = keep_address(db, signed.model_copy(update={"webhook_header": "X-Other"}), KEY).addresses
         assert one.options["webhook_header"] == "X-Other"
+        (one,) = keep_address(db, shop(), KEY).addresses
+        assert one.options["webhook_header"] == "X-Other"  # a block that says nothing leaves what was said elsewhere
 
     def test_freshbooks_needs_two_and_tells_its_secrets_itself(self, db: Connection) -> None:
         block = FreshBooksConnection(client_id="i", client_secret="s", account_id="a")
