@@ -66,7 +66,7 @@ def sync_system(
     except NotConnectedError as error:
         return Failed(message=named(error))
     try:
-        job = _job(block, since, until, dry_run=dry_run, replay=replay, rejects=rejects)
+        job = job_of(block, since, until, dry_run=dry_run, replay=replay, rejects=rejects)
     except ConnectorError as error:  # settings that cannot work as they are
         return Failed(message=named(error.of_block(block.name)))
     except DatabaseNotRunning as error:
@@ -152,7 +152,7 @@ def _timed(report: RunReport, step: str, do: Callable[[], T]) -> T:
         report.seconds[step] = time.monotonic() - started
 
 
-def _job(
+def job_of(
     block: BillingConnection,
     since: datetime | None,
     until: datetime | None,
@@ -161,6 +161,7 @@ def _job(
     replay: bool,
     rejects: bool,
 ) -> Job:
+    """One synchronisation of a connection, as its block says."""
     policy = Policy(
         overlap=timedelta(minutes=block.overlap_minutes),
         reject_percent_max=block.reject_percent_max,
@@ -174,15 +175,16 @@ def _job(
         key=own.fernet_key(),
         run_id=str(flow_run.id or uuid4()),
         policy=policy,
-        since=_utc(since),
-        until=_utc(until),
+        since=utc(since),
+        until=utc(until),
         dry_run=dry_run,
         replay=replay,
         rejects=rejects,
     )
 
 
-def _utc(moment: datetime | None) -> datetime | None:
+def utc(moment: datetime | None) -> datetime | None:
+    """A time from a form; without a zone it is UTC."""
     if moment is None:
         return None
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -117,6 +117,11 @@ BY_HAND = [
     "erase-member",
     "export",
     "export-member",
+    "reconcile",
+    "recompute-points",
+    "replay",
+    "try-mapping",
+    "backfill",
 ]
 SCHEDULES = (
     {f"sync-{system}": "[('poll', True)]" for system in CONNECTED}
@@ -124,6 +129,7 @@ SCHEDULES = (
     | dict.fromkeys(BY_HAND, "[]")
     | {"fx-rates": "[('daily', False)]", "webhooks": "[('sweep', True)]"}
     | dict.fromkeys(("audit-log", "check-alerts"), "[('look', True)]")
+    | {"evaluate-tiers": "[('daily', True)]", "maintenance": "[('weekly', True)]"}
 )
 
 
