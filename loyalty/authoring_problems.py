@@ -1,5 +1,6 @@
 """What is wrong with a file of rules, in the words of the file: keys as written, numbers in their units, and what to do."""
 
+from collections.abc import Mapping
 from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -30,15 +31,17 @@ _NESTED: Final[dict[str, type[BaseModel]]] = {
 }
 
 
-def told(error: ValidationError, model: type[BaseModel], where: str) -> list[str]:
-    """One line per problem: `where`, the key as written, what is wrong."""
-    return [_line(problem, model, where) for problem in error.errors()]
+def told(
+    error: ValidationError, model: type[BaseModel], where: str, nested: Mapping[str, type[BaseModel]] = _NESTED
+) -> list[str]:
+    """One line per problem: `where`, the key as written, what is wrong. `nested`: the models of keys that are tables."""
+    return [_line(problem, model, where, nested) for problem in error.errors()]
 
 
-def _line(problem: Any, model: type[BaseModel], where: str) -> str:
+def _line(problem: Any, model: type[BaseModel], where: str, nested: Mapping[str, type[BaseModel]]) -> str:
     path = [str(part) for part in problem["loc"]]
     shown = [AS_WRITTEN.get(part, part) for part in path if part != "rule" and part not in kinds() and part != "[key]"]
-    return f"{'.'.join([where, *shown])}: {_what(problem, path, model)}"
+    return f"{'.'.join([where, *shown])}: {_what(problem, path, model, nested)}"
 
 
 #: What pydantic says in the words of a program, said for people; the value that was found is added.
@@ -72,19 +75,21 @@ _NAMES: Final = {
 _SHOWN_MAX: Final = 60
 
 
-def _what(problem: Any, path: list[str], model: type[BaseModel]) -> str:
+def _what(problem: Any, path: list[str], model: type[BaseModel], nested: Mapping[str, type[BaseModel]]) -> str:
     return (
-        _about_keys(problem, path, model)
+        _about_keys(problem, path, model, nested)
         or _about_value(problem, path)
         or _bound(path, problem.get("ctx", {}))
         or str(problem["msg"]).removeprefix("Value error, ").replace("_bps", "")
     )
 
 
-def _about_keys(problem: Any, path: list[str], model: type[BaseModel]) -> str | None:
+def _about_keys(
+    problem: Any, path: list[str], model: type[BaseModel], nested: Mapping[str, type[BaseModel]]
+) -> str | None:
     kind = problem["type"]
     if kind == "extra_forbidden":
-        return f"unknown key; known here: {', '.join(_known(path[:-1], model))}"
+        return f"unknown key; known here: {', '.join(_known(path[:-1], model, nested))}"
     if kind == "missing" or (kind == "string_type" and problem["input"] is None):
         return "is missing"
     if kind.startswith("union_tag"):
@@ -121,9 +126,9 @@ def _found(problem: Any) -> str:
     return text if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]}..."
 
 
-def _known(parents: list[str], model: type[BaseModel]) -> list[str]:
+def _known(parents: list[str], model: type[BaseModel], nested: Mapping[str, type[BaseModel]]) -> list[str]:
     """The keys that the file may have at this place."""
-    inner = next((_NESTED[name] for name in reversed(parents) if name in _NESTED), model)
+    inner = next((nested[name] for name in reversed(parents) if name in nested), model)
     names = [name for name in inner.model_fields if name not in ("version", "rule")]
     if model is Promotion and inner.model_fields.keys() & {"kind"}:  # a rule's keys stand beside the promotion's own
         names += [name for name in Promotion.model_fields if name not in ("version", "rule")]
