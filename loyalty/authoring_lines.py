@@ -18,7 +18,7 @@ def lines_of(text: str) -> dict[Path, int]:
     found: dict[Path, int] = {}
     table: Path = ()
     promotions = 0
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         header = _TABLE.match(line)
         if header:
             names = [part.strip() for part in header[1].split(".")]
@@ -52,8 +52,8 @@ def _line(problem: str, known: Mapping[Path, int], promotions: Mapping[str, int]
 
 
 def _path(problem: str, promotions: Mapping[str, int]) -> Path:
-    for name, number in promotions.items():
-        if problem.startswith((f"{name}.", f"{name}:")):
-            key = problem[len(name) :].split(":", 1)[0].strip(".")
+    for end in (found.start() for found in re.finditer("[.:]", problem)):
+        if number := promotions.get(problem[:end]):
+            key = problem[end:].split(":", 1)[0].strip(".")
             return ("promotion", str(number), *key.split("."))
     return tuple(problem.split(":", 1)[0].split("."))
