@@ -1,0 +1,159 @@
+"""An operator who has never seen the code, in Prefect's UI from an empty stack to a repaired failure."""
+
+import json
+import re
+import time
+import urllib.request
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import psycopg
+import pytest
+from playwright.sync_api import expect
+
+import simulator
+from tests.browser.conftest import Inbox, Vendor
+from tests.support.desk import Desk
+from tests.sync.conftest import expected
+from twezah.settings import Settings
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+WRONG_KEY = "wr0ng-s3cret"
+T = TypeVar("T")
+
+
+def test_connect_run_read_break_be_told_repair_and_retry(
+    desk: Desk, stack: Settings, vendor: Vendor, inbox: Inbox
+) -> None:
+    """Nothing but the browser is touched; the database says what came of it."""
+    with desk.step("create the block that alerts go to"):
+        alerts = create_alerts(desk, inbox)
+    block = connect(desk, vendor)
+    report = synchronise(desk)
+    assert points(stack) == expected(vendor.world, "custom")
+    assert f"+{sum(points(stack).values()):,} points".replace(",", " ") in re.sub(r"\s", " ", report)
+    assert shown(vendor, report) == []
+
+    await_automations(stack, alerts)
+    before = entries(stack)
+    vendor.world.evolve(steps=20)
+    assert points(stack) != expected(vendor.world, "custom"), "there is something to bring"
+    run = break_credentials(desk, block)
+    assert entries(stack) == before
+    with desk.step("be told"):
+        (alert,) = eventually(lambda: inbox.messages)
+    assert alert["subject"] == "Twezah: sync-custom failed"
+    assert "KeyRejected" in alert["body"] and "press Retry" in alert["body"] and WRONG_KEY not in alert["body"]
+    assert run in alert["body"].split()
+
+    with desk.step("repair, and retry where the alert leads"):
+        desk.edit_block(block, API_key=simulator.CLIENT_SECRET)
+        desk.page.goto(run)
+        desk.retry()
+        desk.await_state("Completed")
+    assert points(stack) == expected(vendor.world, "custom")
+    after = entries(stack)
+    assert after[: len(before)] == before and len(after) > len(before)
+    assert len(inbox.messages) == 1
+
+
+def connect(desk: Desk, vendor: Vendor) -> str:
+    """The block, filled in and edited, and the test of the connection; returns the address of the block's page."""
+    with desk.step("connect the billing system"):
+        values = {"API_base_URL": vendor.url, "API_key": simulator.CLIENT_SECRET}
+        block = desk.create_block("custom-connection", "custom", **values)
+        expect(desk.page.get_by_text("********")).to_be_visible()
+        assert simulator.CLIENT_SECRET not in desk.page.content()
+    with desk.step("edit another field: the secret stays, though the form shows stars"):
+        desk.edit_block(block, Page_size="25")
+    with desk.step("test the connection with a form"):
+        desk.custom_run("test-connection", connection="custom")
+        desk.await_state("Completed")
+        assert "passed" in desk.read_report()
+    return block
+
+
+def synchronise(desk: Desk) -> str:
+    """A run, followed to its end; returns its report."""
+    with desk.step("synchronise, watch it finish, read the report"):
+        desk.quick_run("sync-custom")
+        desk.await_state("Completed")
+        return desk.read_report()
+
+
+def break_credentials(desk: Desk, block: str) -> str:
+    """A wrong key in the block, and the run that it costs; returns the address of the run."""
+    with desk.step("break the credentials"):
+        desk.edit_block(block, API_key=WRONG_KEY)
+    with desk.step("see the failed run, and what it says"):
+        desk.quick_run("sync-custom")
+        desk.await_state("Failed")
+        run = desk.page.url.partition("?")[0]
+        desk.open_tab("Details")
+        expect(desk.page.get_by_text("KeyRejected").first).to_be_visible()
+        desk.page.get_by_text("See More").first.click()
+        expect(desk.page.get_by_text('block "custom"').first).to_be_visible()
+        assert WRONG_KEY not in desk.page.locator("body").inner_text()
+    return run
+
+
+def create_alerts(desk: Desk, inbox: Inbox) -> str:
+    """Prefect's own webhook block, filled in as docs/alerts.md says; returns its id."""
+    desk.open("/blocks/catalog/custom-webhook/create")
+    desk.field("Block Name").fill("alerts")
+    desk.field("Name").fill("office")
+    desk.field("Webhook URL").fill(inbox.url)
+    desk.json_field("JSON Data").fill('{"subject": "{{subject}}", "body": "{{body}}"}')
+    desk.press("Create")
+    desk.page.wait_for_url("**/blocks/block/*")
+    return desk.page.url.rpartition("/")[2]
+
+
+def await_automations(stack: Settings, block: str) -> None:
+    """Until the alert of a failed run goes to this block: within half a minute, docs/alerts.md says."""
+    request = urllib.request.Request(
+        f"{stack.ui_url}/api/automations/filter", b"{}", {"content-type": "application/json"}
+    )
+
+    def known() -> bool:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            found = json.load(answer)
+        return any(block in json.dumps(one["actions"]) for one in found)
+
+    eventually(known, 45)
+
+
+def eventually(attempt: Callable[[], T], seconds: float = 30) -> T:
+    """The first result that is something."""
+    deadline = time.monotonic() + seconds
+    while not (result := attempt()):
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.1)
+    return result
+
+
+def rows(stack: Settings, statement: str) -> list[tuple[Any, ...]]:
+    """What the ledger answers."""
+    with psycopg.connect(stack.dsn()) as connection:
+        return connection.execute(statement.encode()).fetchall()
+
+
+def points(stack: Settings) -> dict[tuple[str, str], int]:
+    """Points posted per sale, the zeros left out."""
+    found = rows(stack, "SELECT system, external_id, sum(points)::int FROM loyalty.award_entry GROUP BY 1, 2")
+    return {(system, sale): total for system, sale, total in found if total}
+
+
+def entries(stack: Settings) -> list[tuple[Any, ...]]:
+    """All ledger entries, in the order in which they were posted."""
+    return rows(
+        stack,
+        "SELECT system, account, external_id, member_id, entry_no, points FROM loyalty.award_entry ORDER BY posted_at, external_id, entry_no",
+    )
+
+
+def shown(vendor: Vendor, report: str) -> list[str]:
+    """What of the secrets and phone numbers a report shows all the same."""
+    private = [simulator.CLIENT_SECRET, *(one.phone_e164[4:] for one in vendor.world.truth() if one.phone_e164)]
+    return [value for value in private if value in report.replace(" ", "")]
