@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from twezah.settings import PROJECT_ROOT
 
 WIDTH, HEIGHT = 1400, 1000
 BYTES_MAX = 200000
+#: An alert goes to a new block within half a minute.
+ALERTS_SECONDS_MAX = 60
 #: A page fills in and fades in; its picture is taken once its text and its animations have been at rest for a second.
 AT_REST = """() => new Promise(done => {
     let before = null, same = 0
@@ -41,7 +44,6 @@ AT_REST = """() => new Promise(done => {
 #: Pages that are there from the start, by address.
 PAGES = {
     "connection": "/blocks/catalog/xero-connection/create",
-    "automations": "/automations",
 }
 #: Pages that a deployment writes: name of the picture -> (deployment, key of its artifact).
 REPORTS = {
@@ -72,12 +74,6 @@ def custom_run(desk):
     desk.page.get_by_role("button", name="Custom run", exact=True).click()
 
 
-def description(desk):
-    """What a deployment says of itself."""
-    desk.open_deployment("sync-xero")
-    desk.open_tab("Description")
-
-
 def failed(desk):
     """A run that was refused, and what its report says."""
     block = block_page(desk, "freshbooks")
@@ -87,13 +83,24 @@ def failed(desk):
     desk.read_report()
 
 
+def automations(desk):
+    """What is told, and that it goes to the block `alerts`."""
+    block = desk.create_alerts("http://127.0.0.1:9/alerts")
+    deadline = time.monotonic() + ALERTS_SECONDS_MAX
+    while not any(block in json.dumps(one["actions"]) for one in ask(desk, "/automations/filter", {})):
+        if time.monotonic() > deadline:
+            raise RuntimeError("no automation has begun to use the block `alerts`")
+        time.sleep(1)
+    desk.open("/automations")
+
+
 #: Pages that are come to by clicking: name of the picture -> how.
 WALKS = {
     "run": run,
     "deployments": deployments,
-    "description": description,
     "custom-run": custom_run,
     "failed": failed,
+    "automations": automations,
 }
 NAMES = (*WALKS, *PAGES, *REPORTS)
 

@@ -14,7 +14,7 @@ import uvicorn
 
 import simulator
 from simulator.server import Application
-from tests.support.desk import Desk, absence, browsing, is_required
+from tests.support.desk import Desk, browsing, require_browser
 from tests.support.served import served
 from twezah.settings import Settings
 
@@ -22,11 +22,7 @@ from twezah.settings import Settings
 @pytest.fixture(scope="session", autouse=True)
 def _browser() -> None:
     """Says once, and first, why these tests do not run; under continuous integration that is a failure."""
-    reason = absence()
-    if reason and is_required():
-        pytest.fail(reason)
-    if reason:
-        pytest.skip(reason)
+    require_browser()
 
 
 @pytest.fixture(scope="session")

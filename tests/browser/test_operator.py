@@ -28,7 +28,7 @@ def test_connect_run_read_break_be_told_repair_and_retry(
 ) -> None:
     """Nothing but the browser is touched; the database says what came of it."""
     with desk.step("create the block that alerts go to"):
-        alerts = create_alerts(desk, inbox)
+        alerts = desk.create_alerts(inbox.url)
     block = connect(desk, vendor)
     report = synchronise(desk)
     assert points(stack) == expected(vendor.world, "custom")
@@ -96,18 +96,6 @@ def break_credentials(desk: Desk, block: str) -> str:
         expect(desk.page.get_by_text('block "custom"').first).to_be_visible()
         assert WRONG_KEY not in desk.page.locator("body").inner_text()
     return run
-
-
-def create_alerts(desk: Desk, inbox: Inbox) -> str:
-    """Prefect's own webhook block, filled in as docs/alerts.md says; returns its id."""
-    desk.open("/blocks/catalog/custom-webhook/create")
-    desk.field("Block Name").fill("alerts")
-    desk.field("Name").fill("office")
-    desk.field("Webhook URL").fill(inbox.url)
-    desk.json_field("JSON Data").fill('{"subject": "{{subject}}", "body": "{{body}}"}')
-    desk.press("Create")
-    desk.page.wait_for_url("**/blocks/block/*")
-    return desk.page.url.rpartition("/")[2]
 
 
 def await_automations(stack: Settings, block: str) -> None:
