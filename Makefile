@@ -34,7 +34,7 @@ lint: setup
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/pytest -n 3 --no-loadscope-reorder $(PYTEST_ARGS)
 
 format: setup
 	$(BIN)/ruff format .

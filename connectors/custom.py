@@ -109,6 +109,7 @@ def _stream(connection: Connection, options: CustomOptions) -> Stream:
         gone=documented.gone,
         finish=documented.finish,
         by_id=_by_id(options),
+        incomplete=options.list_holds == "less than the document",
     )
 
 

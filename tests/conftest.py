@@ -1,7 +1,31 @@
 """What holds for every test."""
 
+import pytest
 from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 # A slow machine is no wrong result; pytest's own time limit catches what hangs.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+
+#: Folders whose files are one worker's: each starts a Prefect server, and two whole products at once starve each other.
+TOGETHER = ("tests/e2e/", "tests/flows/")
+
+
+class Scheduling(LoadFileScheduling):
+    """A file is one worker's, and so is each folder of TOGETHER."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return next((folder for folder in TOGETHER if nodeid.startswith(folder)), super()._split_scope(nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
+    """The scheduler of parallel tests."""
+    return Scheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest begins first: it waits for other processes while the other workers compute."""
+    items.sort(key=lambda item: next((n for n, folder in enumerate(TOGETHER) if item.nodeid.startswith(folder)), 9))

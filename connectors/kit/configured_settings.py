@@ -145,9 +145,15 @@ class CustomSettings(WebhookSettings, DocumentSettings):
     customer_id_path: Pointer = Field(default="/id", title="Customer's id", description="In the customer.")
     customer_phone_path: Pointer = Field(default="/phone", title="Customer's phone", description="In the customer.")
 
+    list_holds: Literal["whole documents", "less than the document"] = Field(
+        default="whole documents", title="The list holds",
+        description="less than the document: the list leaves the product lines (or more) out, so each document is asked for by the path below, which "
+        "takes one request per document.",
+    )  # fmt: skip
     document_path: Annotated[str, AfterValidator(_template)] = Field(
         default="", title="Path of one document",
-        description="With {id} in it; asked for where a webhook names a document and does not hold it. Empty: the path of the invoices, and /{id}.",
+        description="With {id} in it; asked for where the list, or a webhook, does not hold the whole document. Its answer may also be the list of its "
+        "lines. Empty: the path of the invoices, and /{id}.",
     )  # fmt: skip
     document_record: Pointer = Field(
         default="",

@@ -11,6 +11,7 @@ import polars as pl
 
 from connectors.kit.answers import Answer, page_of
 from connectors.kit.client import Client
+from connectors.kit.complete import completed
 from connectors.kit.errors import (
     PaginationLoop,
     TooManyPages,
@@ -108,6 +109,8 @@ def _read_once(stream: Stream, client: Client, first: PageRequest, seen: "_Seen"
                 about = list(stream.details.lookup.requests(client.connection, list(map(str, found.ids))))
                 details = concurrently(seen.spec, stream.details.lookup, client, about)
                 answer = replace(answer, body=with_details(answer.body, [page.body for page in details]))
+            if stream.incomplete and found.ids:
+                answer = replace(answer, body=completed(seen.spec, stream, client, answer.body, found.ids))
             parts = stream.split(request, found) if stream.split else ()
             todo.extend(parts)
             try:

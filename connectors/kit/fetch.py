@@ -3,19 +3,17 @@
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from connectors.kit.answers import Answer
 from connectors.kit.client import Client
+from connectors.kit.complete import UNKNOWN
 from connectors.kit.errors import UnexpectedShape
 from connectors.kit.mapping.pointers import dig, segments
 from connectors.kit.mapping.reader import plan_for, unexpected, view
 from connectors.kit.patience import patiently
 from connectors.kit.spec import Connection, ConnectorSpec, Page, PageRequest, Stream
 from connectors.kit.webhook_bodies import list_page, opened, raw_at
-
-#: Answers that say: there is no such document.
-_UNKNOWN: Final = (404, 410)
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ def _ask(spec: ConnectorSpec, stream: Stream, client: Client, request: PageReque
     try:
         answer, (body, ids, count) = patiently(client, request, stream.name, read)
     except UnexpectedShape as error:
-        if error.status in _UNKNOWN:
+        if error.status in UNKNOWN:
             return None
         raise
     page = Page(

@@ -118,7 +118,8 @@ class Stream:
     given the type of a record, the body and the page's id, and raises nothing: what cannot be read is broken.
     `row_id`: where the vendor tells its records apart by something else than the document's external id, pointers to it;
     it is what pages and details go by. `census`: `deleted` reads the ids of all documents that still exist; what no
-    census of the system names is gone. `by_id` asks for single documents of the list, which webhooks name.
+    census of the system names is gone. `by_id` asks for single documents of the list, which webhooks name. `incomplete`:
+    the list says too little of its documents, so that each is asked for by its id.
     """
 
     name: str
@@ -144,6 +145,7 @@ class Stream:
     row_id: tuple[str, ...] = ()
     census: bool = False
     by_id: "ById | None" = None
+    incomplete: bool = False
 
 
 @dataclass(frozen=True, eq=False)

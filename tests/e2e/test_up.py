@@ -127,8 +127,11 @@ SCHEDULES = (
 )
 
 
-def test_serves_and_ends_on_sigterm_and_keeps_what_operators_edit(environment: dict[str, str]) -> None:
-    """One deployment per system, schedules on for connected ones; an edited schedule survives a restart."""
+def test_serves_until_it_is_ended_and_keeps_what_operators_edit(environment: dict[str, str]) -> None:
+    """One deployment per system, schedules on for connected ones; an edited schedule survives a restart.
+
+    SIGTERM, SIGINT and kill -9 leave nothing running, and the next start is an ordinary one.
+    """
     with started(environment) as first:
         found = deployments(environment)
         assert {name: str(schedules_of(one)) for name, one in found.items()} == SCHEDULES
@@ -166,27 +169,25 @@ def test_serves_and_ends_on_sigterm_and_keeps_what_operators_edit(environment: d
     with started(environment) as second:
         (schedule,) = deployments(environment)["sync-xero"]["schedules"]
         assert schedule["active"] is False and schedule["schedule"]["interval"] == 1800
-        second.send_signal(signal.SIGINT)
-        assert second.wait(60) == 0
-
-
-def test_a_dead_worker_is_replaced_and_kill_9_leaves_nothing(environment: dict[str, str]) -> None:
-    """The operator reads about the one; after the other the next start is an ordinary one."""
-    with started(environment) as up:
-        (worker,) = [
-            pid
-            for pid, command in left_behind(environment).items()
-            if re.search(r"-m (twezah\.worker|prefect worker) ", command)
-        ]
-        os.kill(worker, signal.SIGKILL)
-        assert up.stderr is not None
-        assert any("worker ended" in line for line in up.stderr)
-        assert len(left_behind(environment)) >= 4
-        up.send_signal(signal.SIGKILL)
+        a_dead_worker_is_replaced(environment, second)
+        second.send_signal(signal.SIGKILL)
         wait_until(lambda: not left_behind(environment))
-    with started(environment) as again:
-        again.terminate()
-        assert again.wait(60) == 0
+    with started(environment) as third:
+        third.send_signal(signal.SIGINT)
+        assert third.wait(60) == 0
+
+
+def a_dead_worker_is_replaced(environment: dict[str, str], up: subprocess.Popen[str]) -> None:
+    """The operator reads about it."""
+    (worker,) = [
+        pid
+        for pid, command in left_behind(environment).items()
+        if re.search(r"-m (twezah\.worker|prefect worker) ", command)
+    ]
+    os.kill(worker, signal.SIGKILL)
+    assert up.stderr is not None
+    assert any("worker ended" in line for line in up.stderr)
+    assert len(left_behind(environment)) >= 4
 
 
 def test_a_taken_port_is_said_before_anything_starts(environment: dict[str, str]) -> None:

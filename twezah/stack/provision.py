@@ -24,6 +24,7 @@ from prefect.client.schemas.actions import (
 from prefect.client.schemas.filters import (
     DeploymentFilter,
     DeploymentFilterId,
+    DeploymentFilterName,
     FlowRunFilter,
     FlowRunFilterState,
     FlowRunFilterStateType,
@@ -101,11 +102,12 @@ def _schedules(spec: dict[str, Any]) -> list[DeploymentScheduleCreate]:
 
 
 def find(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
-    """The deployment of this name (names are unique in this project), or None."""
-    for deployment in client.read_deployments(limit=200, sort=DeploymentSort.NAME_ASC):
-        if deployment.name == name:
-            return deployment
-    return None
+    """The deployment of this name (names are unique in this project), or None.
+
+    Asked for alone: for every schedule in an answer, server and client each walk through all time zones of the machine.
+    """
+    wanted = DeploymentFilter(name=DeploymentFilterName(any_=[name]))
+    return next(iter(client.read_deployments(deployment_filter=wanted, limit=1, sort=DeploymentSort.NAME_ASC)), None)
 
 
 def apply_connection(client: SyncPrefectClient, name: str, system: str) -> DeploymentResponse | None:
