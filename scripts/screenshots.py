@@ -19,6 +19,7 @@ from pathlib import Path
 
 from playwright.sync_api import Error as BrowserError
 from playwright.sync_api import TimeoutError as NotInTime
+from playwright.sync_api import expect
 
 from tests.support.desk import Desk, browsing
 from tests.support.served import served
@@ -59,6 +60,7 @@ def deployments(desk):
         desk.await_state("Completed")
     desk.open("/deployments")
     desk.page.get_by_role("searchbox").fill("sync-")
+    expect(desk.page.get_by_role("link", name="connect", exact=True)).to_have_count(0)  # the list has followed
 
 
 def run(desk):

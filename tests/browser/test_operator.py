@@ -27,6 +27,7 @@ def test_connect_run_read_break_be_told_repair_and_retry(
     desk: Desk, stack: Settings, vendor: Vendor, inbox: Inbox
 ) -> None:
     """Nothing but the browser is touched; the database says what came of it."""
+    no_poll_meanwhile(stack)
     with desk.step("create the block that alerts go to"):
         alerts = desk.create_alerts(inbox.url)
     block = connect(desk, vendor)
@@ -40,7 +41,7 @@ def test_connect_run_read_break_be_told_repair_and_retry(
     vendor.world.evolve(steps=20)
     assert points(stack) != expected(vendor.world, "custom"), "there is something to bring"
     run = break_credentials(desk, block)
-    assert entries(stack) == before
+    assert entries(stack) == before, "a run that is refused posts nothing"
     with desk.step("be told"):
         (alert,) = eventually(lambda: inbox.messages)
     assert alert["subject"] == "Twezah: sync-custom failed"
@@ -98,15 +99,28 @@ def break_credentials(desk: Desk, block: str) -> str:
     return run
 
 
+def no_poll_meanwhile(stack: Settings) -> None:
+    """The schedule switches itself on once the system is connected; a run of its own would be the first to fail."""
+    (found,) = call(stack, "POST", "/deployments/filter", {"deployments": {"name": {"any_": ["sync-custom"]}}})
+    (schedule,) = found["schedules"]
+    daily = {"schedule": {"interval": 86_400}}
+    call(stack, "PATCH", f"/deployments/{found['id']}/schedules/{schedule['id']}", daily)
+
+
+def call(stack: Settings, method: str, path: str, body: Any) -> Any:
+    """What Prefect's API answers."""
+    data, headers = json.dumps(body).encode(), {"content-type": "application/json"}
+    request = urllib.request.Request(f"{stack.ui_url}/api{path}", data, headers, method=method)
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        text = answer.read()
+    return json.loads(text) if text else None
+
+
 def await_automations(stack: Settings, block: str) -> None:
     """Until the alert of a failed run goes to this block: within half a minute, docs/alerts.md says."""
-    request = urllib.request.Request(
-        f"{stack.ui_url}/api/automations/filter", b"{}", {"content-type": "application/json"}
-    )
 
     def known() -> bool:
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            found = json.load(answer)
+        found = call(stack, "POST", "/automations/filter", {})
         return any(block in json.dumps(one["actions"]) for one in found)
 
     eventually(known, 45)

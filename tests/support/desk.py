@@ -143,6 +143,7 @@ class Desk:
         self.page.get_by_role("searchbox").fill(name)
         self.page.get_by_role("link", name=name, exact=True).first.click()
         self.page.wait_for_url("**/deployments/deployment/*")
+        expect(self.page.get_by_role("banner").get_by_text(name, exact=True).first).to_be_visible()
 
     def quick_run(self, deployment: str) -> None:
         """Run, Quick run, and the page of that run."""
