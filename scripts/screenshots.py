@@ -29,15 +29,17 @@ WIDTH, HEIGHT = 1400, 1000
 BYTES_MAX = 200000
 #: An alert goes to a new block within half a minute.
 ALERTS_SECONDS_MAX = 60
-#: A page fills in and fades in; its picture is taken once its text and its animations have been at rest for a second.
+#: A page fills in and fades in; its picture is taken once its text and its animations have been at rest for a second,
+#: or after 15 s.
 AT_REST = """() => new Promise(done => {
-    let before = null, same = 0
+    let before = null, same = 0, looks = 0
     const look = () => {
+        looks += 1
         const moving = document.getAnimations().filter(one => one.playState == 'running').length
         const now = document.body.innerText + moving
         same = now == before ? same + 1 : 0
         before = now
-        same < 5 ? setTimeout(look, 200) : done(true)
+        same < 5 && looks < 75 ? setTimeout(look, 200) : done(true)
     }
     look()
 })"""
@@ -143,7 +145,7 @@ def show(desk, name):
 
 def take(desk, target):
     """Writes the page as a PNG, once it has come to rest and without the notices in its corner."""
-    desk.page.add_style_tag(content=".p-toasts, .p-toast { display: none !important }")
+    desk.page.add_style_tag(content="#prefect-design-toast-app { display: none }")
     desk.page.evaluate(AT_REST)
     desk.page.screenshot(path=target)
     if shutil.which("pngquant"):
@@ -163,7 +165,7 @@ def main(arguments=None):
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         try:
             with served(Path(folder) / "home", "--simulator") as settings, browsing(WIDTH, HEIGHT) as page:
-                desk = Desk(page, settings.ui_url, options.folder / "failed-steps")
+                desk = Desk(page, settings.ui_url, Path(tempfile.gettempdir()) / "twezah-screenshots")
                 for name in [one for one in NAMES if one in (options.only or NAMES)]:
                     with desk.step("taking %s" % name):
                         show(desk, name)

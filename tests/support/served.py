@@ -42,4 +42,8 @@ def served(home: Path, *arguments: str) -> Iterator[Settings]:
             yield Settings(home=home, prefect_port=int(prefect), simulator_port=int(simulator), api_port=int(api))
         finally:
             process.terminate()
-            process.wait(STOP_SECONDS)
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()  # its parts notice, and end
+                raise
