@@ -74,7 +74,7 @@ def sync_system(
     except NotConnectedError as error:
         return _refused(system, started_at, named(error), dry_run=dry_run)
     try:
-        job = _job(block, since, until, dry_run=dry_run, replay=replay, rejects=rejects)
+        job = job_of(block, since, until, dry_run=dry_run, replay=replay, rejects=rejects)
     except ConnectorError as error:  # settings that cannot work as they are
         return _refused(block.name, started_at, named(error.of_block(block.name)), dry_run=dry_run)
     except DatabaseNotRunning as error:
@@ -180,7 +180,7 @@ def _timed(report: RunReport, step: str, do: Callable[[], T]) -> T:
         report.seconds[step] = time.monotonic() - started
 
 
-def _job(
+def job_of(
     block: BillingConnection,
     since: datetime | None,
     until: datetime | None,
@@ -189,6 +189,7 @@ def _job(
     replay: bool,
     rejects: bool,
 ) -> Job:
+    """One synchronisation of a connection, as its block says."""
     check_settings(block)
     policy = Policy(
         overlap=timedelta(minutes=block.overlap_minutes),
@@ -203,15 +204,16 @@ def _job(
         key=own.fernet_key(),
         run_id=str(flow_run.id or uuid4()),
         policy=policy,
-        since=_utc(since),
-        until=_utc(until),
+        since=utc(since),
+        until=utc(until),
         dry_run=dry_run,
         replay=replay,
         rejects=rejects,
     )
 
 
-def _utc(moment: datetime | None) -> datetime | None:
+def utc(moment: datetime | None) -> datetime | None:
+    """A time from a form; without a zone it is UTC."""
     if moment is None:
         return None
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -32,7 +32,9 @@ class ConsentedApp(BaseModel):
     redirect_uri: str = Field(
         default="https://localhost/",
         title="Redirect URI",
-        description="The one registered with the app, to the letter.",
+        description=(
+            "The one registered with the app, to the letter. Left as it is, *connect* takes http://localhost:8912/callback where the vendor allows that."
+        ),
     )
 
 

@@ -117,6 +117,11 @@ BY_HAND = [
     "erase-member",
     "export",
     "export-member",
+    "reconcile",
+    "recompute-points",
+    "replay",
+    "try-mapping",
+    "backfill",
     "webhook-address",
 ]
 SCHEDULES = (
@@ -125,6 +130,7 @@ SCHEDULES = (
     | dict.fromkeys(BY_HAND, "[]")
     | {"fx-rates": "[('daily', False)]", "webhooks": "[('sweep', True)]", "pages": "[('renew', True)]"}
     | dict.fromkeys(("audit-log", "check-alerts"), "[('look', True)]")
+    | {"evaluate-tiers": "[('daily', True)]", "maintenance": "[('weekly', True)]"}
 )
 
 
