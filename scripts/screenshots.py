@@ -52,6 +52,8 @@ PAGES = {
 REPORTS = {
     "report": ("sync-xero", "sync-xero"),
     "audit-log": ("audit-log", "audit-log"),
+    "billing-systems": ("pages", "billing-systems"),
+    "sync-status": ("pages", "sync-status"),
 }
 
 
