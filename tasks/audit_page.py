@@ -22,19 +22,25 @@ def markdown(verdict: Verdict, entries: Sequence[Entry], totals: Sequence[tuple[
             entry.entry_no,
             f"{entry.at:%Y-%m-%d %H:%M:%S}",
             entry.actor,
-            entry.operation,
-            entry.status,
-            entry.subject,
-            "" if entry.records is None else entry.records,
-            "" if entry.points is None else f"{entry.points:+d}",
-            (entry.error or "")[:200],
+            f"{entry.operation}: {entry.subject}",
+            _result(entry),
         )
         for entry in entries
     ]
-    header = ("No", "When (UTC)", "Who", "What", "Status", "On", "Records", "Points", "Error")
+    header = ("No", "When (UTC)", "Who", "What", "Result")
     parts.append(f"## Newest entries\n\n{table(header, rows)}" if rows else "There is no such entry.")
     parts.append("More, and filters: `twezah audit list`, `GET /api/audit`, `analytics.audit` in SQL.")
     return "\n\n".join(parts)
+
+
+def _result(entry: Entry) -> str:
+    """Status, records, points and error in one column: the page is narrow, and what is not seen is not read."""
+    said = [entry.status]
+    if entry.records is not None:
+        said.append(f"{entry.records} records")
+    if entry.points is not None:
+        said.append(f"{entry.points:+d} points")
+    return "; ".join([*said, *([entry.error[:200]] if entry.error else [])])
 
 
 def _state(verdict: Verdict) -> str:

@@ -112,42 +112,37 @@ def _labels(period: Period, now: datetime) -> list[tuple[datetime, str]]:
 
 
 def _table(totals: Sequence[Totals]) -> str:
-    rows = [_row(one.connection, one) for one in totals[1:]]
-    if len(rows) > 1:
-        rows.append([f"**{value}**" for value in _row("all", totals[0])])
-    head = [
-        "Connection",
-        "Runs",
-        "Success",
-        "Errors",
-        "p50 / p95",
-        "Calls",
-        "Throttled",
-        "Records",
-        "Rejected",
-        "Sales",
-        "Points",
-    ]
-    return table(head, rows)
+    """Two tables: the page is narrow, and digits that wrap are not read."""
+    named = [(one.connection, one) for one in totals[1:]]
+    total = [("all", totals[0])] if len(named) > 1 else []
+
+    def rows(cells: Callable[[Totals], list[str]]) -> list[list[str]]:
+        # (A space within a number is where it would be broken.)
+        found = [[name, *(cell.replace(" ", "\u00a0") for cell in cells(one))] for name, one in [*named, *total]]
+        return [[f"**{cell}**" for cell in row] if n >= len(named) else row for n, row in enumerate(found)]
+
+    runs = table(["Connection", "Runs", "Success", "Errors", "Calls", "Throttled", "p50", "p95"], rows(_runs))
+    return f"{runs}\n\n{table(['Connection', 'Records', 'Rejected', 'Sales', 'Points'], rows(_records))}"
 
 
-def _row(name: str, one: Totals) -> list[str]:
+def _runs(one: Totals) -> list[str]:
     runs = one.succeeded + one.failed + one.interrupted
-    counts = (one.calls, one.throttled, one.records, one.rejected, one.new_sales + one.changed_sales)
     return [
-        name, grouped(runs), share(one.succeeded, runs), share(one.failed + one.interrupted, runs), _times(one),
-        *map(grouped, counts), grouped(one.points, sign=True),
+        grouped(runs), share(one.succeeded, runs), share(one.failed + one.interrupted, runs), grouped(one.calls), grouped(one.throttled),
+        _ms(one.response_ms_p50), _ms(one.response_ms_p95),
     ]  # fmt: skip
+
+
+def _records(one: Totals) -> list[str]:
+    return [
+        *map(grouped, (one.records, one.rejected, one.new_sales + one.changed_sales)),
+        grouped(one.points, sign=True),
+    ]
 
 
 def _responses(total: Totals) -> str:
     p50, p95 = total.response_ms_p50, total.response_ms_p95
     return f"95 % of the calls were answered within {_ms(p95)}, half within {_ms(p50)}; " if p50 is not None else ""
-
-
-def _times(one: Totals) -> str:
-    p50, p95 = one.response_ms_p50, one.response_ms_p95
-    return "-" if p50 is None or p95 is None else f"{grouped(p50)} / {grouped(p95)} ms"
 
 
 def _ms(value: int | None) -> str:

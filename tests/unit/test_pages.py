@@ -195,7 +195,7 @@ class TestSyncStatus:
         assert len(images(text)) == 4 and "## Last 30 days\n\nNo run in this time." in text
         assert "[failed](/runs/flow-run/r3)" in text and "<script>" not in text
         assert "| xero | 10 | 9 | 1 | 0.40 s | 1.25 s |" in text
-        assert len(re.findall(r"^\| xero \|", text, re.MULTILINE)) == 2  # one connection needs no sum
+        assert len(re.findall(r"^\| xero \|", text, re.MULTILINE)) == 3  # one connection needs no sum
 
     def test_nothing_yet(self) -> None:
         text = status.markdown([period([], totals=[]), period([], "Last 30 days", [])], [], [], NOW, "LINKS")
