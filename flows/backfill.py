@@ -1,6 +1,7 @@
 """Years of sales in pieces: each piece is a run of its own over the work pool, so that it is seen, retried and bounded by itself."""
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from flows.sync import utc
 from tasks.blocks import NotConnectedError
 from tasks.connections import load_block
 from tasks.pieces import Ended, run_piece
+from tasks.progress import Progress
 
 #: Pieces of one backfill.
 PIECES_MAX = 2_000
@@ -69,8 +71,17 @@ def backfill(
         )
         return Failed(message=f"Refused: {why}")
     run_id = str(flow_run.id or uuid4())
-    with ThreadPoolExecutor(at_once, thread_name_prefix="backfill") as pool:
-        running = [pool.submit(copy_context().run, _lane, lane, run_id) for lane in lanes]
+    counted = itertools.count(1)
+    with (
+        Progress("backfill", "pieces", count) as bar,
+        ThreadPoolExecutor(at_once, thread_name_prefix="backfill") as pool,
+    ):
+        bar.at(0)
+
+        def on_done(piece: str) -> None:
+            bar.at(next(counted), said=piece)
+
+        running = [pool.submit(copy_context().run, _lane, lane, run_id, on_done) for lane in lanes]
         ended = [one for future in running for one in future.result()]
     done = sum(one.ok for one in ended)
     said = f"{done} of {count} pieces done"
@@ -90,7 +101,7 @@ def pieces(system: str, since: datetime, until: datetime, days: int) -> Iterator
         at = following
 
 
-def _lane(lane: Sequence[Piece], run_id: str) -> list[Ended]:
+def _lane(lane: Sequence[Piece], run_id: str, on_done: Callable[[str], None]) -> list[Ended]:
     """The pieces of one connection, one after the other, up to the first that fails."""
     ended = []
     for piece in lane:
@@ -103,6 +114,7 @@ def _lane(lane: Sequence[Piece], run_id: str) -> list[Ended]:
         ended.append(done)
         if not done.ok:
             break
+        on_done(name)
     return ended
 
 

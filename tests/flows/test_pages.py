@@ -33,6 +33,7 @@ def pages_rest() -> None:
 def client(prefect: None) -> Iterator[SyncPrefectClient]:
     """Of the server, which has the deployments of prefect.yaml but no page yet."""
     with get_client(sync_client=True) as made:
+        remove(made)  # of other tests
         for spec in project_deployments():
             if spec["name"] in NAMES:
                 apply_deployment(made, {**spec, "work_pool": {"name": None}})
@@ -40,9 +41,14 @@ def client(prefect: None) -> Iterator[SyncPrefectClient]:
             for one in versions(made, key):
                 made.delete_artifact(one["id"])
         yield made
-        for name in NAMES:
-            if (one := find(made, name)) is not None:
-                made.delete_deployment(one.id)
+        remove(made)
+
+
+def remove(client: SyncPrefectClient) -> None:
+    """The deployments of these tests."""
+    for name in NAMES:
+        if (one := find(client, name)) is not None:
+            client.delete_deployment(one.id)
 
 
 def versions(client: SyncPrefectClient, key: str) -> list[dict[str, Any]]:

@@ -82,6 +82,7 @@ def test_a_backfill_in_pieces_is_the_ledger_of_one_read_and_retry_goes_on(office
         assert state.message == "3 of 3 pieces done"
     in_pieces = office.points()
     assert in_pieces and "done" in artifact("backfill")
+    assert float(artifact("progress-backfill")) == 100
     assert office.run("xero").is_completed()
     assert office.points() == in_pieces
     assert backfill(["nobody"], since, return_state=True).is_failed()
