@@ -5,7 +5,7 @@ BIN := .venv/bin
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test lint format bench clean
+.PHONY: help setup demo up test lint format bench screenshots clean
 
 help: ## What there is
 	@echo "make demo    simulated billing systems become points, end to end; a summary; stop"
@@ -14,6 +14,7 @@ help: ## What there is
 	@echo "make lint    linters, types, import contracts only"
 	@echo "make format  let the formatter and the linter's safe fixes change the files"
 	@echo "make bench   benchmarks (minutes)"
+	@echo "make screenshots  the pictures of docs/images, anew (needs Chromium; minutes)"
 	@echo "make setup   only the set-up that each of these does by itself"
 	@echo "make clean   remove .venv, .tools and caches; the state folder .twezah stays"
 
@@ -42,6 +43,9 @@ format: setup
 bench:
 	@$(PYTHON) scripts/bootstrap.py --group bench
 	$(BIN)/python -m benchmarks $(ARGS)
+
+screenshots: setup
+	$(BIN)/python -m scripts.screenshots $(ARGS)
 
 clean:
 	rm -rf .venv .tools build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 from uuid import uuid4
 
+import psycopg
 from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
@@ -14,9 +15,11 @@ from sql import corrections
 from sql.corrections import CorrectionRefusedError
 from sql.db import connect
 from sql.erasure import erase
+from tasks.advice import named
 from tasks.recompute import post_waiting
 from tasks.steps import without_row_data
-from twezah.settings import settings
+from tasks.tiers import evaluate
+from twezah.settings import DatabaseNotRunning, settings
 
 
 @flow(name="adjust-points", flow_run_name="adjust points of member {member}", persist_result=False, retries=0)
@@ -120,6 +123,26 @@ def erase_member(
         return Failed(message=_refused(error))
     get_run_logger().info(done.to_text())
     return Completed(message=done.to_text())
+
+
+@flow(name="evaluate-tiers", flow_run_name="evaluate tiers", persist_result=False, retries=0)
+def evaluate_tiers(everyone: bool = False, dry_run: bool = False) -> State[Any]:
+    """Bring the tiers up to date of members whose period or grace ended without a sale: their history and the tier shown now.
+
+    Points need none of this: the tier of a sale is computed for its own instant. Where the loyalty app sets tiers there is nothing to do.
+
+    Args:
+        everyone: Look at all members who ever bought, as after a tier policy was set for the past.
+        dry_run: Only say what would change.
+    """
+    try:
+        with without_row_data():
+            done = evaluate(settings().dsn(), _run_id(), everyone=everyone, dry_run=dry_run)
+    except (psycopg.OperationalError, DatabaseNotRunning) as error:
+        return Failed(message=f"{named(error)} Then press Retry.")
+    message = f"{'Not kept: ' if dry_run else ''}{done.to_text()}"
+    get_run_logger().info(message)
+    return Completed(message=message)
 
 
 def _run_id() -> str:

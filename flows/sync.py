@@ -21,10 +21,14 @@ from tasks import steps
 from tasks.advice import TookTooLongError, is_expected, named
 from tasks.alerts.events import tell
 from tasks.alerts.watch import reject_ratio
+from tasks.attempt import remember, remember_refused
 from tasks.blocks import BillingConnection, NotConnectedError
+from tasks.blocks.sound import check_settings
 from tasks.connections import load_block
 from tasks.job import Job, Policy
 from tasks.load import TooManyRejectsError
+from tasks.long_run import shown_while_long
+from tasks.pages.refresh import after_a_run
 from tasks.report import Links, RunReport, changes_line, markdown, summary_line
 from twezah.settings import DatabaseNotRunning, settings
 
@@ -37,7 +41,10 @@ EXPECTED = (ConnectorError, TooManyRejectsError, sync.SyncBusyError)
 T = TypeVar("T")
 
 
-@flow(name="sync-system", flow_run_name="sync {system}", persist_result=False, retries=0)
+@flow(
+    name="sync-system", flow_run_name="sync {system}", persist_result=False, retries=0,
+    on_completion=[after_a_run], on_failure=[after_a_run],
+)  # fmt: skip
 def sync_system(
     system: str,
     since: datetime | None = None,
@@ -61,19 +68,20 @@ def sync_system(
         rejects: Do not ask the billing system: try all records that are rejected again, whenever they were read. (Every run does so by
             itself once the mapping has changed or a missing phone is there.)
     """
+    started_at = datetime.now(UTC)
     try:
         block = load_block(system)
     except NotConnectedError as error:
-        return Failed(message=named(error))
+        return _refused(system, started_at, named(error), dry_run=dry_run)
     try:
-        job = _job(block, since, until, dry_run=dry_run, replay=replay, rejects=rejects)
+        job = job_of(block, since, until, dry_run=dry_run, replay=replay, rejects=rejects)
     except ConnectorError as error:  # settings that cannot work as they are
-        return Failed(message=named(error.of_block(block.name)))
+        return _refused(block.name, started_at, named(error.of_block(block.name)), dry_run=dry_run)
     except DatabaseNotRunning as error:
         return Failed(message=f"{named(error)} Then press Retry.")
     report = RunReport(job, datetime.now(UTC))
     try:
-        with timeout(SECONDS_MAX, TookTooLongError):
+        with timeout(SECONDS_MAX, TookTooLongError), shown_while_long(report, block.name):
             run_job(report)
     except Exception as error:
         report.error = error
@@ -105,15 +113,35 @@ def _tell_of_rejects(report: RunReport, block: BillingConnection) -> None:
         tell(event)
 
 
+def _refused(name: str, started_at: datetime, error: str, *, dry_run: bool) -> State[Any]:
+    """A run that cannot begin, noted where rates of success are read from."""
+    with suppress(DatabaseNotRunning):
+        if dry_run:
+            return Failed(message=error)
+        remember_refused(settings().dsn(), str(flow_run.id or uuid4()), block_name(name), started_at, error)
+    return Failed(message=error)
+
+
+def _told(error: Exception | None) -> str | None:
+    """What the pages say of a failure. A defect's text may quote anything, so it stays in the run's log."""
+    if error is None or isinstance(error, EXPECTED) or is_expected(error):
+        return None if error is None else named(error)
+    return f"{type(error).__name__}: a defect; report it with the log of the run"
+
+
 def _publish(report: RunReport, block: BillingConnection) -> None:
+    remember(report, block.name, _told(report.error))
     ui = settings().ui_url
     run, document = f"{ui}/runs/flow-run/{report.job.run_id}", block._block_document_id  # noqa: SLF001
     links = Links(run, f"{ui}/blocks/block/{document}", block.name)
-    create_markdown_artifact(
-        key=f"sync-{block_name(block.name)}",
-        markdown=markdown(report, links, report.job.spec.title),
-        description=summary_line(report),
-    )
+    try:
+        create_markdown_artifact(
+            key=f"sync-{block_name(block.name)}",
+            markdown=markdown(report, links, report.job.spec.title),
+            description=summary_line(report),
+        )
+    except Exception as error:  # noqa: BLE001 - the work is done, and counted in billing.sync_run
+        get_run_logger().warning("The report could not be published: %s", type(error).__name__)
 
 
 def run_job(report: RunReport) -> None:
@@ -152,7 +180,7 @@ def _timed(report: RunReport, step: str, do: Callable[[], T]) -> T:
         report.seconds[step] = time.monotonic() - started
 
 
-def _job(
+def job_of(
     block: BillingConnection,
     since: datetime | None,
     until: datetime | None,
@@ -161,6 +189,8 @@ def _job(
     replay: bool,
     rejects: bool,
 ) -> Job:
+    """One synchronisation of a connection, as its block says."""
+    check_settings(block)
     policy = Policy(
         overlap=timedelta(minutes=block.overlap_minutes),
         reject_percent_max=block.reject_percent_max,
@@ -174,15 +204,16 @@ def _job(
         key=own.fernet_key(),
         run_id=str(flow_run.id or uuid4()),
         policy=policy,
-        since=_utc(since),
-        until=_utc(until),
+        since=utc(since),
+        until=utc(until),
         dry_run=dry_run,
         replay=replay,
         rejects=rejects,
     )
 
 
-def _utc(moment: datetime | None) -> datetime | None:
+def utc(moment: datetime | None) -> datetime | None:
+    """A time from a form; without a zone it is UTC."""
     if moment is None:
         return None
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

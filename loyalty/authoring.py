@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import ValidationError
 
+from loyalty.authoring_lines import located
 from loyalty.authoring_problems import told
 from loyalty.common import BEGINNING, BPS, HOME_ZONE
 from loyalty.currency import EXPONENTS
@@ -57,7 +58,7 @@ def read_rules(text: str, *, zone: str = HOME_ZONE) -> Rules:
         zone: Time zone of dates and times without one, if the file has no program to say so.
 
     Raises:
-        BadRulesError: With all problems at once.
+        BadRulesError: With all problems at once, each with its line and key.
     """
     if len(text) > CHARACTERS_MAX:
         raise BadRulesError([f"the file is longer than {CHARACTERS_MAX} characters"])
@@ -68,7 +69,7 @@ def read_rules(text: str, *, zone: str = HOME_ZONE) -> Rules:
     reader = _Reader(zone=_zone(document, zone))
     rules = reader.rules(document)
     if reader.problems:
-        raise BadRulesError(reader.problems)
+        raise BadRulesError(located(reader.problems, text, reader.named))
     return rules
 
 
@@ -85,6 +86,8 @@ def _zone(document: Mapping[str, Any], otherwise: str) -> ZoneInfo:
 class _Reader:
     zone: ZoneInfo
     problems: list[str] = field(default_factory=list)
+    #: The number of each promotion, by how problems call it.
+    named: dict[str, int] = field(default_factory=dict)
 
     def rules(self, document: Mapping[str, Any]) -> Rules:
         for key in document.keys() - {"program", "promotion"}:
@@ -148,6 +151,7 @@ class _Reader:
         values: dict[str, Any] = {"version": _UNNUMBERED, "promotion_id": rule.pop("id", None)}
         if isinstance(values["promotion_id"], str):
             where = f"promotion {values['promotion_id']!r}"
+        self.named |= {where: number, f"promotion {number}": number}
         if "version" in rule:
             self._problem(f"{where}.version", "leave it out: versions are numbered by themselves")
             rule.pop("version")

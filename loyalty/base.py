@@ -11,7 +11,7 @@ from loyalty.currency import exponents_frame
 from loyalty.facts import SALE, Facts
 from loyalty.program import Program, rates_frame, versions_frame
 from loyalty.rounding import Rounding, rounded_ratio
-from loyalty.schema import NEGATIVE_KINDS
+from loyalty.schema import IDLE, NEGATIVE_KINDS
 from loyalty.tiers import evaluated, tier_set
 
 #: Products stay below it, so that 128 bits never wrap.
@@ -21,7 +21,8 @@ EXACT_LIMIT: Final = 2**125
 def earned(history: pl.DataFrame, tiers: pl.DataFrame, programs: Sequence[Program], facts: Facts) -> pl.DataFrame:
     """HISTORY and what it earns by itself, sorted by `issued_at`.
 
-    Adds: net_minor (signed amount that earns, in the sale's currency), gross_minor (the same before refunds), earn_minor and
+    Adds: net_minor (signed amount that earns, in the sale's currency), gross_minor (the same before refunds), left_minor (of
+    the total, with tax, what was not given back), earn_minor and
     exponent (net in the currency whose rate applies), base_bps and tier_bps, base and earned (points), tier, program_version,
     entry_tier, rounding. Points are null where a rate is missing or the amount is beyond exact arithmetic.
     """
@@ -46,9 +47,9 @@ def _with_base(history: pl.DataFrame, programs: Sequence[Program], facts: Facts)
         settled = pl.col("settled_minor").fill_null(0)
     frame = frame.with_columns(*_net(settled))
     if any(p.unlinked_credits == "latest_sales" for p in programs):
-        worth = frame.with_columns(
-            pl.when(pl.col("net_minor") != 0).then(_left(settled)).otherwise(pl.lit(0)).alias("left_minor")
-        )
+        # A sale that awaits its payment is lowered too: a credit for it must take nothing that it has not given.
+        happened = ~pl.col("status").is_in(IDLE)
+        worth = frame.with_columns(pl.when(happened).then("left_minor").otherwise(pl.lit(0)).alias("left_minor"))
         frame = frame.join(against_latest(worth, programs), on="_row", how="left", maintain_order="left")
         # Dropped: product bonuses have a column of that name.
         frame = frame.with_columns(*_net(settled + pl.col("matched_minor").fill_null(0))).drop("matched_minor")
@@ -56,8 +57,8 @@ def _with_base(history: pl.DataFrame, programs: Sequence[Program], facts: Facts)
     return frame.with_columns(points_of(programs, ["base_rate_bps"]).alias("base"))
 
 
-def _net(settled: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
-    """Amounts that earn, in minor units: what is left after refunds, and the whole; nothing for drafts and voids."""
+def _net(settled: pl.Expr) -> tuple[pl.Expr, ...]:
+    """Amounts in minor units: what earns after refunds (nothing for drafts and voids), what is left with tax, and the whole."""
     total = pl.col("total_minor")
     left = _left(settled)
     # Refunds are stated with tax; without tax they count in the invoice's own proportion.
@@ -74,7 +75,11 @@ def _net(settled: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
     awaited = (pl.col("award_when") == "paid") | (pl.col("account_award_when") == "paid").fill_null(value=False)
     counts = (pl.col("status") == "paid") | ((pl.col("status") == "open") & (negative | ~awaited))
     gross = pl.when(without_tax).then("subtotal_minor").otherwise(total)
-    return pl.when(counts).then(signed).otherwise(pl.lit(0)).alias("net_minor"), gross.alias("gross_minor")
+    return (
+        pl.when(counts).then(signed).otherwise(pl.lit(0)).alias("net_minor"),
+        left.alias("left_minor"),
+        gross.alias("gross_minor"),
+    )
 
 
 def _left(settled: pl.Expr) -> pl.Expr:

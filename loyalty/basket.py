@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
 import polars as pl
-from pydantic import Field, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
+from loyalty.authoring_problems import told
 from loyalty.award import evaluate
 from loyalty.common import BEGINNING, Currency, Frozen, TierName
 from loyalty.currency import EXPONENTS
@@ -86,6 +87,22 @@ class Basket(Frozen):
     def minor(self, amount: Decimal | None) -> int | None:
         """In minor units of the currency."""
         return None if amount is None else int(amount.scaleb(EXPONENTS[self.currency]))
+
+
+class BadBasketsError(ValueError):
+    """What was given is no basket. `problems` names every key at fault, and what to do."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("; ".join(problems))
+
+
+def read_baskets(text: str) -> list[Basket]:
+    """One basket, or a list of them, as JSON. Raises BadBasketsError."""
+    try:
+        return TypeAdapter(list[Basket]).validate_json(text if text.lstrip().startswith("[") else f"[{text}]")
+    except ValidationError as error:
+        raise BadBasketsError(told(error, Basket, "basket", {"lines": Item})) from None
 
 
 def reckon(

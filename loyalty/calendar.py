@@ -27,6 +27,11 @@ def instant(clock: pl.Expr, zone: str) -> pl.Expr:
     return pl.coalesce(shown(clock), shown(clock + pl.duration(hours=1)))
 
 
+def first_day(at: pl.Expr, period: Period, zone: str) -> pl.Expr:
+    """The first day of the calendar period that the instant is in by a clock of `zone`."""
+    return local(at, zone).dt.truncate(TRUNCATE[period]).dt.date()
+
+
 def period_start(at: pl.Expr, period: Period, zone: str) -> pl.Expr:
     """The beginning (UTC) of the calendar period of `zone` that the instant is in."""
     return instant(local(at, zone).dt.truncate(TRUNCATE[period]), zone)

@@ -186,8 +186,11 @@ def _factor(rate_bps: int | None) -> Decimal | None:
 
 
 def _weighed(one: Mapping[str, Any]) -> str:
-    words = WHY.get(one["outcome"], one["outcome"])
-    return f"{words}: {one['points']} of {one['unlimited']}" if one["outcome"] in ("limit", "budget") else words
+    words: str = WHY.get(one["outcome"], one["outcome"])
+    if one["outcome"] not in ("limit", "budget"):
+        return words
+    both = one["outcome"] == "budget" and one["wanted"] < one["unlimited"]
+    return f"{'cut by its limit and its budget' if both else words}: {one['points']} of {one['unlimited']}"
 
 
 def part_of(
@@ -210,9 +213,12 @@ def not_computed(program: Program | None, currency: str, tier: str | None, at: d
     """Why a sale has no points, and what to do."""
     if program is None:
         return "no version of the program was in force at the sale"
-    if tier not in program.tier_rate_bps or (currency not in program.base_rate_bps and program.base_currency is None):
-        return f"the program (version {program.version}) has no rate for currency {currency} or tier {tier}"
+    if tier not in program.tier_rate_bps:
+        return f"the program (version {program.version}) has no tier {tier}; it has {', '.join(program.tier_rate_bps)}"
+    if currency not in program.base_rate_bps and program.base_currency is None:
+        return f"the program (version {program.version}) has no points per unit of {currency}, and no base currency to convert it to"
     if currency in program.base_rate_bps:
-        return "the amount is beyond exact arithmetic"
+        unknown = "its amount without tax is not known, or " if program.basis == "subtotal" else ""
+        return f"{unknown}the amount is beyond exact arithmetic"
     day = at.astimezone(ZoneInfo(program.timezone)).date()
     return f"there is no exchange rate of {currency} in {program.base_currency} for {day}; load it (`twezah fx load`)"

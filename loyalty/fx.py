@@ -10,8 +10,9 @@ from typing import Annotated, Any, Final, Self
 import polars as pl
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from loyalty.common import Currency, Frozen
+from loyalty.common import Currency, Frozen, spans
 from loyalty.currency import EXPONENTS
+from loyalty.program import Program
 from loyalty.schema import UTC_US
 
 #: Rows as stored: `rate_e9` in billionths, the last entered has the highest `rate_id`.
@@ -141,6 +142,20 @@ def _read(
         return
     if found.setdefault(one.key, one) != one:
         problems.append(f"line {number}: another rate of {one.currency} in {one.base_currency} for {one.valid_on}")
+
+
+def by_version(rates: pl.DataFrame, programs: Sequence[Program]) -> pl.DataFrame:
+    """FX from RATES, in the days of the time zone of the version that speaks: a later one does not move the days of the past."""
+    if len({one.timezone for one in programs}) == 1:
+        return in_force(rates, programs[0].timezone)
+    parts = []
+    for one, start, end in spans(programs):
+        until = pl.col("valid_to") if end is None else pl.min_horizontal("valid_to", pl.lit(end, UTC_US))
+        clipped = [pl.max_horizontal("valid_from", pl.lit(start, UTC_US)).alias("valid_from"), until.alias("valid_to")]
+        parts.append(
+            in_force(rates, one.timezone).with_columns(clipped).filter(pl.col("valid_from") < pl.col("valid_to"))
+        )
+    return pl.concat(parts).sort("valid_from", "currency", "base_currency")
 
 
 def in_force(rates: pl.DataFrame, zone: str) -> pl.DataFrame:

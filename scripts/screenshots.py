@@ -1,14 +1,13 @@
-"""Takes pictures of Prefect's UI with a headless Chromium, as an operator sees it.
+"""Takes the pictures of docs/images: a stack with simulated billing systems, and an operator's headless Chromium.
 
-    .venv/bin/python scripts/screenshots.py http://127.0.0.1:4200 /tmp/pictures
+    make screenshots                                        all of them, anew
+    make screenshots ARGS="--only deployments --only run"   some
+    .venv/bin/python -m scripts.screenshots --folder /tmp/pictures
 
-The stack must be up and have synced `--system` at least once; this starts nothing but the browser. With pngquant
-installed the pictures are made small enough to keep in docs/images.
+With pngquant installed (Debian: apt-get install pngquant) they get a third of their size.
 """
 
 import argparse
-import base64
-import itertools
 import json
 import shutil
 import subprocess
@@ -16,169 +15,166 @@ import sys
 import tempfile
 import time
 import urllib.request
-from contextlib import contextmanager
 from pathlib import Path
 
-from websockets.sync.client import connect
+from playwright.sync_api import Error as BrowserError
+from playwright.sync_api import TimeoutError as NotInTime
+from playwright.sync_api import expect
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-START_SECONDS_MAX = 30
-PAGE_SECONDS_MAX = 20
-#: Without these a fresh profile talks to its maker, or does not start as root or without a graphics card.
-QUIET = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--hide-scrollbars",
-    "--remote-debugging-port=0",
-)
-#: Pages fill in and fade in; a picture is taken once the text and the animations have come to rest.
-STATE = "document.body.innerText + document.getAnimations().filter(a => a.playState == 'running').length"
+from tests.support.desk import Desk, browsing
+from tests.support.served import served
+from twezah.settings import PROJECT_ROOT
+
+WIDTH, HEIGHT = 1400, 1000
+BYTES_MAX = 200000
+#: An alert goes to a new block within half a minute.
+ALERTS_SECONDS_MAX = 60
+#: A page fills in and fades in; its picture is taken once its text and its animations have been at rest for a second,
+#: or after 15 s.
+AT_REST = """() => new Promise(done => {
+    let before = null, same = 0, looks = 0
+    const look = () => {
+        looks += 1
+        const moving = document.getAnimations().filter(one => one.playState == 'running').length
+        const now = document.body.innerText + moving
+        same = now == before ? same + 1 : 0
+        before = now
+        same < 5 && looks < 75 ? setTimeout(look, 200) : done(true)
+    }
+    look()
+})"""
+
+#: Pages that are there from the start, by address.
+PAGES = {
+    "connection": "/blocks/catalog/xero-connection/create",
+}
+#: Pages that a deployment writes: name of the picture -> (deployment, key of its artifact).
+REPORTS = {
+    "report": ("sync-xero", "sync-xero"),
+    "audit-log": ("audit-log", "audit-log"),
+}
 
 
-class PictureError(RuntimeError):
-    """A picture could not be taken; the message says why."""
+def deployments(desk):
+    """Those of the billing systems, after each has run."""
+    for system in ("quickbooks", "freshbooks", "netsuite", "sage-intacct", "custom"):
+        desk.quick_run(f"sync-{system}")
+        desk.await_state("Completed")
+    desk.open("/deployments")
+    desk.page.get_by_role("searchbox").fill("sync-")
+    expect(desk.page.get_by_role("link", name="connect", exact=True)).to_have_count(0)  # the list has followed
 
 
-def ask(ui_url, path, body):
-    """The answer of Prefect's API under `ui_url` to a POST of `body`."""
-    request = urllib.request.Request(
-        f"{ui_url}/api{path}", json.dumps(body).encode(), {"content-type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=30) as answer:
+def run(desk):
+    """A good run."""
+    desk.quick_run("sync-xero")
+    desk.await_state("Completed")
+
+
+def custom_run(desk):
+    """The form of a run."""
+    desk.open_deployment("sync-xero")
+    desk.press("Run")
+    desk.page.get_by_role("button", name="Custom run", exact=True).click()
+
+
+def failed(desk):
+    """A run that was refused, and what its report says."""
+    block = block_page(desk, "freshbooks")
+    desk.edit_block(block, Client_secret="wrong")  # noqa: S106 - that is the point
+    desk.quick_run("sync-freshbooks")
+    desk.await_state("Failed")
+    desk.read_report()
+
+
+def automations(desk):
+    """What is told, and that it goes to the block `alerts`."""
+    block = desk.create_alerts("http://127.0.0.1:9/alerts")
+    deadline = time.monotonic() + ALERTS_SECONDS_MAX
+    while not any(block in json.dumps(one["actions"]) for one in ask(desk, "/automations/filter", {})):
+        if time.monotonic() > deadline:
+            raise RuntimeError("no automation has begun to use the block `alerts`")
+        time.sleep(1)
+    desk.open("/automations")
+
+
+#: Pages that are come to by clicking: name of the picture -> how.
+WALKS = {
+    "run": run,
+    "deployments": deployments,
+    "custom-run": custom_run,
+    "failed": failed,
+    "automations": automations,
+}
+NAMES = (*WALKS, *PAGES, *REPORTS)
+
+
+def ask(desk, path, body):
+    """The answer of Prefect's API to a POST of `body`."""
+    url, data = f"{desk.ui_url}/api{path}", json.dumps(body).encode()
+    with urllib.request.urlopen(
+        urllib.request.Request(url, data, {"content-type": "application/json"}), timeout=30
+    ) as answer:
         return json.load(answer)
 
 
-def pages(ui_url, system):
-    """Name of each picture -> path of its page.
-
-    Raises:
-        PictureError: the system has no deployment, finished run, report or block on this server.
-    """
-    named = system.replace("_", "-")  # blocks and reports have no underscores
-    by_name = {"deployments": {"name": {"any_": [f"sync-{named}"]}}}
-    finished = {**by_name, "flow_runs": {"state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED"]}}}}
-    deployments = ask(ui_url, "/deployments/filter", by_name)
-    runs = ask(ui_url, "/flow_runs/filter", {**finished, "sort": "START_TIME_DESC", "limit": 1})
-    reports = ask(ui_url, "/artifacts/latest/filter", {"artifacts": {"key": {"any_": [f"sync-{named}"]}}})
-    blocks = ask(ui_url, "/block_documents/filter", {"include_secrets": False})
-    block = next((one for one in blocks if one["name"] == named), None)
-    if not deployments or not runs or not reports or block is None:
-        raise PictureError(f"{system} has no deployment, finished run, report or block at {ui_url}; sync it")
-    deployment = f"/deployments/deployment/{deployments[0]['id']}"
-    return {
-        "dashboard": "/dashboard",
-        "deployments": "/deployments",
-        "deployment": deployment,
-        "description": f"{deployment}?tab=Description",
-        "custom-run": f"{deployment}/run",
-        "runs": "/runs",
-        "run": f"/runs/flow-run/{runs[0]['id']}",
-        "run-details": f"/runs/flow-run/{runs[0]['id']}?tab=Details",
-        "reports": f"/artifacts/key/sync-{named}",
-        "report": f"/artifacts/artifact/{reports[0]['latest_id']}",
-        "blocks": "/blocks",
-        "block": f"/blocks/block/{block['id']}",
-        "block-edit": f"/blocks/block/{block['id']}/edit",
-    }
+def block_page(desk, name):
+    """The address of a block's page."""
+    found = ask(desk, "/block_documents/filter", {"include_secrets": False})
+    return next("/blocks/block/%s" % one["id"] for one in found if one["name"] == name)
 
 
-@contextmanager
-def browser(width, height):
-    """A function that sends a DevTools command to one page of a fresh Chromium, and returns its result.
-
-    Raises:
-        PictureError: none is installed, or it does not start.
-    """
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        raise PictureError("no Chromium found (Debian: apt-get install chromium)")
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        command = [program, *QUIET, f"--user-data-dir={profile}", "about:blank"]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            with connect(_page_url(Path(profile)), max_size=None) as socket:
-                numbers = itertools.count(1)
-
-                def send(method, **params):
-                    number = next(numbers)
-                    socket.send(json.dumps({"id": number, "method": method, "params": params}))
-                    while True:
-                        answer = json.loads(socket.recv(timeout=PAGE_SECONDS_MAX))
-                        if answer.get("id") == number:
-                            return answer.get("result", {})
-
-                metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-                send("Emulation.setDeviceMetricsOverride", **metrics)
-                yield send
-        finally:
-            process.terminate()
-            process.wait(timeout=START_SECONDS_MAX)
+def report_page(desk, deployment, key):
+    """The address of the newest artifact with this key; the deployment runs first where there is none."""
+    wanted = {"artifacts": {"key": {"any_": [key]}}}
+    if not ask(desk, "/artifacts/latest/filter", wanted):
+        desk.quick_run(deployment)
+        desk.await_state("Completed")
+    return "/artifacts/artifact/%s" % ask(desk, "/artifacts/latest/filter", wanted)[0]["latest_id"]
 
 
-def _page_url(profile):
-    deadline = time.monotonic() + START_SECONDS_MAX
-    while time.monotonic() < deadline:
-        try:
-            port = (profile / "DevToolsActivePort").read_text().split()[0]
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=5) as answer:
-                found = [one for one in json.load(answer) if one["type"] == "page"]
-            if found:
-                return found[0]["webSocketDebuggerUrl"]
-        except (OSError, IndexError):
-            pass
-        time.sleep(0.1)
-    raise PictureError("Chromium does not start")
+def show(desk, name):
+    """Brings a page to the screen."""
+    if name in WALKS:
+        WALKS[name](desk)
+    elif name in PAGES:
+        desk.open(PAGES[name])
+    else:
+        desk.open(report_page(desk, *REPORTS[name]))
 
 
-def take(send, url, target):
-    """Writes the page at `url` as a PNG, once it has come to rest."""
-    send("Page.navigate", url=url)
-    deadline, before, same = time.monotonic() + PAGE_SECONDS_MAX, None, 0
-    while time.monotonic() < deadline and same < 4:
-        time.sleep(0.4)
-        state = send("Runtime.evaluate", expression=STATE).get("result", {}).get("value")
-        same = same + 1 if state == before and state else 0
-        before = state
-    picture = send("Page.captureScreenshot", format="png")
-    target.write_bytes(base64.b64decode(picture["data"]))
-
-
-def shrink(picture):
-    """Makes the file a third of its size, where pngquant is installed."""
+def take(desk, target):
+    """Writes the page as a PNG, once it has come to rest and without the notices in its corner."""
+    desk.page.add_style_tag(content="#prefect-design-toast-app { display: none }")
+    desk.page.evaluate(AT_REST)
+    desk.page.screenshot(path=target)
     if shutil.which("pngquant"):
-        command = ["pngquant", "--force", "--ext", ".png", "--quality", "60-90", "--strip", str(picture)]
+        command = ["pngquant", "--force", "--ext", ".png", "--quality", "60-90", "--strip", str(target)]
         subprocess.run(command, check=False)
+    if target.stat().st_size > BYTES_MAX:
+        print("%s has more than %d bytes; install pngquant" % (target, BYTES_MAX), file=sys.stderr)
 
 
 def main(arguments=None):
     """Takes the pictures; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("ui_url", help="Prefect's UI, e.g. http://127.0.0.1:4200")
-    parser.add_argument("folder", type=Path, help="where the pictures go")
-    parser.add_argument("--system", default="xero", help="whose pages to show (default: %(default)s)")
-    parser.add_argument("--width", type=int, default=1600, help="pixels (default: %(default)s)")
-    parser.add_argument("--height", type=int, default=1200, help="pixels (default: %(default)s)")
-    parser.add_argument("--only", action="append", metavar="NAME", help="only this picture (repeatable)")
+    parser.add_argument("--folder", type=Path, default=PROJECT_ROOT / "docs" / "images", help="where they go")
+    parser.add_argument("--only", action="append", choices=NAMES, help="only this one (repeatable)")
     options = parser.parse_args(arguments)
-    ui_url = options.ui_url.rstrip("/")
     options.folder.mkdir(parents=True, exist_ok=True)
-    try:
-        wanted = pages(ui_url, options.system)
-        with browser(options.width, options.height) as send:
-            for name in options.only or wanted:
-                target = options.folder / f"{name}.png"
-                take(send, ui_url + wanted[name], target)
-                shrink(target)
-                print(target)
-    except (OSError, PictureError, TimeoutError) as error:
-        print(f"screenshots: {error}", file=sys.stderr)
-        return 1
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        try:
+            with served(Path(folder) / "home", "--simulator") as settings, browsing(WIDTH, HEIGHT) as page:
+                desk = Desk(page, settings.ui_url, Path(tempfile.gettempdir()) / "twezah-screenshots")
+                for name in [one for one in NAMES if one in (options.only or NAMES)]:
+                    with desk.step("taking %s" % name):
+                        show(desk, name)
+                        take(desk, options.folder / f"{name}.png")
+                    print(options.folder / f"{name}.png", flush=True)
+        except (RuntimeError, BrowserError, NotInTime, AssertionError) as error:
+            notes = "\n".join(getattr(error, "__notes__", ()))
+            print(f"screenshots: {error}\n{notes}", file=sys.stderr)
+            return 1
     return 0
 
 

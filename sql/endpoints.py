@@ -82,6 +82,12 @@ def endpoints(connection: Connection) -> list[EndpointRow]:
     return [EndpointRow(*row) for row in connection.execute(query("webhooks", "endpoints")).fetchall()]
 
 
+def set_options(connection: Connection, endpoint_no: int, options: Mapping[str, Any]) -> None:
+    """How its deliveries are signed from now on. The caller commits."""
+    values = {"endpoint_no": endpoint_no, "options": Jsonb(dict(options))}
+    connection.execute(query("webhooks", "set_options"), values)
+
+
 def disable_endpoint(connection: Connection, endpoint_id: str) -> bool:
     """It answers 410 from now on; False if there is none in use with this id. The caller commits."""
     return connection.execute(query("webhooks", "disable_endpoint"), {"endpoint_id": endpoint_id}).rowcount == 1

@@ -42,6 +42,9 @@ class Entry:
             return "the invoice no longer belongs to this member"
         if self.reason == "referral":
             return "the friend's sale brings this member no reward any more: it was voided or given back, another one is the first, or members were merged"
+        if self.is_reward:
+            rewards = " + ".join(f"{rule} {points}" for rule, points in self.breakdown.items() if rule != "base")
+            return f"reward for the friend's sale: {rewards} = {self.due_after}"
         parts = " + ".join(f"{rule} {points}" for rule, points in self.breakdown.items())
         rate = "converted" if self.base_rate_bps is None else f"{_ratio(self.base_rate_bps)} points per unit"
         tier = f"x {_ratio(self.tier_rate_bps)} ({self.tier})" if self.tier_rate_bps is not None else f"({self.tier})"
@@ -49,6 +52,11 @@ class Entry:
         if self.breakdown.keys() - {"base", "tier"}:
             rule += ", and promotions"
         return f"{rule} = {parts} = {self.due_after}"
+
+    @property
+    def is_reward(self) -> bool:
+        """Whether a referrer earned it at a friend's sale: promotions give their own buyer nothing for a sale of no amount."""
+        return not self.net_amount and bool(self.breakdown.keys() - {"base", "tier"})
 
     def parts(self, promotions: Mapping[str, str]) -> list[Part]:
         """The numbers of the breakdown in words; `promotions`: what to call them, by key. They sum to `due_after`."""
@@ -100,10 +108,22 @@ class Explanation:
         return sum(entry.points for entry in self.entries)
 
     @property
+    def owner_id(self) -> int | None:
+        """Who earns for the invoice now."""
+        return self.member_id if self.now is None else self.now.member_id
+
+    @property
+    def points_of(self) -> dict[int | None, int]:
+        """Points posted for the invoice: to whoever earns for it now, and to everybody else who has some, as a referrer."""
+        found: dict[int | None, int] = {self.owner_id: 0}
+        for entry in self.entries:
+            found[entry.member_id] = found.get(entry.member_id, 0) + entry.points
+        return {member: points for member, points in found.items() if points or member == self.owner_id}
+
+    @property
     def posted_to_owner(self) -> int:
         """Points posted to whoever earns for the invoice now."""
-        owner = self.member_id if self.now is None else self.now.member_id
-        return sum(entry.points for entry in self.entries if entry.member_id == owner)
+        return self.points_of[self.owner_id]
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -119,7 +139,7 @@ class Explanation:
         )
         lines = [
             head,
-            f"  member {self.member_id}: {self.points} points",
+            *(f"  member {member}: {points} points" for member, points in self.points_of.items()),
             *(entry.to_text(zone) for entry in self.entries),
         ]
         if not self.entries:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from loyalty.fx import FX, PROBLEMS_SHOWN, RATES, FxRate, in_force
+from loyalty.fx import FX, PROBLEMS_SHOWN, RATES, FxRate, by_version
 from loyalty.program import Program
 from sql.db import Connection, read_frame
 from sql.named import query
@@ -29,13 +29,13 @@ class LoadedRates:
 
 
 def rates(connection: Connection, programs: Sequence[Program]) -> pl.DataFrame:
-    """The rates that the programs may need: loyalty.fx.FX, in days of the latest program's time zone."""
+    """The rates that the programs may need: loyalty.fx.FX."""
     bases = sorted({p.base_currency for p in programs if p.base_currency is not None})
     if not bases:
         return FX.to_frame()
     as_read = pl.Schema({name: pl.Int32() if dtype == pl.Date else dtype for name, dtype in RATES.items()})
     stored = read_frame(connection, query("fx", "rates"), {"bases": bases}, as_read).cast(RATES)
-    return in_force(stored, max(programs, key=lambda p: p.version).timezone)
+    return by_version(stored, programs)
 
 
 def add(

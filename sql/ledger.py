@@ -65,6 +65,16 @@ def dirty_members(connection: Connection) -> int:
     return int(row[0]) if row else 0
 
 
+def everyone(connection: Connection) -> list[int]:
+    """All members, by number."""
+    return [row[0] for row in connection.execute(query("ledger", "everyone")).fetchall()]
+
+
+def waiting_of(connection: Connection, members: Sequence[int]) -> set[int]:
+    """Those of the members who are waiting for their points."""
+    return {row[0] for row in connection.execute(query("ledger", "waiting_of"), {"members": list(members)}).fetchall()}
+
+
 def history(connection: Connection, members: Sequence[int]) -> pl.DataFrame:
     """All stored invoices that the members earn for: loyalty.award.HISTORY.
 

@@ -52,6 +52,13 @@ def bodies(connection: Connection, pages: Collection[int]) -> dict[int, bytes]:
     return {page_id: decompress.decompress(body) for page_id, body in rows}
 
 
+def page_of(connection: Connection, account: Account, document: str) -> tuple[str, bytes] | None:
+    """The stream and the latest stored page, as received, with the document of that number or id; None if there is none."""
+    parameters = account.parameters(document=document)
+    row = connection.execute(query("rejects", "page_of"), parameters, binary=True).fetchone()
+    return None if row is None else (row[0], zstandard.ZstdDecompressor().decompress(row[1]))
+
+
 def close(connection: Connection, sync_id: int, rejects: Collection[int]) -> int:
     """These were tried again: those that this synchronisation did not reject anew are closed; returns how many."""
     parameters = {"sync_id": sync_id, "rejects": list(rejects)}

@@ -7,6 +7,7 @@ Who claims holds `claiming` and listens to CHANNEL, on which whoever stores even
 who stores starts a run. A holder whose time is over is relieved by the next, which waits for it.
 """
 
+import hmac
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -261,6 +262,15 @@ def add_secret(connection: Connection, endpoint_no: int, secret: str, key: bytes
     ending = {"endpoint_no": endpoint_no, "but": row[0], "overlap_seconds": overlap_seconds}
     connection.execute(query("webhooks", "expire_secrets"), ending)
     return int(row[0])
+
+
+def had_secret(connection: Connection, endpoint_no: int, secret: str, key: bytes) -> bool:
+    """Whether it is, or was once, a secret of the endpoint. Raises TokenUnreadableError."""
+    rows = connection.execute(query("webhooks", "secrets_of"), {"endpoint_no": endpoint_no}).fetchall()
+    try:
+        return any(hmac.compare_digest(Fernet(key).decrypt(bytes(one)), secret.encode()) for (one,) in rows)
+    except InvalidToken as error:
+        raise TokenUnreadableError(str(TokenUnreadableError.__doc__)) from error
 
 
 def set_handshake(connection: Connection, endpoint_no: int, *, now: str, then: str) -> bool:

@@ -30,6 +30,7 @@ from connectors.kit.spec import Connection, ConnectorSpec, Consent, Page, RetryP
 from connectors.kit.urls import base_url
 from sql.tokens import TokenUnreadableError
 from tasks.blocks import BillingConnection
+from tasks.blocks.sound import check_settings
 from tasks.job import limited_client, token_rows
 from tasks.report import percentile, table
 
@@ -151,6 +152,7 @@ def check_connection(block: BillingConnection, *, dsn: str, key: bytes) -> Check
     with _check(done, "settings") as say:
         if missing := block.missing():
             raise Failed(missing, OPERATOR)
+        check_settings(block)
         vendor = replace(block.connection(), page_size=_PAGE_SIZE)
         spec = replace(spec_for(vendor), retry=_RETRY)
         spec.auth(vendor)  # the credentials it needs are there

@@ -139,19 +139,19 @@ def _judge(found: Look, *, recompute: bool, confirm: int) -> None:
     trial, reaches = found.trial, found.plan.reaches
     if not found.reaches_past or reaches is None:
         return
+    own = settings()
     if not recompute:
         raise ChangeRefusedError(
-            f"it reaches into the past (to {moment(reaches)}) and changes {len(trial.members)} members' points for past sales. "
-            "Write a later valid_from, or ask for the past to be recomputed",
+            f"it reaches into the past (to {moment(reaches, ZoneInfo(own.timezone))}) and changes {len(trial.members)} members' points for past "
+            "sales. Write a later valid_from, or ask for the past to be recomputed (--recompute; in the form: recompute)",
             found,
         )
-    own = settings()
     if confirm >= trial.moved:
         return
     if trial.moved > own.change_points_max or trial.percent > own.change_percent_max:
         raise ChangeRefusedError(
             f"it moves {trial.moved} points ({trial.percent:.1f} % of all), more than the limit of {own.change_points_max} points or "
-            f"{own.change_percent_max} %. If that is meant, confirm {trial.moved} points",
+            f"{own.change_percent_max} %. If that is meant, confirm {trial.moved} points (--confirm {trial.moved}; in the form: confirm)",
             found,
         )
 

@@ -1,6 +1,6 @@
 """The artifact of a run: everything an operator wants to know, in the order of the questions they ask."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,6 +11,7 @@ from connectors.kit.errors import ContractBroken, NeedsOperator, Retriable
 from tasks.award import Awarded
 from tasks.drift import Change
 from tasks.extract import Extracted
+from tasks.fixes import fix
 from tasks.job import Job
 from tasks.load import Loaded, SightLostError, TooManyRejectsError
 
@@ -151,7 +152,7 @@ def _outcome(report: RunReport, links: Links, title: str) -> str:
     steps = ", ".join(f"{step} {seconds:.1f} s" for step, seconds in report.seconds.items())
     lines.append(
         f"Account `{job.account.account}`, started {_cell(report.started_at)}, {total:.1f} s ({steps}). [Run]({links.run}), "
-        f"[block]({links.block})."
+        f"[block]({links.block}), all [billing systems](/artifacts/key/billing-systems)."
     )
     if report.extracted is not None and report.extracted.resumed:
         lines.append("It continued an interrupted run: pages stored by that one were not fetched again.")
@@ -203,15 +204,27 @@ def _rejected(report: RunReport) -> str:
         for reason, count in ordered[:REASONS_SHOWN]
     ]
     head = ["Records", "Reason", "Value begins with", "For example"]
+    if not any(row[2] for row in rows):
+        head, rows = [*head[:2], *head[3:]], [[*row[:2], *row[3:]] for row in rows]
     more = f"\n\n{len(ordered) - REASONS_SHOWN} more reasons." if len(ordered) > REASONS_SHOWN else ""
+    found = f"## Rejected, by reason\n\n{table(head, rows)}{more}\n\n{_to_do(combined)}"
     if report.error is not None:
-        return f"## Rejected, by reason\n\n{table(head, rows)}{more}"
+        return found
     advice = (
         "Nothing is lost: the records are in `analytics.reject`, their raw pages are kept. They come back by themselves: a document corrected at "
         "the vendor is read again; after a correction of the field mapping or another setting in the block, and once a missing phone is entered "
         "at the customer, the next run tries the stored records again. At once: `twezah replay SYSTEM --rejects`. Nothing counts twice."
     )
-    return f"## Rejected, by reason\n\n{table(head, rows)}{more}\n\n{advice}"
+    return f"{found}\n\n{advice}"
+
+
+def _to_do(reasons: dict[str, int]) -> str:
+    """What to do about them, and for how many records each; below the table, which does not wrap."""
+    counts: Counter[str] = Counter()
+    for reason, count in reasons.items():
+        counts[fix(reason)] += count
+    lines = [f"- {grouped(count)} records: {text}." for text, count in counts.most_common()]
+    return "**What to do**\n\n" + "\n".join(lines)
 
 
 def _changed(report: RunReport) -> str:

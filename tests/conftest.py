@@ -10,14 +10,15 @@ settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
 #: Folders whose files are one worker's: each starts a Prefect server, and two whole products at once starve each other.
-TOGETHER = ("tests/e2e/", "tests/flows/")
+TOGETHER = {"tests/e2e/": "products", "tests/browser/": "products", "tests/flows/": "flows"}
 
 
 class Scheduling(LoadFileScheduling):
-    """A file is one worker's, and so is each folder of TOGETHER."""
+    """A file is one worker's, and so are the folders of TOGETHER that have the same name there."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return next((folder for folder in TOGETHER if nodeid.startswith(folder)), super()._split_scope(nodeid))
+        named = (name for folder, name in TOGETHER.items() if nodeid.startswith(folder))
+        return next(named, super()._split_scope(nodeid))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -23,7 +23,7 @@ _WIDE: Final = pl.Int128
 FACTORS: Final = pl.Schema({**CANDIDATE, **dict.fromkeys(("n", "d", "whole_n", "whole_d"), pl.Int128())})
 
 #: What of a sale `added` reads.
-WORTH: Final = ("_row", "net_minor", "gross_minor", "earn_minor", "exponent")
+WORTH: Final = ("_row", "net_minor", "gross_minor", "total_minor", "left_minor", "earn_minor", "exponent")
 
 
 def added(one: Active, sales: pl.DataFrame, counted: pl.DataFrame) -> pl.DataFrame:
@@ -35,13 +35,17 @@ def added(one: Active, sales: pl.DataFrame, counted: pl.DataFrame) -> pl.DataFra
     if isinstance(rule, PurchaseBonus):
         return sales.select("_row", pl.lit(rule.points, _WIDE).alias("add_n"), pl.lit(1, _WIDE).alias("add_d"))
     assert isinstance(rule, ProductBonus)
-    net, gross = pl.col("net_minor").cast(_WIDE), pl.max_horizontal("gross_minor", pl.lit(1)).cast(_WIDE)
+    wide = {name: pl.col(name).cast(_WIDE) for name in WORTH if name.endswith("_minor")}
+    # The share that is left is that of the total: the amount without tax is rounded after a refund, and half of a sale is half.
+    left, total = wide["left_minor"], pl.max_horizontal(wide["total_minor"], pl.lit(1, _WIDE))
     if rule.points_per_unit is not None:
-        numerator, denominator = pl.col("matched_micro").cast(_WIDE) * rule.points_per_unit * net, gross * 1_000_000
+        numerator, denominator = pl.col("matched_micro").cast(_WIDE) * rule.points_per_unit * left, total * 1_000_000
     else:
-        earn, unit = pl.col("earn_minor").cast(_WIDE), pl.lit(10, _WIDE).pow(pl.col("exponent")).cast(_WIDE)
-        numerator = pl.col("matched_minor").cast(_WIDE) * (rule.percent_bps or 0) * earn
-        denominator = gross * unit * BPS
+        converted = wide["earn_minor"] != wide["net_minor"]
+        kept = pl.when(converted).then(wide["earn_minor"]).otherwise(left)
+        whole = pl.when(converted).then(pl.max_horizontal(wide["gross_minor"], pl.lit(1, _WIDE))).otherwise(total)
+        numerator = pl.col("matched_minor").cast(_WIDE) * (rule.percent_bps or 0) * kept
+        denominator = whole * pl.lit(10, _WIDE).pow(pl.col("exponent")).cast(_WIDE) * BPS
     mine = sales.join(matched(counted, one), on="_row")
     return mine.select("_row", numerator.alias("add_n"), denominator.alias("add_d")).filter(pl.col("add_n") > 0)
 

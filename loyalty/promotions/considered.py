@@ -20,6 +20,7 @@ CONSIDERED: Final = pl.Schema(
         "version": pl.Int32(),
         "outcome": pl.String(),
         "points": pl.Int64(),
+        "wanted": pl.Int64(),
         "unlimited": pl.Int64(),
     }
 )
@@ -44,7 +45,7 @@ def considered(world: World, given: pl.DataFrame) -> pl.DataFrame:
                 pl.lit(one.promotion.promotion_id).alias("promotion_id"),
                 pl.lit(one.promotion.version, pl.Int32).alias("version"),
                 pl.coalesce("failed", "beaten", missing, cut, limit, pl.lit("applied")).alias("outcome"),
-                pl.col("points", "unlimited").fill_null(0),
+                pl.col("points", "wanted", "unlimited").fill_null(0),
             ).select(CONSIDERED.names())
         )
     return pl.concat(found)

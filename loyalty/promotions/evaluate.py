@@ -87,9 +87,9 @@ def _exact(
         return frame
     limit = limit_of_exactness(found, programs)
     least = pl.lit(10, _WIDE).pow(pl.col("exponent")).cast(_WIDE)
-    size = pl.max_horizontal(pl.col("earn_minor").abs().cast(_WIDE), least) * pl.max_horizontal(
-        "lines_minor", "lines_micro"
-    ).fill_null(1).cast(_WIDE)
+    size = pl.max_horizontal(
+        pl.col("earn_minor").abs().cast(_WIDE), pl.col("left_minor").cast(_WIDE), least
+    ) * pl.max_horizontal("lines_minor", "lines_micro").fill_null(1).cast(_WIDE)
     held = pl.when(size <= pl.lit(limit, _WIDE)).then("earned").alias("earned")
     return (
         frame.join(whole, on="_row", how="left", maintain_order="left")

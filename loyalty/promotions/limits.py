@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from loyalty.calendar import period_start
+from loyalty.calendar import first_day
 from loyalty.common import Period
 from loyalty.facts import ORDER
 from loyalty.program import Program
@@ -65,12 +65,15 @@ def _within(limit: int) -> pl.Expr:
 
 
 def _beginning(one: Active, period: Period, programs: Sequence[Program]) -> pl.Expr:
-    """The beginning of the calendar period of a sale, in the promotion's or the program's time zone."""
+    """The first day of the calendar period of a sale, in the promotion's or the program's time zone.
+
+    A day, not an instant: a program that changes its time zone within a month does not begin the month anew.
+    """
     at, own = pl.col("issued_at"), one.promotion.timezone
     if own:
-        return period_start(at, period, own)
+        return first_day(at, period, own)
     return pl.coalesce(
-        pl.when(pl.col("program_version") == p.version).then(period_start(at, period, p.timezone)) for p in programs
+        pl.when(pl.col("program_version") == p.version).then(first_day(at, period, p.timezone)) for p in programs
     )
 
 

@@ -68,7 +68,7 @@ class Stacking(Frozen):
 
 
 class PeriodLimit(Frozen):
-    """At most `points` per member in each calendar `period` of the program's time zone."""
+    """At most `points` per member in each calendar `period` of the promotion's time zone, or else the program's."""
 
     points: Limit
     period: Period

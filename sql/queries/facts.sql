@@ -36,24 +36,24 @@ SELECT pg_advisory_xact_lock(hashtextextended('loyalty.promotion_claim', 4))
 -- name: share_budgets
 SELECT pg_advisory_xact_lock_shared(hashtextextended('loyalty.promotion_claim', 4))
 -- name: settle
-WITH start AS (
+-- Each step is computed once, and rows are found again by their place (nobody writes them while a budget is divided): with the
+-- statistics of a new table every join by key looks like one of a single row, and is then done once per row.
+WITH start AS MATERIALIZED (
     SELECT min(unsettled_from) AS at FROM loyalty.promotion_claim
     WHERE promotion_id = %(promotion_id)s AND version = %(version)s AND unsettled_from IS NOT NULL
-), used AS (
-    SELECT coalesce(sum(c.wanted), 0) AS points FROM loyalty.promotion_claim c, start
-    WHERE c.promotion_id = %(promotion_id)s AND c.version = %(version)s AND c.issued_at < start.at
-), divided AS (
-    SELECT c.member_id, c.external_id, c.account, c.system, c.granted AS before,
-           least(c.wanted, greatest(0, coalesce(%(budget)s::bigint, 0) - used.points
+), used AS MATERIALIZED (
+    SELECT coalesce(sum(c.wanted), 0) AS points FROM loyalty.promotion_claim c
+    WHERE c.promotion_id = %(promotion_id)s AND c.version = %(version)s AND c.issued_at < (SELECT at FROM start)
+), divided AS MATERIALIZED (
+    SELECT c.ctid AS place, c.granted AS before,
+           least(c.wanted, greatest(0, coalesce(%(budget)s::bigint, 0) - (SELECT points FROM used)
                - (sum(c.wanted) OVER (ORDER BY c.issued_at, c.system, c.account, c.external_id, c.member_id) - c.wanted)))::bigint AS after
-    FROM loyalty.promotion_claim c, start, used
-    WHERE c.promotion_id = %(promotion_id)s AND c.version = %(version)s AND c.issued_at >= start.at
+    FROM loyalty.promotion_claim c
+    WHERE c.promotion_id = %(promotion_id)s AND c.version = %(version)s AND c.issued_at >= (SELECT at FROM start)
 ), changed AS (
     UPDATE loyalty.promotion_claim c SET granted = d.after, unsettled_from = NULL
     FROM divided d
-    WHERE c.promotion_id = %(promotion_id)s AND c.version = %(version)s
-      AND (c.member_id, c.external_id, c.account, c.system) = (d.member_id, d.external_id, d.account, d.system)
-      AND (c.granted <> d.after OR c.unsettled_from IS NOT NULL)
+    WHERE c.ctid = d.place AND (c.granted <> d.after OR c.unsettled_from IS NOT NULL)
     RETURNING c.member_id, d.before, d.after
 )
 SELECT DISTINCT member_id FROM changed WHERE before <> after ORDER BY member_id

@@ -5,6 +5,10 @@ SELECT member_id FROM loyalty.member_dirty WHERE member_id = ANY(%(members)s) OR
 
 -- name: claim_after
 SELECT member_id FROM loyalty.member_dirty WHERE member_id > %(after)s ORDER BY member_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+-- name: everyone
+SELECT member_id FROM loyalty.member ORDER BY member_id
+-- name: waiting_of
+SELECT member_id FROM loyalty.member_dirty WHERE member_id = ANY(%(members)s)
 -- name: count_dirty
 SELECT count(*) FROM loyalty.member_dirty
 -- name: history

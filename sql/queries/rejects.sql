@@ -11,6 +11,17 @@ WITH candidate AS (
 )
 SELECT c.reject_id, c.stream, c.page_id, c.record_no, c.external_id FROM candidate c
 WHERE c.page_id IN (SELECT DISTINCT page_id FROM candidate ORDER BY page_id LIMIT %(pages)s) ORDER BY c.page_id, c.record_no
+-- name: page_of
+SELECT p.stream, p.body_zstd FROM billing.raw_page p
+WHERE p.page_id = (
+    SELECT max(page_id) FROM (
+        SELECT page_id FROM billing.invoice
+        WHERE (system, account) = (%(system)s, %(account)s) AND %(document)s IN (external_id, invoice_number)
+        UNION ALL
+        SELECT page_id FROM billing.reject
+        WHERE (system, account) = (%(system)s, %(account)s) AND %(document)s IN (external_id, record_key)
+    ) found
+)
 -- name: bodies
 SELECT page_id, body_zstd FROM billing.raw_page WHERE page_id = ANY(%(pages)s) ORDER BY page_id
 -- name: close

@@ -80,6 +80,8 @@ UPDATE billing.webhook_endpoint SET handshake = %(to)s WHERE endpoint_no = %(end
 UPDATE billing.webhook_endpoint SET handshake = 'awaited' WHERE endpoint_no = %(endpoint_no)s AND handshake <> 'none'
 -- name: add_secret
 INSERT INTO billing.webhook_secret (endpoint_no, secret_encrypted) VALUES (%(endpoint_no)s, %(secret)s) RETURNING secret_no
+-- name: secrets_of
+SELECT secret_encrypted FROM billing.webhook_secret WHERE endpoint_no = %(endpoint_no)s ORDER BY secret_no DESC LIMIT 100
 -- name: expire_secrets
 UPDATE billing.webhook_secret SET expires_at = least(expires_at, now() + make_interval(secs => %(overlap_seconds)s))
 WHERE endpoint_no = %(endpoint_no)s AND secret_no <> %(but)s AND coalesce(expires_at > now(), true)
@@ -89,6 +91,8 @@ INSERT INTO billing.webhook_endpoint (endpoint_id, system, connection, account, 
 VALUES (%(endpoint_id)s, %(system)s, %(connection)s, %(account)s, %(options)s, %(allowed_networks)s::cidr[], %(body_bytes_max)s,
     %(events_per_minute)s, %(is_default)s, %(handshake)s)
 RETURNING endpoint_no
+-- name: set_options
+UPDATE billing.webhook_endpoint SET options = %(options)s WHERE endpoint_no = %(endpoint_no)s
 -- name: disable_endpoint
 UPDATE billing.webhook_endpoint SET disabled_at = now() WHERE endpoint_id = %(endpoint_id)s AND disabled_at IS NULL
 -- name: endpoints

@@ -29,7 +29,9 @@ class BillingConnection(Block):
     mapping_example: ClassVar[str] = _EXAMPLE
 
     base_url: str = Field(
-        default="", title="API base URL", description="Empty: the vendor's own. For a proxy, a sandbox or a simulator."
+        default="",
+        title="API base URL",
+        description="Empty: the vendor's own. For a proxy, a sandbox or a simulator, e.g. https://sandbox-quickbooks.api.intuit.com.",
     )
     page_size: int = Field(
         default=0, ge=0, le=1000, title="Page size", description="Records per request. 0: the most the vendor allows."
@@ -53,14 +55,14 @@ class BillingConnection(Block):
     )
     region: str = Field(
         default="AO", pattern="^[A-Z]{2}$", title="Phone region",
-        description="Country in which phone numbers without a country code are read (ISO 3166).",
+        description="Country in which phone numbers without a country code are read: two capitals (ISO 3166), e.g. AO, PT.",
     )  # fmt: skip
     timezone: str = Field(
         default="Africa/Luanda", title="Time zone", description="Zone of the account's dates, e.g. Africa/Luanda."
     )
     default_currency: str = Field(
         default="", pattern="^([A-Z]{3})?$", title="Default currency",
-        description="Used where a document names none (accounts with a single currency). Empty: such a document is rejected.",
+        description="Used where a document names none (accounts with a single currency): three capitals, e.g. AOA. Empty: such a document is rejected.",
     )  # fmt: skip
     award_when: Literal["issued", "paid"] = Field(
         default="issued", title="Award when",
@@ -80,6 +82,15 @@ class BillingConnection(Block):
             f"{_EXAMPLE}. Try it first: `twezah mapping try SYSTEM FILE`."
         ),
     )  # fmt: skip
+
+    @classmethod
+    def get_description(cls) -> str | None:
+        """What the block's card says: how often it is synchronised is not one of its fields."""
+        name = block_name(getattr(cls, "system", ""))
+        return (
+            f"{super().get_description()} How often sales are fetched is the schedule of the deployment `sync-{name}` (1, 5, 15, 60 minutes): "
+            "edit it there. Then run *test-connection*."
+        )
 
     @classmethod
     def model_json_schema(cls, *arguments: Any, **options: Any) -> dict[str, Any]:

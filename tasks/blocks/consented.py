@@ -6,6 +6,7 @@ from typing import ClassVar
 from pydantic import BaseModel, Field, SecretStr
 
 from connectors.kit.spec import Connection
+from tasks.blocks.announced import Announced
 from tasks.blocks.base import BillingConnection
 
 
@@ -31,7 +32,9 @@ class ConsentedApp(BaseModel):
     redirect_uri: str = Field(
         default="https://localhost/",
         title="Redirect URI",
-        description="The one registered with the app, to the letter.",
+        description=(
+            "The one registered with the app, to the letter. Left as it is, *connect* takes http://localhost:8912/callback where the vendor allows that."
+        ),
     )
 
 
@@ -70,7 +73,7 @@ class QuickBooksAccount(BaseModel):
     )
 
 
-class QuickBooksConnection(ConsentedConnection, QuickBooksAccount):
+class QuickBooksConnection(Announced, ConsentedConnection, QuickBooksAccount):
     """A company of QuickBooks Online. Name the block `quickbooks`."""
 
     _block_type_name = "QuickBooks Connection"
@@ -94,7 +97,7 @@ class XeroAccount(BaseModel):
     )
 
 
-class XeroConnection(ConsentedConnection, XeroAccount):
+class XeroConnection(Announced, ConsentedConnection, XeroAccount):
     """An organisation of Xero. Name the block `xero`."""
 
     _block_type_name = "Xero Connection"

@@ -9,6 +9,7 @@ from connectors.file import FileSettings, FolderPath
 from connectors.kit.configured_settings import CustomSettings
 from connectors.kit.documents import DEFAULT_CURRENCY, named
 from connectors.kit.spec import Connection
+from tasks.blocks.announced import Announced
 from tasks.blocks.base import BillingConnection
 
 
@@ -61,7 +62,7 @@ class CustomCredentials(BaseModel):
     token_url: str = Field(default="", title="Token URL", description="For authentication client credentials.")
 
 
-class CustomConnection(DescribedConnection, CustomSettings, CustomCredentials):
+class CustomConnection(Announced, DescribedConnection, CustomSettings, CustomCredentials):
     """Any REST API. Name the block as you like: the name is the account in the ledger."""
 
     _block_type_name = "Custom Connection"

@@ -2,5 +2,6 @@
 
 from tests.support.database import books, databases
 from tests.support.database import emptied as dsn
+from tests.support.rules_file import no_limit, two
 
-__all__ = ["books", "databases", "dsn"]
+__all__ = ["books", "databases", "dsn", "no_limit", "two"]

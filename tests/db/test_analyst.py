@@ -20,6 +20,7 @@ VIEWS = [
     "sale",
     "sale_line",
     "sync",
+    "sync_attempt",
     "tier_history",
     "webhook",
 ]
@@ -38,7 +39,7 @@ def analyst(books: Books) -> Iterator[psycopg.Connection]:
 @pytest.mark.parametrize("view", VIEWS)
 def test_reads_every_view(analyst: psycopg.Connection, view: str) -> None:
     found = analyst.execute(f"SELECT * FROM analytics.{view}").fetchall()
-    assert found or view in ("adjustment", "reject", "http_attempt", "tier_history", "webhook")
+    assert found or view in ("adjustment", "reject", "http_attempt", "sync_attempt", "tier_history", "webhook")
     assert PHONE[1:] not in repr(found)
 
 

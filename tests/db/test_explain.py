@@ -72,12 +72,26 @@ class TestSales:
         assert found is not None
         rewards = [entry for entry in found.entries if entry.member_id == shop.member(OTHER_PHONE)]
         assert [(entry.points, entry.breakdown) for entry in rewards] == [(500, {"base": 0, "friends@1": 500})]
+        assert found.points_of == {shop.member(): 4560, shop.member(OTHER_PHONE): 500}
+        text = found.to_text(LUANDA)
+        assert f"  member {shop.member()}: 4560 points\n  member {shop.member(OTHER_PHONE)}: 500 points" in text
+        assert "reward for the friend's sale: friends@1 500 = 500" in text and " 0.00 AOA x" not in text
 
     def test_a_void_one_has_nothing_and_says_why(self, shop: Books) -> None:
         found = explain(shop.dsn, "xero", "B")
         assert found is not None and found.now is not None
         assert found.now.due == 0
         assert "not season@1: the sale is worth nothing" in found.to_text(LUANDA)
+
+    def test_what_both_a_limit_and_a_budget_cut_names_both(self, books: Books) -> None:
+        limits = 'kind = "purchase_bonus"\npoints = 250\nlimits = { per_sale = 200, budget = 190 }'
+        text = f'[[promotion]]\nid = "p"\nvalid_from = 2026-01-01\n{limits}'
+        apply_rules(books.dsn, text, WHY, "by hand", recompute=False, confirm=0)
+        books.store(invoice())
+        books.award()
+        found = explain(books.dsn, "xero", "A")
+        assert found is not None
+        assert "less of p@1: cut by its limit and its budget: 190 of 250" in found.to_text(LUANDA)
 
     def test_what_waits_for_the_award_step(self, shop: Books) -> None:
         shop.set_tier(shop.member(), "lead", NOON - HOUR)

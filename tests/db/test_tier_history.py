@@ -1,5 +1,6 @@
 """When members rose and fell: kept, shown to analysts, and the same whatever arrived first."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 import pytest
 from psycopg.types.json import Jsonb
 
+from sql import ledger
+from sql.db import Connection
 from tasks.tiers import evaluate
 from tests.db.test_rules import program
 from tests.support.books import HOUR, NOON, OTHER_PHONE, Books, invoice
@@ -93,3 +96,38 @@ def test_without_a_policy_the_history_is_what_the_app_has_set(books: Books) -> N
     assert books.rows("SELECT tier FROM analytics.member") == [("gold",)]
     assert evaluate(books.dsn, "review").members == 0
     assert books.rows("SELECT count(*) FROM loyalty.tier_entry") == [(0,)]
+
+
+def test_twice_at_once_and_beside_a_run_it_posts_each_step_once(
+    evaluated: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if a review dies in the middle: what it has marked is posted by whoever comes next."""
+    phones = [f"+24492300040{n}" for n in range(6)]
+    monkeypatch.setattr("tasks.award.MEMBERS_AT_ONCE", 1)
+    evaluated.store(*(invoice(external_id=phone, customer_phone=phone) for phone in phones))
+    with monkeypatch.context() as then:
+        then.setattr("sql.expiry.now", lambda _: NOON + timedelta(days=3))
+        evaluated.award()
+    before = evaluated.rows("SELECT count(*) FROM loyalty.tier_entry")[0][0]
+    clear, cleared = ledger.clear, iter([True])
+
+    def dies_after_one(connection: Connection, members: list[int]) -> None:
+        if not next(cleared, False):
+            raise KeyboardInterrupt
+        clear(connection, members)
+
+    with monkeypatch.context() as then:
+        then.setattr(ledger, "clear", dies_after_one)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(evaluated.dsn, "dies")
+    assert len(evaluated.dirty()) == len(phones) - 1
+    with ThreadPoolExecutor() as pool:
+        running = [pool.submit(evaluate, evaluated.dsn, f"review {n}") for n in range(2)] + [
+            pool.submit(evaluated.award)
+        ]
+    for one in running:
+        one.result()
+    evaluated.award()
+    assert evaluated.rows("SELECT count(*) FROM loyalty.tier_entry")[0][0] == before + len(phones)
+    assert evaluated.rows("SELECT tier FROM analytics.member") == [("lead",)] * len(phones)
+    assert evaluate(evaluated.dsn, "again").steps == 0

@@ -117,13 +117,20 @@ BY_HAND = [
     "erase-member",
     "export",
     "export-member",
+    "reconcile",
+    "recompute-points",
+    "replay",
+    "try-mapping",
+    "backfill",
+    "webhook-address",
 ]
 SCHEDULES = (
     {f"sync-{system}": "[('poll', True)]" for system in CONNECTED}
     | {"sync-file": "[('poll', False)]"}  # nothing is connected
     | dict.fromkeys(BY_HAND, "[]")
-    | {"fx-rates": "[('daily', False)]", "webhooks": "[('sweep', True)]"}
+    | {"fx-rates": "[('daily', False)]", "webhooks": "[('sweep', True)]", "pages": "[('renew', True)]"}
     | dict.fromkeys(("audit-log", "check-alerts"), "[('look', True)]")
+    | {"evaluate-tiers": "[('daily', True)]", "maintenance": "[('weekly', True)]"}
 )
 
 

@@ -12,6 +12,7 @@ import pytest
 import stamina
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, PREFECT_LOGGING_TO_API_BATCH_INTERVAL, temporary_settings
 
+import tasks.pages.refresh
 import twezah.settings
 from tasks.blocks import register_blocks
 from tests.flows.office import ATTEMPTS, Office, Vendors, deploy, serving
@@ -68,8 +69,14 @@ def prefect(prefect_server: dict[str, str]) -> Iterator[None]:
 
 
 @pytest.fixture
+def pages_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pages are not renewed after each run, which takes a fifth of a second; their own tests do without this."""
+    monkeypatch.setattr(tasks.pages.refresh, "refresh", lambda *_, **__: None)
+
+
+@pytest.fixture
 def office(
-    prefect: None, dsn: str, vendors: Vendors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    prefect: None, dsn: str, vendors: Vendors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pages_rest: None
 ) -> Iterator[Office]:
     """An empty ledger, and all systems connected to a new world; retries do not wait."""
     monkeypatch.setenv("TWEZAH_DATABASE_URL", dsn)

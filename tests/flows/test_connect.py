@@ -307,7 +307,10 @@ def test_a_good_connection_passes_every_check(vendors: Vendors, dsn: str, system
             "mapping",
             id="mapping",
         ),
-        pytest.param({"field_mapping": {"total_minor": "None"}}, "map invoices", "", "operator", id="no path"),
+        pytest.param(
+            {"field_mapping": {"total_minor": "None"}}, "settings", "start with a slash", "operator", id="no path"
+        ),
+        pytest.param({"timezone": "Luanda"}, "settings", 'no time zone "Luanda"', "operator", id="time zone"),
     ],
 )
 def test_what_is_wrong_and_who_must_see_to_it(

@@ -84,15 +84,9 @@ def left_of(world: World, sale: Sale) -> int:
 
 def matched(world: World) -> dict[str, int]:
     """How much of each document is set off by credits that name no invoice: the latest sale before each credit first."""
-    left: dict[str, int] = {}
-    for sale in world.sales:
-        program = program_at(world, sale["issued_at"])
-        awaited = sale["status"] == "open" and awaits(world, sale)
-        unknown = program.basis == "subtotal" and not sale["subtotal_minor"]
-        if program.basis == "subtotal" and sale["subtotal_minor"]:
-            unknown = sale["subtotal_minor"] * left_of(world, sale) // max(sale["total_minor"], 1) == 0
-        counts = sale["status"] in ("open", "paid") and not awaited and not unknown
-        left[sale["external_id"]] = left_of(world, sale) if counts else 0
+    left = {
+        sale["external_id"]: left_of(world, sale) if sale["status"] in ("open", "paid") else 0 for sale in world.sales
+    }
     done: dict[str, int] = defaultdict(int)
     for credit in sorted(world.sales, key=order):
         if credit["kind"] not in ("credit_note", "refund"):
@@ -273,8 +267,7 @@ def bonus_value(world: World, one: Promotion, sale: Sale) -> Fraction:
         return Fraction(rule.points)
     assert isinstance(rule, ProductBonus)
     mine = [v for (sku, name), v in products(world, sale).items() if fits(one, program, sku, name)]
-    gross = sale["total_minor"] if program.basis == "total" else sale["subtotal_minor"]
-    left = Fraction(net(world, sale) or 0, max(gross, 1))
+    left = Fraction(left_of(world, sale) - matched(world)[sale["external_id"]], max(sale["total_minor"], 1))
     if rule.points_per_unit is not None:
         return Fraction(sum(q for _, q in mine), 10**6) * rule.points_per_unit * left
     amount = Fraction(sum(a for a, _ in mine), 10 ** DECIMALS[sale["currency"]])
@@ -413,7 +406,9 @@ def due(world: World) -> dict[tuple[str, int], int | None]:
             points = points if limits.per_sale is None else min(points, limits.per_sale)
             if limits.per_period is not None:
                 zone = one.timezone or program_at(world, sale["issued_at"]).timezone
-                start = period_start(sale["issued_at"], limits.per_period.period, zone)
+                start = (
+                    period_start(sale["issued_at"], limits.per_period.period, zone).astimezone(ZoneInfo(zone)).date()
+                )
                 points = cut(points, limits.per_period.points, one.key, member, start)
             points = cut(points, limits.per_member, one.key, member)
             points = cut(points, limits.budget, one.key)

@@ -173,7 +173,43 @@ def test_what_is_written_reads_as_the_same(text: str) -> None:
 def test_a_problem_is_named_as_written(change: tuple[str, str], told: str) -> None:
     text = PROGRAM + PROMOTIONS
     assert change[0] in text
-    assert any(one.startswith(told) for one in problems(text.replace(*change, 1))), problems(text.replace(*change, 1))
+    found = problems(text.replace(*change, 1))
+    assert any(one.split(": ", 1)[1].startswith(told) for one in found if one.startswith("line ")), found
+
+
+TWO = """[[promotion]]
+id = "first"
+valid_from = 2026-12-01
+kind = "purchase_bonus"
+points = 5
+
+# points = "soon"
+[[promotion]]
+valid_from = 2026-12-01 # = now
+kind = "purchase_bonus"
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "told"),
+    [
+        ('id = "Sea son"\npoints = 5', "11: promotion 'Sea son'.id: 'Sea son' is written otherwise: small letters"),
+        ('id = "p"\npoints = 1.5', "12: promotion 'p'.points: must be a whole number, not 1.5"),
+        ('id = "p"\npoints = 0', "12: promotion 'p'.points: must be at least 1"),
+        ('id = "p"', "8: promotion 'p'.points: is missing"),
+        ('id = "p"\npoints = 5\nwhen = { tiers = "gold" }', "13: promotion 'p'.when.tiers: must be a list, in brackets: [...], not 'gold'"),
+        ('id = "p"\npoints = 5\nwhen = { first_purchase = "sim" }', "13: promotion 'p'.when.first_purchase: must be true or false, not 'sim'"),
+        ('id = "p"\npoints = 5\nwhen = { weekdays = ["sab"] }', "13: promotion 'p'.when.weekdays.0: 'sab' is not one of 'mon', 'tue'"),
+        ('id = "p"\npoints = 5\nwhen = { currencies = ["Kz"] }', "13: promotion 'p'.when.currencies.0: 'Kz' is written otherwise: three capital"),
+        ('id = "p"\npoints = 5\nwhen = { dates = ["24 Dec"] }', "13: promotion 'p'.when.dates.0: must be a date like 2026-12-01"),
+        ('id = "p"\npoints = 5\nwhen = 3', "13: promotion 'p'.when: must be a table of keys and values, not 3"),
+        ('id = "p"\npoints = 5\nvalid_to = "soon"', "13: promotion 'p'.valid_to: must be a date like 2026-12-01 or a time"),
+        ('id = "p"\npoints = 5\n[promotion.limits]\nper_month = 4', "14: promotion 'p'.limits.per_month: unknown key; known here: budget"),
+    ],
+)  # fmt: skip
+def test_a_problem_has_its_line_and_says_what_is_allowed(end: str, told: str) -> None:
+    (found,) = problems(TWO + end)
+    assert found.startswith(f"line {told}")
 
 
 def test_all_problems_at_once() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from loyalty.authoring import read_rules
-from loyalty.basket import Basket, Item, reckon
+from loyalty.basket import BadBasketsError, Basket, Item, read_baskets, reckon
 from loyalty.explain import WHY, Reckoning
 from loyalty.facts import FX
 from loyalty.program import Program
@@ -117,7 +117,7 @@ def test_in_another_currency() -> None:
 
 
 def test_a_tier_that_nobody_decided_on() -> None:
-    assert "no rate for currency AOA or tier diamond" in tried(total=1, tier="diamond").to_lines()[0]
+    assert "has no tier diamond; it has lead, silver, gold" in tried(total=1, tier="diamond").to_lines()[0]
 
 
 @pytest.mark.parametrize(
@@ -130,6 +130,28 @@ def test_a_tier_that_nobody_decided_on() -> None:
 def test_what_is_no_basket(values: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Basket.model_validate({"date": DAY} | values)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{"date": "2026-13-10", "total": 1}', "basket.0.date: must be a date like 2026-12-01"),
+        ('[{"date": "2026-03-10", "total": 1}, {"date": "2026-03-10"}]', "basket.1: total or lines are missing"),
+        ('{"date": "2026-03-10", "lines": [{"skuu": "A", "amount": 1}]}', "basket.0.lines.0.skuu: unknown key; known here: amount, name, quantity, sku, unit_price"),
+        ('{"date": "2026-03-10", "lines": [{"amount": 1, "quantity": -1}]}', "basket.0.lines.0.quantity: must be at least 0"),
+        ("{", "basket: Invalid JSON"),
+    ],
+)  # fmt: skip
+def test_a_problem_of_a_basket_is_named(text: str, told: str) -> None:
+    with pytest.raises(BadBasketsError) as caught:
+        read_baskets(text)
+    assert [one for one in caught.value.problems if one.startswith(told)]
+
+
+def test_a_basket_without_tax_where_that_is_what_earns() -> None:
+    program = rules()[0][0].model_copy(update={"basis": "subtotal"})
+    found = reckon(Basket(date=DAY, total=Decimal(1)), [program], [])
+    assert found.due is None and "its amount without tax is not known" in found.to_lines()[0]
 
 
 def test_a_time_without_an_offset_is_local() -> None:

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.kit.download import DownloadError, download
-from loyalty.fx import FX, RATES, BadRatesError, in_force, read_csv
+from loyalty.fx import FX, RATES, BadRatesError, by_version, in_force, read_csv
+from tests.support.ledger import PROGRAM
 
 HEAD = "date,currency,base_currency,rate,valid_until\n"
 FRIDAY = date(2026, 3, 6)
@@ -97,6 +98,18 @@ class TestInForce:
 
     def test_of_none(self) -> None:
         assert in_force(rates(), "UTC").schema == FX
+
+    def test_a_later_time_zone_does_not_move_the_days_of_the_past(self) -> None:
+        """From the Saturday's noon on the program lives in New York; the Friday was one of Luanda."""
+        noon = datetime(2026, 3, 7, 12, tzinfo=UTC)
+        moved = PROGRAM.model_copy(update={"version": 2, "valid_from": noon, "timezone": "America/New_York"})
+        found = by_version(rates((1, FRIDAY, FRIDAY + timedelta(1), 5)), [PROGRAM, moved])
+        assert [(a, b) for a, b in zip(found["valid_from"], found["valid_to"], strict=True)] == [
+            (datetime(2026, 3, 5, 23, tzinfo=UTC), datetime(2026, 3, 6, 23, tzinfo=UTC)),
+            (datetime(2026, 3, 6, 23, tzinfo=UTC), noon),
+            (noon, datetime(2026, 3, 8, 5, tzinfo=UTC)),
+        ]
+        assert by_version(rates(), [PROGRAM, moved]).schema == FX
 
     @given(
         st.lists(st.tuples(st.integers(0, 20), st.integers(0, 6), st.integers(1, 99)), min_size=1, max_size=12),

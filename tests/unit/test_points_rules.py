@@ -173,3 +173,33 @@ def test_a_product_bonus_where_credits_lower_the_latest_sales() -> None:
     for sales, points in (([sale()], 1_500 + 150), ([sale(), credit], 1_000 + 100)):
         due = award(history(*sales), tiers(), [program], [ten], Facts(lines=lines))
         assert due["due"].sum() == points
+
+
+@pytest.mark.parametrize(("reward", "points"), [({"points_per_unit": 50}, 100), ({"percent_bps": 10_000}, 10)])
+def test_half_of_a_sale_is_half_of_its_units_also_without_tax(reward: dict[str, int], points: int) -> None:
+    """43.85 without tax: what is left of it, 21.925, is no amount of money, but two of four units are two units."""
+    program = PROGRAM.model_copy(update={"basis": "subtotal"})
+    five = {"promotion_id": "p", "version": 1, "valid_from": LONG_AGO, **product({"skus": ["AGUA-5L"]}, **reward)}
+    lines = pl.DataFrame([(1, 0, 1, "AGUA-5L", None, 4_000_000, 2_000)], schema=LINES, orient="row")
+    half = history(sale(total_minor=5_000, subtotal_minor=4_385, amount_refunded_minor=2_500))
+    frame = award(half, tiers(), [program], [Promotion.model_validate(five)], Facts(lines=lines))
+    assert frame["due"].to_list() == [219 + points]
+
+
+def test_a_credit_lowers_a_sale_that_awaits_its_payment() -> None:
+    """It has given nothing yet, so nothing is taken; once it is paid, it gives what is left."""
+    program = PROGRAM.model_copy(update={"unlinked_credits": "latest_sales", "award_when": "paid"})
+    credit = sale(external_id="C", kind="credit_note", total_minor=5_000, issued_at=NOON + timedelta(hours=1))
+    for status, points in (("open", 0), ("paid", 1_000)):
+        frame = award(history(sale(status=status), credit), tiers(), [program])
+        assert frame.sort("external_id")["due"].to_list() == [points, 0]
+
+
+def test_a_program_that_changes_its_time_zone_does_not_begin_the_month_anew() -> None:
+    moved = PROGRAM.model_copy(update={"version": 2, "valid_from": NOON, "timezone": "America/New_York"})
+    more = {"limits": {"per_period": {"points": 70, "period": "month"}}}
+    fifty = {"promotion_id": "p", "version": 1, "valid_from": LONG_AGO, **bought(), **more}
+    times = {"A": NOON - timedelta(hours=1), "B": NOON + timedelta(days=9)}
+    sales = history(*(sale(external_id=name, total_minor=100, issued_at=at) for name, at in times.items()))
+    frame = award(sales, tiers(), [PROGRAM, moved], [Promotion.model_validate(fifty)])
+    assert frame.sort("external_id")["due"].to_list() == [10 + 50, 10 + 20]

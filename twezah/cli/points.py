@@ -96,22 +96,16 @@ def try_basket(
     A basket has `date`, `currency`, `lines` (`sku`, `name`, `quantity`, `unit_price` or `amount`) or `total`, and, if it matters, `tier`,
     `system`, `account`, `kind`, `refunded`, `subtotal`. It is the first purchase of a new member; budgets count as unused.
     """
-    from pydantic import TypeAdapter, ValidationError
-
     from loyalty.authoring import BadRulesError
-    from loyalty.basket import Basket
+    from loyalty.basket import BadBasketsError, read_baskets
     from sql.db import connect
     from tasks.trial_basket import reckon_baskets
     from twezah.cli.program import read_file
 
-    text = file.read(5_000_000)
     try:
-        many: list[Basket] = TypeAdapter(list[Basket]).validate_json(
-            text if text.lstrip().startswith("[") else f"[{text}]"
-        )
-    except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}" for one in error.errors()[:20])
-        raise typer.BadParameter(problems, param_hint="FILE") from None
+        many = read_baskets(file.read(5_000_000))
+    except BadBasketsError as error:
+        raise typer.BadParameter("; ".join(error.problems[:20]), param_hint="FILE") from None
     try:
         with ledger() as dsn, connect(dsn) as connection:
             found = reckon_baskets(connection, many, read_file(rules) if rules else None)

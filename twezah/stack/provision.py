@@ -167,6 +167,16 @@ def activate_connected() -> list[str]:
     return activated
 
 
+def renew_pages() -> None:
+    """Shows the connections as they are now. Without it the pages would follow with the next run."""
+    from tasks.pages.refresh import refresh
+
+    try:
+        refresh(settings(), charts=False)
+    except Exception as error:  # noqa: BLE001 - a page is no reason not to start
+        sys.stderr.write(f"the pages were not renewed: {type(error).__name__}\n")
+
+
 def clear_leftovers(client: SyncPrefectClient, started_at: datetime, *, catch_up: bool) -> None:
     """After a start of our own server, tidy up what its stop left behind.
 
@@ -232,7 +242,9 @@ def provision(simulator_url: str | None, started_at: datetime, *, catch_up: bool
         ensure_automations()
         if settings().prefect_api_url is None or _is_own_server():
             clear_leftovers(client, started_at, catch_up=catch_up)
-    return {"activated": activate_connected(), "connected": sorted(connected_systems())}
+    activated = activate_connected()
+    renew_pages()
+    return {"activated": activated, "connected": sorted(connected_systems())}
 
 
 def _is_own_server() -> bool:

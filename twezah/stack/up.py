@@ -271,8 +271,11 @@ class Stack:
         from twezah.stack import provision, tidy
 
         try:
-            for system in provision.activate_connected():
+            activated = provision.activate_connected()
+            for system in activated:
                 self.say(f"{system} is connected: its schedule is active now.")
+            if activated:
+                provision.renew_pages()
             tidy.keep()
         except Exception as error:  # noqa: BLE001 - the server may be restarting; the next look is soon
             self.say(f"Could not look for newly connected systems: {type(error).__name__}.")

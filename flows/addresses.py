@@ -1,0 +1,52 @@
+"""An address for webhooks, from Prefect's UI: made here, its secret taken from the connection's block."""
+
+from typing import Any
+
+import psycopg
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+
+from connectors import spec_for
+from connectors.kit.errors import ConnectorError, block_name
+from sql.db import connect
+from sql.tokens import TokenUnreadableError
+from tasks.addresses import NoWebhooksError, keep_address, markdown
+from tasks.advice import named
+from tasks.blocks import NotConnectedError
+from tasks.connections import find_block
+from twezah.settings import DatabaseNotRunning, settings
+
+
+@flow(name="webhook-address", flow_run_name="webhook address of {connection}", persist_result=False, retries=0)
+def webhook_address(connection: str) -> State[Any]:
+    """Make the address for a connection's webhooks, and take their secret from its block.
+
+    The artifact has the address, and says where to enter it at the billing system. Running it again changes nothing but what was changed in the block.
+
+    Args:
+        connection: The name of the block: quickbooks, xero, freshbooks, custom, or what a further one was called.
+    """
+    own = settings()
+    try:
+        block = find_block(connection)
+        title = spec_for(block.connection()).title
+        with connect(own.dsn()) as db:
+            kept = keep_address(db, block, own.fernet_key())
+            db.commit()
+    except ConnectorError as error:  # settings that cannot work as they are
+        return Failed(message=named(error.of_block(connection)))
+    except (NotConnectedError, NoWebhooksError, TokenUnreadableError, DatabaseNotRunning) as error:
+        return Failed(message=named(error))
+    except psycopg.Error as error:
+        return Failed(message=named(error))
+    public = own.api_public_url is not None
+    create_markdown_artifact(
+        key=f"webhook-address-{block_name(block.name)}",
+        markdown=markdown(block, title, kept, own.http_url, public=public),
+        description=f"{block.name}: {kept.state}",
+    )
+    return Completed(
+        message=f"{block.name}: {kept.state}. The address, and where to enter it, are in this run's artifact"
+    )

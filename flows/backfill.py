@@ -1,0 +1,114 @@
+"""Years of sales in pieces: each piece is a run of its own over the work pool, so that it is seen, retried and bounded by itself."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+from uuid import uuid4
+
+from prefect import flow, get_run_logger
+from prefect.artifacts import create_markdown_artifact
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+from pydantic import Field
+
+from connectors.kit.errors import block_name
+from flows.sync import utc
+from tasks.blocks import NotConnectedError
+from tasks.connections import load_block
+from tasks.pieces import Ended, run_piece
+
+#: Pieces of one backfill.
+PIECES_MAX = 2_000
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Changes of one connection from `since` until before `until`."""
+
+    system: str
+    since: datetime
+    until: datetime
+
+
+@flow(name="backfill", flow_run_name="backfill", persist_result=False, retries=0)
+def backfill(
+    systems: list[str],
+    since: datetime,
+    until: datetime | None = None,
+    days: Annotated[int, Field(ge=1, le=366)] = 30,
+    at_once: Annotated[int, Field(ge=1, le=8)] = 2,
+) -> State[Any]:
+    """Read a long time of sales, piece by piece. Every piece is a run of the connection's own deployment, with its own report.
+
+    *Retry* goes on: pieces that are done are not read again, one that failed is retried. The schedules go on meanwhile, and cursors stay
+    where they are. The pieces of one connection are read one after the other, since its vendor's limit is one; those of several at once.
+
+    Args:
+        systems: The connections, by the names of their blocks.
+        since: Read changes from this time on.
+        until: Up to before this time. Empty: now.
+        days: Length of a piece.
+        at_once: Connections that are read at the same time.
+    """
+    begin, end = utc(since) or since, utc(until) or datetime.now(UTC)
+    try:
+        names = [block_name(load_block(name).name) for name in dict.fromkeys(systems)]
+    except NotConnectedError as error:
+        return Failed(message=f"NotConnectedError: {error}")
+    lanes = [list(pieces(name, begin, end, days)) for name in names]
+    count = sum(map(len, lanes))
+    if not count or count > PIECES_MAX:
+        why = (
+            "there is nothing between since and until"
+            if not count
+            else f"{count} pieces are more than {PIECES_MAX}: choose longer ones"
+        )
+        return Failed(message=f"Refused: {why}")
+    run_id = str(flow_run.id or uuid4())
+    with ThreadPoolExecutor(at_once, thread_name_prefix="backfill") as pool:
+        running = [pool.submit(copy_context().run, _lane, lane, run_id) for lane in lanes]
+        ended = [one for future in running for one in future.result()]
+    done = sum(one.ok for one in ended)
+    said = f"{done} of {count} pieces done"
+    create_markdown_artifact(key="backfill", markdown=_page(said, ended), description=said)
+    failed = [one for one in ended if not one.ok]
+    if not failed:
+        return Completed(message=said)
+    return Failed(message=f"{said}. {failed[0].name}: {failed[0].message} Then press Retry here: it goes on.")
+
+
+def pieces(system: str, since: datetime, until: datetime, days: int) -> Iterator[Piece]:
+    """The time in pieces, without a gap and without overlap."""
+    at = since
+    while at < until:
+        following = min(at + timedelta(days=days), until)
+        yield Piece(system, at, following)
+        at = following
+
+
+def _lane(lane: Sequence[Piece], run_id: str) -> list[Ended]:
+    """The pieces of one connection, one after the other, up to the first that fails."""
+    ended = []
+    for piece in lane:
+        name = f"{piece.system} {piece.since:%Y-%m-%d} to {piece.until:%Y-%m-%d}"
+        parameters = {"system": piece.system, "since": piece.since.isoformat(), "until": piece.until.isoformat()}
+        done = run_piece(
+            f"sync-{piece.system}", name, parameters, key=f"backfill/{run_id}/{piece.system}/{piece.since.isoformat()}"
+        )
+        get_run_logger().info("%s: %s", done.name, done.message)
+        ended.append(done)
+        if not done.ok:
+            break
+    return ended
+
+
+def _page(said: str, ended: Sequence[Ended]) -> str:
+    rows = [
+        f"| [{one.name}](/runs/flow-run/{one.run_id}) | {'done' if one.ok else 'failed'} | {one.message.replace('|', '/')} |"
+        for one in ended
+    ]
+    return "\n".join([f"# Backfill: {said}", "", "| Piece | | What came of it |", "|---|---|---|", *rows])

@@ -1,0 +1,40 @@
+"""The pages of Prefect's UI about all connections, and what else is kept in order there: on a schedule."""
+
+from typing import Any
+
+import psycopg
+from prefect import flow, get_run_logger
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+
+from tasks.addresses import take_secrets
+from tasks.pages import guides
+from tasks.pages.publish import prune
+from tasks.pages.refresh import refresh
+from tasks.steps import without_row_data
+from twezah.settings import PROJECT_ROOT, DatabaseNotRunning, settings
+
+
+@flow(name="pages", flow_run_name="pages", persist_result=False, retries=0, timeout_seconds=120)
+def renew_pages() -> State[Any]:
+    """Renew the pages "Billing systems" and "Sync status" and the guides, take new webhook secrets from the blocks, delete old versions of reports.
+
+    It runs by itself; start it by hand to see the present at once.
+    """
+    own, logger = settings(), get_run_logger()
+    try:
+        with without_row_data():
+            for line in take_secrets(own.dsn(), own.fernet_key()):
+                logger.info(line)
+        with get_client(sync_client=True) as client:
+            guides.renew(client, PROJECT_ROOT / "docs")
+        done = refresh(own)
+    except (psycopg.Error, DatabaseNotRunning) as error:
+        return Failed(
+            message=f"The database could not be used: {error}. Nothing to correct here; it tries again by itself."
+        )
+    with get_client(sync_client=True) as client:
+        deleted = prune(client)
+    logger.info("%s %s %d old reports deleted; %.2f s", done.systems, done.status, deleted, done.seconds)
+    return Completed(message=done.systems)

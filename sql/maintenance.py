@@ -1,0 +1,25 @@
+"""What grows over the years: sizes, and the months of attempts that are dropped."""
+
+from dataclasses import dataclass
+
+from sql.db import Connection
+from sql.named import query
+
+
+@dataclass(frozen=True)
+class Size:
+    """A table of the product, with its indexes; rows as the planner estimates them."""
+
+    table: str
+    rows: int
+    size_bytes: int
+
+
+def sizes(connection: Connection) -> list[Size]:
+    """The tables of the product, the largest first."""
+    return [Size(*row) for row in connection.execute(query("maintenance", "sizes")).fetchall()]
+
+
+def analyze(connection: Connection) -> None:
+    """Tells the planner how the tables are filled now."""
+    connection.execute(query("maintenance", "analyze"))

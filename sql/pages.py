@@ -1,0 +1,147 @@
+"""What the pages of Prefect's UI tell of the ledger: connections as they are, and synchronisations over time."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sql.db import Connection
+from sql.named import query
+
+
+@dataclass(frozen=True)
+class AccountState:
+    """How far an account has come. `complete_up_to`: everything that changed at the vendor before it is here."""
+
+    last_success_at: datetime | None
+    complete_up_to: datetime | None
+    open_rejects: int
+
+
+@dataclass(frozen=True)
+class LastAttempt:
+    """How the latest run of a connection ended: succeeded or failed."""
+
+    outcome: str
+    finished_at: datetime
+    run_id: str
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Address:
+    """An address for webhooks that is in use."""
+
+    connection: str
+    system: str
+    endpoint_id: str
+    handshake: str
+    is_default: bool
+    has_secret: bool
+    last_event_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Totals:
+    """A connection's attempts in some time, or ("") those of all. Response times in milliseconds; None: nothing was asked."""
+
+    connection: str
+    succeeded: int
+    failed: int
+    interrupted: int
+    records: int
+    new_sales: int
+    changed_sales: int
+    rejected: int
+    entries: int
+    points: int
+    calls: int
+    failed_calls: int
+    throttled: int
+    response_ms_p50: int | None
+    response_ms_p95: int | None
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A system's attempts in a slot of time. Response times are those of all systems."""
+
+    at: datetime
+    system: str
+    succeeded: int
+    failed: int
+    sales: int
+    points: int
+    response_ms_p50: int | None
+    response_ms_p95: int | None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An attempt that did not succeed."""
+
+    at: datetime
+    connection: str
+    outcome: str
+    run_id: str
+    error: str
+
+
+@dataclass(frozen=True)
+class WebhookTotals:
+    """A connection's webhooks that arrived in some time; seconds from arrival to the ledger."""
+
+    connection: str
+    received: int
+    done: int
+    parked: int
+    seconds_p50: float | None
+    seconds_p95: float | None
+
+
+def accounts(connection: Connection) -> dict[tuple[str, str], AccountState]:
+    """By system and account, where anything is known."""
+    rows = connection.execute(query("pages", "accounts")).fetchall()
+    return {(system, account): AccountState(*state) for system, account, *state in rows}
+
+
+def last_attempts(connection: Connection, names: Sequence[str]) -> dict[str, LastAttempt]:
+    """The latest attempt of each connection."""
+    rows = connection.execute(query("pages", "last_attempts"), {"connections": list(names)}).fetchall()
+    return {name: LastAttempt(*attempt) for name, *attempt in rows}
+
+
+def addresses(connection: Connection) -> list[Address]:
+    """Where webhooks are received."""
+    return [Address(*row) for row in connection.execute(query("pages", "addresses")).fetchall()]
+
+
+def totals(connection: Connection, since: datetime, names: Mapping[tuple[str, str], str]) -> list[Totals]:
+    """All together first, as "", then per connection; `names` are those of (system, account). None where nothing ran."""
+    parameters = {
+        "since": since,
+        "names": list(names.values()),
+        "systems": [system for system, _ in names],
+        "accounts": [account for _, account in names],
+    }
+    return [Totals(*row) for row in connection.execute(query("pages", "totals"), parameters).fetchall()]
+
+
+def over_time(connection: Connection, since: datetime, step: timedelta) -> list[Slot]:
+    """Per slot of time and system, from `since` on; slots without an attempt are left out."""
+    rows = connection.execute(query("pages", "over_time"), {"since": since, "step": step}).fetchall()
+    return [Slot(*row) for row in rows]
+
+
+def last_failures(connection: Connection, since: datetime, limit: int) -> list[Failure]:
+    """The latest first."""
+    return [
+        Failure(*row)
+        for row in connection.execute(query("pages", "last_failures"), {"since": since, "limit": limit}).fetchall()
+    ]
+
+
+def webhooks_over(connection: Connection, since: datetime) -> list[WebhookTotals]:
+    """Per connection, of those that arrived since."""
+    return [
+        WebhookTotals(*row) for row in connection.execute(query("pages", "webhooks_over"), {"since": since}).fetchall()
+    ]

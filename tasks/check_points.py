@@ -1,0 +1,144 @@
+"""Points posted held against points due, member by member; and posting the difference where there is one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import polars as pl
+import psycopg
+
+from loyalty.award import evaluate
+from loyalty.difference import difference
+from sql import facts, ledger, store
+from sql.db import connect
+from tasks.award import Awarded, award_members
+from tasks.work import Work
+from twezah.settings import settings
+
+#: Members computed at a time.
+MEMBERS_AT_ONCE = 5_000
+#: Members of the largest differences that are named.
+LARGEST = 20
+
+
+class TooManyPointsError(ValueError):
+    """The differences are larger than the limit and were not confirmed; nothing was posted."""
+
+
+@dataclass
+class PointsCheck:
+    """Where posted points differ from due ones.
+
+    `waiting` members are about to be computed by a run and are left out. `uncomputed` sales have no points under the rules of their
+    time (they are rejected by name). `largest` holds (member, posted, due).
+    """
+
+    looked_at: int = 0
+    waiting: int = 0
+    sales: int = 0
+    posted: int = 0
+    added: int = 0
+    taken: int = 0
+    uncomputed: int = 0
+    members: list[int] = field(default_factory=list)
+    largest: list[tuple[int, int, int]] = field(default_factory=list)
+
+    @property
+    def moved(self) -> int:
+        """Points to give and to take, both counted as positive."""
+        return self.added - self.taken
+
+    def to_text(self) -> str:
+        """One line."""
+        waiting = f" ({self.waiting} more are waiting for a run)" if self.waiting else ""
+        if not self.members:
+            return f"points posted are the points due, for {self.looked_at} members{waiting}"
+        return (
+            f"{len(self.members)} of {self.looked_at} members{waiting} have other points than they are due, for {self.sales} sales: "
+            f"{self.added:+d} to give, {self.taken:+d} to take back"
+        )
+
+
+def check_points(dsn: str, members: Sequence[int] | None = None) -> PointsCheck:
+    """Computes what is due from the stored sales and compares it with the ledger; changes nothing and holds up nobody.
+
+    Args:
+        dsn: The ledger.
+        members: By number; None: all.
+
+    Raises:
+        psycopg.Error: Of the database.
+    """
+    done = PointsCheck()
+    with connect(dsn) as connection:
+        # Sales, rules and entries as they are at one instant: a run that posts meanwhile is seen whole or not at all.
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        everyone = ledger.everyone(connection) if members is None else sorted(set(members))
+        connection.rollback()
+        for at in range(0, len(everyone), MEMBERS_AT_ONCE):
+            chunk = everyone[at : at + MEMBERS_AT_ONCE]
+            waiting = ledger.waiting_of(connection, chunk)
+            settled = [one for one in chunk if one not in waiting]
+            rules = facts.rules(connection)
+            stored = facts.read(connection, settled, rules)
+            due = evaluate(stored.history, stored.tiers, rules.programs, rules.promotions, stored.facts).due
+            posted = ledger.posted(connection, settled)
+            connection.rollback()
+            done.looked_at += len(settled)
+            done.waiting += len(waiting)
+            _count(done, difference(due, posted), posted)
+    return done
+
+
+def recompute(
+    dsn: str, run_id: str, members: Sequence[int] | None = None, *, dry_run: bool = True, confirm: int = 0
+) -> tuple[PointsCheck, Awarded]:
+    """Checks, and without `dry_run` posts what is missing. Again, or twice at once, posts nothing twice.
+
+    Args:
+        dsn: The ledger.
+        run_id: Kept with the entries.
+        members: By number; None: all.
+        dry_run: Only check.
+        confirm: A difference of so many points, given and taken together, is agreed to.
+
+    Raises:
+        TooManyPointsError: Above the limit and not confirmed.
+        psycopg.Error: What was committed by then stays; the rest of the members stay marked.
+    """
+    found = check_points(dsn, members)
+    if dry_run or not found.members:
+        return found, Awarded()
+    own = settings()
+    percent = 100 * found.moved / max(found.posted, 1)
+    if confirm < found.moved and (found.moved > own.change_points_max or percent > own.change_percent_max):
+        raise TooManyPointsError(
+            f"it would move {found.moved} points ({percent:.1f} % of those posted), more than the limit of {own.change_points_max} points or "
+            f"{own.change_percent_max} %. If that is meant, confirm {found.moved} points"
+        )
+    work = Work(dsn, run_id)
+    with work.transaction() as connection:
+        store.mark_dirty(connection, set(found.members))
+        connection.commit()
+    return found, award_members(work, None)
+
+
+def _count(done: PointsCheck, entries: pl.DataFrame, posted: pl.DataFrame) -> None:
+    done.posted += int(posted["due_after"].sum() or 0)
+    done.uncomputed += entries.filter(pl.col("due_after").is_null() & pl.col("due_before").eq(0)).height
+    known = entries.filter(pl.col("due_after").is_not_null())
+    if known.is_empty():
+        return
+    done.sales += known.height
+    done.added += int(known.filter(pl.col("points") > 0)["points"].sum())
+    done.taken += int(known.filter(pl.col("points") < 0)["points"].sum())
+    wrong = known["member_id"].unique().sort()
+    done.members += wrong.to_list()
+    before = posted.group_by("member_id").agg(pl.col("due_after").sum().alias("posted"))
+    moves = (
+        known.group_by("member_id")
+        .agg(pl.col("points").sum(), pl.col("points").abs().sum().alias("size"))
+        .join(before, on="member_id", how="left")
+        .with_columns(pl.col("posted").fill_null(0))
+    )
+    rows = moves.select("member_id", "posted", (pl.col("posted") + pl.col("points")).alias("due")).rows()
+    done.largest = sorted([*done.largest, *rows], key=lambda one: (-abs(one[2] - one[1]), one[0]))[:LARGEST]

@@ -1,0 +1,88 @@
+"""Puts the pages into Prefect's UI, and keeps artifacts from piling up: Prefect itself keeps every version for ever."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Final
+from uuid import UUID
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
+from prefect.exceptions import ObjectNotFound
+
+SYSTEMS, STATUS, AUDIT = "billing-systems", "sync-status", "audit-log"
+#: Of the guides that descriptions link to.
+GUIDE_KEYS = ("guide-operations", "guide-runbook", "guide-configuration", "guide-pages")
+#: Versions kept of a page that is replaced, of other pages, and of the reports of runs: a week of them at a run every five minutes.
+PAGES_KEPT, OTHERS_KEPT, REPORTS_KEPT = 1, 100, 2_000
+#: Versions deleted at most in one go: each is a request.
+DELETED_MAX: Final = 200
+_PAGE: Final = 200
+
+
+def ids(client: SyncPrefectClient) -> dict[str, str]:
+    """The latest artifact of each page and guide that is there, by its key."""
+    wanted = {"artifacts": {"key": {"any_": [SYSTEMS, STATUS, AUDIT, *GUIDE_KEYS]}}, "limit": 50}
+    found = client.request("POST", "/artifacts/latest/filter", json=wanted).json()
+    return {one["key"]: one["latest_id"] for one in found}
+
+
+def publish(client: SyncPrefectClient, key: str, known: str | None, markdown: str, description: str) -> str:
+    """Replaces the page, or makes it; returns its id. It stays the same, so that links to it hold."""
+    if known is not None:
+        try:
+            client.update_artifact(UUID(known), ArtifactUpdate(data=markdown, description=description))
+        except ObjectNotFound:
+            pass
+        else:
+            return known
+    made = client.create_artifact(ArtifactCreate(key=key, type="markdown", data=markdown, description=description))
+    return str(made.id)
+
+
+def links(known: Mapping[str, str], here: str) -> str:
+    """The other pages, in one line."""
+    titles = {SYSTEMS: "Billing systems", STATUS: "Sync status", AUDIT: "Audit log"}
+    parts = [f"[{title}]({path(known, key)})" for key, title in titles.items() if key != here]
+    return " · ".join(
+        [*parts, "[All reports](/artifacts)", "[Runs](/runs)", "[Deployments](/deployments)", "[Blocks](/blocks)"]
+    )
+
+
+def path(known: Mapping[str, str], key: str) -> str:
+    """Where the page is: itself, where its id is known and stays; else the list of its versions."""
+    return f"/artifacts/artifact/{known[key]}" if key in known and key != AUDIT else f"/artifacts/key/{key}"
+
+
+def prune(client: SyncPrefectClient) -> int:
+    """Deletes what is older than the versions that are kept of each key; returns how many, DELETED_MAX at most."""
+    deleted = 0
+    for key in _keys(client):
+        while deleted < DELETED_MAX:
+            surplus = _older(client, key, kept(key), min(_PAGE, DELETED_MAX - deleted))
+            for one in surplus:
+                with suppress(ObjectNotFound):  # another run deletes as well
+                    client.delete_artifact(UUID(one))
+            deleted += len(surplus)
+            if len(surplus) < _PAGE:
+                break
+    return deleted
+
+
+def kept(key: str) -> int:
+    """How many versions of a key are kept."""
+    if key in (SYSTEMS, STATUS) or key.startswith("guide-"):
+        return PAGES_KEPT
+    return REPORTS_KEPT if key.startswith("sync-") else OTHERS_KEPT
+
+
+def _keys(client: SyncPrefectClient) -> list[str]:
+    wanted = {"sort": "KEY_ASC", "limit": _PAGE}
+    return [one["key"] for one in client.request("POST", "/artifacts/latest/filter", json=wanted).json()]
+
+
+def _older(client: SyncPrefectClient, key: str, keep: int, most: int) -> list[str]:
+    counted: Any = {"artifacts": {"key": {"any_": [key]}}}
+    if client.request("POST", "/artifacts/count", json=counted).json() <= keep:
+        return []
+    wanted = {**counted, "sort": "CREATED_DESC", "offset": keep, "limit": most}
+    return [one["id"] for one in client.request("POST", "/artifacts/filter", json=wanted).json()]

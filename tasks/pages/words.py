@@ -1,0 +1,54 @@
+"""How the pages say times, shares and links."""
+
+from datetime import UTC, datetime, timedelta
+
+_MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
+
+
+def age(moment: datetime | None, now: datetime) -> str:
+    """`3 min ago`, `in 12 s`; a dash of none."""
+    if moment is None:
+        return "-"
+    seconds = round((now - moment).total_seconds())
+    words = span(timedelta(seconds=abs(seconds)))
+    return f"in {words}" if seconds < 0 else f"{words} ago"
+
+
+def span(time: timedelta) -> str:
+    """`12 s`, `3 min`, `5 h`, `2 days`: the largest unit that there is two of, or one."""
+    seconds = round(time.total_seconds())
+    if seconds < 2 * _MINUTE:
+        return f"{seconds} s"
+    if seconds < 2 * _HOUR:
+        return f"{seconds // _MINUTE} min"
+    if seconds < 2 * _DAY:
+        return f"{seconds // _HOUR} h"
+    return f"{seconds // _DAY} days"
+
+
+def clock(moment: datetime) -> str:
+    """To the second, UTC."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def share(part: int, whole: int) -> str:
+    """`99.2 %`; never 100 or 0 where it is not; a dash of nothing."""
+    if not whole:
+        return "-"
+    tenths = (2_000 * part + whole) // (2 * whole)
+    tenths = min(tenths, 999) if part < whole else tenths
+    tenths = max(tenths, 1) if part else tenths
+    return f"{tenths // 10} %" if tenths % 10 == 0 else f"{tenths // 10}.{tenths % 10} %"
+
+
+def shortened(text: str, longest: int) -> str:
+    """In one line and no longer than that."""
+    line = " ".join(text.split())
+    return line if len(line) <= longest else line[: longest - 1].rstrip() + "…"
+
+
+def plain(text: str) -> str:
+    """A text of somebody else's, where markdown must not read anything into it."""
+    for mark in "\\`*_[]<>#|":
+        text = text.replace(mark, f"\\{mark}")
+    return text

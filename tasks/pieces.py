@@ -1,0 +1,68 @@
+"""A run of a deployment as a piece of a larger work: started once, waited for, continued where it failed."""
+
+import time
+from dataclasses import dataclass
+from typing import Any, Final
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
+from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.sorting import DeploymentSort
+from prefect.states import Scheduled
+
+#: Seconds between two looks.
+LOOK_SECONDS: Final = 2.0
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a piece ended."""
+
+    name: str
+    run_id: str
+    ok: bool
+    message: str
+
+
+def run_piece(deployment: str, name: str, parameters: dict[str, Any], *, key: str) -> Ended:
+    """Starts the run with this key, or goes on with the one that was started before, and waits for its end.
+
+    Args:
+        deployment: Its name.
+        name: What the run is called.
+        parameters: Of the run.
+        key: The same key is the same run, also after a crash of the caller.
+    """
+    with get_client(sync_client=True) as client:
+        wanted = DeploymentFilter(name=DeploymentFilterName(any_=[deployment]))
+        found = client.read_deployments(deployment_filter=wanted, limit=1, sort=DeploymentSort.NAME_ASC)
+        if not found:
+            return Ended(
+                name,
+                "",
+                ok=False,
+                message=f"there is no deployment {deployment!r}: is the block saved, and `twezah up` running?",
+            )
+        run = client.create_flow_run_from_deployment(found[0].id, parameters=parameters, name=name, idempotency_key=key)
+        if run.state is not None and (run.state.is_failed() or run.state.is_crashed() or run.state.is_cancelled()):
+            client.set_flow_run_state(
+                run.id, Scheduled(name="AwaitingRetry", message="Retry of the backfill"), force=True
+            )
+            run = client.read_flow_run(run.id)
+        run = _waited(client, run)
+    message = (run.state.message or run.state.name or "") if run.state else ""
+    return Ended(name, str(run.id), ok=bool(run.state and run.state.is_completed()), message=message)
+
+
+def _waited(client: SyncPrefectClient, run: FlowRun) -> FlowRun:
+    """The run once it has ended; a crashed one may be continued by itself and is given a little time for that."""
+    crashes = 0
+    while True:
+        if run.state is not None and run.state.is_final():
+            if not run.state.is_crashed() or crashes >= 5:
+                return run
+            crashes += 1
+        else:
+            crashes = 0
+        time.sleep(LOOK_SECONDS)
+        run = client.read_flow_run(run.id)

@@ -1,0 +1,55 @@
+"""A sample through the mapping of a connection, for a page that people read: phone numbers are masked."""
+
+from typing import Any, Final
+
+from connectors import spec_for
+from connectors.kit.mapping.parse import masked
+from connectors.kit.mapping.sample import try_record
+from connectors.kit.spec import Connection
+from sql import rejects
+from sql.db import connect
+from sql.sync import Account
+from twezah.settings import settings
+
+#: Records shown.
+RECORDS_MAX: Final = 20
+
+
+def tried(connection: Connection, payload: str, document: str) -> list[dict[str, Any]]:
+    """What the payload, or the stored document of that number or id, becomes.
+
+    Returns:
+        Per record (at most RECORDS_MAX): stream, ok, invoice, lines, problems, notes.
+
+    Raises:
+        Misconfigured: If a setting of the connection cannot work.
+        LookupError: If no such document is stored; the message says what to do.
+        psycopg.Error: Of the database.
+    """
+    spec = spec_for(connection)
+    if not document:
+        return [_shown(record) for record in try_record(spec, None, connection, payload.encode())[:RECORDS_MAX]]
+    with connect(settings().dsn()) as database:
+        found = rejects.page_of(database, Account(connection.system, connection.account), document)
+    if found is None:
+        raise LookupError(
+            f"no document {document!r} was fetched of this connection: check the number, or paste a payload"
+        )
+    stream, body = found
+    own = next((one for one in spec.streams if one.name == stream), None)
+    records = try_record(spec, own, connection, body)
+    of_it = [record for record in records if _is(record, document)]
+    return [_shown(record) for record in (of_it or records)[:RECORDS_MAX]]
+
+
+def _is(record: dict[str, Any], document: str) -> bool:
+    invoice = record.get("invoice") or {}
+    return document in (invoice.get("external_id"), invoice.get("invoice_number"))
+
+
+def _shown(record: dict[str, Any]) -> dict[str, Any]:
+    invoice = record.get("invoice")
+    if not invoice:
+        return record
+    phone = invoice.get("customer_phone")
+    return {**record, "invoice": {**invoice, "customer_phone": masked(phone, personal=True)}}

@@ -1,0 +1,144 @@
+"""The run book's flows, as the worker runs them, against a real Prefect server and the simulated billing systems."""
+
+import itertools
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import copy_context
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.sorting import FlowRunSort
+
+from flows.again import replay, try_mapping
+from flows.backfill import backfill, pieces
+from flows.maintenance import maintenance
+from flows.members import evaluate_tiers
+from flows.reconcile import recompute_points, reconcile
+from flows.sync import sync_system
+from tests.flows.office import Office, worked
+
+
+def artifact(key: str) -> str:
+    """The newest artifact's text."""
+    wanted = {"artifacts": {"key": {"any_": [key]}}, "sort": "CREATED_DESC", "limit": 1, "offset": 0}
+    with get_client(sync_client=True) as client:
+        return str(client._client.post("/artifacts/filter", json=wanted).json()[0]["data"])
+
+
+@contextmanager
+def working() -> Iterator[list[str]]:
+    """A worker that takes up whatever is scheduled; yields the names of the runs it worked on."""
+    over, names = threading.Event(), list[str]()
+
+    def work() -> None:
+        due = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])))
+        with get_client(sync_client=True) as client:
+            while not over.wait(0.2):
+                for run in client.read_flow_runs(
+                    flow_run_filter=due, limit=1, sort=FlowRunSort.EXPECTED_START_TIME_ASC
+                ):
+                    names.append(run.name)
+                    worked(run)
+
+    thread = threading.Thread(
+        target=copy_context().run, args=(work,), daemon=True
+    )  # with the settings of the tests' server
+    thread.start()
+    try:
+        yield names
+    finally:
+        over.set()
+        thread.join(timeout=60)
+
+
+def deployed(name: str) -> None:
+    with get_client(sync_client=True) as client:
+        client.create_deployment(client.create_flow(sync_system), name)
+
+
+def test_pieces_have_neither_gap_nor_overlap() -> None:
+    since, until = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 3, 1, 12, tzinfo=UTC)
+    found = list(pieces("xero", since, until, 30))
+    assert [found[0].since, found[-1].until] == [since, until]
+    assert all(one.until == following.since for one, following in itertools.pairwise(found))
+
+
+def test_a_backfill_in_pieces_is_the_ledger_of_one_read_and_retry_goes_on(office: Office) -> None:
+    since = datetime.now(UTC) - timedelta(days=32)
+    deployed("sync-xero")
+    with working() as names:
+        office.vendors.broken = "/xero/"
+        state: Any = backfill(["xero"], since, days=12, return_state=True)
+        assert state.is_failed() and "0 of 3 pieces done" in state.message and "press Retry" in state.message
+        assert len(names) == 1, "the pieces behind it wait"
+        office.vendors.broken = None
+        state = backfill(["xero"], since, days=12, return_state=True)
+        assert state.is_completed(), state.message
+        assert state.message == "3 of 3 pieces done"
+    in_pieces = office.points()
+    assert in_pieces and "done" in artifact("backfill")
+    assert office.run("xero").is_completed()
+    assert office.points() == in_pieces
+    assert backfill(["nobody"], since, return_state=True).is_failed()
+
+
+def test_reconcile_finds_and_repairs_and_the_rest_does_what_its_form_says(office: Office) -> None:
+    assert office.run("xero").is_completed()
+    right = office.points()
+    since = datetime.now(UTC) - timedelta(days=40)
+    state: Any = reconcile("xero", since=since, return_state=True)
+    assert state.is_completed() and "points posted are the points due" in state.message, state.message
+
+    office.execute(
+        "UPDATE billing.invoice SET total_minor = total_minor + 5000 WHERE external_id = "
+        "(SELECT max(external_id) FROM billing.invoice WHERE status = 'open' AND kind = 'invoice')"
+    )
+    state = reconcile("xero", since=since, return_state=True)
+    assert "1 of them are corrected by reading again" in state.message
+    assert "total_minor" in artifact("reconcile-xero") and office.points() == right
+    state = recompute_points(return_state=True)
+    assert state.message.startswith("Nothing posted: 1 of")
+    state = reconcile("xero", since=since, repair=True, return_state=True)
+    assert state.is_completed() and state.message.startswith("Repaired. Now:"), state.message
+    assert office.points() == right
+    assert office.shown_of(artifact("reconcile-xero") + artifact("recompute-points")) == []
+
+    state = replay("xero", "stored pages", return_state=True)
+    assert state.is_completed() and office.points() == right
+    assert evaluate_tiers(return_state=True).is_completed()
+    state = maintenance(return_state=True)
+    assert state.is_completed(), state.message
+    assert "the audit log is whole" in artifact("maintenance").lower() and "billing.raw_page" in artifact("maintenance")
+    office.execute(
+        "UPDATE billing.invoice SET total_minor = total_minor * 2 WHERE status = 'open' AND kind = 'invoice'"
+    )
+    state = maintenance(dry_run=True, return_state=True)
+    assert state.is_failed() and "recompute-points" in state.message
+
+
+def test_a_mapping_is_tried_on_what_is_pasted_and_on_what_is_stored(office: Office) -> None:
+    assert office.run("xero").is_completed()
+    ((number, external_id),) = office.rows(
+        "SELECT invoice_number, external_id FROM billing.invoice WHERE kind = 'invoice' AND status = 'paid' ORDER BY 1 LIMIT 1"
+    )
+    state: Any = try_mapping("xero", document=number, return_state=True)
+    assert state.is_completed(), state.message
+    shown = artifact("try-xero")
+    assert external_id in shown and office.shown_of(shown) == []
+    sale = {
+        "invoice_number": "INV-1",
+        "customer_phone": "+244 923 456 789",
+        "total_amount": 150,
+        "sale_date": "2026-05-01",
+    }
+    assert try_mapping("custom", payload=json.dumps(sale), return_state=True).is_completed()
+    assert "INV-1" in artifact("try-custom") and "923" not in artifact("try-custom")
+    state = try_mapping("xero", payload=json.dumps({"InvoiceID": "7", "Total": "?"}), return_state=True)
+    assert state.is_failed() and "CurrencyCode" in state.message
+    for refused in ({}, {"payload": "{}", "document": "1"}, {"document": "no such number"}):
+        assert try_mapping("xero", **refused, return_state=True).is_failed()
