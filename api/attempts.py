@@ -1,4 +1,4 @@
-"""The audit: a row for every attempt, without personal data. Equal refusals of the same second share one."""
+"""The audit: a row for every attempt, without personal data. Equal ones of the same second that proved nothing share one."""
 
 import time
 from collections.abc import Iterable
@@ -54,8 +54,9 @@ class Gathered:
         self.lost = 0
 
     def add(self, attempt: Attempt) -> None:
-        """Another one; successes keep a row each."""
-        key = attempt.likeness if attempt.status >= 400 else (id(attempt),)
+        """Another one. Those that proved who they are keep a row each; anyone may ask /health as often as he likes."""
+        proven = attempt.status < 400 and (attempt.key_no is not None or attempt.event_no is not None)
+        key = (id(attempt),) if proven else attempt.likeness
         known = self._rows.get(key)
         if known is not None:
             known.repeats += attempt.repeats

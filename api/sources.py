@@ -5,7 +5,9 @@ import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from typing import Any
+from typing import Any, Final
+
+_UNSPECIFIED: Final = IPv6Address("::")
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def source_of(scope: Any) -> Source:
     client = scope.get("client")
     try:
         address = ip_address(client[0]) if client else None
-    except ValueError:
-        return Source(None)
+    except ValueError:  # a proxy that names no address: certainly not this machine
+        return Source(_UNSPECIFIED)
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return Source(mapped or address)

@@ -3,7 +3,7 @@
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
@@ -33,6 +33,15 @@ def connection_to(office: Office) -> socket.socket:
 def everything(sender: socket.socket) -> bytes:
     said = b""
     while part := sender.recv(65_536):
+        said += part
+    return said
+
+
+def until(sender: socket.socket, end: bytes) -> bytes:
+    said = b""
+    while end not in said:
+        part = sender.recv(65_536)
+        assert part, said
         said += part
     return said
 
@@ -193,3 +202,60 @@ def test_a_burst_starts_one_run_and_none_where_somebody_claims(office: Office, t
             assert started(runs) == []
         burst(url, "b")
         assert started(runs) == ["webhooks"]
+
+
+def test_after_its_answer_a_sender_holds_neither_connection_nor_memory(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "HEAD_SECONDS_MAX", 0.6)
+    unfinished = b"POST /nothing HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n"
+    complete = b"GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n"
+    for request, drop in ((unfinished, b"x"), (complete, b"\r\n")):
+        with connection_to(office) as sender:
+            sender.sendall(request)
+            assert sender.recv(65_536).startswith(b"HTTP/1.1 ")
+            began = time.monotonic()
+            with suppress(ConnectionError):
+                for _ in range(20):  # one more byte does not buy more time
+                    sender.sendall(drop)
+                    time.sleep(0.1)
+                everything(sender)
+            assert 0.5 < time.monotonic() - began < 2
+    with connection_to(office) as patient:  # a slow one that is honest is served again
+        patient.sendall(unfinished + b"a" * 99)
+        assert b" 404 " in until(patient, b'"request_id"')
+        patient.sendall(b"a" + complete)
+        assert b" 200 " in until(patient, b'"status":"ok"')
+
+
+@pytest.mark.parametrize("what", [b"x-more: %s\r\n" % (b"a" * 1_000), b"x" * 1_000, b"1;%s\r\na\r\n" % (b"e" * 1_000)])
+def test_trailers_and_chunk_extensions_without_end_are_cut_off(office: Office, what: bytes) -> None:
+    chunked = b"POST /nothing HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+    with connection_to(office) as sender, suppress(ConnectionError):
+        sender.sendall(chunked + (b"" if what.startswith(b"1") else b"0\r\n"))
+        for _ in range(20_000):
+            sender.sendall(what)
+        pytest.fail("20 MB were taken")
+
+
+def test_a_trailer_is_no_header(office: Office) -> None:
+    at, body = office.endpoint(), sale("INV-1")
+    lines = b"".join(b"%s: %s\r\n" % (name.encode(), value.encode()) for name, value in signed(body, "m").items())
+    head = b"POST /api/webhooks/billing/%s HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n" % at.encode()
+    for before, behind, status in ((lines, lines, b" 200 "), (b"", lines, b" 401 ")):
+        with connection_to(office) as sender:
+            sender.sendall(head + before + b"\r\n%x\r\n%s\r\n0\r\n%s\r\n" % (len(body), body, behind))
+            assert status in sender.recv(65_536)
+
+
+def test_who_does_not_read_the_answers_is_let_go(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "UNREAD_SECONDS_MAX", 0.5)
+    with connection_to(office) as sender:
+        sender.settimeout(10)
+        sender.sendall(b"GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n" * 300)
+        deadline = time.monotonic() + 20
+        with suppress(ConnectionError):
+            while time.monotonic() < deadline:
+                sender.sendall(b"\r\n")
+                time.sleep(0.1)
+        assert time.monotonic() < deadline

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -329,3 +330,14 @@ def test_the_interface_is_published_with_examples(office: Office) -> None:
             if "429" in way["responses"] and method == "get":
                 assert "application/problem+json" in way["responses"]["429"]["content"], path
     assert found["components"]["schemas"]["Balance"]["properties"]["balance_points"]["examples"]
+
+
+def test_questions_that_prove_nothing_share_a_row_of_the_audit(office: Office) -> None:
+    count = "SELECT count(*), coalesce(sum(repeats), 0) FROM billing.http_attempt WHERE route = '/health/live'"
+    time.sleep(0.6)
+    rows, asked = office.rows(count)[0]
+    for _ in range(40):
+        assert office.http.get("/health/live").status_code == 200
+    time.sleep(0.8)
+    rows_now, asked_now = office.rows(count)[0]
+    assert (asked_now - asked, rows_now - rows < 25) == (40, True)

@@ -77,6 +77,9 @@ def test_a_trusted_proxy_says_who_asks_and_how(office: Office, tmp_path: Path) -
             "what the sender itself wrote into the header counts for nothing"
         )
         assert post() == 403, "the proxy itself is not in the list"
+        for nobody in ("unknown", "203.0.113.7 ; drop", "_hidden"):
+            answer = http.get("/health", headers={"x-forwarded-for": nobody, "x-forwarded-proto": "http"})
+            assert answer.status_code == 403, "who has no address that can be read is not this machine"
 
 
 def test_nobody_else_says_so(office: Office) -> None:

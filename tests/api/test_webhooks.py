@@ -171,7 +171,7 @@ def test_who_proves_nothing_too_often_is_not_listened_to_for_a_while(office: Off
     audit = dict(office.attempts(at))
     assert sum(audit.values()) == 71, "each attempt is in the audit"
     rows = office.rows("SELECT count(*) FROM billing.http_attempt JOIN billing.webhook_endpoint USING (endpoint_no) WHERE endpoint_id = %s", at)  # fmt: skip
-    assert rows[0][0] < 20, "and equal ones share a row"
+    assert rows[0][0] < 50, "and equal ones of a second share a row"
 
 
 def test_an_endpoint_has_a_rate_limit_of_its_own(office: Office) -> None:
