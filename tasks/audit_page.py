@@ -3,7 +3,12 @@
 from collections.abc import Sequence
 
 from sql.audit import Entry, Verdict
-from tasks.report import table
+from tasks.pages.words import plain, shortened
+from tasks.report import grouped, table
+
+#: Failures of the entries shown that are told in full.
+FAILURES_SHOWN = 10
+_CELL_MAX, _ERROR_MAX = 28, 200
 
 _LINKS = (
     "[Billing systems](/artifacts/key/billing-systems) · [Sync status](/artifacts/key/sync-status) · "
@@ -17,14 +22,11 @@ def markdown(verdict: Verdict, entries: Sequence[Entry], totals: Sequence[tuple[
     if totals:
         rows = [(operation, status, *numbers) for operation, status, *numbers in totals]
         parts.append("## Last 24 hours\n\n" + table(("Operation", "Status", "Entries", "Records", "Points"), rows))
+    failed = [entry for entry in entries if entry.error]
+    if failed:
+        parts.append("## What failed\n\n" + "\n".join(_failure(entry) for entry in failed[:FAILURES_SHOWN]))
     rows = [
-        (
-            entry.entry_no,
-            f"{entry.at:%Y-%m-%d %H:%M:%S}",
-            entry.actor,
-            f"{entry.operation}: {entry.subject}",
-            _result(entry),
-        )
+        (entry.entry_no, f"{entry.at:%m-%d %H:%M:%S}", shortened(entry.actor, _CELL_MAX), _what(entry), _result(entry))
         for entry in entries
     ]
     header = ("No", "When (UTC)", "Who", "What", "Result")
@@ -33,14 +35,23 @@ def markdown(verdict: Verdict, entries: Sequence[Entry], totals: Sequence[tuple[
     return "\n\n".join(parts)
 
 
+def _what(entry: Entry) -> str:
+    return f"{entry.operation}: {shortened(entry.subject, _CELL_MAX)}"
+
+
+def _failure(entry: Entry) -> str:
+    """One line of a list: a cell of a table hides what does not fit."""
+    return f"- {entry.entry_no}, {plain(_what(entry))}: {plain(shortened(entry.error or '', _ERROR_MAX))}"
+
+
 def _result(entry: Entry) -> str:
-    """Status, records, points and error in one column: the page is narrow, and what is not seen is not read."""
+    """Status, records and points in one column: the page is narrow, and what is not seen is not read."""
     said = [entry.status]
     if entry.records is not None:
-        said.append(f"{entry.records} records")
+        said.append(f"{grouped(entry.records)} records")
     if entry.points is not None:
-        said.append(f"{entry.points:+d} points")
-    return "; ".join([*said, *([entry.error[:200]] if entry.error else [])])
+        said.append(f"{grouped(entry.points, sign=True)} points")
+    return "; ".join(said)
 
 
 def _state(verdict: Verdict) -> str:

@@ -10,6 +10,8 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import DeploymentSort
 from prefect.states import Scheduled
 
+#: A piece that has not ended by then: no worker takes it up. A run is ended after six hours by itself.
+SECONDS_MAX: Final = 8 * 3600.0
 #: Seconds between two looks.
 LOOK_SECONDS: Final = 2.0
 
@@ -55,9 +57,9 @@ def run_piece(deployment: str, name: str, parameters: dict[str, Any], *, key: st
 
 
 def _waited(client: SyncPrefectClient, run: FlowRun) -> FlowRun:
-    """The run once it has ended; a crashed one may be continued by itself and is given a little time for that."""
-    crashes = 0
-    while True:
+    """The run once it has ended, or as it is after SECONDS_MAX; a crashed one may be continued by itself and is given a little time for that."""
+    crashes, deadline = 0, time.monotonic() + SECONDS_MAX
+    while time.monotonic() < deadline:
         if run.state is not None and run.state.is_final():
             if not run.state.is_crashed() or crashes >= 5:
                 return run
@@ -66,3 +68,4 @@ def _waited(client: SyncPrefectClient, run: FlowRun) -> FlowRun:
             crashes = 0
         time.sleep(LOOK_SECONDS)
         run = client.read_flow_run(run.id)
+    return run

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
@@ -19,11 +20,21 @@ DELETED_MAX: Final = 200
 _PAGE: Final = 200
 
 
-def ids(client: SyncPrefectClient) -> dict[str, str]:
-    """The latest artifact of each page and guide that is there, by its key."""
+@dataclass(frozen=True)
+class Known:
+    """The latest artifact of each page and guide that is there, and what each says in a line, by key."""
+
+    ids: dict[str, str]
+    said: dict[str, str]
+
+
+def known_pages(client: SyncPrefectClient) -> Known:
+    """What Prefect has of the pages and guides."""
     wanted = {"artifacts": {"key": {"any_": [SYSTEMS, STATUS, AUDIT, *GUIDE_KEYS]}}, "limit": 50}
     found = client.request("POST", "/artifacts/latest/filter", json=wanted).json()
-    return {one["key"]: one["latest_id"] for one in found}
+    return Known(
+        {one["key"]: one["latest_id"] for one in found}, {one["key"]: one["description"] or "" for one in found}
+    )
 
 
 def publish(client: SyncPrefectClient, key: str, known: str | None, markdown: str, description: str) -> str:

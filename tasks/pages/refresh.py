@@ -17,7 +17,7 @@ from sql import ledger, pages, webhooks
 from sql.db import connect
 from tasks.pages import footers, status, systems
 from tasks.pages.desk import Desks, read
-from tasks.pages.publish import STATUS, SYSTEMS, ids, links, publish
+from tasks.pages.publish import STATUS, SYSTEMS, known_pages, links, publish
 from tasks.pages.systems import Ledger
 from tasks.steps import without_row_data
 from twezah.settings import Settings, settings
@@ -39,12 +39,13 @@ class Refreshed:
 def refresh(own: Settings, *, charts: bool = True) -> Refreshed:
     """Publishes the pages and what descriptions of deployments say of them. Raises psycopg.Error, and what Prefect's client raises.
 
-    Without `charts` the page "Sync status" is left as it is, unless it is missing.
+    Without `charts` the page "Sync status" is left as it is, unless it is missing or knows of no run yet.
     """
     started, now = time.monotonic(), datetime.now(UTC)
     with get_client(sync_client=True) as client, without_row_data():
-        known = ids(client)
-        charts = charts or STATUS not in known
+        there = known_pages(client)
+        known = there.ids
+        charts = charts or status.knows_nothing(there.said.get(STATUS))
         desks = read(client, everything=charts)
         told = _status(client, own, desks, known, now) if charts else ""
         found = _ledger(own, desks)

@@ -11,6 +11,7 @@ from tasks.report import grouped, table
 
 TITLE: Final = "Sync status"
 _ERROR_MAX: Final = 180
+_NO_RUN: Final = "no run"
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def markdown(
     """The page as Prefect's UI shows it."""
     parts = [
         f"# {TITLE}",
-        f"**{headline(found[0])}** As of {clock(now)}; times are UTC.",
+        f"**{headline(found[0])}** As of {clock(now)}; renewed every ten minutes. Times are UTC.",
         links,
         *[part for period in found for part in _period(period, now)],
         _failures(failures),
@@ -54,13 +55,18 @@ def markdown(
 def headline(period: Period) -> str:
     """One line about a period."""
     if not period.totals:
-        return f"{period.title}: no run."
+        return f"{period.title}: {_NO_RUN}."
     total = period.totals[0]
     runs = total.succeeded + total.failed + total.interrupted
     return (
         f"{period.title}: {share(total.succeeded, runs)} of {grouped(runs)} runs succeeded; "
         f"{_responses(total)}{grouped(total.new_sales)} new and {grouped(total.changed_sales)} changed sales; {grouped(total.points, sign=True)} points."
     )
+
+
+def knows_nothing(said: str | None) -> bool:
+    """Whether a page with that headline (None: there is no page) tells of no run."""
+    return said is None or said.endswith(f"{_NO_RUN}.")
 
 
 def _period(period: Period, now: datetime) -> list[str]:

@@ -34,6 +34,12 @@ def at_the_time(monkeypatch: pytest.MonkeyPatch, stamp: int) -> None:
     monkeypatch.setattr(webhooks, "datetime", Clock)
 
 
+@pytest.fixture(autouse=True)
+def clock_at_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes without an id are the same delivery within seconds only: the second of two is not to fall into the next ones."""
+    at_the_time(monkeypatch, int(datetime.now(UTC).timestamp()))
+
+
 def proves(office: Office, at: str, body: bytes, headers: dict[str, str]) -> None:
     """Accepted, stored and not doubled as it is; refused with another body, another signature or none."""
     assert [office.post(at, body, headers).status_code for _ in range(2)] == [200, 200]

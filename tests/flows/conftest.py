@@ -16,13 +16,13 @@ import tasks.pages.refresh
 import twezah.settings
 from tasks.blocks import register_blocks
 from tests.flows.office import ATTEMPTS, Office, Vendors, deploy, serving
-from tests.flows.worker_fixtures import eventually, process
+from tests.flows.worker_fixtures import eventually, process, worker_prefect
 from tests.support.database import Databases, databases, dsn
 from twezah.settings import Settings
 from twezah.stack.api import is_healthy
 from twezah.stack.services import server_command, server_environment
 
-__all__ = ["databases", "dsn"]
+__all__ = ["databases", "dsn", "worker_prefect"]
 
 
 @pytest.fixture(scope="session")

@@ -34,11 +34,9 @@ from tasks.alerts import rules
 from tasks.alerts.automations import BLOCK, automations, ensure_automations
 from tasks.alerts.mail import EmailAlerts
 from tests.flows.office import Office, worked
-from tests.flows.worker_fixtures import Prefect, eventually, worker, worker_prefect
+from tests.flows.worker_fixtures import Prefect, eventually, worker
 from tests.support.ports import free_ports
 from twezah.stack.tidy import collapse_waiting
-
-__all__ = ["worker_prefect"]
 
 TAGS = ["billing"]
 #: One light module: the worker is ready sooner.

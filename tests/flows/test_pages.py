@@ -132,7 +132,9 @@ def test_old_versions_go_and_the_newest_stay(client: SyncPrefectClient, monkeypa
     tasks.pages.publish.prune(client)
     kept = {key: [one["data"] for one in versions(client, key)] for key in ("sync-pruned", "pruned", "billing-systems")}
     assert kept == {"sync-pruned": ["6", "5", "4", "3", "2"], "pruned": ["6", "5", "4"], "billing-systems": ["6"]}
-    assert tasks.pages.publish.ids(client)["billing-systems"] == versions(client, "billing-systems")[0]["id"]
+    assert (
+        tasks.pages.publish.known_pages(client).ids["billing-systems"] == versions(client, "billing-systems")[0]["id"]
+    )
 
 
 def test_from_an_empty_form_to_a_connection_without_code(client: SyncPrefectClient, office: Office) -> None:

@@ -10,7 +10,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterName,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
 from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import FlowRunSort
 
@@ -31,16 +37,17 @@ def artifact(key: str) -> str:
 
 
 @contextmanager
-def working() -> Iterator[list[str]]:
-    """A worker that takes up whatever is scheduled; yields the names of the runs it worked on."""
+def working(deployment: str) -> Iterator[list[str]]:
+    """A worker that takes up what is scheduled of the deployment; yields the names of the runs it worked on."""
     over, names = threading.Event(), list[str]()
 
     def work() -> None:
         due = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])))
+        of = DeploymentFilter(name=DeploymentFilterName(any_=[deployment]))
         with get_client(sync_client=True) as client:
             while not over.wait(0.2):
                 for run in client.read_flow_runs(
-                    flow_run_filter=due, limit=1, sort=FlowRunSort.EXPECTED_START_TIME_ASC
+                    deployment_filter=of, flow_run_filter=due, limit=1, sort=FlowRunSort.EXPECTED_START_TIME_ASC
                 ):
                     names.append(run.name)
                     worked(run)
@@ -71,7 +78,7 @@ def test_pieces_have_neither_gap_nor_overlap() -> None:
 def test_a_backfill_in_pieces_is_the_ledger_of_one_read_and_retry_goes_on(office: Office) -> None:
     since = datetime.now(UTC) - timedelta(days=32)
     deployed("sync-xero")
-    with working() as names:
+    with working("sync-xero") as names:
         office.vendors.broken = "/xero/"
         state: Any = backfill(["xero"], since, days=12, return_state=True)
         assert state.is_failed() and "0 of 3 pieces done" in state.message and "press Retry" in state.message

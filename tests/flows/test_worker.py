@@ -17,10 +17,7 @@ from tests.flows.worker_fixtures import (
     is_running,
     process,
     worker,
-    worker_prefect,
 )
-
-__all__ = ["worker_prefect"]
 
 pytestmark = pytest.mark.timeout(120)
 
