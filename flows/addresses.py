@@ -3,7 +3,6 @@
 from typing import Any
 
 import psycopg
-from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
@@ -14,12 +13,13 @@ from sql.db import connect
 from sql.tokens import TokenUnreadableError
 from tasks.addresses import NoWebhooksError, keep_address, markdown
 from tasks.advice import named
+from tasks.audited import changing_flow
 from tasks.blocks import NotConnectedError
 from tasks.connections import find_block
 from twezah.settings import DatabaseNotRunning, settings
 
 
-@flow(name="webhook-address", flow_run_name="webhook address of {connection}", persist_result=False, retries=0)
+@changing_flow(name="webhook-address", flow_run_name="webhook address of {connection}")
 def webhook_address(connection: str) -> State[Any]:
     """Make the address for a connection's webhooks, and take their secret from its block.
 

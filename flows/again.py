@@ -12,13 +12,14 @@ from prefect.states import Completed, Failed
 from connectors.kit.errors import Misconfigured, block_name
 from flows.sync import sync_system
 from tasks.advice import named
+from tasks.audited import changing_flow
 from tasks.blocks import NotConnectedError
 from tasks.connections import find_block
 from tasks.try_mapping import tried
 from twezah.settings import DatabaseNotRunning
 
 
-@flow(name="replay", flow_run_name="replay {what} of {system}", persist_result=False, retries=0)
+@changing_flow(name="replay", flow_run_name="replay {what} of {system}")
 def replay(
     system: str,
     what: Literal["rejects", "stored pages"] = "rejects",

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from uuid import uuid4
 
-from prefect import flow, get_run_logger
+from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
@@ -18,6 +18,7 @@ from pydantic import Field
 
 from connectors.kit.errors import block_name
 from flows.sync import utc
+from tasks.audited import changing_flow
 from tasks.blocks import NotConnectedError
 from tasks.connections import load_block
 from tasks.pieces import Ended, run_piece
@@ -36,7 +37,7 @@ class Piece:
     until: datetime
 
 
-@flow(name="backfill", flow_run_name="backfill", persist_result=False, retries=0)
+@changing_flow(name="backfill", flow_run_name="backfill")
 def backfill(
     systems: list[str],
     since: datetime,

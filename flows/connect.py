@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from prefect import flow, get_run_logger
+from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
@@ -13,6 +13,7 @@ from pydantic import Field
 from connectors.kit.consent import Granted
 from connectors.kit.errors import ConnectorError, block_name
 from tasks import consent
+from tasks.audited import changing_flow
 from tasks.blocks import ConsentedConnection, NotConnectedError
 from tasks.callback import PORT, Address, Desk, address_of, serving
 from tasks.check import check_connection
@@ -20,7 +21,7 @@ from tasks.connections import find_block
 from twezah.settings import settings
 
 
-@flow(name="connect", flow_run_name="connect {connection}", persist_result=False, retries=0)
+@changing_flow(name="connect", flow_run_name="connect {connection}")
 def connect(connection: str, account: str = "", wait_minutes: Annotated[int, Field(ge=1, le=10)] = 10) -> State[Any]:
     """Connect an account: consent in the browser, then a test of the connection.
 

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal
 from uuid import uuid4
 
-from prefect import flow, get_run_logger
+from prefect import get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
@@ -13,13 +13,14 @@ from sql.corrections import CorrectionRefusedError
 from sql.db import connect
 from sql.export import ROWS_MAX, TABLES, ExportTooLargeError, Format
 from sql.export import export as write
+from tasks.audited import changing_flow
 from tasks.steps import without_row_data
 from twezah.settings import settings
 
 Table = Literal["sales", "sale_lines", "awards", "points_history", "members", "tiers", "audit"]
 
 
-@flow(name="export", flow_run_name="export", persist_result=False, retries=0)
+@changing_flow(name="export", flow_run_name="export")
 def export(
     tables: list[Table] | None = None,
     format: Format = "csv",  # noqa: A002  what the form calls it
@@ -35,7 +36,7 @@ def export(
     return _written(tables=tables or TABLES, kind=format, rows_max=rows_max)
 
 
-@flow(name="export-member", flow_run_name="export member {member}", persist_result=False, retries=0)
+@changing_flow(name="export-member", flow_run_name="export member {member}")
 def export_member(member: Annotated[int, Field(ge=1)], personal: bool = False) -> State[Any]:
     """Write all that is stored of a member, for the member who asks, into a new folder under `exports` of the state folder.
 

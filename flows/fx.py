@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 from uuid import uuid4
 
-from prefect import flow, get_run_logger
+from prefect import get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
@@ -14,13 +14,14 @@ from loyalty.fx import BadRatesError
 from sql import fx
 from sql.db import connect
 from sql.fx import RateChangedError
+from tasks.audited import changing_flow
 from tasks.rates import read_rates
 from tasks.recompute import post_waiting
 from tasks.steps import without_row_data
 from twezah.settings import settings
 
 
-@flow(name="load-fx-rates", flow_run_name="load exchange rates", persist_result=False, retries=0)
+@changing_flow(name="load-fx-rates", flow_run_name="load exchange rates")
 def load_fx_rates(
     text: str = "",
     file: str = "",

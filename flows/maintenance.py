@@ -3,19 +3,20 @@
 from typing import Annotated, Any
 
 import psycopg
-from prefect import flow, get_run_logger
+from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 from pydantic import Field
 
 from tasks.advice import named
+from tasks.audited import changing_flow
 from tasks.maintain import maintain, page
 from tasks.steps import without_row_data
 from twezah.settings import DatabaseNotRunning, settings
 
 
-@flow(name="maintenance", flow_run_name="maintenance", persist_result=False, retries=0)
+@changing_flow(name="maintenance", flow_run_name="maintenance")
 def maintenance(keep_days: Annotated[int, Field(ge=7, le=3650)] = 90, dry_run: bool = False) -> State[Any]:
     """Check that points posted are points due and that the audit log is whole, renew the database's statistics, delete old runs.
 

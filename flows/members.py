@@ -4,7 +4,7 @@ from typing import Annotated, Any
 from uuid import uuid4
 
 import psycopg
-from prefect import flow, get_run_logger
+from prefect import get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
@@ -16,13 +16,14 @@ from sql.corrections import CorrectionRefusedError
 from sql.db import connect
 from sql.erasure import erase
 from tasks.advice import named
+from tasks.audited import changing_flow
 from tasks.recompute import post_waiting
 from tasks.steps import without_row_data
 from tasks.tiers import evaluate
 from twezah.settings import DatabaseNotRunning, settings
 
 
-@flow(name="adjust-points", flow_run_name="adjust points of member {member}", persist_result=False, retries=0)
+@changing_flow(name="adjust-points", flow_run_name="adjust points of member {member}")
 def adjust_points(
     member: Annotated[int, Field(ge=1)],
     points: int,
@@ -60,7 +61,7 @@ def adjust_points(
     return Completed(message=done.to_text())
 
 
-@flow(name="merge-members", flow_run_name="merge member {member} into {into}", persist_result=False, retries=0)
+@changing_flow(name="merge-members", flow_run_name="merge member {member} into {into}")
 def merge_members(
     member: Annotated[int, Field(ge=1)],
     into: Annotated[int, Field(ge=1)],
@@ -96,7 +97,7 @@ def merge_members(
     return Completed(message=message)
 
 
-@flow(name="erase-member", flow_run_name="erase member {member}", persist_result=False, retries=0)
+@changing_flow(name="erase-member", flow_run_name="erase member {member}")
 def erase_member(
     member: Annotated[int, Field(ge=1)],
     reason: str,
@@ -125,7 +126,7 @@ def erase_member(
     return Completed(message=done.to_text())
 
 
-@flow(name="evaluate-tiers", flow_run_name="evaluate tiers", persist_result=False, retries=0)
+@changing_flow(name="evaluate-tiers", flow_run_name="evaluate tiers")
 def evaluate_tiers(everyone: bool = False, dry_run: bool = False) -> State[Any]:
     """Bring the tiers up to date of members whose period or grace ended without a sale: their history and the tier shown now.
 

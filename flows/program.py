@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from uuid import uuid4
 from zoneinfo import ZoneInfo
 
-from prefect import flow, get_run_logger
+from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
@@ -20,6 +20,7 @@ from loyalty.program import Program
 from loyalty.promotions import Promotion
 from sql.db import connect
 from sql.program import RulesChangedError
+from tasks.audited import changing_flow
 from tasks.program import ChangeRefusedError, Look, apply_rules, look, shown
 from tasks.recompute import post_waiting
 from tasks.steps import without_row_data
@@ -46,7 +47,7 @@ class PromotionForm(Promotion):
     version: SkipJsonSchema[int] = 1
 
 
-@flow(name="program", flow_run_name="rules of the points program", persist_result=False, retries=0)
+@changing_flow(name="program", flow_run_name="rules of the points program")
 def change_program(
     text: str = "",
     program: ProgramForm | None = None,

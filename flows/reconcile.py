@@ -5,7 +5,7 @@ from typing import Any
 from uuid import uuid4
 
 import psycopg
-from prefect import flow, get_run_logger
+from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
@@ -15,6 +15,7 @@ from connectors.kit.errors import ConnectorError, block_name
 from flows.sync import WAIT_SECONDS, job_of, sync_system, utc
 from sql import sync
 from tasks.advice import named
+from tasks.audited import changing_flow
 from tasks.blocks import BillingConnection, NotConnectedError
 from tasks.check_points import PointsCheck, TooManyPointsError, check_points, recompute
 from tasks.connections import load_block
@@ -28,7 +29,7 @@ DAYS = 30
 EXPECTED = (ConnectorError, sync.SyncBusyError, psycopg.OperationalError, DatabaseNotRunning)
 
 
-@flow(name="reconcile", flow_run_name="reconcile {system}", persist_result=False, retries=0)
+@changing_flow(name="reconcile", flow_run_name="reconcile {system}")
 def reconcile(
     system: str,
     since: datetime | None = None,
@@ -83,7 +84,7 @@ def _compared(block: BillingConnection, begin: datetime, end: datetime, *, repai
     return (Failed if left else Completed)(message=f"Repaired. Now: {_said(found, points)}")
 
 
-@flow(name="recompute-points", flow_run_name="recompute points", persist_result=False, retries=0)
+@changing_flow(name="recompute-points", flow_run_name="recompute points")
 def recompute_points(
     member: int | None = None,
     dry_run: bool = True,

@@ -142,6 +142,26 @@ def test_broken_credentials_are_told_once_with_what_to_do_and_nothing_secret(
         CustomWebhookNotificationBlock.delete(BLOCK)
 
 
+def test_a_system_without_success_is_told_of_once(
+    office: Office, client: SyncPrefectClient, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rules, "INTERVALS", 0)
+    monkeypatch.setattr(rules, "NO_SUCCESS_MIN", timedelta(seconds=6))
+    deployment = _deploy(client, "sync-quiet")
+    client.create_deployment_schedules(deployment, [(IntervalSchedule(interval=timedelta(hours=1)), True)])
+    receiver.block().save(BLOCK)
+    try:
+        assert "Twezah alert: no success, sync-quiet" in ensure_automations()
+        assert worked(_run(client, deployment)).is_completed()
+        assert receiver.messages == []
+        (message,) = eventually(lambda: receiver.messages or None)
+        assert message["subject"].startswith("Twezah: no success of sync-quiet")
+        assert "it should every 60" in message["body"] and "Late: no worker runs" in message["body"]
+    finally:
+        client.delete_deployment(deployment)
+        CustomWebhookNotificationBlock.delete(BLOCK)
+
+
 def test_the_mail_block_sends_and_what_an_operator_edited_stays(office: Office, client: SyncPrefectClient) -> None:
     ensure_automations()
     (edited,) = [one for one in automations(client) if one.name.endswith("a run failed")]

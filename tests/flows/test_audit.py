@@ -2,16 +2,39 @@
 
 from pathlib import Path
 
+import pytest
 from prefect.client.orchestration import get_client
 
 from flows.audit import audit_log
 from flows.exports import export_member
-from flows.members import erase_member
+from flows.members import adjust_points, erase_member
+from flows.program import change_program
 from sql import audit
 from sql.db import connect
 from tasks.connections import find_block
 from tests.flows.office import Office
 from tests.support.books import PHONE, Books, invoice
+
+
+def test_what_was_refused_is_in_the_log_with_why(office: Office) -> None:
+    who = {"reason": "Mistake", "author": "Ana"}
+    refused = adjust_points(4711, points=5, **who, return_state=True)
+    assert refused.is_failed()
+    assert change_program(text="[program]\nentry_tier = 1", return_state=True).is_failed()
+    with connect(office.dsn) as connection:
+        wanted = audit.Filter(operation="run")
+        rules, points = audit.entries(connection, wanted, limit=50)
+    assert (points.operation, points.status, points.actor) == ("run.adjust-points", "error", "operator")
+    assert points.subject == "adjust points of member 4711"
+    assert points.error == refused.message
+    assert rules.operation == "run.program" and "program.entry_tier" in str(rules.error)
+
+
+def test_a_failure_that_cannot_be_recorded_is_a_failure_like_others(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "record", lambda *_, **__: 1 / 0)
+    assert adjust_points(4711, points=5, reason="Mistake", author="Ana", return_state=True).is_failed()
 
 
 def test_a_setting_changed_in_the_ui_an_export_and_an_erasure_are_on_the_page(office: Office) -> None:
