@@ -13,7 +13,8 @@ from sql.db import connect
 from tasks.actor import of_run
 from twezah.settings import settings
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 log = logging.getLogger(__name__)
 #: The column takes twice that. Messages are written for whoever reads them in Prefect's UI, so they hold nothing secret.
 _ERROR_MAX = 1_000

@@ -146,7 +146,7 @@ def test_a_system_without_success_is_told_of_once(
     office: Office, client: SyncPrefectClient, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rules, "INTERVALS", 0)
-    monkeypatch.setattr(rules, "NO_SUCCESS_MIN", timedelta(seconds=6))
+    monkeypatch.setattr(rules, "NO_SUCCESS_MIN", timedelta(seconds=10))
     deployment = _deploy(client, "sync-quiet")
     client.create_deployment_schedules(deployment, [(IntervalSchedule(interval=timedelta(hours=1)), True)])
     receiver.block().save(BLOCK)
