@@ -155,6 +155,9 @@ def uv_environment(index):
     )
     if index and "UV_DEFAULT_INDEX" not in environment:
         environment["UV_DEFAULT_INDEX"] = index
+    if environment.get("PYTHONDONTWRITEBYTECODE"):
+        # Nobody would compile the libraries later, but every process for itself: 2 s each.
+        environment.setdefault("UV_COMPILE_BYTECODE", "1")
     if environment.get("PIP_CERT"):
         environment.setdefault("SSL_CERT_FILE", environment["PIP_CERT"])
     home = environment.get("HOME")

@@ -97,7 +97,7 @@ def test_slow_senders_do_not_hold_up_the_others(office: Office) -> None:
         body = sale("INV-1")
         began = time.monotonic()
         assert office.post(at, body, signed(body, "m")).status_code == 200
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < guard.BODY_SECONDS_MAX / 2
     finally:
         for one in slow:
             one.close()
