@@ -8,7 +8,7 @@ from tasks.report import grouped, table
 
 #: Failures of the entries shown that are told in full.
 FAILURES_SHOWN = 10
-_CELL_MAX, _ERROR_MAX = 28, 200
+_WHO_MAX, _SUBJECT_MAX, _ERROR_MAX = 20, 24, 200
 
 _LINKS = (
     "[Billing systems](/artifacts/key/billing-systems) · [Sync status](/artifacts/key/sync-status) · "
@@ -26,7 +26,7 @@ def markdown(verdict: Verdict, entries: Sequence[Entry], totals: Sequence[tuple[
     if failed:
         parts.append("## What failed\n\n" + "\n".join(_failure(entry) for entry in failed[:FAILURES_SHOWN]))
     rows = [
-        (entry.entry_no, f"{entry.at:%m-%d %H:%M:%S}", shortened(entry.actor, _CELL_MAX), _what(entry), _result(entry))
+        (entry.entry_no, f"{entry.at:%m-%d %H:%M:%S}", shortened(entry.actor, _WHO_MAX), _what(entry), _result(entry))
         for entry in entries
     ]
     header = ("No", "When (UTC)", "Who", "What", "Result")
@@ -36,7 +36,7 @@ def markdown(verdict: Verdict, entries: Sequence[Entry], totals: Sequence[tuple[
 
 
 def _what(entry: Entry) -> str:
-    return f"{entry.operation}: {shortened(entry.subject, _CELL_MAX)}"
+    return f"{entry.operation}: {shortened(entry.subject, _SUBJECT_MAX)}"
 
 
 def _failure(entry: Entry) -> str:
@@ -45,13 +45,12 @@ def _failure(entry: Entry) -> str:
 
 
 def _result(entry: Entry) -> str:
-    """Status, records and points in one column: the page is narrow, and what is not seen is not read."""
-    said = [entry.status]
-    if entry.records is not None:
-        said.append(f"{grouped(entry.records)} records")
-    if entry.points is not None:
-        said.append(f"{grouped(entry.points, sign=True)} points")
-    return "; ".join(said)
+    """What came of it, in few words: the page is narrow, and what is not seen is not read."""
+    if entry.points:
+        came = f"{grouped(entry.points, sign=True)} points"
+    else:
+        came = f"{grouped(entry.records)} records" if entry.records else ""
+    return came if came and entry.status == "success" else ", ".join(filter(None, (entry.status, came)))
 
 
 def _state(verdict: Verdict) -> str:
