@@ -110,6 +110,7 @@ def _stream(connection: Connection, options: CustomOptions) -> Stream:
         finish=documented.finish,
         by_id=_by_id(options),
         incomplete=options.list_holds == "less than the document",
+        total_advice='check "Paging" and its fields, or empty "Number of records" if that number is not the number of records',
     )
 
 

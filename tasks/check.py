@@ -277,8 +277,17 @@ def _read(done: Checked, client: Client, stream: Stream) -> Page | None:
                 detail = "the answer is a web page or XML instead of JSON: a proxy in between, or the base URL is wrong"
                 raise Failed(f"{detail} ({error.call})", f"{OPERATOR}, or whoever runs the network") from None
             raise
-        say(f"{page.record_count if page else 0} records on the first page")
+        say(f"{page.record_count if page else 0} records on the first page{_alone(page)}")
     return page
+
+
+def _alone(page: Page | None) -> str:
+    """A hint where paging that is set up wrongly would look the same."""
+    if page is None or page.next_request is not None or page.record_count < _PAGE_SIZE:
+        return ""
+    return (
+        "; it is full, and no next page is named: if there are more records than these, the paging is not set up right"
+    )
 
 
 def _map(done: Checked, client: Client, stream: Stream, page: Page, customers: set[str]) -> None:

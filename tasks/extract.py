@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from connectors.kit.client import Client
-from connectors.kit.errors import UnexpectedShape
+from connectors.kit.errors import ListedTooFew, UnexpectedShape
 from connectors.kit.extract import extract
 from connectors.kit.look_up import look_up
 from connectors.kit.mapping import map_lookup
@@ -77,6 +77,11 @@ def extract_pages(job: Job) -> Extracted:
                 done.changes = note(connection, job, done.sync_id, mapper.watch.outlines)
         except UnexpectedShape as error:
             _keep_unreadable(job, connection, done.sync_id, error)
+            raise
+        except ListedTooFew:  # pages that are not all there would be continued, and never be counted again
+            connection.rollback()
+            sync.set_state(connection, done.sync_id, "abandoned")
+            job.commit(connection)
             raise
         try:
             sync.set_state(connection, done.sync_id, "extracted")

@@ -12,15 +12,22 @@ from zoneinfo import ZoneInfo
 
 import httpx
 
-from connectors.kit.errors import PaginationLoop, UnexpectedShape
+from connectors.kit.errors import Misconfigured, PaginationLoop, UnexpectedShape
 from connectors.kit.mapping.pointers import segments
-from connectors.kit.pagination import single
 from connectors.kit.spec import Connection, PageRequest, Pages, PageView, Window
+from connectors.kit.urls import join_url
 
-PagingKind = Literal["none", "page number", "offset", "cursor", "next link in the body", "link header"]
+PagingKind = Literal["none", "page number", "offset", "cursor", "last id", "next link in the body", "link header"]
 SinceFormat = Literal["rfc3339", "date", "date and time", "unix seconds", "unix milliseconds", "not sent"]
 #: What the page parameter is usually called.
-USUAL_PARAM: Final[Mapping[PagingKind, str]] = {"page number": "page", "offset": "offset", "cursor": "cursor"}
+USUAL_PARAM: Final[Mapping[PagingKind, str]] = {
+    "page number": "page",
+    "offset": "offset",
+    "cursor": "cursor",
+    "last id": "starting_after",
+}
+#: How APIs write that there is nothing more.
+_NO: Final = ("false", "0", "no", "n", "")
 _ENTRY = re.compile(r"<([^>]*)>([^<]*)")
 _REL = re.compile(r""";\s*rel\s*=\s*(?:"([^"]*)"|([^\s;,"]+))""", re.IGNORECASE)
 
@@ -76,10 +83,20 @@ def first_request(template: PageRequest, window: Window, param: str, form: Since
 def paginate(paging: Paging, connection: Connection, system: str) -> Callable[[PageRequest], Pages]:
     """The generator that pages this API."""
     if paging.kind == "none":
-        return single
+        return partial(_only, system=system)
     if paging.kind in ("page number", "offset"):
         return partial(_counted, paging=paging)
+    if paging.kind == "last id":
+        return partial(_after_last, paging=paging, system=system)
     return partial(_followed, paging=paging, connection=connection, system=system)
+
+
+def _only(first: PageRequest, *, system: str) -> Pages:
+    """One answer, no pages."""
+    view = yield first
+    if _more(view):
+        detail = 'the answer says that there are more pages ("More pages"), and "Paging" is none'
+        raise Misconfigured(system, "invoices", detail, call=first.path)
 
 
 def _counted(first: PageRequest, *, paging: Paging) -> Pages:
@@ -101,7 +118,7 @@ def _followed(first: PageRequest, *, paging: Paging, connection: Connection, sys
     request, known = first, set[str]()
     while True:
         view = yield request
-        following = _next(paging, view)
+        following = _next(paging, view, request, system)
         if following is None:
             return
         if following in known:
@@ -111,6 +128,22 @@ def _followed(first: PageRequest, *, paging: Paging, connection: Connection, sys
             request = replace(put(request, paging.param, following), page_no=request.page_no + 1)
         else:
             request = _moved(request, following, connection, system)
+
+
+def _after_last(first: PageRequest, *, paging: Paging, system: str) -> Pages:
+    """By the id of a page's last record, as `starting_after` of some APIs."""
+    request, seen = first, 0 if first.page_no == 1 else None
+    while True:
+        view = yield request
+        seen = None if seen is None else seen + view.record_count
+        if _ended(view, paging, 0, seen):
+            return
+        if not view.ids or view.ids[-1] is None:
+            detail = (
+                'the last record of a page has no id to go on from: correct the path of external_id in "Field mapping"'
+            )
+            raise Misconfigured(system, "invoices", detail, call=request.path)
+        request = replace(put(request, paging.param, view.ids[-1]), page_no=request.page_no + 1)
 
 
 def _position(request: PageRequest, paging: Paging) -> int:
@@ -131,9 +164,9 @@ def _ended(view: PageView, paging: Paging, position: int, seen: int | None) -> b
     """
     if view.record_count == 0:
         return True
-    more, pages, total = view.info.get("more"), view.number("pages"), view.number("total")
-    if isinstance(more, bool | str):
-        return str(more).lower() in ("false", "0", "no", "n", "")
+    more, pages, total = _more(view), view.number("pages"), view.number("total")
+    if more is not None:
+        return not more
     if pages is not None and paging.kind == "page number":
         return position - paging.first + 1 >= pages
     if total is not None and paging.kind == "offset":
@@ -143,14 +176,26 @@ def _ended(view: PageView, paging: Paging, position: int, seen: int | None) -> b
     return paging.short_page_is_last and view.record_count < paging.size
 
 
-def _next(paging: Paging, view: PageView) -> str | None:
-    """The cursor or address of the next page, None after the last one."""
-    if paging.kind == "link header":
-        return next_link(view.link)
-    more, following = view.info.get("more"), view.info.get("next")
-    if following is None or following is False or following == "" or more is False:
-        return None
-    return str(following)
+def _more(view: PageView) -> bool | None:
+    """Whether the answer says that there is more, in whatever way it writes that; None where it does not say."""
+    said = view.info.get("more")
+    return None if said is None else str(said).strip().lower() not in _NO
+
+
+def _next(paging: Paging, view: PageView, request: PageRequest, system: str) -> str | None:
+    """The cursor or address of the next page, None after the last one.
+
+    Raises Misconfigured: there is more, and nothing says where; to stop there would be to lose the rest.
+    """
+    link = paging.kind == "link header"
+    more, following = _more(view), next_link(view.link) if link else view.info.get("next")
+    if following not in (None, False, "") and (link or more is not False):
+        return str(following)
+    if more:
+        place = "in the Link header" if link else 'at the path in "Next page"'
+        detail = f'the answer says that there are more pages ("More pages"), and no next one is named {place}'
+        raise Misconfigured(system, "invoices", detail, call=request.path)
+    return None
 
 
 def next_link(header: str) -> str | None:
@@ -169,11 +214,12 @@ def _moved(request: PageRequest, address: str, connection: Connection, system: s
     """
     base = httpx.URL(connection.base_url.strip())
     try:
-        # A relative address is relative to the page it is on.
-        here = base.copy_with(path=base.path.rstrip("/") + "/" + request.path.lstrip("/"), query=None)
-        url = here.join(address)
+        # A relative address is relative to the page it is on, whose path may have the base URL's in it or not.
+        url = join_url(base, request.path).copy_with(query=None).join(address)
     except (httpx.InvalidURL, ValueError):
         raise UnexpectedShape(system, "invoices", "the next page's address is no URL", call=request.path) from None
+    if url.scheme == "http" and base.scheme == "https":  # behind a proxy a server may not know how it is reached
+        url = url.copy_with(scheme="https")
     if _origin(url) != _origin(base) or url.userinfo:
         detail = "the next page's address is on another server; it was not followed"
         raise UnexpectedShape(system, "invoices", detail, call=request.path)

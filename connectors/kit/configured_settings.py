@@ -99,11 +99,14 @@ class CustomSettings(WebhookSettings, DocumentSettings):
         description="rfc3339: 2026-01-31T10:00:00Z. date: the day before. date and time: 2026-01-31 10:00:00 "
         "in the block's time zone. unix seconds, unix milliseconds. not sent: everything is read every time.",
     )  # fmt: skip
-    paging: PagingKind = Field(default="cursor", title="Paging", description="How the next page is asked for.")
+    paging: PagingKind = Field(
+        default="cursor", title="Paging",
+        description="How the next page is asked for. cursor: by a value that the answer names. last id: by the id of the last document of the page.",
+    )  # fmt: skip
     page_param: str = Field(
         default="",
         title="Page parameter",
-        description="Empty: page, offset or cursor. For POST in the body; /a/b lies deeper, ?name is in the query.",
+        description="Empty: page, offset, cursor or starting_after. For POST in the body; /a/b lies deeper, ?name is in the query.",
     )
     first_page: int = Field(
         default=1, ge=0, le=1, title="Number of the first page", description="For page numbers: 0 or 1."
@@ -175,6 +178,10 @@ class CustomSettings(WebhookSettings, DocumentSettings):
             )
         if self.document_path and "{id}" not in self.document_path:
             raise ValueError("the path of one document has no {id} in it (document_path)")
+        if self.paging == "cursor" and self.records and self.next_path.startswith(f"{self.records}/"):
+            raise ValueError(
+                'the next page (next_path) is inside the records: an API that goes on from the last document has paging "last id"'
+            )
         if not self.records and (self.paging in ("cursor", "next link in the body")):
             raise ValueError(f'paging "{self.paging}" is not possible where the answer is the list itself (records)')
         return self

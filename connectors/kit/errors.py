@@ -9,6 +9,7 @@
     │   ├── PermissionMissing
     │   ├── ConsentFailed    the consent in the browser: refused, too late, or not ours
     │   └── Misconfigured
+    │       └── ListedTooFew
     └── ContractBroken       the vendor, or us: the answer is not what was agreed
         ├── UnexpectedShape  not JSON, another envelope, an error body; `body` keeps what was received
         ├── PaginationLoop
@@ -171,6 +172,10 @@ class Misconfigured(NeedsOperator):
     """A setting of the connection cannot work as it is."""
 
     advice = 'Correct it in the block "{block}".'
+
+
+class ListedTooFew(Misconfigured):
+    """Fewer records were listed than the answers say there are: what was read is not to be continued."""
 
 
 class ContractBroken(ConnectorError):

@@ -13,6 +13,7 @@ from connectors.kit.answers import Answer, page_of
 from connectors.kit.client import Client
 from connectors.kit.complete import completed
 from connectors.kit.errors import (
+    ListedTooFew,
     PaginationLoop,
     TooManyPages,
     Transient,
@@ -75,9 +76,12 @@ def extract(
             "%s %s: records left the list while it was read, or are missing; it is read again", spec.name, stream.name
         )
         first = replace(beginning, page_no=seen.last_page_no + 1)
-        seen = _Seen(spec, stream)
+        last, seen = seen, _Seen(spec, stream)
     if moved:
         raise Transient(spec.name, stream.name, "documents are being deleted faster than the list can be read")
+    if stream.total_advice and last.listed < last.largest_total:
+        detail = f"{last.listed} records were listed, and the answers say that there are {last.largest_total}"
+        raise ListedTooFew(spec.name, stream.name, f"{detail}: {stream.total_advice}")
 
 
 def _onward(stream: Stream, client: Client, beginning: PageRequest, resume: Resume, seen: "_Seen") -> PageRequest:
@@ -137,6 +141,7 @@ class _Seen:
     largest_total: int = 0
     last_page_no: int = 0
     count: int = 0
+    listed: int = 0
 
     def read(self, request: PageRequest, answer: Answer) -> PageView:
         """Views a page and remembers it.
@@ -157,6 +162,7 @@ class _Seen:
             raise PaginationLoop(self.spec.name, self.stream.name, detail)
         self.pages.add(fingerprint)
         self.count += 1
+        self.listed += found.record_count
         self.last_page_no = request.page_no
         self.note_total(found)
         if self.total is not None:

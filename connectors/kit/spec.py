@@ -119,7 +119,8 @@ class Stream:
     `row_id`: where the vendor tells its records apart by something else than the document's external id, pointers to it;
     it is what pages and details go by. `census`: `deleted` reads the ids of all documents that still exist; what no
     census of the system names is gone. `by_id` asks for single documents of the list, which webhooks name. `incomplete`:
-    the list says too little of its documents, so that each is asked for by its id.
+    the list says too little of its documents, so that each is asked for by its id. `total_advice`: what to do where the answers
+    keep naming a total that is not reached ("": the total is the vendor's own, and known to be wrong at times).
     """
 
     name: str
@@ -146,6 +147,7 @@ class Stream:
     census: bool = False
     by_id: "ById | None" = None
     incomplete: bool = False
+    total_advice: str = ""
 
 
 @dataclass(frozen=True, eq=False)

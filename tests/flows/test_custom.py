@@ -107,6 +107,16 @@ def test_testing_a_connection(ledger: str, tmp_path: Path) -> None:
         FileDropConnection.delete("caixa")
 
 
+def test_a_full_first_page_that_leads_nowhere_is_pointed_at(ledger: str, simulator_url: str) -> None:
+    """Paging that is set up wrongly reads one page, and looks well."""
+    key = SecretStr("sim-secret")
+    for paths, said in (({}, False), ({"next_path": "/elsewhere", "more_path": ""}, True)):
+        block = CustomConnection(base_url=f"{simulator_url}/custom", api_key=key, **paths)
+        checks = check_connection(block, dsn=ledger, key=settings().fernet_key()).checks
+        (read,) = [check for check in checks if check.check == "read invoices"]
+        assert read.ok and ("no next page is named" in read.detail) == said
+
+
 def _spoil(name: str, values: dict[str, Any]) -> None:
     """Saves what the form does not check."""
     with get_client(sync_client=True) as client:

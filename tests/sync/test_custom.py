@@ -222,6 +222,7 @@ class Hub:
     def __call__(self, request: httpx.Request) -> httpx.Response:
         assert request.headers["authorization"] == "Basic dHdlemFoOnA0c3N3b3Jk"
         assert request.headers["x-shop"] == "7"
+        assert request.url.path == "/api/v1/orders"
         self.asked.append(request)
         page, size = int(request.url.params.get("page", 1)), int(request.url.params["per_page"])
         shown = self.orders[(page - 1) * size : page * size]
@@ -258,7 +259,8 @@ def test_a_shop_with_link_headers_and_minor_units(dsn: str, link: str) -> None:
     ("link", "said"),
     [
         ("https://evil.test/api/v1/orders?{query}", "on another server"),
-        ("http://erp.test/api/v1/orders?{query}", "on another server"),
+        ("http://evil.test/api/v1/orders?{query}", "on another server"),
+        ("http://erp.test:8080/api/v1/orders?{query}", "on another server"),
         ("https://erp.test:444/api/v1/orders?{query}", "on another server"),
         ("https://user:pw@erp.test/api/v1/orders?{query}", "on another server"),
         ("//evil.test/orders?{query}", "on another server"),
