@@ -28,7 +28,12 @@ from tasks.job import limited_client, token_rows
 
 dsn, url, system, account, key = sys.argv[1:6]
 spec = spec_for(Connection(system, account))
-token = {"quickbooks": "/oauth2/v1/tokens/bearer", "xero": "/connect/token", "freshbooks": "/auth/oauth/token"}[system]
+token = {
+    "quickbooks": "/oauth2/v1/tokens/bearer",
+    "xero": "/connect/token",
+    "freshbooks": "/auth/oauth/token",
+    "sage_intacct": "/ia/api/v1/oauth2/token",
+}[system]
 vendor = Connection(
     system, account, f"{url}/{system}", f"{url}/{system}{token}", "sim-client", SecretStr("sim-secret"),
     SecretStr(f"sim-refresh-{system}"), page_size=5,
@@ -59,7 +64,7 @@ def served() -> Iterator[tuple[str, simulator.World]]:
     thread.join(10)
 
 
-@pytest.mark.parametrize("system", ["freshbooks", "quickbooks", "xero"])
+@pytest.mark.parametrize("system", ["freshbooks", "quickbooks", "sage_intacct", "xero"])
 def test_two_processes_renew_once_and_both_go_on(dsn: str, served: tuple[str, simulator.World], system: str) -> None:
     url, world = served
     rounds, grants = 3, world.grants[system]
