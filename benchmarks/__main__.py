@@ -1,7 +1,10 @@
 """`make bench`: dlt, COPY + merge and the whole product side by side; then the worker's start."""
 
 import argparse
+import os
 from pathlib import Path
+
+import psycopg
 
 from benchmarks import ledger
 from benchmarks.baselines import copy_merge, dlt_load
@@ -11,6 +14,13 @@ from twezah.settings import Settings
 from twezah.stack.postgres import running
 
 CONTESTANTS = {"dlt": dlt_load.run, "COPY + merge": copy_merge.run, "twezah": ledger.run}
+
+
+def settle(dsn: str) -> None:
+    """Nobody pays for what the one before left to be written."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("CHECKPOINT")
+    os.sync()
 
 
 def main() -> None:
@@ -25,6 +35,7 @@ def main() -> None:
         for size in arguments.sizes:
             factory = stored(size, arguments.home / "pages")
             for name in arguments.only:
+                settle(dsn)
                 results.append(measure(name, CONTESTANTS[name], factory, size, dsn))
                 print(table(results[-1:], baseline="dlt").splitlines()[-1], flush=True)
     print(f"\n{table(results, baseline='dlt')}\n")

@@ -153,12 +153,15 @@ def _gathered(batches: Iterable[tuple[str, Mapped]]) -> Iterator[tuple[str, Mapp
     waiting: list[Mapped] = []
     stream, records = "", 0
     for name, mapped in batches:
-        if waiting and (name != stream or records >= RECORDS_AT_ONCE):
+        if waiting and name != stream:
             yield stream, Mapped.together(waiting)
             waiting, records = [], 0
         stream = name
         waiting.append(mapped)
         records += mapped.record_count
+        if records >= RECORDS_AT_ONCE:  # at once, not when the next one comes: the database waits for it
+            yield stream, Mapped.together(waiting)
+            waiting, records = [], 0
     if waiting:
         yield stream, Mapped.together(waiting)
 

@@ -60,6 +60,7 @@ class Mapper:
         self.watch.look(stream, body)
         self._records += record_count
         self._bytes += len(body)
+        self._take(down_to=THREADS)
         if self._records >= RECORDS_AT_ONCE or self._bytes >= BYTES_AT_ONCE:
             self._submit()
             if self.early is None and not self._job.dry_run:
@@ -79,7 +80,8 @@ class Mapper:
         self._pages, self._records, self._bytes = [], 0, 0
 
     def _take(self, *, down_to: int) -> None:
-        while len(self._running) > down_to:
+        """Spools batches that are mapped, in order; waits until at most so many are left."""
+        while self._running and (len(self._running) > down_to or self._running[0].done()):
             packed = self._running.popleft().result()
             for name, ids in packed.needs.items():
                 self.needs[name] |= ids
