@@ -15,6 +15,7 @@ from connectors.kit.configured import Paging, paginate
 from connectors.kit.documents import DocumentSettings, Pointer, documents, settings_of
 from connectors.kit.errors import Misconfigured
 from connectors.kit.folder import Folder
+from connectors.kit.mapping.reader import has_marks, marked
 from connectors.kit.spec import Connection, ConnectorSpec, PageRequest, RateLimit, RequestAuth, Stream, Window
 from connectors.kit.tables import Table
 
@@ -88,6 +89,7 @@ def spec_from(connection: Connection) -> ConnectorSpec:
         total=documented.fields["total_minor"].paths if options.totals == "as written" else (),
         lines=documented.lines.path,
         also=documented.lines.also,
+        fraction=marked if has_marks(documented.fields.values()) else str,
     )
     stream = Stream(
         "files",

@@ -25,7 +25,12 @@ _STATUS_WORDS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("completed", "settled"), "paid"),
     **dict.fromkeys(("voided", "cancelled", "canceled", "deleted"), "void"),
 }
-_AMOUNTS: Final[Mapping[str, Notation]] = {"decimal": "plain", "decimal comma": "comma", "minor units": "minor"}
+_AMOUNTS: Final[Mapping[str, Notation]] = {
+    "decimal": "point",
+    "decimal comma": "comma",
+    "comma between thousands": "grouped",
+    "minor units": "minor",
+}
 _DATES: Final[Mapping[str, Notation]] = {"year first": "time", "day first": "day_first", "month first": "month_first"}
 M = TypeVar("M", bound=BaseModel)
 
@@ -61,13 +66,15 @@ class DocumentSettings(BaseModel):
         description='Only if one list holds several types: words for invoice, sale, credit_note and refund, e.g. {"FT": "invoice", "NC": "credit_note"}. '
         "Say in the field mapping where the word is, as kind.",
     )  # fmt: skip
-    amounts: Literal["decimal", "decimal comma", "minor units"] = Field(
+    amounts: Literal["decimal", "decimal comma", "comma between thousands", "minor units"] = Field(
         default="decimal", title="Amounts are written as",
-        description="decimal: 150.00. decimal comma: 1.234,56. minor units: 15000 for 150.00.",
+        description="decimal: 150.00. decimal comma: 1.234,56. comma between thousands: 1,234.56 and 1,234. minor units: 15000 for 150.00. "
+        "Spaces between thousands and the money's sign are left out of it.",
     )  # fmt: skip
     dates: Literal["year first", "day first", "month first"] = Field(
         default="year first", title="Dates are written with the",
-        description="year first: 2026-01-31, also seconds since 1970 and /Date(ms)/. day first: 31/01/2026. month first: 01/31/2026.",
+        description="year first: 2026-01-31, also 20260131, 31 Jan 2026, seconds since 1970 and /Date(ms)/. day first: 31/01/2026 or 31.01.26. "
+        "month first: 01/31/2026 2:30 PM.",
     )  # fmt: skip
     totals: Literal["as written", "sum of the lines"] = Field(
         default="as written", title="Totals",

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -39,7 +39,7 @@ class Table:
 
     `records` is the pointer to the list in a JSON file ("": the file is the list, a document, or has it in /data).
     `key` are pointers to a row's document, `total` those to its total (empty: rows may differ), `lines` is where the
-    rows of a document are put, unless they have a list of their own there, or at one of `also` (Parquet).
+    rows of a document are put, unless they have a list of their own there, or at one of `also` (Parquet). `fraction` as in `decoder`.
     """
 
     encoding: str = "utf-8"
@@ -49,6 +49,7 @@ class Table:
     total: tuple[str, ...] = ()
     lines: str = "/lines"
     also: tuple[str, ...] = ()
+    fraction: Callable[[str], str] = str
 
     def problem(self, body: bytes) -> str | None:
         """Why a file cannot be read at all, None where it can."""
@@ -90,7 +91,7 @@ class Table:
             ValueError: If the file is not one that can be read.
         """
         if body.startswith(b"PAR1"):
-            rows: Iterable[Row] = enumerate(_parquet(body), start=1)
+            rows: Iterable[Row] = enumerate(_parquet(body, self.fraction), start=1)
             return self._grouped(rows)
         if body.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0", b"\x1f\x8b")):
             raise ValueError("it is a spreadsheet or an archive; save it as CSV (UTF-8)")
@@ -106,9 +107,9 @@ class Table:
 
     def _json(self, text: str) -> Iterator[Row]:
         try:
-            value = decoder(Any).decode(text)
+            value = decoder(Any, self.fraction).decode(text)
         except UNREADABLE:
-            return _by_line(text)
+            return _by_line(text, self.fraction)
         at = dig(value, segments(self.records or "/data"))
         if isinstance(value, dict) and isinstance(at, list):
             value = at
@@ -195,13 +196,13 @@ def _header(cells: list[str]) -> list[str]:
     return names
 
 
-def _by_line(text: str) -> Iterator[Row]:
+def _by_line(text: str, fraction: Callable[[str], str]) -> Iterator[Row]:
     rows: list[Row] = []
     # Not splitlines: JSON texts may hold other line separators (U+2028, U+0085) as they are.
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
-                value = decoder(Any).decode(line)
+                value = decoder(Any, fraction).decode(line)
             except UNREADABLE:
                 value = Broken(0, number, "/", "is no JSON")
             rows.append((number, value))
@@ -210,7 +211,7 @@ def _by_line(text: str) -> Iterator[Row]:
     return iter(rows)
 
 
-def _parquet(body: bytes) -> Iterator[dict[str, Any]]:
+def _parquet(body: bytes, fraction: Callable[[str], str]) -> Iterator[dict[str, Any]]:
     try:
         rows = pl.scan_parquet(io.BytesIO(body)).select(pl.len()).collect().item()
         if rows > ROWS_LIMIT:
@@ -218,17 +219,17 @@ def _parquet(body: bytes) -> Iterator[dict[str, Any]]:
         frame = pl.read_parquet(io.BytesIO(body))
     except (pl.exceptions.PolarsError, OSError) as error:
         raise ValueError(f"it is no whole Parquet file ({type(error).__name__})") from None
-    return (_plain(row) for row in frame.iter_rows(named=True))
+    return (_plain(row, fraction) for row in frame.iter_rows(named=True))
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, fraction: Callable[[str], str]) -> Any:
     """Values as JSON has them; numbers with a fraction as exact text."""
     if isinstance(value, dict):
-        return {str(name): _plain(below) for name, below in value.items()}
+        return {str(name): _plain(below, fraction) for name, below in value.items()}
     if isinstance(value, list):
-        return [_plain(below) for below in value]
+        return [_plain(below, fraction) for below in value]
     if isinstance(value, float) and value.is_integer():
         return int(value)  # a column of whole numbers in which some are missing
     if isinstance(value, float | Decimal):
-        return format(Decimal(str(value)), "f") if value == value else None  # noqa: PLR0124  NaN
+        return fraction(format(Decimal(str(value)), "f")) if value == value else None  # noqa: PLR0124  NaN
     return value.isoformat() if isinstance(value, datetime | date) else value

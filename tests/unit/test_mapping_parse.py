@@ -169,6 +169,12 @@ def test_times(written: str, zone: str, instant: datetime | None, as_day: dateti
         ("-", None),
         ("12", None),
         ("+244 000", None),
+        ("+244 (0) 923 456 789", "+244923456789"),
+        ("00244 (0)923456789", "+244923456789"),
+        ("923456789.0", "+244923456789"),
+        ("923 456 789 / 924 000 111", "+244923456789"),
+        ("sem número / 924 000 111", "+244924000111"),
+        ("912 / 34", None),
     ],
 )
 def test_phones(written: str, number: str | None) -> None:

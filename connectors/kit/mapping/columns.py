@@ -1,14 +1,16 @@
 """Raw text columns to typed columns, and the reasons why a value could not be used."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
 from connectors.kit.mapping.fields import Field
-from connectors.kit.mapping.notation import rewritten
+from connectors.kit.mapping.notation import rewritten, unmarked
 from connectors.kit.mapping.parse import (
     NOT_TEXT,
+    currency_code,
     e164,
     exact_decimals,
     exponents,
@@ -24,10 +26,11 @@ from connectors.kit.mapping.parse import (
     trimmed,
 )
 from connectors.kit.mapping.pointers import Shape
-from connectors.kit.mapping.reader import values
+from connectors.kit.mapping.reader import has_marks, values
 from connectors.kit.spec import Connection
 
 EXPONENT = "_exponent"
+_COMMA = re.compile(r"[+-]?\d+,\d+")
 _REASONS = {
     "text": "is not a text",
     "money": "is not a number",
@@ -53,6 +56,9 @@ def raw_columns(record: Shape, fields: Mapping[str, Field], items: Sequence[Any]
     """One text column per field, as the vendor wrote it."""
     columns = {name: texts(values(record, field, items)) for name, field in fields.items()}
     frame = pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String), height=len(items))
+    notations = {name: field.notation for name, field in fields.items()}
+    if has_marks(fields.values()):
+        frame = unmarked(frame, notations)
     return frame.with_columns(trimmed(pl.all()).name.keep()) if columns else frame
 
 
@@ -72,7 +78,7 @@ def typed(fields: Mapping[str, Field], raw: pl.DataFrame, connection: Connection
                 )
                 columns.append(pl.when(usable).then(shown).alias(name))
             case "currency":
-                known = pl.col(name).str.to_uppercase()
+                known = currency_code(pl.col(name))
                 columns.append(pl.when(exponents(known).is_not_null()).then(known).alias(name))
             case "money":
                 units = simple_minor_units if name in simple else minor_units
@@ -151,10 +157,18 @@ def _reason(field: Field, said: str | None, exponent: int | None) -> str:
         return "is a value not known here"
     if field.kind != "money" or said == NOT_TEXT:
         too_long = field.kind == "text" and len(said.encode()) > ID_BYTES_MAX
-        return f"is longer than {ID_BYTES_MAX} bytes" if too_long else _REASONS[field.kind]
+        return f"is longer than {ID_BYTES_MAX} bytes" if too_long else _no_number(field, said) or _REASONS[field.kind]
     number = plain_number(said)
     if field.notation == "minor":
         return "is not a whole number of minor units"
     if number is None:
-        return "is too large" if said.lstrip("+-").replace(".", "", 1).isdigit() else _REASONS["money"]
+        large = said.lstrip("+-").replace(".", "", 1).isdigit()
+        return "is too large" if large else _no_number(field, said) or _REASONS["money"]
     return f"has more decimals than the currency ({exponent})"
+
+
+def _no_number(field: Field, said: str) -> str | None:
+    """What to do about a number that could be two."""
+    if field.notation == "point" and _COMMA.fullmatch(said):
+        return 'has a comma that may stand for thousands or decimals: choose in the block how "Amounts are written as"'
+    return None

@@ -10,7 +10,7 @@ import polars as pl
 from connectors.kit.mapping.columns import EXPONENT, computed, problems, raw_columns, typed
 from connectors.kit.mapping.joined import JOINED
 from connectors.kit.mapping.notation import rewritten
-from connectors.kit.mapping.parse import exponents, instants, texts
+from connectors.kit.mapping.parse import currency_code, exponents, instants, texts
 from connectors.kit.mapping.pointers import paused_gc
 from connectors.kit.mapping.reader import Broken, Plan, Records, plan_for, read_deleted
 from connectors.kit.spec import Connection, ConnectorSpec, Stream, Window
@@ -109,7 +109,7 @@ def assemble(stream: Stream, plan: Plan, connection: Connection, records: Record
     raw = _with_default_currency(raw_columns(plan.record, every, records.items), connection)
     records, raw, deletions = _gone(stream, records, raw, connection.timezone)
     records, raw = _kept(stream, records, raw)
-    with_exponent = raw.with_columns(exponents(pl.col("currency").str.to_uppercase()).alias(EXPONENT))
+    with_exponent = raw.with_columns(exponents(currency_code(pl.col("currency"))).alias(EXPONENT))
     invoices = typed(every, with_exponent, connection).with_columns(with_exponent[EXPONENT])
     invoices = computed(plan.fields, _with_kind(stream, invoices))
     records, raw, invoices = _inside(window, records, raw, invoices)

@@ -1,18 +1,39 @@
 """Columns of text in other notations than ours, rewritten to it: decimal commas, minor units, days first, seconds since 1970."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Final, Literal
 
 import polars as pl
 
-#: How numbers and dates are written. "comma": 1.234,56. "minor": whole minor units. Dates: ISO 8601 or seconds or
+#: How numbers and dates are written. "plain": as in JSON. "point": 1234.50, also with groups where they can be nothing
+#: else. "comma": 1.234,56. "grouped": 1,234.56 and 1,234. "minor": whole minor units. Dates: ISO 8601 or seconds or
 #: milliseconds since 1970 in "time"; with the day or the month first besides in "day_first" and "month_first".
-Notation = Literal["plain", "comma", "minor", "time", "day_first", "month_first"]
+Notation = Literal["plain", "point", "comma", "grouped", "minor", "time", "day_first", "month_first"]
+#: Stands before what was a number in JSON, where texts have a notation of their own: 1.500 is not 1500 there.
+NUMBER: Final = "\x02"
 
 _SPACES = r"[\s\u00a0\u202f'\u2019]"
-_MONEY_SIGN = r"(?i)^(?:AOA|AKZ|KZ|EUR|USD|[€$])|(?:AOA|AKZ|KZ|EUR|USD|[€$])$"
-_THOUSANDS = r"^[+-]?\d{1,3}(?:\.\d{3})+$"
-_PARTS = r"^(\d{1,2})[/.-](\d{1,2})[/.-](\d{4})"
+_MONEY_SIGN = r"(?i)^([+-]?)(?:AOA|AKZ|KZ|EUR|USD|US\$|[€$])|(?:AOA|AKZ|KZ|EUR|USD|US\$|[€$])$"
+_BY_POINTS = r"^[+-]?[1-9]\d{0,2}(?:\.\d{3})+(?:,\d*)?$"
+_BY_COMMAS = r"^[+-]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?$"
+#: Commas that can only stand between thousands: there are several, or a point behind them.
+_SURELY_BY_COMMAS = r"^[+-]?[1-9]\d{0,2}(?:(?:,\d{3}){2,}|,\d{3}\.\d*)(?:\.\d*)?$"
+#: What needs no second look.
+_SIMPLE = r"^-?\d+(?:\.\d*)?$"
+_PARTS = r"^(\d{1,2})[/.-](\d{1,2})[/.-](\d{4}|\d{2})(?:[T ,].*)?$"
+_DAY = r"^\d{1,2}[/.-]\d{1,2}[/.-]\d{2,4}"
+_COMPACT = r"^((?:19|20)\d{2})(\d{2})(\d{2})$"
+_NAMED = (
+    r"^(\d{1,2})(?: de|\.)?[ -]([A-Za-z]{3,9}|março)\.?(?: de)?,?[ -](\d{4})",
+    r"^([A-Za-z]{3,9})\.? (\d{1,2}),? (\d{4})",
+)
+_HALF_DAY = r"(?i)[T ](\d{1,2})(?::(\d{2}))?(?::(\d{2})(?:\.\d*)?)? ?([ap])\.? ?m\.?$"
+#: Months as English and Portuguese begin to write them.
+_MONTHS = {
+    name: f"{number:02}"
+    for names in ("jan feb mar apr may jun jul aug sep oct nov dec", "jan fev mar abr mai jun jul ago set out nov dez")
+    for number, name in enumerate(names.split(), start=1)
+}
 
 
 def rewritten(raw: pl.DataFrame, notations: Mapping[str, Notation], exponent: str) -> pl.DataFrame:
@@ -26,13 +47,34 @@ def rewritten(raw: pl.DataFrame, notations: Mapping[str, Notation], exponent: st
     columns = [
         _plain(pl.col(name), notation, exponent).alias(name)
         for name, notation in notations.items()
-        if notation != "plain" and name in raw.columns
+        if notation != "plain" and name in raw.columns and not (notation == "point" and _simple(raw[name]))
     ]
     return raw.with_columns(columns) if columns else raw
 
 
+def unmarked(raw: pl.DataFrame, notations: Mapping[str, Notation]) -> pl.DataFrame:
+    """Columns in which numbers are marked (`NUMBER`) without the marks; in decimal commas they have one now as well."""
+    return raw.with_columns(
+        pl.when(pl.col(name).str.starts_with(NUMBER))
+        .then(_said(pl.col(name).str.strip_prefix(NUMBER), notations.get(name, "plain")))
+        .otherwise(pl.col(name))
+        .alias(name)
+        for name in raw.columns
+    )
+
+
+def _said(number: pl.Expr, notation: Notation) -> pl.Expr:
+    return number.str.replace(".", ",", literal=True) if notation == "comma" else number
+
+
+def _simple(column: pl.Series) -> bool:
+    return bool(column.str.contains(_SIMPLE).all())
+
+
 def _plain(text: pl.Expr, notation: Notation, exponent: str) -> pl.Expr:
     match notation:
+        case "point" | "grouped":
+            return _without_commas(_bare(text), _BY_COMMAS if notation == "grouped" else _SURELY_BY_COMMAS)
         case "comma":
             return _with_point(text)
         case "minor":
@@ -42,20 +84,30 @@ def _plain(text: pl.Expr, notation: Notation, exponent: str) -> pl.Expr:
         case "month_first":
             return _iso(text, day=2, month=1)
         case _:
-            return _epoch(text)
+            return _time(text)
+
+
+def _bare(text: pl.Expr) -> pl.Expr:
+    """Without spaces, apostrophes, and the money's sign before or behind."""
+    return text.str.replace_all(_SPACES, "").str.replace_all(_MONEY_SIGN, "${1}")
+
+
+def _without_commas(text: pl.Expr, groups: str) -> pl.Expr:
+    return pl.when(text.str.contains(groups)).then(text.str.replace_all(",", "", literal=True)).otherwise(text)
 
 
 def _with_point(text: pl.Expr) -> pl.Expr:
-    """`1.234,56`, `1 234,56 Kz` and `1.500` (thousands) to 1234.56 and 1500; a JSON number keeps its point."""
-    bare = text.str.replace_all(_SPACES, "").str.replace_all(_MONEY_SIGN, "")
-    grouped = bare.str.contains(",", literal=True) | bare.str.contains(_THOUSANDS)
-    whole = pl.when(grouped).then(bare.str.replace_all(".", "", literal=True)).otherwise(bare)
-    return whole.str.replace(",", ".", literal=True)
+    """`1.234,56`, `1 234,56 Kz` and `1.500` (thousands) to 1234.56 and 1500; 150.5, which can be nothing else, keeps its point."""
+    bare = _bare(text)
+    whole = pl.when(bare.str.contains(_BY_POINTS)).then(bare.str.replace_all(".", "", literal=True)).otherwise(bare)
+    both = whole.str.contains(",", literal=True) & whole.str.contains(".", literal=True)
+    return pl.when(both).then(whole).otherwise(whole.str.replace(",", ".", literal=True))
 
 
 def _major(text: pl.Expr, digits: pl.Expr) -> pl.Expr:
     """Whole minor units to major ones, exactly; anything else is no amount."""
-    size = pl.when(text.str.contains(r"^[+-]?\d+$")).then(text.str.strip_prefix("+").str.strip_prefix("-"))
+    whole_number = text.str.contains(r"^[+-]?\d+(?:\.0*)?$")  # (a table's program may write 1500.0)
+    size = pl.when(whole_number).then(text.str.extract(r"^[+-]?(\d+)", 1))
     padded = size.str.pad_start(digits + 1, "0")
     whole = padded.str.slice(0, padded.str.len_bytes().cast(pl.Int64) - digits)
     point = pl.when(digits > 0).then(pl.lit(".")).otherwise(pl.lit(""))
@@ -65,10 +117,47 @@ def _major(text: pl.Expr, digits: pl.Expr) -> pl.Expr:
 
 
 def _iso(text: pl.Expr, *, day: int, month: int) -> pl.Expr:
-    """`31/01/2026 10:00` to `2026-01-31 10:00`."""
-    year, rest = text.str.extract(_PARTS, 3), text.str.replace(_PARTS, "")
+    """`31/01/2026 10:00` and `31/01/26` to `2026-01-31 10:00` and `2026-01-31`."""
+    year = text.str.extract(_PARTS, 3)
     parts = [text.str.extract(_PARTS, number).str.zfill(2) for number in (month, day)]
-    return pl.coalesce(year + "-" + parts[0] + "-" + parts[1] + rest, _epoch(text))
+    whole = pl.when(year.str.len_bytes() == 2).then("20" + year).otherwise(year)
+    return _of_24_hours(pl.coalesce(whole + "-" + parts[0] + "-" + parts[1] + text.str.replace(_DAY, ""), _time(text)))
+
+
+def _time(text: pl.Expr) -> pl.Expr:
+    """What can be read only one way: `20260131`, `31 Jan 2026`, `Jan 31, 2026`, and what is counted since 1970."""
+    compact = text.str.replace(_COMPACT, "${1}-${2}-${3}")
+    day_first, month_first = _NAMED
+    return _of_24_hours(
+        pl.coalesce(
+            _by_name(text, day_first, day=1, month=2),
+            _by_name(text, month_first, day=2, month=1),
+            pl.when(text.str.contains(_COMPACT)).then(compact),
+            _epoch(text),
+        )
+    )
+
+
+def _by_name(text: pl.Expr, form: str, *, day: int, month: int) -> pl.Expr:
+    name = text.str.extract(form, month).str.slice(0, 3).str.to_lowercase()
+    number = name.replace_strict(_MONTHS, default=None, return_dtype=pl.String)
+    return (
+        text.str.extract(form, 3)
+        + "-"
+        + number
+        + "-"
+        + text.str.extract(form, day).str.zfill(2)
+        + text.str.replace(form, "")
+    )
+
+
+def _of_24_hours(text: pl.Expr) -> pl.Expr:
+    """`... 2:30 PM` to `... 14:30:00`."""
+    hour, minute, second, half = (text.str.extract(_HALF_DAY, number) for number in (1, 2, 3, 4))
+    clock = hour.cast(pl.Int64, strict=False)
+    hours = clock % 12 + pl.when(half.str.to_lowercase() == "p").then(12).otherwise(0)
+    time = hours.cast(pl.String).str.zfill(2) + ":" + minute.fill_null("00") + ":" + second.fill_null("00")
+    return pl.coalesce(pl.when(clock.is_between(1, 12)).then(text.str.replace(_HALF_DAY, "") + " " + time), text)
 
 
 def _epoch(text: pl.Expr) -> pl.Expr:

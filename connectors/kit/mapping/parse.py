@@ -17,6 +17,7 @@ WHOLE_DIGITS_LIMIT: Final = 13
 #: Stands for a JSON object, array or boolean where a text or number was expected.
 NOT_TEXT: Final = "\x01"
 _READ = "_read"
+_OTHER_CODES: Final = {"KZ": "AOA", "AKZ": "AOA", "€": "EUR"}
 #: Kinds of numbers that `phonenumbers.is_valid_number` accepts, as its metadata calls them.
 _KINDS = (
     "fixed_line", "mobile", "toll_free", "premium_rate", "shared_cost", "personal_number", "voip", "pager", "uan", "voicemail",
@@ -51,6 +52,12 @@ def _text(value: Any) -> str:
 def is_text(column: str) -> pl.Expr:
     """Where a column holds a text and not something else."""
     return pl.col(column).is_not_null() & (pl.col(column) != NOT_TEXT)
+
+
+def currency_code(said: pl.Expr) -> pl.Expr:
+    """ISO 4217 in capitals; what Angola writes for its own currency besides is known."""
+    code = said.str.to_uppercase()
+    return code.replace(_OTHER_CODES)
 
 
 def exponents(code: pl.Expr) -> pl.Expr:
@@ -241,7 +248,18 @@ def _numbering_plan(region: str) -> tuple[int, str] | None:
 
 @lru_cache(maxsize=200_000)
 def dialled(number: str, region: str) -> str | None:
-    """One phone number in E.164, None where it cannot exist."""
+    """One phone number in E.164, None where it cannot exist; of several the first that can.
+
+    `+244 (0) 923 456 789`: the zero is not dialled with the country code. `923456789.0`: a table's program took it for a number.
+    """
+    for one in re.split(r"[/;|]| or | ou ", number):
+        bare = re.sub(r"^(\s*(?:\+|00)[^(]*)\(0\)", r"\1", one)
+        if (found := _dialled(re.sub(r"^(\s*\d{7,15})\.0$", r"\1", bare), region)) is not None:
+            return found
+    return None
+
+
+def _dialled(number: str, region: str) -> str | None:
     try:
         parsed = phonenumbers.parse(number, region)
     except phonenumbers.NumberParseException:

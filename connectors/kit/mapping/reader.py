@@ -11,6 +11,7 @@ import msgspec
 from connectors.kit.errors import ConnectorError, Misconfigured, UnexpectedShape
 from connectors.kit.mapping.fields import Field, FieldKind
 from connectors.kit.mapping.joined import DETAILS, JOINED, Joined, joined_by
+from connectors.kit.mapping.notation import NUMBER
 from connectors.kit.mapping.parse import NOT_TEXT
 from connectors.kit.mapping.pointers import Column, Shape, decoder, dig, segments, shape
 from connectors.kit.spec import Connection, ConnectorSpec, Deleted, Lines, PageView, Stream
@@ -59,19 +60,27 @@ class Opener:
     info: Mapping[str, Column]
 
 
-def opener(record: Any, records: str, info: Mapping[str, str], *, missing_is_empty: bool) -> Opener:
-    """Decoders for pages with the list `records` of this record type and values beside it."""
+def opener(
+    record: Any,
+    records: str,
+    info: Mapping[str, str],
+    *,
+    missing_is_empty: bool,
+    fraction: Callable[[str], str] = str,
+) -> Opener:
+    """Decoders for pages with the list `records` of this record type and values beside it; `fraction` as in `decoder`."""
     parts = segments(records)
     if not parts:  # the page is the list itself, with nothing beside it
-        return Opener(decoder(list[record]), decoder(list[msgspec.Raw]), decoder(record), list, list, {})
+        raw_list = decoder(list[msgspec.Raw])
+        return Opener(decoder(list[record], fraction), raw_list, decoder(record, fraction), list, list, {})
     required = "/" + "/".join(parts[:-1] if missing_is_empty else parts)
     required = "" if required == "/" else required
     typed = shape(info.values(), {records: record}, required=required)
     raw = shape(info.values(), {records: msgspec.Raw}, required=required)
     return Opener(
-        decoder(typed.type),
+        decoder(typed.type, fraction),
         decoder(raw.type),
-        decoder(record),
+        decoder(record, fraction),
         typed.columns[records],
         raw.columns[records],
         {name: typed.columns[pointer] for name, pointer in info.items()},
@@ -237,9 +246,22 @@ def _plan(spec: ConnectorSpec, stream: Stream, system: str, paths: tuple[tuple[s
     line = shape(line_pointers, {lines.nested: inner.type}, raw=line_raw) if lines.nested else inner
     beside = {JOINED: line.type} if details else {}
     record = shape(pointers, {**dict.fromkeys((lines.path, *lines.also), line.type), **beside}, raw=raw)
-    opened = opener(record.type, stream.records, stream.info, missing_is_empty=stream.missing_is_empty)
+    fraction = marked if has_marks((*fields.values(), *helpers.values(), *line_fields.values())) else str
+    opened = opener(
+        record.type, stream.records, stream.info, missing_is_empty=stream.missing_is_empty, fraction=fraction
+    )
     joined = joined_by(details, record, line) if details else None
     return Plan(fields, helpers, lines, record, line, inner, opened, joined, looks_up)
+
+
+def has_marks(fields: Iterable[Field]) -> bool:
+    """Whether JSON numbers must be told from texts: with decimal commas a point means thousands in those."""
+    return any(field.notation == "comma" for field in fields)
+
+
+def marked(number: str) -> str:
+    """A number with a fraction, as `unmarked` knows it."""
+    return NUMBER + number
 
 
 def _override(name: str, source: Field, path: str | None) -> Field:
