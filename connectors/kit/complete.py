@@ -9,6 +9,7 @@ import msgspec
 from connectors.kit.answers import Answer
 from connectors.kit.client import Client
 from connectors.kit.errors import UnexpectedShape
+from connectors.kit.mapping.json_text import Decoder
 from connectors.kit.mapping.pointers import segments
 from connectors.kit.mapping.reader import UNREADABLE, error_code, unexpected
 from connectors.kit.patience import patiently
@@ -17,6 +18,8 @@ from connectors.kit.webhook_bodies import list_page, raw_at, raw_list
 
 #: Answers that say: there is no such document.
 UNKNOWN: Final = (404, 410)
+_WHOLE: Final = Decoder(Any)
+_ENTRIES: Final = Decoder(dict[str, msgspec.Raw])
 
 
 def completed(spec: ConnectorSpec, stream: Stream, client: Client, body: bytes, ids: Sequence[Any]) -> bytes:
@@ -60,7 +63,7 @@ def completed(spec: ConnectorSpec, stream: Stream, client: Client, body: bytes, 
 def _asked(spec: ConnectorSpec, stream: Stream, client: Client, request: PageRequest) -> bytes | None:
     def read(_: PageRequest, answer: Answer) -> bytes:
         try:
-            whole = msgspec.json.decode(answer.body)
+            whole = _WHOLE.decode(answer.body)
         except UNREADABLE:
             raise unexpected(spec, stream.name, "", answer.body) from None
         if isinstance(whole, dict) and error_code(spec, whole):
@@ -87,5 +90,4 @@ def _with_lines(stream: Stream, document: bytes) -> bytes:
 
 
 def _merged(listed: bytes, document: bytes) -> bytes:
-    entries = msgspec.json.decode(listed, type=dict[str, msgspec.Raw])
-    return msgspec.json.encode({**entries, **msgspec.json.decode(document, type=dict[str, msgspec.Raw])})
+    return msgspec.json.encode({**_ENTRIES.decode(listed), **_ENTRIES.decode(document)})

@@ -14,7 +14,8 @@ import msgspec
 import polars as pl
 
 from connectors.kit.folder import LISTING, LISTING_KEY
-from connectors.kit.mapping.pointers import decoder, dig, segments
+from connectors.kit.mapping.json_text import Decoder
+from connectors.kit.mapping.pointers import dig, segments
 from connectors.kit.mapping.reader import UNREADABLE, Broken, Records, blame
 
 #: Rows of one file; a small Parquet file can hold very many.
@@ -39,7 +40,7 @@ class Table:
 
     `records` is the pointer to the list in a JSON file ("": the file is the list, a document, or has it in /data).
     `key` are pointers to a row's document, `total` those to its total (empty: rows may differ), `lines` is where the
-    rows of a document are put, unless they have a list of their own there, or at one of `also` (Parquet). `fraction` as in `decoder`.
+    rows of a document are put, unless they have a list of their own there, or at one of `also` (Parquet). `fraction` as in `Decoder`.
     """
 
     encoding: str = "utf-8"
@@ -107,7 +108,7 @@ class Table:
 
     def _json(self, text: str) -> Iterator[Row]:
         try:
-            value = decoder(Any, self.fraction).decode(text)
+            value = Decoder(Any, self.fraction).decode(text)
         except UNREADABLE:
             return _by_line(text, self.fraction)
         at = dig(value, segments(self.records or "/data"))
@@ -202,7 +203,7 @@ def _by_line(text: str, fraction: Callable[[str], str]) -> Iterator[Row]:
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
-                value = decoder(Any, fraction).decode(line)
+                value = Decoder(Any, fraction).decode(line)
             except UNREADABLE:
                 value = Broken(0, number, "/", "is no JSON")
             rows.append((number, value))

@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
+from connectors.kit.mapping.json_text import Decoder
 from connectors.kit.mapping.pointers import dig, segments
 
 DEPTH_MAX: Final = 32
@@ -15,6 +16,8 @@ VALUES_MAX: Final = 200_000
 _NUMBER_MAX: Final = 40
 _ID_MAX: Final = 200
 _FIELDS_MAX: Final = 50
+_LIST: Final = Decoder(list[msgspec.Raw])
+_ENTRIES: Final = Decoder(dict[str, msgspec.Raw])
 
 
 class BadBody(ValueError):
@@ -177,14 +180,15 @@ def raw_list(raw: bytes) -> list[bytes]:
     """The entries of a JSON list, byte for byte; of anything else, itself."""
     if not raw.startswith(b"["):
         return [raw]
-    return [bytes(one).strip() for one in msgspec.json.decode(raw, type=list[msgspec.Raw])]
+    return [bytes(one).strip() for one in _LIST.decode(raw)]
 
 
 def _entries(raw: msgspec.Raw) -> dict[str, msgspec.Raw]:
     try:
-        return msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+        entries: dict[str, msgspec.Raw] = _ENTRIES.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return {}
+    return entries
 
 
 def list_page(records: str, found: Sequence[bytes]) -> bytes:

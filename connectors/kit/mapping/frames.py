@@ -266,7 +266,20 @@ def _header_problems(plan: Plan, raw: pl.DataFrame, invoices: pl.DataFrame) -> p
         spared = spared & invoices["status"].is_in(IDLE).fill_null(value=False).gather(found["row"])
     excused = excused | ((found["field"] == "customer_phone") & spared)
     negative = [_negative(plan, invoices, name) for name in _NOT_NEGATIVE if name in invoices.columns]
-    return pl.concat([_one_cause(plan, found.filter(~excused)), *negative])
+    return pl.concat([_one_cause(plan, _of_nobody(plan, found.filter(~excused))), *negative])
+
+
+def _of_nobody(plan: Plan, found: pl.DataFrame) -> pl.DataFrame:
+    """Where phones are not looked up by the customer's number, the phone is what is missing and not that number."""
+    if plan.looks_up:
+        return found
+    phone = plan.fields["customer_phone"]
+    told = found.filter(field="customer_phone")["row"].implode()
+    nobody = (pl.col("field") == "customer_external_id") & (pl.col("reason") == "missing")
+    return found.filter(~(nobody & pl.col("row").is_in(told))).with_columns(
+        pl.when(nobody).then(pl.lit(phone.source)).otherwise("path").alias("path"),
+        pl.when(nobody).then(pl.lit("customer_phone")).otherwise("field").alias("field"),
+    )
 
 
 def _one_cause(plan: Plan, found: pl.DataFrame) -> pl.DataFrame:

@@ -4,9 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import msgspec
-
-from connectors.kit.mapping.pointers import Column, Shape, decoder, shape
+from connectors.kit.mapping.json_text import Decoder
+from connectors.kit.mapping.pointers import Column, Shape, shape
 from connectors.kit.spec import Details
 
 #: Where a stored page keeps the answers about its records' lines, and where a decoded record keeps those lines.
@@ -23,7 +22,7 @@ def with_details(body: bytes, details: Sequence[bytes]) -> bytes:
 class Joined:
     """Puts lines that were asked for beside a page into the page's records."""
 
-    decoder: msgspec.json.Decoder[Any]
+    decoder: Decoder
     answers: Column
     lines: Column
     owner: Callable[[Sequence[Any]], Sequence[Any]]
@@ -52,7 +51,7 @@ def joined_by(details: Details, record: Shape, line: Shape) -> Joined:
     page = shape((), {f"/{DETAILS}": answer.type})
     slot = record.type.__struct_fields__[record.type.__struct_encode_fields__.index(JOINED[1:])]
     return Joined(
-        decoder(page.type),
+        Decoder(page.type),
         page.columns[f"/{DETAILS}"],
         answer.columns[details.lookup.records],
         owner,

@@ -11,8 +11,9 @@ import polars as pl
 from connectors.kit.mapping.columns import EXPONENT, raw_columns, typed
 from connectors.kit.mapping.fields import Field
 from connectors.kit.mapping.frames import Mapped
+from connectors.kit.mapping.json_text import Decoder
 from connectors.kit.mapping.parse import masked
-from connectors.kit.mapping.pointers import Shape, decoder, dig, segments, shape
+from connectors.kit.mapping.pointers import Shape, dig, segments, shape
 from connectors.kit.mapping.reader import UNREADABLE, Opener, opener, plan_for, read
 from connectors.kit.spec import Connection, ConnectorSpec, Lookup, Stream
 from loyalty.schema import IDLE, PROBLEM
@@ -85,7 +86,7 @@ def _single(lookup: Lookup, opened: Opener, body: bytes) -> list[Any] | None:
     if lookup.fallback_record is None or lookup.fallback_record.encode().rpartition(b"/")[2] not in body:
         return None
     try:
-        value = dig(decoder(Any).decode(body), segments(lookup.fallback_record))
+        value = dig(Decoder(Any).decode(body), segments(lookup.fallback_record))
         return [opened.record.decode(msgspec.json.encode(value))] if isinstance(value, dict) else None
     except UNREADABLE:
         return None

@@ -10,7 +10,8 @@ from typing import Any, Final
 import msgspec
 
 from connectors.kit.mapping.joined import DETAILS
-from connectors.kit.mapping.pointers import decoder, shape
+from connectors.kit.mapping.json_text import Decoder
+from connectors.kit.mapping.pointers import shape
 from connectors.kit.mapping.reader import UNREADABLE, plan_for
 from connectors.kit.spec import Connection, ConnectorSpec, Lookup, Stream
 
@@ -26,8 +27,8 @@ _FILE_HEAD, _FILE_WHOLE = 64 * 1024, 2 * 1024 * 1024
 _TYPES: Final[Mapping[type, str]] = {
     str: "text", int: "number", float: "number", bool: "yes or no", dict: "object", list: "list",
 }  # fmt: skip
-_WHOLE: Final = decoder(Any)
-_GENERIC: Final = msgspec.json.Decoder()
+_WHOLE: Final = Decoder(Any)
+_GENERIC: Final = Decoder(Any, float)
 Field = tuple[str, str]
 
 
@@ -184,18 +185,18 @@ def _answers(pointer: str, body: bytes) -> list[list[msgspec.Raw]]:
 
 
 @lru_cache(maxsize=64)
-def _page(pointer: str) -> tuple[msgspec.json.Decoder[Any], Any]:
+def _page(pointer: str) -> tuple[Decoder, Any]:
     if not pointer:
-        return decoder(list[msgspec.Raw]), list
+        return Decoder(list[msgspec.Raw]), list
     found = shape((), {pointer: msgspec.Raw})
-    return decoder(found.type), found.columns[pointer]
+    return Decoder(found.type), found.columns[pointer]
 
 
 @lru_cache(maxsize=64)
-def _page_with_details(pointer: str) -> tuple[msgspec.json.Decoder[Any], Any, Any]:
+def _page_with_details(pointer: str) -> tuple[Decoder, Any, Any]:
     answer = shape((), {pointer: msgspec.Raw})
     page = shape((), {f"/{DETAILS}": answer.type})
-    return decoder(page.type), page.columns[f"/{DETAILS}"], answer.columns[pointer]
+    return Decoder(page.type), page.columns[f"/{DETAILS}"], answer.columns[pointer]
 
 
 def _rows(stream: Stream, body: bytes) -> list[Any]:

@@ -142,14 +142,6 @@ def _reader(attributes: tuple[str, ...], rest: tuple[str, ...]) -> Column:
     return read
 
 
-def decoder(kind: Any, fraction: Callable[[str], Any] = str) -> msgspec.json.Decoder[Any]:
-    """A decoder that leaves numbers with a fraction or exponent as the text that was sent: money is never a float.
-
-    `fraction` makes something else of that text.
-    """
-    return msgspec.json.Decoder(kind, float_hook=fraction)
-
-
 @contextmanager
 def paused_gc() -> Iterator[None]:
     """Decoding makes many objects and no cycles: collecting meanwhile only costs time."""

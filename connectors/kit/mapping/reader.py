@@ -11,14 +11,15 @@ import msgspec
 from connectors.kit.errors import ConnectorError, Misconfigured, UnexpectedShape
 from connectors.kit.mapping.fields import Field, FieldKind
 from connectors.kit.mapping.joined import DETAILS, JOINED, Joined, joined_by
+from connectors.kit.mapping.json_text import Decoder
 from connectors.kit.mapping.notation import NUMBER
 from connectors.kit.mapping.parse import NOT_TEXT
-from connectors.kit.mapping.pointers import Column, Shape, decoder, dig, segments, shape
+from connectors.kit.mapping.pointers import Column, Shape, dig, segments, shape
 from connectors.kit.spec import Connection, ConnectorSpec, Deleted, Lines, PageView, Stream
 from loyalty.schema import EXACT, INVOICE, LINE, UTC_US
 
 #: What decoding may raise, whatever is sent.
-_ANY = decoder(Any)
+_ANY = Decoder(Any)
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -52,9 +53,9 @@ class Records:
 class Opener:
     """Decoders of one kind of page."""
 
-    page: msgspec.json.Decoder[Any]
-    raw: msgspec.json.Decoder[Any]
-    record: msgspec.json.Decoder[Any]
+    page: Decoder
+    raw: Decoder
+    record: Decoder
     list_of: Column
     raw_list_of: Column
     info: Mapping[str, Column]
@@ -68,19 +69,19 @@ def opener(
     missing_is_empty: bool,
     fraction: Callable[[str], str] = str,
 ) -> Opener:
-    """Decoders for pages with the list `records` of this record type and values beside it; `fraction` as in `decoder`."""
+    """Decoders for pages with the list `records` of this record type and values beside it; `fraction` as in `Decoder`."""
     parts = segments(records)
     if not parts:  # the page is the list itself, with nothing beside it
-        raw_list = decoder(list[msgspec.Raw])
-        return Opener(decoder(list[record], fraction), raw_list, decoder(record, fraction), list, list, {})
+        raw_list = Decoder(list[msgspec.Raw])
+        return Opener(Decoder(list[record], fraction), raw_list, Decoder(record, fraction), list, list, {})
     required = "/" + "/".join(parts[:-1] if missing_is_empty else parts)
     required = "" if required == "/" else required
     typed = shape(info.values(), {records: record}, required=required)
     raw = shape(info.values(), {records: msgspec.Raw}, required=required)
     return Opener(
-        decoder(typed.type, fraction),
-        decoder(raw.type),
-        decoder(record, fraction),
+        Decoder(typed.type, fraction),
+        Decoder(raw.type),
+        Decoder(record, fraction),
         typed.columns[records],
         raw.columns[records],
         {name: typed.columns[pointer] for name, pointer in info.items()},
@@ -163,7 +164,7 @@ def unexpected(spec: ConnectorSpec, operation: str, records: str, body: bytes) -
         detail = "the answer is an HTML or XML page, not JSON"
     else:
         try:
-            code = error_code(spec, msgspec.json.decode(body))
+            code = error_code(spec, _ANY.decode(body))
         except UNREADABLE:
             detail = "the answer is not valid JSON (cut off?)"
         else:
@@ -329,7 +330,7 @@ def read_deleted(spec: ConnectorSpec, stream: Stream, body: bytes) -> Deleted:
     if stream.deleted is None:
         raise ValueError(f"{stream.name} does not list deletions")
     try:
-        return stream.deleted(msgspec.json.decode(body))
+        return stream.deleted(_ANY.decode(body))
     except (*UNREADABLE, LookupError, TypeError, AttributeError) as error:
         raise unexpected(spec, stream.name, stream.records, body) from error
 

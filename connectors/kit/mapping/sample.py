@@ -9,12 +9,13 @@ import msgspec
 import polars as pl
 
 from connectors.kit.mapping.frames import Mapped, assemble
-from connectors.kit.mapping.pointers import decoder, dig, segments
+from connectors.kit.mapping.json_text import Decoder
+from connectors.kit.mapping.pointers import dig, segments
 from connectors.kit.mapping.reader import UNREADABLE, Broken, Records, blame, error_code, plan_for
 from connectors.kit.spec import Connection, ConnectorSpec, Stream
 
 #: Numbers with a fraction stay what they are, so that they can be told from texts when the record is read.
-_SAMPLE: Final = decoder(Any, lambda number: msgspec.Raw(number.encode()))
+_SAMPLE: Final = Decoder(Any, lambda number: msgspec.Raw(number.encode()))
 Found = tuple[Stream, list[Any]]
 _TELLING = ("external_id", "invoice_number", "customer_external_id", "total_minor", "issued_at")
 

@@ -1,0 +1,66 @@
+"""Decoding what vendors send as JSON, also where a text was cut in the middle of a character or a number is none.
+
+Such a slip sits in one field, mostly one that nobody maps, and the decoder refuses the whole page for it: every sale of it, in
+every run, until somebody edits that document. It is mended where decoding failed, and nowhere else: the stored page stays as sent.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+#: Escaped backslashes and whole pairs are passed over; what is left is half of a pair.
+_ESCAPES: Final = re.compile(
+    rb"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
+)
+_HALF_BYTES: Final = len(rb"\ud83d")
+#: Texts are passed over; what is left was a number in Python or JavaScript.
+_NO_NUMBERS: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|-?\b(?:NaN|Infinity)\b', re.DOTALL)
+
+
+class Decoder:
+    """A JSON decoder of one type that leaves numbers with a fraction or exponent as the text that was sent: money is never a float.
+
+    Args:
+        kind: What is decoded to.
+        fraction: Makes something else of that text.
+    """
+
+    __slots__ = ("_decode",)
+
+    def __init__(self, kind: Any, fraction: Callable[[str], Any] = str) -> None:
+        self._decode = msgspec.json.Decoder(kind, float_hook=fraction).decode
+
+    def decode(self, sent: "bytes | str | msgspec.Raw") -> Any:
+        """The value.
+
+        Raises:
+            msgspec.DecodeError: It is no JSON, or (ValidationError) of another type.
+            RecursionError: It is nested too deeply.
+        """
+        try:
+            return self._decode(sent)
+        except msgspec.ValidationError:
+            raise
+        except msgspec.DecodeError:
+            mended = mend(sent.encode("utf-8", "surrogatepass") if isinstance(sent, str) else bytes(sent))
+            if mended is None:
+                raise
+        return self._decode(mended)
+
+
+def mend(sent: bytes) -> bytes | None:
+    """With U+FFFD for halves of characters and null for NaN and Infinity; None if there are none."""
+    mended = _ESCAPES.sub(_whole, sent)
+    if b"NaN" in mended or b"Infinity" in mended:
+        mended = _NO_NUMBERS.sub(_number, mended)
+    return None if mended == sent else mended
+
+
+def _whole(found: "re.Match[bytes]") -> bytes:
+    return rb"\ufffd" if len(found[0]) == _HALF_BYTES else found[0]
+
+
+def _number(found: "re.Match[bytes]") -> bytes:
+    return found[0] if found[0].startswith(b'"') else b"null"
