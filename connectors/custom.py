@@ -12,7 +12,7 @@ from pydantic import ConfigDict
 from connectors.kit.configured import USUAL_PARAM, Paging, first_request, paginate, put
 from connectors.kit.configured_settings import CustomSettings
 from connectors.kit.documents import documents, settings_of
-from connectors.kit.errors import CredentialsRejected, Misconfigured
+from connectors.kit.errors import CredentialsRejected, Misconfigured, UnexpectedShape
 from connectors.kit.mapping.fields import phone, text
 from connectors.kit.spec import (
     ById,
@@ -62,6 +62,7 @@ def spec_from(connection: Connection) -> ConnectorSpec:
         rate=RateLimit(((options.requests_per_minute, 60.0),), concurrency=options.requests_at_once),
         page_size=max(_PAGE_SIZE, connection.page_size or 0),
         fault=_fault(options),
+        no_list=RecordsElsewhere,
     )
 
 
@@ -102,7 +103,7 @@ def _stream(connection: Connection, options: CustomOptions) -> Stream:
         records=options.records,
         info={name: path for name, path in paths.items() if path and options.records},
         single=("/data", "/invoice"),
-        missing_is_empty=options.empty_without_records,
+        missing_is_empty="whatever is missing" if options.empty_without_records else False,
         fields=documented.fields,
         helpers=documented.helpers,
         lines=documented.lines,
@@ -166,6 +167,15 @@ def _batched(options: CustomOptions) -> Callable[[Connection, Sequence[str]], It
     return requests
 
 
+class RecordsElsewhere(UnexpectedShape):
+    """The API answers, and not with the list where the block says it is."""
+
+    advice = (
+        'Say in the block "{block}" where an answer holds the list ("Records"), and check the base URL and "Path of the invoices"; if the API leaves '
+        'the list out when it is empty, switch on "No list means no records".'
+    )
+
+
 class KeyRejected(CredentialsRejected):
     """The API refuses what the connection proves itself with."""
 
@@ -227,18 +237,23 @@ def _credentials_request(connection: Connection, options: CustomOptions, url: st
 
 
 def _fault(options: CustomOptions) -> Callable[[Any], str | None]:
-    """The error code of an answer that holds no records: problem+json (RFC 9457), `error` or `errors`."""
+    """The error code of an answer that holds no records: problem+json (RFC 9457), `error`, `errors`, or no success."""
     list_key = options.records.strip("/").split("/")[0]
 
     def fault(body: Any) -> str | None:
-        if list_key in body:
+        if body.get(list_key) is not None:
             return None
         if "title" in body and isinstance(body.get("status"), int):
             kind = str(body.get("type") or "").rstrip("/").rpartition("/")[2]
             return kind if kind and kind != "about:blank" else str(body["status"])
         error = body.get("error") or next(iter(body.get("errors") or ()), None)
         if isinstance(error, Mapping):
-            return str(error.get("code") or error.get("type") or "unknown")
-        return str(error) if error else None
+            more = error.get("extensions")  # GraphQL
+            inner = more.get("code") if isinstance(more, Mapping) else None
+            return str(inner or error.get("code") or error.get("type") or "unknown")
+        if error:
+            return str(error)
+        failed = body.get("success") is False or body.get("ok") is False
+        return str(body.get("code") or body.get("error_code") or "unknown") if failed else None
 
     return fault

@@ -10,7 +10,7 @@ import polars as pl
 
 from connectors.kit.access import AssertionAuth, Consent, Grant, GrantedAccount, RequestAuth, TokenAuth
 from connectors.kit.account import NO_SECRET, Connection, of_account
-from connectors.kit.errors import ConnectorError
+from connectors.kit.errors import ConnectorError, UnexpectedShape
 from connectors.kit.requests import (
     ListMovedError,
     Page,
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from connectors.kit.mapping.fields import Field
     from connectors.kit.mapping.reader import Records
 
+#: Whether an answer without its list is an empty one: not; where only the list is missing; or whatever is missing.
+MissingIsEmpty = bool | Literal["whatever is missing"]
+
 __all__ = [
     "NO_SECRET",
     "AssertionAuth",
@@ -41,6 +44,7 @@ __all__ = [
     "Lines",
     "ListMovedError",
     "Lookup",
+    "MissingIsEmpty",
     "Page",
     "PageRequest",
     "PageView",
@@ -133,7 +137,7 @@ class Stream:
     lines: Lines | None = None
     info: Mapping[str, str] = field(default_factory=dict)
     single: tuple[str, ...] = ()
-    missing_is_empty: bool = False
+    missing_is_empty: MissingIsEmpty = False
     shrinks: bool = False
     keep: pl.Expr | None = None
     finish: Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame] | None = None
@@ -221,7 +225,8 @@ class ConnectorSpec:
     """Everything the kit knows about one billing system.
 
     `{account}` in `base_url` and `token_url` is the account as a host label. `auth` chooses how a connection proves itself, `consent` how it comes by its first token. `headers` are sent with every call. `fault` reads the vendor's error code out of an answer's body (a short code,
-    never its text), `errors` says which error a code or status means where the usual reading would be wrong.
+    never its text), `errors` says which error a code or status means where the usual reading would be wrong, `no_list` which one an answer
+    without its list is.
     `key_style` re-writes the keys of hand-made samples (`try_record`) to the vendor's own spelling. `transport` stands in
     for the network, for systems that are not reached over one.
     """
@@ -239,6 +244,7 @@ class ConnectorSpec:
     headers: Callable[[Connection], Mapping[str, str]] = lambda _: {}
     fault: Callable[[Any], str | None] = lambda _: None
     errors: Mapping[int | str, type[ConnectorError]] = field(default_factory=dict)
+    no_list: type[UnexpectedShape] = UnexpectedShape
     request_id_header: str = "x-request-id"
     page_limit: int = 20_000
     body_bytes_limit: int = 64 * 1024 * 1024

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 import simulator
-from connectors.kit.errors import ConnectorError, TooManyPages
+from connectors.kit.errors import ConnectorError, TooManyPages, UnexpectedShape
 from connectors.kit.look_up import look_up
 from connectors.kit.mapping import map_pages
 from connectors.kit.spec import Lookup, PageRequest, Window
@@ -51,7 +51,8 @@ def test_what_a_fault_does_to_a_run(bench: Any, fault: Fault) -> None:
     else:
         with pytest.raises(fault.error, match=fault.says) as caught:
             bench.pages(stream)
-        assert type(caught.value) is fault.error
+        # (An operator's own API has an error of its own for a list that is elsewhere.)
+        assert type(caught.value) in (fault.error, spec.no_list if fault.error is UnexpectedShape else fault.error)
         assert "secret" not in str(caught.value)
         assert str(caught.value).rstrip().endswith(".")  # advice
         assert bool(getattr(caught.value, "body", None)) == fault.kept

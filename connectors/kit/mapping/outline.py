@@ -13,14 +13,12 @@ from connectors.kit.mapping.joined import DETAILS
 from connectors.kit.mapping.json_text import Decoder
 from connectors.kit.mapping.pointers import shape
 from connectors.kit.mapping.reader import UNREADABLE, plan_for
+from connectors.kit.mapping.shown import KEYS_MAX, NAME
 from connectors.kit.spec import Connection, ConnectorSpec, Lookup, Stream
 
 #: Bounds of a look: records of a page, depth of a path and its length, elements of an array, fields of a record.
 RECORDS_OF_PAGE: Final = 10
 _DEPTH, _PATH_LENGTH, _ELEMENTS, _FIELDS = 8, 200, 10, 400
-#: An object with more keys, or a key that does not look like a name, is a table of something: keys may be personal data.
-_KEYS: Final = 100
-_NAME: Final = re.compile(r"(?!.*\d{4})[^\W\d][\w .:@$#/()%-]{0,60}", re.DOTALL)
 #: A text file is looked at to here, others only if they are not larger than the second.
 _FILE_HEAD, _FILE_WHOLE = 64 * 1024, 2 * 1024 * 1024
 #: The JSON types, in the words of operators.
@@ -152,7 +150,7 @@ def _walk(value: Any, path: str, depth: int, found: set[Field]) -> None:
         return
     if kind == "object":
         for key, below in value.items():
-            named = len(value) <= _KEYS and _NAME.fullmatch(key)
+            named = len(value) <= KEYS_MAX and NAME.fullmatch(key)
             name = key.replace("~", "~0").replace("/", "~1") if named else "*"
             _walk(below, f"{path}/{name}", depth + 1, found)
     elif kind == "list":

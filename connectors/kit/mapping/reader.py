@@ -15,7 +15,8 @@ from connectors.kit.mapping.json_text import Decoder
 from connectors.kit.mapping.notation import NUMBER
 from connectors.kit.mapping.parse import NOT_TEXT
 from connectors.kit.mapping.pointers import Column, Shape, dig, segments, shape
-from connectors.kit.spec import Connection, ConnectorSpec, Deleted, Lines, PageView, Stream
+from connectors.kit.mapping.shown import instead
+from connectors.kit.spec import Connection, ConnectorSpec, Deleted, Lines, MissingIsEmpty, PageView, Stream
 from loyalty.schema import EXACT, INVOICE, LINE, UTC_US
 
 #: What decoding may raise, whatever is sent.
@@ -66,7 +67,7 @@ def opener(
     records: str,
     info: Mapping[str, str],
     *,
-    missing_is_empty: bool,
+    missing_is_empty: MissingIsEmpty,
     fraction: Callable[[str], str] = str,
 ) -> Opener:
     """Decoders for pages with the list `records` of this record type and values beside it; `fraction` as in `Decoder`."""
@@ -75,7 +76,7 @@ def opener(
         raw_list = Decoder(list[msgspec.Raw])
         return Opener(Decoder(list[record], fraction), raw_list, Decoder(record, fraction), list, list, {})
     required = "/" + "/".join(parts[:-1] if missing_is_empty else parts)
-    required = "" if required == "/" else required
+    required = "" if required == "/" or missing_is_empty == "whatever is missing" else required
     typed = shape(info.values(), {records: record}, required=required)
     raw = shape(info.values(), {records: msgspec.Raw}, required=required)
     return Opener(
@@ -101,16 +102,18 @@ def read(
     except UNREADABLE:
         return _one_by_one(spec, operation, records, opened, body, page_id)
     items = opened.list_of([page])[0] or []
-    if not items and _holds_another_list(records, body):
+    if not items and _is_no_empty_list(spec, records, body):
         raise unexpected(spec, operation, records, body)
     info = {name: column([page])[0] for name, column in opened.info.items()}
     return Records(items, list(range(len(items))), [page_id] * len(items), [], info)
 
 
-def _holds_another_list(records: str, body: bytes) -> bool:
-    """Whether an answer without records has those of another list in their place: it answers another question."""
-    parts = segments(records)
-    beside = dig(_ANY.decode(body), parts[:-1]) if parts else None
+def _is_no_empty_list(spec: ConnectorSpec, records: str, body: bytes) -> bool:
+    """Whether an answer without records is an error, or has another list in their place: it answers another question."""
+    whole, parts = _ANY.decode(body), segments(records)
+    if dig(whole, parts) is None and error_code(spec, whole) is not None:
+        return True
+    beside = dig(whole, parts[:-1]) if parts else None
     if not isinstance(beside, dict) or parts[-1] in beside:
         return False
     return any(isinstance(value, list) and value for value in beside.values())
@@ -164,17 +167,23 @@ def unexpected(spec: ConnectorSpec, operation: str, records: str, body: bytes) -
         detail = "the answer is an HTML or XML page, not JSON"
     else:
         try:
-            code = error_code(spec, _ANY.decode(body))
+            whole = _ANY.decode(body)
         except UNREADABLE:
             detail = "the answer is not valid JSON (cut off?)"
         else:
-            kind = spec.errors.get(code, UnexpectedShape) if code else UnexpectedShape
-            where = f"at {records}" if records else "(a JSON array was expected)"
-            detail = f"an error answer, code {code}" if code else f"no list of records {where}"
+            code = error_code(spec, whole)
+            kind = spec.errors.get(code, UnexpectedShape) if code else spec.no_list
+            detail = f"an error answer, code {code}" if code else _no_list(records, whole)
     error = kind(spec.name, operation, detail)
     if isinstance(error, UnexpectedShape):
         error.body = body
     return error
+
+
+def _no_list(records: str, whole: Any) -> str:
+    where = f"at {records}" if records else "(a JSON array was expected)"
+    found = instead(whole, records)
+    return f"no list of records {where}" + (f": {found}" if found else "")
 
 
 @dataclass(frozen=True, eq=False)

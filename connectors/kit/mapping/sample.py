@@ -12,6 +12,7 @@ from connectors.kit.mapping.frames import Mapped, assemble
 from connectors.kit.mapping.json_text import Decoder
 from connectors.kit.mapping.pointers import dig, segments
 from connectors.kit.mapping.reader import UNREADABLE, Broken, Records, blame, error_code, plan_for
+from connectors.kit.mapping.shown import instead
 from connectors.kit.spec import Connection, ConnectorSpec, Stream
 
 #: Numbers with a fraction stay what they are, so that they can be told from texts when the record is read.
@@ -60,7 +61,9 @@ def _json(spec: ConnectorSpec, stream: Stream | None, connection: Connection, pa
         notes = [f"keys were read in the spelling of {spec.title}'s API"]
     if found is None:
         places = dict.fromkeys(one.records for one in streams)
-        return [_refused(None, "/", f"this is not an invoice of {spec.title}: no record at {' or '.join(places)}")]
+        said = "; ".join(dict.fromkeys(filter(None, (instead(value, place) for place in places))))
+        reason = f"this is not an invoice of {spec.title}: no record at {' or '.join(places)}"
+        return [_refused(None, "/", f"{reason}: {said}" if said else reason)]
     chosen, values = found
     if not values:
         return [_refused(chosen, chosen.records, "the page is right, but holds no records")]
@@ -94,7 +97,12 @@ def _at_its_place(stream: Stream, value: Any) -> list[Any] | None:
     if isinstance(records, list):
         return records
     wrapped = (dig(value, segments(pointer)) for pointer in stream.single)
-    return next(([record] for record in wrapped if isinstance(record, dict)), None)
+    return next(([record] for record in wrapped if isinstance(record, dict) and not _is_table(record)), None)
+
+
+def _is_table(found: dict[str, Any]) -> bool:
+    """Whether an object holds records by their keys and is none itself."""
+    return bool(found) and all(isinstance(value, dict) for value in found.values())
 
 
 def _score(stream: Stream, record: Any) -> int:

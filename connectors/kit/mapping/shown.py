@@ -1,0 +1,33 @@
+"""What may be told of a vendor's answer: names of fields, never a value. A key may be somebody's name or number as well."""
+
+import re
+from typing import Any, Final
+
+from connectors.kit.mapping.pointers import dig, segments
+
+#: An object with more keys, or a key that does not look like a name, is a table of something: keys may be personal data.
+KEYS_MAX: Final = 100
+NAME: Final = re.compile(r"(?!.*\d{4})[^\W\d][\w .:@$#/()%-]{0,60}", re.DOTALL)
+_SHOWN_MAX: Final = 8
+
+
+def instead(value: Any, pointer: str) -> str:
+    """What an answer has where a list was expected, in words: `there is an object with the keys id and total`."""
+    at = dig(value, segments(pointer))
+    if isinstance(at, dict) and pointer:
+        return f"there is an object{_keys(at)}"
+    if at is not None:
+        return "there is something else" if pointer else f"the answer is an object{_keys(at)}"
+    return f"the answer has nothing there; it is an object{_keys(value)}" if isinstance(value, dict) else ""
+
+
+def _keys(found: Any) -> str:
+    if not isinstance(found, dict):
+        return ""
+    if not found:
+        return " without keys"
+    names = [key for key in found if NAME.fullmatch(key)]
+    if len(found) > KEYS_MAX or not names:
+        return f" with {len(found)} entries; records must be in a list"
+    shown = ", ".join(f'"{name}"' for name in names[:_SHOWN_MAX])
+    return f" with the keys {shown}{', ...' if len(found) > _SHOWN_MAX else ''}"
