@@ -3,10 +3,9 @@
 import math
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import httpx
-import msgspec
 
 from connectors.kit.errors import (
     ConnectorError,
@@ -16,6 +15,7 @@ from connectors.kit.errors import (
     Transient,
     UnexpectedShape,
 )
+from connectors.kit.mapping.json_text import Decoder
 from connectors.kit.mapping.reader import UNREADABLE, error_code
 from connectors.kit.reach import clock_skew_seconds
 from connectors.kit.spec import ConnectorSpec, Page, PageRequest
@@ -23,6 +23,7 @@ from connectors.kit.urls import shown
 
 #: Vendors' longest limit is a day; whoever asks for more is asked again then. (And a number without end is no time.)
 RETRY_AFTER_SECONDS_MAX: Final = 86_400.0
+_WHOLE: Final = Decoder(Any)
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def _kind(response: httpx.Response) -> type[ConnectorError]:
 def fault_code(spec: ConnectorSpec, body: bytes) -> str | None:
     """The vendor's error code in a body, None where there is none."""
     try:
-        return error_code(spec, msgspec.json.decode(body))
+        return error_code(spec, _WHOLE.decode(body))
     except UNREADABLE:
         return None
 

@@ -3,12 +3,12 @@
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 import msgspec
 
-from connectors.kit.mapping.json_text import Decoder
+from connectors.kit.mapping.json_text import Decoder, mend
 from connectors.kit.mapping.pointers import dig, segments
 
 DEPTH_MAX: Final = 32
@@ -16,6 +16,8 @@ VALUES_MAX: Final = 200_000
 _NUMBER_MAX: Final = 40
 _ID_MAX: Final = 200
 _FIELDS_MAX: Final = 50
+#: What mending leaves of half a character: no id has one.
+_HALF: Final = "\ufffd"
 _LIST: Final = Decoder(list[msgspec.Raw])
 _ENTRIES: Final = Decoder(dict[str, msgspec.Raw])
 
@@ -25,7 +27,7 @@ class BadBody(ValueError):
 
 
 def opened(body: bytes) -> Any:
-    """The JSON of a body: no key twice, no NaN, numbers of sensible length, nothing nested deeply.
+    """The JSON of a body, mended as that of a list is: no key twice, numbers of sensible length, nothing nested deeply.
 
     A key that comes twice means one thing to one reader and another to the next.
 
@@ -34,9 +36,8 @@ def opened(body: bytes) -> Any:
     """
     try:
         value = json.loads(
-            body.decode("utf-8-sig"),
+            (mend(body) or body).decode("utf-8-sig"),
             object_pairs_hook=_once,
-            parse_constant=_no_number,
             parse_int=_number,
             parse_float=_number,
         )
@@ -77,10 +78,6 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         raise BadBody("an object has the same key twice")
     return found
-
-
-def _no_number(_: str) -> NoReturn:
-    raise BadBody("it holds NaN or Infinity")
 
 
 def _number(text: str) -> str:
@@ -145,7 +142,7 @@ def optional_word(record: Any, pointer: str, *, place: str = "", longest: int = 
         return None
     if not isinstance(value, str):
         raise BadBody(f"{place}{pointer} is neither text nor a number")
-    if len(value) > longest or not value.isprintable() or not value.strip():
+    if len(value) > longest or not value.isprintable() or not value.strip() or _HALF in value:
         raise BadBody(f"{place}{pointer} is longer than {longest} characters, or has control characters in it")
     return str(value)
 
@@ -166,7 +163,7 @@ def moment(record: Any, pointer: str) -> datetime | None:
 
 
 def raw_at(body: bytes, parts: Sequence[str]) -> bytes | None:
-    """The JSON value at a pointer's parts, byte for byte as received; None where there is none. `body` was `opened` before."""
+    """The JSON value at a pointer's parts, byte for byte as received unless it is mended; None where there is none. `body` was `opened` before."""
     raw = msgspec.Raw(body.removeprefix(b"\xef\xbb\xbf"))
     for part in parts:
         inner = _entries(raw)

@@ -110,6 +110,26 @@ def test_a_letter_that_is_not_utf8_costs_one_record(bench: Any) -> None:
     assert again.problems.height > calm.problems.height
 
 
+def test_half_a_character_costs_nothing_where_nobody_reads_it(bench: Any) -> None:
+    """Pages are read as without it, and stay as they were sent."""
+    calm = bench.read()
+    stream = bench.spec.streams[0].name
+    api = simulator.handler(bench.world, bench.spec.name)
+
+    def spoiled(request: httpx.Request) -> httpx.Response | None:
+        response = api(request)
+        if "token" in request.url.path or not response.is_success or b"{" not in response.content:
+            return None
+        body = response.content.replace(b"{", rb'{"_note":"\ud83d","_rate":NaN,', 1)
+        return httpx.Response(200, content=body.replace(b",}", b"}"), headers={"content-type": "application/json"})
+
+    bench.before = spoiled
+    again = bench.read()
+    assert again.invoices.equals(calm.invoices)
+    assert again.lines.equals(calm.lines)
+    assert rb'"\ud83d","_rate":NaN' in bench.pages(stream)[0].body
+
+
 def test_only_what_can_be_unpacked_safely_is_asked_for(bench: Any) -> None:
     bench.pages(bench.spec.streams[0].name)
     assert {request.headers["accept-encoding"] for request in bench.api_requests()} == {"gzip"}

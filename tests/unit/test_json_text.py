@@ -42,6 +42,11 @@ def test_what_is_no_json_stays_none(sent: bytes) -> None:
         Decoder(Any).decode(sent)
 
 
+def test_a_text_that_is_cut_off_is_looked_at_once() -> None:
+    """Each of its quotes tried to the end would be hours."""
+    assert mend(b'{"a": NaN, "b": "' + b'\\"' * 1_000_000) is not None
+
+
 @given(
     st.recursive(
         st.none() | st.text() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)

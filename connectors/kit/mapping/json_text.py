@@ -15,8 +15,9 @@ _ESCAPES: Final = re.compile(
     rb"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
 )
 _HALF_BYTES: Final = len(rb"\ud83d")
-#: Texts are passed over; what is left was a number in Python or JavaScript.
-_NO_NUMBERS: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|-?\b(?:NaN|Infinity)\b', re.DOTALL)
+#: Texts are passed over (also one that is cut off: else each quote in it would be tried to the end); what is left was a number in Python
+#: or JavaScript.
+_NO_NUMBERS: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|-?\b(?:NaN|Infinity)\b', re.DOTALL)
 
 
 class Decoder:
