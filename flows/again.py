@@ -15,6 +15,7 @@ from tasks.advice import named
 from tasks.audited import changing_flow
 from tasks.blocks import NotConnectedError
 from tasks.connections import find_block
+from tasks.refused import refused
 from tasks.try_mapping import tried
 from twezah.settings import DatabaseNotRunning
 
@@ -55,7 +56,7 @@ def try_mapping(system: str, payload: str = "", document: str = "") -> State[Any
         document: Instead: the number or id of a document that was fetched (or rejected) before; its stored page is used.
     """
     if bool(payload.strip()) == bool(document.strip()):
-        return Failed(message="Refused: give a payload, or the number of a document: one of both")
+        return refused("give a payload, or the number of a document: one of both")
     try:
         block = find_block(system)
         records = tried(block.connection(), payload, document.strip())

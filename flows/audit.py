@@ -17,6 +17,8 @@ from twezah.settings import settings
 
 #: The page, at /artifacts/key/audit-log.
 PAGE = "audit-log"
+#: What was looked for last.
+SEARCH = "audit-log-search"
 #: Entries shown; `twezah audit list` and GET /api/audit have all.
 SHOWN = 100
 
@@ -40,7 +42,12 @@ def audit_log(operation: str = "", actor: str = "") -> State[Any]:
                 totals = audit.counts(connection, hours=24)
     except psycopg.OperationalError as error:
         return Failed(message=f"The database could not be used: {error}. Press Retry once it is back.")
-    create_markdown_artifact(key=PAGE, markdown=markdown(verdict, found, totals), description=verdict.to_text()[:200])
+    asked = " and ".join(f"{name} {value}" for name, value in (("operation", operation), ("actor", actor)) if value)
+    page = markdown(verdict, found, totals)
+    if asked:  # a search of its own, beside the page that everybody reads
+        page = f"# Audit log: {asked}\n\nOnly these entries; all are on the [page](/artifacts/key/{PAGE}).\n\n{page}"
+    key = SEARCH if asked else PAGE
+    create_markdown_artifact(key=key, markdown=page, description=(asked or verdict.to_text())[:200])
     message = f"{verdict.to_text()}. {changes} settings changed since the last look"
     get_run_logger().info(message)
     return Completed(message=message) if verdict.ok else Failed(message=message)

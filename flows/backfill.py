@@ -17,12 +17,13 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from connectors.kit.errors import block_name
-from flows.sync import utc
+from flows.sync import not_before, utc
 from tasks.audited import changing_flow
 from tasks.blocks import NotConnectedError
 from tasks.connections import load_block
 from tasks.pieces import Ended, run_piece
 from tasks.progress import Progress
+from tasks.refused import refused
 
 #: Pieces of one backfill.
 PIECES_MAX = 2_000
@@ -61,16 +62,15 @@ def backfill(
     try:
         names = [block_name(load_block(name).name) for name in dict.fromkeys(systems)]
     except NotConnectedError as error:
-        return Failed(message=f"NotConnectedError: {error}")
+        return refused(str(error).rstrip("."))
+    if not names:
+        return refused('name at least one connection in "systems", by the name of its block')
     lanes = [list(pieces(name, begin, end, days)) for name in names]
     count = sum(map(len, lanes))
     if not count or count > PIECES_MAX:
-        why = (
-            "there is nothing between since and until"
-            if not count
-            else f"{count} pieces are more than {PIECES_MAX}: choose longer ones"
+        return refused(
+            f"{count} pieces are more than {PIECES_MAX}: choose longer ones" if count else not_before(begin, end)
         )
-        return Failed(message=f"Refused: {why}")
     run_id = str(flow_run.id or uuid4())
     counted = itertools.count(1)
     with (

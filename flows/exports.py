@@ -14,6 +14,7 @@ from sql.db import connect
 from sql.export import ROWS_MAX, TABLES, ExportTooLargeError, Format
 from sql.export import export as write
 from tasks.audited import changing_flow
+from tasks.refused import refused
 from tasks.steps import without_row_data
 from twezah.settings import settings
 
@@ -53,7 +54,7 @@ def _written(**wanted: Any) -> State[Any]:
         with without_row_data(), connect(own.dsn()) as connection:
             done = write(connection, own.home, str(flow_run.id or uuid4()), **wanted)
     except (CorrectionRefusedError, ExportTooLargeError) as error:
-        return Failed(message=f"Refused: {error}")
+        return refused(str(error).rstrip("."))
     except OSError as error:
         return Failed(
             message=f"The files could not be written: {error.strerror}. Make room under {own.home}, then Retry"

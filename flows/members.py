@@ -17,7 +17,9 @@ from sql.db import connect
 from sql.erasure import erase
 from tasks.advice import named
 from tasks.audited import changing_flow
+from tasks.confirmed import check_confirmed
 from tasks.recompute import post_waiting
+from tasks.refused import refused
 from tasks.steps import without_row_data
 from tasks.tiers import evaluate
 from twezah.settings import DatabaseNotRunning, settings
@@ -31,6 +33,7 @@ def adjust_points(
     author: str,
     key: str = "",
     void: int | None = None,
+    confirm_points: Annotated[int, Field(ge=0)] = 0,
 ) -> State[Any]:
     """Give a member points, or take some, by hand. A run that is retried counts once.
 
@@ -41,22 +44,24 @@ def adjust_points(
         author: Who decided it; kept for good.
         key: Safe to repeat: the same key never counts twice. Empty: this run's own.
         void: Number of an adjustment of this member to take back, whole.
+        confirm_points: Agree to so many points, where they are above the limit for changes.
     """
     run_id = _run_id()
     own_key = key or run_id
     try:
         with without_row_data(), connect(settings().dsn()) as connection:
             if void is None:
+                check_confirmed(points, confirm_points)
                 wanted = Adjustment(member_id=member, points=points, reason=reason, author=author, key=own_key)
                 done = corrections.adjust(connection, wanted, run_id)
             elif points:
-                return Failed(message="Refused: either points or an adjustment to void, not both")
+                return refused("either points or an adjustment to void, not both")
             else:
                 decision = Decision(reason=reason, author=author)
                 done = corrections.void_adjustment(connection, void, decision, own_key, run_id, of_member=member)
             connection.commit()
     except (CorrectionRefusedError, ValidationError) as error:
-        return Failed(message=_refused(error))
+        return refused(_why(error))
     get_run_logger().info(done.to_text())
     return Completed(message=done.to_text())
 
@@ -90,7 +95,7 @@ def merge_members(
                 done = corrections.merge(connection, member, into, decision, run_id)
             connection.commit()
     except (CorrectionRefusedError, ValidationError) as error:
-        return Failed(message=_refused(error))
+        return refused(_why(error))
     posted = post_waiting(run_id)
     message = f"{done.to_text()}. {posted.entries} entries, {posted.points:+d} points"
     get_run_logger().info(message)
@@ -121,7 +126,7 @@ def erase_member(
             done = erase(connection, member, decision, _run_id(), dry_run=dry_run)
             connection.commit()
     except (CorrectionRefusedError, ValidationError) as error:
-        return Failed(message=_refused(error))
+        return refused(_why(error))
     get_run_logger().info(done.to_text())
     return Completed(message=done.to_text())
 
@@ -150,7 +155,7 @@ def _run_id() -> str:
     return str(flow_run.id or uuid4())
 
 
-def _refused(error: Exception) -> str:
+def _why(error: Exception) -> str:
     if isinstance(error, ValidationError):
-        return "Refused: " + "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-    return f"Refused: {error}"
+        return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+    return str(error).rstrip(".")

@@ -23,6 +23,7 @@ from sql.program import RulesChangedError
 from tasks.audited import changing_flow
 from tasks.program import ChangeRefusedError, Look, apply_rules, look, shown
 from tasks.recompute import post_waiting
+from tasks.refused import REFUSED
 from tasks.steps import without_row_data
 from twezah.settings import settings
 
@@ -87,10 +88,10 @@ def change_program(
         with without_row_data():
             done = apply_rules(settings().dsn(), written, decision, run_id, recompute=recompute, confirm=confirm_points)
     except (BadRulesError, ValidationError) as error:
-        return Failed(message=_problems(error))
+        return Failed(name=REFUSED, message=_problems(error))
     except ChangeRefusedError as error:
         _publish(error.look, f"Not applied: {error}")
-        return Failed(message=f"Not applied: {error}")
+        return Failed(name=REFUSED, message=f"Not applied: {error}")
     except RulesChangedError as error:
         return Failed(message=f"Not applied: {error}")
     if done.recomputed:

@@ -12,8 +12,10 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from connectors.kit.errors import ConnectorError, block_name
-from flows.sync import WAIT_SECONDS, job_of, sync_system, utc
+from flows.sync import WAIT_SECONDS, job_of, not_before, sync_system, utc
 from sql import sync
+from sql.corrections import CorrectionRefusedError, find_member
+from sql.db import connect
 from tasks.advice import named
 from tasks.audited import changing_flow
 from tasks.blocks import BillingConnection, NotConnectedError
@@ -21,6 +23,7 @@ from tasks.check_points import PointsCheck, TooManyPointsError, check_points, re
 from tasks.connections import load_block
 from tasks.reconcile import Reconciled, listed_since, reconcile_vendor
 from tasks.reconcile_report import markdown, points_markdown
+from tasks.refused import REFUSED, refused
 from tasks.steps import without_row_data
 from twezah.settings import DatabaseNotRunning, settings
 
@@ -52,11 +55,11 @@ def reconcile(
     try:
         block = load_block(system)
     except NotConnectedError as error:
-        return Failed(message=named(error))
+        return refused(str(error).rstrip("."))
     begin = utc(since) or datetime.now(UTC) - timedelta(days=DAYS)
     end = utc(until) or datetime.now(UTC)
     if begin >= end:
-        return Failed(message=f"Refused: since ({begin:%Y-%m-%d %H:%M}) is not before until ({end:%Y-%m-%d %H:%M})")
+        return refused(not_before(begin, end))
     try:
         return _compared(block, begin, end, repair=repair, confirm=confirm_points)
     except TooManyPointsError as error:
@@ -100,6 +103,9 @@ def recompute_points(
         confirm_points: Agree to a change of so many points, where it is above the limit.
     """
     try:
+        with without_row_data(), connect(settings().dsn()) as connection:
+            if member is not None:
+                find_member(connection, member)
         with without_row_data():
             found, awarded = recompute(
                 settings().dsn(),
@@ -108,8 +114,10 @@ def recompute_points(
                 dry_run=dry_run,
                 confirm=confirm_points,
             )
+    except CorrectionRefusedError as error:
+        return refused(str(error))
     except TooManyPointsError as error:
-        return Failed(message=f"Not posted: {error}")
+        return Failed(name=REFUSED, message=f"Not posted: {error}")
     except (psycopg.OperationalError, DatabaseNotRunning) as error:
         return Failed(message=f"{named(error)} Then press Retry.")
     posted = "Nothing posted" if dry_run else f"{awarded.entries} entries posted, {awarded.points:+d} points"

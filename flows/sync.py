@@ -11,7 +11,7 @@ import psycopg
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
-from prefect.runtime import flow_run
+from prefect.runtime import deployment, flow_run
 from prefect.states import Completed, Failed
 from prefect.utilities.timeout import timeout
 
@@ -21,7 +21,7 @@ from tasks import steps
 from tasks.advice import TookTooLongError, is_expected, named
 from tasks.alerts.events import tell
 from tasks.alerts.watch import reject_ratio
-from tasks.attempt import remember, remember_refused
+from tasks.attempt import audit_refused, remember, remember_refused
 from tasks.blocks import BillingConnection, NotConnectedError
 from tasks.blocks.sound import check_settings
 from tasks.connections import load_block
@@ -29,6 +29,7 @@ from tasks.job import Job, Policy
 from tasks.load import TooManyRejectsError
 from tasks.long_run import shown_while_long
 from tasks.pages.refresh import after_a_run
+from tasks.refused import refused
 from tasks.report import Links, RunReport, changes_line, markdown, summary_line
 from twezah.settings import DatabaseNotRunning, settings
 
@@ -68,17 +69,13 @@ def sync_system(
         rejects: Do not ask the billing system: try all records that are rejected again, whenever they were read. (Every run does so by
             itself once the mapping has changed or a missing phone is there.)
     """
-    started_at = datetime.now(UTC)
-    try:
-        block = load_block(system)
-    except NotConnectedError as error:
-        return _refused(system, started_at, named(error), dry_run=dry_run)
-    try:
-        job = job_of(block, since, until, dry_run=dry_run, replay=replay, rejects=rejects)
-    except ConnectorError as error:  # settings that cannot work as they are
-        return _refused(block.name, started_at, named(error.of_block(block.name)), dry_run=dry_run)
-    except DatabaseNotRunning as error:
-        return Failed(message=f"{named(error)} Then press Retry.")
+    begun = _begin(system, since, until, dry_run=dry_run, replay=replay, rejects=rejects)
+    if isinstance(begun, State):
+        if not dry_run:
+            with suppress(DatabaseNotRunning):
+                audit_refused(settings().dsn(), str(flow_run.id or uuid4()), block_name(system), begun.message or "")
+        return begun
+    block, job = begun
     report = RunReport(job, datetime.now(UTC))
     try:
         with timeout(SECONDS_MAX, TookTooLongError), shown_while_long(report, block.name):
@@ -99,6 +96,48 @@ def sync_system(
         return Failed(message=named(report.error))
     _tell_of_rejects(report, block)
     return Completed(message=report.headline())
+
+
+def _begin(
+    system: str, since: datetime | None, until: datetime | None, *, dry_run: bool, replay: bool, rejects: bool
+) -> tuple[BillingConnection, Job] | State[Any]:
+    """The connection and the job, or the end of a run that cannot begin."""
+    started_at = datetime.now(UTC)
+    if wrong := _wrong_request(utc(since), utc(until), replay=replay, rejects=rejects):
+        return refused(wrong)
+    try:
+        block = load_block(system)
+    except NotConnectedError as error:
+        if not _is_own_deployments(system):
+            return refused(str(error).rstrip("."))
+        return _refused(system, started_at, named(error), dry_run=dry_run)
+    try:
+        return block, job_of(block, since, until, dry_run=dry_run, replay=replay, rejects=rejects)
+    except ConnectorError as error:  # settings that cannot work as they are
+        return _refused(block.name, started_at, named(error.of_block(block.name)), dry_run=dry_run)
+    except DatabaseNotRunning as error:
+        return Failed(message=f"{named(error)} Then press Retry.")
+
+
+def _wrong_request(since: datetime | None, until: datetime | None, *, replay: bool, rejects: bool) -> str | None:
+    """What cannot be meant, before anybody is asked for it."""
+    if replay and rejects:
+        return '"replay" and "rejects" are two things: choose one'
+    if since is not None and until is not None and since >= until:
+        return not_before(since, until)
+    if since is not None and since > datetime.now(UTC) + timedelta(days=1):
+        return f"since ({since:%Y-%m-%d %H:%M}) is in the future"
+    return None
+
+
+def not_before(since: datetime, until: datetime) -> str:
+    """Why there is no such time."""
+    return f"since ({since:%Y-%m-%d %H:%M}) is not before until ({until:%Y-%m-%d %H:%M})"
+
+
+def _is_own_deployments(system: str) -> bool:
+    """Whether a run without its block is one that nobody mistyped: the schedule's, or a start without other values."""
+    return deployment.name is None or deployment.name == f"sync-{block_name(system)}"
 
 
 def _tell_of_rejects(report: RunReport, block: BillingConnection) -> None:

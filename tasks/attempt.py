@@ -6,7 +6,7 @@ from typing import Literal
 
 import psycopg
 
-from sql import attempts
+from sql import attempts, audit
 from sql.attempts import Attempt
 from sql.db import connect
 from tasks.load import TooManyRejectsError
@@ -48,6 +48,13 @@ def remember(report: RunReport, connection_name: str, error: str | None) -> None
 def remember_refused(dsn: str, run_id: str, connection_name: str, started_at: datetime, error: str) -> None:
     """Notes a run that could not begin: the connection is not there, or not usable."""
     _add(dsn, Attempt(run_id, connection_name, "poll", started_at, error=error))
+
+
+def audit_refused(dsn: str, run_id: str, connection_name: str, error: str) -> None:
+    """The audit log has runs that could not begin as well; those that did begin are recorded where they are stored."""
+    with suppress(psycopg.Error), connect(dsn) as connection:
+        audit.record(connection, "sync", connection_name, status="error", error=error, run_id=run_id)
+        connection.commit()
 
 
 def _add(dsn: str, made: Attempt) -> None:

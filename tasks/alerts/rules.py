@@ -14,6 +14,7 @@ from prefect.events.actions import ActionTypes, ChangeFlowRunState, DoNothing, S
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 
 from tasks.alerts.events import KINDS, CredentialsExpiring, KeysExpiring, RejectRatio, WebhooksBacklog
+from tasks.refused import REFUSED
 
 #: A system that keeps failing is told of this often, once each: four times a day instead of 288.
 FAILED_EVERY = timedelta(hours=6)
@@ -30,7 +31,7 @@ _RUN = "prefect.flow-run."
 _TAGS = {"prefect.resource.id": ["prefect.tag.billing", "prefect.tag.loyalty"]}
 #: (Its consent in the browser cannot be taken up again by a machine.)
 _CONTINUED = {"prefect.resource.role": "deployment", "prefect.resource.name": "!connect"}
-_ENDS = ("Completed", "Failed", "TimedOut", "Crashed", "Cancelled", "Cached", "RolledBack")
+_ENDS = ("Completed", "Failed", REFUSED, "TimedOut", "Crashed", "Cancelled", "Cached", "RolledBack")
 _BEGUN = (
     *_ENDS,
     "Running",

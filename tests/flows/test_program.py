@@ -41,14 +41,14 @@ def test_rules_are_looked_at_then_applied(office: Office) -> None:
     assert "welcome: new (version 1" in report() and f"member {books.member()}: 1500 -> 1600 (+100)" in report()
     who = {"apply": True, "author": "Ana", "reason": "Welcome"}
     name, message = ended(change_program, promotion=form, **who)
-    assert name == "Failed" and "reaches into the past" in message and message in report()
+    assert name == "Refused" and "reaches into the past" in message and message in report()
     name, message = ended(change_program, promotion=form, recompute=True, confirm_points=200, **who)
     assert (name, message) == ("Completed", "Applied as change 1: 2 members, +200 points for stored sales")
     assert books.points() == 1600
     name, message = ended(change_program, text="[program]\nentry_tier = 1", **who)
-    assert name == "Failed" and "program.entry_tier" in message and "program.points_per_unit" not in message
+    assert name == "Refused" and "program.entry_tier" in message and "program.points_per_unit" not in message
     name, message = ended(change_program, promotion=form, text="x")
-    assert name == "Failed" and "one of both" in message
+    assert name == "Refused" and "one of both" in message
     euro = ProgramForm.model_validate(
         {
             "base_rate_bps": {"AOA": 100_000},
@@ -78,11 +78,11 @@ def test_decisions_about_members(office: Office) -> None:
     name, message = ended(adjust_points, member=one, points=50, **who)
     assert (name, message) == ("Completed", f"Adjustment 1: +50 points to member {one}, balance 1550")
     assert ended(adjust_points, member=one, points=0, void=1, **who)[0] == "Completed"
-    assert ended(adjust_points, member=404, points=1, **who)[0] == "Failed"
-    assert ended(adjust_points, member=one, points=1, reason="call +244 923 000 001", author="Ana")[0] == "Failed"
+    assert ended(adjust_points, member=404, points=1, **who)[0] == "Refused"
+    assert ended(adjust_points, member=one, points=1, reason="call +244 923 000 001", author="Ana")[0] == "Refused"
     name, message = ended(merge_members, member=one, into=other, **who)
     assert name == "Completed" and "2 entries, +0 points" in message
     assert (books.points(), books.points(OTHER_PHONE)) == (0, 3000)
     assert ended(merge_members, member=one, into=other, undo=True, **who)[0] == "Completed"
     assert (books.points(), books.points(OTHER_PHONE)) == (1500, 1500)
-    assert ended(merge_members, member=one, into=other, undo=True, **who)[0] == "Failed"
+    assert ended(merge_members, member=one, into=other, undo=True, **who)[0] == "Refused"

@@ -36,6 +36,9 @@ def adjust(
     reason: Why,
     author: Who,
     key: Key = "",
+    confirm: Annotated[
+        int, typer.Option(help="Agree to so many points, where they are above the limit for changes.")
+    ] = 0,
     json: Json = False,
 ) -> None:
     """Give a member points, or take some, by hand.
@@ -45,8 +48,10 @@ def adjust(
     from loyalty.corrections import Adjustment
     from sql import corrections
     from sql.db import connect
+    from tasks.confirmed import check_confirmed
 
     with refusals():
+        check_confirmed(amount, confirm)
         wanted = Adjustment(member_id=member, points=amount, reason=reason, author=author, key=key or uuid4().hex)
         with ledger() as dsn, connect(dsn) as connection:
             done = corrections.adjust(connection, wanted, command_id("points adjust"))

@@ -1,0 +1,17 @@
+"""A run that asks for what cannot be: it failed, nothing was changed, and nobody but who started it has to be told."""
+
+from typing import Any, Final
+
+from prefect.client.schemas.objects import State
+from prefect.states import Failed
+
+#: The state's name in Prefect's UI; its type is Failed. Alerts are for runs that fail by themselves.
+REFUSED: Final = "Refused"
+
+
+def refused(why: str) -> State[Any]:
+    """The end of such a run; `why` is a sentence without its full stop."""
+    return Failed(
+        name=REFUSED,
+        message=f"Refused: {why}. Nothing was changed. Start another run with other values (Run, Custom run); Retry would be refused again.",
+    )
