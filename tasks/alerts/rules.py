@@ -73,7 +73,8 @@ def rules(ui_url: str, block_id: UUID | None, watched: Sequence[Watched]) -> lis
 
 def continuing() -> list[AutomationCore]:
     """What makes a run go on whose process died."""
-    died = [ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", message=SILENT, force=True)]
+    # Never by force: a heartbeat that arrives after the end of its run looks like a silence, and the server keeps ends as they are.
+    died = [ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", message=SILENT)]
     each_run = {"prefect.resource.id"}
     return [
         AutomationCore(

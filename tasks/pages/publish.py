@@ -1,6 +1,7 @@
 """Puts the pages into Prefect's UI, and keeps artifacts from piling up: Prefect itself keeps every version for ever."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,6 +19,11 @@ PAGES_KEPT, OTHERS_KEPT, REPORTS_KEPT = 1, 100, 2_000
 #: Versions deleted at most in one go: each is a request.
 DELETED_MAX: Final = 200
 _PAGE: Final = 200
+_LINKED: Final = re.compile(r"\(/artifacts/key/([a-z0-9-]+)\)")
+NOTHING_YET: Final = (
+    "# Nothing here yet\n\nThe first run that has something to say writes this page. "
+    "[Deployments](/deployments) · [Runs](/runs) · [All reports](/artifacts)"
+)
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,17 @@ def publish(client: SyncPrefectClient, key: str, known: str | None, markdown: st
             return known
     made = client.create_artifact(ArtifactCreate(key=key, type="markdown", data=markdown, description=description))
     return str(made.id)
+
+
+def ensure_linked(client: SyncPrefectClient, texts: Iterable[str]) -> list[str]:
+    """Makes the pages that texts link to and no run has written yet, so that no link leads nowhere; returns their keys."""
+    linked = {key for text in texts for key in _LINKED.findall(text)}
+    wanted = {"artifacts": {"key": {"any_": sorted(linked)}}, "limit": _PAGE}
+    found = client.request("POST", "/artifacts/latest/filter", json=wanted).json()
+    missing = sorted(linked - {one["key"] for one in found})
+    for key in missing:
+        client.create_artifact(ArtifactCreate(key=key, type="markdown", data=NOTHING_YET, description="nothing yet"))
+    return missing
 
 
 def links(known: Mapping[str, str], here: str) -> str:

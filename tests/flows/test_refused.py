@@ -5,6 +5,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State, StateType
+from prefect.client.schemas.responses import SetStateStatus
+from prefect.events.actions import ChangeFlowRunState
 
 from flows.again import replay, try_mapping
 from flows.audit import audit_log
@@ -13,6 +17,7 @@ from flows.members import adjust_points, erase_member, merge_members
 from flows.reconcile import recompute_points, reconcile
 from flows.sync import sync_system
 from tasks.alerts.rules import rules
+from tasks.pages.publish import ensure_linked
 from tasks.refused import REFUSED
 from tests.flows.office import Office
 from tests.flows.test_runbook_flows import artifact
@@ -75,6 +80,29 @@ def test_nobody_is_told_of_a_refusal_and_none_falls_silent() -> None:
     for rule in rules("http://127.0.0.1:4200", None, []):
         expected = {one.rpartition(".")[2] for one in getattr(rule.trigger, "expect", ())}
         assert (REFUSED in expected) == ("has fallen silent" in rule.name or "does not begin" in rule.name), rule.name
+
+
+def test_an_end_stays_the_end_though_a_heartbeat_comes_late(office: Office) -> None:
+    """Under load a run's last heartbeat arrives after its end; 90 seconds later the run counts as silent."""
+    actions = [action for rule in rules("http://127.0.0.1:4200", None, []) for action in rule.actions]
+    crashing = [one for one in actions if isinstance(one, ChangeFlowRunState) and one.state == StateType.CRASHED]
+    assert len(crashing) == 2
+    for form in ({"system": "xero"}, {"system": "xero", "since": LATER}):
+        state: Any = sync_system(**form, return_state=True)
+        with get_client(sync_client=True) as client:
+            for action in crashing:
+                wanted = State(type=action.state, name=action.name, message=action.message)
+                answer = client.set_flow_run_state(state.state_details.flow_run_id, wanted, force=action.force)
+                assert answer.status == SetStateStatus.ABORT
+            assert client.read_flow_run(state.state_details.flow_run_id).state_name == state.name
+
+
+def test_links_of_descriptions_lead_somewhere_from_the_start(office: Office) -> None:
+    texts = ["The [reports](/artifacts/key/never-written), and [more](/artifacts/key/never-written-either).", ""]
+    with get_client(sync_client=True) as client:
+        assert ensure_linked(client, texts) == ["never-written", "never-written-either"]
+        assert ensure_linked(client, texts) == []
+    assert artifact("never-written").startswith("# Nothing here yet")
 
 
 def test_a_search_in_the_audit_log_has_a_page_of_its_own(office: Office) -> None:

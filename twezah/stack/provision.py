@@ -229,6 +229,7 @@ def provision(simulator_url: str | None, started_at: datetime, *, catch_up: bool
     from tasks.alerts.automations import ensure_automations
     from tasks.blocks import connect_simulator, register_blocks
     from tasks.connections import connected_systems, connections
+    from tasks.pages.publish import ensure_linked
 
     register_blocks()
     if simulator_url is not None:
@@ -244,6 +245,9 @@ def provision(simulator_url: str | None, started_at: datetime, *, catch_up: bool
             clear_leftovers(client, started_at, catch_up=catch_up)
     activated = activate_connected()
     renew_pages()
+    with get_client(sync_client=True) as client:
+        described = client.read_deployments(limit=200, sort=DeploymentSort.NAME_ASC)
+        ensure_linked(client, [one.description or "" for one in described])
     return {"activated": activated, "connected": sorted(connected_systems())}
 
 
