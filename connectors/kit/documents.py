@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from connectors.kit.errors import Misconfigured
 from connectors.kit.mapping import fields as kinds
 from connectors.kit.mapping.fields import Field as Source
-from connectors.kit.mapping.notation import Notation
+from connectors.kit.mapping.notation import AMOUNTS, DATES, Notation
 from connectors.kit.spec import Connection, Lines
 from loyalty.schema import KINDS, STATUSES
 
@@ -25,13 +25,6 @@ _STATUS_WORDS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("completed", "settled"), "paid"),
     **dict.fromkeys(("voided", "cancelled", "canceled", "deleted"), "void"),
 }
-_AMOUNTS: Final[Mapping[str, Notation]] = {
-    "decimal": "point",
-    "decimal comma": "comma",
-    "comma between thousands": "grouped",
-    "minor units": "minor",
-}
-_DATES: Final[Mapping[str, Notation]] = {"year first": "time", "day first": "day_first", "month first": "month_first"}
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -131,7 +124,7 @@ def documents(settings: DocumentSettings, connection: Connection, stream: str) -
     The paths of the connection are put in here, so that they keep the notation; unknown names are left for the
     mapping to refuse.
     """
-    amounts, dates = _AMOUNTS[settings.amounts], _DATES[settings.dates]
+    amounts, dates = AMOUNTS[settings.amounts], DATES[settings.dates]
     chosen = {name.removeprefix(f"{stream}."): path for name, path in connection.paths.items()}
 
     def placed(fields: dict[str, Source], prefix: str = "") -> dict[str, Source]:

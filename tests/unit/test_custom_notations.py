@@ -94,13 +94,19 @@ class TestDecimalCommas:
     [
         ("decimal", "1,234.50", 123450),
         ("decimal", "1 234.50", 123450),
-        ("decimal", "$5.00", 500),
         ("decimal", "5.00 AOA", 500),
+        ("decimal", "12 50", None),
+        ("decimal", "10'5", None),
+        ("decimal", "1 . 5", None),
+        ("decimal comma", "12 50", None),
+        ("comma between thousands", "1 2 3", None),
         ("decimal", "1,234", None),
         ("comma between thousands", "1,234", 123400),
         ("comma between thousands", "1,234.50 Kz", 123450),
         ("decimal comma", "Kz 1.234,50", 123450),
         ("minor units", "1500.0", 1500),
+        ("minor units", "1500.00", None),
+        ("minor units", "1 500 Kz", 1500),
     ],
 )
 @pytest.mark.parametrize("system", ["custom", "file"])
@@ -108,6 +114,80 @@ def test_amounts(system: str, amounts: str, written: str, minor: int | None) -> 
     vendor = connection(system, amounts=amounts)
     body = json.dumps({"data": [SALE | {"total": written}]}).encode()
     assert totals(vendor, body) == [minor]
+
+
+@pytest.mark.parametrize(
+    ("currency", "written", "minor"),
+    [
+        ("USD", "$5.00", 500),
+        ("USD", "US$ 5.00", 500),
+        ("NAD", "$5.00", 500),
+        ("GBP", "5.00 gbp", 500),
+        ("EUR", "5.00 €", 500),
+        ("Kz", "AKZ 5.00", 500),
+        (None, "5.00Kz", 500),
+        ("AOA", "$5.00", None),
+        (None, "$5.00", None),
+        ("AOA", "5.00 USD", None),
+        ("EUR", "US$5.00", None),
+        ("USD", "5.00 Kz", None),
+        ("AOA", "5.00 un", None),
+        ("AOA", "Kz 5.00 Kz", None),
+    ],
+)
+def test_an_amount_in_another_currency_than_its_document_is_none(
+    currency: str | None, written: str, minor: int | None
+) -> None:
+    record = {"currency": currency, "total": written, "lines": [{"unit_price": written, "amount": written}]}
+    found = mapped(connection(), page(json.dumps(record)[1:-1]))
+    assert found.invoices["total_minor"].to_list() == found.lines["amount_minor"].to_list() == [minor]
+    assert found.lines["unit_price"].to_list() == [None if minor is None else Decimal(5)]
+    assert set(found.problems["field"]) == (
+        set() if minor else {"total_minor", "lines.unit_price", "lines.amount_minor"}
+    )
+
+
+AMOUNTS_ARE, DATES_ARE = '"Amounts are written as"', '"Dates are written with the"'
+
+
+@pytest.mark.parametrize(
+    ("amounts", "written", "advice"),
+    [
+        ("decimal", "1.234,50", f'choose "decimal comma" under {AMOUNTS_ARE}'),
+        ("decimal", "1\u00a0234,50", f'choose "decimal comma" under {AMOUNTS_ARE}'),
+        ("decimal", "Kz 5,00", f'choose "decimal comma" under {AMOUNTS_ARE}'),
+        ("decimal", "12,345", f"choose in the block how {AMOUNTS_ARE}"),
+        ("decimal", "1.234", f'more decimals than the currency (2); if they are thousands, choose "decimal comma" under {AMOUNTS_ARE}'),
+        ("decimal", "0.125", "has more decimals than the currency (2)"),
+        ("decimal", "$5.00", "has the sign of another currency than the document"),
+        ("decimal", "12 50", "is not a number"),
+        ("decimal", "9" * 70, "is too large"),
+        ("decimal comma", "1,234.50", f'choose "decimal" or "comma between thousands" under {AMOUNTS_ARE}'),
+        ("decimal comma", "1,234", f'if they are thousands, choose "comma between thousands" under {AMOUNTS_ARE}'),
+        ("comma between thousands", "1.234,50", f'choose "decimal comma" under {AMOUNTS_ARE}'),
+        ("minor units", "15,00", "is not a whole number of minor units"),
+    ],
+)  # fmt: skip
+def test_a_refused_amount_says_what_to_choose(amounts: str, written: str, advice: str) -> None:
+    (problem,) = mapped(connection(amounts=amounts), page(f'"total": "{written}"')).problems.to_dicts()
+    assert advice in problem["reason"]
+
+
+@pytest.mark.parametrize(
+    ("dates", "written", "advice"),
+    [
+        ("year first", "31/01/2026 10:00", f'choose "day first" under {DATES_ARE}'),
+        ("year first", "01/31/2026", f'choose "month first" under {DATES_ARE}'),
+        ("month first", "31.01.2026", f'choose "day first" under {DATES_ARE}'),
+        ("year first", "01/02/2026", f"choose in the block what {DATES_ARE}"),
+        ("year first", "26-01-31", f"choose in the block what {DATES_ARE}"),
+        ("day first", "31 Janela 2026", "is not a date"),
+        ("day first", "32/13/2026", "is not a date"),
+    ],
+)
+def test_a_refused_date_says_what_to_choose(dates: str, written: str, advice: str) -> None:
+    (problem,) = mapped(connection(dates=dates), page(f'"total": "5.00", "sale_date": "{written}"')).problems.to_dicts()
+    assert advice in problem["reason"]
 
 
 def test_a_comma_that_could_be_either_is_refused_with_what_to_choose() -> None:

@@ -1,11 +1,11 @@
 """Raw text columns to typed columns, and the reasons why a value could not be used."""
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
+from connectors.kit.mapping.advice import amount_advice, date_advice
 from connectors.kit.mapping.fields import Field
 from connectors.kit.mapping.notation import rewritten, unmarked
 from connectors.kit.mapping.parse import (
@@ -30,7 +30,6 @@ from connectors.kit.mapping.reader import has_marks, values
 from connectors.kit.spec import Connection
 
 EXPONENT = "_exponent"
-_COMMA = re.compile(r"[+-]?\d+,\d+")
 _REASONS = {
     "text": "is not a text",
     "money": "is not a number",
@@ -155,20 +154,28 @@ def _reason(field: Field, said: str | None, exponent: int | None) -> str:
         return "missing"
     if field.kind == "computed":
         return "is a value not known here"
-    if field.kind != "money" or said == NOT_TEXT:
-        too_long = field.kind == "text" and len(said.encode()) > ID_BYTES_MAX
-        return f"is longer than {ID_BYTES_MAX} bytes" if too_long else _no_number(field, said) or _REASONS[field.kind]
-    number = plain_number(said)
+    said_more = _reason_of_text(field, said, exponent) if said != NOT_TEXT else None
+    return said_more or _REASONS[field.kind]
+
+
+def _reason_of_text(field: Field, said: str, exponent: int | None) -> str | None:
+    match field.kind:
+        case "text":
+            return f"is longer than {ID_BYTES_MAX} bytes" if len(said.encode()) > ID_BYTES_MAX else None
+        case "instant" | "day":
+            return date_advice(said, field.notation)
+        case "decimal":
+            return amount_advice(said, field.notation, None)
+        case "money":
+            advice = amount_advice(said, field.notation, exponent if field.exact else None)
+            return advice or _reason_of_money(field, said, exponent)
+        case _:
+            return None
+
+
+def _reason_of_money(field: Field, said: str, exponent: int | None) -> str | None:
     if field.notation == "minor":
         return "is not a whole number of minor units"
-    if number is None:
-        large = said.lstrip("+-").replace(".", "", 1).isdigit()
-        return "is too large" if large else _no_number(field, said) or _REASONS["money"]
+    if plain_number(said) is None:
+        return "is too large" if said.lstrip("+-").replace(".", "", 1).isdigit() else None
     return f"has more decimals than the currency ({exponent})"
-
-
-def _no_number(field: Field, said: str) -> str | None:
-    """What to do about a number that could be two."""
-    if field.notation == "point" and _COMMA.fullmatch(said):
-        return 'has a comma that may stand for thousands or decimals: choose in the block how "Amounts are written as"'
-    return None

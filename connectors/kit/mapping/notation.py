@@ -5,6 +5,8 @@ from typing import Final, Literal
 
 import polars as pl
 
+from connectors.kit.mapping.signs import bare
+
 #: How numbers and dates are written. "plain": as in JSON. "point": 1234.50, also with groups where they can be nothing
 #: else. "comma": 1.234,56. "grouped": 1,234.56 and 1,234. "minor": whole minor units. Dates: ISO 8601 or seconds or
 #: milliseconds since 1970 in "time"; with the day or the month first besides in "day_first" and "month_first".
@@ -12,8 +14,6 @@ Notation = Literal["plain", "point", "comma", "grouped", "minor", "time", "day_f
 #: Stands before what was a number in JSON, where texts have a notation of their own: 1.500 is not 1500 there.
 NUMBER: Final = "\x02"
 
-_SPACES = r"[\s\u00a0\u202f'\u2019]"
-_MONEY_SIGN = r"(?i)^([+-]?)(?:AOA|AKZ|KZ|EUR|USD|US\$|[€$])|(?:AOA|AKZ|KZ|EUR|USD|US\$|[€$])$"
 _BY_POINTS = r"^[+-]?[1-9]\d{0,2}(?:\.\d{3})+(?:,\d*)?$"
 _BY_COMMAS = r"^[+-]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?$"
 #: Commas that can only stand between thousands: there are several, or a point behind them.
@@ -28,24 +28,39 @@ _NAMED = (
     r"^([A-Za-z]{3,9})\.? (\d{1,2}),? (\d{4})",
 )
 _HALF_DAY = r"(?i)[T ](\d{1,2})(?::(\d{2}))?(?::(\d{2})(?:\.\d*)?)? ?([ap])\.? ?m\.?$"
-#: Months as English and Portuguese begin to write them.
+#: Months as English and Portuguese write them, whole or cut short.
 _MONTHS = {
-    name: f"{number:02}"
-    for names in ("jan feb mar apr may jun jul aug sep oct nov dec", "jan fev mar abr mai jun jul ago set out nov dez")
+    name[:length]: f"{number:02}"
+    for names in (
+        "january february march april may june july august september october november december",
+        "janeiro fevereiro março abril maio junho julho agosto setembro outubro novembro dezembro",
+    )
     for number, name in enumerate(names.split(), start=1)
+    for length in range(3, len(name) + 1)
 }
+#: Two digits first: without a choice nobody knows whether they are a day, a month or a year.
+_SHORT = r"^\d{1,3}[/.-]\d{1,2}[/.-]\d{1,2}(?:\D|$)"
+#: How an operator chooses among them in a block.
+AMOUNTS: Final[Mapping[str, Notation]] = {
+    "decimal": "point",
+    "decimal comma": "comma",
+    "comma between thousands": "grouped",
+    "minor units": "minor",
+}
+DATES: Final[Mapping[str, Notation]] = {"year first": "time", "day first": "day_first", "month first": "month_first"}
 
 
 def rewritten(raw: pl.DataFrame, notations: Mapping[str, Notation], exponent: str) -> pl.DataFrame:
     """The same columns in plain notation; what does not fit is left as it is, to be refused by name.
 
     Args:
-        raw: Columns of text, and `exponent`.
+        raw: Columns of text, `exponent`, and "currency" if signs at amounts are to be those of it.
         notations: Notation per column.
         exponent: Column with the decimals of each row's currency.
     """
+    currency = pl.col("currency") if "currency" in raw.columns else None
     columns = [
-        _plain(pl.col(name), notation, exponent).alias(name)
+        _plain(pl.col(name), notation, exponent, currency).alias(name)
         for name, notation in notations.items()
         if notation != "plain" and name in raw.columns and not (notation == "point" and _simple(raw[name]))
     ]
@@ -71,25 +86,20 @@ def _simple(column: pl.Series) -> bool:
     return bool(column.str.contains(_SIMPLE).all())
 
 
-def _plain(text: pl.Expr, notation: Notation, exponent: str) -> pl.Expr:
+def _plain(text: pl.Expr, notation: Notation, exponent: str, currency: pl.Expr | None) -> pl.Expr:
     match notation:
         case "point" | "grouped":
-            return _without_commas(_bare(text), _BY_COMMAS if notation == "grouped" else _SURELY_BY_COMMAS)
+            return _without_commas(bare(text, currency), _BY_COMMAS if notation == "grouped" else _SURELY_BY_COMMAS)
         case "comma":
-            return _with_point(text)
+            return _with_point(bare(text, currency))
         case "minor":
-            return _major(text, pl.col(exponent).cast(pl.Int64))
+            return _major(bare(text, currency), pl.col(exponent).cast(pl.Int64))
         case "day_first":
             return _iso(text, day=1, month=2)
         case "month_first":
             return _iso(text, day=2, month=1)
         case _:
-            return _time(text)
-
-
-def _bare(text: pl.Expr) -> pl.Expr:
-    """Without spaces, apostrophes, and the money's sign before or behind."""
-    return text.str.replace_all(_SPACES, "").str.replace_all(_MONEY_SIGN, "${1}")
+            return pl.when(text.str.contains(_SHORT)).then(pl.lit("?")).otherwise(_time(text))
 
 
 def _without_commas(text: pl.Expr, groups: str) -> pl.Expr:
@@ -97,16 +107,16 @@ def _without_commas(text: pl.Expr, groups: str) -> pl.Expr:
 
 
 def _with_point(text: pl.Expr) -> pl.Expr:
-    """`1.234,56`, `1 234,56 Kz` and `1.500` (thousands) to 1234.56 and 1500; 150.5, which can be nothing else, keeps its point."""
-    bare = _bare(text)
-    whole = pl.when(bare.str.contains(_BY_POINTS)).then(bare.str.replace_all(".", "", literal=True)).otherwise(bare)
+    """`1.234,56` and `1.500` (thousands) to 1234.56 and 1500; 150.5, which can be nothing else, keeps its point."""
+    whole = pl.when(text.str.contains(_BY_POINTS)).then(text.str.replace_all(".", "", literal=True)).otherwise(text)
     both = whole.str.contains(",", literal=True) & whole.str.contains(".", literal=True)
     return pl.when(both).then(whole).otherwise(whole.str.replace(",", ".", literal=True))
 
 
 def _major(text: pl.Expr, digits: pl.Expr) -> pl.Expr:
     """Whole minor units to major ones, exactly; anything else is no amount."""
-    whole_number = text.str.contains(r"^[+-]?\d+(?:\.0*)?$")  # (a table's program may write 1500.0)
+    # A table's program may write 1500.0; 1500.00 looks like major units.
+    whole_number = text.str.contains(r"^[+-]?\d+(?:\.0?)?$")
     size = pl.when(whole_number).then(text.str.extract(r"^[+-]?(\d+)", 1))
     padded = size.str.pad_start(digits + 1, "0")
     whole = padded.str.slice(0, padded.str.len_bytes().cast(pl.Int64) - digits)
@@ -139,7 +149,7 @@ def _time(text: pl.Expr) -> pl.Expr:
 
 
 def _by_name(text: pl.Expr, form: str, *, day: int, month: int) -> pl.Expr:
-    name = text.str.extract(form, month).str.slice(0, 3).str.to_lowercase()
+    name = text.str.extract(form, month).str.to_lowercase()
     number = name.replace_strict(_MONTHS, default=None, return_dtype=pl.String)
     return (
         text.str.extract(form, 3)

@@ -1,0 +1,41 @@
+"""Amounts with the money's sign and with gaps between thousands, without both: where nothing else can be meant."""
+
+from typing import Final
+
+import polars as pl
+
+from connectors.kit.mapping.parse import currency_code
+from loyalty.currency import EXPONENTS
+
+_SPACE: Final = r"[\s\u00a0\u202f]*"
+_GAP: Final = r"[\s\u00a0\u202f'\u2019]"
+_SIGN: Final = r"(?i:US\$|[a-z]{2,3}|[€$])"
+_SIGN_BEFORE: Final = rf"^[+-]?{_SPACE}({_SIGN}){_SPACE}[+-]?{_SPACE}\d"
+_SIGN_BEHIND: Final = rf"\d[.,]?{_SPACE}({_SIGN})$"
+#: Gaps between groups of three digits. Others are left, and no number: 12 50 may be two of them.
+_GAPS: Final = rf"^[+-]?[1-9]\d{{0,2}}(?:{_GAP}\d{{3}})+(?:[.,]\d*)?$"
+#: What the signs stand for. A bare dollar is that of any currency that has no sign of its own here.
+_MEANS: Final = {code: code for code in EXPONENTS} | {"KZ": "AOA", "AKZ": "AOA", "€": "EUR", "US$": "USD", "$": "$"}
+_NO_DOLLARS: Final = ("AOA", "EUR")
+
+
+def bare(text: pl.Expr, currency: pl.Expr | None) -> pl.Expr:
+    """The digits with their points and commas; as it is where its sign is not that of `currency` (None: not looked at)."""
+    before, behind = text.str.extract(_SIGN_BEFORE, 1), text.str.extract(_SIGN_BEHIND, 1)
+    digits = text.str.replace(rf"^([+-]?){_SPACE}{_SIGN}?{_SPACE}([+-]?){_SPACE}(\d)", "${1}${2}${3}").str.replace(
+        rf"(\d[.,]?){_SPACE}{_SIGN}$", "${1}"
+    )
+    joined = pl.when(digits.str.contains(_GAPS)).then(digits.str.replace_all(_GAP, "")).otherwise(digits)
+    sign = pl.coalesce(before, behind)
+    fits = sign.is_null() | (_fits(sign, currency) & (before.is_null() | behind.is_null()))
+    return pl.when(fits).then(joined).otherwise(text)
+
+
+def _fits(sign: pl.Expr, currency: pl.Expr | None) -> pl.Expr:
+    means = sign.str.to_uppercase().replace_strict(_MEANS, default=None, return_dtype=pl.String)
+    if currency is None:
+        return means.is_not_null()
+    code = currency_code(currency)
+    # An unknown currency is refused as such.
+    same = (means == code) | ((means == "$") & ~code.is_in(_NO_DOLLARS)) | code.is_null()
+    return means.is_not_null() & same
