@@ -14,6 +14,7 @@ from connectors.kit.configured_settings import CustomSettings
 from connectors.kit.documents import documents, settings_of
 from connectors.kit.errors import CredentialsRejected, Misconfigured, UnexpectedShape
 from connectors.kit.mapping.fields import phone, text
+from connectors.kit.mapping.pointers import dig, segments
 from connectors.kit.spec import (
     ById,
     Connection,
@@ -63,6 +64,7 @@ def spec_from(connection: Connection) -> ConnectorSpec:
         page_size=max(_PAGE_SIZE, connection.page_size or 0),
         fault=_fault(options),
         no_list=RecordsElsewhere,
+        error_answer=ApiFailed,
     )
 
 
@@ -176,6 +178,15 @@ class RecordsElsewhere(UnexpectedShape):
     )
 
 
+class ApiFailed(UnexpectedShape):
+    """The API answers that it failed."""
+
+    advice = (
+        'Whoever runs the API must say why, unless the credentials, the base URL, "Path of the invoices" or the query parameters in the block "{block}" '
+        "are wrong."
+    )
+
+
 class KeyRejected(CredentialsRejected):
     """The API refuses what the connection proves itself with."""
 
@@ -238,10 +249,10 @@ def _credentials_request(connection: Connection, options: CustomOptions, url: st
 
 def _fault(options: CustomOptions) -> Callable[[Any], str | None]:
     """The error code of an answer that holds no records: problem+json (RFC 9457), `error`, `errors`, or no success."""
-    list_key = options.records.strip("/").split("/")[0]
+    parts = segments(options.records)
 
     def fault(body: Any) -> str | None:
-        if body.get(list_key) is not None:
+        if parts and dig(body, parts):  # records; an empty list beside "it failed" is not to be taken for no sales
             return None
         if "title" in body and isinstance(body.get("status"), int):
             kind = str(body.get("type") or "").rstrip("/").rpartition("/")[2]

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from connectors import spec_for
-from connectors.custom import RecordsElsewhere
+from connectors.custom import ApiFailed, RecordsElsewhere
 from connectors.kit.answers import Call
 from connectors.kit.auth import Token
 from connectors.kit.client import Client
@@ -199,8 +199,8 @@ def who_must_act(error: ConnectorError) -> str:
         return f"{OPERATOR}, or a new consent" if type(error) is CredentialsRejected else OPERATOR
     if isinstance(error, RateLimited):
         return f"{NOBODY}: wait"
-    if isinstance(error, RecordsElsewhere):
-        return OPERATOR
+    if isinstance(error, RecordsElsewhere | ApiFailed):
+        return f"{OPERATOR}, or whoever runs the API"
     if isinstance(error, ContractBroken):
         return _DEVELOPER
     return "nobody: try again; if it stays, whoever runs the network, or the vendor"

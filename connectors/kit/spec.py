@@ -226,7 +226,7 @@ class ConnectorSpec:
 
     `{account}` in `base_url` and `token_url` is the account as a host label. `auth` chooses how a connection proves itself, `consent` how it comes by its first token. `headers` are sent with every call. `fault` reads the vendor's error code out of an answer's body (a short code,
     never its text), `errors` says which error a code or status means where the usual reading would be wrong, `no_list` which one an answer
-    without its list is.
+    without its list is, `error_answer` one with any other code.
     `key_style` re-writes the keys of hand-made samples (`try_record`) to the vendor's own spelling. `transport` stands in
     for the network, for systems that are not reached over one.
     """
@@ -245,6 +245,7 @@ class ConnectorSpec:
     fault: Callable[[Any], str | None] = lambda _: None
     errors: Mapping[int | str, type[ConnectorError]] = field(default_factory=dict)
     no_list: type[UnexpectedShape] = UnexpectedShape
+    error_answer: type[UnexpectedShape] = UnexpectedShape
     request_id_header: str = "x-request-id"
     page_limit: int = 20_000
     body_bytes_limit: int = 64 * 1024 * 1024

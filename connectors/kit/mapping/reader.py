@@ -21,6 +21,8 @@ from loyalty.schema import EXACT, INVOICE, LINE, UTC_US
 
 #: What decoding may raise, whatever is sent.
 _ANY = Decoder(Any)
+#: How deep an answer without its list is searched for another one.
+_DEPTH = 3
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -111,12 +113,20 @@ def read(
 def _is_no_empty_list(spec: ConnectorSpec, records: str, body: bytes) -> bool:
     """Whether an answer without records is an error, or has another list in their place: it answers another question."""
     whole, parts = _ANY.decode(body), segments(records)
-    if dig(whole, parts) is None and error_code(spec, whole) is not None:
+    if error_code(spec, whole) is not None:
         return True
     beside = dig(whole, parts[:-1]) if parts else None
+    if beside is None:  # it ends on the way to the list
+        return _holds_records(whole, _DEPTH)
     if not isinstance(beside, dict) or parts[-1] in beside:
         return False
-    return any(isinstance(value, list) and value for value in beside.values())
+    return any((isinstance(value, list) and value) or _holds_records(value, _DEPTH) for value in beside.values())
+
+
+def _holds_records(value: Any, depth: int) -> bool:
+    if isinstance(value, dict):
+        return depth > 0 and any(_holds_records(below, depth - 1) for below in value.values())
+    return isinstance(value, list) and any(isinstance(one, dict) for one in value)
 
 
 def _one_by_one(
@@ -172,7 +182,7 @@ def unexpected(spec: ConnectorSpec, operation: str, records: str, body: bytes) -
             detail = "the answer is not valid JSON (cut off?)"
         else:
             code = error_code(spec, whole)
-            kind = spec.errors.get(code, UnexpectedShape) if code else spec.no_list
+            kind = spec.errors.get(code, spec.error_answer) if code else spec.no_list
             detail = f"an error answer, code {code}" if code else _no_list(records, whole)
     error = kind(spec.name, operation, detail)
     if isinstance(error, UnexpectedShape):

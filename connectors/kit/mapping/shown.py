@@ -9,6 +9,8 @@ from connectors.kit.mapping.pointers import dig, segments
 KEYS_MAX: Final = 100
 NAME: Final = re.compile(r"(?!.*\d{4})[^\W\d][\w .:@$#/()%-]{0,60}", re.DOTALL)
 _SHOWN_MAX: Final = 8
+#: In a message, which goes further than a report: no spaces, dots or at signs, which names of people and addresses have.
+_TOLD: Final = re.compile(r"(?!.*\d{4})[^\W\d][\w-]{0,39}")
 
 
 def instead(value: Any, pointer: str) -> str:
@@ -26,8 +28,10 @@ def _keys(found: Any) -> str:
         return ""
     if not found:
         return " without keys"
-    names = [key for key in found if NAME.fullmatch(key)]
-    if len(found) > KEYS_MAX or not names:
+    names = [key for key in found if _TOLD.fullmatch(key)]
+    # (Several objects and nothing else: records by their keys, which may be those of customers.)
+    table = len(found) > 1 and all(isinstance(value, dict) for value in found.values())
+    if len(found) > KEYS_MAX or not names or table:
         return f" with {len(found)} entries; records must be in a list"
     shown = ", ".join(f'"{name}"' for name in names[:_SHOWN_MAX])
-    return f" with the keys {shown}{', ...' if len(found) > _SHOWN_MAX else ''}"
+    return f" with the keys {shown}{', ...' if len(found) > len(names[:_SHOWN_MAX]) else ''}"
