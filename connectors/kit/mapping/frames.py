@@ -210,8 +210,10 @@ def _lines(
     raw = raw_columns(plan.nested or plan.line, plan.lines.fields, items)
     owner = pl.Series("row", rows, dtype=pl.UInt32)
     exponent = invoices[EXPONENT].gather(owner)
-    with_currency = raw.with_columns(exponent.alias(EXPONENT), invoices["currency"].gather(owner))
-    lines = typed(plan.lines.fields, with_currency, connection)
+    known = [exponent.alias(EXPONENT)]
+    if any(field.notation != "plain" for field in plan.lines.fields.values()):  # there, amounts may name a currency
+        known.append(invoices["currency"].gather(owner))
+    lines = typed(plan.lines.fields, raw.with_columns(known), connection)
     lines = computed(plan.lines.fields, lines.with_columns(exponent.alias(EXPONENT), owner))
     found = problems(plan.lines.fields, raw, lines, label="lines.{}", under=f"{plan.lines.path}/*")
     found = found.with_columns(owner.gather(found["row"]).alias("row"))

@@ -18,6 +18,8 @@ _BY_POINTS = r"^[+-]?[1-9]\d{0,2}(?:\.\d{3})+(?:,\d*)?$"
 _BY_COMMAS = r"^[+-]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?$"
 #: Commas that can only stand between thousands: there are several, or a point behind them.
 _SURELY_BY_COMMAS = r"^[+-]?[1-9]\d{0,2}(?:(?:,\d{3}){2,}|,\d{3}\.\d*)(?:\.\d*)?$"
+#: What an amount may have besides digits, points, commas and a sign of minus.
+_MORE = r"[^\d.,+-]"
 #: What needs no second look.
 _SIMPLE = r"^-?\d+(?:\.\d*)?$"
 _PARTS = r"^(\d{1,2})[/.-](\d{1,2})[/.-](\d{4}|\d{2})(?:[T ,].*)?$"
@@ -60,7 +62,7 @@ def rewritten(raw: pl.DataFrame, notations: Mapping[str, Notation], exponent: st
     """
     currency = pl.col("currency") if "currency" in raw.columns else None
     columns = [
-        _plain(pl.col(name), notation, exponent, currency).alias(name)
+        _plain(_bare(raw[name], notation, currency), notation, exponent).alias(name)
         for name, notation in notations.items()
         if notation != "plain" and name in raw.columns and not (notation == "point" and _simple(raw[name]))
     ]
@@ -86,14 +88,20 @@ def _simple(column: pl.Series) -> bool:
     return bool(column.str.contains(_SIMPLE).all())
 
 
-def _plain(text: pl.Expr, notation: Notation, exponent: str, currency: pl.Expr | None) -> pl.Expr:
+def _bare(column: pl.Series, notation: Notation, currency: pl.Expr | None) -> pl.Expr:
+    """Amounts without gaps and signs, which are looked for only where there are any: that takes longer than all the rest."""
+    text = pl.col(column.name)
+    return bare(text, currency) if notation in AMOUNTS.values() and column.str.contains(_MORE).any() else text
+
+
+def _plain(text: pl.Expr, notation: Notation, exponent: str) -> pl.Expr:
     match notation:
         case "point" | "grouped":
-            return _without_commas(bare(text, currency), _BY_COMMAS if notation == "grouped" else _SURELY_BY_COMMAS)
+            return _without_commas(text, _BY_COMMAS if notation == "grouped" else _SURELY_BY_COMMAS)
         case "comma":
-            return _with_point(bare(text, currency))
+            return _with_point(text)
         case "minor":
-            return _major(bare(text, currency), pl.col(exponent).cast(pl.Int64))
+            return _major(text, pl.col(exponent).cast(pl.Int64))
         case "day_first":
             return _iso(text, day=1, month=2)
         case "month_first":
