@@ -25,6 +25,7 @@ _SIMPLE = r"^-?\d+(?:\.\d*)?$"
 _PARTS = r"^(\d{1,2})[/.-](\d{1,2})[/.-](\d{4}|\d{2})(?:[T ,].*)?$"
 _DAY = r"^\d{1,2}[/.-]\d{1,2}[/.-]\d{2,4}"
 _COMPACT = r"^((?:19|20)\d{2})(\d{2})(\d{2})$"
+_SLASHED = r"^((?:19|20)\d{2})[/.](\d{2})[/.](\d{2})"
 _NAMED = (
     r"^(\d{1,2})(?: de|\.)?[ -]([A-Za-z]{3,9}|março)\.?(?: de)?,?[ -](\d{4})",
     r"^([A-Za-z]{3,9})\.? (\d{1,2}),? (\d{4})",
@@ -151,6 +152,7 @@ def _time(text: pl.Expr) -> pl.Expr:
             _by_name(text, day_first, day=1, month=2),
             _by_name(text, month_first, day=2, month=1),
             pl.when(text.str.contains(_COMPACT)).then(compact),
+            pl.when(text.str.contains(_SLASHED)).then(text.str.replace(_SLASHED, "${1}-${2}-${3}")),
             _epoch(text),
         )
     )
