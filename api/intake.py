@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import psycopg
 
@@ -146,16 +146,16 @@ class Intake:
                 query("webhooks", "store"), store_parameters([one.event for one in first.values()])
             )
             numbers = {(row[0], row[1]): int(row[2]) for row in await cursor.fetchall()}
-            for key, one in first.items():
-                one.attempt.event_no = numbers.get(key)
-            for one in batch:
-                one.attempt.outcome = "duplicate" if one.attempt.event_no is None else "stored"
-                one.attempt.close(200)
-            await _save(connection, [one.attempt for one in batch])
-        for one in batch:
-            one.attempt.recorded = True
+            stored = {id(one): numbers.get(key) for key, one in first.items()}
+            # Copies: whoever waited too long was answered otherwise meanwhile, and the audit has that answer as well.
+            rows = [_answered(one.attempt, stored.get(id(one))) for one in batch]
+            await _save(connection, rows)
+        for one, row in zip(batch, rows, strict=True):
             if not one.done.done():
-                one.done.set_result(one.attempt.event_no)
+                attempt = one.attempt
+                attempt.event_no, attempt.outcome, attempt.recorded = row.event_no, row.outcome, True
+                attempt.status, attempt.elapsed_ms, attempt.at = row.status, row.elapsed_ms, row.at
+                one.done.set_result(row.event_no)
 
     async def _audit_forever(self) -> None:
         while True:
@@ -173,6 +173,13 @@ class Intake:
             log.warning("%d rows of the audit wait for the database: %s", len(rows), type(error).__name__)
             for one in rows:
                 self.audit.add(one)
+
+
+def _answered(attempt: Attempt, event_no: int | None) -> Attempt:
+    """The attempt as it is answered once its event, or the one like it, is stored."""
+    answered = replace(attempt, event_no=event_no, outcome="duplicate" if event_no is None else "stored")
+    answered.close(200)
+    return answered
 
 
 def _refuse(batch: Sequence[_Waiting], why: str) -> None:
