@@ -149,6 +149,8 @@ def test_the_database_goes_away_between_verifying_and_storing(office: Office) ->
     time.sleep(0.5)
     assert office.post(at, body, signed(body, "second")).status_code == 200
     assert office.events(at) == ["id:first", "id:second"]
+    # What the sender was told, and what became of its event a moment later.
+    assert dict(office.attempts(at)) == {"stored": 2, "not_stored": 1, "duplicate": 1}
 
 
 def test_a_process_killed_after_the_acknowledgement_has_lost_nothing(office: Office, tmp_path: Path) -> None:
