@@ -1,7 +1,7 @@
 """Raw text columns to typed columns, and the reasons why a value could not be used."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import polars as pl
 
@@ -26,10 +26,11 @@ from connectors.kit.mapping.parse import (
     trimmed,
 )
 from connectors.kit.mapping.pointers import Shape
-from connectors.kit.mapping.reader import has_marks, values
+from connectors.kit.mapping.reader import Picked, has_marks, values
 from connectors.kit.spec import Connection
 
 EXPONENT = "_exponent"
+_NO_TEXT: Final = pl.Series((), dtype=pl.String)
 _REASONS = {
     "text": "is not a text",
     "money": "is not a number",
@@ -51,14 +52,37 @@ def is_id(name: str) -> bool:
     return name.endswith("external_id")
 
 
+class Columns:
+    """One text column per field, as the vendor wrote it, of records that come in parts."""
+
+    def __init__(self, record: Shape | None, fields: Mapping[str, Field]) -> None:
+        self.height = 0
+        self._record, self._fields = record, fields
+        self._parts: dict[str, list[pl.Series]] = {name: [] for name in fields}
+        self._picked: Picked = {}
+
+    def add(self, items: Sequence[Any]) -> None:
+        """Reads some records."""
+        self.height += len(items)
+        if self._record is not None:
+            for name, field in self._fields.items():
+                self._parts[name].append(texts(values(self._record, field, items, self._picked)))
+
+    def frame(self) -> pl.DataFrame:
+        """All that was read, without blanks around texts."""
+        schema = dict.fromkeys(self._fields, pl.String)
+        columns = {name: pl.concat([_NO_TEXT, *parts]) for name, parts in self._parts.items()}
+        frame = pl.DataFrame(columns, schema=schema, height=self.height)
+        if has_marks(self._fields.values()):
+            frame = unmarked(frame, {name: field.notation for name, field in self._fields.items()})
+        return frame.with_columns(trimmed(pl.all()).name.keep()) if columns else frame
+
+
 def raw_columns(record: Shape, fields: Mapping[str, Field], items: Sequence[Any]) -> pl.DataFrame:
     """One text column per field, as the vendor wrote it."""
-    columns = {name: texts(values(record, field, items)) for name, field in fields.items()}
-    frame = pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String), height=len(items))
-    notations = {name: field.notation for name, field in fields.items()}
-    if has_marks(fields.values()):
-        frame = unmarked(frame, notations)
-    return frame.with_columns(trimmed(pl.all()).name.keep()) if columns else frame
+    columns = Columns(record, fields)
+    columns.add(items)
+    return columns.frame()
 
 
 def typed(fields: Mapping[str, Field], raw: pl.DataFrame, connection: Connection) -> pl.DataFrame:
@@ -138,9 +162,9 @@ def problems(
 
 
 def _bad(field: Field, said: pl.Series, value: pl.Series, exponent: pl.Series) -> list[int]:
-    empty = value.is_null()
-    if field.kind == "constant" or not empty.any():
+    if field.kind == "constant" or not value.null_count():
         return []
+    empty = value.is_null()
     wrong = empty if field.required else empty & said.is_not_null()
     if (
         field.kind == "money" or field.notation == "minor"

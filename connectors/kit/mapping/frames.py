@@ -2,17 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from itertools import chain, repeat
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import polars as pl
 
-from connectors.kit.mapping.columns import EXPONENT, computed, problems, raw_columns, typed
-from connectors.kit.mapping.joined import JOINED
+from connectors.kit.mapping.columns import EXPONENT, computed, problems, typed
+from connectors.kit.mapping.gather import Raw, gather
 from connectors.kit.mapping.notation import rewritten
 from connectors.kit.mapping.parse import currency_code, exponents, instants, texts
 from connectors.kit.mapping.pointers import paused_gc
-from connectors.kit.mapping.reader import Broken, Plan, Records, plan_for, read_deleted
+from connectors.kit.mapping.reader import Broken, Plan, plan_for, read_deleted
 from connectors.kit.spec import Connection, ConnectorSpec, Stream, Window
 from loyalty.schema import IDLE, INVOICE, KINDS, LINE, PROBLEM, STATUSES, UTC_US
 
@@ -96,47 +95,44 @@ def map_pages(
         return _deletions(spec, stream, connection, pages)
     plan = plan_for(spec, stream, connection)
     with paused_gc():
-        records = plan.open(spec, stream, pages)
-        mapped = assemble(stream, plan, connection, records, window=window if stream.windowed else None)
-        del records  # freed before the collector resumes, which would only walk through them
-    return mapped
+        raw = gather(plan, plan.open(spec, stream, pages))
+    return assemble(stream, plan, connection, raw, window=window if stream.windowed else None)
 
 
-def assemble(stream: Stream, plan: Plan, connection: Connection, records: Records, *, window: Window | None) -> Mapped:
-    """Frames of decoded records."""
-    count = records.count
+def assemble(stream: Stream, plan: Plan, connection: Connection, raw: Raw, *, window: Window | None) -> Mapped:
+    """Frames of what some pages say."""
+    count, broken = raw.count, raw.broken
     every = {**plan.fields, **plan.helpers}
-    raw = _with_default_currency(raw_columns(plan.record, every, records.items), connection)
-    records, raw, deletions = _gone(stream, records, raw, connection.timezone)
-    records, raw = _kept(stream, records, raw)
-    with_exponent = raw.with_columns(exponents(currency_code(pl.col("currency"))).alias(EXPONENT))
+    raw = _with_default_currency(raw, connection)
+    raw, deletions = _gone(stream, raw, connection.timezone)
+    raw = _kept(stream, raw)
+    with_exponent = raw.records.with_columns(exponents(currency_code(pl.col("currency"))).alias(EXPONENT))
     invoices = typed(every, with_exponent, connection).with_columns(with_exponent[EXPONENT])
     invoices = computed(plan.fields, _with_kind(stream, invoices))
-    records, raw, invoices = _inside(window, records, raw, invoices)
+    raw, invoices = _inside(window, raw, invoices)
     invoices = _known(invoices)
-    lines, line_problems = _lines(plan, records, invoices, connection)
+    lines, line_problems = _lines(plan, raw, invoices, connection)
     if stream.finish is not None:
         invoices = stream.finish(invoices, lines)
-    found = pl.concat([_header_problems(plan, raw, invoices), line_problems])
+    found = pl.concat([_header_problems(plan, raw.records, invoices), line_problems])
     invoices = invoices.with_columns(
         pl.lit(connection.system).alias("system"),
         pl.lit(connection.account).alias("account"),
-        pl.Series("page_id", records.page_ids, dtype=pl.Int64),
-        pl.Series("record_no", records.numbers, dtype=pl.Int32),
+        *raw.places.get_columns(),
     )
     return Mapped(
         invoices.select(pl.col(name).cast(kind) for name, kind in INVOICE.items()),
         _keyed_lines(lines, invoices),
-        _problem_frame(found, invoices, records.broken),
+        _problem_frame(found, invoices, broken),
         deletions,
         count,
     )
 
 
-def _with_default_currency(raw: pl.DataFrame, connection: Connection) -> pl.DataFrame:
+def _with_default_currency(raw: Raw, connection: Connection) -> Raw:
     if connection.default_currency is None:
         return raw
-    return raw.with_columns(pl.col("currency").fill_null(connection.default_currency))
+    return replace(raw, records=raw.records.with_columns(pl.col("currency").fill_null(connection.default_currency)))
 
 
 def _with_kind(stream: Stream, invoices: pl.DataFrame) -> pl.DataFrame:
@@ -153,29 +149,27 @@ def _known(invoices: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _gone(stream: Stream, records: Records, raw: pl.DataFrame, zone: str) -> tuple[Records, pl.DataFrame, pl.DataFrame]:
+def _gone(stream: Stream, raw: Raw, zone: str) -> tuple[Raw, pl.DataFrame]:
     """The records that are documents, and those that say that one is deleted, with the time of it where it is said."""
-    if stream.gone is None or raw[stream.gone].is_null().all():
-        return records, raw, DELETION.to_frame()
+    if stream.gone is None or raw.records[stream.gone].is_null().all():
+        return raw, DELETION.to_frame()
     names = (stream.gone, "updated_at")
-    said = rewritten(raw.filter(pl.col(stream.gone).is_not_null()), dict.fromkeys(names, "time"), EXPONENT)
+    is_document = raw.records[stream.gone].is_null()
+    said = rewritten(raw.records.filter(~is_document), dict.fromkeys(names, "time"), EXPONENT)
     times = [instants(said[name], zone, whole_days=False) for name in names]
     gone = said.select("external_id", times[0].fill_null(times[1]).alias("deleted_at"))
-    kept, raw = _where(raw[stream.gone].is_null(), records, raw)
-    return kept, raw, gone.drop_nulls("external_id").cast(DELETION)
+    return raw.only(is_document), gone.drop_nulls("external_id").cast(DELETION)
 
 
-def _kept(stream: Stream, records: Records, raw: pl.DataFrame) -> tuple[Records, pl.DataFrame]:
-    if stream.keep is None or not records.items:
-        return records, raw
-    return _where(raw.select(stream.keep).to_series(), records, raw)
+def _kept(stream: Stream, raw: Raw) -> Raw:
+    if stream.keep is None or raw.records.is_empty():
+        return raw
+    return raw.only(raw.records.select(stream.keep).to_series())
 
 
-def _inside(
-    window: Window | None, records: Records, raw: pl.DataFrame, invoices: pl.DataFrame
-) -> tuple[Records, pl.DataFrame, pl.DataFrame]:
+def _inside(window: Window | None, raw: Raw, invoices: pl.DataFrame) -> tuple[Raw, pl.DataFrame]:
     if window is None or (window.since is None and window.until is None):
-        return records, raw, invoices
+        return raw, invoices
     changed = pl.col("updated_at")
     inside = pl.lit(value=True)
     if window.since is not None:
@@ -183,32 +177,14 @@ def _inside(
     if window.until is not None:
         inside = inside & (changed < window.until)
     mask = invoices.select(inside.fill_null(value=True)).to_series()
-    kept, raw = _where(mask, records, raw)
-    return kept, raw, invoices.filter(mask)
+    return raw.only(mask), invoices.filter(mask)
 
 
-def _where(mask: pl.Series, records: Records, raw: pl.DataFrame) -> tuple[Records, pl.DataFrame]:
-    if mask.all():
-        return records, raw
-    positions = mask.arg_true().to_list()
-    kept = replace(
-        records,
-        items=[records.items[at] for at in positions],
-        numbers=[records.numbers[at] for at in positions],
-        page_ids=[records.page_ids[at] for at in positions],
-    )
-    return kept, raw.filter(mask)
-
-
-def _lines(
-    plan: Plan, records: Records, invoices: pl.DataFrame, connection: Connection
-) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _lines(plan: Plan, said: Raw, invoices: pl.DataFrame, connection: Connection) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Lines with `row`, the position of their invoice, and their problems by that row."""
-    if plan.lines is None or plan.line is None:
+    if plan.lines is None:
         return pl.DataFrame(schema={"row": pl.UInt32, "amount_minor": pl.Int64}), problems({}, invoices, invoices)
-    items, rows = flat_lines(plan, records.items)
-    raw = raw_columns(plan.nested or plan.line, plan.lines.fields, items)
-    owner = pl.Series("row", rows, dtype=pl.UInt32)
+    raw, owner = said.lines, said.owners
     exponent = invoices[EXPONENT].gather(owner)
     known = [exponent.alias(EXPONENT)]
     if any(field.notation != "plain" for field in plan.lines.fields.values()):  # there, amounts may name a currency
@@ -220,28 +196,6 @@ def _lines(
     if plan.lines.adjust is not None:
         lines = plan.lines.adjust(lines)
     return lines, found
-
-
-def flat_lines(plan: Plan, items: list[Any]) -> tuple[list[Any], list[int]]:
-    """All lines of all records, lines inside lines in place of the line that holds them, with their record's row."""
-    if plan.lines is None or plan.line is None:
-        return [], []
-    of_record = [lines or () for lines in plan.record.columns[plan.lines.path](items)]
-    if plan.joined is not None:
-        beside = plan.record.columns[JOINED](items)
-        of_record = [own or joined or () for own, joined in zip(of_record, beside, strict=True)]
-    for other in plan.lines.also:
-        found = plan.record.columns[other](items)
-        of_record = [one or two or () for one, two in zip(of_record, found, strict=True)]
-    flat = list(chain.from_iterable(of_record))
-    rows = list(chain.from_iterable(map(repeat, range(len(items)), map(len, of_record))))
-    if plan.lines.nested is None:
-        return flat, rows
-    inner = plan.line.columns[plan.lines.nested](flat)
-    if not any(inner):
-        return flat, rows
-    spread = [(deep, row) for line, row, below in zip(flat, rows, inner, strict=True) for deep in (below or [line])]
-    return [line for line, _ in spread], [row for _, row in spread]
 
 
 def _keyed_lines(lines: pl.DataFrame, invoices: pl.DataFrame) -> pl.DataFrame:

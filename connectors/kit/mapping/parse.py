@@ -123,17 +123,13 @@ def minor_units(value: str, exponent: str, *, exact: bool) -> pl.Expr:
 
 def simple_minor_units(value: str, exponent: str, *, exact: bool) -> pl.Expr:
     """As `minor_units`, for a column of simple numbers."""
-    micros = pl.col(value).cast(pl.Decimal(38, 6), strict=False).map_batches(_unscaled, return_dtype=pl.Int128)
+    micros = pl.col(value).cast(pl.Decimal(38, 6), strict=False).to_physical()
     size, unit = micros.abs(), _micros_per_unit(exponent)
     whole = size // unit
     rest = size - whole * unit
     units = pl.when(rest == 0).then(whole) if exact else whole + (rest * 2 >= unit).cast(pl.Int128)
     units = units.cast(pl.Int64)
     return pl.when(micros < 0).then(-units).otherwise(units)
-
-
-def _unscaled(decimals: pl.Series) -> pl.Series:
-    return decimals.to_physical()
 
 
 def _micros_per_unit(exponent: str) -> pl.Expr:

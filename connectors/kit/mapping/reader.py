@@ -1,7 +1,7 @@
 """Opens a page: which records it holds, record by record where one of them is malformed, or why it is no page."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
@@ -24,6 +24,10 @@ _ANY = Decoder(Any)
 #: How deep an answer without its list is searched for another one.
 _DEPTH = 3
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+#: Per `pick` and path, values as sent and what was picked of them.
+Picked = dict[tuple[Any, str], dict[bytes, str | None]]
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,13 @@ class Records:
     def count(self) -> int:
         """All records, broken ones as well."""
         return len(self.items) + len(self.broken)
+
+    def extend(self, other: "Records") -> None:
+        """Puts the records of another page behind these."""
+        self.items.extend(other.items)
+        self.numbers.extend(other.numbers)
+        self.page_ids.extend(other.page_ids)
+        self.broken.extend(other.broken)
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,24 +224,22 @@ class Plan:
     joined: Joined | None = None
     looks_up: bool = False
 
-    def open(self, spec: ConnectorSpec, stream: Stream, pages: Iterable[tuple[int, bytes]]) -> Records:
-        """The records of pages, given with their ids (see `read`)."""
-        together = Records([], [], [], [])
+    def open(self, spec: ConnectorSpec, stream: Stream, pages: Iterable[tuple[int, bytes]]) -> Iterator[Records]:
+        """The records of pages, given with their ids, page by page (see `read`)."""
         for page_id, body in pages:
-            if stream.reads is not None:
-                found = stream.reads(self.record.type, body, page_id)
-            else:
-                found = read(spec, stream.name, stream.records, self.opened, body, page_id=page_id)
-            if self.joined is not None:
-                try:
-                    self.joined.put(found.items, body)
-                except UNREADABLE as error:
-                    raise unexpected(spec, stream.name, f"/{DETAILS}", body) from error
-            together.items.extend(found.items)
-            together.numbers.extend(found.numbers)
-            together.page_ids.extend(found.page_ids)
-            together.broken.extend(found.broken)
-        return together
+            yield self._page(spec, stream, page_id, body)
+
+    def _page(self, spec: ConnectorSpec, stream: Stream, page_id: int, body: bytes) -> Records:
+        if stream.reads is not None:
+            found = stream.reads(self.record.type, body, page_id)
+        else:
+            found = read(spec, stream.name, stream.records, self.opened, body, page_id=page_id)
+        if self.joined is not None:
+            try:
+                self.joined.put(found.items, body)
+            except UNREADABLE as error:
+                raise unexpected(spec, stream.name, f"/{DETAILS}", body) from error
+        return found
 
 
 def plan_for(spec: ConnectorSpec, stream: Stream, connection: Connection) -> Plan:
@@ -371,15 +380,19 @@ def _first(record: Shape, paths: Sequence[str], items: Sequence[Any]) -> list[An
     return [next((value for value in values if value is not None), None) for values in zip(*columns, strict=True)]
 
 
-def values(record: Shape, source: Field, items: Sequence[Any]) -> list[Any]:
-    """A field's values: the first of its paths that holds something, after `pick`; all None without a path."""
+def values(record: Shape, source: Field, items: Sequence[Any], picked: Picked) -> list[Any]:
+    """A field's values: the first of its paths that holds something, after `pick`; all None without a path.
+
+    `picked` is what was picked before, by path and value as sent: equal values (a customer's phones, on all of its invoices) are
+    decoded once. It is added to.
+    """
     found: list[Any] = [None] * len(items)
     for number, path in enumerate(source.paths):
         if number and None not in found and "" not in found:
             break
         column = record.columns[path](items)
         if source.pick is not None:
-            column = _picked(source.pick, column)
+            column = _picked(source.pick, column, picked.setdefault((source.pick, path), {}))
         if number == 0:
             found = column
         else:
@@ -388,12 +401,14 @@ def values(record: Shape, source: Field, items: Sequence[Any]) -> list[Any]:
     return found
 
 
-def _picked(pick: Callable[[Any], str | None], column: Sequence[Any]) -> list[str | None]:
-    """Each value through `pick`; equal ones (a customer's phones, on all of its invoices) are decoded once."""
+def _picked(
+    pick: Callable[[Any], str | None], column: Sequence[Any], known: dict[bytes, str | None]
+) -> list[str | None]:
     if not any(value.__class__ is msgspec.Raw for value in column):
         return [_text_of(pick, value) for value in column]
     keys = [b"null" if value is None else bytes(value) for value in column]
-    known = {key: _text_of(pick, _ANY.decode(key)) for key in set(keys)}
+    for key in set(keys).difference(known):
+        known[key] = _text_of(pick, _ANY.decode(key))
     return list(map(known.__getitem__, keys))
 
 

@@ -9,6 +9,7 @@ import msgspec
 import polars as pl
 
 from connectors.kit.mapping.frames import Mapped, assemble
+from connectors.kit.mapping.gather import gather
 from connectors.kit.mapping.json_text import Decoder
 from connectors.kit.mapping.pointers import dig, segments
 from connectors.kit.mapping.reader import UNREADABLE, Broken, Records, blame, error_code, plan_for
@@ -73,11 +74,11 @@ def _json(spec: ConnectorSpec, stream: Stream | None, connection: Connection, pa
 def _file(spec: ConnectorSpec, stream: Stream, connection: Connection, payload: bytes) -> list[dict[str, Any]]:
     """A sample that is no JSON: its records with the numbers they have in it."""
     plan = plan_for(spec, stream, connection)
-    records = plan.open(spec, stream, [(0, payload)])
-    numbers = sorted({*records.numbers, *(broken.record_no for broken in records.broken)})
+    raw = gather(plan, plan.open(spec, stream, [(0, payload)]))
+    numbers = sorted({*raw.places["record_no"], *(broken.record_no for broken in raw.broken)})
     if not numbers:
         return [_refused(stream, "/", "the file is readable, but holds no records")]
-    mapped = assemble(stream, plan, connection, records, window=None)
+    mapped = assemble(stream, plan, connection, raw, window=None)
     return [_result(spec, stream, mapped, number, [f"row {number}"]) for number in numbers]
 
 
@@ -134,7 +135,7 @@ def _mapped(
             records.page_ids.append(0)
         except UNREADABLE as error:
             records.broken.append(Broken(0, number, *blame(error)))
-    mapped = assemble(stream, plan, connection, records, window=None)
+    mapped = assemble(stream, plan, connection, gather(plan, [records]), window=None)
     return [_result(spec, stream, mapped, number, notes) for number in range(len(values))]
 
 
