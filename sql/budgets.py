@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from sql.db import Connection, copy_in
+from sql.copying import copy_in
+from sql.db import Connection
 from sql.named import query
 
 

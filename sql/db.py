@@ -1,6 +1,5 @@
-"""Connections, and frames in and out by COPY."""
+"""Connections, and frames out of the database."""
 
-import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -10,7 +9,6 @@ import polars as pl
 import psycopg
 import sqlalchemy
 from psycopg import sql
-from psycopg.copy import QueuedLibpqWriter
 
 from sql.actor import actor
 from sql.named import query
@@ -18,8 +16,6 @@ from sql.named import query
 Connection = psycopg.Connection[tuple[Any, ...]]
 #: Between the values of a column on their way out: the unit separator, which no document's texts hold.
 _BETWEEN = "\x1f"
-#: Rows encoded at a time for COPY.
-_ROWS_AT_ONCE = 5_000
 
 
 @cache
@@ -54,25 +50,6 @@ def _introduce(driver: Connection, known: dict[Any, Any]) -> None:
         driver.execute(query("audit", "act_as"), {"actor": who})
         driver.autocommit = False
         known["actor"] = who
-
-
-def copy_in(connection: Connection, table: str, frame: pl.DataFrame) -> None:
-    """Appends `frame` to `table` ("schema.name"); its columns are named like the table's.
-
-    A part is encoded while the database takes the one before.
-    """
-    if frame.is_empty():
-        return
-    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(
-        sql.Identifier(*table.split(".")), sql.SQL(", ").join(map(sql.Identifier, frame.columns))
-    )
-    cursor = connection.cursor()
-    with cursor.copy(statement, writer=QueuedLibpqWriter(cursor)) as copy:
-        for part in frame.iter_slices(_ROWS_AT_ONCE):
-            buffer = io.BytesIO()
-            # Nothing is quoted by chance: an empty string must not become null, so text is always quoted and null never.
-            part.write_csv(buffer, include_header=False, quote_style="non_numeric", null_value=None)
-            copy.write(buffer.getvalue())
 
 
 def read_frame(

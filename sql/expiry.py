@@ -7,7 +7,8 @@ import polars as pl
 
 from loyalty.expiry import MOVES, POSTED, difference, earned_before, expired
 from loyalty.program import Program
-from sql.db import Connection, copy_in, read_frame
+from sql.copying import copy_in
+from sql.db import Connection, read_frame
 from sql.named import query
 
 #: Sales older than any: where a watch begins.

@@ -16,8 +16,9 @@ from loyalty.common import BEGINNING, spans
 from loyalty.program import Program
 from loyalty.promotions import Promotion
 from loyalty.schema import UTC_US
+from sql.copying import copy_in
 from sql.corrections import earning_for, owners
-from sql.db import Connection, copy_in, read_frame
+from sql.db import Connection, read_frame
 from sql.named import query
 
 #: The last entry of each chain: how much is posted for a sale and member.

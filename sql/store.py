@@ -12,7 +12,8 @@ from typing import Any, Final
 import polars as pl
 
 from loyalty.schema import UTC_US
-from sql.db import Connection, copy_in, read_frame
+from sql.copying import copy_in
+from sql.db import Connection, read_frame
 from sql.named import query
 from sql.sync import Account
 

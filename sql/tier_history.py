@@ -8,7 +8,8 @@ import polars as pl
 
 from loyalty.program import Program
 from loyalty.tier_history import POSTED, difference, steps
-from sql.db import Connection, copy_in, read_frame
+from sql.copying import copy_in
+from sql.db import Connection, read_frame
 from sql.facts import Stored
 from sql.named import query
 

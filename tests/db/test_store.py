@@ -11,7 +11,7 @@ from connectors import SYSTEMS
 from connectors.kit.mapping import Mapped
 from loyalty.schema import LINE, PROBLEM
 from sql import store
-from sql.db import copy_in
+from sql.copying import copy_in
 from sql.sync import Account
 from tasks.load import judged
 from tests.support.books import HOUR, NOON, OTHER_PHONE, PHONE, Books, deletions, invoice, invoices, line, lines
