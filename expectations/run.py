@@ -16,6 +16,7 @@ from expectations.awards import awards
 from expectations.checks import Check, Suite
 from expectations.invoices import bounds, invoices
 from expectations.report import FAILED, Report, Result
+from expectations.stock import expectation
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -141,9 +142,8 @@ class _Runner:
         return results
 
     def _gx_suite(self, suite: Suite, indexes: Sequence[int]) -> Any:
-        build = self._gx.expectations.registry.get_expectation_impl
         expectations = [
-            build(check.type)(**check.kwargs, meta={"check": index})
+            expectation(check.type)(**check.kwargs, meta={"check": index})
             for index, check in ((index, suite.checks[index]) for index in indexes)
         ]
         return self._gx.ExpectationSuite(suite.name, expectations=expectations)

@@ -185,6 +185,13 @@ def test_good_batches_pass() -> None:
     assert check_awards(award(1), award(2, due_before=1500, due_after=0, points=-1500, entry_no=2)).ok
 
 
+def test_each_validation_has_its_own_bound() -> None:
+    """What one validation's clock allows is neither allowed nor refused by the next one's."""
+    frame = pl.DataFrame([invoice(issued_at=NOW + timedelta(days=3))], schema=INVOICE)
+    clocks = [NOW + timedelta(days=5), NOW, NOW + timedelta(days=1)]
+    assert [validate_invoices(frame, now=clock).ok for clock in clocks] == [True, False, True]
+
+
 @pytest.mark.parametrize("status", ["draft", "void"])
 def test_phone_is_not_needed_where_nothing_is_earned(status: str) -> None:
     """A void or draft without a phone is kept, but a malformed phone is not."""
