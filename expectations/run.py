@@ -179,14 +179,14 @@ os.register_at_fork(after_in_child=_after_fork)
 def _to_pandas(frame: pl.DataFrame) -> "pd.DataFrame":
     """Converts without losing a digit.
 
-    An integer column without nulls becomes int64, which is compared at once and not value by value; any
-    other column keeps its Arrow type, since a null would turn int64 into float64.
+    An integer column without nulls becomes int64, which (unlike narrower ones) is compared at once and not value by
+    value; any other column keeps its Arrow type, since a null would turn int64 into float64.
     """
     import pandas as pd
 
     return pd.DataFrame(
         {
-            column.name: column.to_numpy()
+            column.name: column.cast(pl.Int64).to_numpy()
             if column.dtype.is_integer() and not column.null_count()
             else column.to_pandas(use_pyarrow_extension_array=True)
             for column in frame

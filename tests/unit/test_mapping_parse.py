@@ -13,6 +13,7 @@ from connectors.kit.mapping.parse import (
     dialled,
     e164,
     exact_decimals,
+    in_micros,
     instants,
     masked,
     minor_units,
@@ -28,7 +29,7 @@ from loyalty.currency import EXPONENTS
 def minor(value: str | None, exponent: int | None, *, exact: bool = True) -> int | None:
     frame = pl.DataFrame({"value": [value], "exponent": [exponent]}, schema={"value": pl.String, "exponent": pl.Int8})
     if simple_numbers(frame, ["value"]):
-        quick = frame.select(simple_minor_units("value", "exponent", exact=exact)).item()
+        quick = in_micros(frame, ["value"], "exponent").select(simple_minor_units("value", exact=exact)).item()
         assert quick == frame.select(minor_units("value", "exponent", exact=exact)).item()
     frame = plain_numbers(frame, ["value"])
     return frame.select(minor_units("value", "exponent", exact=exact)).item()
@@ -184,9 +185,10 @@ def test_phones(written: str, number: str | None) -> None:
 
 def test_texts_of_any_json() -> None:
     values = ["a", " b\t", "", "  ", None, 5, True, {"x": 1}, [1], "nul\x00"]
-    frame = pl.DataFrame({"v": texts(values)}).select(trimmed(pl.col("v")))
-    found = frame.to_series().to_list()
-    assert found == ["a", "b", None, None, None, "5", NOT_TEXT, NOT_TEXT, NOT_TEXT, "nul"]
+    found = trimmed(pl.DataFrame({"v": texts(values), "tidy": ["", *"abcdefghi"], "none": texts([None] * 10)}))
+    assert found["v"].to_list() == ["a", "b", None, None, None, "5", NOT_TEXT, NOT_TEXT, NOT_TEXT, "nul"]
+    assert found["tidy"].to_list() == [None, *"abcdefghi"]
+    assert found["none"].null_count() == 10
 
 
 def test_examples_are_masked() -> None:
@@ -213,8 +215,8 @@ def test_simple_numbers_are_read_as_all_others(value: Decimal, places: int, expo
     written = f"{value:.{places}f}"
     frame = pl.DataFrame({"v": [written], "e": [exponent]}, schema={"v": pl.String, "e": pl.Int8})
     assert simple_numbers(frame, ["v"]) == {"v"}
-    quick, general = (frame.select(units("v", "e", exact=exact)).item() for units in (simple_minor_units, minor_units))
-    assert quick == general
+    quick = in_micros(frame, ["v"], "e").select(simple_minor_units("v", exact=exact)).item()
+    assert quick == frame.select(minor_units("v", "e", exact=exact)).item()
     assert frame.select(exact_decimals("v", simple=True)).item() == frame.select(exact_decimals("v")).item()
 
 

@@ -10,12 +10,12 @@ from connectors.kit.mapping.fields import Field
 from connectors.kit.mapping.notation import rewritten, unmarked
 from connectors.kit.mapping.parse import (
     NOT_TEXT,
-    currency_code,
     e164,
     exact_decimals,
-    exponents,
+    in_micros,
     instants,
     is_text,
+    known_currency,
     masked,
     minor_units,
     plain_number,
@@ -75,7 +75,7 @@ class Columns:
         frame = pl.DataFrame(columns, schema=schema, height=self.height)
         if has_marks(self._fields.values()):
             frame = unmarked(frame, {name: field.notation for name, field in self._fields.items()})
-        return frame.with_columns(trimmed(pl.all()).name.keep()) if columns else frame
+        return trimmed(frame) if columns else frame
 
 
 def raw_columns(record: Shape, fields: Mapping[str, Field], items: Sequence[Any]) -> pl.DataFrame:
@@ -91,6 +91,7 @@ def typed(fields: Mapping[str, Field], raw: pl.DataFrame, connection: Connection
     numeric = [name for name, field in fields.items() if field.kind in ("money", "decimal")]
     simple = simple_numbers(raw, numeric)
     raw = plain_numbers(raw, [name for name in numeric if name not in simple])
+    raw = in_micros(raw, [name for name in simple if fields[name].kind == "money"], EXPONENT)
     columns: list[pl.Expr | pl.Series] = []
     for name, field in fields.items():
         match field.kind:
@@ -101,11 +102,10 @@ def typed(fields: Mapping[str, Field], raw: pl.DataFrame, connection: Connection
                 )
                 columns.append(pl.when(usable).then(shown).alias(name))
             case "currency":
-                known = currency_code(pl.col(name))
-                columns.append(pl.when(exponents(known).is_not_null()).then(known).alias(name))
+                columns.append(known_currency(pl.col(name)).alias(name))
             case "money":
-                units = simple_minor_units if name in simple else minor_units
-                columns.append(units(name, EXPONENT, exact=field.exact).alias(name))
+                slow, quick = minor_units(name, EXPONENT, exact=field.exact), simple_minor_units(name, exact=field.exact)
+                columns.append((quick if name in simple else slow).alias(name))
             case "decimal":
                 columns.append(exact_decimals(name, simple=name in simple).alias(name))
             case "instant" | "day":

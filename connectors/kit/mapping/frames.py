@@ -203,7 +203,9 @@ def _keyed_lines(lines: pl.DataFrame, invoices: pl.DataFrame) -> pl.DataFrame:
         invoices[name].gather(lines["row"]) for name in ("system", "account", "external_id", "page_id", "record_no")
     ]
     missing = [pl.lit(None).alias(name) for name in LINE if name not in (*lines.columns, *invoices.columns, "line_no")]
-    frame = lines.with_columns(*keys, *missing, pl.int_range(1, pl.len() + 1).over("row").alias("line_no"))
+    number, begins = pl.int_range(pl.len()), pl.col("row") != pl.col("row").shift().fill_null(-1)  # (in order of rows)
+    line_no = number - pl.when(begins).then(number).forward_fill() + 1
+    frame = lines.with_columns(*keys, *missing, line_no.alias("line_no"))
     return frame.select(pl.col(name).cast(kind) for name, kind in LINE.items())
 
 
