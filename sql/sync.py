@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -134,8 +134,26 @@ def fail(dsn: str, run_id: str, error: str) -> None:
         connection.commit()
 
 
-def save_page(connection: Connection, account: Account, sync_id: int, page: Mapping[str, Any]) -> int:
-    """Stores one answer as received; returns its page_id.
+@dataclass(frozen=True, slots=True)
+class StoredPage:
+    """A raw page as it is stored: compressed to a tenth, and carried about so until it is read."""
+
+    page_id: int
+    record_count: int
+    body_zstd: bytes = field(repr=False)
+
+    @property
+    def body_bytes(self) -> int:
+        """Its size as received."""
+        return zstandard.frame_content_size(self.body_zstd)
+
+    def body(self) -> bytes:
+        """As received."""
+        return zstandard.decompress(self.body_zstd)
+
+
+def save_page(connection: Connection, account: Account, sync_id: int, page: Mapping[str, Any]) -> StoredPage:
+    """Stores one answer as received.
 
     The transaction's commit does not wait for the disk: a page lost with the machine is fetched again, and whatever is
     committed later, invoices and cursors, has it on disk before.
@@ -143,6 +161,8 @@ def save_page(connection: Connection, account: Account, sync_id: int, page: Mapp
     `page`: stream, page_no, record_count, request, next_request, content_type, body, fetched_at.
     """
     body: bytes = page["body"]
+    # (A compressor of its own for each: one must not be used by two threads.)
+    body_zstd = zstandard.compress(body, level=1)
     following = page["next_request"]
     parameters = account.parameters(
         sync_id=sync_id,
@@ -153,12 +173,11 @@ def save_page(connection: Connection, account: Account, sync_id: int, page: Mapp
         next_request=None if following is None else Jsonb(following),
         content_type=page["content_type"],
         body_bytes=len(body),
-        # (A compressor of its own for each: one must not be used by two threads.)
-        body_zstd=zstandard.compress(body, level=1),
+        body_zstd=body_zstd,
         fetched_at=page["fetched_at"],
     )
     connection.execute(query("sync", "commit_lazily"))
-    return int(_scalar(connection, "save_page", parameters))
+    return StoredPage(int(_scalar(connection, "save_page", parameters)), page["record_count"], body_zstd)
 
 
 def last_page(
@@ -170,30 +189,27 @@ def last_page(
     return None if row is None else (row[0], zstandard.ZstdDecompressor().decompress(row[1]), row[2])
 
 
-def pages(connection: Connection, sync_id: int, stream: str, *, batch: int) -> Iterator[list[tuple[int, int, bytes]]]:
-    """The stored pages of a stream, (page_id, record_count, body), some at a time, in order."""
-    decompress = zstandard.ZstdDecompressor()
+def pages(connection: Connection, sync_id: int, stream: str, *, batch: int) -> Iterator[list[StoredPage]]:
+    """The stored pages of a stream, some at a time, in order."""
     after = 0
     while True:
         parameters = {"sync_id": sync_id, "stream": stream, "after": after, "limit": batch}
         rows = connection.execute(query("sync", "pages"), parameters, binary=True).fetchall()
         if not rows:
             return
-        yield [(page_id, record_count, decompress.decompress(body)) for page_id, record_count, body in rows]
+        yield [StoredPage(*row) for row in rows]
         after = rows[-1][0]
 
 
 def stored_pages(
     connection: Connection, account: Account, stream: str, since: datetime | None, until: datetime | None, *, batch: int
-) -> Iterator[tuple[int, int, bytes]]:
-    """All pages of a stream that were fetched in [since, until), (page_id, record_count, body), in order; `batch` are read at a time."""
-    decompress = zstandard.ZstdDecompressor()
+) -> Iterator[StoredPage]:
+    """All pages of a stream that were fetched in [since, until), in order; `batch` are read at a time."""
     after = 0
     while True:
         parameters = account.parameters(stream=stream, since=since, until=until, after=after, limit=batch)
         rows = connection.execute(query("sync", "stored_pages"), parameters, binary=True).fetchall()
-        for page_id, record_count, body in rows:
-            yield page_id, record_count, decompress.decompress(body)
+        yield from (StoredPage(*row) for row in rows)
         if len(rows) < batch:
             return
         after = rows[-1][0]

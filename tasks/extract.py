@@ -111,8 +111,8 @@ def replay_pages(job: Job) -> Extracted:
             for stream in again:
                 period = (job.since, job.until)
                 pages = sync.stored_pages(connection, job.account, stream.name, *period, batch=PAGES_AT_ONCE)
-                for page_id, record_count, body in pages:
-                    mapper.add(stream, Window(), page_id, body, record_count)
+                for page in pages:
+                    mapper.add(stream, Window(), page)
             mapper.finish()
             done.mapped, done.early = mapper.spool, mapper.early
     return done
@@ -149,8 +149,8 @@ def _stream(job: Job, connection: Connection, client: Client, stream: Stream, do
     last = sync.last_page(connection, done.sync_id, stream.name)
     if last is not None:
         for batch in sync.pages(connection, done.sync_id, stream.name, batch=PAGES_AT_ONCE):
-            for page_id, record_count, body in batch:
-                mapper.add(stream, window, page_id, body, record_count)
+            for stored in batch:
+                mapper.add(stream, window, stored)
     # The last page is in, and yet nobody said so: where lists shrink, it may have been about to be read again.
     finished = last is not None and last[2] is None and not stream.shrinks
     if state["complete"] or finished:
@@ -159,11 +159,11 @@ def _stream(job: Job, connection: Connection, client: Client, stream: Stream, do
     if last is not None and last[2] is not None:
         resume = Resume(PageRequest.from_json(last[0]), last[1], PageRequest.from_json(last[2]))
     for page in extract(job.spec, stream, client, window, resume=resume):
-        page_id = sync.save_page(connection, job.account, done.sync_id, page_row(page))
+        stored = sync.save_page(connection, job.account, done.sync_id, page_row(page))
         if _set_back(state, client.clock_ahead_seconds):
             sync.save_streams(connection, done.sync_id, done.streams)
         job.commit(connection)
-        mapper.add(stream, window, page_id, page.body, page.record_count)
+        mapper.add(stream, window, stored)
     _set_back(state, client.clock_ahead_seconds)
     state["complete"] = True
     sync.save_streams(connection, done.sync_id, done.streams)

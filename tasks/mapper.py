@@ -7,6 +7,7 @@ from typing import Self
 
 from connectors.kit.mapping.outline import Watch
 from connectors.kit.spec import Stream, Window
+from sql.sync import StoredPage
 from tasks.early import Early
 from tasks.job import Job
 from tasks.sibling import map_and_pack, mapped_by_sibling
@@ -36,7 +37,7 @@ class Mapper:
         self._running: deque[Future[Packed]] = deque()
         self._stream: Stream | None = None
         self._window = Window()
-        self._pages: list[tuple[int, bytes]] = []
+        self._pages: list[StoredPage] = []
         self._records = self._bytes = 0
 
     def __enter__(self) -> Self:
@@ -51,15 +52,15 @@ class Mapper:
                 self.early.abandon()
             self.spool.close()
 
-    def add(self, stream: Stream, window: Window, page_id: int, body: bytes, record_count: int) -> None:
+    def add(self, stream: Stream, window: Window, page: StoredPage) -> None:
         """Takes one stored page. Raises ConnectorError if an earlier one cannot be read."""
         if stream is not self._stream or window != self._window:
             self._submit()
             self._stream, self._window = stream, window
-        self._pages.append((page_id, body))
-        self.watch.look(stream, body)
-        self._records += record_count
-        self._bytes += len(body)
+        self._pages.append(page)
+        self.watch.look(stream, page.body)
+        self._records += page.record_count
+        self._bytes += page.body_bytes
         self._take(down_to=THREADS)
         if self._records >= RECORDS_AT_ONCE or self._bytes >= BYTES_AT_ONCE:
             self._submit()
@@ -88,7 +89,7 @@ class Mapper:
             self.spool.append(packed)
 
 
-def _mapped(job: Job, stream: Stream, window: Window, pages: list[tuple[int, bytes]]) -> Packed:
+def _mapped(job: Job, stream: Stream, window: Window, pages: list[StoredPage]) -> Packed:
     return mapped_by_sibling(job.vendor, stream, window, pages) or map_and_pack(
         job.spec, job.vendor, stream, window, pages
     )

@@ -236,9 +236,9 @@ def _page(stream: Stream, whole: Sequence[Whole]) -> Page:
 
 
 def _add(job: Job, connection: Connection, sync_id: int, mapper: Mapper, stream: Stream, page: Page) -> None:
-    page_id = sync.save_page(connection, job.account, sync_id, page_row(page))
+    stored = sync.save_page(connection, job.account, sync_id, page_row(page))
     job.commit(connection)
-    mapper.add(stream, Window(), page_id, page.body, page.record_count)
+    mapper.add(stream, Window(), stored)
 
 
 def _finished(

@@ -17,9 +17,10 @@ from typing import Any
 from connectors import spec_for
 from connectors.kit.mapping import map_pages, missing
 from connectors.kit.spec import Connection, ConnectorSpec, Stream, Window
+from sql.sync import StoredPage
 from tasks.spool import Packed, pack
 
-Pages = Sequence[tuple[int, bytes]]
+Pages = Sequence[StoredPage]
 
 _lock = threading.Lock()
 _channel: Channel | None = None
@@ -55,7 +56,7 @@ def mapped_by_sibling(vendor: Connection, stream: Stream, window: Window, pages:
 
 def map_and_pack(spec: ConnectorSpec, vendor: Connection, stream: Stream, window: Window, pages: Pages) -> Packed:
     """Maps one batch. Raises as `map_pages`."""
-    mapped = map_pages(spec, stream, vendor, pages, window=window)
+    mapped = map_pages(spec, stream, vendor, ((page.page_id, page.body()) for page in pages), window=window)
     return pack(stream.name, mapped, missing(spec, mapped))
 
 

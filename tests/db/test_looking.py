@@ -228,7 +228,7 @@ class TestRuns:
                 }  # fmt: skip
                 sync.save_page(connection, books.account, sync_id, page)
             stored = [page for batch in sync.pages(connection, sync_id, "invoices", batch=3) for page in batch]
-            assert [(count, body) for _, count, body in stored] == list(enumerate(bodies, 1))
+            assert [(page.record_count, page.body()) for page in stored] == list(enumerate(bodies, 1))
             assert sync.last_page(connection, sync_id, "invoices") == ({}, bodies[-1], None)
             assert sync.last_page(connection, sync_id, "credit_notes") is None
             assert sync.page_counts(connection, sync_id) == {"invoices": (4, 10, sum(map(len, bodies)))}

@@ -6,6 +6,9 @@ import signal
 import sys
 from pathlib import Path
 
+import zstandard
+
+from sql.sync import StoredPage
 from tasks import sibling
 
 
@@ -29,6 +32,11 @@ def page(number: int, count: int = 50) -> bytes:
     return json.dumps({"Invoices": records}).encode()
 
 
+def stored(number: int, body: bytes) -> StoredPage:
+    """A page as the database holds it."""
+    return StoredPage(number, 50, zstandard.compress(body))
+
+
 def main() -> None:
     """Maps with the sibling and without, then kills it."""
     sibling.prepare_run()
@@ -38,10 +46,10 @@ def main() -> None:
 
     vendor, spec = Connection("xero", "tenant"), SYSTEMS["xero"]
     stream, window = spec.stream("invoices"), Window()
-    pages = [(number, page(number)) for number in range(1, 4)]
+    pages = [stored(number, page(number)) for number in range(1, 4)]
     here = sibling.map_and_pack(spec, vendor, stream, window, pages)
     there = sibling.mapped_by_sibling(vendor, stream, window, pages)
-    broken = sibling.mapped_by_sibling(vendor, stream, window, [(1, b'{"Invoices": [')])
+    broken = sibling.mapped_by_sibling(vendor, stream, window, [stored(1, b'{"Invoices": [')])
     again = sibling.mapped_by_sibling(vendor, stream, window, pages)
     if "kill" in sys.argv:
         os.kill(pid, signal.SIGKILL)

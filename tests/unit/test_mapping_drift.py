@@ -2,6 +2,7 @@
 
 import copy
 import json
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -190,7 +191,7 @@ class TestOutline:
     def test_what_is_no_page_is_left_out(self, body: bytes) -> None:
         spec = SYSTEMS["xero"]
         watch = Watch(spec, connection("xero"))
-        watch.look(spec.stream("invoices"), body)
+        watch.look(spec.stream("invoices"), partial(bytes, body))
         watch.look_up(spec.lookup("customers"), body)
         assert not any(
             outline.fields.keys() - {("/Invoices/*", "number"), ("/Invoices/*", "text")}
@@ -202,5 +203,5 @@ class TestOutline:
         watch = Watch(spec, connection("xero"))
         body = json.dumps({"Invoices": [XERO] * 100}).encode()
         for _ in range(1_000):
-            watch.look(spec.stream("invoices"), body)
+            watch.look(spec.stream("invoices"), partial(bytes, body))
         assert watch.outlines["invoices"].records == 280

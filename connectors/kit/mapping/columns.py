@@ -104,7 +104,10 @@ def typed(fields: Mapping[str, Field], raw: pl.DataFrame, connection: Connection
             case "currency":
                 columns.append(known_currency(pl.col(name)).alias(name))
             case "money":
-                slow, quick = minor_units(name, EXPONENT, exact=field.exact), simple_minor_units(name, exact=field.exact)
+                slow, quick = (
+                    minor_units(name, EXPONENT, exact=field.exact),
+                    simple_minor_units(name, exact=field.exact),
+                )
                 columns.append((quick if name in simple else slow).alias(name))
             case "decimal":
                 columns.append(exact_decimals(name, simple=name in simple).alias(name))

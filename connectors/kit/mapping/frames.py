@@ -1,6 +1,6 @@
 """One raw page to canonical frames: columns at a time, and every unusable value named instead of guessed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Final, Self
 
@@ -73,7 +73,7 @@ def map_pages(
     spec: ConnectorSpec,
     stream: Stream,
     connection: Connection,
-    pages: Sequence[tuple[int, bytes]],
+    pages: Iterable[tuple[int, bytes]],
     *,
     window: Window | None = None,
 ) -> Mapped:
@@ -285,7 +285,7 @@ def _problem_frame(found: pl.DataFrame, invoices: pl.DataFrame, broken: list[Bro
 
 
 def _deletions(
-    spec: ConnectorSpec, stream: Stream, connection: Connection, pages: Sequence[tuple[int, bytes]]
+    spec: ConnectorSpec, stream: Stream, connection: Connection, pages: Iterable[tuple[int, bytes]]
 ) -> Mapped:
     answers = [read_deleted(spec, stream, body) for _, body in pages]
     ids = [one for answer in answers for one in answer.external_ids]

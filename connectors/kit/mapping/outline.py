@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
@@ -54,10 +54,11 @@ class Watch:
         self._pages: Counter[str] = Counter()
         self.outlines: dict[str, Outline] = {}
 
-    def look(self, stream: Stream, body: bytes) -> None:
-        """A page of a list. What cannot be read is left out; the mapping says so."""
+    def look(self, stream: Stream, read: Callable[[], bytes]) -> None:
+        """A page of a list, read if it is looked at. What cannot be read is left out; the mapping says so."""
         if stream.deleted is not None or not self._due(stream.name):
             return
+        body = read()
         if stream.reads is not None:
             self._file(stream, body)
             return

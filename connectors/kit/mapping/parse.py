@@ -45,7 +45,9 @@ def texts(values: Sequence[Any]) -> pl.Series:
 def trimmed(frame: pl.DataFrame) -> pl.DataFrame:
     """Texts without blanks around them, blank ones null; without NUL, which PostgreSQL cannot hold."""
     untidy = frame.select(pl.all().str.contains(_UNTIDY).any()).row(0, named=True)
-    clean = (pl.col(name).str.replace_all("\x00", "", literal=True).str.strip_chars() for name in untidy if untidy[name])
+    clean = (
+        pl.col(name).str.replace_all("\x00", "", literal=True).str.strip_chars() for name in untidy if untidy[name]
+    )
     return frame.with_columns(clean).with_columns(pl.when(pl.all() != "").then(pl.all()))
 
 
