@@ -34,6 +34,7 @@ _OPTIONS = {
     "max_connections": "100",
     "wal_level": "minimal",  # no replicas; lets COPY into a new table skip the log
     "max_wal_senders": "0",
+    "wal_buffers": "64MB",  # a load writes faster than the 8 MB that follow from shared_buffers are written out: each page would wait
     "max_wal_size": "2GB",
     "checkpoint_timeout": "15min",
     "random_page_cost": "1.1",
