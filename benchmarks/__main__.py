@@ -3,6 +3,7 @@
 import argparse
 import os
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 
@@ -16,11 +17,18 @@ from twezah.stack.postgres import running
 CONTESTANTS = {"dlt": dlt_load.run, "COPY + merge": copy_merge.run, "twezah": ledger.run}
 
 
-def settle(dsn: str) -> None:
-    """Nobody pays for what the one before left to be written."""
+DATABASE = "bench"
+
+
+def settled(dsn: str) -> str:
+    """The URL of an empty database: nobody pays for what the one before left to be written, vacuumed or pushed out of memory."""
     with psycopg.connect(dsn, autocommit=True) as connection:
+        for name in (DATABASE, ledger.DATABASE):
+            connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)".encode())
+        connection.execute(f"CREATE DATABASE {DATABASE}".encode())
         connection.execute("CHECKPOINT")
     os.sync()
+    return urlunsplit(urlsplit(dsn)._replace(path=f"/{DATABASE}"))
 
 
 def main() -> None:
@@ -35,8 +43,7 @@ def main() -> None:
         for size in arguments.sizes:
             factory = stored(size, arguments.home / "pages")
             for name in arguments.only:
-                settle(dsn)
-                results.append(measure(name, CONTESTANTS[name], factory, size, dsn))
+                results.append(measure(name, CONTESTANTS[name], factory, size, settled(dsn)))
                 print(table(results[-1:], baseline="dlt").splitlines()[-1], flush=True)
     print(f"\n{table(results, baseline='dlt')}\n")
     for name in arguments.only:

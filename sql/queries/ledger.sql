@@ -17,7 +17,9 @@ SELECT i.system, i.account, i.external_id, i.member_id, i.kind, i.status, i.curr
 FROM billing.invoice i
 LEFT JOIN billing.award_policy_span p ON p.award_when = 'paid' AND (p.system, p.account) = (i.system, i.account)
   AND i.issued_at >= p.valid_from AND (p.valid_to IS NULL OR i.issued_at < p.valid_to)
-WHERE i.member_id = ANY(%(members)s)
+-- (A subquery, so that the plan does not follow from how many members there are: of thousands, the rows would be read one by one through
+-- the index and not in the order of the table, in three times the time.)
+WHERE i.member_id = ANY((SELECT %(members)s::bigint[])::bigint[])
 -- name: tiers
 SELECT DISTINCT ON (member_id, valid_from) member_id, (extract(epoch FROM valid_from) * 1000000)::bigint, tier
 FROM loyalty.member_tier WHERE member_id = ANY(%(members)s) ORDER BY member_id, valid_from, tier_no DESC

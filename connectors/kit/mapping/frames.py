@@ -96,6 +96,8 @@ def map_pages(
     plan = plan_for(spec, stream, connection)
     with paused_gc():
         raw = gather(plan, plan.open(spec, stream, pages))
+    if not raw.count:  # as in most polls: what assembling costs does not follow the number of records
+        return Mapped.empty()
     return assemble(stream, plan, connection, raw, window=window if stream.windowed else None)
 
 

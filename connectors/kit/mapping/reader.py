@@ -406,7 +406,8 @@ def _picked(
 ) -> list[str | None]:
     if not any(value.__class__ is msgspec.Raw for value in column):
         return [_text_of(pick, value) for value in column]
-    keys = [b"null" if value is None else bytes(value) for value in column]
+    sent = column if None not in column else [b"null" if value is None else value for value in column]
+    keys = list(map(bytes, sent))
     for key in set(keys).difference(known):
         known[key] = _text_of(pick, _ANY.decode(key))
     return list(map(known.__getitem__, keys))
