@@ -1,11 +1,10 @@
 """Great Expectations' own expectations, but each tells its configuration once: half of what a validation costs however few rows it has.
 
 The stock ones make it anew at each of some forty questions per expectation and validation. Subclassing them is the way the library
-names for expectations of one's own; a subclass is registered by its name. Whoever asks is told in a copy: the library writes a
-validation's parameters into what it was told, and those of one validation must never decide the next.
+names for expectations of one's own; a subclass is registered by its name. Expectations with parameters are told anew each time: the library
+writes a validation's parameters into what it was told, and those of one validation must never decide the next.
 """
 
-from copy import copy
 from functools import cache
 from typing import Any
 
@@ -20,10 +19,11 @@ def expectation(name: str) -> Any:
     stock: Any = get_expectation_impl(name)
 
     def configuration(self: Any) -> Any:
-        if self._told is None:
-            self._told = stock.configuration.fget(self)
-        told = copy(self._told)
-        told.kwargs, told.meta = dict(told.kwargs), dict(told.meta)
+        if self._told is not None:
+            return self._told
+        told = stock.configuration.fget(self)
+        if not self.suite_parameter_options:
+            self._told = told
         return told
 
     body = {
