@@ -85,19 +85,20 @@ def _peak_rss_mb() -> float:
     return max(own, children) / unit / _KIB_PER_MIB
 
 
-def table(measurements: Iterable[Measurement], *, baseline: str) -> str:
-    """Markdown, one row per size and contestant; a ratio above 1 is faster than `baseline` at that size."""
+def table(measurements: Iterable[Measurement], *, baselines: Sequence[str]) -> str:
+    """Markdown, one row per size and contestant; a ratio above 1 is faster than that baseline at that size."""
     rows = list(measurements)
-    base = {row.n_invoices: row.seconds for row in rows if row.name == baseline}
+    seconds = {(row.name, row.n_invoices): row.seconds for row in rows}
     lines = [
-        f"| invoices | contestant | seconds | invoices/s | ratio to {baseline} | peak MB |",
-        "|---:|---|---:|---:|---:|---:|",
+        f"| invoices | contestant | seconds | invoices/s |{''.join(f' ratio to {name} |' for name in baselines)} peak MB |",
+        f"|---:|---|---:|---:|{'---:|' * len(baselines)}---:|",
     ]
     for row in sorted(rows, key=lambda row: row.n_invoices):
-        ratio = f"{base[row.n_invoices] / row.seconds:.1f}" if row.n_invoices in base else ""
+        base = (seconds.get((name, row.n_invoices)) for name in baselines)
+        ratios = "".join(f" {one / row.seconds:.1f} |" if one else " |" for one in base)
         lines.append(
             f"| {row.n_invoices:,} | {row.name} | {row.seconds:.2f} | {row.invoices_per_second:,.0f} "
-            f"| {ratio} | {row.peak_rss_mb:.0f} |"
+            f"|{ratios} {row.peak_rss_mb:.0f} |"
         )
     return "\n".join(lines)
 
