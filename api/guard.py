@@ -1,6 +1,7 @@
 """Around every request: its name, its time and size limits, HTTPS, security headers, metrics and the audit."""
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import time
@@ -22,6 +23,10 @@ BODY_SECONDS_MAX: Final = 10.0
 ANSWER_SECONDS_MAX: Final = 20.0
 #: Bodies of everything but webhooks, whose endpoints have limits of their own.
 BODY_BYTES_MAX: Final = 65_536
+#: A refused body is still taken, and dropped, for so long: a connection closed on bytes that were not read is reset, and the answer with it
+#: (RFC 9112, section 9.6).
+LINGER_SECONDS_MAX: Final = 5.0
+LINGER_BYTES_MAX: Final = 67_108_864
 _HEADERS: Final = {
     "x-content-type-options": "nosniff",
     "cache-control": "no-store",
@@ -58,6 +63,7 @@ class _Guarded:
         self._request_id = secrets.token_hex(10)
         self._started = False
         self._body_ended = False
+        self._is_too_large = False
         #: The route of a webhook sets its own.
         own = scope.setdefault("state", {})
         own.update(attempt=self.attempt, request_id=self._request_id, body_bytes_max=BODY_BYTES_MAX)
@@ -112,6 +118,7 @@ class _Guarded:
         return message
 
     def _too_large(self, bytes_max: int) -> None:
+        self._is_too_large = True
         detail = f"The body is larger than {bytes_max} bytes."
         raise Problem(413, "too_large", detail, headers={"Connection": "close"})
 
@@ -125,7 +132,22 @@ class _Guarded:
             if self._scope["scheme"] == "https":
                 headers["strict-transport-security"] = "max-age=31536000"
             self.attempt.close(message["status"])
+        elif self._is_too_large and not message.get("more_body", False):
+            # The whole answer is sent; only its end, with which the server closes the connection, waits.
+            await self._send({**message, "more_body": True})
+            await self._linger()
+            message = {"type": "http.response.body", "body": b""}
         await self._send(message)
+
+    async def _linger(self) -> None:
+        """Drops what comes of a refused body, until its end or the limits."""
+        dropped_bytes = 0
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS_MAX):
+                while not self._body_ended and dropped_bytes <= LINGER_BYTES_MAX:
+                    message = await self._receive()
+                    dropped_bytes += len(message.get("body", b""))
+                    self._body_ended = not message.get("more_body", False)  # who hung up sends no more either
 
     async def _fail(self, problem: Problem) -> None:
         if self._started:  # too late to say anything else; the server closes the connection

@@ -18,6 +18,7 @@ from connectors.kit.errors import ConnectorError, ConsentFailed, Misconfigured
 PORT = 8912
 _LOCAL = ("localhost", "127.0.0.1")
 _FORM_BYTES_MAX = 16_384
+_BODY_BYTES_MAX = 1_048_576
 _READ_SECONDS = 10
 _HEADERS = {
     "Content-Type": "text/html; charset=utf-8",
@@ -149,12 +150,14 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """A pasted answer."""
         size = self.headers.get("Content-Length", "")
+        # Read in any case: a connection closed on what was not read is reset, and the answer with it.
+        body = self.rfile.read(min(int(size), _BODY_BYTES_MAX)) if size.isdigit() else b""
         if not self._is_local() or self.path != "/":
             self._page(404, "There is nothing here.")
         elif not size.isdigit() or int(size) > _FORM_BYTES_MAX:
             self._page(413, "That is no address.")
         else:
-            form = parse_qs(self.rfile.read(int(size)).decode("utf-8", "replace"), max_num_fields=5)
+            form = parse_qs(body.decode("utf-8", "replace"), max_num_fields=5)
             self._page(*self.desk.take(form.get("address", [""])[0]))
 
     def _is_local(self) -> bool:

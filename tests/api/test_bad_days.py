@@ -86,6 +86,30 @@ def test_a_body_that_does_not_end_is_cut_off(office: Office, monkeypatch: pytest
     assert office.attempts(at) == [("too_slow_sender", 1)]
 
 
+def test_who_sends_too_much_hears_so_before_the_connection_ends(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = f"POST /api/webhooks/billing/{office.endpoint()} HTTP/1.1\r\nhost: x\r\ncontent-length: {2**25}\r\n"
+    with connection_to(office) as sender:  # it reads only once it has sent all
+        sender.sendall(head.encode() + b"\r\n" + b"a" * 2**25)
+        said = everything(sender)
+    assert said.startswith(b"HTTP/1.1 413 ") and said.endswith(b"}") and b"connection: close" in said.lower()
+    monkeypatch.setattr(guard, "LINGER_SECONDS_MAX", 0.3)
+    with connection_to(office) as sender:  # it asks first, and is not invited
+        sender.sendall(head.encode() + b"expect: 100-continue\r\n\r\n")
+        assert everything(sender).startswith(b"HTTP/1.1 413 ")
+    with connection_to(office) as sender:  # it never ends, and more bytes buy no more time
+        sender.sendall(head.encode() + b"\r\n")
+        with pytest.raises(ConnectionError):
+            for _ in range(40):
+                sender.sendall(b"a")
+                time.sleep(0.1)
+    monkeypatch.undo()
+    monkeypatch.setattr(guard, "LINGER_BYTES_MAX", 2**20)
+    with connection_to(office) as sender, pytest.raises(ConnectionError):
+        sender.sendall(head.encode() + b"\r\n" + b"a" * 2**25)
+
+
 def test_slow_senders_do_not_hold_up_the_others(office: Office) -> None:
     at = office.endpoint()
     slow = [connection_to(office) for _ in range(200)]
