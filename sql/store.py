@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import polars as pl
+from psycopg.errors import UniqueViolation
 
 from loyalty.schema import UTC_US
 from sql.copying import copy_in
@@ -49,6 +50,7 @@ REJECT: Final = pl.Schema(
     }
 )
 _REFERENCES: Final = ("page_id", "record_no", "sync_id")
+_COLUMNS: Final = ("system", "account", *_FACTS.names(), *_REFERENCES)
 _LINE_COLUMNS: Final = (
     "page_id", "record_no", "line_no", "sku", "item_external_id", "name", "quantity", "unit_price", "amount_minor",
 )  # fmt: skip
@@ -75,6 +77,12 @@ def lock_account(connection: Connection, account: Account) -> None:
     connection.execute(query("store", "lock_account"), account.parameters())
 
 
+def is_first_load(connection: Connection, account: Account) -> bool:
+    """Whether nothing of the account was ever stored by a synchronisation."""
+    row = connection.execute(query("store", "first_load"), account.parameters()).fetchone()
+    return bool(row and row[0])
+
+
 def store_invoices(
     connection: Connection,
     account: Account,
@@ -83,21 +91,25 @@ def store_invoices(
     lines: pl.DataFrame,
     *,
     into: Stored,
+    expect_new: bool = False,
 ) -> None:
     """Stores accepted invoices (INVOICE with `member_id`, one row per external_id) and their lines (LINE).
 
-    A row replaces the stored one only if it is not older and differs. `into` is added to.
+    A row replaces the stored one only if it is not older and differs. `into` is added to. Where all are expected to be new,
+    nothing is looked up unless the key says otherwise: 30 ms of each 20,000.
     """
     if invoices.is_empty():
         return
     found = invoices.sort("external_id").with_columns(pl.lit(sync_id).alias("sync_id"))
-    stored = _stored(connection, account, found["external_id"])
-    is_new, is_changed = _compare(found, stored)
-    fresh, changed = found.filter(is_new), found.filter(is_changed)
-    columns = ["system", "account", *_FACTS.names(), *_REFERENCES]
-    copy_in(connection, "billing.invoice", fresh.select(columns))
+    if expect_new and _add_new(connection, found):
+        stored, fresh, changed = _FACTS.to_frame(), found, found.clear()
+    else:
+        stored = _stored(connection, account, found["external_id"])
+        is_new, is_changed = _compare(found, stored)
+        fresh, changed = found.filter(is_new), found.filter(is_changed)
+        copy_in(connection, "billing.invoice", fresh.select(_COLUMNS))
     if not changed.is_empty():
-        _update(connection, changed.select(columns))
+        _update(connection, changed.select(_COLUMNS))
     whole = fresh.height + changed.height == found.height
     place = ["page_id", "record_no"]
     kept = lines if whole else lines.join(pl.concat([fresh.select(place), changed.select(place)]), on=place, how="semi")
@@ -109,6 +121,16 @@ def store_invoices(
     into.new += fresh.height
     into.changed += changed.height
     into.unchanged += found.height - fresh.height - changed.height
+
+
+def _add_new(connection: Connection, found: pl.DataFrame) -> bool:
+    """Stores them if none is stored yet; returns whether it did."""
+    try:
+        with connection.transaction():
+            copy_in(connection, "billing.invoice", found.select(_COLUMNS))
+    except UniqueViolation:
+        return False
+    return True
 
 
 def _supersede(connection: Connection, account: Account, sync_id: int, fresh: pl.DataFrame) -> set[int]:

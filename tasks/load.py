@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tasks.extract import Extracted
 
 #: Records judged and stored at a time.
-RECORDS_AT_ONCE = 50_000
+RECORDS_AT_ONCE = 20_000
 #: Documents named per reason.
 EXAMPLES = 3
 #: Rejects kept as evidence when too many of them stop the run.
@@ -92,6 +92,7 @@ class Loading:
             self._connection = opened.enter_context(job.transaction())
             self._reader = opened.enter_context(job.transaction())
             store.lock_account(self._connection, job.account)
+            self._first = store.is_first_load(self._connection, job.account)
             self._awaited = store.has_open_rejects(self._connection, job.account)
             self._opened = opened.pop_all()
 
@@ -108,7 +109,12 @@ class Loading:
 
     def take(self, batch: Batch) -> None:
         """Stores a batch."""
-        _store(self._job, self._connection, self._sync_id, batch, self._done, awaited=self._awaited)
+        stored = self._done.stored
+        # Versions of one document in two batches: from then on each batch is compared with what is stored.
+        self._first = self._first and not (stored.changed or stored.unchanged)
+        _store(
+            self._job, self._connection, self._sync_id, batch, self._done, awaited=self._awaited, expect_new=self._first
+        )
         self._census.take(batch.stream, batch.listed)
         if sum(part.height for part in self._evidence) < EVIDENCE_ROWS:
             self._evidence.append(batch.rejects.head(EVIDENCE_ROWS))
@@ -259,8 +265,12 @@ def describe(problem: dict[str, Any]) -> str:
     return f"{name}{where}: {problem['reason']}"
 
 
-def _store(job: Job, connection: Connection, sync_id: int, batch: Batch, done: Loaded, *, awaited: bool) -> None:
-    store.store_invoices(connection, job.account, sync_id, batch.invoices, batch.lines, into=done.stored)
+def _store(
+    job: Job, connection: Connection, sync_id: int, batch: Batch, done: Loaded, *, awaited: bool, expect_new: bool
+) -> None:
+    store.store_invoices(
+        connection, job.account, sync_id, batch.invoices, batch.lines, into=done.stored, expect_new=expect_new
+    )
     store.void_deleted(connection, job.account, sync_id, batch.deletions, into=done.stored)
     store.save_rejects(connection, job.account, sync_id, batch.rejects, mapping=job.mapping_digest)
     if awaited:

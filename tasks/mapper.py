@@ -2,6 +2,7 @@
 
 from collections import defaultdict, deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Event
 from types import TracebackType
 from typing import Self
 
@@ -14,12 +15,12 @@ from tasks.sibling import map_and_pack, mapped_by_sibling
 from tasks.spool import Packed, Spool
 
 #: A batch ends with the first of these: the cost of a pass, and of a validation, is that of some thousand records, and
-#: memory follows the batch and not the size of the backfill.
+#: memory follows the batch and not the size of the backfill. The first ones are smaller, so that nobody waits long for work.
+RECORDS_FIRST = 2_500
 RECORDS_AT_ONCE = 20_000
 BYTES_AT_ONCE = 48 * 1024 * 1024
-
-
-#: Batches under way: half of the work is done outside of Python's lock, so that two overlap.
+#: Batches under way: one that is mapped by the sibling, and the next one. Without a sibling half of the work is done outside of
+#: Python's lock, so that two overlap.
 THREADS = 2
 
 
@@ -34,11 +35,13 @@ class Mapper:
         self.needs: dict[str, set[str]] = defaultdict(set)
         self._job = job
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="map")
+        #: Set once this process has nothing better to do than to map as well.
+        self._idle = Event()
         self._running: deque[Future[Packed]] = deque()
         self._stream: Stream | None = None
         self._window = Window()
         self._pages: list[StoredPage] = []
-        self._records = self._bytes = 0
+        self._records = self._bytes = self._submitted = 0
 
     def __enter__(self) -> Self:
         return self
@@ -62,13 +65,16 @@ class Mapper:
         self._records += page.record_count
         self._bytes += page.body_bytes
         self._take(down_to=THREADS)
-        if self._records >= RECORDS_AT_ONCE or self._bytes >= BYTES_AT_ONCE:
+        enough = min(max(RECORDS_FIRST, self._submitted), RECORDS_AT_ONCE)
+        if self._records >= enough or self._bytes >= BYTES_AT_ONCE:
             self._submit()
-            if self.early is None and not self._job.dry_run:
+            if self._submitted >= RECORDS_AT_ONCE and self.early is None and not self._job.dry_run:
                 self.early = Early(self._job, self._sync_id, self.spool)
 
     def finish(self) -> None:
         """Maps what is left. Raises ConnectorError as `add`."""
+        if self.early is None:  # with one it is busy storing
+            self._idle.set()
         self._submit()
         self._take(down_to=0)
         self.spool.complete()
@@ -77,7 +83,8 @@ class Mapper:
         if self._stream is None or not self._pages:
             return
         self._take(down_to=THREADS - 1)
-        self._running.append(self._pool.submit(_mapped, self._job, self._stream, self._window, self._pages))
+        self._running.append(self._pool.submit(_mapped, self._job, self._stream, self._window, self._pages, self._idle))
+        self._submitted += self._records
         self._pages, self._records, self._bytes = [], 0, 0
 
     def _take(self, *, down_to: int) -> None:
@@ -89,7 +96,7 @@ class Mapper:
             self.spool.append(packed)
 
 
-def _mapped(job: Job, stream: Stream, window: Window, pages: list[StoredPage]) -> Packed:
-    return mapped_by_sibling(job.vendor, stream, window, pages) or map_and_pack(
+def _mapped(job: Job, stream: Stream, window: Window, pages: list[StoredPage], idle: Event) -> Packed:
+    return mapped_by_sibling(job.vendor, stream, window, pages, hurry=idle) or map_and_pack(
         job.spec, job.vendor, stream, window, pages
     )

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Sequence
 from multiprocessing.connection import Connection as Channel
 from multiprocessing.connection import Pipe
-from typing import Any
+from typing import Any, Final
 
 from connectors import spec_for
 from connectors.kit.mapping import map_pages, missing
@@ -22,6 +22,8 @@ from tasks.spool import Packed, pack
 
 Pages = Sequence[StoredPage]
 
+#: How long it takes to notice that we are to hurry.
+_PATIENCE_SECONDS: Final = 0.005
 _lock = threading.Lock()
 _channel: Channel | None = None
 
@@ -41,15 +43,18 @@ def prepare_run() -> None:
     _channel = ours
 
 
-def mapped_by_sibling(vendor: Connection, stream: Stream, window: Window, pages: Pages) -> Packed | None:
-    """The batch mapped by the sibling; None if there is none, it is busy, or it failed.
+def mapped_by_sibling(
+    vendor: Connection, stream: Stream, window: Window, pages: Pages, *, hurry: threading.Event
+) -> Packed | None:
+    """The batch mapped by the sibling, once it is free; None if there is none, it failed, or it is busy and we are to hurry.
 
     The caller maps then, and meets the failure itself: errors stay in the process that reports them.
     """
-    if _channel is None or not _lock.acquire(blocking=False):
-        return None
+    while not _lock.acquire(timeout=_PATIENCE_SECONDS):
+        if hurry.is_set():
+            return None
     try:
-        return _asked(_channel, (vendor, stream.name, window, pages))
+        return None if _channel is None else _asked(_channel, (vendor, stream.name, window, pages))
     finally:
         _lock.release()
 

@@ -7,6 +7,8 @@ WHERE NOT EXISTS (SELECT FROM loyalty.member m WHERE m.phone = p) ORDER BY p
 ON CONFLICT (phone) DO NOTHING
 -- name: members
 SELECT phone, member_id FROM loyalty.member WHERE phone = ANY(string_to_array(%(phones)s, ','))
+-- name: first_load
+SELECT NOT EXISTS (SELECT FROM billing.sync_run WHERE system = %(system)s AND account = %(account)s AND state = 'stored')
 -- name: stored_invoices
 SELECT external_id, invoice_number, kind, customer_external_id, member_id, currency, total_minor, subtotal_minor, tax_minor,
        amount_paid_minor, amount_refunded_minor, status, (extract(epoch FROM issued_at) * 1000000)::bigint,

@@ -10,7 +10,7 @@ import pytest
 from connectors import SYSTEMS
 from connectors.kit.mapping import Mapped
 from loyalty.schema import LINE, PROBLEM
-from sql import store
+from sql import store, sync
 from sql.copying import copy_in
 from sql.sync import Account
 from tasks.load import judged
@@ -50,6 +50,31 @@ def test_a_newer_version_replaces_the_older_one_and_its_lines(books: Books) -> N
     assert (done.new, done.changed, done.unchanged, done.members) == (0, 1, 0, {books.member()})
     assert books.rows(FACTS)[0] == ("A", 20_000, "open", NOON + HOUR)
     assert books.rows(LINES) == [("A", 1, "Rótulo"), ("B", 1, "Água 5 L")]
+
+
+@pytest.mark.parametrize("expect_new", [True, False])
+def test_what_is_expected_to_be_new_and_is_not_is_compared_all_the_same(books: Books, expect_new: bool) -> None:
+    books.store(invoice(), lines=[line()])
+    into = store.Stored()
+    with books.transaction() as connection:
+        later = books.job().account, books.begin(connection)
+        rows = [
+            invoice(page_id=later[1], total_minor=20_000, updated_at=NOON + HOUR),
+            invoice(external_id="B", page_id=later[1], record_no=1),
+        ]
+        found = store.with_members(books._own(invoices(*rows)), books.transaction)
+        store.store_invoices(connection, *later, found, lines(), into=into, expect_new=expect_new)
+    assert (into.new, into.changed, into.unchanged) == (1, 1, 0)
+    assert [row[:2] for row in books.rows(FACTS)] == [("A", 20_000), ("B", 15_000)]
+
+
+def test_the_first_load_is_the_one_before_any_was_stored(books: Books) -> None:
+    with books.transaction() as connection:
+        sync.begin(connection, books.account, "run", (None, None), {})
+        assert store.is_first_load(connection, books.account)
+        books.begin(connection)
+        assert not store.is_first_load(connection, books.account)
+        assert store.is_first_load(connection, Account("xero", "another"))
 
 
 def test_an_older_version_never_replaces_a_newer_one(books: Books) -> None:

@@ -14,9 +14,11 @@ from connectors.kit.errors import CredentialsRejected, Transient
 from simulator.faults import FaultPlan, Faults
 from sql import sync
 from sql.db import connect
+from tasks import load, mapper
+from tasks.early import Early
 from tasks.extract import replay_pages
 from tasks.job import Policy
-from tasks.load import TooManyRejectsError
+from tasks.load import Loading, TooManyRejectsError
 from tests.support.database import Databases
 from tests.sync.conftest import START, Shop, expected, run
 
@@ -85,6 +87,50 @@ def test_page_size_does_not_matter(shop: Shop, databases: Databases, system: str
     other.world.grants = simulator.World(seed=11, customers=1, invoices=1).grants  # a new consent
     other.sync(system, page_size=100)
     assert other.ledger() == small
+
+
+@pytest.fixture
+def in_many_batches(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Batches as a large read has them; whether the transactions that were begun early were taken over."""
+    taken: list[bool] = []
+    take_over = Early.take_over
+
+    def noted(early: Early) -> Loading | None:
+        taken.append((loading := take_over(early)) is not None)
+        return loading
+
+    monkeypatch.setattr(Early, "take_over", noted)
+    monkeypatch.setattr(mapper, "RECORDS_FIRST", 5)
+    monkeypatch.setattr(mapper, "RECORDS_AT_ONCE", 20)
+    monkeypatch.setattr(load, "RECORDS_AT_ONCE", 20)
+    return taken
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_batches_do_not_matter(shop: Shop, databases: Databases, in_many_batches: list[bool], system: str) -> None:
+    known = replace(shop, dsn=databases.migrated())
+    for one, again in ((known, True), (shop, False)):  # the second time from zero: all is new, or nearly
+        one.world.grants = simulator.World(seed=11, customers=1, invoices=1).grants  # a new consent
+        one.sync(system, page_size=5)
+        if again:
+            one.world.evolve(steps=15)
+            one.sync(system, page_size=5)
+    assert shop.ledger() == known.ledger()
+    assert shop.points() == expected(shop.world, system)
+    # Elsewhere a phone or a product has to be looked up, which no open transaction waits for.
+    assert in_many_batches
+    assert all(in_many_batches) if system == "custom" else not any(in_many_batches)
+
+
+def test_a_transaction_begun_early_is_given_up_with_the_read(shop: Shop, in_many_batches: list[bool]) -> None:
+    shop.before = lambda _: httpx.Response(503) if len(shop.requests) > 12 else None
+    with pytest.raises(Transient):
+        shop.sync("custom", page_size=5)
+    assert len(in_many_batches) == 1
+    assert shop.counts()["billing.invoice"] == 0
+    shop.before = lambda _: None
+    assert shop.sync("custom", page_size=5)[0].resumed
+    assert shop.points() == expected(shop.world, "custom")
 
 
 @pytest.mark.parametrize("system", SYSTEMS)

@@ -39,6 +39,7 @@ def test_a_sibling_maps_the_same_frames_and_leaves_what_it_cannot_read_to_its_pa
     assert told["records"] == 150
     assert told["frames"] == ["invoices", "lines", "problems"]
     assert told["broken"]
+    assert told["patient"]
     assert told["after"]
     assert gone(told["pid"])
 
