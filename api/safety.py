@@ -12,7 +12,7 @@ class UnsafeError(ValueError):
 def require_safe(settings: Settings) -> None:
     """Raises UnsafeError where other machines could reach the API without TLS, unless that was asked for."""
     encrypted = settings.api_tls_certificate is not None
-    if encrypted or settings.trusted_proxies or settings.api_plain_http or _is_loopback(settings.api_host):
+    if encrypted or settings.trusted_proxies or settings.api_plain_http or is_loopback(settings.api_host):
         return
     raise UnsafeError(
         f"The API would answer plain HTTP at {settings.api_host}, to other machines. Set TWEZAH_API_TLS_CERTIFICATE and "
@@ -21,7 +21,8 @@ def require_safe(settings: Settings) -> None:
     )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """True when only this machine reaches what listens there."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

@@ -8,6 +8,7 @@ With pngquant installed (Debian: apt-get install pngquant) they get a third of t
 """
 
 import argparse
+import base64
 import json
 import shutil
 import subprocess
@@ -114,9 +115,9 @@ NAMES = (*WALKS, *PAGES, *REPORTS)
 def ask(desk, path, body):
     """The answer of Prefect's API to a POST of `body`."""
     url, data = f"{desk.ui_url}/api{path}", json.dumps(body).encode()
-    with urllib.request.urlopen(
-        urllib.request.Request(url, data, {"content-type": "application/json"}), timeout=30
-    ) as answer:
+    token = base64.b64encode(desk.auth_string.encode()).decode()
+    headers = {"content-type": "application/json", "authorization": f"Basic {token}"}
+    with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=30) as answer:
         return json.load(answer)
 
 
@@ -167,7 +168,9 @@ def main(arguments=None):
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         try:
             with served(Path(folder) / "home", "--simulator") as settings, browsing(WIDTH, HEIGHT) as page:
-                desk = Desk(page, settings.ui_url, Path(tempfile.gettempdir()) / "twezah-screenshots")
+                pictures = Path(tempfile.gettempdir()) / "twezah-screenshots"
+                desk = Desk(page, settings.ui_url, pictures, settings.prefect_auth_string({}))
+                desk.log_in()
                 for name in [one for one in NAMES if one in (options.only or NAMES)]:
                     with desk.step("taking %s" % name):
                         show(desk, name)

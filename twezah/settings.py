@@ -2,8 +2,9 @@
 
 import json
 import os
+import secrets
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from ipaddress import ip_network
 from pathlib import Path
@@ -43,8 +44,17 @@ class Settings(BaseSettings):
     prefect_api_url: str | None = Field(
         default=None, validation_alias=AliasChoices("PREFECT_API_URL", "prefect_api_url")
     )
+    #: Where our own Prefect server listens. Beyond this machine only with a certificate, behind
+    #: trusted proxies, or if plain HTTP is allowed.
     prefect_host: str = "127.0.0.1"
     prefect_port: Port = 4200
+    #: How browsers and other machines reach our Prefect server: https://prefect.example.com
+    prefect_public_url: Annotated[str, Field(pattern=r"^https?://[^/?#@\s]+/?$")] | None = None
+    prefect_tls_certificate: Path | None = None
+    prefect_tls_key: Path | None = None
+    #: Addresses or networks, separated by commas, of proxies that speak HTTPS for Prefect's server.
+    prefect_trusted_proxies: str = ""
+    prefect_plain_http: bool = False
     simulator_port: Port = 8765
     #: Where the HTTP API listens. Beyond this machine only with a certificate, behind trusted proxies, or if plain HTTP is allowed.
     api_host: str = "127.0.0.1"
@@ -86,7 +96,7 @@ class Settings(BaseSettings):
             raise ValueError("must be a postgresql:// URL")
         return url
 
-    @field_validator("api_trusted_proxies")
+    @field_validator("api_trusted_proxies", "prefect_trusted_proxies")
     @classmethod
     def _networks(cls, text: str) -> str:
         for part in filter(None, (one.strip() for one in text.split(","))):
@@ -111,6 +121,13 @@ class Settings(BaseSettings):
             raise ValueError("TWEZAH_API_PORT must differ from TWEZAH_PREFECT_PORT and TWEZAH_SIMULATOR_PORT")
         if (self.api_tls_certificate is None) != (self.api_tls_key is None):
             raise ValueError("TWEZAH_API_TLS_CERTIFICATE and TWEZAH_API_TLS_KEY belong together")
+        if (self.prefect_tls_certificate is None) != (self.prefect_tls_key is None):
+            raise ValueError("TWEZAH_PREFECT_TLS_CERTIFICATE and TWEZAH_PREFECT_TLS_KEY belong together")
+        if self.prefect_tls_certificate and not (self.prefect_public_url or "").startswith("https:"):
+            raise ValueError(
+                "TWEZAH_PREFECT_TLS_CERTIFICATE needs TWEZAH_PREFECT_PUBLIC_URL: an https address "
+                "with the name and the port that the certificate is for"
+            )
         return self
 
     @property
@@ -124,14 +141,30 @@ class Settings(BaseSettings):
         return self.prefect_api_url is None
 
     @property
+    def own_api_url(self) -> str:
+        """URL at which the processes of this machine reach the Prefect server that we start."""
+        if self.prefect_tls_certificate is not None and self.prefect_public_url is not None:
+            return f"{self.prefect_public_url.rstrip('/')}/api"  # the name in the certificate
+        any_address = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared
+        host = any_address.get(self.prefect_host, self.prefect_host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.prefect_port}/api"
+
+    @property
     def api_url(self) -> str:
         """URL of Prefect's API, ours or the configured one."""
-        return self.prefect_api_url or f"http://{self.prefect_host}:{self.prefect_port}/api"
+        return self.prefect_api_url or self.own_api_url
 
     @property
     def ui_url(self) -> str:
-        """URL of Prefect's user interface on the same server as the API."""
+        """URL of Prefect's user interface, as browsers reach it."""
+        if self.prefect_public_url is not None and self.is_own_prefect:
+            return self.prefect_public_url.rstrip("/")
         return self.api_url.removesuffix("/").removesuffix("/api")
+
+    @property
+    def is_own_prefect(self) -> bool:
+        """True when Prefect's API is the one of this state folder, also in its child processes."""
+        return self.api_url == self.own_api_url
 
     @property
     def simulator_url(self) -> str:
@@ -172,7 +205,37 @@ class Settings(BaseSettings):
         """The key that encrypts stored tokens; made once, readable by the owner only."""
         if self.secret_key is not None:
             return self.secret_key.get_secret_value().encode()
-        return _read_or_make_key(self.home / "secret.key")
+        return _read_or_make(self.home / "secret.key", _new_fernet_key)
+
+    def prefect_auth_string(self, environment: Mapping[str, str] | None = None) -> str | None:
+        """The `user:password` that Prefect's API asks for; None where a server of others asks for none.
+
+        An operator's own variables win. For our own server it is made once, and kept in a file of
+        the state folder that only its owner can read.
+
+        Args:
+            environment: Where the operator's variables are, `os.environ` by default.
+
+        """
+        given = os.environ if environment is None else environment
+        own = self.is_own_prefect
+        names = ("PREFECT_API_AUTH_STRING", *(("PREFECT_SERVER_API_AUTH_STRING",) if own else ()))
+        for name in names:
+            if given.get(name):
+                return given[name]
+        if not own:
+            return None
+        return _read_or_make(self.prefect_auth_file, _new_auth_string).decode()
+
+    @property
+    def prefect_auth_file(self) -> Path:
+        """Where the `user:password` of our own Prefect server is kept."""
+        return self.home / "prefect.password"
+
+    @property
+    def prefect_proxies(self) -> list[str]:
+        """Proxies in front of Prefect's server whose forwarded headers it believes."""
+        return [part.strip() for part in self.prefect_trusted_proxies.split(",") if part.strip()]
 
     def child_environment(self, base: Mapping[str, str] | None = None) -> dict[str, str]:
         """Environment of the processes we start: our state folder, our Prefect, no telemetry, few log lines.
@@ -192,6 +255,9 @@ class Settings(BaseSettings):
             GX_ANALYTICS_ENABLED="false",
             PYTHONUNBUFFERED="1",
         )
+        auth_string = self.prefect_auth_string(environment)
+        if auth_string is not None:
+            environment["PREFECT_API_AUTH_STRING"] = auth_string
         for name, value in _CHILD_DEFAULTS.items():
             environment.setdefault(name, value)
         return environment
@@ -226,21 +292,30 @@ def embedded_dsn(home: Path, database: str) -> str:
     return f"postgresql://{record['user']}@/{database}?{query}"
 
 
-def _read_or_make_key(path: Path) -> bytes:
+def _new_fernet_key() -> bytes:
+    from cryptography.fernet import Fernet
+
+    return Fernet.generate_key()
+
+
+def _new_auth_string() -> bytes:
+    return f"admin:{secrets.token_urlsafe(24)}".encode()
+
+
+def _read_or_make(path: Path, make: Callable[[], bytes]) -> bytes:
+    """The secret in a file that only its owner can read; made by whoever asks first."""
     try:
         return path.read_bytes().strip()
     except FileNotFoundError:
         pass
-    from cryptography.fernet import Fernet
-
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, draft = tempfile.mkstemp(prefix=".secret.key.", dir=path.parent)  # mode 0600
+    descriptor, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
     with os.fdopen(descriptor, "wb") as file:
-        file.write(Fernet.generate_key() + b"\n")
+        file.write(make() + b"\n")
         file.flush()
         os.fsync(file.fileno())
     try:
-        os.link(draft, path)  # fails if another process was first: then its key is the key
+        os.link(draft, path)  # fails if another process was first: then its secret is the secret
     except FileExistsError:
         pass
     finally:

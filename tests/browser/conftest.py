@@ -15,6 +15,7 @@ import uvicorn
 import simulator
 from simulator.server import Application
 from tests.support.desk import Desk, browsing, require_browser
+from tests.support.prefect_login import auth_string
 from tests.support.served import served
 from twezah.settings import Settings
 
@@ -36,7 +37,10 @@ def stack(_browser: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def desk(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     """The operator."""
     with browsing(1400, 1100) as page:
-        yield Desk(page, stack.ui_url, tmp_path_factory.getbasetemp() / "pictures")
+        pictures = tmp_path_factory.getbasetemp() / "pictures"
+        operator = Desk(page, stack.ui_url, pictures, auth_string(stack.home))
+        operator.log_in()
+        yield operator
 
 
 @dataclass

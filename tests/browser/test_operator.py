@@ -14,6 +14,7 @@ from playwright.sync_api import expect
 import simulator
 from tests.browser.conftest import Inbox, Vendor
 from tests.support.desk import Desk
+from tests.support.prefect_login import login_headers
 from tests.sync.conftest import expected
 from twezah.settings import Settings
 
@@ -109,7 +110,8 @@ def no_poll_meanwhile(stack: Settings) -> None:
 
 def call(stack: Settings, method: str, path: str, body: Any) -> Any:
     """What Prefect's API answers."""
-    data, headers = json.dumps(body).encode(), {"content-type": "application/json"}
+    data = json.dumps(body).encode()
+    headers = {"content-type": "application/json", **login_headers(stack.home)}
     request = urllib.request.Request(f"{stack.ui_url}/api{path}", data, headers, method=method)
     with urllib.request.urlopen(request, timeout=20) as answer:
         text = answer.read()

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.support.ports import free_ports
+from tests.support.prefect_login import login_headers
 from twezah.stack.locks import FileLock
 from twezah.stack.pginstall import python_environment
 
@@ -91,7 +92,8 @@ def api(environment: dict[str, str], method: str, path: str, body: Any = None) -
     """One request to the stack's Prefect API."""
     url = f"http://127.0.0.1:{environment['TWEZAH_PREFECT_PORT']}/api{path}"
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)
+    headers = {"Content-Type": "application/json", **login_headers(Path(environment["TWEZAH_HOME"]))}
+    request = urllib.request.Request(url, data, headers, method=method)
     with urllib.request.urlopen(request, timeout=20) as answer:
         text = answer.read()
     return json.loads(text) if text else None

@@ -10,7 +10,13 @@ from pathlib import Path
 
 import pytest
 import stamina
-from prefect.settings import PREFECT_API_URL, PREFECT_HOME, PREFECT_LOGGING_TO_API_BATCH_INTERVAL, temporary_settings
+from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
+    PREFECT_API_URL,
+    PREFECT_HOME,
+    PREFECT_LOGGING_TO_API_BATCH_INTERVAL,
+    temporary_settings,
+)
 
 import tasks.pages.refresh
 import twezah.settings
@@ -37,13 +43,15 @@ def prefect_server(databases: Databases, tmp_path_factory: pytest.TempPathFactor
         **{key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")},
         "PREFECT_HOME": str(folder / "home"),
         "PREFECT_API_URL": settings.api_url,
+        "PREFECT_API_AUTH_STRING": settings.prefect_auth_string({}) or "",
         "PREFECT_WORKER_QUERY_SECONDS": "1",
         "PREFECT_LOGGING_TO_API_BATCH_INTERVAL": "0.1",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PYTHONUNBUFFERED": "1",
     }
-    command = [*server_command(settings), "--no-ui"]
-    with process(command, folder / "server.log", env=server_environment(settings), cwd=folder):
+    serving_environment = {**server_environment(settings), "PREFECT_SERVER_UI_ENABLED": "false"}
+    command = server_command(settings)
+    with process(command, folder / "server.log", env=serving_environment, cwd=folder):
         eventually(lambda: is_healthy(settings.api_url), 90)
         yield environment
 
@@ -59,6 +67,7 @@ def prefect(prefect_server: dict[str, str]) -> Iterator[None]:
     """This process uses the server, which knows the blocks and the deployment."""
     values = {
         PREFECT_API_URL: prefect_server["PREFECT_API_URL"],
+        PREFECT_API_AUTH_STRING: prefect_server["PREFECT_API_AUTH_STRING"],
         PREFECT_HOME: prefect_server["PREFECT_HOME"],
         PREFECT_LOGGING_TO_API_BATCH_INTERVAL: 0.1,
     }

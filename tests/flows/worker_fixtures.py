@@ -174,7 +174,8 @@ def worker(
 def worker_prefect(prefect_server: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
     """The server with the sample flows, for all tests of the worker."""
     url = prefect_server["PREFECT_API_URL"]
-    with SyncPrefectClient(api=url) as client:
+    auth_string = prefect_server["PREFECT_API_AUTH_STRING"]
+    with SyncPrefectClient(api=url, auth_string=auth_string) as client:
         prefect = Prefect(url, tmp_path_factory.mktemp("worker"), client, prefect_server)
         _deploy(prefect)
         yield prefect

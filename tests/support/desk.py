@@ -73,10 +73,11 @@ def browsing(width: int, height: int) -> Iterator[Page]:
 class Desk:
     """What an operator does in Prefect's UI at `ui_url`; a step that fails leaves a picture in `pictures`."""
 
-    def __init__(self, page: Page, ui_url: str, pictures: Path) -> None:
+    def __init__(self, page: Page, ui_url: str, pictures: Path, auth_string: str) -> None:
         self.page = page
         self.ui_url = ui_url
         self.pictures = pictures
+        self.auth_string = auth_string
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -93,6 +94,14 @@ class Desk:
     def open(self, path: str) -> None:
         """Goes to a page by its address."""
         self.page.goto(self.ui_url + path)
+
+    def log_in(self) -> None:
+        """Pastes what `twezah password` prints where the pages ask for it, which is once."""
+        with self.step("log in"):
+            self.open("/login")
+            self.page.get_by_placeholder("admin:pass").fill(self.auth_string)
+            self.press("Login")
+            self.page.wait_for_url(lambda url: not url.partition("?")[0].endswith("/login"))
 
     def field(self, title: str) -> Locator:
         """The input below a title. (Prefect's labels do not name their inputs.)"""

@@ -1,14 +1,18 @@
 """Settings: what the environment can say, and what it must not leak."""
 
 import json
+import re
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from api.safety import UnsafeError
 from twezah.settings import DatabaseNotRunning, Settings, embedded_dsn
+from twezah.stack.exposure import require_prefect_safe
 
 
 @pytest.fixture
@@ -94,3 +98,64 @@ def test_children_get_our_folders_and_no_telemetry(tmp_path: Path) -> None:
     assert child["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
     assert child["GX_ANALYTICS_ENABLED"] == "false"
     assert child["PREFECT_LOGGING_TO_API_BATCH_INTERVAL"] == "9"
+
+
+def test_the_password_is_made_once_and_only_its_owner_reads_it(tmp_path: Path) -> None:
+    """One for each state folder; our own server asks for it, a server of others for its own."""
+    first = Settings(home=tmp_path).prefect_auth_string({})
+    assert first == Settings(home=tmp_path).prefect_auth_string({})
+    assert first is not None and re.fullmatch(r"admin:[\w-]{32}", first)
+    assert (tmp_path / "prefect.password").stat().st_mode & 0o777 == 0o600
+    assert Settings(home=tmp_path / "other").prefect_auth_string({}) != first
+    assert first not in repr(Settings(home=tmp_path))
+
+
+def test_children_get_the_password_in_their_environment(tmp_path: Path) -> None:
+    """An operator's own wins, for the server and for those who ask it."""
+    own = Settings(home=tmp_path)
+    assert own.child_environment({})["PREFECT_API_AUTH_STRING"] == own.prefect_auth_string({})
+    child = Settings(home=tmp_path, prefect_api_url=own.api_url)  # as a child process sees itself
+    assert child.prefect_auth_string({}) == own.prefect_auth_string({})
+    for name in ("PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING"):
+        assert own.child_environment({name: "me:mine"})["PREFECT_API_AUTH_STRING"] == "me:mine"
+
+
+def test_another_prefect_server_gets_nothing_of_ours(tmp_path: Path) -> None:
+    """Its operator's password, if there is one; ours is not even made."""
+    other = Settings(home=tmp_path, prefect_api_url="https://prefect.example/api")
+    assert "PREFECT_API_AUTH_STRING" not in other.child_environment({})
+    given = other.child_environment({"PREFECT_API_AUTH_STRING": "me:theirs"})
+    assert given["PREFECT_API_AUTH_STRING"] == "me:theirs"
+    assert not (tmp_path / "prefect.password").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "safe"),
+    [
+        ({}, True),
+        ({"prefect_host": "::1"}, True),
+        ({"prefect_host": "0.0.0.0"}, False),
+        ({"prefect_host": "192.0.2.1"}, False),
+        ({"prefect_host": "0.0.0.0", "prefect_trusted_proxies": "10.0.0.0/8"}, True),
+        ({"prefect_host": "0.0.0.0", "prefect_plain_http": True}, True),
+        ({"prefect_host": "0.0.0.0", "prefect_api_url": "https://prefect.example/api"}, True),
+    ],
+)
+def test_other_machines_reach_prefect_only_over_tls(tmp_path: Path, values: dict[str, Any], *, safe: bool) -> None:
+    """As with the HTTP API: a certificate, a proxy, or a setting that says so."""
+    settings = Settings(home=tmp_path, **values)
+    if safe:
+        require_prefect_safe(settings)
+    else:
+        with pytest.raises(UnsafeError, match="TWEZAH_PREFECT_TLS_CERTIFICATE"):
+            require_prefect_safe(settings)
+
+
+def test_a_certificate_comes_with_the_name_it_is_for(tmp_path: Path) -> None:
+    """Our own processes ask by that name, or the certificate would be refused."""
+    files = {"prefect_tls_certificate": tmp_path / "c", "prefect_tls_key": tmp_path / "k"}
+    with pytest.raises(ValidationError, match="TWEZAH_PREFECT_PUBLIC_URL"):
+        Settings(home=tmp_path, **files)
+    encrypted = Settings(home=tmp_path, prefect_host="0.0.0.0", prefect_public_url="https://p.example:4200/", **files)
+    require_prefect_safe(encrypted)
+    assert encrypted.api_url == "https://p.example:4200/api"

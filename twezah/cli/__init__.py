@@ -6,7 +6,22 @@ from importlib.metadata import version
 
 import typer
 
-from twezah.cli import audit, backup, connect, demo, export, fx, keys, look, member, operate, points, program, webhooks
+from twezah.cli import (
+    audit,
+    backup,
+    connect,
+    demo,
+    export,
+    fx,
+    keys,
+    look,
+    member,
+    operate,
+    password,
+    points,
+    program,
+    webhooks,
+)
 from twezah.cli.exits import ENVIRONMENT, INTERRUPTED, USAGE
 
 app = typer.Typer(
@@ -19,6 +34,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 failed or answered no, 2 wrong usage, 3 needs an operator, 4 environment.",
 )
 operate.register(app)
+password.register(app)
 connect.register(app)
 demo.register(app)
 look.register(app)

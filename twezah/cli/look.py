@@ -200,14 +200,14 @@ def _connection(system: str, paths: dict[str, str], block: str, config: str) -> 
 
 
 def _of_block(system: str, name: str) -> Any:
-    from twezah.cli.serving import use_api
+    from twezah.cli.serving import at_running_stack, use_api
     from twezah.settings import settings
     from twezah.stack.up import running_stack
 
     up = running_stack(settings())
     if up is None and settings().starts_prefect:
         raise typer.BadParameter("blocks can be read only while the stack is up (`twezah up`)", param_hint="--block")
-    use_api(settings().model_copy(update={"prefect_api_url": (up or {}).get("api_url") or settings().api_url}))
+    use_api(at_running_stack(settings()))
     from tasks.blocks import NotConnectedError
     from tasks.connections import load_block
 

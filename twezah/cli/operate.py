@@ -50,6 +50,8 @@ def up(
             require_safe(settings())
             with Stack(settings(), simulator=simulator, evolve_every_seconds=evolve_every, api=True, say=say) as stack:
                 print(f"Operate  {settings().ui_url}", flush=True)
+                if settings().is_own_prefect:
+                    print("Password twezah password   (the pages ask once)", flush=True)
                 print(f"API      {settings().http_url} (what it takes and gives: /openapi.json)", flush=True)
                 print("Query    twezah psql", flush=True)
                 print(f"Logs     {settings().logs}", flush=True)

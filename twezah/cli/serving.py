@@ -95,16 +95,24 @@ def _joined_or_started(settings: Settings, *, simulator: bool, leaving: ExitStac
 @contextmanager
 def _at_another(settings: Settings) -> Iterator[Serving]:
     """The stack that is up, or the configured Prefect server."""
-    api_url = (running_stack(settings) or {}).get("api_url") or settings.api_url
-    if not is_healthy(api_url, timeout_seconds=10):
-        raise StackError(f"The Prefect server at {api_url} does not answer. Try again in a moment.")
-    found = settings.model_copy(update={"prefect_api_url": api_url})
+    found = at_running_stack(settings)
+    if not is_healthy(found.api_url, timeout_seconds=10):
+        raise StackError(f"The Prefect server at {found.api_url} does not answer. Try again in a moment.")
     use_api(found)
     from tasks.connections import connected_systems
     from twezah.stack.postgres import running
 
     with running(settings) as dsn:
         yield Serving(dsn, sorted(connected_systems()), found.ui_url, lambda: None, settings.simulator_url)
+
+
+def at_running_stack(settings: Settings) -> Settings:
+    """The settings with the Prefect server of the stack that is up, whose password is now known."""
+    record = running_stack(settings) or {}
+    if record.get("own_prefect") and not os.environ.get("PREFECT_API_AUTH_STRING"):
+        own = settings.model_copy(update={"prefect_api_url": None})
+        os.environ["PREFECT_API_AUTH_STRING"] = own.prefect_auth_string() or ""
+    return settings.model_copy(update={"prefect_api_url": record.get("api_url") or settings.api_url})
 
 
 def use_api(settings: Settings) -> None:

@@ -7,11 +7,18 @@ import sys
 
 from twezah.settings import Settings
 from twezah.stack.postgres import asyncpg_url
+from twezah.stack.prefect_guard import ui_origin
+
+#: The names under which Prefect takes the origins that may read its answers.
+_CORS_ORIGINS = (
+    "PREFECT_SERVER_CORS_ALLOWED_ORIGINS",
+    "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS",
+)
 
 
 def server_command(settings: Settings) -> list[str]:
-    """Prefect's server with its user interface."""
-    command = [sys.executable, "-m", "prefect", "server", "start"]
+    """Prefect's server with its user interface, behind our guard."""
+    command = [sys.executable, "-m", "twezah.stack.prefect_server"]
     return [*command, "--host", settings.prefect_host, "--port", str(settings.prefect_port)]
 
 
@@ -19,6 +26,12 @@ def server_environment(settings: Settings) -> dict[str, str]:
     """Its database is ours, its files are under `home`; an operator's own PREFECT_ variables win."""
     environment = settings.child_environment()
     environment.pop("PREFECT_API_URL")
+    own = settings.model_copy(update={"prefect_api_url": None})
+    if not environment.get("PREFECT_SERVER_API_AUTH_STRING"):
+        environment["PREFECT_SERVER_API_AUTH_STRING"] = own.prefect_auth_string(environment) or ""
+    # A page of another origin reads nothing; our own needs no such permission.
+    if not set(_CORS_ORIGINS) & set(environment):
+        environment[_CORS_ORIGINS[0]] = ui_origin(own)
     environment.setdefault("PREFECT_API_DATABASE_CONNECTION_URL", asyncpg_url(settings.home))
     # Kept on disk, so that a restarted server still frees the slot of a run that died meanwhile.
     environment.setdefault(

@@ -16,6 +16,7 @@ from twezah.settings import PROJECT_ROOT, Settings
 from twezah.stack import postgres, services
 from twezah.stack.api import is_healthy
 from twezah.stack.errors import AlreadyUp, StackError
+from twezah.stack.exposure import require_prefect_safe
 from twezah.stack.locks import FileLock
 from twezah.stack.processes import Child, Watchdog, require_free
 
@@ -90,6 +91,7 @@ class Stack:
 
     def _start(self) -> None:
         settings = self.settings
+        require_prefect_safe(settings)
         self._take_home()
         self._require_ports()
         self.watchdog = Watchdog()
@@ -154,7 +156,13 @@ class Stack:
 
     def _write_record(self, *, ready: bool) -> None:
         own = self.settings
-        record = {"pid": os.getpid(), "api_url": own.api_url, "ui_url": own.ui_url, "ready": ready}
+        record = {
+            "pid": os.getpid(),
+            "api_url": own.api_url,
+            "ui_url": own.ui_url,
+            "own_prefect": own.is_own_prefect,
+            "ready": ready,
+        }
         draft = own.home / "up.json.new"
         draft.write_text(json.dumps(record))
         draft.replace(own.home / "up.json")

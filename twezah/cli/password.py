@@ -1,0 +1,27 @@
+"""The password that Prefect's pages ask for."""
+
+from urllib.parse import urlsplit
+
+import typer
+
+from twezah.cli.output import say
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command(epilog="Example: `twezah password`")(password)
+
+
+def password() -> None:
+    """Print what Prefect's user interface asks for, once per browser.
+
+    It is kept in `prefect.password` in the state folder, which only its owner can read.
+    """
+    from twezah.settings import settings
+
+    own = settings()
+    text = own.prefect_auth_string()
+    if text is None:
+        say(f"{urlsplit(own.ui_url).netloc} is another Prefect server: its operator knows.")
+        raise typer.Exit(1)
+    print(text)
