@@ -2,13 +2,16 @@
 
 uvicorn's one timer is for idle connections and ends with the first byte that comes. What a sender could hold a connection or memory with is
 limited here: a head that does not end, the rest of a request that is already answered, empty lines between requests, trailers and chunk
-extensions, answers that are not read. Bodies are the application's to limit.
+extensions, answers that are not read. Bodies are the application's to limit. How many connections one
+sender may have is `api.senders`' to say.
 """
 
 import asyncio
-from typing import Final
+from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from api.senders import Senders
 
 #: From the connection (or the end of the last request's idle time) to the end of the head.
 HEAD_SECONDS_MAX: Final = 10.0
@@ -19,10 +22,33 @@ AFTER_BYTES_MAX: Final = 1_048_576
 UNREAD_SECONDS_MAX: Final = 20.0
 #: A body in chunks of one byte has five bytes around each; more are no chunks.
 _AROUND_A_BYTE: Final = 5
+_NO_ROOM: Final = 503
 
 
 class TimedProtocol(HttpToolsProtocol):
-    """Closes connections that take too long or too much."""
+    """Closes connections that take too long or too much, or are too many."""
+
+    def __init__(self, *arguments: Any, senders: Senders, **options: Any) -> None:
+        """As uvicorn makes it; `senders` are those of the whole server."""
+        super().__init__(*arguments, **options)
+        self._senders = senders
+
+    @property
+    def client_address(self) -> str | None:
+        """The other end of the connection."""
+        return self.client[0] if self.client else None
+
+    @property
+    def waits_for_sender(self) -> bool:
+        """True while there is no request, or its head or its body is not all here."""
+        cycle = self.cycle  # there is none before the first request
+        return cycle is None or cycle.response_complete or cycle.more_body
+
+    def give_up(self) -> None:
+        """Close it, so that another sender is answered."""
+        if self.transport.is_closing():
+            return
+        self._cut_off(_NO_ROOM, "Service Unavailable")
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A sender; its head is awaited from now on."""
@@ -34,7 +60,10 @@ class TimedProtocol(HttpToolsProtocol):
         self._head_timer: asyncio.TimerHandle | None = None
         self._unread_timer: asyncio.TimerHandle | None = None
         super().connection_made(transport)
-        self._await_head()
+        if self._senders.admit(self):
+            self._await_head()
+        else:
+            self.give_up()
 
     def data_received(self, data: bytes) -> None:
         """Bytes of a head or a body, or of neither."""
@@ -103,6 +132,7 @@ class TimedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The sender has gone."""
+        self._senders.forget(self)
         self._forget_timer()
         super().connection_lost(exc)
         self._forget_reader()
@@ -136,7 +166,8 @@ class TimedProtocol(HttpToolsProtocol):
 
     def _cut_off(self, status: int, phrase: str) -> None:
         if self._in_head:  # else it has its answer, or the application is about to give one
-            head = f"HTTP/1.1 {status} {phrase}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+            again = "retry-after: 1\r\n" if status == _NO_ROOM else ""
+            head = f"HTTP/1.1 {status} {phrase}\r\n{again}content-length: 0\r\nconnection: close\r\n\r\n"
             self.transport.write(head.encode())
         self._close()
 

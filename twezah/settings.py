@@ -68,6 +68,8 @@ class Settings(BaseSettings):
     api_plain_http: bool = False
     #: Requests of one address per minute, whatever they are.
     api_source_per_minute: Annotated[int, Field(ge=60, le=10_000_000)] = 60_000
+    #: Connections of one address at once; of IPv6, of one /64 network. Trusted proxies have no limit.
+    api_source_connections: Annotated[int, Field(ge=8, le=1_000)] = 256
     #: For how many months the attempts are kept.
     api_attempt_months: Annotated[int, Field(ge=1, le=120)] = 12
     work_pool: str = "billing"

@@ -1,0 +1,106 @@
+"""Who holds how many connections, and who has to give one back so that others are answered.
+
+Connections are counted for each sender: an IPv4 address, or the /64 network of an IPv6 address.
+Where there are too many, one that waits for its sender is closed, and never one whose request is
+being answered: first of the sender that has the most.
+"""
+
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Final, Protocol
+
+#: Connections at once, of everybody.
+CONNECTIONS_MAX: Final = 1_000
+
+
+class Held(Protocol):
+    """One connection, as the server sees it."""
+
+    @property
+    def client_address(self) -> str | None:
+        """The other end; None where it has no address (a Unix socket)."""
+
+    @property
+    def waits_for_sender(self) -> bool:
+        """True while nothing is being answered: the sender is to speak, or to go on speaking."""
+
+    def give_up(self) -> None:
+        """Close it."""
+
+
+class Senders:
+    """The connections of one server."""
+
+    def __init__(self, source_max: int, trusted_proxies: Sequence[str] = (), total_max: int = CONNECTIONS_MAX) -> None:
+        """Nobody is connected yet.
+
+        Args:
+            source_max: Connections of one sender at once.
+            trusted_proxies: Addresses or networks that speak for many, and are not limited.
+            total_max: Connections at once.
+
+        """
+        self._source_max = source_max
+        self._total_max = total_max
+        self._proxies = [ip_network(one) for one in trusted_proxies]
+        self._held: dict[str, dict[Held, None]] = {}
+        self._total = 0
+
+    def admit(self, connection: Held) -> bool:
+        """Count a new connection; False if there is no room, and it is to be closed."""
+        sender = _sender(connection)
+        own = self._held.get(sender, {})
+        if len(own) >= self._limit(connection.client_address) and not self._close_one(own):
+            return False
+        if self._total >= self._total_max and not self._make_room():
+            return False
+        self._held.setdefault(sender, {})[connection] = None
+        self._total += 1
+        return True
+
+    def forget(self, connection: Held) -> None:
+        """It has ended. Harmless when it was not admitted."""
+        sender = _sender(connection)
+        own = self._held.get(sender, {})
+        if connection in own:
+            del own[connection]
+            self._total -= 1
+            if not own:
+                del self._held[sender]
+
+    def _make_room(self) -> bool:
+        """Close one of the sender that has the most; False if everybody is being answered."""
+        by_number = sorted(self._held.values(), key=len, reverse=True)
+        return any(self._close_one(own) for own in by_number)
+
+    def _close_one(self, own: dict[Held, None]) -> bool:
+        """Close the oldest that waits for its sender."""
+        oldest = next((one for one in own if one.waits_for_sender), None)
+        if oldest is None:
+            return False
+        self.forget(oldest)
+        oldest.give_up()
+        return True
+
+    def _limit(self, address: str | None) -> int:
+        """Proxies, and whoever reaches a Unix socket, speak for many."""
+        if address is None:
+            return self._total_max
+        parsed = _parsed(address)
+        is_proxy = any(parsed in network for network in self._proxies)
+        return self._total_max if is_proxy else self._source_max
+
+
+def _parsed(address: str) -> IPv4Address | IPv6Address:
+    parsed = ip_address(address.partition("%")[0])
+    mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None
+    return mapped or parsed
+
+
+def _sender(connection: Held) -> str:
+    """What counts as one sender."""
+    if connection.client_address is None:
+        return ""
+    parsed = _parsed(connection.client_address)
+    bits = 32 if isinstance(parsed, IPv4Address) else 64
+    return str(ip_network((parsed, bits), strict=False))
