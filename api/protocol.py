@@ -9,7 +9,7 @@ sender may have is `api.senders`' to say.
 import asyncio
 from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from api.senders import Senders
 
@@ -41,7 +41,7 @@ class TimedProtocol(HttpToolsProtocol):
     @property
     def waits_for_sender(self) -> bool:
         """True while there is no request, or its head or its body is not all here."""
-        cycle = self.cycle  # there is none before the first request
+        cycle: RequestResponseCycle | None = self.cycle  # None before the first request
         return cycle is None or cycle.response_complete or cycle.more_body
 
     def give_up(self) -> None:

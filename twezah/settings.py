@@ -9,7 +9,7 @@ from functools import lru_cache
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Self
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     api_host: str = "127.0.0.1"
     api_port: Port = 8080
     #: How others reach the API, for the addresses it prints: https://points.example.com
-    api_public_url: Annotated[str, Field(pattern=r"^https?://[^/?#\s]+(/[^?#\s]*)?$")] | None = None
+    api_public_url: Annotated[str, Field(pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$")] | None = None
     api_tls_certificate: Path | None = None
     api_tls_key: Path | None = None
     #: Addresses or networks, separated by commas, of proxies whose X-Forwarded-For and -Proto are believed.
@@ -107,6 +107,13 @@ class Settings(BaseSettings):
             except ValueError:
                 raise ValueError(f"{part!r} is no address and no network") from None
         return text
+
+    @field_validator("prefect_api_url")
+    @classmethod
+    def _without_credentials(cls, url: str | None) -> str | None:
+        if url is not None and "@" in urlsplit(url).netloc:
+            raise ValueError("holds a user or a password: set PREFECT_API_AUTH_STRING instead")
+        return url
 
     @field_validator("fx_url")
     @classmethod

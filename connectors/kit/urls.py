@@ -1,9 +1,35 @@
 """Where a request goes: the base URL of a connection and the vendor's paths behind it."""
 
+import re
+from typing import Final
+
 import httpx
 
 from connectors.kit.errors import Misconfigured
 from connectors.kit.spec import Connection, ConnectorSpec, of_account
+
+#: A user, or a user and a password, before the host of an address. Browsers read "\\" as "/".
+_CREDENTIALS: Final = re.compile(r"(?:[a-z][a-z0-9+.-]*:|^\s*)[/\\]{2}[^/\\?#\s]*@", re.IGNORECASE)
+_NO_SCHEME: Final = re.compile(r"^[^/\\?#]*@")
+
+
+def refuse_credentials(text: str, *, is_address: bool = False) -> str:
+    """The text, unless it is an address with a user or a password in it, which would be shown.
+
+    Args:
+        text: The value of a setting.
+        is_address: It can be nothing but an address, so that the scheme may be missing.
+
+    Raises:
+        ValueError: without the value.
+
+    """
+    if _CREDENTIALS.search(text) or (is_address and _NO_SCHEME.search(text)):
+        raise ValueError(
+            "there is a user or a password in the address, where it would be shown and logged: "
+            "leave it out, and use the fields for credentials"
+        )
+    return text
 
 
 def shown(request: httpx.Request) -> str:
@@ -17,6 +43,10 @@ def base_url(connection: Connection, spec: ConnectorSpec) -> httpx.URL:
     Raises:
         Misconfigured: If it is not an http(s) URL with a host.
     """
+    try:
+        refuse_credentials(connection.base_url, is_address=True)
+    except ValueError as error:
+        raise Misconfigured(spec.name, "connect", f"the base URL: {error}") from None
     try:
         url = httpx.URL((connection.base_url or of_account(spec.base_url, connection)).strip())
     except httpx.InvalidURL as error:

@@ -6,13 +6,17 @@ from typing import Any, ClassVar, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from prefect.blocks.core import Block
-from pydantic import Field
+from pydantic import ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
 from connectors.kit.errors import Misconfigured, block_name
 from connectors.kit.spec import Connection
+from connectors.kit.urls import refuse_credentials
 from sql.policy import Wanted as AwardPolicy
 
 _EXAMPLE = '{"customer_phone": "/CustomField/0/StringValue"}'
+
+#: How the fields are called that hold an address and nothing else.
+_ADDRESSES = ("_url", "_uri")
 
 
 class NotConnectedError(RuntimeError):
@@ -21,6 +25,9 @@ class NotConnectedError(RuntimeError):
 
 class BillingConnection(Block):
     """What all billing systems have in common."""
+
+    #: What is wrong with a value is said without the value, which may be a secret in a wrong field.
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     _logo_url: ClassVar[Any] = None
     system: ClassVar[str]
@@ -84,6 +91,14 @@ class BillingConnection(Block):
             f"{_EXAMPLE}. Try it first: `twezah mapping try SYSTEM FILE`."
         ),
     )  # fmt: skip
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _without_credentials(cls, value: Any, info: ValidationInfo) -> Any:
+        """Addresses are shown in forms and reports; a secret has a field that is not."""
+        if not isinstance(value, SecretStr) and not _is_secret(cls, info.field_name or ""):
+            _refuse_in(value, is_address=(info.field_name or "").endswith(_ADDRESSES))
+        return value
 
     @classmethod
     def get_description(cls) -> str | None:
@@ -172,3 +187,18 @@ class BillingConnection(Block):
             default_currency=self.default_currency or None,
             name=self.name,
         )
+
+
+def _is_secret(block: type[Block], field: str) -> bool:
+    return block.model_fields[field].annotation is SecretStr
+
+
+def _refuse_in(value: Any, *, is_address: bool) -> None:
+    """Raises ValueError where a text, or one of the texts in it, is an address with credentials."""
+    if isinstance(value, str):
+        refuse_credentials(value, is_address=is_address)
+    elif isinstance(value, dict):
+        _refuse_in([*value, *value.values()], is_address=False)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            _refuse_in(part, is_address=False)

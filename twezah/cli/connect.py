@@ -53,11 +53,16 @@ def connect(
     for. Uses the stack that is up, or starts one for the duration.
     """
     from connectors.kit.errors import block_name
+    from connectors.kit.urls import refuse_credentials
     from twezah.cli.serving import serving, stoppable
     from twezah.settings import settings
 
     system = known_system(system)
     name = block_name(block or system)
+    try:
+        refuse_credentials(redirect_uri or "", is_address=True)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--redirect-uri") from None
     with stoppable(), serving(settings(), simulator=False) as stack, _operators():
         from tasks import consent
 
