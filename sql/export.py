@@ -68,7 +68,8 @@ def export(
     name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{what}{'-personal' if personal else ''}-{secrets.token_hex(3)}"
     folder = home / "exports" / name
     draft = folder.with_name(f".{name}.part")
-    draft.mkdir(parents=True, mode=0o700)
+    folder.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
+    draft.mkdir(mode=0o700)
     try:
         connection.rollback()
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")

@@ -40,6 +40,8 @@ class Settings(BaseSettings):
     home: Path = Field(default_factory=_default_home)
     #: Ledger database. Unset: the embedded PostgreSQL under `home`.
     database_url: SecretStr | None = None
+    #: How analysts log in to it, where the role cannot be given a password.
+    analyst_database_url: SecretStr | None = None
     #: A Prefect server to use instead of starting one.
     prefect_api_url: str | None = Field(
         default=None, validation_alias=AliasChoices("PREFECT_API_URL", "prefect_api_url")
@@ -91,7 +93,7 @@ class Settings(BaseSettings):
     def _absolute(cls, home: Path) -> Path:
         return (home.expanduser() if str(home).startswith("~") else home).absolute()
 
-    @field_validator("database_url")
+    @field_validator("database_url", "analyst_database_url")
     @classmethod
     def _postgres_url(cls, url: SecretStr | None) -> SecretStr | None:
         if url is not None and not url.get_secret_value().startswith(("postgresql://", "postgres://")):

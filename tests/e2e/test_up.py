@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from tests.support.ports import free_ports
-from tests.support.prefect_login import login_headers
+from tests.support.prefect_login import auth_string, login_headers
+from tests.support.private import readable_by_others
 from twezah.stack.locks import FileLock
 from twezah.stack.pginstall import python_environment
 
@@ -27,10 +28,17 @@ READY = "Ctrl-C stops everything."
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """A state folder with a space, deeper than a socket path may be, and ports of its own."""
+    """A state folder with a space, deeper than a socket path may be, and ports of its own.
+
+    An older version has left a log there that everybody can read.
+    """
     base = {k: v for k, v in python_environment().items() if not k.startswith(("TWEZAH_", "PREFECT_"))}
     home = tmp_path_factory.mktemp("state of") / ("x" * 120)
     ports = dict(zip(("TWEZAH_PREFECT_PORT", "TWEZAH_SIMULATOR_PORT", "TWEZAH_API_PORT"), free_ports(3), strict=True))
+    log = home / "logs" / "worker.log"
+    log.parent.mkdir(parents=True)
+    log.parent.chmod(0o755)
+    log.touch(0o644)
     return {**base, **ports, "TWEZAH_HOME": str(home), "COLUMNS": "200"}
 
 
@@ -160,6 +168,7 @@ def test_serves_until_it_is_ended_and_keeps_what_operators_edit(environment: dic
         )
         code, _, err = finish(environment, "up")
         assert code == 4 and "TWEZAH_HOME" in err
+        all_is_private(environment)
         code, out, _ = finish(environment, "psql", "-Atc", "SELECT 1")
         assert (code, out.strip()) == (0, "1")
         assert first.stderr is not None
@@ -184,6 +193,17 @@ def test_serves_until_it_is_ended_and_keeps_what_operators_edit(environment: dic
     with started(environment) as third:
         third.send_signal(signal.SIGINT)
         assert third.wait(60) == 0
+
+
+def all_is_private(environment: dict[str, str]) -> None:
+    """Files are their owner's; the password is printed on demand, and nowhere else."""
+    assert readable_by_others(Path(environment["TWEZAH_HOME"])) == []
+    code, out, _ = finish(environment, "password")
+    assert (code, out.strip()) == (0, auth_string(Path(environment["TWEZAH_HOME"])))
+    secret = out.strip().partition(":")[2]
+    assert not any(secret in command for command in left_behind(environment).values())
+    logs = (Path(environment["TWEZAH_HOME"]) / "logs").glob("*")
+    assert [log.name for log in logs if secret in log.read_text(errors="replace")] == []
 
 
 def a_dead_worker_is_replaced(environment: dict[str, str], up: subprocess.Popen[str]) -> None:

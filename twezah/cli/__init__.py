@@ -1,6 +1,7 @@
 """The command `twezah`; what its exit codes mean is in `twezah.cli.exits`."""
 
 import errno
+import os
 import sys
 from importlib.metadata import version
 
@@ -23,6 +24,7 @@ from twezah.cli import (
     webhooks,
 )
 from twezah.cli.exits import ENVIRONMENT, INTERRUPTED, USAGE
+from twezah.stack.private import UMASK
 
 app = typer.Typer(
     name="twezah",
@@ -66,6 +68,7 @@ def _root(
 
 def main() -> None:
     """Entry point: run the command, and turn what an operator can act on into one line and an exit code."""
+    os.umask(UMASK)
     try:
         app(prog_name="twezah")
     except KeyboardInterrupt:

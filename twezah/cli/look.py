@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="Example: `twezah status --json`")(status)
     app.command(epilog="Examples: `twezah explain quickbooks 1042`, `twezah explain member 17`")(explain)
     passthrough = {"ignore_unknown_options": True, "allow_interspersed_args": False}
-    example = "Examples: `twezah psql`, `twezah psql -c 'SELECT * FROM loyalty.member_balance LIMIT 5'`"
+    example = "Examples: `twezah psql --analyst`, `twezah psql -c 'SELECT * FROM loyalty.member_balance LIMIT 5'`"
     app.command(context_settings=passthrough, epilog=example)(psql)
     mapping.command("try", epilog="Example: `twezah mapping try xero invoice.json --json`")(mapping_try)
     app.add_typer(mapping, name="mapping")
@@ -110,6 +110,9 @@ def psql(
     arguments: Annotated[
         list[str] | None, typer.Argument(metavar="[ARGS]...", help="Passed on to psql as they are.")
     ] = None,
+    analyst: Annotated[
+        bool, typer.Option("--analyst", help="Log in as the role analyst, which only reads. Comes first.")
+    ] = False,
 ) -> None:
     """The bundled psql on the ledger database, which is started if needed.
 
@@ -117,11 +120,13 @@ def psql(
     """
     from twezah.settings import settings
     from twezah.stack import pginstall
+    from twezah.stack.analyst import analyst_environment
     from twezah.stack.postgres import libpq_environment
 
     with ledger() as dsn:
-        environment = libpq_environment(dsn)
-        environment.setdefault("PSQL_HISTORY", str(settings().home / "psql_history"))
+        environment = analyst_environment(settings(), dsn) if analyst else libpq_environment(dsn)
+        history = "psql_history_analyst" if analyst else "psql_history"
+        environment.setdefault("PSQL_HISTORY", str(settings().home / history))
         previous = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C belongs to psql
         try:
             code = subprocess.run(

@@ -19,6 +19,7 @@ from pathlib import Path
 from twezah.stack import pginstall
 from twezah.stack.errors import DatabaseFailed
 from twezah.stack.locks import FileLock
+from twezah.stack.private import UMASK
 
 POLL_SECONDS = 0.1
 START_SECONDS_MAX = 60.0
@@ -42,7 +43,7 @@ class Keeper:
         self.home = home
         self.user = pginstall.account()
         home.mkdir(parents=True, exist_ok=True)
-        (home / "logs").mkdir(exist_ok=True)
+        (home / "logs").mkdir(mode=0o700, exist_ok=True)
         pginstall.open_to(self.user, home)
         self.data = pginstall.init_data(home, self.user)
         self.record = home / "postgres.json"
@@ -186,6 +187,7 @@ def main() -> int:
     if os.fork():
         os._exit(0)  # the starter reaps this one; the keeper itself belongs to init
     home = Path(sys.argv[1])
+    os.umask(UMASK)
     lock = FileLock(home / "pg.keeper")
     if not lock.acquire(timeout_seconds=STOP_SECONDS_MAX):
         _report("error: another process keeps this database and does not end")

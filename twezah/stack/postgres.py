@@ -97,7 +97,7 @@ def is_running(home: Path) -> bool:
 
 
 def _start_keeper(home: Path) -> None:
-    (home / "logs").mkdir(exist_ok=True)
+    (home / "logs").mkdir(mode=0o700, exist_ok=True)
     with (home / "logs" / "keeper.log").open("ab") as log:
         result = subprocess.run(
             [sys.executable, "-m", "twezah.stack.keeper", str(home)],

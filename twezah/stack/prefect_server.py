@@ -15,6 +15,7 @@ from prefect.settings import get_current_settings
 
 from twezah.settings import Settings, settings
 from twezah.stack.prefect_guard import guarded
+from twezah.stack.private import UMASK
 
 
 def server_config(own: Settings, host: str, port: int) -> uvicorn.Config:
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--host", required=True)
     parser.add_argument("--port", required=True, type=int)
     options = parser.parse_args(arguments)
-    os.umask(0o077)
+    os.umask(UMASK)
     uvicorn.Server(server_config(settings(), options.host, options.port)).run()
     return 0
 

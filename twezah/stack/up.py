@@ -18,6 +18,7 @@ from twezah.stack.api import is_healthy
 from twezah.stack.errors import AlreadyUp, StackError
 from twezah.stack.exposure import require_prefect_safe
 from twezah.stack.locks import FileLock
+from twezah.stack.private import keep_private
 from twezah.stack.processes import Child, Watchdog, require_free
 
 SERVER_SECONDS_MAX = 180.0
@@ -151,6 +152,7 @@ class Stack:
                 f"{other.get('ui_url', 'starting')}. Stop it first, or set TWEZAH_HOME to another folder."
             )
         self._exit.callback(lock.release)
+        keep_private(home)
         self._exit.callback((home / "up.json").unlink, missing_ok=True)
         self._write_record(ready=False)
 

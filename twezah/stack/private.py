@@ -1,0 +1,33 @@
+"""Files of the state folder are their owner's: logs, records, exports, and what Prefect keeps."""
+
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+#: What a new file or folder of ours does not allow: anything, to anybody else.
+UMASK = 0o077
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+#: What earlier versions left open. (The state folder may be one that holds other things as well, so
+#: nothing else in it is touched; PostgreSQL's own folders are private by themselves.)
+_FOLDERS = ("logs", "prefect", "tmp", "exports")
+_FILES = ("up.json", "simulator.json", "psql_history", "psql_history_analyst")
+
+
+def keep_private(home: Path) -> None:
+    """From now on this process and its children make private files; those there are become so."""
+    os.umask(UMASK)
+    for name in (*_FOLDERS, *_FILES):
+        _close(home / name)
+    for name in _FOLDERS:
+        for folder, folders, files in os.walk(home / name):
+            for entry in (*folders, *files):
+                _close(Path(folder, entry))
+
+
+def _close(path: Path) -> None:
+    """Takes the rights of everybody else away; what is not ours, or has just gone, stays."""
+    with suppress(OSError):
+        mode = path.lstat().st_mode
+        if not stat.S_ISLNK(mode) and mode & _OTHERS:
+            path.chmod(stat.S_IMODE(mode) & ~_OTHERS)
