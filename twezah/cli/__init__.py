@@ -6,7 +6,22 @@ from importlib.metadata import version
 
 import typer
 
-from twezah.cli import audit, backup, connect, demo, export, fx, keys, look, member, operate, points, program, webhooks
+from twezah.cli import (
+    audit,
+    backup,
+    connect,
+    demo,
+    export,
+    fx,
+    keys,
+    look,
+    member,
+    operate,
+    points,
+    program,
+    service,
+    webhooks,
+)
 from twezah.cli.exits import ENVIRONMENT, INTERRUPTED, USAGE
 
 app = typer.Typer(
@@ -31,6 +46,7 @@ fx.register(app)
 member.register(app)
 audit.register(app)
 export.register(app)
+service.register(app)
 
 
 def _print_version(wanted: bool) -> None:
