@@ -48,7 +48,10 @@ def up(
     with stoppable():
         try:
             require_safe(settings())
-            with Stack(settings(), simulator=simulator, evolve_every_seconds=evolve_every, api=True, say=say) as stack:
+            with Stack(
+                settings(), simulator=simulator, evolve_every_seconds=evolve_every, api=True,
+                give_up_seconds=None, say=say,
+            ) as stack:  # fmt: skip
                 print(f"Operate  {settings().ui_url}", flush=True)
                 print(f"API      {settings().http_url} (what it takes and gives: /openapi.json)", flush=True)
                 print("Query    twezah psql", flush=True)
