@@ -95,11 +95,13 @@ class Caretaker:
             if state is None:
                 self._report(tidied=settled)
         connected = insist("Applying the deployments", self._provision, say)
-        insist("Setting the schedules", lambda: self._follow_standby(state), say)
         if state is not None:  # nothing may run before all is paused
+            insist("Pausing the deployments", lambda: self._follow_standby(state), say)
             self._report(tidied=settled)
             say(state.to_text())
         self._report(ready=connected)
+        if state is None:
+            insist("Continuing the deployments", lambda: self._follow_standby(None), say)
         self._renew_pages()
         while True:
             self._round()

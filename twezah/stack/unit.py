@@ -101,6 +101,6 @@ def notify(text: str) -> None:
     if not address:
         return
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
-        channel.setblocking(False)  # a reader that is stuck must not stop the supervision
+        channel.settimeout(0)  # a reader that is stuck must not stop the supervision
         channel.connect("\0" + address[1:] if address.startswith("@") else address)
         channel.send(text.encode())
