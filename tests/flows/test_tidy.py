@@ -92,8 +92,9 @@ def test_a_start_settles_what_the_stop_left(client: SyncPrefectClient, deploymen
     late = missed.make(now - timedelta(minutes=n) for n in range(1, 60))
     present = [row for row in present_deployments(client).values() if row["id"] == str(deployment_id)]
     settled = tidy.clear_leftovers(client, present, later(), catch_up=True)
-    states = [state_of(client, run_id) for run_id in (running, pending, cancelling, by_hand)]
-    assert states == ["AwaitingRetry", "AwaitingRetry", "Cancelled", "Scheduled"]
+    states = [state_of(client, run_id) for run_id in (running, pending, cancelling)]
+    assert states == ["AwaitingRetry", "AwaitingRetry", "Cancelled"]
+    assert state_of(client, by_hand) in ("Scheduled", "Late"), "somebody asked for it"
     assert settled == 3 + 58
     left = {run.id for run in runs(client, deployment_id)} & set(late)
     assert left == {late[0]}, "the latest of the missed ones is enough"
