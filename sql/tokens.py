@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from cryptography.fernet import Fernet, InvalidToken
 
+from sql import standby
 from sql.db import Connection, connect
 from sql.named import query
 from sql.sync import Account
@@ -18,6 +19,10 @@ T = TypeVar("T")
 
 class TokenUnreadableError(RuntimeError):
     """The stored token was encrypted with another key: put the old key back (TWEZAH_SECRET_KEY) or connect anew."""
+
+
+class StandbyError(TokenUnreadableError):
+    """This is a restored copy: its tokens belong to the original, until `twezah go-live`."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +41,20 @@ class TokenRows(Generic[T]):
     unpack: Callable[[Mapping[str, Any]], T]
 
     def read(self) -> T | None:
-        """The stored token, None before the first refresh."""
+        """The stored token, None before the first refresh. Raises StandbyError."""
         with connect(self.dsn) as connection:
+            _require_live(connection)
             found = self._load(connection)
             connection.rollback()
             return found
 
     def refresh(self, stale: T | None, renew: Callable[[T | None], T]) -> T:
-        """Replaces the token; of several that want to, one asks the vendor and the others get its result."""
+        """Replaces the token; of several that want to, one asks the vendor, and all get its result.
+
+        Raises StandbyError before the vendor is asked.
+        """
         with connect(self.dsn) as connection, connection.transaction():
+            _require_live(connection)
             connection.execute(query("tokens", "lock"), self.account.parameters(digest=self._digest()))
             held = self._load(connection)
             if held is not None and held != stale:
@@ -74,3 +84,9 @@ class TokenRows(Generic[T]):
 
     def _digest(self) -> str:
         return hashlib.sha256(b"twezah seed " + self.seed.encode()).hexdigest()[:16]
+
+
+def _require_live(connection: Connection) -> None:
+    state = standby.read(connection)
+    if state is not None:
+        raise StandbyError(state.to_text())

@@ -16,7 +16,7 @@ RETURNING endpoint_no, dedup_key, event_no
 WITH due AS MATERIALIZED (
     SELECT event_no FROM billing.webhook_event
     WHERE state IN ('received', 'claimed', 'failed') AND next_attempt_at <= clock_timestamp()
-      AND endpoint_no <> ALL(%(busy)s::bigint[])
+      AND endpoint_no <> ALL(%(busy)s::bigint[]) AND NOT EXISTS (SELECT FROM billing.standby)
     ORDER BY next_attempt_at, event_no LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 )
 UPDATE billing.webhook_event e SET state = 'claimed', attempts = e.attempts + 1, run_id = %(run_id)s,
@@ -46,7 +46,7 @@ WHERE p.endpoint_no = e.endpoint_no AND e.state IN ('parked', 'failed')
   AND (%(connection)s::text IS NULL OR p.connection = %(connection)s)
 -- name: next_due
 SELECT extract(epoch FROM min(next_attempt_at) - clock_timestamp())::float8 FROM billing.webhook_event
-WHERE state IN ('received', 'claimed', 'failed')
+WHERE state IN ('received', 'claimed', 'failed') AND NOT EXISTS (SELECT FROM billing.standby)
 -- name: backlog
 SELECT p.system, p.connection, count(*) FILTER (WHERE e.state <> 'parked') AS waiting, count(*) FILTER (WHERE e.state = 'parked') AS parked,
        min(e.received_at) FILTER (WHERE e.state <> 'parked') AS oldest_at
@@ -67,6 +67,7 @@ SELECT EXISTS (SELECT FROM pg_locks l, (SELECT hashtextextended('billing.webhook
                  AND (l.classid::bigint << 32 | l.objid::bigint) = k.key)
 -- name: any_endpoint
 SELECT EXISTS (SELECT FROM billing.webhook_endpoint WHERE disabled_at IS NULL)
+   AND NOT EXISTS (SELECT FROM billing.standby)
 -- name: release_claims
 SELECT pg_advisory_unlock(hashtextextended('billing.webhook_event', 5))
 -- name: claims_held

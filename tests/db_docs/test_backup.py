@@ -8,6 +8,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from sql import standby
+from sql.db import connect
 from twezah.settings import Settings
 from twezah.stack.backup import backup, restore
 from twezah.stack.errors import StackError
@@ -44,6 +46,8 @@ def test_there_and_back(guide_settings: Settings, guide_database: str, tmp_path:
     with running(other) as dsn:
         before, after = contents(guide_database), contents(dsn)
         assert len(before["loyalty.award_entry"].splitlines()) == 6
+        assert before.pop("billing.standby") == b"", "the original is live"
+        assert b"restored from a backup" in after.pop("billing.standby"), "a copy stands by"
         assert after == before
         with psycopg.connect(dsn) as connection, pytest.raises(psycopg.Error, match=r"append-only|refuse|never"):
             connection.execute("DELETE FROM loyalty.award_entry")
@@ -52,6 +56,24 @@ def test_there_and_back(guide_settings: Settings, guide_database: str, tmp_path:
         restore(other, kept)
     with pytest.raises(StackError, match="exists"):
         backup(guide_settings, kept)
+    shutil.rmtree(other.home)
+
+
+def test_a_copy_that_takes_over_is_live(guide_settings: Settings, guide_database: str, tmp_path: Path) -> None:
+    """`--take-over`, and `go-live` later; the audit log has both."""
+    kept = tmp_path / "kept"
+    backup(guide_settings, kept)
+    other = Settings(home=tmp_path / "other")
+    restore(other, kept, take_over=True)
+    with running(other) as dsn, connect(dsn) as connection:
+        assert standby.read(connection) is None
+        standby.begin(connection)
+        state = standby.read(connection)
+        assert state is not None and "twezah go-live" in state.to_text()
+        assert standby.end(connection) and not standby.end(connection)
+        connection.commit()
+        operations = connection.execute("SELECT operation FROM audit.entry ORDER BY entry_no DESC LIMIT 2").fetchall()
+        assert operations == [("standby.end",), ("standby.begin",)]
     shutil.rmtree(other.home)
 
 

@@ -12,7 +12,7 @@ from tests.support.ports import free_ports
 from twezah.stack.locks import FileLock
 from twezah.stack.pginstall import python_environment
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture
@@ -33,14 +33,14 @@ def start(environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]
 def rows(environment: dict[str, str], statement: str) -> list[list[Any]]:
     """What psql answers."""
     with start(environment, "psql", "-XAtc", f"SELECT json_agg(array_to_json(ARRAY[{statement}]))") as process:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=180)
     assert process.returncode == 0, err
     return list(json.loads(out))
 
 
 def test_two_syncs_of_a_system_post_its_points_once(environment: dict[str, str]) -> None:
     processes = [start(environment, "sync", "xero", "--simulator", "--json") for _ in range(2)]
-    ended = [(process, *process.communicate(timeout=200)) for process in processes]
+    ended = [(process, *process.communicate(timeout=900)) for process in processes]
     for process, _, err in ended:
         assert process.returncode == 0, err[-2000:]
         assert "Traceback" not in err

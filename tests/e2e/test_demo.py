@@ -11,7 +11,7 @@ import pytest
 from tests.support.ports import free_ports
 from twezah.stack.pginstall import python_environment
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 #: Entries and points of some runs.
 ROUND_2 = "SELECT count(*), sum(points) FROM loyalty.award_entry WHERE run_id IN ({})"
 
@@ -27,7 +27,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def twezah(environment: dict[str, str], *arguments: str) -> str:
     """Output of a command that must succeed."""
     command = [sys.executable, "-c", "from twezah.cli import main; main()", *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
 

@@ -22,7 +22,7 @@ from tests.support.private import readable_by_others
 from twezah.stack.locks import FileLock
 from twezah.stack.pginstall import python_environment
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 READY = "Ctrl-C stops everything."
 
 
@@ -51,7 +51,7 @@ def start(environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]
 def finish(environment: dict[str, str], *arguments: str) -> tuple[int, str, str]:
     """Exit code and output of a command that ends by itself."""
     with start(environment, *arguments) as process:
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=400)
     return process.returncode, out, err
 
 
@@ -66,11 +66,11 @@ def started(environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             process.terminate()
-            process.communicate(timeout=60)
+            process.communicate(timeout=180)
             wait_until(lambda: not left_behind(environment))
 
 
-def wait_until(true: Callable[[], bool], seconds: float = 40.0) -> None:
+def wait_until(true: Callable[[], bool], seconds: float = 240.0) -> None:
     """Poll a condition."""
     deadline = time.monotonic() + seconds
     while not true():
@@ -181,7 +181,7 @@ def test_serves_until_it_is_ended_and_keeps_what_operators_edit(environment: dic
         code, out, _ = finish(environment, "psql", "-Atqc", wait, "-c", f"SELECT {done}")
         assert (code, out.strip()) == (0, "t"), "what happens there is announced and becomes points"
         first.terminate()
-        assert first.wait(60) == 0
+        assert first.wait(180) == 0
     assert left_behind(environment) == {}
     assert FileLock(Path(environment["TWEZAH_HOME"]) / "pg.keeper").is_free()
     with started(environment) as second:
@@ -192,7 +192,7 @@ def test_serves_until_it_is_ended_and_keeps_what_operators_edit(environment: dic
         wait_until(lambda: not left_behind(environment))
     with started(environment) as third:
         third.send_signal(signal.SIGINT)
-        assert third.wait(60) == 0
+        assert third.wait(180) == 0
 
 
 def all_is_private(environment: dict[str, str]) -> None:

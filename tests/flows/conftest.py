@@ -52,7 +52,7 @@ def prefect_server(databases: Databases, tmp_path_factory: pytest.TempPathFactor
     serving_environment = {**server_environment(settings), "PREFECT_SERVER_UI_ENABLED": "false"}
     command = server_command(settings)
     with process(command, folder / "server.log", env=serving_environment, cwd=folder):
-        eventually(lambda: is_healthy(settings.api_url), 90)
+        eventually(lambda: is_healthy(settings.api_url), 400)
         yield environment
 
 

@@ -41,6 +41,7 @@ from tests.flows.worker_fixtures import eventually
 from tests.support.database import databases, dsn
 from twezah.settings import settings
 from twezah.stack import provision
+from twezah.stack.describe import describe
 
 __all__ = ["databases", "dsn"]
 SECOND = "b0a5c0de-0000-4000-8000-000000000002"
@@ -404,7 +405,7 @@ def test_two_blocks_of_one_name_are_refused(vendors: Vendors) -> None:
 
 def test_a_further_account_gets_a_deployment_of_its_own(vendors: Vendors) -> None:
     connect_simulator(vendors.url)
-    first = provision.provision(None, provision.datetime.now(provision.UTC), catch_up=False)
+    first = provision.provision(None, describe())
     assert set(first["activated"]) == set(map(block_name, BLOCKS)) - {"file"}  # no folder is connected
     block = XeroConnection.load("xero")
     assert isinstance(block, ConsentedConnection)
@@ -421,7 +422,7 @@ def test_a_further_account_gets_a_deployment_of_its_own(vendors: Vendors) -> Non
         assert (made.entrypoint, made.path, made.work_pool_name) == (model.entrypoint, model.path, model.work_pool_name)
         assert "`xero-lisboa`" in str(made.description) and "/artifacts/key/sync-xero-lisboa" in str(made.description)
         client.update_deployment_schedule(made.id, made.schedules[0].id, active=False)
-        provision.provision(None, provision.datetime.now(provision.UTC), catch_up=False)
+        provision.provision(None, describe())
         again = provision.find(client, "sync-xero-lisboa")
         assert again is not None and [schedule.active for schedule in again.schedules] == [False]
         for name in ("connect", "test-connection"):
@@ -429,5 +430,5 @@ def test_a_further_account_gets_a_deployment_of_its_own(vendors: Vendors) -> Non
 
 
 def test_the_flows_are_found_where_prefect_yaml_says() -> None:
-    code = "from twezah.stack.provision import _preload; _preload()"
+    code = "from twezah.stack.describe import describe; describe()"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)

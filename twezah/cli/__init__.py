@@ -21,6 +21,7 @@ from twezah.cli import (
     password,
     points,
     program,
+    service,
     webhooks,
 )
 from twezah.cli.exits import ENVIRONMENT, INTERRUPTED, USAGE
@@ -49,6 +50,7 @@ fx.register(app)
 member.register(app)
 audit.register(app)
 export.register(app)
+service.register(app)
 
 
 def _print_version(wanted: bool) -> None:

@@ -48,7 +48,10 @@ def up(
     with stoppable():
         try:
             require_safe(settings())
-            with Stack(settings(), simulator=simulator, evolve_every_seconds=evolve_every, api=True, say=say) as stack:
+            with Stack(
+                settings(), simulator=simulator, evolve_every_seconds=evolve_every, api=True,
+                give_up_seconds=None, say=say,
+            ) as stack:  # fmt: skip
                 print(f"Operate  {settings().ui_url}", flush=True)
                 if settings().is_own_prefect:
                     print("Password twezah password   (the pages ask once)", flush=True)

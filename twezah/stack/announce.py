@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import secrets
 import urllib.request
 from collections.abc import Callable
@@ -13,13 +12,16 @@ from sql.endpoints import NewEndpoint, create_endpoint, endpoints
 from twezah.settings import Settings
 
 
-def keep_announced(settings: Settings, dsn: str, before: list[str], say: Callable[[str], None]) -> list[str]:
-    """As `introduce`, for a round of supervision: says what is new, and that it did not work; polling goes on meanwhile."""
-    os.environ.update(settings.child_environment())  # blocks are read from our Prefect server
+def keep_announced(settings: Settings, before: list[str], say: Callable[[str], None]) -> list[str]:
+    """As `introduce`, for a round of supervision: says what is new, and that it did not work.
+
+    Polling goes on meanwhile.
+    """
     try:
-        told = introduce(settings, dsn)
+        told = introduce(settings, settings.dsn())
     except Exception as error:  # noqa: BLE001 - a part may be restarting; the next look is soon
-        say(f"The simulated systems could not be told where to send webhooks: {type(error).__name__}.")
+        what = "The simulated systems could not be told where to send webhooks"
+        say(f"{what}: {type(error).__name__}.")
         return before
     if told != before:
         say(f"Simulated systems that send webhooks: {', '.join(told) or 'none'}.")

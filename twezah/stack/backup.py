@@ -44,8 +44,15 @@ def backup(settings: Settings, folder: Path) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-def restore(settings: Settings, folder: Path) -> None:
+def restore(settings: Settings, folder: Path, *, take_over: bool = False) -> None:
     """Makes the state folder, which must have no database yet, what it was at the time of the backup.
+
+    It stands by, so that it does not renew the tokens that the original still needs.
+
+    Args:
+        settings: The installation to be, with an empty state folder.
+        folder: What `backup` wrote.
+        take_over: The original is stopped for good: be live at once.
 
     Raises:
         StackError: this is no backup, the state folder is in use, or PostgreSQL refuses the dump.
@@ -63,6 +70,8 @@ def restore(settings: Settings, folder: Path) -> None:
         with running(settings) as dsn:
             _make_roles(dsn)
             _load(dsn, folder / LEDGER)
+            if not take_over:
+                _stand_by(dsn)
             if (folder / PREFECT).exists():
                 _load(embedded_dsn(settings.home, DATABASES[1]), folder / PREFECT)
     except BaseException:  # half of a ledger must not be taken for one; all of this was made just now
@@ -71,6 +80,17 @@ def restore(settings: Settings, folder: Path) -> None:
         raise
     finally:
         serving.release()
+
+
+def _stand_by(dsn: str) -> None:
+    from sql import standby
+    from sql.db import connect
+    from sql.migrate import migrate
+
+    migrate(dsn)  # a backup of an older version has no table for it
+    with connect(dsn) as connection:
+        standby.begin(connection)
+        connection.commit()
 
 
 def _require_restorable(settings: Settings, folder: Path) -> None:

@@ -13,7 +13,14 @@ class PortTaken(StackError):
 
 
 class DatabaseFailed(StackError):
-    """PostgreSQL could not be started or reached."""
+    """PostgreSQL could not be started or reached.
+
+    `permanent`: trying again would change nothing; somebody must act first.
+    """
+
+    def __init__(self, message: str, *, permanent: bool = False) -> None:
+        super().__init__(message)
+        self.permanent = permanent
 
 
 class AlreadyUp(StackError):

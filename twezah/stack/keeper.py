@@ -8,6 +8,7 @@ should the keeper be killed.
 
 import contextlib
 import ctypes
+import errno
 import json
 import os
 import signal
@@ -24,9 +25,13 @@ from twezah.stack.private import UMASK
 POLL_SECONDS = 0.1
 START_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 60.0
-RESTARTS_MAX = 5
+#: The longest pause between two attempts to start a server that has died, and how long a server
+#: must have run for the next pause to be the shortest again.
+PAUSE_SECONDS_MAX = 10.0
+STABLE_SECONDS = 60.0
 LOG_BYTES_MAX = 10_000_000
 _PR_SET_PDEATHSIG = 1
+_PERMANENT_ERRNOS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOTDIR)
 
 
 def die_with_parent(signal_number: int) -> None:
@@ -78,22 +83,31 @@ class Keeper:
         stop(server)
         with self.log.open(encoding="utf-8", errors="replace") as log:
             log.seek(begin)
-            raise DatabaseFailed(f"PostgreSQL did not start ({self.log}): {pginstall.explain(log.read())}")
+            text = log.read()
+        raise DatabaseFailed(
+            f"PostgreSQL did not start ({self.log}): {pginstall.explain(text)}",
+            permanent=pginstall.is_permanent(text),
+        )
 
     def keep(self, server: subprocess.Popen[bytes]) -> None:
-        """Serve until nobody holds `pg.users` or a signal asks to stop."""
+        """Serve until nobody holds `pg.users` or a signal asks to stop.
+
+        A server that dies is started again for as long as somebody uses the database.
+        """
         users = FileLock(self.home / "pg.users")
-        restarts = 0
+        failures, started_at, restart_at = 0, time.monotonic(), None
         try:
             while not self.stopping:
                 if users.acquire(timeout_seconds=0):
                     break
-                if server.poll() is not None:
-                    restarts += 1
-                    if restarts > RESTARTS_MAX:
-                        return
-                    time.sleep(min(0.2 * 2**restarts, 5))
-                    server = self.start()
+                if restart_at is None and server.poll() is not None:
+                    failures = 1 if time.monotonic() - started_at > STABLE_SECONDS else failures + 1
+                    restart_at = time.monotonic() + min(0.2 * 2**failures, PAUSE_SECONDS_MAX)
+                    self.note(f"PostgreSQL ended (status {server.returncode}); starting it again")
+                if restart_at is not None and time.monotonic() >= restart_at:
+                    started_at, restart_at = time.monotonic(), None
+                    with contextlib.suppress(DatabaseFailed, OSError):  # its log has the reason
+                        server = self.start()
                 time.sleep(POLL_SECONDS)
         finally:
             self.record.unlink(missing_ok=True)
@@ -102,6 +116,12 @@ class Keeper:
             if self.sockets.parent != self.home:
                 with contextlib.suppress(OSError):
                     self.sockets.rmdir()
+
+    def note(self, text: str) -> None:
+        """Write a line into the keeper's log; a full disk is no reason to let the database go."""
+        line = f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {text}\n"
+        with contextlib.suppress(OSError), (self.home / "logs" / "keeper.log").open("a") as log:
+            log.write(line)
 
     def _is_ready(self, pid: int) -> bool:
         try:
@@ -197,8 +217,11 @@ def main() -> int:
         signal.signal(signal.SIGTERM, lambda *_: setattr(keeper, "stopping", True))
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         server = keeper.start()
-    except (DatabaseFailed, OSError) as error:
-        _report(f"error: {error}")
+    except DatabaseFailed as error:
+        _report(f"{'permanent' if error.permanent else 'error'}: {error}")
+        return 4
+    except OSError as error:
+        _report(f"{'permanent' if error.errno in _PERMANENT_ERRNOS else 'error'}: {error}")
         return 4
     _report("ready")
     keeper.keep(server)

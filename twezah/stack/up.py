@@ -1,34 +1,39 @@
-"""The whole stack, started in order and stopped in reverse: database, Prefect, deployments, worker.
+"""The whole stack: database, Prefect, its caretaker, worker, API, simulator; supervised for ever.
 
-Simulator.
+Starting and serving are one thing: every part is started, looked after and started again when it
+ends, and the stack is ready once all of them answer. A failure that may pass is waited out; only
+what cannot pass by itself (a port that is taken, a disk that cannot be written) ends a start.
 """
 
+import errno
 import json
 import os
-import subprocess
+import secrets
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-from twezah.settings import PROJECT_ROOT, Settings
-from twezah.stack import postgres, services
+from twezah.settings import DatabaseNotRunning, Settings
+from twezah.stack import leftovers, postgres, services, unit
 from twezah.stack.api import is_healthy
-from twezah.stack.errors import AlreadyUp, StackError
+from twezah.stack.errors import AlreadyUp, DatabaseFailed, StackError
 from twezah.stack.exposure import require_prefect_safe
 from twezah.stack.locks import FileLock
 from twezah.stack.private import keep_private
-from twezah.stack.processes import Child, Watchdog, require_free
+from twezah.stack.processes import Child, Watchdog, pause_seconds, reason, require_free
 
-SERVER_SECONDS_MAX = 180.0
-PROVISION_SECONDS_MAX = 180.0
-SIMULATOR_SECONDS_MAX = 60.0
-API_SECONDS_MAX = 60.0
-#: How often a serving stack looks for systems that were connected in Prefect's UI meanwhile.
-CONNECT_SECONDS = 30.0
+T = TypeVar("T")
+
+#: A command that starts a stack for its own use waits this long for a part that is not well.
+GIVE_UP_SECONDS = 600.0
 #: Longer than someone else's look whether a lock is free.
 PROBE_SECONDS = 0.5
+POLL_SECONDS = 0.1
+#: While starting, how often it is said what is still waited for.
+WAITING_SECONDS = 60.0
+_PERMANENT_ERRNOS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOTDIR)
 
 
 class Stack:
@@ -42,6 +47,7 @@ class Stack:
         evolve_every_seconds: float | None = None,
         catch_up: bool = True,
         api: bool = False,
+        give_up_seconds: float | None = GIVE_UP_SECONDS,
         say: Callable[[str], None] = print,
     ) -> None:
         """Name what shall run; nothing starts before `with`.
@@ -52,6 +58,8 @@ class Stack:
             evolve_every_seconds: How often something happens there; None: never by itself.
             catch_up: Start one run per system whose scheduled runs were missed.
             api: With the HTTP API.
+            give_up_seconds: How long a start may take, and a part may keep failing afterwards,
+                before that is an error; None: it is tried for ever.
             say: Gets each step in one line.
         """
         self.settings = settings
@@ -59,17 +67,31 @@ class Stack:
         self.evolve_every_seconds = evolve_every_seconds
         self.catch_up = catch_up
         self.api = api
+        self.give_up_seconds = give_up_seconds
         self.say = say
+        self.stack_id = secrets.token_hex(8)
         self.children: list[Child] = []
         self.connected: list[str] = []
-        self.announced: list[str] = []
         self.dsn = ""
         self._exit = ExitStack()
+        self._watchdog: Watchdog | None = None
+        self._caretaker: Child | None = None
+        self._is_provisioned = False
+        self._gate = settings.home / "tmp" / "worker.go"
+        self._database_failures = 0
+        self._database_down_since: float | None = None
+        self._database_retry_at = 0.0
+        self._database_reason = ""
 
     @property
     def simulator_url(self) -> str | None:
         """Base URL of the simulator, if it is part of this stack."""
         return self.settings.simulator_url if self.simulator else None
+
+    @property
+    def has_embedded_database(self) -> bool:
+        """True when the stack keeps the embedded PostgreSQL running."""
+        return self.settings.is_embedded or self.settings.starts_prefect
 
     def __enter__(self) -> Self:
         """Start everything.
@@ -85,58 +107,31 @@ class Stack:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         """Stop everything, the database last."""
+        unit.notify("STOPPING=1")
         self._exit.close()
 
     def _start(self) -> None:
-        settings = self.settings
-        require_prefect_safe(settings)
+        require_prefect_safe(self.settings)
         self._take_home()
+        self._end_leftovers()
         self._require_ports()
-        self.watchdog = Watchdog()
-        self._exit.callback(self.watchdog.close)
-        self._start_database()
+        self._watchdog = Watchdog(self.settings.home, self.stack_id)
+        self._exit.callback(self._watchdog.close)
+        self._insist("Starting the database", self._start_database)
         self._exit.callback(self._stop_children)
-        if settings.starts_prefect:
-            server = self._add(
-                "Prefect server", services.server_command(settings), services.server_environment(settings)
-            )
-        provision = self._start_provision()
-        if self.simulator:
-            command = services.simulator_command(settings, self.evolve_every_seconds)
-            simulator = self._add("simulator", command, settings.child_environment())
-        from sql.migrate import migrate
-
-        migrate(self.dsn)
+        self._start_prefect()
+        self._insist("Preparing the ledger database", self._migrate)
         self.say("Ledger database is ready.")
-        if settings.starts_prefect:
-            self._await(lambda: is_healthy(settings.api_url), server, SERVER_SECONDS_MAX, settings.api_url)
-            self.say(f"Prefect is ready: {settings.ui_url}")
-        elif not is_healthy(settings.api_url, timeout_seconds=10):
-            raise StackError(f"The Prefect server at {settings.api_url} (PREFECT_API_URL) does not answer.")
-        if self.simulator:
-            self._await(
-                lambda: services.accepts(settings.simulator_port),
-                simulator,
-                SIMULATOR_SECONDS_MAX,
-                "the simulator",
-            )
-            self.say(f"Simulated billing systems: {self.simulator_url}")
-        self._add("worker", services.worker_command(settings), services.worker_environment(settings))
-        if self.api:
-            self._start_api()
-        self._finish_provision(provision)
+        self._start_others()
+        self._await_ready()
         self._write_record(ready=True)
-
-    def _start_api(self) -> None:
-        settings = self.settings
-        child = self._add("API", services.api_command(), settings.child_environment())
-        self._await(
-            lambda: services.accepts(settings.api_port, settings.api_host), child, API_SECONDS_MAX, settings.http_url
-        )
-        self.say(f"API: {settings.http_url}")
+        unit.notify("READY=1\nSTATUS=Serving")
 
     def _take_home(self) -> None:
         home = self.settings.home
@@ -148,13 +143,21 @@ class Stack:
         if not lock.acquire(timeout_seconds=PROBE_SECONDS):
             other = running_stack(self.settings) or {}
             raise AlreadyUp(
-                f"Another `twezah up` (process {other.get('pid', 'unknown')}) already serves {home}: "
-                f"{other.get('ui_url', 'starting')}. Stop it first, or set TWEZAH_HOME to another folder."
+                f"Another `twezah up` (process {other.get('pid', 'unknown')}) already serves "
+                f"{home}: {other.get('ui_url', 'starting')}. Stop it first, or set TWEZAH_HOME "
+                "to another folder."
             )
         self._exit.callback(lock.release)
         keep_private(home)
         self._exit.callback((home / "up.json").unlink, missing_ok=True)
         self._write_record(ready=False)
+
+    def _end_leftovers(self) -> None:
+        """What a killed `twezah up` of this folder left, whose watchdog was killed as well."""
+        self._gate.unlink(missing_ok=True)
+        ended = leftovers.end_marked(self.settings.home, but=self.stack_id)
+        if ended:
+            self.say(f"Ended what a killed `twezah up` had left running: {', '.join(ended)}.")
 
     def _write_record(self, *, ready: bool) -> None:
         own = self.settings
@@ -185,119 +188,244 @@ class Stack:
             time.sleep(PROBE_SECONDS)
 
     def _require_ports(self) -> None:
-        if self.settings.starts_prefect:
-            require_free(self.settings.prefect_host, self.settings.prefect_port, "TWEZAH_PREFECT_PORT")
+        own = self.settings
+        if own.starts_prefect:
+            require_free(own.prefect_host, own.prefect_port, "TWEZAH_PREFECT_PORT")
         if self.api:
-            require_free(self.settings.api_host, self.settings.api_port, "TWEZAH_API_PORT")
+            require_free(own.api_host, own.api_port, "TWEZAH_API_PORT")
         if self.simulator:
-            require_free("127.0.0.1", self.settings.simulator_port, "TWEZAH_SIMULATOR_PORT")
+            require_free("127.0.0.1", own.simulator_port, "TWEZAH_SIMULATOR_PORT")
 
     def _start_database(self) -> None:
-        settings = self.settings
-        if settings.is_embedded or settings.starts_prefect:
-            self._exit.enter_context(postgres.embedded(settings.home))
-        if not settings.is_embedded:
-            postgres.check_reachable(settings.dsn())
-        self.dsn = settings.dsn()
+        if self.has_embedded_database:
+            self._exit.enter_context(postgres.embedded(self.settings.home))
+        if not self.settings.is_embedded:
+            postgres.check_reachable(self.settings.dsn())
+        self.dsn = self.settings.dsn()
 
-    def _add(self, name: str, command: list[str], environment: dict[str, str]) -> Child:
+    def _migrate(self) -> None:
+        from sql.migrate import migrate
+
+        migrate(self.dsn)
+
+    def _start_prefect(self) -> None:
+        own = self.settings
+        if own.starts_prefect:
+            self._add(
+                "Prefect server",
+                services.server_command(own),
+                services.server_environment(own),
+                answers=lambda: is_healthy(own.api_url),
+            )
+        else:
+            self._open_gate()
+
+    def _caretaker_command(self) -> list[str]:
+        return services.caretaker_command(
+            self.simulator_url,
+            tidy=self.settings.starts_prefect and not self._gate.exists(),
+            catch_up=self.catch_up,
+            announce=self.simulator and self.api,
+        )
+
+    def _start_others(self) -> None:
+        own = self.settings
+        self._caretaker = self._add("caretaker", self._caretaker_command(), own.child_environment(), reports=True)
+        if self.simulator:
+            command = services.simulator_command(own, self.evolve_every_seconds)
+            self._add("simulator", command, own.child_environment())
+        if self.api:
+            self._add("API", services.api_command(), own.child_environment())
+        command = services.worker_command(own, start_after=self._gate)
+        self._add("worker", command, services.worker_environment(own))
+
+    def _add(
+        self,
+        name: str,
+        command: list[str],
+        environment: dict[str, str],
+        *,
+        reports: bool = False,
+        answers: Callable[[], bool] | None = None,
+    ) -> Child:
         log = self.settings.logs / f"{name.lower().replace(' ', '-')}.log"
-        child = Child(name, command, environment, log, self.watchdog)
+        marked = {
+            **environment,
+            leftovers.MARK: leftovers.mark(self.settings.home, self.stack_id),
+        }
+        child = Child(name, command, marked, log, reports=reports, answers=answers)
         self.children.append(child)
         child.start()
         return child
 
+    def _open_gate(self) -> None:
+        """Let the worker take runs."""
+        self._gate.parent.mkdir(parents=True, exist_ok=True)
+        self._gate.touch()
+
     def _stop_children(self) -> None:
+        last = ("Prefect server",)  # the worker reports to it until it ends
         for child in reversed(self.children):
-            child.ask_to_stop() if child.name != "Prefect server" else None
-        for child in reversed(self.children):  # the server last: the worker reports to it until it ends
+            if child.name not in last:
+                child.ask_to_stop()
+        for child in reversed(self.children):
             child.stop()
+        self._gate.unlink(missing_ok=True)
 
-    def _await(self, ready: Callable[[], bool], child: Child, seconds_max: float, what: str) -> None:
-        deadline = time.monotonic() + seconds_max
-        while not ready():
-            child.require_alive()
-            if time.monotonic() > deadline:
-                raise StackError(f"{what} did not answer within {seconds_max:.0f} s. See {child.log}.")
-            time.sleep(0.1)
+    def _await_ready(self) -> None:
+        """Until every part answers; what ends meanwhile is started again."""
+        waiting = self._conditions()
+        begun = time.monotonic()
+        next_word = begun + WAITING_SECONDS
+        while waiting:
+            self.tend()
+            for name, (is_ready, text) in list(waiting.items()):
+                if is_ready():
+                    self.say(text())
+                    del waiting[name]
+            now = time.monotonic()
+            if waiting and now > next_word:
+                self.say(f"Still waiting for {', '.join(waiting)}: {now - begun:.0f} s.")
+                next_word = now + WAITING_SECONDS
+            if waiting and self.give_up_seconds is not None and now - begun > self.give_up_seconds:
+                logs = self.settings.logs
+                raise StackError(
+                    f"Not ready after {now - begun:.0f} s: {', '.join(waiting)} did not answer. "
+                    f"{self._last_reasons()}See {logs}."
+                )
+            time.sleep(POLL_SECONDS if waiting else 0)
 
-    def _start_provision(self) -> subprocess.Popen[str]:
-        command = services.provision_command(
-            self.simulator_url, await_seconds=int(SERVER_SECONDS_MAX), catch_up=self.catch_up
+    def _conditions(self) -> dict[str, tuple[Callable[[], bool], Callable[[], str]]]:
+        own = self.settings
+        conditions: dict[str, tuple[Callable[[], bool], Callable[[], str]]] = {
+            "Prefect": (lambda: is_healthy(own.api_url), lambda: f"Prefect is ready: {own.ui_url}"),
+        }
+        if self.simulator:
+            conditions["the simulator"] = (
+                lambda: services.accepts(own.simulator_port),
+                lambda: f"Simulated billing systems: {self.simulator_url}",
+            )
+        if self.api:
+            conditions["the API"] = (
+                lambda: services.accepts(own.api_port, own.api_host),
+                lambda: f"API: {own.http_url}",
+            )
+        conditions["the deployments"] = (
+            lambda: self._is_provisioned,
+            lambda: f"Deployments are applied. Connected systems: {', '.join(self.connected) or 'none yet'}.",
         )
-        with (self.settings.logs / "provision.log").open("wb") as log:
-            process = subprocess.Popen(
-                command, env=self.settings.child_environment(), cwd=PROJECT_ROOT, stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True,
-            )  # fmt: skip
-        self.watchdog.watch(process.pid)
-        self._exit.callback(_end, process, self.watchdog)
-        return process
+        return conditions
 
-    def _finish_provision(self, process: subprocess.Popen[str]) -> None:
-        try:
-            said, _ = process.communicate(timeout=PROVISION_SECONDS_MAX)
-        except subprocess.TimeoutExpired:
-            said = ""
-        log = self.settings.logs / "provision.log"
-        if process.returncode != 0:
-            lines = log.read_text(errors="replace").strip().splitlines() or [""]
-            raise StackError(f"The deployments could not be applied: {lines[-1][:300]} See {log}.")
-        self.connected = json.loads(said.splitlines()[-1])["connected"]
-        self.say(f"Deployments are applied. Connected systems: {', '.join(self.connected) or 'none yet'}.")
+    def _insist(self, what: str, action: Callable[[], T]) -> T:
+        """The result of `action`; a failure that may pass is said and tried again.
+
+        Raises:
+            StackError: it cannot pass by itself, or took longer than `give_up_seconds`.
+
+        """
+        from psycopg import OperationalError
+
+        begun, failures = time.monotonic(), 0
+        while True:
+            try:
+                return action()
+            except (DatabaseFailed, DatabaseNotRunning, OperationalError, OSError) as error:
+                if _is_permanent(error):
+                    raise
+                failures += 1
+                elapsed = time.monotonic() - begun
+                if self.give_up_seconds is not None and elapsed > self.give_up_seconds:
+                    raise StackError(f"{what} failed for {elapsed:.0f} s: {reason(error)}") from error
+                delay_seconds = pause_seconds(failures)
+                again = f"trying again in {delay_seconds:.0f} s."
+                self.say(f"{what} failed: {reason(error)} - {again}")
+                self._pause(delay_seconds)
+
+    def _pause(self, seconds: float) -> None:
+        """Wait, and look after what runs already."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            for child in self.children:
+                child.tend(self.say)
+            time.sleep(min(left, POLL_SECONDS))
 
     def tend(self) -> None:
         """One round of supervision; call it about once a second.
 
         Raises:
-            StackError: a part keeps failing.
+            StackError: a part has kept failing for longer than `give_up_seconds`.
 
         """
-        if self.settings.is_embedded or self.settings.starts_prefect:
-            postgres.ensure_started(self.settings.home)
+        if self._watchdog is not None:
+            self._watchdog.tend(self.say)
+        self._tend_database()
         for child in self.children:
             child.tend(self.say)
+        self._read_reports()
+        unit.notify(f"WATCHDOG=1\nSTATUS={self._last_reasons() or 'Serving'}")
+        self._require_patience()
+
+    def _tend_database(self) -> None:
+        if not self.has_embedded_database or time.monotonic() < self._database_retry_at:
+            return
+        try:
+            postgres.ensure_started(self.settings.home)
+        except (DatabaseFailed, OSError) as error:
+            self._database_failures += 1
+            self._database_down_since = self._database_down_since or time.monotonic()
+            delay_seconds = pause_seconds(self._database_failures)
+            self._database_retry_at = time.monotonic() + delay_seconds
+            self._database_reason = f"The database is away: {reason(error)}"
+            self.say(f"{self._database_reason} - trying again in {delay_seconds:.0f} s.")
+            return
+        if self._database_failures:
+            self.say("The database is back.")
+        self._database_failures, self._database_down_since = 0, None
+
+    def _read_reports(self) -> None:
+        for report in self._caretaker.read_reports() if self._caretaker else ():
+            if "say" in report:
+                self.say(str(report["say"]))
+            if "tidied" in report:
+                if report["tidied"]:
+                    self.say(f"Runs settled that the last stop had left: {report['tidied']}.")
+                self._open_gate()
+            if "ready" in report:
+                self.connected = list(report["ready"])
+                self._is_provisioned = True
+        if self._caretaker is not None:
+            self._caretaker.command = self._caretaker_command()
+
+    def _require_patience(self) -> None:
+        if self.give_up_seconds is None:
+            return
+        too_long_ago = time.monotonic() - self.give_up_seconds
+        downs = [child.down_since for child in self.children] + [self._database_down_since]
+        if any(down is not None and down < too_long_ago for down in downs):
+            raise StackError(
+                f"A part of the stack has kept failing for {self.give_up_seconds:.0f} s. "
+                f"{self._last_reasons()}See {self.settings.logs}."
+            )
+
+    def _last_reasons(self) -> str:
+        """Why the parts that are not well ended the last time; "" where all are."""
+        reasons = [child.last_reason for child in self.children if child.down_since is not None]
+        if self._database_down_since is not None:
+            reasons.append(self._database_reason)
+        return "".join(f"{text.rstrip('.')}. " for text in reasons)
 
     def serve(self) -> None:
         """Supervise until interrupted."""
-        self._announce()
-        next_look = time.monotonic() + CONNECT_SECONDS
         while True:
             self.tend()
-            if time.monotonic() >= next_look:
-                self._activate_connected()
-                self._announce()
-                next_look = time.monotonic() + CONNECT_SECONDS
             time.sleep(1)
 
-    def _announce(self) -> None:
-        if self.simulator and self.api:
-            from twezah.stack.announce import keep_announced
 
-            self.announced = keep_announced(self.settings, self.dsn, self.announced, self.say)
-
-    def _activate_connected(self) -> None:
-        os.environ.update(self.settings.child_environment())
-        from twezah.stack import provision, tidy
-
-        try:
-            activated = provision.activate_connected()
-            for system in activated:
-                self.say(f"{system} is connected: its schedule is active now.")
-            if activated:
-                provision.renew_pages()
-            tidy.keep()
-        except Exception as error:  # noqa: BLE001 - the server may be restarting; the next look is soon
-            self.say(f"Could not look for newly connected systems: {type(error).__name__}.")
-
-
-def _end(process: subprocess.Popen[str], watchdog: Watchdog) -> None:
-    if process.poll() is None:
-        process.kill()
-    process.wait()
-    if process.stdout is not None:
-        process.stdout.close()
-    watchdog.forget(process.pid)
+def _is_permanent(error: BaseException) -> bool:
+    """True when somebody must act before another attempt can succeed."""
+    if isinstance(error, DatabaseFailed):
+        return error.permanent
+    return isinstance(error, OSError) and error.errno in _PERMANENT_ERRNOS
 
 
 def guest_lock(settings: Settings) -> FileLock:

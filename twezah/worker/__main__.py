@@ -38,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--name", help="name of this worker in the UI")
     parser.add_argument("--limit", type=int, help="flow runs at a time")
     parser.add_argument("--health-port", type=int, metavar="PORT", help="serve GET /health on this loopback port")
+    parser.add_argument("--start-after", metavar="FILE", help="preload, and take runs once this file exists")
     parser.add_argument("--parent-pid", type=int, metavar="PID", help="stop when this process ends")
     parser.add_argument(
         "--preload",
@@ -58,6 +59,7 @@ async def _serve(options: argparse.Namespace) -> None:
     from twezah.worker.warm import MODULES, WarmProcessWorker
 
     WarmProcessWorker.preload = options.preload or MODULES
+    WarmProcessWorker.start_after = options.start_after
     worker = WarmProcessWorker(
         work_pool_name=options.pool,
         work_queues=options.work_queue,

@@ -131,6 +131,10 @@ class ForkServer:
         if self._control is not None and not self._broken:
             self._logger.error("Forkserver %d died (%s); flow runs start cold.", process.pid, returncode)
 
+    async def preloaded(self) -> bool:
+        """Wait until the modules are loaded, or cannot be; False where they cannot."""
+        return self._ready is not None and await asyncio.shield(self._ready)
+
     async def spawn(self, job: Job) -> WarmProcess:
         """Fork a process for `job`.
 

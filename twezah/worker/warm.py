@@ -37,6 +37,7 @@ _SEAM = "run_process"
 #: The stock worker kills its runs with -9 when it is stopped, and they stay `Running` for ever, holding their place in
 #: concurrency limits. SIGTERM first lets the engine report `Crashed`.
 STOP_GRACE_SECONDS = 10.0
+GATE_SECONDS = 0.1
 _SUPERVISOR_COMMAND = [sys.executable, "-m", "prefect.runner._workspace_supervisor"]
 
 
@@ -49,6 +50,8 @@ class WarmProcessWorker(ProcessWorker):
 
     #: Modules to preload; `package.*` is a package with all its modules.
     preload: ClassVar[Sequence[str]] = MODULES
+    #: A file; nothing is asked of the server before it exists.
+    start_after: ClassVar[str | None] = None
 
     @classmethod
     def __dispatch_key__(cls) -> str:
@@ -61,6 +64,9 @@ class WarmProcessWorker(ProcessWorker):
             await self.forkserver.start(sanitize_subprocess_env({**os.environ, **settings}))
         setattr(starter, _SEAM, self._run_process)
         try:
+            # A run that is taken before its interpreter is loaded would only wait as *Pending*.
+            await self.forkserver.preloaded()
+            await self._gate()
             await super().__aenter__()
         except BaseException:
             await self._stop_warm()
@@ -73,6 +79,13 @@ class WarmProcessWorker(ProcessWorker):
         finally:
             with anyio.CancelScope(shield=True):
                 await self._stop_warm()
+
+    async def _gate(self) -> None:
+        """Wait for the file that says that the server is in order."""
+        if self.start_after is not None:
+            file = anyio.Path(self.start_after)
+            while not await file.exists():  # noqa: ASYNC110 - another process makes it
+                await anyio.sleep(GATE_SECONDS)
 
     async def _stop_warm(self) -> None:
         setattr(starter, _SEAM, run_process_cold)

@@ -1,0 +1,219 @@
+"""Looks after Prefect's server: `python -m twezah.stack.caretaker`, a part of the stack.
+
+First it waits for the server, then it tidies up what the last stop left, then it brings the
+deployments to what prefect.yaml says, and from then on it looks every half minute: for systems
+connected in the UI, alerts, the queue, runs that died. Whatever fails is tried again, for ever.
+What it has to say goes as JSON lines into the pipe `--report-fd`:
+
+    {"say": text}                      for the operator
+    {"tidied": count}                  the worker may take runs now
+    {"ready": [system, ...]}           the deployments are applied; these systems are connected
+"""
+
+import argparse
+import importlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from sql import standby
+from sql.db import connect
+from sql.standby import Standby
+from twezah.settings import Settings, settings
+from twezah.stack.announce import keep_announced
+from twezah.stack.api import is_healthy
+from twezah.stack.describe import descriptions, source_digest
+from twezah.stack.processes import pause_seconds, reason
+
+T = TypeVar("T")
+
+#: How often it looks for systems that were connected in Prefect's UI meanwhile.
+ROUND_SECONDS = 30.0
+POLL_SECONDS = 0.2
+
+
+class Report:
+    """Writes into the pipe; without one onto stdout. Ends the process when nobody reads."""
+
+    def __init__(self, descriptor: int | None) -> None:
+        """Name the pipe."""
+        self._descriptor = sys.stdout.fileno() if descriptor is None else descriptor
+
+    def __call__(self, **values: Any) -> None:
+        """One line."""
+        try:
+            os.write(self._descriptor, json.dumps(values).encode() + b"\n")
+        except BrokenPipeError:
+            sys.exit(0)
+
+    def say(self, text: str) -> None:
+        """A line for the operator."""
+        self(say=text)
+
+
+def insist(what: str, action: Callable[[], T], say: Callable[[str], None]) -> T:
+    """The result of `action`, however often it takes; each failure is said with its reason."""
+    failures = 0
+    while True:
+        try:
+            return action()
+        except Exception as error:  # noqa: BLE001 - a server that restarts fails in many ways
+            failures += 1
+            delay_seconds = pause_seconds(failures)
+            sys.stderr.write(f"{what}: {type(error).__name__}: {reason(error)}\n")
+            say(f"{what} failed: {reason(error)} - trying again in {delay_seconds:.0f} s.")
+            time.sleep(delay_seconds)
+
+
+class Caretaker:
+    """Everything it does, in order."""
+
+    def __init__(self, own: Settings, options: argparse.Namespace, report: Report) -> None:
+        """`options` are those of the command."""
+        self._own = own
+        self._options = options
+        self._report = report
+        self._announced: list[str] = []
+        self._listening_since = datetime.now(UTC)
+        self._is_standby = False
+
+    def serve(self) -> None:
+        """Until the process is ended."""
+        started_at = datetime.now(UTC)
+        self._preload()
+        self._await_server()
+        say = self._report.say
+        state = insist("Reading the ledger database", self._standby, say)
+        settled = 0
+        if self._options.tidy:
+            catch_up = self._options.catch_up and state is None
+            settled = insist("Tidying up", lambda: self._tidy(started_at, catch_up=catch_up), say)
+            if state is None:
+                self._report(tidied=settled)
+        connected = insist("Applying the deployments", self._provision, say)
+        if state is not None:  # nothing may run before all is paused
+            insist("Pausing the deployments", lambda: self._follow_standby(state), say)
+            self._report(tidied=settled)
+            say(state.to_text())
+        self._report(ready=connected)
+        if state is None:
+            insist("Continuing the deployments", lambda: self._follow_standby(None), say)
+        self._renew_pages()
+        while True:
+            self._round()
+            time.sleep(ROUND_SECONDS)
+
+    def _preload(self) -> None:
+        """What takes long and needs no server, while the server is still starting."""
+        say = self._report.say
+        insist(
+            "Describing the flows",
+            lambda: descriptions(self._own.home, source_digest()),
+            say,
+        )
+        for name in (
+            "tasks.pages.publish",
+            "tasks.pages.refresh",
+            "twezah.stack.provision",
+            "twezah.stack.tidy",
+        ):
+            importlib.import_module(name)
+
+    def _await_server(self) -> None:
+        while not is_healthy(self._own.api_url):
+            time.sleep(POLL_SECONDS)
+        self._listening_since = datetime.now(UTC)
+
+    def _standby(self) -> Standby | None:
+        with connect(self._own.dsn()) as connection:
+            return standby.read(connection)
+
+    def _follow_standby(self, state: Standby | None) -> None:
+        """Pauses all deployments of a restored copy; continues them once it is live."""
+        from prefect.client.orchestration import get_client
+
+        from twezah.stack import tidy
+        from twezah.stack.provision import present_deployments
+
+        if not self._is_own_server():  # it may be the original's
+            return
+        self._is_standby = state is not None
+        with get_client(sync_client=True) as client:
+            present = list(present_deployments(client).values())
+            if state is not None:
+                tidy.stand_by(client, present)
+            elif tidy.take_up(client, present):
+                self._report.say("This installation is live: its schedules are on.")
+
+    def _is_own_server(self) -> bool:
+        """True when the stack started the server that PREFECT_API_URL names."""
+        own = self._own.model_copy(update={"prefect_api_url": None})
+        return self._own.api_url == own.api_url
+
+    def _tidy(self, started_at: datetime, *, catch_up: bool) -> int:
+        from prefect.client.orchestration import get_client
+
+        from twezah.stack import tidy
+        from twezah.stack.provision import present_deployments
+
+        with get_client(sync_client=True) as client:
+            present = present_deployments(client)
+            return tidy.clear_leftovers(client, present.values(), started_at, catch_up=catch_up)
+
+    def _provision(self) -> list[str]:
+        from twezah.stack.provision import provision
+
+        return provision(self._options.simulator_url)["connected"]
+
+    def _renew_pages(self) -> None:
+        from twezah.stack.provision import renew_pages
+
+        renew_pages()
+
+    def _round(self) -> None:
+        from twezah.stack import tidy
+        from twezah.stack.provision import activate_connected
+
+        try:
+            if self._is_standby and self._standby() is None:
+                self._follow_standby(None)
+            activated = [] if self._is_standby else activate_connected()
+            for name in activated:
+                self._report.say(f"{name} is connected: its schedule is active now.")
+            if activated:
+                self._renew_pages()
+            for name in tidy.keep(self._listening_since):
+                self._report.say(f"The run {name} had died unseen; it goes on by itself.")
+        except Exception as error:  # noqa: BLE001 - the server may be restarting
+            self._listening_since = datetime.now(UTC)
+            again = f"it is tried again in {ROUND_SECONDS:.0f} s"
+            self._report.say(f"Looking after Prefect failed: {reason(error)} - {again}.")
+            return
+        if self._options.announce:
+            self._announced = keep_announced(self._own, self._announced, self._report.say)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until ended."""
+    parser = argparse.ArgumentParser(prog="python -m twezah.stack.caretaker", description=__doc__)
+    parser.add_argument("--simulator-url", help="connect what is not connected to this simulator")
+    parser.add_argument("--tidy", action="store_true", help="after a start of our own server")
+    parser.add_argument(
+        "--drop-missed",
+        dest="catch_up",
+        action="store_false",
+        help="with --tidy: do not make up for missed scheduled runs",
+    )
+    parser.add_argument("--announce", action="store_true", help="tell the simulator where webhooks go")
+    parser.add_argument("--report-fd", type=int, help="pipe for what it has to say")
+    options = parser.parse_args(arguments)
+    Caretaker(settings(), options, Report(options.report_fd)).serve()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
