@@ -6,7 +6,6 @@ import time
 import traceback
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,13 +17,14 @@ from connectors.webhooks import webhook_for
 from sql import pushed, sync, webhooks
 from sql.db import connect
 from sql.webhooks import ClaimedEvent
-from tasks.award import Awarded, award_only
+from tasks.award import Awarded
 from tasks.blocks import NotConnectedError
 from tasks.extract import Extracted
 from tasks.job import Job
-from tasks.load import Loaded, load_pages
+from tasks.load import Loaded
 from tasks.pushed import Failed, Incoming, Sorted, asked_pages, held_pages, sort_out
 from tasks.steps import without_row_data
+from tasks.sync import bring_in
 from tasks.webhook_audit import record_batch
 from tasks.webhook_handshake import confirm, greeting
 
@@ -234,9 +234,7 @@ def _about(done: Sorted, *, held: bool) -> set[int]:
 
 
 def _load(job: Job, sync_id: int, extracted: Extracted, counts: Counts) -> None:
-    with closing(extracted):
-        loaded = load_pages(job, extracted)
-    counts.add(loaded, award_only(job, sync_id, sorted(loaded.stored.members)))
+    counts.add(*bring_in(job, sync_id, extracted))
 
 
 def _merge(into: Counts, part: Counts) -> None:
