@@ -24,7 +24,7 @@ from tasks.award import Awarded, award_members, award_only
 from tasks.extract import Extracted, extract_pages, replay_pages
 from tasks.job import Job
 from tasks.load import Loaded, load_pages
-from tasks.report import RunReport, changes_line
+from tasks.report import RunReport, changes_line, times_lines
 from tasks.steps import BUSY, without_row_data
 
 #: How long a run waits for another one of the same account to end.
@@ -127,6 +127,8 @@ def _log_loaded(loaded: Loaded) -> None:
         _logger().info("tried %d earlier rejects again", loaded.tried_again)
     for reason, count in loaded.reasons.most_common(_REASONS_LOGGED):
         _logger().warning("rejected %d: %s", count, reason)
+    for line in times_lines(loaded):
+        _logger().warning(line)
 
 
 def _logger() -> Any:
