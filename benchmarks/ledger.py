@@ -24,11 +24,9 @@ from connectors.kit.client import Client, open_client
 from connectors.kit.spec import Connection, ConnectorSpec, RateLimit
 from expectations import preload
 from sql.migrate import migrate
-from tasks.award import award_members
-from tasks.extract import extract_pages
 from tasks.job import Job
-from tasks.load import load_pages
 from tasks.sibling import prepare_run
+from tasks.sync import synchronise
 
 DATABASE = "bench_ledger"
 TOKEN = b'{"access_token":"a","refresh_token":"r","expires_in":1800,"token_type":"Bearer"}'
@@ -43,16 +41,12 @@ def run(factory: PagesFactory, dsn: str) -> float:
     preload()
     job = memory_job(factory, own)
     started = time.perf_counter()
-    extracted = extract_pages(job)
-    stored = time.perf_counter()
-    loaded = load_pages(job, extracted)
-    awarding = time.perf_counter()
-    awarded = award_members(job, extracted.sync_id)
-    ended = time.perf_counter()
-    steps = {"extract": stored - started, "load": awarding - stored, "award": ended - awarding}
-    print("   ", {name: round(seconds, 2) for name, seconds in steps.items()}, file=sys.stderr)
-    _check(own, loaded.records, loaded.stored.new, awarded.entries)
-    return ended - started
+    report = synchronise(job)
+    seconds = time.perf_counter() - started
+    print("   ", {name: round(spent, 2) for name, spent in report.seconds.items()}, file=sys.stderr)
+    counts = report.summary()
+    _check(own, counts["fetched"], counts["new"], counts["entries"])
+    return seconds
 
 
 def fresh_database(dsn: str) -> str:

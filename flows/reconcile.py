@@ -12,7 +12,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from connectors.kit.errors import ConnectorError, block_name
-from flows.sync import WAIT_SECONDS, job_of, not_before, sync_system, utc
+from flows.sync import job_of, not_before, sync_system, utc
 from sql import sync
 from sql.corrections import CorrectionRefusedError, find_member
 from sql.db import connect
@@ -25,6 +25,7 @@ from tasks.reconcile import Reconciled, listed_since, reconcile_vendor
 from tasks.reconcile_report import markdown, points_markdown
 from tasks.refused import REFUSED, refused
 from tasks.steps import without_row_data
+from tasks.sync import WAIT_SECONDS
 from twezah.settings import DatabaseNotRunning, settings
 
 #: The days compared where none are named.

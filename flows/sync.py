@@ -1,10 +1,8 @@
 """The main job: one billing system's sales become points."""
 
-import time
-from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -17,7 +15,6 @@ from prefect.utilities.timeout import timeout
 
 from connectors.kit.errors import ConnectorError, block_name
 from sql import sync
-from tasks import steps
 from tasks.advice import TookTooLongError, is_expected, named
 from tasks.alerts.events import tell
 from tasks.alerts.watch import reject_ratio
@@ -30,16 +27,14 @@ from tasks.load import TooManyRejectsError
 from tasks.long_run import shown_while_long
 from tasks.pages.refresh import after_a_run
 from tasks.refused import refused
-from tasks.report import Links, RunReport, changes_line, markdown, summary_line
+from tasks.report import Links, RunReport, markdown, summary_line
+from tasks.sync import synchronise
 from twezah.settings import DatabaseNotRunning, settings
 
-#: How long a run waits for another one of the same account to end.
-WAIT_SECONDS = 600
 #: A run that takes longer is ended, so that those behind it get their turn. A backfill goes on where it was with the next.
 SECONDS_MAX = 6 * 3600
 #: Failures with a message for whoever must act; anything else is a defect and keeps its traceback.
 EXPECTED = (ConnectorError, TooManyRejectsError, sync.SyncBusyError)
-T = TypeVar("T")
 
 
 @flow(
@@ -79,7 +74,7 @@ def sync_system(
     report = RunReport(job, datetime.now(UTC))
     try:
         with timeout(SECONDS_MAX, TookTooLongError), shown_while_long(report, block.name):
-            run_job(report)
+            synchronise(job, report)
     except Exception as error:
         report.error = error
         if isinstance(error, TooManyRejectsError):
@@ -181,42 +176,6 @@ def _publish(report: RunReport, block: BillingConnection) -> None:
         )
     except Exception as error:  # noqa: BLE001 - the work is done, and counted in billing.sync_run
         get_run_logger().warning("The report could not be published: %s", type(error).__name__)
-
-
-def run_job(report: RunReport) -> None:
-    """The three steps of one synchronisation, alone on its account; `report` is filled as they go.
-
-    Raises what the steps raise: ConnectorError, TooManyRejectsError, psycopg.Error; SyncBusyError.
-    """
-    job, logger = report.job, get_run_logger()
-    with sync.exclusive(job.dsn, job.account, wait_seconds=WAIT_SECONDS), job.scope():
-        report.extracted = extracted = _timed(report, "extract", lambda: steps.extract(job))
-        with job.transaction() as connection:
-            report.pages = sync.page_counts(connection, extracted.sync_id)
-        lists = {name: counts for name, counts in report.pages.items() if name in extracted.streams}
-        records, pages = (sum(counts[at] for counts in lists.values()) for at in (1, 0))
-        logger.info("fetched %d records on %d pages, %d calls", records, pages, len(job.calls))
-        if extracted.changes:
-            logger.warning(changes_line(extracted.changes))
-        with closing(extracted):
-            report.loaded = _timed(report, "load", lambda: steps.load(job, extracted))
-        if report.loaded.tried_again:
-            logger.info("tried %d earlier rejects again", report.loaded.tried_again)
-        for reason, count in report.loaded.reasons.most_common(5):
-            logger.warning("rejected %d: %s", count, reason)
-        report.awarded = _timed(report, "award", lambda: steps.award(job, extracted.sync_id))
-        logger.info(report.headline())
-        with job.transaction() as connection:
-            sync.set_summary(connection, extracted.sync_id, report.summary())
-            job.commit(connection)
-
-
-def _timed(report: RunReport, step: str, do: Callable[[], T]) -> T:
-    started = time.monotonic()
-    try:
-        return do()
-    finally:
-        report.seconds[step] = time.monotonic() - started
 
 
 def job_of(

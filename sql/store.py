@@ -1,10 +1,10 @@
-"""The store transaction: invoices in if not older than ours, rejects, members marked, nothing else.
+"""The store transaction: invoices in unless ours are newer, rejects, members marked, nothing else.
 
 The caller owns the transaction: everything here becomes visible together, or not at all.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -17,6 +17,7 @@ from sql.copying import copy_in
 from sql.db import Connection, read_frame
 from sql.named import query
 from sql.sync import Account
+from sql.versions import AHEAD_MAX, READING, readings, supersedes, versions, with_plausible_times
 
 _FACTS: Final = pl.Schema(
     {
@@ -57,6 +58,20 @@ _LINE_COLUMNS: Final = (
 _DOCUMENT: Final = ("system", "account", "external_id")
 _MEMBERS: Final = pl.Schema({"customer_phone": pl.String(), "member_id": pl.Int64()})
 
+#: Documents named of those that were older than what is stored.
+OLDER_SHOWN: Final = 10
+_STORED_VERSION: Final = pl.Schema(
+    {
+        "external_id": pl.String(),
+        "_status": pl.String(),
+        "_updated_at": UTC_US,
+        "_claimed_at": UTC_US,
+        "_page_id": pl.Int64(),
+        "_record_no": pl.Int32(),
+        **{f"_{name}": kind for name, kind in READING.items() if name != "page_id"},
+    }
+)
+
 #: Opens a short transaction of its own; see `with_members`.
 Aside = Callable[[], AbstractContextManager[Connection]]
 
@@ -69,7 +84,17 @@ class Stored:
     changed: int = 0
     unchanged: int = 0
     voided: int = 0
+    #: Versions, and deletions, that differ from what is stored and are older; some of them by name.
+    older: int = 0
+    older_documents: list[str] = field(default_factory=list)
     members: set[int] = field(default_factory=set)
+
+    def leave_out(self, names: Iterable[str]) -> None:
+        """Counts documents that are older than what is stored, and keeps the names of some."""
+        for name in names:
+            self.older += 1
+            if len(self.older_documents) < OLDER_SHOWN and name not in self.older_documents:
+                self.older_documents.append(name)
 
 
 def lock_account(connection: Connection, account: Account) -> None:
@@ -95,8 +120,8 @@ def store_invoices(
 ) -> None:
     """Stores accepted invoices (INVOICE with `member_id`, one row per external_id) and their lines (LINE).
 
-    A row replaces the stored one only if it is not older and differs. `into` is added to. Where all are expected to be new,
-    nothing is looked up unless the key says otherwise: 30 ms of each 20,000.
+    A row replaces the stored one only if it differs and `versions.supersedes` it. `into` is added to. Where all are
+    expected to be new, nothing is looked up unless the key says otherwise: 30 ms of each 20,000.
     """
     if invoices.is_empty():
         return
@@ -105,11 +130,12 @@ def store_invoices(
         stored, fresh, changed = _FACTS.to_frame(), found, found.clear()
     else:
         stored = _stored(connection, account, found["external_id"])
-        is_new, is_changed = _compare(found, stored)
-        fresh, changed = found.filter(is_new), found.filter(is_changed)
-        copy_in(connection, "billing.invoice", fresh.select(_COLUMNS))
+        fresh, changed, older = _compare(connection, account, found, stored)
+        into.leave_out(older.select(pl.coalesce("invoice_number", "external_id")).to_series())
+        into.unchanged -= older.height
+        copy_in(connection, "billing.invoice", _columns(fresh))
     if not changed.is_empty():
-        _update(connection, changed.select(_COLUMNS))
+        _update(connection, _columns(changed))
     whole = fresh.height + changed.height == found.height
     place = ["page_id", "record_no"]
     kept = lines if whole else lines.join(pl.concat([fresh.select(place), changed.select(place)]), on=place, how="semi")
@@ -127,7 +153,7 @@ def _add_new(connection: Connection, found: pl.DataFrame) -> bool:
     """Stores them if none is stored yet; returns whether it did."""
     try:
         with connection.transaction():
-            copy_in(connection, "billing.invoice", found.select(_COLUMNS))
+            copy_in(connection, "billing.invoice", _columns(found))
     except UniqueViolation:
         return False
     return True
@@ -142,7 +168,10 @@ def _supersede(connection: Connection, account: Account, sync_id: int, fresh: pl
     if row is None or not row[0]:
         return set()
     parameters = account.parameters(
-        sync_id=sync_id, numbers=known["invoice_number"].to_list(), kinds=known["kind"].to_list()
+        sync_id=sync_id,
+        numbers=known["invoice_number"].to_list(),
+        kinds=known["kind"].to_list(),
+        pages=known["page_id"].to_list(),
     )
     return {row[0] for row in connection.execute(query("store", "supersede_numbers"), parameters) if row[0] is not None}
 
@@ -195,17 +224,54 @@ def _stored(connection: Connection, account: Account, ids: pl.Series) -> pl.Data
     return read_frame(connection, query("store", "stored_invoices"), wanted, _FACTS)
 
 
-def _compare(found: pl.DataFrame, stored: pl.DataFrame) -> tuple[pl.Series, pl.Series]:
-    """Masks over `found`: new; and not older than the stored row and different from it."""
-    facts = [name for name in _FACTS.names() if name != "external_id"]
-    renamed = stored.rename({name: f"_{name}" for name in facts}).with_columns(pl.lit(value=True).alias("_known"))
-    joined = found.join(renamed, on="external_id", how="left", maintain_order="left")
-    differs = pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"_{name}")) for name in facts)
+def _compare(
+    connection: Connection, account: Account, found: pl.DataFrame, stored: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Parts of `found`: new; different from the stored one and newer; different and older."""
+    facts = [name for name in _FACTS.names() if name not in {"external_id", "updated_at"}]
+    renamed = stored.rename({name: f"_{name}" for name in (*facts, "updated_at")})
+    joined = found.join(renamed.with_columns(_known=True), on="external_id", how="left", maintain_order="left")
     known = pl.col("_known").is_not_null()
-    masks = joined.select(
-        (~known).alias("new"), (known & differs & (pl.col("updated_at") >= pl.col("_updated_at"))).alias("changed")
+    differs = pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"_{name}")) for name in facts)
+    # A version that says the same and is newer is noted, but for a time that is ours: it is that of this reading.
+    is_later = pl.col("updated_at") > pl.col("_updated_at")
+    if "claimed_at" in found.columns:
+        is_later = is_later & pl.col("claimed_at").is_null()
+    masks = joined.select((~known).alias("new"), (known & differs).alias("differs"), (known & is_later).alias("later"))
+    fresh = found.filter(masks["new"])
+    candidates = found.filter(masks["differs"] | masks["later"])
+    wins = _supersede_stored(connection, account, candidates)
+    differing = masks["differs"].filter(masks["differs"] | masks["later"])
+    return fresh, candidates.filter(wins), candidates.filter(differing & ~wins)
+
+
+def _supersede_stored(connection: Connection, account: Account, candidates: pl.DataFrame) -> pl.Series:
+    """Which of the candidates, each stored in another version, are newer than that one."""
+    if candidates.is_empty():
+        return pl.Series([], dtype=pl.Boolean)
+    said = candidates if "claimed_at" in candidates.columns else candidates.with_columns(_no_time("claimed_at"))
+    pages = readings(connection, said["page_id"])
+    stored = _stored_versions(connection, account, said["external_id"])
+    both = said.join(pages, on="page_id", how="left", maintain_order="left").join(
+        stored, on="external_id", how="left", maintain_order="left"
     )
-    return masks["new"], masks["changed"]
+    pairs = zip(versions(both), versions(both, "_"), strict=True)
+    return pl.Series([supersedes(version, ours) for version, ours in pairs], dtype=pl.Boolean)
+
+
+def _stored_versions(connection: Connection, account: Account, ids: pl.Series) -> pl.DataFrame:
+    wanted = account.parameters(ids=json.dumps(ids.to_list()), ahead_max=AHEAD_MAX)
+    return read_frame(connection, query("store", "stored_versions"), wanted, _STORED_VERSION)
+
+
+def _no_time(name: str) -> pl.Expr:
+    return pl.lit(None, dtype=UTC_US).alias(name)
+
+
+def _columns(invoices: pl.DataFrame) -> pl.DataFrame:
+    """What is written of them; times that vendors claimed only where there are any."""
+    claims = "claimed_at" in invoices.columns and invoices["claimed_at"].null_count() < invoices.height
+    return invoices.select(*_COLUMNS, *(["claimed_at"] if claims else []))
 
 
 def _update(connection: Connection, changed: pl.DataFrame) -> None:
@@ -219,11 +285,34 @@ def _update(connection: Connection, changed: pl.DataFrame) -> None:
 def void_deleted(
     connection: Connection, account: Account, sync_id: int, deletions: pl.DataFrame, *, into: Stored
 ) -> None:
-    """Documents that the vendor deleted (external_id, deleted_at) earn nothing from now on."""
+    """Documents that the vendor deleted (external_id, deleted_at, page_id) earn nothing from now on.
+
+    One that is void already keeps the deletion's time as well, or an older open version that arrives later would bring
+    the points back. Without a time of its own a deletion is as new as its page.
+    """
     if deletions.is_empty():
         return
+    said, pages = deletions, readings(connection, deletions["page_id"])
+    said = with_plausible_times(said, pages, "deleted_at").with_columns(record_no=pl.lit(None, dtype=pl.Int32))
+    said = said.join(pages, on="page_id", how="left", maintain_order="left")
+    stored = _stored_versions(connection, account, said["external_id"].unique())
+    both = said.join(stored, on="external_id", how="inner", maintain_order="left").with_columns(
+        pl.coalesce("deleted_at", "fetched_at", "_updated_at").alias("updated_at")
+    )
+    pairs = zip(versions(both), versions(both, "_"), strict=True)
+    wins = pl.Series([supersedes(gone, ours) for gone, ours in pairs], dtype=pl.Boolean)
+    is_void = pl.col("_status") == "void"
+    into.leave_out(both.filter(~wins & (both["_status"] != "void"))["external_id"])
+    gone = both.filter(wins).filter(~is_void | (pl.col("updated_at") > pl.col("_updated_at")))
+    gone = gone.sort("updated_at", "page_id", nulls_last=True).unique("external_id", keep="last", maintain_order=True)
+    if gone.is_empty():
+        return
     parameters = account.parameters(
-        sync_id=sync_id, ids=deletions["external_id"].to_list(), times=deletions["deleted_at"].to_list()
+        sync_id=sync_id,
+        ids=gone["external_id"].to_list(),
+        times=gone["updated_at"].to_list(),
+        claims=gone["claimed_at"].to_list(),
+        pages=gone["page_id"].to_list(),
     )
     rows = connection.execute(query("store", "void_deleted"), parameters).fetchall()
     into.voided += len(rows)

@@ -93,7 +93,7 @@ def cursors(connection: Connection, account: Account) -> dict[str, datetime]:
 
 
 def move_cursors(connection: Connection, account: Account, sync_id: int, to: Mapping[str, datetime]) -> None:
-    """Moves the cursors of the streams named forward; never backward."""
+    """Moves the cursors of the streams named forward; backward only out of the future."""
     for stream, cursor_at in sorted(to.items()):
         parameters = account.parameters(stream=stream, cursor_at=cursor_at, sync_id=sync_id)
         connection.execute(query("sync", "move_cursor"), parameters)
@@ -158,7 +158,7 @@ def save_page(connection: Connection, account: Account, sync_id: int, page: Mapp
     The transaction's commit does not wait for the disk: a page lost with the machine is fetched again, and whatever is
     committed later, invoices and cursors, has it on disk before.
 
-    `page`: stream, page_no, record_count, request, next_request, content_type, body, fetched_at.
+    `page`: stream, page_no, record_count, request, next_request, content_type, body, fetched_at; asked_at, where it is known.
     """
     body: bytes = page["body"]
     # (A compressor of its own for each: one must not be used by two threads.)
@@ -175,6 +175,7 @@ def save_page(connection: Connection, account: Account, sync_id: int, page: Mapp
         body_bytes=len(body),
         body_zstd=body_zstd,
         fetched_at=page["fetched_at"],
+        asked_at=page.get("asked_at"),
     )
     connection.execute(query("sync", "commit_lazily"))
     return StoredPage(int(_scalar(connection, "save_page", parameters)), page["record_count"], body_zstd)

@@ -18,6 +18,7 @@ from connectors.kit.spec import Stream
 from sql import rejects, store
 from sql.db import Connection
 from sql.rejects import Waiting
+from sql.versions import readings
 from tasks.extract import Extracted
 from tasks.job import Job
 from tasks.load import Loaded, filled, judged, load_pages
@@ -97,7 +98,8 @@ def _turn(job: Job, connection: Connection, sync_id: int, found: Sequence[Waitin
 
 def _store(job: Job, connection: Connection, sync_id: int, stream: Stream, mapped: Mapped, into: store.Stored) -> int:
     """Stores what can be used; returns how many rejects were of those documents."""
-    batch = judged(stream, filled(job, connection, stream.name, mapped))
+    pages = readings(connection, mapped.invoices["page_id"])
+    batch = judged(stream, filled(job, connection, stream.name, mapped), pages)
     invoices = store.with_members(batch.invoices, job.aside)
     store.store_invoices(connection, job.account, sync_id, invoices, batch.lines, into=into)
     store.void_deleted(connection, job.account, sync_id, batch.deletions, into=into)

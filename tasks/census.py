@@ -62,4 +62,7 @@ class Census:
         began = min(datetime.fromisoformat(streams[name]["started_at"]) for name in self._lists)
         alive_count, gone = store.unlisted(connection, account, sync_id, pl.concat(self._listed).to_list())
         times = [began] * len(gone)
-        return Unlisted(pl.DataFrame({"external_id": gone, "deleted_at": times}, schema=DELETION), alive_count)
+        return Unlisted(
+            pl.DataFrame({"external_id": gone, "deleted_at": times, "page_id": [None] * len(gone)}, schema=DELETION),
+            alive_count,
+        )

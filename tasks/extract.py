@@ -125,7 +125,7 @@ def _begin(job: Job, connection: Connection) -> Extracted:
     for stream in job.spec.streams:
         since = job.since if job.by_hand else None
         if not job.by_hand and stream.name in known:
-            since = known[stream.name] - job.policy.overlap
+            since = _after(known[stream.name], job, now)
         streams[stream.name] = {
             "since": since.isoformat() if since else None,
             "until": job.until.isoformat() if job.until else None,
@@ -135,6 +135,15 @@ def _begin(job: Job, connection: Connection) -> Extracted:
     sync_id, found = sync.begin(connection, job.account, job.run_id, (job.since, job.until), streams)
     job.commit(connection)
     return Extracted(sync_id, found, resumed=found != streams)
+
+
+def _after(cursor: datetime, job: Job, now: datetime) -> datetime | None:
+    """From when on changes are to be read; None, all of them, after a cursor that cannot be right.
+
+    A cursor far in the future was set while our own clock was ahead: when its read took place is not known any more.
+    """
+    since = cursor - job.policy.overlap
+    return since if since <= now else None
 
 
 def window_of(state: dict[str, Any]) -> Window:
@@ -222,6 +231,7 @@ def page_row(page: Page) -> dict[str, Any]:
         "content_type": page.content_type,
         "body": page.body,
         "fetched_at": page.fetched_at,
+        "asked_at": page.fetched_at - timedelta(milliseconds=page.elapsed_ms),
     }
 
 

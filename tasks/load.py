@@ -16,6 +16,7 @@ from connectors.kit.spec import Stream
 from expectations import FAILED, Report, Result, validate_invoices
 from sql import policy, store, sync
 from sql.db import Connection
+from sql.versions import newest, readings, with_plausible_times
 from tasks.ahead import ahead
 from tasks.census import Census
 from tasks.job import Job
@@ -61,6 +62,9 @@ class Loaded:
     examples: dict[str, list[str]] = field(default_factory=dict)
     values: dict[str, list[str]] = field(default_factory=dict)
     stored: store.Stored = field(default_factory=store.Stored)
+    #: Records with a time of change in the future; of some the document and that time.
+    ahead: int = 0
+    ahead_documents: dict[str, datetime] = field(default_factory=dict)
     cursors: dict[str, datetime] = field(default_factory=dict)
     expectations: dict[tuple[str, str], Result] = field(default_factory=dict)
 
@@ -111,7 +115,7 @@ class Loading:
         """Stores a batch."""
         stored = self._done.stored
         # Versions of one document in two batches: from then on each batch is compared with what is stored.
-        self._first = self._first and not (stored.changed or stored.unchanged)
+        self._first = self._first and not (stored.changed or stored.unchanged or stored.older)
         _store(
             self._job, self._connection, self._sync_id, batch, self._done, awaited=self._awaited, expect_new=self._first
         )
@@ -150,7 +154,8 @@ class Loading:
 
     def _judged(self, batches: Iterable[tuple[str, Mapped]]) -> Iterator[Batch]:
         for name, mapped in _gathered(batches):
-            batch = judged(self._job.spec.stream(name), filled(self._job, self._reader, name, mapped))
+            pages = readings(self._reader, mapped.invoices["page_id"])
+            batch = judged(self._job.spec.stream(name), filled(self._job, self._reader, name, mapped), pages)
             yield replace(batch, invoices=store.with_members(batch.invoices, self._job.aside))
 
 
@@ -198,22 +203,20 @@ def filled(job: Job, reader: Connection, stream: str, mapped: Mapped) -> Mapped:
     return fill(mapped, customers, items, phone_place(job.spec, job.spec.stream(stream), job.vendor))
 
 
-def judged(stream: Stream, mapped: Mapped) -> Batch:
+def judged(stream: Stream, mapped: Mapped, pages: pl.DataFrame) -> Batch:
     """Splits a mapped batch into what can be stored and what is rejected, each reject with its reasons.
 
-    Of several versions of one document only the newest is judged.
+    Of several versions of one document only the newest is judged; `pages` says how they were read (READING).
     """
-    newest = mapped.invoices.sort("updated_at", "page_id", "record_no", nulls_last=False)
-    identified = newest.filter(pl.col("external_id").is_not_null()).unique(
-        "external_id", keep="last", maintain_order=True
-    )
-    candidates = pl.concat([identified, newest.filter(pl.col("external_id").is_null())])
+    every = with_plausible_times(mapped.invoices, pages, "updated_at")
+    has_id = pl.col("external_id").is_not_null()
+    candidates = pl.concat([newest(every.filter(has_id), pages), every.filter(~has_id)])
     # An empty batch, the usual one of a poll, must not cost a cold process the import of Great Expectations.
     report = Report(0, FAILED.to_frame(), ()) if candidates.is_empty() else validate_invoices(candidates)
     problems = pl.concat([mapped.problems, _failures(candidates, report, mapped.problems)])
     key = ["page_id", "record_no"]
     accepted = candidates.join(problems, on=key, how="anti")
-    superseded = newest.join(candidates, on=key, how="anti")
+    superseded = mapped.invoices.join(candidates, on=key, how="anti")
     rejects = _rejects(stream, problems.join(superseded, on=key, how="anti"), candidates)
     # Two versions of a document may be in one batch: its lines are those of the accepted record.
     whole = accepted.height == mapped.invoices.height
@@ -280,6 +283,7 @@ def _store(
     done.records += batch.records
     done.accepted += batch.invoices.height
     done.rejected += batch.rejects.height
+    _note_claims(batch.invoices, done)
     for problem in batch.problems.unique(["page_id", "record_no", "field", "reason"], maintain_order=True).iter_rows(
         named=True
     ):
@@ -299,6 +303,15 @@ def _store(
         done.expectations[key] = Result(
             result.expectation, result.column, result.reason, counts[0] + result.checked, counts[1] + result.failed
         )
+
+
+def _note_claims(invoices: pl.DataFrame, done: Loaded) -> None:
+    """Counts times of change that cannot be right, and keeps those of some documents."""
+    claims = invoices.filter(pl.col("claimed_at").is_not_null())
+    done.ahead += claims.height
+    named = claims.select(pl.coalesce("invoice_number", "external_id"), "claimed_at").rows()
+    for document, at in named[: EXAMPLES - len(done.ahead_documents)]:
+        done.ahead_documents[document] = at
 
 
 def _judge_share(job: Job, done: Loaded) -> None:

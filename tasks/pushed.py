@@ -174,6 +174,7 @@ def held_pages(job: Job, sync_id: int, done: Sorted) -> Extracted | None:
     with job.transaction() as connection, Mapper(job, sync_id) as mapper:
         for name, gone in done.gone.items():
             rows = {"external_id": [key for _, key in gone], "deleted_at": [one.at for one, _ in gone]}
+            rows["page_id"] = [None] * len(gone)
             frame = pl.DataFrame(rows, schema=DELETION)
             mapper.spool.append(pack(name, replace(Mapped.empty(), deletions=frame, record_count=len(gone)), {}))
         for name, whole in done.whole.items():

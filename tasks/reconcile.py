@@ -9,8 +9,8 @@ import polars as pl
 
 from loyalty.schema import IDLE, NEGATIVE_KINDS
 from sql import reconcile
-from tasks.extract import extract_pages
 from tasks.job import Job
+from tasks.sync import read
 
 #: Documents entered later than their date, or dated ahead, are changed outside of the days asked for: the list is read from this much before.
 EARLIER: Final = timedelta(days=7)
@@ -67,7 +67,7 @@ def reconcile_vendor(job: Job, since: datetime, until: datetime) -> Reconciled:
     if not job.dry_run:
         raise ValueError("only a dry run keeps nothing")
     with job.scope():
-        extracted = extract_pages(job)
+        extracted = read(job)
         try:
             parts = [mapped for _, mapped in extracted.mapped]
             listed = pl.concat([reconcile.DOCUMENT.to_frame(), *(_documents(part.invoices) for part in parts)])

@@ -52,6 +52,8 @@ class RunReport:
             "new": loaded.stored.new,
             "changed": loaded.stored.changed + loaded.stored.voided,
             "unchanged": loaded.stored.unchanged,
+            "older": loaded.stored.older,
+            "ahead": loaded.ahead,
             "rejected": loaded.rejected + awarded.rejected,
             "reasons": dict(loaded.reasons + awarded.reasons),
             "resolved": loaded.resolved,
@@ -98,6 +100,7 @@ def markdown(report: RunReport, links: Links, title: str) -> str:
     parts = [
         _outcome(report, links, title),
         _came_of_it(report),
+        _times(report),
         _rejected(report),
         _changed(report),
         _fetched(report),
@@ -173,6 +176,8 @@ def _came_of_it(report: RunReport) -> str:
     ]
     if_any = [
         ["Seen again in the overlap, unchanged", stored.unchanged],
+        ["Different, but older than what is stored: left out", stored.older],
+        ["With a time of change in the future", report.loaded.ahead],
         ["Deleted at the vendor, now void", stored.voided],
         ["Earlier rejects tried again from their stored pages", report.loaded.tried_again],
         ["Earlier rejects now accepted", report.loaded.resolved],
@@ -180,6 +185,30 @@ def _came_of_it(report: RunReport) -> str:
         ["Members that another run is working on", awarded.waiting],
     ]
     return f"## What came of it\n\n{table(['', 'Count'], always + [row for row in if_any if row[1]])}"
+
+
+def _times(report: RunReport) -> str:
+    """Documents whose times of change cannot be right, or say that they are old; "" where there are none."""
+    lines = times_lines(report.loaded) if report.loaded is not None else []
+    return "## Times of change\n\n" + "\n".join(f"- {line}" for line in lines) if lines else ""
+
+
+def times_lines(loaded: Loaded) -> list[str]:
+    """The same as sentences, for the log and for the report."""
+    lines, stored = [], loaded.stored
+    if loaded.ahead:
+        shown = ", ".join(f"{name} ({_cell(at)})" for name, at in loaded.ahead_documents.items())
+        lines.append(
+            f"{grouped(loaded.ahead)} records say that they were changed in the future, for example {shown}. The time of "
+            "reading counts instead, so that later corrections count. Look at the clock and time zone of the billing system"
+        )
+    if stored.older:
+        lines.append(
+            f"{grouped(stored.older)} versions differ from what is stored and are older, so they were left out, for example "
+            f"{', '.join(stored.older_documents)}. After a replay, or where webhooks arrive late, that is as it should be. "
+            "Otherwise compare these documents with the billing system: *reconcile*"
+        )
+    return lines
 
 
 def _fetched(report: RunReport) -> str:

@@ -6,7 +6,6 @@ import time
 import traceback
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,13 +17,15 @@ from connectors.webhooks import webhook_for
 from sql import pushed, sync, webhooks
 from sql.db import connect
 from sql.webhooks import ClaimedEvent
-from tasks.award import Awarded, award_only
+from tasks.award import Awarded
 from tasks.blocks import NotConnectedError
 from tasks.extract import Extracted
 from tasks.job import Job
-from tasks.load import Loaded, load_pages
+from tasks.load import Loaded
 from tasks.pushed import Failed, Incoming, Sorted, asked_pages, held_pages, sort_out
+from tasks.report import times_lines
 from tasks.steps import without_row_data
+from tasks.sync import bring_in
 from tasks.webhook_audit import record_batch
 from tasks.webhook_handshake import confirm, greeting
 
@@ -49,6 +50,7 @@ class Counts:
     entries: int = 0
     points: int = 0
     records: int = 0
+    older: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
 
     def add(self, loaded: Loaded, awarded: Awarded) -> None:
@@ -57,13 +59,14 @@ class Counts:
         self.new += loaded.stored.new
         self.changed += loaded.stored.changed + loaded.stored.voided
         self.rejected += loaded.rejected + awarded.rejected
+        self.older += loaded.stored.older
         self.entries += awarded.entries
         self.points += awarded.points
         self.reasons += loaded.reasons + awarded.reasons
 
     def summary(self) -> dict[str, object]:
         """As kept in billing.sync_run."""
-        names = ("new", "changed", "rejected", "entries", "points")
+        names = ("new", "changed", "older", "rejected", "entries", "points")
         counts: dict[str, object] = {name: getattr(self, name) for name in names}
         return counts | {"fetched": self.records, "events": self.deliveries, "reasons": dict(self.reasons)}
 
@@ -234,13 +237,14 @@ def _about(done: Sorted, *, held: bool) -> set[int]:
 
 
 def _load(job: Job, sync_id: int, extracted: Extracted, counts: Counts) -> None:
-    with closing(extracted):
-        loaded = load_pages(job, extracted)
-    counts.add(loaded, award_only(job, sync_id, sorted(loaded.stored.members)))
+    loaded, awarded = bring_in(job, sync_id, extracted)
+    for line in times_lines(loaded):
+        log.warning("%s: %s", job.spec.title, line)
+    counts.add(loaded, awarded)
 
 
 def _merge(into: Counts, part: Counts) -> None:
-    for name in ("new", "changed", "rejected", "entries", "points", "records"):
+    for name in ("new", "changed", "older", "rejected", "entries", "points", "records"):
         setattr(into, name, getattr(into, name) + getattr(part, name))
     into.reasons += part.reasons
 

@@ -15,34 +15,53 @@ SELECT external_id, invoice_number, kind, customer_external_id, member_id, curre
        (extract(epoch FROM updated_at) * 1000000)::bigint
 FROM json_array_elements_text(%(ids)s::json) AS wanted JOIN billing.invoice ON external_id = wanted
 WHERE system = %(system)s AND account = %(account)s
+-- name: stored_versions
+SELECT i.external_id, i.status,
+       -- A time that was in the future when it was stored is not believed, whoever stored it.
+       CASE WHEN ahead THEN extract(epoch FROM i.stored_at) * 1000000 ELSE extract(epoch FROM i.updated_at) * 1000000 END::bigint,
+       (extract(epoch FROM CASE WHEN ahead THEN i.updated_at ELSE i.claimed_at END) * 1000000)::bigint,
+       coalesce(i.seen_page_id, i.page_id), CASE WHEN i.seen_page_id IS NULL THEN i.record_no END,
+       (extract(epoch FROM coalesce(p.asked_at, p.fetched_at)) * 1000000)::bigint,
+       (extract(epoch FROM p.fetched_at) * 1000000)::bigint,
+       (p.system <> 'file' AND p.request ->> 'method' IS DISTINCT FROM 'WEBHOOK')::int
+FROM json_array_elements_text(%(ids)s::json) AS wanted JOIN billing.invoice i ON i.external_id = wanted
+CROSS JOIN LATERAL (SELECT i.updated_at > i.stored_at + %(ahead_max)s::interval AS ahead) a
+LEFT JOIN billing.raw_page p ON p.page_id = coalesce(i.seen_page_id, i.page_id)
+WHERE i.system = %(system)s AND i.account = %(account)s
+-- name: readings
+SELECT page_id, (extract(epoch FROM coalesce(asked_at, fetched_at)) * 1000000)::bigint,
+       (extract(epoch FROM fetched_at) * 1000000)::bigint,
+       (system <> 'file' AND request ->> 'method' IS DISTINCT FROM 'WEBHOOK')::int
+FROM billing.raw_page WHERE page_id = ANY(string_to_array(%(pages)s, ',')::bigint[])
 -- name: stage_changed
 CREATE TEMPORARY TABLE IF NOT EXISTS changed_invoice (LIKE billing.invoice INCLUDING DEFAULTS) ON COMMIT DELETE ROWS
 -- name: empty_stage
 TRUNCATE changed_invoice
 -- name: update_changed
 UPDATE billing.invoice i SET (invoice_number, kind, customer_external_id, member_id, currency, total_minor, subtotal_minor,
-    tax_minor, amount_paid_minor, amount_refunded_minor, status, issued_at, updated_at, page_id, record_no, sync_id, stored_at)
+    tax_minor, amount_paid_minor, amount_refunded_minor, status, issued_at, updated_at, claimed_at, page_id, record_no,
+    sync_id, seen_page_id, stored_at)
   = (c.invoice_number, c.kind, c.customer_external_id, c.member_id, c.currency, c.total_minor, c.subtotal_minor,
-    c.tax_minor, c.amount_paid_minor, c.amount_refunded_minor, c.status, c.issued_at, c.updated_at, c.page_id, c.record_no,
-    c.sync_id, now())
+    c.tax_minor, c.amount_paid_minor, c.amount_refunded_minor, c.status, c.issued_at, c.updated_at, c.claimed_at, c.page_id,
+    c.record_no, c.sync_id, NULL, now())
 FROM changed_invoice c
 WHERE (i.external_id, i.account, i.system) = (c.external_id, c.account, c.system)
 -- name: drop_lines
 DELETE FROM billing.invoice_line l USING changed_invoice c, billing.invoice i
 WHERE (i.external_id, i.account, i.system) = (c.external_id, c.account, c.system) AND (l.page_id, l.record_no) = (i.page_id, i.record_no)
 -- name: void_deleted
-UPDATE billing.invoice i SET status = 'void', updated_at = greatest(i.updated_at, d.deleted_at), sync_id = %(sync_id)s, stored_at = now()
-FROM unnest(%(ids)s::text[], %(times)s::timestamptz[]) AS d(external_id, deleted_at)
+UPDATE billing.invoice i SET status = 'void', updated_at = d.deleted_at, claimed_at = d.claimed_at,
+    seen_page_id = coalesce(d.page_id, i.seen_page_id), sync_id = %(sync_id)s, stored_at = now()
+FROM unnest(%(ids)s::text[], %(times)s::timestamptz[], %(claims)s::timestamptz[], %(pages)s::bigint[])
+  AS d(external_id, deleted_at, claimed_at, page_id)
 WHERE i.system = %(system)s AND i.account = %(account)s AND i.external_id = d.external_id
-  -- A void one keeps the deletion's time as well, or an older open version that arrives later would bring the points back.
-  AND (i.status <> 'void' AND (d.deleted_at IS NULL OR i.updated_at <= d.deleted_at)
-       OR i.status = 'void' AND i.updated_at < d.deleted_at)
 RETURNING i.member_id
 -- name: named_by_number
 SELECT EXISTS (SELECT FROM billing.pushed_document WHERE account = %(account)s AND system = %(system)s AND by_number)
 -- name: supersede_numbers
-UPDATE billing.invoice i SET status = 'void', sync_id = %(sync_id)s, stored_at = now()
-FROM billing.pushed_document p, unnest(%(numbers)s::text[], %(kinds)s::text[]) AS f(number, kind)
+-- Seen on the page of the document with its id: whoever reads the webhook's page again must not bring it back.
+UPDATE billing.invoice i SET status = 'void', seen_page_id = f.page_id, sync_id = %(sync_id)s, stored_at = now()
+FROM billing.pushed_document p, unnest(%(numbers)s::text[], %(kinds)s::text[], %(pages)s::bigint[]) AS f(number, kind, page_id)
 WHERE p.by_number AND p.account = %(account)s AND p.system = %(system)s AND p.external_id = f.number
   AND (i.external_id, i.account, i.system) = (p.external_id, p.account, p.system) AND i.kind = f.kind AND i.status <> 'void'
 RETURNING i.member_id

@@ -41,13 +41,15 @@ VALUES (%(system)s, %(account)s, %(stream)s, %(cursor_at)s, %(sync_id)s)
 ON CONFLICT (system, account, stream) DO UPDATE
 SET cursor_at = excluded.cursor_at, sync_id = excluded.sync_id, moved_at = now()
 WHERE sync_cursor.cursor_at <= excluded.cursor_at
+  -- Our own clock was ahead once: a cursor in the future asks for nothing, and has to come back.
+  OR sync_cursor.cursor_at > now()
 -- name: commit_lazily
 SET LOCAL synchronous_commit = off
 -- name: save_page
 INSERT INTO billing.raw_page (sync_id, system, account, stream, page_no, record_count, request, next_request, content_type,
-    body_bytes, body_zstd, fetched_at)
+    body_bytes, body_zstd, fetched_at, asked_at)
 VALUES (%(sync_id)s, %(system)s, %(account)s, %(stream)s, %(page_no)s, %(record_count)s, %(request)s, %(next_request)s,
-    %(content_type)s, %(body_bytes)s, %(body_zstd)s, %(fetched_at)s) RETURNING page_id
+    %(content_type)s, %(body_bytes)s, %(body_zstd)s, %(fetched_at)s, %(asked_at)s) RETURNING page_id
 -- name: last_page
 SELECT request, body_zstd, next_request FROM billing.raw_page WHERE sync_id = %(sync_id)s AND stream = %(stream)s ORDER BY page_id DESC LIMIT 1
 -- name: pages

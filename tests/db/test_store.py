@@ -13,6 +13,7 @@ from loyalty.schema import LINE, PROBLEM
 from sql import store, sync
 from sql.copying import copy_in
 from sql.sync import Account
+from sql.versions import READING
 from tasks.load import judged
 from tests.support.books import HOUR, NOON, OTHER_PHONE, PHONE, Books, deletions, invoice, invoices, line, lines
 
@@ -81,7 +82,8 @@ def test_an_older_version_never_replaces_a_newer_one(books: Books) -> None:
     books.store(invoice(total_minor=20_000, updated_at=NOON + HOUR), lines=[line(name="new")])
     books.award()
     done = books.store(invoice(), lines=[line(name="old"), line(line_no=2, name="old")])
-    assert (done.new, done.changed, done.unchanged, done.members) == (0, 0, 1, set())
+    assert (done.new, done.changed, done.unchanged, done.members) == (0, 0, 0, set())
+    assert (done.older, done.older_documents) == (1, ["INV-1"]), "it is said, and not called unchanged"
     assert books.rows(FACTS) == [("A", 20_000, "open", NOON + HOUR)]
     assert books.rows(LINES) == [("A", 1, "new")]
     assert books.dirty() == []
@@ -192,7 +194,7 @@ class TestDeletions:
 
     def test_an_older_version_does_not_bring_it_back_but_a_newer_one_does(self, books: Books) -> None:
         books.store(invoice(), gone=[("A", NOON + HOUR)])
-        assert books.store(invoice(), invoice(external_id="B")).unchanged == 1
+        assert books.store(invoice(), invoice(external_id="B")).older == 1
         assert books.store(invoice(updated_at=NOON + 2 * HOUR)).changed == 1
         assert books.rows(FACTS)[0][2] == "open"
 
@@ -200,7 +202,7 @@ class TestDeletions:
         """It was restored between the void and the deletion, and that version arrives last."""
         books.store(invoice(status="void"))
         books.store(gone=[("A", NOON + 2 * HOUR)])
-        assert books.store(invoice(updated_at=NOON + HOUR)).unchanged == 1
+        assert books.store(invoice(updated_at=NOON + HOUR)).older == 1
         assert books.rows(FACTS)[0][2] == "void"
 
 
@@ -285,7 +287,7 @@ def test_lines_are_those_of_the_newest_version(newest_page: int) -> None:
     new = [owned(line(name="new"), page_id=newest_page, record_no=0)]
     old = [owned(line(line_no=n, name="old"), page_id=oldest_page, record_no=0) for n in (1, 2)]
     in_order = new + old if newest_page == 1 else old + new
-    batch = judged(SYSTEMS["xero"].streams[0], mapped(versions, lines(*in_order)))
+    batch = judged(SYSTEMS["xero"].streams[0], mapped(versions, lines(*in_order)), READING.to_frame())
     assert batch.invoices["page_id"].to_list() == [newest_page]
     assert batch.lines["name"].to_list() == ["new"]
 

@@ -6,7 +6,7 @@ import pytest
 from prefect.client.orchestration import get_client
 
 from flows.audit import audit_log
-from flows.exports import export_member
+from flows.exports import export, export_member
 from flows.members import adjust_points, erase_member
 from flows.program import change_program
 from sql import audit
@@ -48,6 +48,8 @@ def test_a_setting_changed_in_the_ui_an_export_and_an_erasure_are_on_the_page(of
     handed = export_member(member, personal=True, return_state=True)
     assert handed.is_completed(), handed.message
     assert (Path(handed.message.split()[2].rstrip(":")) / "phones.csv").read_text().count(PHONE) == 1
+    tables = export(["sales"], return_state=True)
+    assert tables.is_completed(), tables.message
     why = {"reason": "Request 12", "author": "Ana"}
     assert "would be erased" in erase_member(member, **why, return_state=True).message
     assert "were erased" in erase_member(member, **why, dry_run=False, return_state=True).message

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 import flows.sync
-from tasks import steps
+from tasks import sync as steps
 from tests.flows.office import Office
 from tests.sync.conftest import expected
 

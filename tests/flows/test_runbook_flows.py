@@ -9,6 +9,7 @@ from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
     DeploymentFilter,
@@ -27,6 +28,7 @@ from flows.members import evaluate_tiers
 from flows.reconcile import recompute_points, reconcile
 from flows.sync import sync_system
 from tests.flows.office import Office, worked
+from tests.sync.conftest import expected
 
 
 def artifact(key: str) -> str:
@@ -116,8 +118,6 @@ def test_reconcile_finds_and_repairs_and_the_rest_does_what_its_form_says(office
     assert office.points() == right
     assert office.shown_of(artifact("reconcile-xero") + artifact("recompute-points")) == []
 
-    state = replay("xero", "stored pages", return_state=True)
-    assert state.is_completed() and office.points() == right
     assert evaluate_tiers(return_state=True).is_completed()
     state = maintenance(return_state=True)
     assert state.is_completed(), state.message
@@ -127,6 +127,52 @@ def test_reconcile_finds_and_repairs_and_the_rest_does_what_its_form_says(office
     )
     state = maintenance(dry_run=True, return_state=True)
     assert state.is_failed() and "recompute-points" in state.message
+
+
+@pytest.mark.parametrize("road", ["the flow replay", "what `twezah replay` starts"])
+def test_a_replay_asks_nobody_and_corrects_what_was_read_with_a_wrong_mapping(office: Office, road: str) -> None:
+    """The subtotal was read as the total; the pages that are stored have the right one."""
+    right = office.edit("xero", field_mapping={"total_minor": "/SubTotal"})
+    assert office.run("xero").is_completed()
+    due = expected(office.vendors.world, "xero")
+    assert office.points() != due, "read with the wrong mapping"
+    right.save("xero", overwrite=True)
+    cursors = office.rows("SELECT stream, cursor_at FROM billing.sync_cursor ORDER BY 1")
+    office.vendors.targets.clear()
+
+    def replayed(*, dry_run: bool) -> Any:
+        if road == "the flow replay":
+            return replay("xero", "stored pages", dry_run=dry_run, return_state=True)
+        return office.run("xero", replay=True, dry_run=dry_run)
+
+    wrong = office.points()
+    state = replayed(dry_run=True)
+    assert state.is_completed() and "Dry run, nothing kept: Replay of stored pages" in state.message
+    assert office.points() == wrong
+    state = replayed(dry_run=False)
+    assert state.is_completed() and state.message.startswith("Replay of stored pages: "), state.message
+    assert office.points() == due
+    assert office.vendors.targets == [], "the billing system is not asked"
+    assert cursors == office.rows("SELECT stream, cursor_at FROM billing.sync_cursor ORDER BY 1")
+    state = replayed(dry_run=False)
+    assert "0 changed" in state.message and office.points() == due
+    assert office.vendors.targets == []
+
+
+@pytest.mark.parametrize("road", ["the flow replay", "what `twezah replay --rejects` starts"])
+def test_a_replay_of_rejects_asks_nobody_and_brings_them_in(office: Office, road: str) -> None:
+    right = office.edit("xero", field_mapping={"total_minor": "/NoSuchField"}, reject_percent_max=100)
+    assert office.run("xero").is_completed()
+    assert office.points() == {}
+    right.save("xero", overwrite=True)
+    office.vendors.targets.clear()
+    if road == "the flow replay":
+        state: Any = replay("xero", "rejects", dry_run=False, return_state=True)
+    else:
+        state = office.run("xero", rejects=True)
+    assert state.is_completed() and state.message.startswith("Replay of rejects: "), state.message
+    assert office.points() == expected(office.vendors.world, "xero")
+    assert office.vendors.targets == []
 
 
 def test_a_mapping_is_tried_on_what_is_pasted_and_on_what_is_stored(office: Office) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import SecretStr
 
-import tasks.steps
+import tasks.sync
 from simulator.faults import FaultPlan, Faults
 from tasks.blocks import SageIntacctConnection, XeroConnection, connect_simulator
 from tasks.connections import connections
@@ -211,7 +211,7 @@ class TestFailure:
         self, office: Office, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with monkeypatch.context() as broken:
-            broken.setattr(tasks.steps, "award_members", lambda *_: 1 // 0)
+            broken.setattr(tasks.sync, "award_members", lambda *_: 1 // 0)
             state = office.run("xero")
         assert state.is_failed()
         assert "integer division" in office.report("xero")

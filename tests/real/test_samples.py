@@ -14,10 +14,8 @@ from pydantic import SecretStr
 
 from connectors.kit.spec import Connection
 from sql.db import connect
-from tasks.award import award_members
-from tasks.extract import extract_pages
 from tasks.job import Job, Policy
-from tasks.load import load_pages
+from tasks.sync import synchronise as run
 from tests.support.database import databases, dsn
 
 __all__ = ["databases", "dsn"]
@@ -124,9 +122,9 @@ def synchronise(system: str, dsn: str) -> dict[str, int]:
         secret = SecretStr("x")
         vendor = Connection(system, ACCOUNTS[system], url, f"{url}/token", "id", secret, secret)
         job = Job(dsn, vendor, key=Fernet.generate_key(), run_id="samples", policy=Policy())
-        extracted = extract_pages(job)
-        loaded = load_pages(job, extracted)
-        awarded = award_members(job, extracted.sync_id)
+        report = run(job)
+    loaded, awarded = report.loaded, report.awarded
+    assert loaded is not None and awarded is not None
     return {
         "records": loaded.records,
         "accepted": loaded.accepted,

@@ -55,7 +55,7 @@ def lines(*rows: dict[str, Any]) -> pl.DataFrame:
 
 def deletions(*rows: tuple[str, datetime | None]) -> pl.DataFrame:
     """Documents that the vendor deleted, and when."""
-    return pl.DataFrame(rows, schema=DELETION, orient="row")
+    return pl.DataFrame([(*row, None) for row in rows], schema=DELETION, orient="row")
 
 
 @dataclass

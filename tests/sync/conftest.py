@@ -18,11 +18,11 @@ from connectors.kit.answers import Call
 from connectors.kit.client import Client, open_client
 from connectors.kit.spec import Connection, ConnectorSpec
 from sql.db import connect
-from tasks.again import load_all
-from tasks.award import Awarded, award_members
-from tasks.extract import Extracted, extract_pages, replay_pages
+from tasks.award import Awarded
+from tasks.extract import Extracted
 from tasks.job import Job, Policy
 from tasks.load import Loaded
+from tasks.sync import synchronise
 from tests.support.database import databases, dsn
 from tests.support.vendors import credentials
 
@@ -104,11 +104,10 @@ class Shop:
 
 
 def run(job: Job) -> tuple[Extracted, Loaded, Awarded]:
-    """The three steps of one synchronisation."""
-    with job.scope():
-        extracted = replay_pages(job) if job.replay else extract_pages(job)
-        loaded = load_all(job, extracted)
-        return extracted, loaded, award_members(job, extracted.sync_id)
+    """One synchronisation on the product's own road."""
+    report = synchronise(job)
+    assert report.extracted is not None and report.loaded is not None and report.awarded is not None
+    return report.extracted, report.loaded, report.awarded
 
 
 def expected(world: simulator.World, *systems: str) -> dict[tuple[str, str], int]:

@@ -10,9 +10,9 @@ import simulator
 from sql.db import connect
 from tasks import again
 from tasks.again import bring_back
-from tasks.extract import extract_pages
 from tasks.job import Policy
-from tasks.load import load_pages
+from tasks.report import RunReport
+from tasks.sync import synchronise
 from tests.sync.conftest import START, Shop, expected, run
 from tests.sync.test_custom import connection, job, sales
 from tests.sync.test_pipeline import SYSTEMS, rows_of
@@ -235,17 +235,19 @@ def nothing_new(request: httpx.Request) -> httpx.Response | None:
     return None
 
 
-def test_killed_between_the_load_and_the_rejects(shop: Shop) -> None:
+def test_killed_between_the_load_and_the_rejects(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     shop.sync("xero", policy=LENIENT, paths=wrong("xero"))
     shop.before = nothing_new
-    one = shop.job("xero")
-    with one.scope():
-        extracted = extract_pages(one)
-        load_pages(one, extracted)  # and then the process was killed
+    report = RunReport(shop.job("xero"), datetime.now(UTC))
+    with monkeypatch.context() as killed:
+        killed.setattr(again, "bring_back", lambda *_: 1 // 0)
+        with pytest.raises(ZeroDivisionError):
+            synchronise(report.job, report)
+    assert report.extracted is not None
     assert shop.points() == {}
     shop.sync("xero")
     assert shop.points() == expected(shop.world, "xero")
-    done = bring_back(shop.job("xero"), extracted.sync_id)
+    done = bring_back(shop.job("xero"), report.extracted.sync_id)
     assert done.tried == 0
 
 

@@ -11,10 +11,10 @@ import pytest
 
 import simulator
 from connectors.kit.spec import Connection
-from tasks.extract import extract_pages
 from tasks.job import Job, Policy
-from tasks.load import TooManyRejectsError, load_pages
+from tasks.load import TooManyRejectsError
 from tasks.report import Links, RunReport, changes_line, markdown
+from tasks.sync import synchronise
 from tests.sync.conftest import Shop, expected, run
 from tests.sync.test_pipeline import SYSTEMS, rows_of
 
@@ -131,12 +131,12 @@ def test_the_report_tells_changes_and_how_values_begin(shop: Shop) -> None:
     shop.before = Altered(shop, "xero", change)
     one = shop.job("xero", since=datetime.now(UTC) - timedelta(days=40))
     report = RunReport(one, datetime.now(UTC))
-    report.extracted = extract_pages(one)
+    with pytest.raises(TooManyRejectsError) as caught:
+        synchronise(one, report)
+    assert report.extracted is not None
     line = changes_line(report.extracted.changes)
     assert "\n" not in line
     assert "invoices: /Invoices/*/Total is text now, it was number; it is read as total_minor" in line
-    with pytest.raises(TooManyRejectsError) as caught:
-        load_pages(one, report.extracted)
     report.error, report.loaded = caught.value, caught.value.loaded
     said = str(caught.value)
     assert 'Total, looked for at /Total: is not a number (it begins with "vi…", for example in ' in said

@@ -16,9 +16,9 @@ from sql import sync
 from sql.db import connect
 from tasks import load, mapper
 from tasks.early import Early
-from tasks.extract import replay_pages
 from tasks.job import Policy
 from tasks.load import Loading, TooManyRejectsError
+from tasks.sync import read
 from tests.support.database import Databases
 from tests.sync.conftest import START, Shop, expected, run
 
@@ -282,6 +282,6 @@ def test_a_replay_brings_in_what_a_wrong_mapping_rejected_without_asking_the_ven
 def test_an_interrupted_replay_is_not_taken_for_a_read(shop: Shop) -> None:
     shop.sync("xero")
     shop.world.evolve(steps=40)
-    replay_pages(shop.job("xero", replay=True)).close()  # and then the process was killed
+    read(shop.job("xero", replay=True)).close()  # and then the process was killed
     shop.sync("xero")
     assert shop.points() == expected(shop.world, "xero")

@@ -15,6 +15,7 @@ from connectors.kit.mapping.pointers import segments
 from connectors.kit.mapping.reader import plan_for
 from connectors.kit.spec import Connection
 from loyalty.schema import INVOICE
+from sql.versions import READING
 from tasks.load import judged
 from tests.unit.test_mapping_records import QBO, RECORDS, XERO, connection
 
@@ -112,7 +113,7 @@ def test_an_unknown_currency_is_the_only_reason(system: str) -> None:
     result = mapped(system, record)
     phones = pl.DataFrame({"external_id": result.invoices["customer_external_id"], "phone": ["+244923456789"]})
     items = pl.DataFrame(schema={"external_id": pl.String, "name": pl.String, "sku": pl.String})
-    batch = judged(spec.stream("invoices"), fill(result, phones, items))
+    batch = judged(spec.stream("invoices"), fill(result, phones, items), READING.to_frame())
     assert batch.rejects.height == 1
     reason = batch.rejects["reason"][0]
     assert reason.startswith("Currency, looked for at /")

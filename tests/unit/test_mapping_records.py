@@ -418,7 +418,7 @@ def test_deletions() -> None:
     body = {"CDCResponse": [{"QueryResponse": [{"Invoice": [gone, QBO]}, {"CreditMemo": [gone]}, {}]}]}
     result = map_page(spec, spec.stream("deletions"), connection("quickbooks"), json.dumps(body).encode(), page_id=1)
     at = datetime(2026, 5, 5, 10, 13, 29, tzinfo=UTC)
-    assert result.deletions.rows() == [("9", at), ("CreditMemo/9", at)]
+    assert result.deletions.rows() == [("9", at, 1), ("CreditMemo/9", at, 1)]
     assert (result.record_count, result.invoices.height) == (3, 0)
     with pytest.raises(UnexpectedShape):
         map_page(spec, spec.stream("deletions"), connection("quickbooks"), b"{}", page_id=1)

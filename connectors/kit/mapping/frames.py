@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime, timedelta
 from typing import Final, Self
 
 import polars as pl
@@ -15,7 +16,10 @@ from connectors.kit.mapping.reader import Broken, Plan, plan_for, read_deleted
 from connectors.kit.spec import Connection, ConnectorSpec, Stream, Window
 from loyalty.schema import IDLE, INVOICE, KINDS, LINE, PROBLEM, STATUSES, UTC_US
 
-DELETION: Final = pl.Schema({"external_id": pl.String(), "deleted_at": UTC_US})
+#: Documents that are gone, when that was, and the page that says so: None where a webhook does.
+DELETION: Final = pl.Schema({"external_id": pl.String(), "deleted_at": UTC_US, "page_id": pl.Int64()})
+#: A time of change this far in the future is none: the record belongs to every window.
+_FUTURE: Final = timedelta(days=1)
 LISTED: Final = pl.Schema({"external_id": pl.String()})
 _NOT_NEGATIVE = ("total_minor", "amount_refunded_minor")
 
@@ -26,7 +30,7 @@ class Mapped:
 
     `invoices` (INVOICE) has every readable record, with nulls where a value is unusable; `problems` (PROBLEM) says
     which values those are, by `page_id` and `record_no`: a record with a problem is not to be stored as an invoice.
-    `lines` (LINE) belong to invoices by their key. `deletions` (external_id, deleted_at) are documents the vendor
+    `lines` (LINE) belong to invoices by their key. `deletions` (DELETION) are documents the vendor
     no longer has. `listed` (external_id) are those it says it still has, where a census was read. `record_count`
     counts the page's records, also those left out on purpose (other types, window).
     """
@@ -160,6 +164,7 @@ def _gone(stream: Stream, raw: Raw, zone: str) -> tuple[Raw, pl.DataFrame]:
     said = rewritten(raw.records.filter(~is_document), dict.fromkeys(names, "time"), EXPONENT)
     times = [instants(said[name], zone, whole_days=False) for name in names]
     gone = said.select("external_id", times[0].fill_null(times[1]).alias("deleted_at"))
+    gone = gone.with_columns(raw.places["page_id"].filter(~is_document))
     return raw.only(is_document), gone.drop_nulls("external_id").cast(DELETION)
 
 
@@ -177,7 +182,7 @@ def _inside(window: Window | None, raw: Raw, invoices: pl.DataFrame) -> tuple[Ra
     if window.since is not None:
         inside = inside & (changed >= window.since)
     if window.until is not None:
-        inside = inside & (changed < window.until)
+        inside = inside & ((changed < window.until) | (changed > datetime.now(UTC) + _FUTURE))
     mask = invoices.select(inside.fill_null(value=True)).to_series()
     return raw.only(mask), invoices.filter(mask)
 
@@ -289,11 +294,14 @@ def _problem_frame(found: pl.DataFrame, invoices: pl.DataFrame, broken: list[Bro
 def _deletions(
     spec: ConnectorSpec, stream: Stream, connection: Connection, pages: Iterable[tuple[int, bytes]]
 ) -> Mapped:
-    answers = [read_deleted(spec, stream, body) for _, body in pages]
+    read = [(page_id, read_deleted(spec, stream, body)) for page_id, body in pages]
+    answers = [answer for _, answer in read]
     ids = [one for answer in answers for one in answer.external_ids]
     times = [one for answer in answers for one in answer.deleted_at]
+    places = [page_id for page_id, answer in read for _ in answer.external_ids]
     frame = pl.DataFrame({"external_id": ids}, schema={"external_id": pl.String})
     frame = frame.with_columns(instants(texts(times).alias("deleted_at"), connection.timezone, whole_days=False))
+    frame = frame.with_columns(pl.Series("page_id", places, dtype=pl.Int64)).select(DELETION.names())
     count = sum(answer.record_count for answer in answers)
     if stream.census:
         return replace(Mapped.empty(), record_count=count, listed=frame.select("external_id"))

@@ -1,0 +1,136 @@
+"""What happens to a sale: extract, load, award. `synchronise(job)` is the one way through.
+
+Flows, tests and benchmarks call the functions of this module and nothing below it, so that what is
+tested and measured is what runs. Inside a flow run each step is a Prefect task, seen and retried in
+the UI; elsewhere the same function is called as it is, without a server. Frames and jobs pass in
+process and are never stored or hashed.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.context import FlowRunContext
+
+from connectors.kit.errors import ConnectorError
+from sql import sync
+from tasks.again import load_all
+from tasks.award import Awarded, award_members, award_only
+from tasks.extract import Extracted, extract_pages, replay_pages
+from tasks.job import Job
+from tasks.load import Loaded, load_pages
+from tasks.report import RunReport, changes_line, times_lines
+from tasks.steps import BUSY, without_row_data
+
+#: How long a run waits for another one of the same account to end.
+WAIT_SECONDS: Final = 600
+#: Reasons for rejects that are logged.
+_REASONS_LOGGED: Final = 5
+#: Jobs and frames are neither hashed nor kept.
+_STEP: Final = {"cache_policy": NO_CACHE, "persist_result": False}
+
+
+@task(name="extract", **_STEP)  # type: ignore[call-overload, untyped-decorator]
+def extract(job: Job) -> Extracted:
+    """Fetch every page and store it as received; in a replay, take the pages that are stored."""
+    with without_row_data():
+        try:
+            return read(job)
+        except ConnectorError as error:
+            raise error.of_block(job.vendor.name or job.vendor.system) from error.__cause__
+
+
+@task(name="load", **_STEP, **BUSY)  # type: ignore[call-overload, untyped-decorator]
+def load(job: Job, extracted: Extracted) -> Loaded:
+    """Map, validate and store the invoices; move the cursor; try open rejects again."""
+    with without_row_data():
+        return load_all(job, extracted)
+
+
+@task(name="award", **_STEP, **BUSY)  # type: ignore[call-overload, untyped-decorator]
+def award(job: Job, sync_id: int) -> Awarded:
+    """Post the points of every member whose history changed."""
+    with without_row_data():
+        return award_members(job, sync_id)
+
+
+def synchronise(job: Job, report: RunReport | None = None) -> RunReport:
+    """Brings the sales that `job` asks for into the ledger, alone on its account.
+
+    `report` is filled as the steps go, so that a failed run tells as much as it can; without one a
+    new one is begun. Returns it.
+
+    Raises what the steps raise: ConnectorError, TooManyRejectsError, psycopg.Error; SyncBusyError.
+    """
+    report = report or RunReport(job, datetime.now(UTC))
+    with sync.exclusive(job.dsn, job.account, wait_seconds=WAIT_SECONDS), job.scope():
+        extracted = _step(report, "extract", extract, job)
+        report.extracted = extracted
+        with closing(extracted):
+            _count_pages(report, extracted)
+            report.loaded = _step(report, "load", load, job, extracted)
+        _log_loaded(report.loaded)
+        report.awarded = _step(report, "award", award, job, extracted.sync_id)
+        _logger().info(report.headline())
+        with job.transaction() as connection:
+            sync.set_summary(connection, extracted.sync_id, report.summary())
+            job.commit(connection)
+    return report
+
+
+def read(job: Job) -> Extracted:
+    """The pages that the job asks for: the vendor's, or in a replay those that are stored.
+
+    Raises ConnectorError.
+    """
+    return replay_pages(job) if job.replay else extract_pages(job)
+
+
+def bring_in(job: Job, sync_id: int, extracted: Extracted) -> tuple[Loaded, Awarded]:
+    """Loads what webhooks announced, and awards the members it concerns and no others.
+
+    Raises TooManyRejectsError, psycopg.Error.
+    """
+    with closing(extracted):
+        loaded = load_pages(job, extracted)
+    return loaded, award_only(job, sync_id, sorted(loaded.stored.members))
+
+
+def _step(report: RunReport, name: str, step: Any, *arguments: Any) -> Any:
+    """Runs a step and notes its seconds: a task run within a flow run, else a plain call."""
+    call: Callable[..., Any] = step if FlowRunContext.get() is not None else step.fn
+    started = time.monotonic()
+    try:
+        return call(*arguments)
+    finally:
+        report.seconds[name] = time.monotonic() - started
+
+
+def _count_pages(report: RunReport, extracted: Extracted) -> None:
+    job = report.job
+    with job.transaction() as connection:
+        report.pages = sync.page_counts(connection, extracted.sync_id)
+    lists = {name: counts for name, counts in report.pages.items() if name in extracted.streams}
+    records, pages = (sum(counts[at] for counts in lists.values()) for at in (1, 0))
+    _logger().info("fetched %d records on %d pages, %d calls", records, pages, len(job.calls))
+    if extracted.changes:
+        _logger().warning(changes_line(extracted.changes))
+
+
+def _log_loaded(loaded: Loaded) -> None:
+    if loaded.tried_again:
+        _logger().info("tried %d earlier rejects again", loaded.tried_again)
+    for reason, count in loaded.reasons.most_common(_REASONS_LOGGED):
+        _logger().warning("rejected %d: %s", count, reason)
+    for line in times_lines(loaded):
+        _logger().warning(line)
+
+
+def _logger() -> Any:
+    """The run's log within a flow run; elsewhere the module's."""
+    return logging.getLogger(__name__) if FlowRunContext.get() is None else get_run_logger()
