@@ -1,5 +1,6 @@
 """One raw page to canonical frames: columns at a time, and every unusable value named instead of guessed."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Final, Self
@@ -8,6 +9,7 @@ import polars as pl
 
 from connectors.kit.mapping.columns import EXPONENT, computed, problems, typed
 from connectors.kit.mapping.gather import Raw, gather
+from connectors.kit.mapping.ids import content_digest, normal_id
 from connectors.kit.mapping.notation import rewritten
 from connectors.kit.mapping.parse import currency_code, exponents, instants, texts
 from connectors.kit.mapping.pointers import paused_gc
@@ -17,6 +19,10 @@ from loyalty.schema import IDLE, INVOICE, KINDS, LINE, PROBLEM, STATUSES, UTC_US
 
 DELETION: Final = pl.Schema({"external_id": pl.String(), "deleted_at": UTC_US})
 LISTED: Final = pl.Schema({"external_id": pl.String()})
+#: What is known of records that name no document by themselves: the one they are a part of, and what they say.
+IDENTITY: Final = pl.Schema(
+    {"page_id": pl.Int64(), "record_no": pl.Int32(), "external_id": pl.String(), "row_key": pl.String()}
+)
 _NOT_NEGATIVE = ("total_minor", "amount_refunded_minor")
 
 
@@ -28,7 +34,8 @@ class Mapped:
     which values those are, by `page_id` and `record_no`: a record with a problem is not to be stored as an invoice.
     `lines` (LINE) belong to invoices by their key. `deletions` (external_id, deleted_at) are documents the vendor
     no longer has. `listed` (external_id) are those it says it still has, where a census was read. `record_count`
-    counts the page's records, also those left out on purpose (other types, window).
+    counts the page's records, also those left out on purpose (other types, window). `identities` (IDENTITY) tell
+    records apart that cannot be used and have no id: the same one is recognised when it is read again.
     """
 
     invoices: pl.DataFrame
@@ -37,6 +44,7 @@ class Mapped:
     deletions: pl.DataFrame
     record_count: int
     listed: pl.DataFrame = field(default_factory=LISTED.to_frame)
+    identities: pl.DataFrame = field(default_factory=IDENTITY.to_frame)
 
     @classmethod
     def empty(cls) -> Self:
@@ -128,6 +136,7 @@ def assemble(stream: Stream, plan: Plan, connection: Connection, raw: Raw, *, wi
         _problem_frame(found, invoices, broken),
         deletions,
         count,
+        identities=_identities(raw.records, invoices, broken),
     )
 
 
@@ -276,7 +285,7 @@ def _problem_frame(found: pl.DataFrame, invoices: pl.DataFrame, broken: list[Bro
         {
             "page_id": b.page_id,
             "record_no": b.record_no,
-            "field": "record",
+            "field": b.field,
             "path": b.path,
             "reason": b.reason,
         }
@@ -286,11 +295,26 @@ def _problem_frame(found: pl.DataFrame, invoices: pl.DataFrame, broken: list[Bro
     return frame.sort("page_id", "record_no", maintain_order=True)
 
 
+def _identities(records: pl.DataFrame, invoices: pl.DataFrame, broken: list[Broken]) -> pl.DataFrame:
+    rows = [(one.page_id, one.record_no, one.document, one.row_key) for one in broken]
+    nameless = invoices["external_id"].is_null()
+    if nameless.any():
+        places = invoices.filter(nameless).select("page_id", "record_no").rows()
+        said = records.filter(nameless).iter_rows(named=True)
+        times: Counter[tuple[int, str]] = Counter()
+        for (page_id, record_no), cells in zip(places, said, strict=True):
+            key = f"row {content_digest(cells)}"
+            times[page_id, key] += 1
+            number = times[page_id, key]
+            rows.append((page_id, record_no, None, key if number == 1 else f"{key} #{number}"))
+    return pl.DataFrame(rows, schema=IDENTITY, orient="row")
+
+
 def _deletions(
     spec: ConnectorSpec, stream: Stream, connection: Connection, pages: Iterable[tuple[int, bytes]]
 ) -> Mapped:
     answers = [read_deleted(spec, stream, body) for _, body in pages]
-    ids = [one for answer in answers for one in answer.external_ids]
+    ids = [normal_id(one) for answer in answers for one in answer.external_ids]
     times = [one for answer in answers for one in answer.deleted_at]
     frame = pl.DataFrame({"external_id": ids}, schema={"external_id": pl.String})
     frame = frame.with_columns(instants(texts(times).alias("deleted_at"), connection.timezone, whole_days=False))
