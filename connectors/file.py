@@ -12,10 +12,11 @@ import polars as pl
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from connectors.kit.configured import Paging, paginate
-from connectors.kit.documents import DocumentSettings, Pointer, documents, settings_of
+from connectors.kit.documents import Documents, DocumentSettings, Pointer, documents, settings_of
 from connectors.kit.errors import Misconfigured
 from connectors.kit.folder import Folder
 from connectors.kit.mapping.reader import has_marks, marked
+from connectors.kit.row_groups import Layout, RowsWithoutId
 from connectors.kit.spec import Connection, ConnectorSpec, PageRequest, RateLimit, RequestAuth, Stream, Window
 from connectors.kit.tables import Table
 
@@ -48,6 +49,11 @@ class FileSettings(DocumentSettings):
         title="Records",
         description="Where a JSON file holds the list. Empty: it is the list, one document, or has it in /data.",
     )
+    rows_without_id: RowsWithoutId = Field(
+        default="refuse the document", title="Rows without an id",
+        description="Of tables: a row without an id below a document. refuse the document: both are rejected, so that no sale "
+        "counts in part. part of the document above: it is one more line of it, as exports that say the number only once mean it.",
+    )  # fmt: skip
     settle_seconds: int = Field(
         default=10, ge=0, le=3600, title="Settle (s)",
         description="A file that changed less than this ago may be half-written; it is left to the next run.",
@@ -85,10 +91,7 @@ def spec_from(connection: Connection) -> ConnectorSpec:
         encoding=options.encoding,
         delimiter=_DELIMITERS[options.delimiter],
         records=options.records,
-        key=documented.fields["external_id"].paths,
-        total=documented.fields["total_minor"].paths if options.totals == "as written" else (),
-        lines=documented.lines.path,
-        also=documented.lines.also,
+        layout=_layout(options, documented, connection),
         fraction=marked if has_marks(documented.fields.values()) else str,
     )
     stream = Stream(
@@ -104,6 +107,7 @@ def spec_from(connection: Connection) -> ConnectorSpec:
         finish=documented.finish,
         windowed=False,
         reads=table.read,
+        places=table.places,
     )
     return ConnectorSpec(
         name=NAME,
@@ -118,6 +122,23 @@ def spec_from(connection: Connection) -> ConnectorSpec:
         page_size=1,
         body_bytes_limit=options.megabytes_max * _MEGABYTE + 1,
         transport=lambda connection: _folder(connection, options, table),
+    )
+
+
+def _layout(options: FileOptions, documented: Documents, connection: Connection) -> Layout:
+    fields = documented.fields
+    words = {name: fields[name].words or {} for name in ("kind", "status")}
+    return Layout(
+        key=fields["external_id"].paths,
+        joined=fields["external_id"].joined,
+        facts={name: field.paths for name, field in fields.items() if name != "external_id"},
+        lines={name: field.paths for name, field in documented.lines.fields.items()},
+        total=fields["total_minor"].paths if options.totals == "as written" else (),
+        words=words,
+        put_at=documented.lines.path,
+        also=documented.lines.also,
+        without_id=options.rows_without_id,
+        region=connection.region,
     )
 
 

@@ -71,6 +71,37 @@ def keep(connection: Connection, sync_id: int, rejects: Collection[int], *, mapp
     connection.execute(query("rejects", "keep"), parameters)
 
 
+@dataclass(frozen=True)
+class OfFile:
+    """An open reject of a row of a file (`whole`: of the file itself) that was read anew since, as `new_page_id`."""
+
+    reject_id: int
+    stream: str
+    record_no: int
+    page_id: int
+    new_page_id: int
+    whole: bool
+    of_document: bool
+
+
+def of_files(connection: Connection, account: Account, sync_id: int) -> list[OfFile]:
+    """Open rejects of files that this synchronisation read again, without rejecting the same anew."""
+    rows = connection.execute(query("rejects", "of_files"), account.parameters(sync_id=sync_id)).fetchall()
+    return [OfFile(*row) for row in rows]
+
+
+def refused_of(connection: Connection, sync_id: int, pages: Collection[int]) -> set[tuple[int, int]]:
+    """Pages and numbers of the records that this synchronisation rejected."""
+    parameters = {"sync_id": sync_id, "pages": sorted(pages)}
+    return set(connection.execute(query("rejects", "refused_of"), parameters).fetchall())
+
+
+def newer(connection: Connection, account: Account, documents: Collection[tuple[str, int]]) -> set[str]:
+    """Those of the documents (id, page) that are stored as a later page had them."""
+    parameters = account.parameters(ids=[one for one, _ in documents], pages=[page for _, page in documents])
+    return {row[0] for row in connection.execute(query("rejects", "newer"), parameters).fetchall()}
+
+
 def phones_missing(connection: Connection, account: Account) -> set[str]:
     """Customers of open rejects that had no phone when they were asked for last, some of those that are due."""
     parameters = account.parameters(minutes=MISSING_MINUTES, limit=PHONES_AT_ONCE)

@@ -50,6 +50,8 @@ REJECT: Final = pl.Schema(
         "customer_external_id": pl.String(),
     }
 )
+#: As `REJECT`; `by_content`: the key says what the record holds, which tells it apart in its file only.
+REJECT_BY_CONTENT: Final = pl.Schema({**REJECT, "by_content": pl.Boolean()})
 _REFERENCES: Final = ("page_id", "record_no", "sync_id")
 _COLUMNS: Final = ("system", "account", *_FACTS.names(), *_REFERENCES)
 _LINE_COLUMNS: Final = (
@@ -329,19 +331,22 @@ def unlisted(connection: Connection, account: Account, sync_id: int, listed: Seq
 def save_rejects(
     connection: Connection, account: Account, sync_id: int, rejects: pl.DataFrame, *, mapping: str | None = None
 ) -> None:
-    """Opens a reject for every row of `rejects` (REJECT), by the mapping of that fingerprint.
+    """Opens a reject for every row of `rejects` (REJECT or REJECT_BY_CONTENT), by the mapping of that fingerprint.
 
     A record that is rejected again updates its open row.
     """
     if rejects.is_empty():
         return
-    rows = rejects.unique(["stream", "record_key"], keep="last")
+    by_content = "by_content" in rejects.columns
+    keys = ["stream", "record_key", *(["page_id"] if by_content else [])]
+    rows = rejects.unique(keys, keep="last", maintain_order=True)
     names = {
         "streams": "stream", "keys": "record_key", "ids": "external_id", "reasons": "reason",
         "problems": "problems", "pages": "page_id", "records": "record_no",
     }  # fmt: skip
     parameters: dict[str, Any] = {parameter: rows[column].to_list() for parameter, column in names.items()}
     known = "customer_external_id" in rows.columns
+    parameters["by_content"] = rows["by_content"].to_list() if by_content else [False] * rows.height
     parameters["customers"] = rows["customer_external_id"].to_list() if known else [None] * rows.height
     whole = account.parameters(sync_id=sync_id, mapping=mapping) | parameters
     connection.execute(query("store", "save_rejects"), whole)

@@ -12,6 +12,7 @@ from typing import Final
 
 import polars as pl
 
+from connectors.kit.csv_text import Place
 from connectors.kit.errors import ConnectorError
 from connectors.kit.mapping import Mapped, map_pages
 from connectors.kit.spec import Stream
@@ -45,6 +46,7 @@ def load_all(job: Job, extracted: Extracted) -> Loaded:
     """
     loaded = load_pages(job, extracted)
     again = bring_back(job, extracted.sync_id)
+    again.resolved += close_corrected(job, extracted.sync_id)
     loaded.tried_again = again.tried
     loaded.resolved += again.resolved
     loaded.stored.new += again.new
@@ -84,7 +86,7 @@ def _turn(job: Job, connection: Connection, sync_id: int, found: Sequence[Waitin
     into = store.Stored()
     for name, waiting in of_stream.items():
         stream = job.spec.stream(name)
-        for batch, tried in _mapped(job, stream, waiting, bodies):
+        for batch, tried in _mapped(job, connection, stream, waiting, bodies):
             if batch is None:
                 rejects.keep(connection, sync_id, [one.reject_id for one in tried], mapping=job.mapping_digest)
             else:
@@ -108,18 +110,18 @@ def _store(job: Job, connection: Connection, sync_id: int, stream: Stream, mappe
 
 
 def _mapped(
-    job: Job, stream: Stream, waiting: Sequence[Waiting], bodies: Mapping[int, bytes]
+    job: Job, connection: Connection, stream: Stream, waiting: Sequence[Waiting], bodies: Mapping[int, bytes]
 ) -> Iterator[tuple[Mapped | None, Sequence[Waiting]]]:
     """The records at these places, mapped; page by page, with None for one that cannot be read, where one cannot."""
     try:
-        yield _only(_pages(job, stream, waiting, bodies), waiting), waiting
+        yield _only(job, connection, stream, _pages(job, stream, waiting, bodies), waiting), waiting
     except ConnectorError:
         by_page: dict[int, list[Waiting]] = defaultdict(list)
         for one in waiting:
             by_page[one.page_id].append(one)
         for tried in by_page.values():
             try:
-                mapped = _only(_pages(job, stream, tried, bodies), tried)
+                mapped = _only(job, connection, stream, _pages(job, stream, tried, bodies), tried)
             except ConnectorError:
                 yield None, tried
             else:
@@ -131,8 +133,14 @@ def _pages(job: Job, stream: Stream, waiting: Iterable[Waiting], bodies: Mapping
     return map_pages(job.spec, stream, job.vendor, [(page_id, bodies[page_id]) for page_id in pages])
 
 
-def _only(mapped: Mapped, waiting: Sequence[Waiting]) -> Mapped:
-    """Without the records that were used already. A deletion does not tell its record: it is known by the document's id."""
+def _only(job: Job, connection: Connection, stream: Stream, mapped: Mapped, waiting: Sequence[Waiting]) -> Mapped:
+    """Without the records that were used already. A deletion does not tell its record: it is known by the document's id.
+
+    Another mapping may make other documents of the rows of a table. So of a file every document counts, but those that
+    are stored as a later file had them.
+    """
+    if stream.reads is not None:
+        return _not_newer(job, connection, mapped, len(waiting))
     schema = {"page_id": pl.Int64, "record_no": pl.Int32}
     places = pl.DataFrame([(one.page_id, one.record_no) for one in waiting], schema=schema, orient="row")
     kept = {
@@ -143,3 +151,84 @@ def _only(mapped: Mapped, waiting: Sequence[Waiting]) -> Mapped:
     named = [one.external_id for one in waiting if one.external_id is not None]
     deletions = mapped.deletions.filter(pl.col("external_id").is_in(named))
     return replace(mapped, **kept, deletions=deletions, record_count=len(waiting))
+
+
+def _not_newer(job: Job, connection: Connection, mapped: Mapped, count: int) -> Mapped:
+    documents = mapped.invoices.select("external_id", "page_id").drop_nulls().rows()
+    newer = rejects.newer(connection, job.account, documents) if documents else set()
+    schema = ["page_id", "record_no"]
+    old = mapped.invoices.filter(pl.col("external_id").is_in(sorted(newer))).select(schema)
+    kept = {
+        one.name: frame.join(old, on=schema, how="anti", maintain_order="left")
+        for one in fields(Mapped)
+        if isinstance(frame := getattr(mapped, one.name), pl.DataFrame) and set(schema) <= set(frame.columns)
+    }
+    return replace(mapped, **kept, record_count=count)
+
+
+def close_corrected(job: Job, sync_id: int) -> int:
+    """Closes rejects of rows without an id, and of whole files, once their file was read again and has them right.
+
+    Returns how many. Raises psycopg.Error.
+    """
+    with job.transaction() as connection:
+        found = rejects.of_files(connection, job.account, sync_id)
+        if not found:
+            return 0
+        pages = {page for one in found for page in (one.page_id, one.new_page_id)}
+        bodies = rejects.bodies(connection, pages)
+        refused = rejects.refused_of(connection, sync_id, pages)
+        known: dict[tuple[str, int], Sequence[Place]] = {}
+
+        def places(stream: str, page_id: int) -> Sequence[Place]:
+            read = job.spec.stream(stream).places
+            if (stream, page_id) not in known:
+                known[stream, page_id] = read(bodies[page_id]) if read is not None else ()
+            return known[stream, page_id]
+
+        closed = [
+            one.reject_id
+            for one in found
+            if (one.whole and (one.new_page_id, 0) not in refused)
+            or one.of_document
+            or is_corrected(
+                one.record_no,
+                places(one.stream, one.page_id),
+                places(one.stream, one.new_page_id),
+                {number for page_id, number in refused if page_id == one.new_page_id},
+            )
+        ]
+        resolved = rejects.close(connection, sync_id, closed)
+        job.commit(connection)
+    return resolved
+
+
+def is_corrected(number: int, before: Sequence[Place], after: Sequence[Place], refused: set[int]) -> bool:
+    """Whether a row that was rejected is right in the file as it is now, or was taken out of its middle.
+
+    A file that holds other rows under the same name, as one of every day does, corrects nothing.
+
+    Args:
+        number: The row's, as the file was.
+        before: The rows of the file as it was.
+        after: Those of the file as it is.
+        refused: Numbers of rows of the file as it is that are rejected.
+    """
+    at = next((at for at, place in enumerate(before) if place.number == number), None)
+    if at is None:
+        return False
+    now = {place.content: place for place in after}
+    here = {place.content: at for at, place in enumerate(after)}
+    row = before[at]
+    if row.content in now:
+        return now[row.content].number not in refused
+    if any(place.without_id == row.without_id and place.number not in refused for place in after):
+        return True
+    above = next((here[one.content] for one in reversed(before[:at]) if one.content in here), None)
+    below = next((here[one.content] for one in before[at + 1 :] if one.content in here), None)
+    if above is None and below is None:
+        return False
+    between = after[0 if above is None else above + 1 : len(after) if below is None else below]
+    if any(place.number in refused for place in between):
+        return False
+    return bool(between) or (above is not None and below is not None)

@@ -217,11 +217,13 @@ def judged(stream: Stream, mapped: Mapped, pages: pl.DataFrame) -> Batch:
     key = ["page_id", "record_no"]
     accepted = candidates.join(problems, on=key, how="anti")
     superseded = mapped.invoices.join(candidates, on=key, how="anti")
-    rejects = _rejects(stream, problems.join(superseded, on=key, how="anti"), candidates)
+    rejects = _rejects(stream, problems.join(superseded, on=key, how="anti"), candidates, mapped.identities)
     # Two versions of a document may be in one batch: its lines are those of the accepted record.
     whole = accepted.height == mapped.invoices.height
     lines = mapped.lines if whole else mapped.lines.join(accepted.select(key), on=key, how="semi")
     named = candidates.select(*key, pl.coalesce("invoice_number", "external_id").alias("document"))
+    parts = mapped.identities.select(*key, pl.col("external_id").alias("document")).drop_nulls("document")
+    named = pl.concat([named, parts]).unique(key, keep="first", maintain_order=True)
     problems = problems.join(named, on=key, how="left", maintain_order="left")
     return Batch(
         accepted, lines, rejects, problems, mapped.deletions, mapped.record_count, report, stream.name, mapped.listed
@@ -247,18 +249,28 @@ def _failures(candidates: pl.DataFrame, report: Report, known: pl.DataFrame) -> 
     return failed.join(told, on=told.columns, how="anti").cast(known.schema)
 
 
-def _rejects(stream: Stream, problems: pl.DataFrame, candidates: pl.DataFrame) -> pl.DataFrame:
-    """One row per rejected record: sql.store.REJECT."""
+def _rejects(
+    stream: Stream, problems: pl.DataFrame, candidates: pl.DataFrame, identities: pl.DataFrame
+) -> pl.DataFrame:
+    """One row per rejected record: sql.store.REJECT_BY_CONTENT. One without an id is known by what it says, and its file."""
     names = ("page_id", "record_no", "external_id", "customer_external_id")
     ids = {(p, r): (e, c) for p, r, e, c in candidates.select(names).rows()} if problems.height else {}
+    known = {(page, record): (document, key) for page, record, document, key in identities.rows()}
     rows = []
     for (page_id, record_no), group in problems.group_by(["page_id", "record_no"], maintain_order=True):
         found = group.select("field", "path", "reason", "example").to_dicts()
         external_id, customer = ids.get((page_id, record_no), (None, None))
+        document, row_key = known.get((page_id, record_no), (None, ""))
+        external_id = external_id or document
         reason = "; ".join(describe(problem) for problem in found)
-        record_key = external_id or f"page {page_id} record {record_no}"
-        rows.append((stream.name, record_key, external_id, reason, json.dumps(found), page_id, record_no, customer))
-    return pl.DataFrame(rows, schema=store.REJECT, orient="row")
+        record_key = row_key or external_id or f"page {page_id} record {record_no}"
+        rows.append(
+            (
+                stream.name, record_key, external_id, reason, json.dumps(found), page_id, record_no, customer,
+                bool(row_key),
+            )
+        )  # fmt: skip
+    return pl.DataFrame(rows, schema=store.REJECT_BY_CONTENT, orient="row")
 
 
 def describe(problem: dict[str, Any]) -> str:

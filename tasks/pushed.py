@@ -13,6 +13,7 @@ from connectors.kit.client import Client
 from connectors.kit.fetch import Held, fetch, looked_at, pushed_page, stored_id
 from connectors.kit.mapping import Mapped
 from connectors.kit.mapping.frames import DELETION
+from connectors.kit.mapping.ids import normal_id
 from connectors.kit.spec import Page, PageRequest, Stream, Window
 from connectors.kit.webhooks import BadBody, Event
 from sql import pushed, sync
@@ -200,10 +201,9 @@ def asked_pages(job: Job, sync_id: int, done: Sorted) -> Extracted | None:
                 continue
             for part in fetch(job.spec, stream, client, list(asked)):
                 _add(job, connection, sync_id, mapper, stream, part.page)
-                found |= {one.lower() for one in part.ids}
-            _not_found(
-                job, connection, done, stream, {one: of for one, of in asked.items() if one.lower() not in found}
-            )
+                found |= {normal_id(one).lower() for one in part.ids}
+            missing = {one: of for one, of in asked.items() if normal_id(one).lower() not in found}
+            _not_found(job, connection, done, stream, missing)
         return _finished(job, connection, sync_id, mapper, client)
 
 

@@ -11,6 +11,7 @@ from connectors.kit.errors import Misconfigured
 from connectors.kit.mapping import fields as kinds
 from connectors.kit.mapping.fields import Field as Source
 from connectors.kit.mapping.notation import AMOUNTS, DATES, Notation
+from connectors.kit.mapping.pointers import joined_paths
 from connectors.kit.spec import Connection, Lines
 from loyalty.schema import KINDS, STATUSES
 
@@ -131,7 +132,8 @@ def documents(settings: DocumentSettings, connection: Connection, stream: str) -
         return {
             name: replace(
                 field,
-                paths=(chosen[prefix + name],) if prefix + name in chosen else field.paths,
+                paths=joined_paths(chosen[prefix + name]) if prefix + name in chosen else field.paths,
+                joined=len(joined_paths(chosen.get(prefix + name, ""))) > 1,
                 notation=_notation(field, amounts, dates),
             )
             for name, field in fields.items()
@@ -230,5 +232,7 @@ def _summed(invoices: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
 
 
 def named(path: str) -> str:
-    """A column's name as a pointer; a pointer stays one."""
-    return path if path.startswith("/") else "/" + path.replace("~", "~0").replace("/", "~1")
+    """A column's name as a pointer, `Serie + Factura` as two; a pointer stays one."""
+    if path.startswith("/"):
+        return path
+    return " + ".join("/" + name.strip().replace("~", "~0").replace("/", "~1") for name in path.split(" + "))

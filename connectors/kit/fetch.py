@@ -9,6 +9,7 @@ from connectors.kit.answers import Answer
 from connectors.kit.client import Client
 from connectors.kit.complete import UNKNOWN
 from connectors.kit.errors import UnexpectedShape
+from connectors.kit.mapping.ids import joined_id, normal_id
 from connectors.kit.mapping.pointers import dig, segments
 from connectors.kit.mapping.reader import plan_for, unexpected, view
 from connectors.kit.patience import patiently
@@ -125,15 +126,18 @@ def looked_at(spec: ConnectorSpec, stream: Stream, connection: Connection, recor
         return first(name)[1] is not None
 
     at, said = first("external_id")
+    if fields["external_id"].joined:
+        parts = [dig(value, segments(path)) for path in fields["external_id"].paths]
+        at, said = 0, joined_id(part if isinstance(part, str) else None for part in parts)
     lines = plan.lines is not None and any(dig(value, segments(path)) for path in (plan.lines.path, *plan.lines.also))
     whole = (
         (has("total_minor") or lines) and has("issued_at") and (has("customer_external_id") or has("customer_phone"))
     )
     gone = stream.gone is not None and has(stream.gone)
-    external_id = f"{fields['external_id'].prefix}{said}" if isinstance(said, str) else None
+    external_id = stored_id(stream, said) if isinstance(said, str) and normal_id(said) else None
     return Held(external_id, at > 0, whole or gone, has("updated_at"))
 
 
 def stored_id(stream: Stream, vendor_id: str) -> str:
     """How the document with the vendor's id is called in our tables."""
-    return f"{stream.fields['external_id'].prefix}{vendor_id}"
+    return f"{stream.fields['external_id'].prefix}{normal_id(vendor_id)}"

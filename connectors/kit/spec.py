@@ -25,6 +25,7 @@ from connectors.kit.requests import (
 )
 
 if TYPE_CHECKING:
+    from connectors.kit.csv_text import Place
     from connectors.kit.mapping.fields import Field
     from connectors.kit.mapping.reader import Records
 
@@ -120,6 +121,7 @@ class Stream:
     of this list as a deleted document; it holds the time, or anything that is not nothing. `windowed` False: records
     are kept whatever their time of change (the window is about the pages). `reads` opens pages that are no JSON: it is
     given the type of a record, the body and the page's id, and raises nothing: what cannot be read is broken.
+    `places` reads what stands where in such a page, row by row.
     `row_id`: where the vendor tells its records apart by something else than the document's external id, pointers to it;
     it is what pages and details go by. `census`: `deleted` reads the ids of all documents that still exist; what no
     census of the system names is gone. `by_id` asks for single documents of the list, which webhooks name. `incomplete`:
@@ -147,6 +149,7 @@ class Stream:
     gone: str | None = None
     windowed: bool = True
     reads: Callable[[Any, bytes, int], "Records"] | None = None
+    places: Callable[[bytes], "Sequence[Place]"] | None = None
     row_id: tuple[str, ...] = ()
     census: bool = False
     by_id: "ById | None" = None

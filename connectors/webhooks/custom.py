@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Any, Final
 
 from connectors.kit.documents import settings_of
-from connectors.kit.mapping.pointers import dig, segments
+from connectors.kit.mapping.ids import joined_id
+from connectors.kit.mapping.pointers import dig, joined_paths, segments
 from connectors.kit.spec import Connection
 from connectors.kit.webhook_bodies import BadBody, moment, opened, optional_word, raw_at, raw_list
 from connectors.kit.webhook_settings import EventKind, WebhookSettings
@@ -75,8 +76,10 @@ def _event(
 
 
 def _id(record: Mapping[str, Any], path: str) -> str | None:
+    parts = joined_paths(path)
     try:
-        return optional_word(record, path)
+        words = [optional_word(record, part) for part in parts]
+        return words[0] if len(parts) == 1 else joined_id(words)
     except BadBody:
         return None
 

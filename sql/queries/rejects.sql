@@ -30,6 +30,25 @@ WHERE reject_id = ANY(%(rejects)s) AND resolved_at IS NULL AND last_sync_id <> %
 -- name: keep
 UPDATE billing.reject SET mapping_digest = %(mapping)s, last_sync_id = %(sync_id)s
 WHERE reject_id = ANY(%(rejects)s) AND resolved_at IS NULL
+-- name: of_files
+-- Open rejects of rows and of whole files that this synchronisation read again and did not reject as they were.
+SELECT r.reject_id, p.stream, r.record_no, r.page_id, p.page_id, r.record_key = (p.request -> 'params' ->> 'file') || ': file',
+       r.external_id IS NOT NULL
+FROM billing.raw_page p JOIN billing.reject r ON starts_with(r.record_key, p.request -> 'params' ->> 'file' || ': ')
+WHERE p.sync_id = %(sync_id)s AND p.request -> 'params' ? 'file' AND r.system = %(system)s AND r.account = %(account)s
+  AND r.stream = p.stream AND r.resolved_at IS NULL AND r.last_sync_id <> %(sync_id)s
+  AND r.page_id IS NOT NULL AND r.record_no IS NOT NULL
+  -- The row of a document is closed with it, or once another row is all that the document is refused for.
+  AND (r.external_id IS NULL OR EXISTS (
+      SELECT FROM billing.reject o WHERE (o.system, o.account, o.stream, o.external_id) = (r.system, r.account, r.stream, r.external_id)
+         AND o.resolved_at IS NULL AND o.last_sync_id = %(sync_id)s))
+-- name: refused_of
+SELECT page_id, record_no FROM billing.reject
+WHERE page_id = ANY(%(pages)s) AND last_sync_id = %(sync_id)s AND resolved_at IS NULL AND record_no IS NOT NULL
+-- name: newer
+SELECT i.external_id FROM billing.invoice i JOIN unnest(%(ids)s::text[], %(pages)s::bigint[]) AS f(external_id, page_id)
+    ON i.external_id = f.external_id
+WHERE i.system = %(system)s AND i.account = %(account)s AND i.page_id > f.page_id
 -- name: phones_missing
 SELECT DISTINCT r.customer_external_id FROM billing.reject r
 JOIN billing.customer c ON (c.system, c.account, c.external_id) = (r.system, r.account, r.customer_external_id)

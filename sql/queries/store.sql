@@ -76,13 +76,19 @@ WHERE i.system = %(system)s AND i.account = %(account)s AND i.status <> 'void' A
 -- name: mark_dirty
 SELECT loyalty.mark_dirty(%(members)s::bigint[])
 -- name: save_rejects
+WITH found AS (
+    SELECT r.*, CASE WHEN r.by_content THEN coalesce(p.request -> 'params' ->> 'file' || ': ', '') ELSE '' END || r.record_key AS key
+    FROM unnest(%(streams)s::text[], %(keys)s::text[], %(ids)s::text[], %(reasons)s::text[], %(problems)s::text[], %(pages)s::bigint[],
+                %(records)s::integer[], %(customers)s::text[], %(by_content)s::boolean[])
+         AS r(stream, record_key, external_id, reason, problems, page_id, record_no, customer, by_content)
+    LEFT JOIN billing.raw_page p ON r.by_content AND p.page_id = r.page_id
+)
 INSERT INTO billing.reject (system, account, stream, record_key, external_id, reason, problems, page_id, record_no, first_sync_id, last_sync_id,
     customer_external_id, mapping_digest)
-SELECT %(system)s, %(account)s, r.stream, r.record_key, r.external_id, r.reason, r.problems::jsonb, r.page_id, r.record_no,
-       %(sync_id)s, %(sync_id)s, r.customer, %(mapping)s
-FROM unnest(%(streams)s::text[], %(keys)s::text[], %(ids)s::text[], %(reasons)s::text[], %(problems)s::text[], %(pages)s::bigint[],
-            %(records)s::integer[], %(customers)s::text[]) AS r(stream, record_key, external_id, reason, problems, page_id, record_no, customer)
-ORDER BY r.stream, r.record_key
+SELECT DISTINCT ON (r.stream, r.key) %(system)s, %(account)s, r.stream, r.key, r.external_id, r.reason, r.problems::jsonb, r.page_id,
+       r.record_no, %(sync_id)s, %(sync_id)s, r.customer, %(mapping)s
+FROM found r
+ORDER BY r.stream, r.key, r.page_id DESC, r.record_no
 ON CONFLICT (system, account, stream, record_key) WHERE resolved_at IS NULL DO UPDATE
 SET reason = excluded.reason, problems = excluded.problems, page_id = excluded.page_id, record_no = excluded.record_no,
     last_sync_id = excluded.last_sync_id, last_seen_at = now(), customer_external_id = excluded.customer_external_id,

@@ -16,6 +16,12 @@ _OTHER_SIGN: Final = (
 )
 _LETTER: Final = re.compile(r"(?i)[a-df-z€$]")  # (1e3 is a number)
 _LONGEST: Final = 64
+#: Days as spreadsheets count them, from 1982 to 2119, perhaps with a time of day.
+_SHEET_DAY: Final = re.compile(r"[3-7]\d{4}(?:[.,]\d+)?")
+_SHEET_ADVICE: Final = (
+    "is the number of a day as spreadsheets count them (45321 is 2024-01-30): format the column as a date, "
+    "and export again"
+)
 _NUMERIC_DAY: Final = re.compile(r"(\d{1,2})([/.-])(\d{1,2})[/.-](\d{4}|\d{2})(?!\d)")
 
 
@@ -62,6 +68,8 @@ def _decimals(number: str) -> int:
 
 def date_advice(said: str, notation: Notation) -> str | None:
     """As `amount_advice`, of dates in digits."""
+    if _SHEET_DAY.fullmatch(said.strip()):
+        return _SHEET_ADVICE
     found = _NUMERIC_DAY.match(said)
     return _of_day(found[0], notation) if found is not None and notation in DATES.values() else None
 

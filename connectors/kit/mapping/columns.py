@@ -7,6 +7,8 @@ import polars as pl
 
 from connectors.kit.mapping.advice import amount_advice, date_advice
 from connectors.kit.mapping.fields import Field
+from connectors.kit.mapping.ids import EXPONENT as EXPONENT_ID
+from connectors.kit.mapping.ids import ODD, is_exponent, normal_id
 from connectors.kit.mapping.notation import rewritten, unmarked
 from connectors.kit.mapping.parse import (
     NOT_TEXT,
@@ -47,9 +49,27 @@ _REASONS = {
 ID_BYTES_MAX = 500
 
 
+#: What an id in exponent notation must not be taken for. Barcodes of products suffer it too, and earn the same.
+_OWNERS: Final = ("external_id", "customer_external_id")
+
+
 def is_id(name: str) -> bool:
     """Whether a column identifies something at the vendor."""
     return name.endswith("external_id")
+
+
+def with_normal_ids(frame: pl.DataFrame) -> pl.DataFrame:
+    """All ids and numbers of documents in one form: see `normal_id`."""
+    names = [name for name in frame.columns if is_id(name) or name == "invoice_number"]
+    if not names:
+        return frame
+    odd = frame.select(pl.col(name).str.contains(ODD).any() for name in names).row(0, named=True)
+    for name in names:
+        if odd[name]:
+            said = frame.filter(pl.col(name).str.contains(ODD) & is_text(name))[name].unique()
+            normal = {one: normal_id(one) or None for one in said}
+            frame = frame.with_columns(pl.col(name).replace(list(normal), list(normal.values())))
+    return frame
 
 
 class Columns:
@@ -75,7 +95,7 @@ class Columns:
         frame = pl.DataFrame(columns, schema=schema, height=self.height)
         if has_marks(self._fields.values()):
             frame = unmarked(frame, {name: field.notation for name, field in self._fields.items()})
-        return trimmed(frame) if columns else frame
+        return with_normal_ids(trimmed(frame)) if columns else frame
 
 
 def raw_columns(record: Shape, fields: Mapping[str, Field], items: Sequence[Any]) -> pl.DataFrame:
@@ -100,6 +120,8 @@ def typed(fields: Mapping[str, Field], raw: pl.DataFrame, connection: Connection
                 usable = (
                     is_text(name) & (pl.col(name).str.len_bytes() <= ID_BYTES_MAX) if is_id(name) else is_text(name)
                 )
+                if name in _OWNERS and (lost := _exponents(raw[name])):
+                    usable = usable & ~pl.col(name).is_in(lost)
                 columns.append(pl.when(usable).then(shown).alias(name))
             case "currency":
                 columns.append(known_currency(pl.col(name)).alias(name))
@@ -128,6 +150,11 @@ def typed(fields: Mapping[str, Field], raw: pl.DataFrame, connection: Connection
     return raw.select(columns)
 
 
+def _exponents(ids: pl.Series) -> list[str]:
+    """Those ids that are numbers in exponent notation."""
+    return [one for one in ids.filter(ids.str.contains(r"\d[eE]\+?\d")).unique() if is_exponent(one)]
+
+
 def computed(fields: Mapping[str, Field], frame: pl.DataFrame) -> pl.DataFrame:
     """Adds the columns that are computed from others."""
     return frame.with_columns(field.expr.alias(name) for name, field in fields.items() if field.expr is not None)
@@ -154,8 +181,8 @@ def problems(
             {
                 "row": row,
                 "field": label.format(name),
-                "path": " or ".join(under + path for path in field.paths),
-                "reason": _reason(field, said[row], frame[EXPONENT][row]),
+                "path": field.shown(under),
+                "reason": _reason(name, field, said[row], frame[EXPONENT][row]),
                 "example": masked(said[row], personal=field.kind == "phone"),
             }
             for row in _bad(field, said, frame[name], frame[EXPONENT])
@@ -176,11 +203,13 @@ def _bad(field: Field, said: pl.Series, value: pl.Series, exponent: pl.Series) -
     return wrong.arg_true().to_list()
 
 
-def _reason(field: Field, said: str | None, exponent: int | None) -> str:
+def _reason(name: str, field: Field, said: str | None, exponent: int | None) -> str:
     if said is None:
         return "missing"
     if field.kind == "computed":
         return "is a value not known here"
+    if name in _OWNERS and is_exponent(said):
+        return EXPONENT_ID
     said_more = _reason_of_text(field, said, exponent) if said != NOT_TEXT else None
     return said_more or _REASONS[field.kind]
 

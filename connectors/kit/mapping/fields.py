@@ -21,6 +21,7 @@ class Field:
     more decimals than it has; `expr` computes the column from other columns and helpers; `prefix` is put before ids
     of documents whose numbers collide with another list's. `notation` is how the numbers and dates are written;
     `words` are the vendor's words, in lower case, for ours, and `default` is ours where the vendor says nothing.
+    `joined`: the value is made of all `paths` together, as an id of series and number is.
     """
 
     kind: FieldKind
@@ -34,11 +35,16 @@ class Field:
     notation: Notation = "plain"
     words: Mapping[str, str] | None = None
     default: str | None = None
+    joined: bool = False
 
     @property
     def source(self) -> str:
         """The source paths as shown to people."""
-        return " or ".join(self.paths)
+        return self.shown()
+
+    def shown(self, under: str = "") -> str:
+        """As `source`, with the pointer `under` before each path."""
+        return (" + " if self.joined else " or ").join(under + path for path in self.paths)
 
 
 def text(*paths: str, required: bool = False, prefix: str = "") -> Field:

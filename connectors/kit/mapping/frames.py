@@ -1,5 +1,6 @@
 """One raw page to canonical frames: columns at a time, and every unusable value named instead of guessed."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
@@ -9,6 +10,7 @@ import polars as pl
 
 from connectors.kit.mapping.columns import EXPONENT, computed, problems, typed
 from connectors.kit.mapping.gather import Raw, gather
+from connectors.kit.mapping.ids import content_digest, normal_id
 from connectors.kit.mapping.notation import rewritten
 from connectors.kit.mapping.parse import currency_code, exponents, instants, texts
 from connectors.kit.mapping.pointers import paused_gc
@@ -21,6 +23,10 @@ DELETION: Final = pl.Schema({"external_id": pl.String(), "deleted_at": UTC_US, "
 #: A time of change this far in the future is none: the record belongs to every window.
 _FUTURE: Final = timedelta(days=1)
 LISTED: Final = pl.Schema({"external_id": pl.String()})
+#: What is known of records that name no document by themselves: the one they are a part of, and what they say.
+IDENTITY: Final = pl.Schema(
+    {"page_id": pl.Int64(), "record_no": pl.Int32(), "external_id": pl.String(), "row_key": pl.String()}
+)
 _NOT_NEGATIVE = ("total_minor", "amount_refunded_minor")
 
 
@@ -32,7 +38,8 @@ class Mapped:
     which values those are, by `page_id` and `record_no`: a record with a problem is not to be stored as an invoice.
     `lines` (LINE) belong to invoices by their key. `deletions` (DELETION) are documents the vendor
     no longer has. `listed` (external_id) are those it says it still has, where a census was read. `record_count`
-    counts the page's records, also those left out on purpose (other types, window).
+    counts the page's records, also those left out on purpose (other types, window). `identities` (IDENTITY) tell
+    records apart that cannot be used and have no id: the same one is recognised when it is read again.
     """
 
     invoices: pl.DataFrame
@@ -41,6 +48,7 @@ class Mapped:
     deletions: pl.DataFrame
     record_count: int
     listed: pl.DataFrame = field(default_factory=LISTED.to_frame)
+    identities: pl.DataFrame = field(default_factory=IDENTITY.to_frame)
 
     @classmethod
     def empty(cls) -> Self:
@@ -132,6 +140,7 @@ def assemble(stream: Stream, plan: Plan, connection: Connection, raw: Raw, *, wi
         _problem_frame(found, invoices, broken),
         deletions,
         count,
+        identities=_identities(raw.records, invoices, broken),
     )
 
 
@@ -281,7 +290,7 @@ def _problem_frame(found: pl.DataFrame, invoices: pl.DataFrame, broken: list[Bro
         {
             "page_id": b.page_id,
             "record_no": b.record_no,
-            "field": "record",
+            "field": b.field,
             "path": b.path,
             "reason": b.reason,
         }
@@ -291,12 +300,27 @@ def _problem_frame(found: pl.DataFrame, invoices: pl.DataFrame, broken: list[Bro
     return frame.sort("page_id", "record_no", maintain_order=True)
 
 
+def _identities(records: pl.DataFrame, invoices: pl.DataFrame, broken: list[Broken]) -> pl.DataFrame:
+    rows = [(one.page_id, one.record_no, one.document, one.row_key) for one in broken]
+    nameless = invoices["external_id"].is_null()
+    if nameless.any():
+        places = invoices.filter(nameless).select("page_id", "record_no").rows()
+        said = records.filter(nameless).iter_rows(named=True)
+        times: Counter[tuple[int, str]] = Counter()
+        for (page_id, record_no), cells in zip(places, said, strict=True):
+            key = f"row {content_digest(cells)}"
+            times[page_id, key] += 1
+            number = times[page_id, key]
+            rows.append((page_id, record_no, None, key if number == 1 else f"{key} #{number}"))
+    return pl.DataFrame(rows, schema=IDENTITY, orient="row")
+
+
 def _deletions(
     spec: ConnectorSpec, stream: Stream, connection: Connection, pages: Iterable[tuple[int, bytes]]
 ) -> Mapped:
     read = [(page_id, read_deleted(spec, stream, body)) for page_id, body in pages]
     answers = [answer for _, answer in read]
-    ids = [one for answer in answers for one in answer.external_ids]
+    ids = [normal_id(one) for answer in answers for one in answer.external_ids]
     times = [one for answer in answers for one in answer.deleted_at]
     places = [page_id for page_id, answer in read for _ in answer.external_ids]
     frame = pl.DataFrame({"external_id": ids}, schema={"external_id": pl.String})

@@ -5,7 +5,7 @@ from typing import Final, Literal
 
 import polars as pl
 
-from connectors.kit.mapping.signs import bare
+from connectors.kit.mapping.signs import bare, signed
 
 #: How numbers and dates are written. "plain": as in JSON. "point": 1234.50, also with groups where they can be nothing
 #: else. "comma": 1.234,56. "grouped": 1,234.56 and 1,234. "minor": whole minor units. Dates: ISO 8601 or seconds or
@@ -18,8 +18,8 @@ _BY_POINTS = r"^[+-]?[1-9]\d{0,2}(?:\.\d{3})+(?:,\d*)?$"
 _BY_COMMAS = r"^[+-]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?$"
 #: Commas that can only stand between thousands: there are several, or a point behind them.
 _SURELY_BY_COMMAS = r"^[+-]?[1-9]\d{0,2}(?:(?:,\d{3}){2,}|,\d{3}\.\d*)(?:\.\d*)?$"
-#: What an amount may have besides digits, points, commas and a sign of minus.
-_MORE = r"[^\d.,+-]"
+#: What an amount may have besides digits, points, commas and a sign of minus before them.
+_MORE = r"[^\d.,+-]|\d.*[+-]"
 #: What needs no second look.
 _SIMPLE = r"^-?\d+(?:\.\d*)?$"
 _PARTS = r"^(\d{1,2})[/.-](\d{1,2})[/.-](\d{4}|\d{2})(?:[T ,].*)?$"
@@ -92,7 +92,8 @@ def _simple(column: pl.Series) -> bool:
 def _bare(column: pl.Series, notation: Notation, currency: pl.Expr | None) -> pl.Expr:
     """Amounts without gaps and signs, which are looked for only where there are any: that takes longer than all the rest."""
     text = pl.col(column.name)
-    return bare(text, currency) if notation in AMOUNTS.values() and column.str.contains(_MORE).any() else text
+    odd = notation in AMOUNTS.values() and column.str.contains(_MORE).any()
+    return bare(signed(text), currency) if odd else text
 
 
 def _plain(text: pl.Expr, notation: Notation, exponent: str) -> pl.Expr:

@@ -9,6 +9,7 @@ from typing import Any, Final
 import phonenumbers
 import polars as pl
 
+from connectors.kit.mapping.ids import SPACES, UNSEEN
 from loyalty.currency import EXPONENTS
 from loyalty.schema import EXACT, UTC_US
 
@@ -69,6 +70,12 @@ def currency_code(said: pl.Expr) -> pl.Expr:
 def known_currency(said: pl.Expr) -> pl.Expr:
     """Codes of the currencies that we know; null for all others."""
     return said.str.to_uppercase().replace_strict(_KNOWN_CODES, default=None, return_dtype=pl.String)
+
+
+def currency_text(said: str) -> str:
+    """As `currency_code`, of one text."""
+    code = said.strip().upper()
+    return _OTHER_CODES.get(code, code)
 
 
 def exponents(code: pl.Expr) -> pl.Expr:
@@ -258,13 +265,35 @@ def _numbering_plan(region: str) -> tuple[int, str] | None:
     return metadata.country_code, f"^(?:{'|'.join(patterns)})$"
 
 
+#: Between several numbers of one customer; only then those that may stand inside of a number as well.
+_BETWEEN: Final = re.compile(r"[/;|]| or | ou ")
+_BETWEEN_ALL: Final = re.compile(r"[/;|,&]| or | ou | e | y | and |\s-\s")
+#: One number in groups of three.
+_GROUPED: Final = re.compile(r"\d{3},\d{3},\d{3}")
+#: A person's name or a remark beside the number: in brackets, or as words of their own.
+_REMARK: Final = re.compile(r"[(\[][^)\]]*[^\W\d_][^)\]]*[)\]]")
+_WORD: Final = re.compile(r"(?<!\w)[^\W\d_]+\.?:?(?!\w)")
+
+
 @lru_cache(maxsize=200_000)
 def dialled(number: str, region: str) -> str | None:
     """One phone number in E.164, None where it cannot exist; of several the first that can.
 
     `+244 (0) 923 456 789`: the zero is not dialled with the country code. `923456789.0`: a table's program took it for a number.
+    `923 456 789 (Maria)`, `923 456 789, 912 345 678`: what stands beside a number is passed over.
     """
-    for one in re.split(r"[/;|]| or | ou ", number):
+    text = "|".join(SPACES.sub(" ", line) for line in UNSEEN.sub("", number).splitlines())
+    if (found := _first_dialled(_BETWEEN.split(text), region)) is not None:
+        return found
+    parts = _BETWEEN_ALL.split(_REMARK.sub(" ", text))
+    bare = [_WORD.sub(" ", part) for part in parts]
+    grouped = [text.replace(",", "")] if _GROUPED.fullmatch(text) else []
+    wrapped = [text.replace("|", " ")] if "\n" in number else []
+    return _first_dialled([*parts, *bare, *grouped, *wrapped], region)
+
+
+def _first_dialled(parts: Sequence[str], region: str) -> str | None:
+    for one in parts:
         bare = re.sub(r"^(\s*(?:\+|00)[^(]*)\(0\)", r"\1", one)
         if (found := _dialled(re.sub(r"^(\s*\d{7,15})\.0$", r"\1", bare), region)) is not None:
             return found

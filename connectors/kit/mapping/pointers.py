@@ -5,6 +5,7 @@ plain dictionaries, and the garbage collector has nothing to trace.
 """
 
 import gc
+import re
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ import msgspec
 
 Column = Callable[[Sequence[Any]], list[Any]]
 _Tree = dict[str, Any]
+#: Between two pointers. A name with a plus in it is written as a pointer, and no slash follows its plus.
+_AND = re.compile(r"\s+\+\s+(?=/)")
 
 
 def segments(pointer: str) -> tuple[str, ...]:
@@ -29,6 +32,11 @@ def segments(pointer: str) -> tuple[str, ...]:
     if not pointer.startswith("/"):
         raise ValueError(f"a path starts with a slash: {pointer!r}")
     return tuple(part.replace("~1", "/").replace("~0", "~") for part in pointer[1:].split("/"))
+
+
+def joined_paths(path: str) -> tuple[str, ...]:
+    """`/serie + /numero`, of which one value is made, to its pointers; any other path is one pointer."""
+    return tuple(_AND.split(path))
 
 
 def dig(value: Any, parts: Iterable[str]) -> Any:

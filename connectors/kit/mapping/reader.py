@@ -10,11 +10,12 @@ import msgspec
 
 from connectors.kit.errors import ConnectorError, Misconfigured, UnexpectedShape
 from connectors.kit.mapping.fields import Field, FieldKind
+from connectors.kit.mapping.ids import content_digest, joined_id
 from connectors.kit.mapping.joined import DETAILS, JOINED, Joined, joined_by
 from connectors.kit.mapping.json_text import Decoder
 from connectors.kit.mapping.notation import NUMBER
 from connectors.kit.mapping.parse import NOT_TEXT
-from connectors.kit.mapping.pointers import Column, Shape, dig, segments, shape
+from connectors.kit.mapping.pointers import Column, Shape, dig, joined_paths, segments, shape
 from connectors.kit.mapping.shown import instead
 from connectors.kit.spec import Connection, ConnectorSpec, Deleted, Lines, MissingIsEmpty, PageView, Stream
 from loyalty.schema import EXACT, INVOICE, LINE, UTC_US
@@ -23,6 +24,8 @@ from loyalty.schema import EXACT, INVOICE, LINE, UTC_US
 _ANY = Decoder(Any)
 #: How deep an answer without its list is searched for another one.
 _DEPTH = 3
+#: Fields that may be made of several of the vendor's, as an id of series and number.
+JOINABLE = ("external_id", "invoice_number", "customer_external_id", "item_external_id", "sku")
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -32,12 +35,19 @@ Picked = dict[tuple[Any, str], dict[bytes, str | None]]
 
 @dataclass(frozen=True)
 class Broken:
-    """A record that is not even an object of the expected form."""
+    """A record that is not even an object of the expected form.
+
+    `document`: the id of the document that it is a part of. `row_key`: what it says, so that it is recognised when it is
+    read again ("": the document is enough). `field`: what of it is wrong, "record" for all.
+    """
 
     page_id: int
     record_no: int
     path: str
     reason: str
+    document: str | None = None
+    row_key: str = ""
+    field: str = "record"
 
 
 @dataclass(frozen=True)
@@ -154,7 +164,8 @@ def _one_by_one(
             found.numbers.append(number)
             found.page_ids.append(page_id)
         except UNREADABLE as error:
-            found.broken.append(Broken(page_id, number, *blame(error)))
+            row_key = f"row {content_digest({'': bytes(raw)})}"
+            found.broken.append(Broken(page_id, number, *blame(error), row_key=row_key))
     return found
 
 
@@ -295,10 +306,11 @@ def marked(number: str) -> str:
 
 def _override(name: str, source: Field, path: str | None) -> Field:
     """The field read from another path; one that was computed, or the same for all, is read as what its column holds."""
-    if path is None or source.paths == (path,):
+    if path is None or source.paths == joined_paths(path):
         return source
     kind = _kind(name) if source.kind in ("computed", "constant") else source.kind
-    return replace(source, kind=kind, paths=(path,), pick=None, expr=None)
+    paths = joined_paths(path)
+    return replace(source, kind=kind, paths=paths, joined=len(paths) > 1, pick=None, expr=None)
 
 
 def _kind(name: str) -> FieldKind:
@@ -319,8 +331,13 @@ def _overrides(spec: ConnectorSpec, stream: Stream, system: str, paths: Mapping[
         allowed = names[of_stream] if of_stream in names else frozenset().union(*names.values())
         if name not in allowed:
             raise Misconfigured(system, "mapping", f'there is no field "{key}" whose path could be set')
+        parts = joined_paths(path)
+        if len(parts) > 1 and name.rpartition(".")[2] not in JOINABLE:
+            detail = f'the path of "{key}" names several fields with " + ": that makes ids and numbers only'
+            raise Misconfigured(system, "mapping", detail)
         try:
-            segments(path)
+            for part in parts:
+                segments(part)
         except ValueError as error:
             raise Misconfigured(system, "mapping", f'the path of "{key}" must start with a slash') from error
         if of_stream == stream.name or of_stream not in names:
@@ -345,7 +362,7 @@ def view(spec: ConnectorSpec, stream: Stream, body: bytes) -> PageView:
     if stream.reads is not None:  # two of them may well hold the same documents: no ids to compare
         return PageView(stream.reads(record.type, body, 0).count)
     records = read(spec, stream.name, stream.records, opened, body)
-    ids = _first(record, _row_id(stream), records.items)
+    ids = _ids(record, stream, records.items)
     return PageView(records.count, records.info, ids)
 
 
@@ -373,19 +390,35 @@ def _viewer(stream: Stream) -> tuple[Shape, Opener]:
     return record, opener(record.type, stream.records, stream.info, missing_is_empty=stream.missing_is_empty)
 
 
-def _first(record: Shape, paths: Sequence[str], items: Sequence[Any]) -> list[Any]:
+def _ids(record: Shape, stream: Stream, items: Sequence[Any]) -> list[Any]:
+    paths = _row_id(stream)
     columns = [record.columns[path](items) for path in paths]
+    if not stream.row_id and stream.fields["external_id"].joined:
+        return _all_of(columns)
     if len(columns) == 1:
         return columns[0]
     return [next((value for value in values if value is not None), None) for values in zip(*columns, strict=True)]
 
 
+def _all_of(columns: Sequence[Sequence[Any]]) -> list[str | None]:
+    """Row by row one id of the values of all columns."""
+    return [joined_id(_part(value) for value in row) for row in zip(*columns, strict=True)]
+
+
+def _part(value: Any) -> str | None:
+    if isinstance(value, str):
+        return value.removeprefix(NUMBER)
+    return str(value) if value.__class__ is int else None
+
+
 def values(record: Shape, source: Field, items: Sequence[Any], picked: Picked) -> list[Any]:
-    """A field's values: the first of its paths that holds something, after `pick`; all None without a path.
+    """A field's values: the first of its paths that holds something, after `pick`, or all of them joined; None without a path.
 
     `picked` is what was picked before, by path and value as sent: equal values (a customer's phones, on all of its invoices) are
     decoded once. It is added to.
     """
+    if source.joined:
+        return _all_of([record.columns[path](items) for path in source.paths])
     found: list[Any] = [None] * len(items)
     for number, path in enumerate(source.paths):
         if number and None not in found and "" not in found:

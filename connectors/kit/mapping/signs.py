@@ -1,4 +1,7 @@
-"""Amounts with the money's sign and with gaps between thousands, without both: where nothing else can be meant."""
+"""Amounts with the money's sign and with gaps between thousands, without both: where nothing else can be meant.
+
+And with the minus where accountants put it: behind the amount, as brackets around it, or as another character.
+"""
 
 from typing import Final
 
@@ -17,6 +20,20 @@ _GAPS: Final = rf"^[+-]?[1-9]\d{{0,2}}(?:{_GAP}\d{{3}})+(?:[.,]\d*)?$"
 #: What the signs stand for. A bare dollar is that of any currency that has no sign of its own here.
 _MEANS: Final = {code: code for code in EXPONENTS} | {"KZ": "AOA", "AKZ": "AOA", "€": "EUR", "US$": "USD", "$": "$"}
 _NO_DOLLARS: Final = ("AOA", "EUR")
+
+
+#: Other characters for minus: the sign itself, hyphens and dashes.
+_MINUS: Final = "[\u2010-\u2013\u2212\ufe58\ufe63\uff0d]"
+_UNSEEN: Final = "[\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]"
+_BRACKETED: Final = rf"^([^\d()+-]*)\({_SPACE}([^()+-]*\d[^()+-]*)\)([^\d()+-]*)$"
+_MINUS_BEHIND: Final = rf"^([^+-]*\d[^+-]*?){_SPACE}-({_SPACE}[^\d+-]*)$"
+
+
+def signed(text: pl.Expr) -> pl.Expr:
+    """`5.000,00-`, `(5 000,00)` and `\u22125.000,00` with a plain minus before the amount."""
+    plain = text.str.replace_all(_UNSEEN, "").str.replace_all(_MINUS, "-").str.strip_chars()
+    plain = plain.str.replace(_BRACKETED, "-${1}${2}${3}")
+    return plain.str.replace(_MINUS_BEHIND, "-${1}${2}").str.strip_chars()
 
 
 def bare(text: pl.Expr, currency: pl.Expr | None) -> pl.Expr:
