@@ -151,7 +151,7 @@ def test_xero_sends_the_window_as_a_header(benches: Callable[..., Any]) -> None:
     bench.pages("invoices", Window(bench.clock() - timedelta(hours=1), None))
     sent = [request.headers.get("if-modified-since") for request in bench.api_requests()]
     assert sent[0] is None
-    assert sent[-1] == "2026-05-20T11:00:00"
+    assert sent[-1] == "2026-05-20T11:00:00Z"
     assert {request.headers["xero-tenant-id"] for request in bench.api_requests()} == {bench.connection.account}
 
 
