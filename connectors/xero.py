@@ -218,6 +218,8 @@ SPEC = ConnectorSpec(
                 "size": "/pagination/pageSize",
                 "total": "/pagination/itemCount",
             },
+            shrinks=True,
+            deletions=("invoices",),  # they stay, as VOIDED or DELETED
             fields=_fields("Invoice", _CREDITED, money("/AmountPaid")),
             helpers={
                 **_SHARED,
@@ -240,6 +242,8 @@ SPEC = ConnectorSpec(
                 "size": "/pagination/pageSize",
                 "total": "/pagination/itemCount",
             },
+            shrinks=True,
+            deletions=("credit_notes",),
             fields=_fields("CreditNote", _ALLOCATED, computed(_ALLOCATED, required=False)),
             helpers={
                 **_SHARED,

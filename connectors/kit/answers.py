@@ -88,7 +88,7 @@ def failure(
     status, call = response.status_code, shown(response.request)
     request_id = response.headers.get(spec.request_id_header)
     code = fault_code(spec, body)
-    kind = refused
+    kind: type[ConnectorError] = refused
     if status != 401:
         usual = refused if refuses_proof(spec, code) else _kind(response)
         kind = spec.errors.get(code or "") or spec.errors.get(status) or usual

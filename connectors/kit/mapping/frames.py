@@ -16,7 +16,8 @@ from connectors.kit.spec import Connection, ConnectorSpec, Stream, Window
 from loyalty.schema import IDLE, INVOICE, KINDS, LINE, PROBLEM, STATUSES, UTC_US
 
 DELETION: Final = pl.Schema({"external_id": pl.String(), "deleted_at": UTC_US})
-LISTED: Final = pl.Schema({"external_id": pl.String()})
+#: `kind`: the list is of documents of this kind only; null: of all kinds.
+LISTED: Final = pl.Schema({"external_id": pl.String(), "kind": pl.String()})
 _NOT_NEGATIVE = ("total_minor", "amount_refunded_minor")
 
 
@@ -27,7 +28,7 @@ class Mapped:
     `invoices` (INVOICE) has every readable record, with nulls where a value is unusable; `problems` (PROBLEM) says
     which values those are, by `page_id` and `record_no`: a record with a problem is not to be stored as an invoice.
     `lines` (LINE) belong to invoices by their key. `deletions` (external_id, deleted_at) are documents the vendor
-    no longer has. `listed` (external_id) are those it says it still has, where a census was read. `record_count`
+    no longer has. `listed` (external_id, kind) are those it says it still has, where a census was read. `record_count`
     counts the page's records, also those left out on purpose (other types, window).
     """
 
@@ -296,5 +297,8 @@ def _deletions(
     frame = frame.with_columns(instants(texts(times).alias("deleted_at"), connection.timezone, whole_days=False))
     count = sum(answer.record_count for answer in answers)
     if stream.census:
-        return replace(Mapped.empty(), record_count=count, listed=frame.select("external_id"))
-    return replace(Mapped.empty(), deletions=frame, record_count=count)
+        rows = [(one, answer.listed_kind) for answer in answers for one in answer.external_ids]
+        return replace(Mapped.empty(), record_count=count, listed=pl.DataFrame(rows, schema=LISTED, orient="row"))
+    rows = [(one, answer.listed_kind) for answer in answers for one in answer.listed]
+    listed = pl.DataFrame(rows, schema=LISTED, orient="row")
+    return replace(Mapped.empty(), deletions=frame, record_count=count, listed=listed)

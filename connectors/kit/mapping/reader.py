@@ -340,13 +340,15 @@ def view(spec: ConnectorSpec, stream: Stream, body: bytes) -> PageView:
         ConnectorError: As `read`.
     """
     if stream.deleted is not None and not stream.row_id:
-        return PageView(read_deleted(spec, stream, body).record_count)
+        told = read_deleted(spec, stream, body)
+        return PageView(told.record_count, ids=told.external_ids if stream.census else told.listed)
     record, opened = _viewer(stream)
     if stream.reads is not None:  # two of them may well hold the same documents: no ids to compare
         return PageView(stream.reads(record.type, body, 0).count)
     records = read(spec, stream.name, stream.records, opened, body)
     ids = _first(record, _row_id(stream), records.items)
-    return PageView(records.count, records.info, ids)
+    versions = _first(record, _version(stream), records.items) if _version(stream) else ()
+    return PageView(records.count, records.info, ids, versions=versions)
 
 
 def read_deleted(spec: ConnectorSpec, stream: Stream, body: bytes) -> Deleted:
@@ -367,9 +369,14 @@ def _row_id(stream: Stream) -> Sequence[str]:
     return stream.row_id or stream.fields["external_id"].paths
 
 
+def _version(stream: Stream) -> Sequence[str]:
+    """Where records of a list that moves say when they were changed."""
+    return stream.fields["updated_at"].paths if stream.shrinks and "updated_at" in stream.fields else ()
+
+
 @lru_cache(maxsize=64)
 def _viewer(stream: Stream) -> tuple[Shape, Opener]:
-    record = shape(_row_id(stream))
+    record = shape(dict.fromkeys((*_row_id(stream), *_version(stream))))
     return record, opener(record.type, stream.records, stream.info, missing_is_empty=stream.missing_is_empty)
 
 
