@@ -101,8 +101,9 @@ def paginate(paging: Paging, connection: Connection, system: str) -> Callable[[P
 def _only(first: PageRequest, *, system: str) -> Pages:
     """One answer, no pages."""
     view = yield first
-    if _more(view):
-        detail = 'the answer says that there are more pages ("More pages"), and "Paging" is none'
+    if view.partial or _more(view):
+        said = "is a part (206)" if view.partial else 'says that there are more pages ("More pages")'
+        detail = f'the answer {said}, and "Paging" is none'
         raise Misconfigured(system, "invoices", detail, call=first.path)
 
 

@@ -79,6 +79,7 @@ def extract(
             moved = True
         if not moved and not seen.incomplete():
             return
+        missing = seen.largest_total - seen.listed
         log.warning(
             "%s %s: records left the list while it was read, or are missing; it is read again", spec.name, stream.name
         )
@@ -93,6 +94,10 @@ def extract(
     if stream.total_advice and last.listed < last.largest_total:
         detail = f"{last.listed} records were listed, and the answers say that there are {last.largest_total}"
         raise ListedTooFew(spec.name, stream.name, f"{detail}: {stream.total_advice}")
+    log.warning(
+        "%s %s: %s records less than the answers say were listed three times; taken as they are",
+        spec.name, stream.name, max(missing, 0),
+    )  # fmt: skip
 
 
 class _Reading:
@@ -179,7 +184,8 @@ class _Reading:
         spec, stream = self._seen.spec, self._stream
 
         def looked(_: PageRequest, answer: Answer) -> PageView:
-            return replace(view(spec, stream, answer.body), link=answer.link)
+            partial = answer.status == httpx.codes.PARTIAL_CONTENT
+            return replace(view(spec, stream, answer.body), link=answer.link, partial=partial)
 
         return patiently(self._client, request, stream.name, looked)[1]
 
@@ -258,7 +264,8 @@ class _Seen:
             raise TooManyPages(self.spec.name, self.stream.name, f"more than {self.spec.page_limit} pages")
         self.count += 1
         self.last_page_no = request.page_no
-        return replace(found, link=answer.link)
+        partial = answer.status == httpx.codes.PARTIAL_CONTENT
+        return replace(found, link=answer.link, partial=partial)
 
     def note(self, found: PageView) -> None:
         """Remembers the records of a page that is kept."""

@@ -33,14 +33,21 @@ def look_up(spec: ConnectorSpec, lookup: Lookup, client: Client, ids: Collection
     """
     if not ids:
         return
-    found: set[str] = set()
+    missing = set(ids)
     numbers = iter(range(1, spec.page_limit + 1))
-    for page in concurrently(spec, lookup, client, list(lookup.requests(client.connection, sorted(ids)))):
-        found.update(lookup_ids(spec, lookup, page.body)[0])
-        yield replace(page, page_no=next(numbers))
+    while missing:
+        found = set[str]()
+        for page in concurrently(spec, lookup, client, list(lookup.requests(client.connection, sorted(missing)))):
+            found.update(lookup_ids(spec, lookup, page.body)[0])
+            yield replace(page, page_no=next(numbers))
+        # An answer may hold fewer than were asked for: the others are asked for again, as long as some come.
+        came = found & missing
+        missing -= came
+        if not came or lookup.key == "name":
+            break
     if lookup.fallback is None:
         return
-    single_requests = [lookup.fallback(client.connection, one) for one in sorted(set(ids) - found)]
+    single_requests = [lookup.fallback(client.connection, one) for one in sorted(missing)]
     for page in concurrently(spec, replace(lookup, paginate=None), client, single_requests, forgiving=True):
         yield replace(page, page_no=next(numbers))
 

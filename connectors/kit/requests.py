@@ -81,7 +81,7 @@ class PageView:
     """What a pagination generator is told about the page it asked for.
 
     `ids` are its records', where they have one; `link` is the answer's Link header. `versions` are the times at which
-    the records were changed, as written, where lists may be ordered by them.
+    the records were changed, as written, where lists may be ordered by them. `partial`: the answer's status is 206.
     """
 
     record_count: int
@@ -89,6 +89,7 @@ class PageView:
     ids: Sequence[Any] = ()
     link: str = ""
     versions: Sequence[Any] = ()
+    partial: bool = False
 
     @property
     def marks(self) -> list[Any]:

@@ -59,8 +59,16 @@ def status_of(shop: Shop, key: str) -> set[str]:
     return {status for (status,) in rows}
 
 
+def take_some_back(shop: Shop, system: str) -> None:
+    """So that there is at least one document of every list."""
+    books, now = shop.world.books[system], datetime.now(UTC).replace(microsecond=0)
+    for document in [one for one in books.all() if one.source is None and not one.deleted][:30]:
+        books.take_back(document, [line.quantity for line in document.lines], now)
+
+
 @pytest.mark.parametrize(("system", "stream"), STREAMS)
 def test_a_deleted_document_is_void_after_the_next_run(shop: Shop, system: str, stream: str) -> None:
+    take_some_back(shop, system)
     shop.sync(system)
     books, known = shop.world.books[system], set(documents_of(shop, stream))
     assert known, stream

@@ -341,7 +341,9 @@ def view(spec: ConnectorSpec, stream: Stream, body: bytes) -> PageView:
     """
     if stream.deleted is not None and not stream.row_id:
         told = read_deleted(spec, stream, body)
-        return PageView(told.record_count, ids=told.external_ids if stream.census else told.listed)
+        whole = _ANY.decode(body) if stream.info else None
+        info = {name: dig(whole, segments(pointer)) for name, pointer in stream.info.items()}
+        return PageView(told.record_count, info, told.external_ids if stream.census else told.listed)
     record, opened = _viewer(stream)
     if stream.reads is not None:  # two of them may well hold the same documents: no ids to compare
         return PageView(stream.reads(record.type, body, 0).count)
