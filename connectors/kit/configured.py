@@ -144,20 +144,31 @@ def _followed(first: PageRequest, *, paging: Paging, connection: Connection, sys
             return None
         if paging.kind == "cursor":
             return replace(put(request, paging.param, said), page_no=request.page_no + 1)
-        return _moved(request, said, connection, system)
+        onward = _moved(request, said, connection, system)
+        place = _place(onward)
+        if place == _place(request) or (view.record_count == 0 and place in hollow):
+            raise PaginationLoop(system, "invoices", "the same next page is named twice", call=request.path)
+        if view.record_count == 0:  # (pages with records that come again are seen by their records)
+            hollow.add(place)
+        return onward
 
-    known = set[str]()
+    known, hollow = set[str](), set[str]()
     request, view = first, (yield first)
     while (onward := following(request, view)) is not None:
         if paging.kind != "cursor" and names_position(onward):
             yield from _positioned(Links(following, names_position), request, view)
             return
-        place = json.dumps([onward.path, dict(onward.params), onward.body], sort_keys=True)
+        place = _place(onward)
         if place in known:
             raise PaginationLoop(system, "invoices", "the same next page is named twice", call=request.path)
         known.add(place)
         request = onward
         view = yield request
+
+
+def _place(request: PageRequest) -> str:
+    """What tells requests of a list apart."""
+    return json.dumps([request.path, dict(request.params), request.body], sort_keys=True)
 
 
 def _positioned(steps: Links, request: PageRequest, view: PageView) -> Pages:
