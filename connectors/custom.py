@@ -112,6 +112,9 @@ def _stream(connection: Connection, options: CustomOptions) -> Stream:
         gone=documented.gone,
         finish=documented.finish,
         by_id=_by_id(options),
+        # A list moves while it is read, unless it is one answer or goes on behind a record.
+        shrinks=options.paging not in ("none", "cursor", "last id"),
+        deletions=("invoices",) if options.deleted_path or "void" in options.statuses.values() else (),
         incomplete=options.list_holds == "less than the document",
         total_advice='check "Paging" and its fields, or empty "Number of records" if that number is not the number of records',
     )
@@ -140,7 +143,7 @@ def _template_request(options: CustomOptions, size: int) -> PageRequest:
 
 def _paging(options: CustomOptions, param: str, size: int) -> Paging:
     first = options.first_page if options.paging == "page number" else 0
-    return Paging(options.paging, param, first, size, options.short_page_is_last)
+    return Paging(options.paging, param, first, size, options.short_page_is_last, options.size_param)
 
 
 def _lookups(options: CustomOptions) -> tuple[Lookup, ...]:

@@ -1,4 +1,4 @@
-"""FreshBooks, accounting API: invoices, deleted invoices, credit notes.
+"""FreshBooks, accounting API: invoices and credit notes, and the deleted ones of both.
 
 https://www.freshbooks.com/api/invoices
 """
@@ -142,12 +142,34 @@ def _invoices(name: str, **params: str) -> Stream:
         records=f"{_RESULT}/invoices",
         info=_INFO,
         shrinks=True,
+        deletions=("deleted_invoices",),
         single=(f"{_RESULT}/invoice", "/invoice"),
         fields=_fields(text("/id", "/invoiceid", required=True), "/invoice_number", "/customerid"),
         helpers=_HELPERS,
         lines=_LINES,
         finish=_tax,
         by_id=_by_id("invoices", "invoice"),
+    )
+
+
+def _credit_notes(name: str, **params: str) -> Stream:
+    return Stream(
+        name,
+        "credit_note",
+        _list("credit_notes", **params),
+        partial(by_page, size_param="per_page", vendor_size=_PAGE_SIZE),
+        records=f"{_RESULT}/credit_notes",
+        info=_INFO,
+        shrinks=True,
+        deletions=("deleted_credit_notes",),
+        single=(f"{_RESULT}/credit_note", "/credit_note"),
+        fields=_fields(text("/creditid", "/id", required=True, prefix="credit_note/"), "/credit_number", "/clientid"),
+        helpers={**_HELPERS, "credit_type": text("/credit_type")},
+        lines=_LINES,
+        # Prepayments and overpayments are money received in advance, not goods taken back.
+        keep=~pl.col("credit_type").is_in(["prepayment", "overpayment"]).fill_null(value=False),
+        finish=_tax,
+        by_id=_by_id("credit_notes", "credit_note"),
     )
 
 
@@ -206,27 +228,10 @@ SPEC = ConnectorSpec(
     ),
     streams=(
         _invoices("invoices"),
-        # Deleted invoices are left out of the list; they come back as void.
+        # Deleted documents are left out of the lists; they come back as void.
         _invoices("deleted_invoices", **{"search[vis_state]": "1"}),
-        Stream(
-            "credit_notes",
-            "credit_note",
-            _list("credit_notes"),
-            partial(by_page, size_param="per_page", vendor_size=_PAGE_SIZE),
-            records=f"{_RESULT}/credit_notes",
-            info=_INFO,
-            shrinks=True,
-            single=(f"{_RESULT}/credit_note", "/credit_note"),
-            fields=_fields(
-                text("/creditid", "/id", required=True, prefix="credit_note/"), "/credit_number", "/clientid"
-            ),
-            helpers={**_HELPERS, "credit_type": text("/credit_type")},
-            lines=_LINES,
-            # Prepayments and overpayments are money received in advance, not goods taken back.
-            keep=~pl.col("credit_type").is_in(["prepayment", "overpayment"]).fill_null(value=False),
-            finish=_tax,
-            by_id=_by_id("credit_notes", "credit_note"),
-        ),
+        _credit_notes("credit_notes"),
+        _credit_notes("deleted_credit_notes", **{"search[vis_state]": "1"}),
     ),
     lookups=(
         Lookup(

@@ -181,6 +181,7 @@ def _stream(name: str, code: str, kind: str, *, at_once: bool = False, refunded:
         partial(by_last_id, after=behind, more="more"),
         records="/items",
         info=_MORE,
+        deletions=("deletions",),
         fields={
             # All transactions share one sequence of ids.
             "external_id": text("/id", required=True),

@@ -23,6 +23,7 @@ from connectors.kit.spec import (
     Lines,
     Lookup,
     PageRequest,
+    Pages,
     PageView,
     RateLimit,
     Stream,
@@ -57,7 +58,7 @@ def _list(entity: str) -> Callable[[Connection, Window, datetime], PageRequest]:
 
 
 def _changes(connection: Connection, window: Window, now: datetime) -> PageRequest | None:
-    """Deleted documents vanish from queries; change data capture names them, thirty days back."""
+    """Deleted documents vanish from queries; change data capture names them, thirty days back (later: `_census`)."""
     if window.since is None or now - window.since > _CDC_DAYS:
         return None
     params = {
@@ -69,15 +70,66 @@ def _changes(connection: Connection, window: Window, now: datetime) -> PageReque
 
 
 def _per_entity(request: PageRequest, view: PageView) -> Sequence[PageRequest]:
-    """A full answer cannot be paged: ask again for each entity alone."""
-    entities = request.param("entities").split(",")
-    if view.record_count < _CDC_OBJECTS or len(entities) == 1:
+    """A full answer may be cut off and cannot be paged.
+
+    Each entity is asked for alone; of one that is full by itself, all that still exist are listed.
+    """
+    if "entities" not in request.params or view.record_count < _CDC_OBJECTS:
         return ()
+    entities = request.param("entities").split(",")
+    if len(entities) == 1:
+        path = request.path.removesuffix("cdc") + "query"
+        return [PageRequest("GET", path, {"query": _ids(entities[0]), **_MINOR_VERSION}, page_no=request.page_no + 1)]
     asked = [{**request.params, "entities": entity} for entity in entities]
     return [replace(request, params=one, page_no=request.page_no + n) for n, one in enumerate(asked, 1)]
 
 
+def _ids(entity: str) -> str:
+    return f"SELECT Id FROM {entity} ORDERBY Id STARTPOSITION 1 MAXRESULTS {_PAGE_SIZE}"
+
+
+def _census(connection: Connection, window: Window, now: datetime) -> PageRequest | None:
+    """What still exists, where change data does not go back far enough: it has deletions of thirty days only."""
+    if window.since is None or now - window.since <= _CDC_DAYS:
+        return None
+    return _query(connection, _ids(_ENTITIES[0]))
+
+
+def _of_all_entities(first: PageRequest) -> Pages:
+    """The ids of one entity after the other. What is missing counts as deleted: only an empty page is an end."""
+    page_no = first.page_no
+    for entity in _ENTITIES:
+        steps = by_start_position(replace(first, params={**first.params, "query": _ids(entity)}), short_is_last=False)
+        asked = next(steps)
+        while True:
+            view = yield replace(asked, page_no=page_no) if isinstance(asked, PageRequest) else asked
+            page_no += 1
+            try:
+                asked = steps.send(view)
+            except StopIteration:
+                break
+
+
+def _changes_or_ids(first: PageRequest) -> Pages:
+    """Change data is one answer; ids are paged."""
+    if "entities" in first.params:
+        return single(first)
+    return by_start_position(first, short_is_last=False)
+
+
+def _existing(body: Any) -> Deleted:
+    """The ids on a page of one entity; a page without any has no entity, either."""
+    for entity in _ENTITIES:
+        if entity in body["QueryResponse"]:
+            ids = tuple(f"{_PREFIX[entity]}{row['Id']}" for row in body["QueryResponse"][entity])
+            return Deleted(ids, (None,) * len(ids), len(ids), ids, _KINDS[entity])
+    return Deleted((), (), 0)
+
+
 def _deleted(body: Any) -> Deleted:
+    if "QueryResponse" in body:
+        found = _existing(body)
+        return replace(found, external_ids=(), deleted_at=())
     ids, times, count = [], [], 0
     for answer in body["CDCResponse"]:
         for entities in answer.get("QueryResponse") or ():
@@ -106,6 +158,7 @@ def _status() -> pl.Expr:
 
 
 _PREFIX = {"Invoice": "", **{entity: f"{entity}/" for entity in _ENTITIES[1:]}}
+_KINDS = dict(zip(_ENTITIES, ("invoice", "sale", "credit_note", "refund"), strict=True))
 _TOTAL, _TAX = pl.col("total_minor"), pl.col("tax_minor")
 _LINES = Lines(
     "/Line",
@@ -135,10 +188,10 @@ def _by_id(entity: str, more: str = "") -> Callable[[Connection, Sequence[str]],
     return requests
 
 
-def _stream(name: str, entity: str, kind: str) -> Stream:
+def _stream(name: str, entity: str) -> Stream:
     return Stream(
         name,
-        kind,
+        _KINDS[entity],
         _list(entity),
         by_start_position,
         records=f"/QueryResponse/{entity}",
@@ -146,6 +199,7 @@ def _stream(name: str, entity: str, kind: str) -> Stream:
         single=(f"/{entity}",),
         missing_is_empty=True,
         shrinks=True,
+        deletions=("deletions", "census"),
         fields={
             "external_id": text("/Id", required=True, prefix=_PREFIX[entity]),
             "invoice_number": text("/DocNumber"),
@@ -188,11 +242,12 @@ SPEC = ConnectorSpec(
         account_param="realmId",
     ),
     streams=(
-        _stream("invoices", "Invoice", "invoice"),
-        _stream("sales_receipts", "SalesReceipt", "sale"),
-        _stream("credit_memos", "CreditMemo", "credit_note"),
-        _stream("refund_receipts", "RefundReceipt", "refund"),
-        Stream("deletions", "invoice", _changes, single, "/CDCResponse", deleted=_deleted, split=_per_entity),
+        _stream("invoices", "Invoice"),
+        _stream("sales_receipts", "SalesReceipt"),
+        _stream("credit_memos", "CreditMemo"),
+        _stream("refund_receipts", "RefundReceipt"),
+        Stream("deletions", "invoice", _changes, _changes_or_ids, "/CDCResponse", deleted=_deleted, split=_per_entity),
+        Stream("census", "invoice", _census, _of_all_entities, "/QueryResponse", deleted=_existing, census=True),
     ),
     lookups=(
         Lookup(

@@ -244,6 +244,7 @@ SPEC = ConnectorSpec(
             info=META,
             single=(_RESULT,),
             row_id=("/key",),
+            deletions=("invoice_census", "adjustment_census"),
             fields=_fields(
                 external_id=text(*both(_SALES_DOCUMENT), "/key", required=True),
                 invoice_number=text("/invoiceNumber"),
@@ -265,6 +266,7 @@ SPEC = ConnectorSpec(
             info=META,
             single=(_RESULT,),
             row_id=("/key",),
+            deletions=("invoice_census", "adjustment_census"),
             fields=_fields(
                 external_id=text("/key", required=True, prefix=_PREFIX),
                 invoice_number=text("/adjustmentNumber"),

@@ -58,7 +58,9 @@ def _list(resource: str, kind: str, key: str) -> Callable[[Connection, Window, d
             "page": "1",
             "pageSize": str(SPEC.size(connection)),
         }
-        headers = {"If-Modified-Since": utc_seconds(window.since)} if window.since else {}
+        # Xero's own API description wants a date-time of RFC 3339 here: without the Z it is none.
+        since = window.since and f"{utc_seconds(window.since)}Z"
+        headers = {"If-Modified-Since": since} if since else {}
         return PageRequest("GET", f"{_ROOT}/{resource}", params, headers=headers)
 
     return first
@@ -216,6 +218,8 @@ SPEC = ConnectorSpec(
                 "size": "/pagination/pageSize",
                 "total": "/pagination/itemCount",
             },
+            shrinks=True,
+            deletions=("invoices",),  # they stay, as VOIDED or DELETED
             fields=_fields("Invoice", _CREDITED, money("/AmountPaid")),
             helpers={
                 **_SHARED,
@@ -238,6 +242,8 @@ SPEC = ConnectorSpec(
                 "size": "/pagination/pageSize",
                 "total": "/pagination/itemCount",
             },
+            shrinks=True,
+            deletions=("credit_notes",),
             fields=_fields("CreditNote", _ALLOCATED, computed(_ALLOCATED, required=False)),
             helpers={
                 **_SHARED,

@@ -71,6 +71,11 @@ def xml_response(root: str, status: int = 200) -> httpx.Response:
     return httpx.Response(status, content=body, headers={"content-type": "text/xml; charset=utf-8"})
 
 
+def unsupported(params: httpx.QueryParams, *served: str) -> str | None:
+    """The first parameter of a query that is not served; a filter that is ignored would hide a client's mistake."""
+    return next((name for name in params if name not in served), None)
+
+
 def join(rows: Iterable[bytes]) -> bytes:
     """A JSON array of ready JSON values."""
     return b"[" + b",".join(rows) + b"]"

@@ -321,9 +321,12 @@ def void_deleted(
     into.members.update(row[0] for row in rows if row[0] is not None)
 
 
-def unlisted(connection: Connection, account: Account, sync_id: int, listed: Sequence[str]) -> tuple[int, list[str]]:
-    """How many documents of the account are not void, and those of them that are not `listed`."""
-    parameters = account.parameters(sync_id=sync_id, listed=list(listed))
+def unlisted(
+    connection: Connection, account: Account, sync_id: int, listed: Sequence[str], *, kinds: Sequence[str] | None = None
+) -> tuple[int, list[str]]:
+    """How many documents of the account are not void, and those of them that are not `listed`; of these `kinds` only."""
+    wanted = None if kinds is None else list(kinds)
+    parameters = account.parameters(sync_id=sync_id, listed=list(listed), kinds=wanted)
     row = connection.execute(query("store", "unlisted"), parameters).fetchone()
     return (row[0], row[1]) if row else (0, [])
 

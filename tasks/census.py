@@ -37,18 +37,21 @@ class Unlisted:
 
 
 class Census:
-    """Collects what the census lists of a synchronisation name. Only all of them together say what is gone."""
+    """Collects what the census lists of a synchronisation name. Only all of them together say what is gone.
+
+    Other lists may name what exists of one kind of documents, where they could not say what was deleted.
+    """
 
     def __init__(self, spec: ConnectorSpec) -> None:
         self._lists = {stream.name for stream in spec.streams if stream.census}
         self._read: set[str] = set()
-        self._listed: list[pl.Series] = []
+        self._listed: list[pl.DataFrame] = []
 
     def take(self, stream: str, listed: pl.DataFrame) -> None:
         """Notes one batch of any stream."""
-        if stream in self._lists:
+        if stream in self._lists or not listed.is_empty():
             self._read.add(stream)
-            self._listed.append(listed["external_id"])
+            self._listed.append(listed)
 
     def unlisted(
         self, connection: Connection, account: Account, sync_id: int, streams: Mapping[str, Any]
@@ -57,10 +60,12 @@ class Census:
 
         A document counts as deleted when the census began: a version of it that was read earlier cannot bring it back.
         """
-        if not self._lists or self._read != self._lists:
+        if not self._read or (self._read & self._lists and not self._lists <= self._read):
             return None
-        began = min(datetime.fromisoformat(streams[name]["started_at"]) for name in self._lists)
-        alive_count, gone = store.unlisted(connection, account, sync_id, pl.concat(self._listed).to_list())
+        began = min(datetime.fromisoformat(streams[name]["started_at"]) for name in self._read)
+        listed = pl.concat(self._listed)
+        kinds = None if listed["kind"].null_count() else listed["kind"].unique().sort().to_list()
+        alive_count, gone = store.unlisted(connection, account, sync_id, listed["external_id"].to_list(), kinds=kinds)
         times = [began] * len(gone)
         return Unlisted(
             pl.DataFrame({"external_id": gone, "deleted_at": times, "page_id": [None] * len(gone)}, schema=DELETION),

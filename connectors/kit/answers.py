@@ -23,6 +23,8 @@ from connectors.kit.urls import shown
 
 #: Vendors' longest limit is a day; whoever asks for more is asked again then. (And a number without end is no time.)
 RETRY_AFTER_SECONDS_MAX: Final = 86_400.0
+#: RFC 6750 and RFC 6749, with the spellings that are seen.
+_REFUSED_TOKEN: Final = ("invalid_token", "expired_token", "token_expired", "invalid_grant", "unauthenticated")
 _WHOLE: Final = Decoder(Any)
 
 
@@ -86,9 +88,10 @@ def failure(
     status, call = response.status_code, shown(response.request)
     request_id = response.headers.get(spec.request_id_header)
     code = fault_code(spec, body)
-    kind = refused if status == 401 else _kind(response)
+    kind: type[ConnectorError] = refused
     if status != 401:
-        kind = spec.errors.get(code or "") or spec.errors.get(status) or kind
+        usual = refused if refuses_proof(spec, code) else _kind(response)
+        kind = spec.errors.get(code or "") or spec.errors.get(status) or usual
     detail = f"code {code}" if code else (response.reason_phrase or "refused")
     if issubclass(kind, RateLimited):
         wait_seconds = retry_after_seconds(response, now)
@@ -108,6 +111,12 @@ def failure(
     if isinstance(error, UnexpectedShape):
         error.body = body
     return error
+
+
+def refuses_proof(spec: ConnectorSpec, code: str | None) -> bool:
+    """Whether an error code says that the token or key is refused: as the system names it, or as RFC 6750 does."""
+    kind = spec.errors.get(code or "")
+    return code in _REFUSED_TOKEN if kind is None else issubclass(kind, CredentialsRejected)
 
 
 def _kind(response: httpx.Response) -> type[ConnectorError]:

@@ -15,6 +15,8 @@ from connectors.kit.spec import AssertionAuth, Connection, Grant, RequestAuth, T
 #: A token this close to its end is renewed before it is used.
 EXPIRY_MARGIN = timedelta(seconds=60)
 _DEFAULT_LIFE_SECONDS = 1800
+#: Refusals that say nothing about the credentials (RFC 6749, 4.1.2.1).
+_PASSING_CODES = ("temporarily_unavailable", "server_error", "slow_down")
 #: Some say that a token never ends with a number that no calendar holds.
 _LONGEST_LIFE_SECONDS = 365 * 86_400
 
@@ -226,10 +228,13 @@ class TokenSession:
         if answer.status_code in (408, 425, 429) or answer.status_code >= 500:
             raise Transient(system, "token", "no token for now", call=call, status=answer.status_code)
         body = _json(answer.content)
-        if answer.status_code >= 400:
-            code = body.get("error") if isinstance(body.get("error"), str) else "no reason given"
-            raise self._auth.refused(system, "token", str(code)[:60], call=call, status=answer.status_code)
         access = body.get("access_token")
+        code = _refusal(body)
+        if code in _PASSING_CODES:
+            raise Transient(system, "token", f"no token for now ({code})", call=call, status=answer.status_code)
+        if answer.status_code >= 400 or (code and not access):  # some say so with status 200
+            said = code or "no reason given"
+            raise self._auth.refused(system, "token", said, call=call, status=answer.status_code)
         if not isinstance(access, str) or not access:
             raise UnexpectedShape(
                 system, "token", "the answer has no access_token", call=call, status=answer.status_code
@@ -241,6 +246,19 @@ class TokenSession:
             self._now().astimezone(UTC) + timedelta(seconds=_life(body.get("expires_in"))),
             str(body.get("scope") or ""),
         )
+
+
+def _refusal(body: dict[str, Any]) -> str:
+    """The code of a refusal in a token answer: a text (RFC 6749, 5.2), or inside an object or a list; "" for none."""
+    nested = body.get("response")
+    said = body.get("error") or body.get("errors")
+    if not said and isinstance(nested, dict):
+        said = nested.get("error") or nested.get("errors")
+    if isinstance(said, list):
+        said = said[0] if said else None
+    if isinstance(said, dict):
+        said = next((said[name] for name in ("code", "type", "error", "errno") if said.get(name)), "unknown")
+    return str(said)[:60] if said else ""
 
 
 def _json(content: bytes) -> dict[str, Any]:

@@ -43,19 +43,26 @@ def pieces(response: httpx.Response) -> Iterator[bytes]:
 
 
 def _unpacked(response: httpx.Response) -> Iterator[bytes]:
-    unpacking = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    unpacking, any_bytes = zlib.decompressobj(zlib.MAX_WBITS | 16), False
     for packed in response.iter_raw():
         left = packed
-        while not unpacking.eof:
+        any_bytes = any_bytes or bool(packed)
+        while left or not unpacking.eof:
+            if unpacking.eof and not left.strip(b"\0"):  # padding
+                break
+            if unpacking.eof:  # several packed parts behind each other are one body
+                unpacking = zlib.decompressobj(zlib.MAX_WBITS | 16)
             try:
                 piece = unpacking.decompress(left, _PIECE_BYTES)
             except zlib.error as error:
                 raise httpx.DecodingError("not gzip", request=response.request) from error
-            left = unpacking.unconsumed_tail
+            left = unpacking.unconsumed_tail or unpacking.unused_data
             if piece:
                 yield piece
             elif not left:
                 break
+    if any_bytes and not unpacking.eof:
+        raise httpx.DecodingError("cut off", request=response.request)
 
 
 def utf8(body: bytes, content_type: str) -> bytes:

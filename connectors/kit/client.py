@@ -9,11 +9,10 @@ from datetime import UTC, datetime
 
 import httpx
 
-from connectors.kit.answers import Answer, Call, failure, fault_code, retry_after_seconds
+from connectors.kit.answers import Answer, Call, failure, fault_code, refuses_proof, retry_after_seconds
 from connectors.kit.auth import Token, TokenStore, open_session
 from connectors.kit.body import ACCEPT_ENCODING, UnaskedEncodingError, pieces, utf8
 from connectors.kit.errors import (
-    CredentialsRejected,
     Misconfigured,
     RateLimited,
     Transient,
@@ -39,6 +38,8 @@ class Timing:
 
 
 SYSTEM_TIME = Timing()
+#: An answer of success that is longer than this is not looked at for an error in it: it would be decoded twice.
+ERROR_BYTES_MAX = 4096
 #: How long an account rests whose day's requests are used up, before one is tried again: nobody says when the next is free.
 DAY_USED_UP_SECONDS = 900.0
 
@@ -131,18 +132,20 @@ class Client:
         response, answer, used = self._exchange(request, operation)
         if self._proof_refused(response, answer) and self._session.renewed(used):
             response, answer, _ = self._exchange(request, operation)
-        if not response.is_success and not _unchanged(response, request):
+        refused = response.is_success and self._proof_refused(response, answer)
+        if refused or (not response.is_success and not _unchanged(response, request)):
             raise failure(
                 self.spec, response, answer.body, operation=operation, refused=self._refused, now=self.timing.now()
             )
         return answer
 
     def _proof_refused(self, response: httpx.Response, answer: Answer) -> bool:
-        """401, or another refusal whose code says the same (Sage Intacct: 400 for a token that ended)."""
+        """401, or another answer whose code says the same: Sage Intacct's 400 for a token that ended, errors in a 200."""
         if response.status_code == 401:
             return True
-        kind = None if response.is_success else self.spec.errors.get(fault_code(self.spec, answer.body) or "")
-        return kind is not None and issubclass(kind, CredentialsRejected)
+        if response.is_success and len(answer.body) > ERROR_BYTES_MAX:
+            return False
+        return refuses_proof(self.spec, fault_code(self.spec, answer.body))
 
     def _exchange(self, request: PageRequest, operation: str) -> tuple[httpx.Response, Answer, Token | None]:
         headers = {

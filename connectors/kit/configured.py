@@ -14,7 +14,8 @@ import httpx
 
 from connectors.kit.errors import Misconfigured, PaginationLoop, UnexpectedShape
 from connectors.kit.mapping.pointers import segments
-from connectors.kit.spec import Connection, PageRequest, Pages, PageView, Window
+from connectors.kit.positions import Links, Numbers, Offsets, guarded
+from connectors.kit.spec import Connection, ListMovedError, PageRequest, Pages, PageView, Special, Window
 from connectors.kit.urls import join_url
 
 PagingKind = Literal["none", "page number", "offset", "cursor", "last id", "next link in the body", "link header"]
@@ -26,6 +27,11 @@ USUAL_PARAM: Final[Mapping[PagingKind, str]] = {
     "cursor": "cursor",
     "last id": "starting_after",
 }
+#: Parameters of an address that tell a position in a list.
+_POSITIONS: Final = (
+    "page", "p", "pg", "page_number", "pagenumber", "page[number]", "page[offset]", "offset", "skip", "start", "startat",
+    "start_at", "startindex", "from", "pagina",
+)  # fmt: skip
 #: How APIs write that there is nothing more.
 _NO: Final = ("false", "0", "no", "n", "")
 _ENTRY = re.compile(r"<([^>]*)>([^<]*)")
@@ -41,6 +47,7 @@ class Paging:
     first: int
     size: int
     short_page_is_last: bool
+    size_param: str = ""
 
 
 def put(request: PageRequest, name: str, value: str | int) -> PageRequest:
@@ -94,40 +101,96 @@ def paginate(paging: Paging, connection: Connection, system: str) -> Callable[[P
 def _only(first: PageRequest, *, system: str) -> Pages:
     """One answer, no pages."""
     view = yield first
-    if _more(view):
-        detail = 'the answer says that there are more pages ("More pages"), and "Paging" is none'
+    if view.partial or _more(view):
+        said = "is a part (206)" if view.partial else 'says that there are more pages ("More pages")'
+        detail = f'the answer {said}, and "Paging" is none'
         raise Misconfigured(system, "invoices", detail, call=first.path)
 
 
 def _counted(first: PageRequest, *, paging: Paging) -> Pages:
     """By number or offset. Only what the server says, or an empty page, is the end: it may give less than asked."""
-    position, request = _position(first, paging), first
-    # What came before the page that a read is continued from is not known: then only an empty page is the end.
-    seen = 0 if position == paging.first else None
-    while True:
-        view = yield request
-        seen = None if seen is None else seen + view.record_count
-        if _ended(view, paging, position, seen):
-            return
-        position += 1 if paging.kind == "page number" else view.record_count
-        request = replace(put(request, paging.param, position), page_no=request.page_no + 1)
+
+    def ended(request: PageRequest, view: PageView, behind: int) -> bool:
+        return _ended(view, paging, _position(request, paging), behind)
+
+    if paging.kind == "offset":
+        return guarded(
+            first,
+            Offsets(
+                lambda request: (_position(request, paging), paging.size),
+                lambda request, to: put(request, paging.param, to),
+                ended,
+            ),
+        )
+    sized = bool(paging.size_param)
+
+    def place(request: PageRequest) -> tuple[int, int]:
+        size = _number(request, paging.size_param) if sized else paging.size
+        return _position(request, paging) - paging.first, size
+
+    def at(request: PageRequest, number: int, size: int) -> PageRequest:
+        request = put(request, paging.size_param, size) if sized else request
+        return put(request, paging.param, number + paging.first)
+
+    return guarded(first, Numbers(place, at, ended, sized=sized))
 
 
 def _followed(first: PageRequest, *, paging: Paging, connection: Connection, system: str) -> Pages:
-    """By cursor or address."""
-    request, known = first, set[str]()
-    while True:
-        view = yield request
-        following = _next(paging, view, request, system)
-        if following is None:
-            return
-        if following in known:
-            raise PaginationLoop(system, "invoices", "the same next page is named twice", call=request.path)
-        known.add(following)
+    """By cursor or address. An address that names a position moves with the list as any other position does."""
+
+    def following(request: PageRequest, view: PageView) -> PageRequest | None:
+        said = _next(paging, view, request, system)
+        if said is None:
+            return None
         if paging.kind == "cursor":
-            request = replace(put(request, paging.param, following), page_no=request.page_no + 1)
-        else:
-            request = _moved(request, following, connection, system)
+            return replace(put(request, paging.param, said), page_no=request.page_no + 1)
+        onward = _moved(request, said, connection, system)
+        place = _place(onward)
+        if place == _place(request) or (view.record_count == 0 and place in hollow):
+            raise PaginationLoop(system, "invoices", "the same next page is named twice", call=request.path)
+        if view.record_count == 0:  # (pages with records that come again are seen by their records)
+            hollow.add(place)
+        return onward
+
+    known, hollow = set[str](), set[str]()
+    request, view = first, (yield first)
+    while (onward := following(request, view)) is not None:
+        if paging.kind != "cursor" and names_position(onward):
+            yield from _positioned(Links(following, names_position), request, view)
+            return
+        place = _place(onward)
+        if place in known:
+            raise PaginationLoop(system, "invoices", "the same next page is named twice", call=request.path)
+        known.add(place)
+        request = onward
+        view = yield request
+
+
+def _place(request: PageRequest) -> str:
+    """What tells requests of a list apart."""
+    return json.dumps([request.path, dict(request.params), request.body], sort_keys=True)
+
+
+def _positioned(steps: Links, request: PageRequest, view: PageView) -> Pages:
+    """Goes on from a page that was read, guarded."""
+    pages = guarded(request, steps)
+    next(pages)
+    asked: PageRequest | Special | None = _sent(pages, view)
+    while asked is not None:
+        asked = _sent(pages, (yield asked))
+
+
+def _sent(pages: Pages, view: PageView) -> PageRequest | Special | None:
+    try:
+        return pages.send(view)
+    except StopIteration:
+        return None
+
+
+def names_position(request: PageRequest) -> bool:
+    """Whether an address says which page it is, or how many records come before it."""
+    values = {name.lower().strip("$"): value for name, value in request.params.items()}
+    return any(name in _POSITIONS and str(value).isdigit() for name, value in values.items())
 
 
 def _after_last(first: PageRequest, *, paging: Paging, system: str) -> Pages:
@@ -148,7 +211,11 @@ def _after_last(first: PageRequest, *, paging: Paging, system: str) -> Pages:
 
 def _position(request: PageRequest, paging: Paging) -> int:
     """Where a request is in the list, also one that was stored and is continued."""
-    name = paging.param
+    return _number(request, paging.param)
+
+
+def _number(request: PageRequest, name: str) -> int:
+    """A whole number in a request, at the place where `put` puts it."""
     if request.body is None or name.startswith("?"):
         return int(request.param(name.removeprefix("?")))
     place = json.loads(request.body)
@@ -160,11 +227,16 @@ def _position(request: PageRequest, paging: Paging) -> int:
 def _ended(view: PageView, paging: Paging, position: int, seen: int | None) -> bool:
     """Whether this was the last page: the server says so, or it is empty (or short, where that is a sign).
 
+    An empty page that the server calls one of several is not the end of them: the list is read again.
+
     A number beyond the last page is an error (404) at many APIs, so the records `seen` are held against the total.
     """
-    if view.record_count == 0:
-        return True
     more, pages, total = _more(view), view.number("pages"), view.number("total")
+    if view.record_count == 0:
+        announced = pages is not None and paging.kind == "page number" and position - paging.first + 1 < pages
+        if more or announced:
+            raise ListMovedError
+        return True
     if more is not None:
         return not more
     if pages is not None and paging.kind == "page number":

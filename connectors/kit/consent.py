@@ -24,6 +24,7 @@ from authlib.oauth2.rfc7636 import create_s256_code_challenge
 from connectors.kit.auth import Token
 from connectors.kit.client import SYSTEM_TIME, Client, Timing, open_client
 from connectors.kit.errors import ConsentFailed, CredentialsRejected, Misconfigured, UnexpectedShape
+from connectors.kit.mapping.reader import error_code
 from connectors.kit.patience import Patience
 from connectors.kit.spec import Connection, ConnectorSpec, Consent, GrantedAccount, PageRequest, TokenAuth
 
@@ -179,7 +180,12 @@ class Started:
             found = (GrantedAccount(self._connection.account),) if self._connection.account else ()
         else:
             try:
-                found = consent.read_accounts(msgspec.json.decode(_ask(client, consent.accounts)))
+                body = msgspec.json.decode(_ask(client, consent.accounts))
+                if code := error_code(self._spec, body):
+                    kind = self._spec.errors.get(code, UnexpectedShape)
+                    detail = f"an error answer, code {code}"
+                    raise kind(self._spec.name, "accounts", detail, call=consent.accounts.path)
+                found = consent.read_accounts(body)
             except _UNREADABLE:
                 detail = "the list of accounts cannot be read"
                 raise UnexpectedShape(self._spec.name, "accounts", detail, call=consent.accounts.path) from None

@@ -145,6 +145,7 @@ def documents(settings: DocumentSettings, connection: Connection, stream: str) -
     }
     usual = ("/lines", "/products")
     path, *also = (settings.lines,) if settings.lines else usual
+    helpers |= _lines_complete(path)
     return Documents(
         placed(_fields(settings)),
         helpers,
@@ -152,6 +153,15 @@ def documents(settings: DocumentSettings, connection: Connection, stream: str) -
         next(iter(gone), None),
         _finish(sums=settings.totals == "sum of the lines"),
     )
+
+
+def _lines_complete(path: str) -> dict[str, Source]:
+    """Lines that are a list of their own may be its first page: the document is rejected where that is said."""
+    beside = path.rpartition("/")[0]
+    if not beside:
+        return {}
+    words = dict.fromkeys(("false", "no", "0"), "yes")
+    return {"all_lines": Source("word", (f"{beside}/has_more", f"{beside}/hasMore"), words=words, pick=_word)}
 
 
 def _notation(field: Source, amounts: Notation, dates: Notation) -> Notation:

@@ -2,7 +2,7 @@
 
 import logging
 from array import array
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -17,8 +17,9 @@ from connectors.kit.errors import (
     PaginationLoop,
     TooManyPages,
     Transient,
+    UnexpectedShape,
 )
-from connectors.kit.look_up import concurrently
+from connectors.kit.look_up import READ_AGAIN_LIMIT, concurrently
 from connectors.kit.mapping.joined import with_details
 from connectors.kit.mapping.reader import view
 from connectors.kit.patience import patiently
@@ -27,17 +28,20 @@ from connectors.kit.spec import (
     ListMovedError,
     Page,
     PageRequest,
+    Pages,
     PageView,
     Resume,
+    Special,
     Stream,
     Window,
+    WindowRefusedError,
 )
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-#: How often a list is read again when the vendor's own total says that records are missing.
-READ_AGAIN_LIMIT = 2
+#: How servers refuse a page that begins elsewhere than their own pages do.
+REFUSED = (400, 416, 422)
 
 
 def extract(
@@ -63,66 +67,137 @@ def extract(
     if beginning is None:
         return
     seen = _Seen(spec, stream, resumed=resume is not None)
-    first = _onward(stream, client, beginning, resume, seen) if resume else beginning
+    reading = _Reading(stream, client, seen)
+    reading.begin(beginning)
+    if resume is not None:
+        reading.resume(beginning, resume)
     for _ in range(READ_AGAIN_LIMIT + 1):
         moved = False
         try:
-            yield from _read_once(stream, client, first, seen)
+            yield from reading.pages()
         except ListMovedError:
             moved = True
         if not moved and not seen.incomplete():
             return
+        missing = seen.largest_total - seen.listed
         log.warning(
             "%s %s: records left the list while it was read, or are missing; it is read again", spec.name, stream.name
         )
-        first = replace(beginning, page_no=seen.last_page_no + 1)
         last, seen = seen, _Seen(spec, stream)
+        reading = _Reading(stream, client, seen)
+        reading.begin(replace(beginning, page_no=last.last_page_no + 1))
     if moved:
-        raise Transient(spec.name, stream.name, "documents are being deleted faster than the list can be read")
+        detail = (
+            "the list moves faster than it can be read, or says of itself what is not so; the next run reads it again"
+        )
+        raise Transient(spec.name, stream.name, detail)
     if stream.total_advice and last.listed < last.largest_total:
         detail = f"{last.listed} records were listed, and the answers say that there are {last.largest_total}"
         raise ListedTooFew(spec.name, stream.name, f"{detail}: {stream.total_advice}")
+    log.warning(
+        "%s %s: %s records less than the answers say were listed three times; taken as they are",
+        spec.name, stream.name, max(missing, 0),
+    )  # fmt: skip
 
 
-def _onward(stream: Stream, client: Client, beginning: PageRequest, resume: Resume, seen: "_Seen") -> PageRequest:
-    """The page after the last one stored, if that one still stands where it stood; else the list's beginning.
+class _Reading:
+    """One reading of a list, from its beginning or from where another one stopped."""
 
-    Where documents have left the list meanwhile, later ones have moved up, onto pages that nobody would read again.
-    """
-    if not stream.shrinks:
-        return resume.following
-    stored = view(seen.spec, stream, resume.body).ids
-    _, found = patiently(client, resume.request, stream.name, lambda _, answer: view(seen.spec, stream, answer.body))
-    if list(found.ids) == list(stored):
-        seen.note_total(found)
-        return resume.following
-    seen.resumed = False
-    return replace(beginning, page_no=resume.following.page_no)
+    def __init__(self, stream: Stream, client: Client, seen: "_Seen") -> None:
+        self._stream, self._client, self._seen = stream, client, seen
+        self._todo: list[PageRequest] = []
+        self._steps: Pages | None = None
+        self._asked: PageRequest | Special | None = None
 
+    def begin(self, first: PageRequest) -> None:
+        """The list is to be read from this request on."""
+        self._steps = self._stream.paginate(first)
+        self._asked = next(self._steps)
 
-def _read_once(stream: Stream, client: Client, first: PageRequest, seen: "_Seen") -> Iterator[Page]:
-    todo = [first]
-    while todo:
-        pages = stream.paginate(todo.pop(0))
-        request: PageRequest | None = next(pages)
-        while request is not None:
-            answer, found = patiently(client, request, stream.name, seen.read)
+    def resume(self, beginning: PageRequest, resume: Resume) -> None:
+        """Goes on behind the last page stored, if that one still stands where it stood; else the list begins anew.
+
+        Where documents have left the list meanwhile, later ones have moved up, onto pages that nobody would read again.
+        """
+        if not self._stream.shrinks:
+            self.begin(resume.following)
+            return
+        stored = view(self._seen.spec, self._stream, resume.body).ids
+        looked = self._look(resume.request)
+        if list(looked.ids) == list(stored):
+            self._seen.note_total(looked)
+            self._seen.last_page_no = resume.request.page_no
+            self.begin(resume.request)
+            self._asked = self._following(looked)
+        else:
+            self._seen.resumed = False
+            self.begin(replace(beginning, page_no=resume.following.page_no))
+
+    def pages(self) -> Iterator[Page]:
+        """The pages, as received."""
+        stream, client, seen = self._stream, self._client, self._seen
+        while self._asked is not None or self._todo:
+            if self._asked is None:
+                self.begin(self._todo.pop(0))
+                continue
+            asked = self._asked
+            request = asked.request if isinstance(asked, Special) else asked
+            purpose = asked.purpose if isinstance(asked, Special) else ""
+            read = {"again": seen.read_again, "overlap": seen.read_on}.get(purpose, seen.read)
+            try:
+                answer, found = patiently(client, request, stream.name, read)
+            except UnexpectedShape as error:
+                self._asked = self._refused(error)
+                continue
             if answer.status == httpx.codes.NOT_MODIFIED:
-                break
+                self._asked = None
+                continue
+            parts = stream.split(request, found) if stream.split else ()
+            self._todo.extend(parts)
+            self._asked = None if parts else self._following(found)
+            if isinstance(self._asked, Special) and self._asked.purpose == "again":
+                continue  # it does not fit to the page before, to which the reading goes back
+            seen.note(found)
             if stream.details is not None and found.ids:
                 about = list(stream.details.lookup.requests(client.connection, list(map(str, found.ids))))
                 details = concurrently(seen.spec, stream.details.lookup, client, about)
                 answer = replace(answer, body=with_details(answer.body, [page.body for page in details]))
             if stream.incomplete and found.ids:
                 answer = replace(answer, body=completed(seen.spec, stream, client, answer.body, found.ids))
-            parts = stream.split(request, found) if stream.split else ()
-            todo.extend(parts)
-            try:
-                following = None if parts else pages.send(found)
-            except StopIteration:
-                following = None
-            yield page_of(stream.name, request, following or next(iter(todo), None), answer, found.record_count)
-            request = following
+            following = self._asked.request if isinstance(self._asked, Special) else self._asked
+            yield page_of(stream.name, request, following or next(iter(self._todo), None), answer, found.record_count)
+
+    def _following(self, found: PageView) -> PageRequest | Special | None:
+        """What is asked for after a page, and after what is only looked at; None after the last page."""
+        if self._steps is None:
+            return None
+        try:
+            asked = self._steps.send(found)
+            while isinstance(asked, Special) and asked.purpose == "look back":
+                asked = self._steps.send(self._look(asked.request))
+        except StopIteration:
+            return None
+        return asked
+
+    def _look(self, request: PageRequest) -> PageView:
+        """A page that was read before, only to compare it."""
+        spec, stream = self._seen.spec, self._stream
+
+        def looked(_: PageRequest, answer: Answer) -> PageView:
+            partial = answer.status == httpx.codes.PARTIAL_CONTENT
+            return replace(view(spec, stream, answer.body), link=answer.link, partial=partial)
+
+        return patiently(self._client, request, stream.name, looked)[1]
+
+    def _refused(self, error: UnexpectedShape) -> PageRequest | Special | None:
+        """What to ask for instead of a page that begins elsewhere than the server's own do; else the error itself."""
+        overlap = isinstance(self._asked, Special) and self._asked.purpose == "overlap"
+        if self._steps is None or not overlap or error.status not in REFUSED:
+            raise error
+        try:
+            return self._steps.throw(WindowRefusedError())
+        except StopIteration:
+            return None
 
 
 @dataclass
@@ -136,6 +211,7 @@ class _Seen:
     stream: Stream
     resumed: bool = False
     pages: set[int] = field(default_factory=set)
+    latest: int = 0
     records: "array[int]" = field(default_factory=lambda: array("q"))
     total: int | None = None
     largest_total: int = 0
@@ -151,23 +227,52 @@ class _Seen:
         """
         if answer.status == httpx.codes.NOT_MODIFIED:
             return PageView(0)
+        return self._read(request, answer, self.pages)
+
+    def read_on(self, request: PageRequest, answer: Answer) -> PageView:
+        """Views and remembers a page that begins with a record of the one before, from which alone it must differ.
+
+        Raises:
+            ContractBroken: As `read`.
+        """
+        return self._read(request, answer, {self.latest})
+
+    def _read(self, request: PageRequest, answer: Answer, others: Collection[int]) -> PageView:
         found = view(self.spec, self.stream, answer.body)
         ids = found.ids
-        if self.count >= self.spec.page_limit:
-            raise TooManyPages(self.spec.name, self.stream.name, f"more than {self.spec.page_limit} pages")
         known = any(one is not None for one in ids)
         fingerprint = hash(tuple(map(str, ids))) if known else hash(answer.body)
-        if ids and fingerprint in self.pages:
+        if ids and fingerprint in others:
             detail = f"page {request.page_no} holds the same records as an earlier one"
             raise PaginationLoop(self.spec.name, self.stream.name, detail)
         self.pages.add(fingerprint)
+        self.latest = fingerprint
+        return self._counted(request, answer, found)
+
+    def read_again(self, request: PageRequest, answer: Answer) -> PageView:
+        """Views and remembers a page that may hold what others held: the list moved, and the reading went back.
+
+        Raises:
+            ContractBroken: If it cannot be read, or is one too many.
+        """
+        self.pages.clear()
+        self.latest = 0
+        return self._counted(request, answer, view(self.spec, self.stream, answer.body))
+
+    def _counted(self, request: PageRequest, answer: Answer, found: PageView) -> PageView:
+        if self.count >= self.spec.page_limit:
+            raise TooManyPages(self.spec.name, self.stream.name, f"more than {self.spec.page_limit} pages")
         self.count += 1
-        self.listed += found.record_count
         self.last_page_no = request.page_no
+        partial = answer.status == httpx.codes.PARTIAL_CONTENT
+        return replace(found, link=answer.link, partial=partial)
+
+    def note(self, found: PageView) -> None:
+        """Remembers the records of a page that is kept."""
+        self.listed += found.record_count
         self.note_total(found)
         if self.total is not None:
-            self.records.extend(map(hash, map(str, ids)))
-        return replace(found, link=answer.link)
+            self.records.extend(map(hash, map(str, found.ids)))
 
     def note_total(self, found: PageView) -> None:
         """Remembers the vendor's total, and the largest there was."""

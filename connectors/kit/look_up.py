@@ -6,11 +6,14 @@ from dataclasses import replace
 
 from connectors.kit.answers import page_of
 from connectors.kit.client import Client
-from connectors.kit.errors import PaginationLoop, TooManyPages, UnexpectedShape
+from connectors.kit.errors import PaginationLoop, TooManyPages, Transient, UnexpectedShape
 from connectors.kit.mapping.lookups import lookup_ids
 from connectors.kit.pagination import single
 from connectors.kit.patience import patiently
-from connectors.kit.spec import ConnectorSpec, Lookup, Page, PageRequest, PageView
+from connectors.kit.spec import ConnectorSpec, ListMovedError, Lookup, Page, PageRequest, PageView, Special
+
+#: How often a list is read again that moved while it was read, or whose own numbers say that records are missing.
+READ_AGAIN_LIMIT = 2
 
 
 def look_up(spec: ConnectorSpec, lookup: Lookup, client: Client, ids: Collection[str]) -> Iterator[Page]:
@@ -30,14 +33,21 @@ def look_up(spec: ConnectorSpec, lookup: Lookup, client: Client, ids: Collection
     """
     if not ids:
         return
-    found: set[str] = set()
+    missing = set(ids)
     numbers = iter(range(1, spec.page_limit + 1))
-    for page in concurrently(spec, lookup, client, list(lookup.requests(client.connection, sorted(ids)))):
-        found.update(lookup_ids(spec, lookup, page.body)[0])
-        yield replace(page, page_no=next(numbers))
+    while missing:
+        found = set[str]()
+        for page in concurrently(spec, lookup, client, list(lookup.requests(client.connection, sorted(missing)))):
+            found.update(lookup_ids(spec, lookup, page.body)[0])
+            yield replace(page, page_no=next(numbers))
+        # An answer may hold fewer than were asked for: the others are asked for again, as long as some come.
+        came = found & missing
+        missing -= came
+        if not came or lookup.key == "name":
+            break
     if lookup.fallback is None:
         return
-    single_requests = [lookup.fallback(client.connection, one) for one in sorted(set(ids) - found)]
+    single_requests = [lookup.fallback(client.connection, one) for one in sorted(missing)]
     for page in concurrently(spec, replace(lookup, paginate=None), client, single_requests, forgiving=True):
         yield replace(page, page_no=next(numbers))
 
@@ -73,11 +83,26 @@ def concurrently(
 def _all_pages(
     spec: ConnectorSpec, lookup: Lookup, client: Client, first: PageRequest, *, forgiving: bool
 ) -> list[Page]:
-    pages = (lookup.paginate or single)(first)
-    request: PageRequest | None = next(pages)
+    for _ in range(READ_AGAIN_LIMIT + 1):
+        try:
+            return _read_once(spec, lookup, client, first, forgiving=forgiving)
+        except ListMovedError:
+            continue
+    detail = "the list moves faster than it can be read, or says of itself what is not so; the next run reads it again"
+    raise Transient(spec.name, lookup.name, detail, call=first.path)
+
+
+def _read_once(
+    spec: ConnectorSpec, lookup: Lookup, client: Client, first: PageRequest, *, forgiving: bool
+) -> list[Page]:
+    """Raises ListMovedError where records moved past the reader."""
+    steps = (lookup.paginate or single)(first)
+    asked: PageRequest | Special | None = next(steps)
     found: list[Page] = []
     seen: set[int] = set()
-    while request is not None:
+    while asked is not None:
+        request = asked.request if isinstance(asked, Special) else asked
+        purpose = asked.purpose if isinstance(asked, Special) else ""
         try:
             answer, (ids, info) = patiently(
                 client, request, lookup.name, lambda _, answer: lookup_ids(spec, lookup, answer.body)
@@ -87,15 +112,16 @@ def _all_pages(
                 return found  # the vendor no longer has it
             raise
         fingerprint = hash(tuple(ids))
-        if ids and fingerprint in seen:
+        if ids and fingerprint in seen and purpose in ("", "overlap"):
             raise PaginationLoop(spec.name, lookup.name, "two pages hold the same records", call=request.path)
         if len(found) >= spec.page_limit:
             raise TooManyPages(spec.name, lookup.name, f"more than {spec.page_limit} pages", call=request.path)
-        seen.add(fingerprint)
+        seen = set() if purpose == "again" else seen | {fingerprint}
         try:
-            following: PageRequest | None = pages.send(PageView(len(ids), info, ids))
+            asked = steps.send(PageView(len(ids), info, ids))
         except StopIteration:
-            following = None
-        found.append(page_of(lookup.name, request, following, answer, len(ids)))
-        request = following
+            asked = None
+        if purpose != "look back":
+            following = asked.request if isinstance(asked, Special) else asked
+            found.append(page_of(lookup.name, request, following, answer, len(ids)))
     return found

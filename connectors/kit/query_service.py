@@ -11,6 +11,7 @@ from connectors.kit.mapping.reader import plan_for
 from connectors.kit.spec import (
     Connection,
     ConnectorSpec,
+    ListMovedError,
     PageRequest,
     Pages,
     PageView,
@@ -82,6 +83,7 @@ def by_last_key(first: PageRequest) -> Pages:
     """Pages behind the last key of the one before, until the service says that there are no more.
 
     Raises:
+        ListMovedError: The answer says that there are more, and holds none.
         UnexpectedShape: If keys do not come in their order, so that one of them could be skipped.
     """
     request = first
@@ -97,6 +99,8 @@ def by_last_key(first: PageRequest) -> Pages:
 def _goes_on(view: PageView, size: int) -> bool:
     """`next` names a start or is null; old versions leave it out, so a full page is followed by another."""
     said = view.number("next") is not None or (view.number("remaining") or 0) > view.record_count
+    if said and view.record_count == 0:
+        raise ListMovedError  # it says that there are more
     return view.record_count > 0 and (said or view.record_count >= size)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 
 @dataclass(frozen=True)
@@ -80,13 +80,23 @@ class Resume:
 class PageView:
     """What a pagination generator is told about the page it asked for.
 
-    `ids` are its records', where they have one; `link` is the answer's Link header.
+    `ids` are its records', where they have one; `link` is the answer's Link header. `versions` are the times at which
+    the records were changed, as written, where lists may be ordered by them. `partial`: the answer's status is 206.
     """
 
     record_count: int
     info: Mapping[str, Any] = field(default_factory=dict)
     ids: Sequence[Any] = ()
     link: str = ""
+    versions: Sequence[Any] = ()
+    partial: bool = False
+
+    @property
+    def marks(self) -> list[Any]:
+        """What tells records apart that did not change: an edited one may stand elsewhere in the list."""
+        if len(self.versions) != len(self.ids):
+            return list(self.ids)
+        return list(zip(map(str, self.ids), map(str, self.versions), strict=True))
 
     def number(self, name: str) -> int | None:
         """A whole number the vendor put beside the records (pages, total, ...), None where it said none."""
@@ -100,8 +110,24 @@ class ListMovedError(Exception):
     """Records left a list while it was paged, and others moved up past the reader: it must be read again."""
 
 
+class WindowRefusedError(Exception):
+    """The server refuses a request that begins at another record than pages of its own do."""
+
+
+@dataclass(frozen=True)
+class Special:
+    """A request of a guarded list that is no step ahead.
+
+    overlap: its page begins with a record that was read; a refusal is thrown back as WindowRefusedError. again: a page
+    that was read before. look back: the same, and only to compare it; its answer is not kept.
+    """
+
+    request: PageRequest
+    purpose: Literal["overlap", "again", "look back"]
+
+
 #: Yields requests, is sent what each answer held, returns after the last page (the protocol of httpx's auth flows).
-Pages = Generator[PageRequest, PageView, None]
+Pages = Generator[PageRequest | Special, PageView, None]
 
 
 def batches(ids: Collection[str], size: int) -> list[list[str]]:

@@ -19,7 +19,9 @@ from connectors.kit.requests import (
     PageView,
     Param,
     Resume,
+    Special,
     Window,
+    WindowRefusedError,
     batches,
     utc_seconds,
 )
@@ -55,9 +57,11 @@ __all__ = [
     "RequestAuth",
     "Resume",
     "RetryPolicy",
+    "Special",
     "Stream",
     "TokenAuth",
     "Window",
+    "WindowRefusedError",
     "batches",
     "of_account",
     "utc_seconds",
@@ -124,7 +128,8 @@ class Stream:
     `places` reads what stands where in such a page, row by row.
     `row_id`: where the vendor tells its records apart by something else than the document's external id, pointers to it;
     it is what pages and details go by. `census`: `deleted` reads the ids of all documents that still exist; what no
-    census of the system names is gone. `by_id` asks for single documents of the list, which webhooks name. `incomplete`:
+    census of the system names is gone. `deletions` names the streams that tell which documents of this list were deleted:
+    itself, where it keeps them and says so. `by_id` asks for single documents of the list, which webhooks name. `incomplete`:
     the list says too little of its documents, so that each is asked for by its id. `total_advice`: what to do where the answers
     keep naming a total that is not reached ("": the total is the vendor's own, and known to be wrong at times).
     """
@@ -152,6 +157,7 @@ class Stream:
     places: Callable[[bytes], "Sequence[Place]"] | None = None
     row_id: tuple[str, ...] = ()
     census: bool = False
+    deletions: tuple[str, ...] = ()
     by_id: "ById | None" = None
     incomplete: bool = False
     total_advice: str = ""
@@ -173,12 +179,15 @@ class ById:
 class Deleted:
     """Ids of documents that no longer exist (a census: that still do), with the vendor's time text.
 
-    `record_count` counts all records.
+    `record_count` counts all records. `listed`: ids that still exist, on a page of a stream that is no census by itself;
+    where there are any, they are all of `listed_kind`.
     """
 
     external_ids: tuple[str, ...]
     deleted_at: tuple[str | None, ...]
     record_count: int
+    listed: tuple[str, ...] = ()
+    listed_kind: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

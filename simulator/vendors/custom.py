@@ -11,7 +11,7 @@ from simulator.limits import Throttled
 from simulator.model import CLIENT_SECRET, CURRENCY, Document
 from simulator.oauth import Denied, basic_client, form_client, read_form
 from simulator.truth import text
-from simulator.wire import cached, instant, join, json_response, raw_response
+from simulator.wire import cached, instant, join, json_response, raw_response, unsupported
 from simulator.world import World
 
 TOKEN_PATH: Final = "/oauth/token"
@@ -76,6 +76,8 @@ class Custom:
         return API_KEY in keys or basic_client(request) or self.grants.check(request) == "valid"
 
     def _list(self, params: httpx.QueryParams) -> httpx.Response:
+        if unsupported(params, "limit", "cursor", "updated_since", "include_deleted"):
+            return _problem(422, "invalid-parameter", "A parameter is not known")
         try:
             size = int(params.get("limit", DEFAULT_PAGE))
             since = instant(params["updated_since"]) if "updated_since" in params else None

@@ -11,7 +11,7 @@ from simulator.model import Customer, Document, Payment, Product
 from simulator.oauth import Denied, form_client, read_form
 from simulator.vendors import freshbooks_render
 from simulator.vendors.freshbooks_render import EASTERN, vis_state
-from simulator.wire import cached, join, json_response, raw_response
+from simulator.wire import cached, join, json_response, raw_response, unsupported
 from simulator.world import World
 
 TOKEN_PATH: Final = "/auth/oauth/token"
@@ -28,6 +28,18 @@ _RENDER: Final[Mapping[str, tuple[str, str, Callable[..., dict[str, Any]]]]] = {
     "payments/payments": ("payments", "payment", freshbooks_render.payment_json),
     "items/items": ("items", "item", freshbooks_render.item_json),
 }
+_SERVED: Final = ("page", "per_page", "sort", "include[]", "search[updated_min]", "search[updated_max]")
+_SERVED_DATES: Final = ("search[date_min]", "search[date_max]")
+_OF_CUSTOMER: Final = ("search[customerid]", "search[userid]", "search[clientid]")
+#: The searches that a list serves beside those of all; it refuses what it does not serve.
+_SEARCHES: Final[Mapping[str, tuple[str, ...]]] = {
+    "invoices/invoices": (*_SERVED_DATES, *_OF_CUSTOMER, "search[vis_state]", "search[ids][]"),
+    "credit_notes/credit_notes": (*_SERVED_DATES, *_OF_CUSTOMER, "search[vis_state]", "search[ids][]"),
+    "payments/payments": (*_SERVED_DATES, *_OF_CUSTOMER, "search[vis_state]", "search[ids][]"),
+    "users/clients": ("search[vis_state]", "search[ids][]"),
+    "items/items": ("search[ids][]",),
+}
+_INCLUDES: Final = ("lines",)
 _ID_FIELDS: Final = {
     "invoice": "invoiceid",
     "credit_note": "creditid",
@@ -123,6 +135,10 @@ class FreshBooks:
 
     def _list(self, resource: str, request: httpx.Request) -> httpx.Response:
         params = request.url.params
+        if refused := unsupported(params, *_SERVED, *_SEARCHES[resource]):
+            return _error(request, 400, 3, 1001, f"The parameter {refused} is not supported.", field=refused)
+        if other := [one for one in params.get_list("include[]") if one not in _INCLUDES]:
+            return _error(request, 400, 3, 1001, f"{other[0]} cannot be included.", field="include[]")
         try:
             page = max(1, int(params.get("page", 1)))
             size = min(MAX_PAGE, max(1, int(params.get("per_page", DEFAULT_PAGE))))  # capped without a word
@@ -140,7 +156,7 @@ class FreshBooks:
         return raw_response(form % parts, headers={"x-api-version": NEW_STYLE})
 
     def _found(self, rows: Sequence[Row], params: httpx.QueryParams) -> list[Row]:
-        """The documented searches; unknown ones are ignored. Deleted rows only show when asked for."""
+        """The documented searches; others are refused before. Deleted rows only show when asked for."""
         wanted = params.get("search[vis_state]")
         found = [row for row in rows if isinstance(row, Product) or _visible(vis_state(row), wanted)]
         if ids := {key for key in params.get_list("search[ids][]") if key}:
@@ -151,7 +167,8 @@ class FreshBooks:
         first, last = params.get("search[updated_min]", ""), params.get("search[updated_max]", "9999")
         if first or last != "9999":  # whole days, both inclusive
             found = [row for row in found if first[:10] <= _eastern_day(row) <= last[:10]]
-        return found
+        first, last = params.get("search[date_min]", ""), params.get("search[date_max]", "9999")
+        return [row for row in found if first[:10] <= _day(row) <= last[:10]]
 
     def _single(self, resource: str, key: str, request: httpx.Request) -> httpx.Response:
         name = _RENDER[resource][1]
@@ -159,13 +176,24 @@ class FreshBooks:
         if row is None:
             message = f"{name.replace('_', ' ').capitalize()} not found."
             return _error(request, 404, 5, 1012, message, field=_ID_FIELDS[name], item=name, value=key)
-        lines = "lines" in request.url.params.get_list("include[]")
+        params = request.url.params
+        other = [one for one in params.get_list("include[]") if one not in _INCLUDES]
+        if refused := unsupported(params, "include[]") or next(iter(other), None):
+            return _error(request, 400, 3, 1001, f"The parameter {refused} is not supported.", field=refused)
+        lines = "lines" in params.get_list("include[]")
         body = b'{"response":{"result":{"%s":%s}}}' % (name.encode(), self._json(resource, row, lines=lines))
         return raw_response(body, headers={"x-api-version": NEW_STYLE})
 
 
 def _visible(state: int, wanted: str | None) -> bool:
     return str(state) == wanted if wanted is not None else state != 1
+
+
+def _day(row: Row) -> str:
+    """The date on a document or payment; what has none is of every day."""
+    if isinstance(row, Document):
+        return row.day.isoformat()
+    return row.day.isoformat() if isinstance(row, Payment) else "5"
 
 
 def _eastern_day(row: Row) -> str:

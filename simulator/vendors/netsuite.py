@@ -13,7 +13,7 @@ from simulator.vendors.netsuite_auth import TOKEN_PATH, assertion_refusal, tba_r
 from simulator.vendors.netsuite_tables import TYPES, alive, record_json, tables
 from simulator.vendors.suiteql import parse
 from simulator.vendors.suiteql_values import SuiteQLError, ordered, shown
-from simulator.wire import json_response
+from simulator.wire import json_response, unsupported
 from simulator.world import World
 
 _SUITEQL: Final = "/services/rest/query/v1/suiteql"
@@ -92,6 +92,8 @@ class NetSuite:
             return _error(405, "Method not allowed.", "METHOD_NOT_ALLOWED")
         if "transient" not in request.headers.get("prefer", ""):
             return _error(400, "Required header 'Prefer' with the value 'transient' is missing.", "INVALID_HEADER")
+        if name := unsupported(request.url.params, "limit", "offset"):
+            return _not_served(name)
         try:
             limit, offset = _page(request.url.params)
             body = json.loads(request.content)
@@ -120,6 +122,9 @@ class NetSuite:
 
     def _record(self, rest: str, request: httpx.Request) -> httpx.Response:
         kind, _, key = rest.partition("/")
+        served = ("expandSubResources",) if key else ("limit", "offset")
+        if name := unsupported(request.url.params, *served):
+            return _not_served(name)
         entity = next((name for name, names in TYPES.items() if names[1] == kind), None)
         if entity is None:
             return _error(404, f"Record type '{kind}' does not exist.", "NONEXISTENT_ID")
@@ -160,6 +165,11 @@ def _page(params: httpx.QueryParams) -> tuple[int, int]:
     if offset >= MAX_ROWS:
         raise _PageError(f"A query returns at most {MAX_ROWS} rows.", "offset")
     return limit, offset
+
+
+def _not_served(name: str) -> httpx.Response:
+    """A parameter that NetSuite may know and this simulator does not serve (`q`, `ids`, ...)."""
+    return _error(400, f"The parameter {name} is not supported.", "INVALID_PARAMETER", parameter=name)
 
 
 def _listing(rows: list[dict[str, Any]], offset: int, total: int, limit: int, url: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from simulator.limits import Throttled
 from simulator.model import Customer, Document, Payment, Product
 from simulator.oauth import Denied, basic_client, read_form
 from simulator.vendors import qbo_query, qbo_render
-from simulator.wire import cached, instant, join, json_response, raw_response, xml_response
+from simulator.wire import cached, instant, join, json_response, raw_response, unsupported, xml_response
 from simulator.world import World
 
 TOKEN_PATH: Final = "/oauth2/v1/tokens/bearer"
@@ -76,6 +76,10 @@ class QuickBooks:
             "cdc": self._cdc,
             "batch": self._batch,
         }.get(rest)
+        served = {"query": ("query",), "cdc": ("entities", "changedSince")}.get(rest, ())
+        if name := unsupported(request.url.params, "minorversion", "requestid", *served):
+            detail = f"The parameter {name} is not supported here"
+            return self._fault(400, "ValidationFault", "Invalid parameter", detail, "2010")
         return route(request) if route else self._single(rest)
 
     def _token(self, request: httpx.Request) -> httpx.Response:

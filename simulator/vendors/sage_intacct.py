@@ -10,7 +10,7 @@ from simulator.model import ACCOUNTS, Customer, Document, Product
 from simulator.oauth import Denied, form_client, read_form
 from simulator.vendors.sage_intacct_query import DEFAULT_SIZE, QueryError, ordered, page, parse, shown
 from simulator.vendors.sage_intacct_render import KINDS, Kind, Row
-from simulator.wire import json_response
+from simulator.wire import json_response, unsupported
 from simulator.world import World
 
 _ROOT: Final = "/ia/api/v1"
@@ -57,6 +57,9 @@ class SageIntacct:
         if entity not in ("", ENTITY, EMPTY_ENTITY):
             return self._error(403, "forbidden", "The entity does not exist, or is not open to this user")
         rest = path.removeprefix(_ROOT)
+        served = {"/services/core/model": ("name",), "/services/core/query": ()}.get(rest, ("start",))
+        if name := unsupported(request.url.params, *served):
+            return self._error(400, "invalidRequest", f"The parameter {name} is not supported")
         if rest == "/services/core/query":
             return self._query(request, entity)
         if rest == "/services/core/model":

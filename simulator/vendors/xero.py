@@ -15,7 +15,16 @@ from simulator.oauth import Denied, basic_client, form_client, read_form
 from simulator.vendors import xero_render
 from simulator.vendors.xero_fields import ACCESSORS
 from simulator.vendors.xero_where import WhereError, filtered, ordered
-from simulator.wire import cached, encode, instant, join, json_response, raw_response, xml_response
+from simulator.wire import (
+    cached,
+    encode,
+    instant,
+    join,
+    json_response,
+    raw_response,
+    unsupported,
+    xml_response,
+)
 from simulator.world import World
 
 TOKEN_PATH: Final = "/connect/token"
@@ -23,6 +32,18 @@ _ROOT: Final = "/api.xro/2.0/"
 DEFAULT_PAGE: Final = 100
 MAX_PAGE: Final = 1000
 _NUMBERS: Final = {"Invoices": "InvoiceNumbers"}
+_PAGED: Final = ("page", "pageSize")
+#: The parameters of each list that are served, beside `where` and `order`.
+_SERVED: Final[Mapping[str, tuple[str, ...]]] = {
+    "Invoices": (
+        *_PAGED, "IDs", "InvoiceNumbers", "ContactIDs", "Statuses", "includeArchived", "createdByMyApp", "unitdp",
+        "summaryOnly", "searchTerm",
+    ),
+    "CreditNotes": (*_PAGED, "unitdp"),
+    "Contacts": (*_PAGED, "IDs", "includeArchived", "summaryOnly", "searchTerm"),
+    "Payments": _PAGED,
+    "Items": ("unitdp",),
+}  # fmt: skip
 _STAMPED_AT: Final = "2024-01-02T09:00:00.0000000"
 
 Row = Document | Customer | Payment | Product
@@ -188,6 +209,8 @@ class Xero:
 
     def _list(self, resource: str, request: httpx.Request) -> httpx.Response:
         params, accessors = request.url.params, ACCESSORS[resource]
+        if refusal := _refusal(resource, request):
+            return self._invalid(10, "ValidationException", refusal)
         rows = self._asked(resource, request)
         try:
             rows = filtered(rows, params.get("where", ""), accessors)
@@ -214,6 +237,10 @@ class Xero:
         params, rows = request.url.params, self._rows(resource)
         if resource == "Contacts" and params.get("includeArchived", "").lower() != "true":
             rows = [row for row in rows if isinstance(row, Customer) and row.active]
+        if params.get("createdByMyApp", "").lower() == "true":
+            return []  # everything here was entered by people
+        if term := params.get("searchTerm", "").strip().lower():
+            rows = [row for row in rows if _matches(row, term)]
         since = _modified_since(request.headers.get("if-modified-since"))
         if since is not None:
             rows = [row for row in rows if isinstance(row, Product) or row.updated_at >= since]
@@ -255,15 +282,39 @@ def _csv(params: httpx.QueryParams, name: str, *, fold: bool = True) -> set[str]
     return {piece.strip().lower() if fold else piece.strip() for piece in text.split(",") if piece.strip()}
 
 
+def _refusal(resource: str, request: httpx.Request) -> str | None:
+    """Why a list is not served as it was asked for: what is not served is refused, and never ignored."""
+    params = request.url.params
+    if name := unsupported(params, "where", "order", *_SERVED[resource]):
+        return f"The parameter {name} is not supported for {resource}"
+    for name in ("includeArchived", "createdByMyApp", "summaryOnly"):
+        if params.get(name, "false").lower() not in ("true", "false"):
+            return f"The parameter {name} is true or false"
+    if params.get("unitdp", "2") not in ("2", "4"):
+        return "The parameter unitdp is 2 or 4"
+    try:
+        _modified_since(request.headers.get("if-modified-since"))
+    except ValueError:
+        return "The header If-Modified-Since is not a date-time"
+    return None
+
+
+def _matches(row: Row, term: str) -> bool:
+    """Whether a document's number or customer, or a contact's name, has the text in it."""
+    if isinstance(row, Document):
+        return term in row.number.lower() or term in row.customer.person.display.lower()
+    return isinstance(row, Customer) and term in row.person.display.lower()
+
+
 def _modified_since(value: str | None) -> datetime | None:
-    """The header's instant at second precision; one that cannot be read is ignored, as Xero does."""
+    """The header's instant at second precision.
+
+    Raises:
+        ValueError: If it cannot be read.
+    """
     if not value:
         return None
     try:
         return instant(value).replace(microsecond=0)
     except ValueError:
-        pass
-    try:
         return parsedate_to_datetime(value).astimezone(UTC)
-    except (TypeError, ValueError):
-        return None

@@ -71,6 +71,7 @@ FROM billing.invoice i
 LEFT JOIN (SELECT DISTINCT external_id FROM unnest(%(listed)s::text[]) AS u(external_id)) l ON l.external_id = i.external_id
 -- What a synchronisation that began later has stored is newer than the list.
 WHERE i.system = %(system)s AND i.account = %(account)s AND i.status <> 'void' AND i.sync_id <= %(sync_id)s
+  AND (%(kinds)s::text[] IS NULL OR i.kind = ANY(%(kinds)s::text[]))
   -- So is what webhooks brought meanwhile, whose synchronisation may have begun earlier.
   AND (i.sync_id = %(sync_id)s OR i.stored_at <= coalesce((SELECT started_at FROM billing.sync_run r WHERE r.sync_id = %(sync_id)s), 'infinity'))
 -- name: mark_dirty

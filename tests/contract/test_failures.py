@@ -87,6 +87,61 @@ def test_refused_refresh_names_the_block_and_what_to_look_at_first(bench: Any, c
         read(bench)
 
 
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"error": "invalid_grant"}, "invalid_grant"),
+        ({"error": "invalid_grant", "error_description": "expired", "access_token": ""}, "invalid_grant"),
+        ({"error": {"code": "invalid_grant", "message": "expired"}}, "invalid_grant"),
+        ({"errors": [{"code": "invalid_grant"}]}, "invalid_grant"),
+        ({"response": {"errors": [{"errno": 1003, "message": "expired"}]}}, "1003"),
+        ({"error": True}, "True"),
+    ],
+)
+@pytest.mark.parametrize("status", [200, 400])
+def test_a_refused_refresh_is_the_operators_whatever_the_status(
+    bench: Any, body: dict[str, Any], code: str, status: int
+) -> None:
+    """An expired refresh token answered with 200 is not the vendor's fault: somebody must connect anew."""
+    bench.before = lambda request: None if is_list(request) else httpx.Response(status, json=body)
+    with pytest.raises(CredentialsRejected, match=code) as caught:
+        read(bench)
+    assert f'block "{block_name(bench.spec.name)}"' in str(caught.value)
+    assert "the vendor changed something" not in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [200, 400, 503])
+def test_a_token_endpoint_that_is_busy_is_asked_again(bench: Any, status: int) -> None:
+    answers = iter([httpx.Response(status, json={"error": "temporarily_unavailable"})])
+    bench.before = lambda request: None if is_list(request) else next(answers, None)
+    assert read(bench)
+
+
+def refused_in_200(bench: Any) -> dict[str, Any]:
+    """How a system says, with status 200, that a token ended."""
+    return {
+        "quickbooks": {"fault": {"error": [{"code": "3200"}], "type": "AUTHENTICATION"}},
+        "freshbooks": {"error": "unauthenticated", "error_description": "expired"},
+        "sage_intacct": {"ia::result": {"ia::error": {"code": "x", "message": "Invalid token"}}},
+        "custom": {"error": "invalid_token"},
+    }.get(bench.spec.name, {})
+
+
+def test_a_token_refused_with_status_200_is_renewed_once_and_then_the_operators(bench: Any) -> None:
+    body = refused_in_200(bench)
+    if not body:
+        pytest.skip("this system has no such answer")
+    whole = len(read(bench))
+    bench.before = times(1, lambda: httpx.Response(200, json=body))
+    assert len(read(bench)) == whole
+    assert len(bench.tokens.kept) == 2
+    asked = len(bench.api_requests())
+    bench.before = always(lambda: httpx.Response(200, json=body))
+    with pytest.raises(CredentialsRejected, match=f'block "{block_name(bench.spec.name)}"'):
+        read(bench)
+    assert len(bench.api_requests()) - asked == 2
+
+
 def test_new_consent_in_the_block_replaces_a_dead_token(bench: Any) -> None:
     """The stored refresh token is dead, the block has a new one: no one needs to clear the store."""
     bench.tokens.held = Token("dead", "dead-refresh", bench.clock())

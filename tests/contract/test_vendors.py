@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+import simulator
 from connectors.kit.errors import RateLimited
 from connectors.kit.look_up import look_up
 from connectors.kit.mapping import map_lookup
@@ -99,8 +100,55 @@ def test_quickbooks_full_change_data_is_asked_for_by_entity(benches: Callable[..
     pages = bench.pages("deletions", Window(bench.clock() - timedelta(days=1), None))
     asked = [request.url.params["entities"] for request in bench.api_requests()]
     entities = ["Invoice", "SalesReceipt", "CreditMemo", "RefundReceipt"]
-    assert asked == [",".join(entities), *entities]
+    assert asked == [",".join(entities), *entities]  # none of them is full by itself
     assert [page.page_no for page in pages] == [1, 2, 3, 4, 5]
+
+
+def test_quickbooks_deletions_beyond_a_thousand_changes_are_found(benches: Callable[..., Any]) -> None:
+    """An entity that fills an answer by itself may have been cut off: all that still exist are listed instead."""
+    bench = benches("quickbooks", invoices=1700, days=20)
+    mapped = bench.read(Window(bench.clock() - timedelta(days=25), None))
+    asked = [request.url.params.get("query", "") for request in bench.api_requests()]
+    assert any(one.startswith("SELECT Id FROM Invoice") for one in asked)
+    truth = [row for row in bench.world.truth() if row.system == "quickbooks"]
+    known = {row.external_id for row in truth if row.kind == "invoice" and not row.deleted}
+    assert set(mapped.listed["external_id"]) == known
+    assert set(mapped.listed["kind"]) == {"invoice"}
+    told = set(mapped.deletions["external_id"])
+    gone = {row.external_id for row in truth if row.deleted}
+    assert told < gone  # cut off, indeed
+    assert {one for one in gone - told if "/" in one} == set()
+
+
+def test_quickbooks_deletions_older_than_change_data_are_found(benches: Callable[..., Any]) -> None:
+    """Change data goes thirty days back: after a longer pause, all that still exist are listed."""
+    bench = benches("quickbooks", invoices=300)
+    mapped = bench.read(Window(bench.clock() - timedelta(days=45), None))
+    alive = {row.external_id for row in bench.world.truth() if row.system == "quickbooks" and not row.deleted}
+    assert set(mapped.listed["external_id"]) == alive
+    assert set(mapped.listed["kind"]) == {"invoice", "sale", "credit_note", "refund"}
+    assert mapped.deletions.is_empty()
+
+
+def test_a_cut_off_list_of_what_exists_is_no_list_of_deletions(benches: Callable[..., Any]) -> None:
+    """A short page of ids is not taken for the last one: what is missing would lose its points."""
+    bench = benches("quickbooks", invoices=300)
+
+    def short(request: httpx.Request) -> httpx.Response | None:
+        statement = request.url.params.get("query", "")
+        if not statement.startswith("SELECT Id") or "MAXRESULTS 20" in statement:
+            return None
+        url = request.url.copy_set_param("query", statement.replace("MAXRESULTS 1000", "MAXRESULTS 20"))
+        with simulator.client(bench.world, "quickbooks") as api:
+            answer = api.get(url.raw_path.decode().removeprefix("/quickbooks"), headers=request.headers)
+        body = answer.json()
+        body["QueryResponse"].pop("totalCount", None)
+        return httpx.Response(200, json=body)
+
+    bench.before = short
+    mapped = bench.read(Window(bench.clock() - timedelta(days=45), None))
+    alive = {row.external_id for row in bench.world.truth() if row.system == "quickbooks" and not row.deleted}
+    assert set(mapped.listed["external_id"]) == alive
 
 
 def xero_server(total: int, size: int) -> Callable[[httpx.Request], httpx.Response | None]:
@@ -122,7 +170,8 @@ def test_xero_servers_without_a_pagination_object(benches: Callable[..., Any], t
     bench = benches("xero")
     bench.page_size = None
     bench.before = xero_server(total, 100)
-    assert sum(page.record_count for page in bench.pages("invoices")) == total
+    rows = [row["InvoiceID"] for page in bench.pages("invoices") for row in json.loads(page.body)["Invoices"]]
+    assert sorted(set(rows)) == sorted(f"id-{number}" for number in range(total))
 
 
 def test_a_total_higher_than_what_was_listed_is_read_again(benches: Callable[..., Any]) -> None:
@@ -151,7 +200,7 @@ def test_xero_sends_the_window_as_a_header(benches: Callable[..., Any]) -> None:
     bench.pages("invoices", Window(bench.clock() - timedelta(hours=1), None))
     sent = [request.headers.get("if-modified-since") for request in bench.api_requests()]
     assert sent[0] is None
-    assert sent[-1] == "2026-05-20T11:00:00"
+    assert sent[-1] == "2026-05-20T11:00:00Z"
     assert {request.headers["xero-tenant-id"] for request in bench.api_requests()} == {bench.connection.account}
 
 

@@ -34,6 +34,8 @@ def test_published_payloads_are_survived(path: Path) -> None:
         if (system, path.name) == ("netsuite", "record_api_invoice_sample.json"):
             assert [result["ok"] for result in results] == [True]  # the only published invoice that lacks nothing
             continue
+        if path.parent.name == "points-cases":  # whole documents, made for another test
+            continue
         for result in results:
             assert result["ok"] is False
             assert all(problem["reason"] and problem["path"] for problem in result["problems"])
@@ -185,5 +187,7 @@ def test_what_is_no_invoice_is_told_so(payload: bytes, reason: str) -> None:
 
 def test_records_left_out_on_purpose_are_told_so() -> None:
     results = attempt("xero", {"Invoices": [{"Type": "ACCPAY", "InvoiceID": "1", "Total": 5}, 7]})
-    assert "left out on purpose" in results[0]["problems"][0]["reason"]
+    assert (results[0]["ok"], results[0]["left_out"], results[0]["problems"]) == (True, True, [])
+    assert "left out on purpose" in results[0]["notes"][0]
+    assert not results[1]["ok"]
     assert results[1]["problems"][0]["reason"] == "Expected object, got int"

@@ -278,7 +278,8 @@ def _sample_connection(system: str, paths: dict[str, str]) -> Any:
 
 def _print_record(record: dict[str, Any]) -> None:
     """One record: what it became, and what is wrong with it."""
-    print("ok" if record["ok"] else "rejected", f"({record.get('stream') or 'no stream'})")
+    verdict = "left out" if record.get("left_out") else "ok" if record["ok"] else "rejected"
+    print(verdict, f"({record.get('stream') or 'no stream'})")
     for name, value in (record.get("invoice") or {}).items():
         print(f"  {name:<24} {'-' if value is None else value}")
     for line in record.get("lines") or []:

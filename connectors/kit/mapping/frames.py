@@ -22,7 +22,8 @@ from loyalty.schema import IDLE, INVOICE, KINDS, LINE, PROBLEM, STATUSES, UTC_US
 DELETION: Final = pl.Schema({"external_id": pl.String(), "deleted_at": UTC_US, "page_id": pl.Int64()})
 #: A time of change this far in the future is none: the record belongs to every window.
 _FUTURE: Final = timedelta(days=1)
-LISTED: Final = pl.Schema({"external_id": pl.String()})
+#: `kind`: the list is of documents of this kind only; null: of all kinds.
+LISTED: Final = pl.Schema({"external_id": pl.String(), "kind": pl.String()})
 #: What is known of records that name no document by themselves: the one they are a part of, and what they say.
 IDENTITY: Final = pl.Schema(
     {"page_id": pl.Int64(), "record_no": pl.Int32(), "external_id": pl.String(), "row_key": pl.String()}
@@ -37,7 +38,7 @@ class Mapped:
     `invoices` (INVOICE) has every readable record, with nulls where a value is unusable; `problems` (PROBLEM) says
     which values those are, by `page_id` and `record_no`: a record with a problem is not to be stored as an invoice.
     `lines` (LINE) belong to invoices by their key. `deletions` (DELETION) are documents the vendor
-    no longer has. `listed` (external_id) are those it says it still has, where a census was read. `record_count`
+    no longer has. `listed` (LISTED) are those it says it still has, where a census was read. `record_count`
     counts the page's records, also those left out on purpose (other types, window). `identities` (IDENTITY) tell
     records apart that cannot be used and have no id: the same one is recognised when it is read again.
     """
@@ -328,5 +329,8 @@ def _deletions(
     frame = frame.with_columns(pl.Series("page_id", places, dtype=pl.Int64)).select(DELETION.names())
     count = sum(answer.record_count for answer in answers)
     if stream.census:
-        return replace(Mapped.empty(), record_count=count, listed=frame.select("external_id"))
-    return replace(Mapped.empty(), deletions=frame, record_count=count)
+        rows = [(normal_id(one), answer.listed_kind) for answer in answers for one in answer.external_ids]
+        return replace(Mapped.empty(), record_count=count, listed=pl.DataFrame(rows, schema=LISTED, orient="row"))
+    rows = [(normal_id(one), answer.listed_kind) for answer in answers for one in answer.listed]
+    listed = pl.DataFrame(rows, schema=LISTED, orient="row")
+    return replace(Mapped.empty(), deletions=frame, record_count=count, listed=listed)

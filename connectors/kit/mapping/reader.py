@@ -357,13 +357,17 @@ def view(spec: ConnectorSpec, stream: Stream, body: bytes) -> PageView:
         ConnectorError: As `read`.
     """
     if stream.deleted is not None and not stream.row_id:
-        return PageView(read_deleted(spec, stream, body).record_count)
+        told = read_deleted(spec, stream, body)
+        whole = _ANY.decode(body) if stream.info else None
+        info = {name: dig(whole, segments(pointer)) for name, pointer in stream.info.items()}
+        return PageView(told.record_count, info, told.external_ids if stream.census else told.listed)
     record, opened = _viewer(stream)
     if stream.reads is not None:  # two of them may well hold the same documents: no ids to compare
         return PageView(stream.reads(record.type, body, 0).count)
     records = read(spec, stream.name, stream.records, opened, body)
     ids = _ids(record, stream, records.items)
-    return PageView(records.count, records.info, ids)
+    versions = _first(record, _version(stream), records.items) if _version(stream) else ()
+    return PageView(records.count, records.info, ids, versions=versions)
 
 
 def read_deleted(spec: ConnectorSpec, stream: Stream, body: bytes) -> Deleted:
@@ -384,20 +388,30 @@ def _row_id(stream: Stream) -> Sequence[str]:
     return stream.row_id or stream.fields["external_id"].paths
 
 
+def _version(stream: Stream) -> Sequence[str]:
+    """Where records of a list that moves say when they were changed."""
+    return stream.fields["updated_at"].paths if stream.shrinks and "updated_at" in stream.fields else ()
+
+
 @lru_cache(maxsize=64)
 def _viewer(stream: Stream) -> tuple[Shape, Opener]:
-    record = shape(_row_id(stream))
+    record = shape(dict.fromkeys((*_row_id(stream), *_version(stream))))
     return record, opener(record.type, stream.records, stream.info, missing_is_empty=stream.missing_is_empty)
 
 
 def _ids(record: Shape, stream: Stream, items: Sequence[Any]) -> list[Any]:
     paths = _row_id(stream)
-    columns = [record.columns[path](items) for path in paths]
     if not stream.row_id and stream.fields["external_id"].joined:
-        return _all_of(columns)
+        return _all_of([record.columns[path](items) for path in paths])
+    return _first(record, paths, items)
+
+
+def _first(record: Shape, paths: Sequence[str], items: Sequence[Any]) -> list[Any]:
+    """Record by record, the value of the first path that has one."""
+    columns = [record.columns[path](items) for path in paths]
     if len(columns) == 1:
         return columns[0]
-    return [next((value for value in values if value is not None), None) for values in zip(*columns, strict=True)]
+    return [next((v for v in values if v is not None), None) for values in zip(*columns, strict=True)]
 
 
 def _all_of(columns: Sequence[Sequence[Any]]) -> list[str | None]:

@@ -36,6 +36,7 @@ def try_record(
     Returns:
         One JSON-able dict per record: `stream`, `ok`, `invoice` (canonical columns), `lines`, `problems`
         (field, path, reason, masked example) and `notes`. A sample that is no invoice gives one dict that says so.
+        A document that the list leaves out on purpose is `ok` and has `left_out`.
 
     Raises:
         Misconfigured: If an overridden path is not one.
@@ -146,7 +147,7 @@ def _result(spec: ConnectorSpec, stream: Stream, mapped: Mapped, number: int, no
     if not rows and not problems and not mapped.deletions.is_empty():
         return _deletion(stream)
     if not rows and not problems:
-        return _refused(stream, stream.records, "left out on purpose: a document of another type than this list takes")
+        return _left_out(stream)
     invoice = rows[0] if rows else None
     lines: list[dict[str, Any]] = []
     if invoice is not None:
@@ -168,6 +169,15 @@ def _result(spec: ConnectorSpec, stream: Stream, mapped: Mapped, number: int, no
 def _deletion(stream: Stream) -> dict[str, Any]:
     notes = ["this says that a document is deleted: it is voided if it is known, and nothing otherwise"]
     return {"stream": stream.name, "ok": True, "invoice": None, "lines": [], "problems": [], "notes": notes}
+
+
+def _left_out(stream: Stream) -> dict[str, Any]:
+    """A record that is read well and is none of ours, as a supplier's bill: nothing is wrong with it."""
+    notes = ["left out on purpose: a document of another type than this list takes"]
+    return {
+        "stream": stream.name, "ok": True, "left_out": True, "invoice": None, "lines": [],
+        "problems": [], "notes": notes,
+    }  # fmt: skip
 
 
 def _plain(row: Mapping[str, Any] | None) -> dict[str, Any] | None:
