@@ -5,7 +5,7 @@ import threading
 import time
 import traceback
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Final
@@ -158,11 +158,11 @@ def process(connections: Connections, dsn: str, run_id: str, claimed: Sequence[C
 
 
 def _opened(
-    connections: Connections, job: Job, claimed: Iterable[ClaimedEvent], key: bytes
+    connections: Connections, job: Job, claimed: Sequence[ClaimedEvent], key: bytes
 ) -> tuple[Outcome, dict[str, list[Incoming]]]:
-    """The events in the deliveries, by connection; deliveries that are none are failed."""
+    """The events in the deliveries of one address, by connection; deliveries that are none are failed."""
     outcome, found = Outcome(), dict[str, list[Incoming]]()
-    hook = webhook_for(job.vendor)
+    hook = webhook_for(job.vendor, claimed[0].options)
     for delivery in claimed:
         if hook is None:
             outcome.failed[delivery.event_no] = Failed(
