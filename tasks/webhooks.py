@@ -50,6 +50,7 @@ class Counts:
     points: int = 0
     records: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
+    notes: Counter[str] = field(default_factory=Counter)
 
     def add(self, loaded: Loaded, awarded: Awarded) -> None:
         """Counts a batch in."""
@@ -60,6 +61,7 @@ class Counts:
         self.entries += awarded.entries
         self.points += awarded.points
         self.reasons += loaded.reasons + awarded.reasons
+        self.notes += loaded.notes
 
     def summary(self) -> dict[str, object]:
         """As kept in billing.sync_run."""
@@ -243,6 +245,7 @@ def _merge(into: Counts, part: Counts) -> None:
     for name in ("new", "changed", "rejected", "entries", "points", "records"):
         setattr(into, name, getattr(into, name) + getattr(part, name))
     into.reasons += part.reasons
+    into.notes += part.notes
 
 
 _counting = threading.Lock()

@@ -16,6 +16,8 @@ import msgspec
 
 Column = Callable[[Sequence[Any]], list[Any]]
 _Tree = dict[str, Any]
+#: In a pointer: every entry of a list.
+EACH = "*"
 
 
 def segments(pointer: str) -> tuple[str, ...]:
@@ -32,10 +34,14 @@ def segments(pointer: str) -> tuple[str, ...]:
 
 
 def dig(value: Any, parts: Iterable[str]) -> Any:
-    """The value at a pointer's parts, None where there is none."""
+    """The value at a pointer's parts, None where there is none; from `*` on, the list of those of each entry."""
+    parts = iter(parts)
     for part in parts:
         if isinstance(value, dict):
             value = value.get(part)
+        elif isinstance(value, list) and part == EACH:
+            rest = tuple(parts)
+            return [dig(one, rest) for one in value]
         elif isinstance(value, list) and part.lstrip("-").isdigit() and -len(value) <= int(part) < len(value):
             value = value[int(part)]
         else:
@@ -84,7 +90,7 @@ def shape(
 
 def _grow(tree: _Tree, parts: Sequence[str], kind: Any = Any) -> None:
     for part in parts:
-        if part.isdigit() or part == "-1":
+        if part.isdigit() or part in ("-1", EACH):
             tree[""] = Any
             return
         tree = tree.setdefault(part, {})
