@@ -199,7 +199,8 @@ async def _greet(
 ) -> Response:  # fmt: skip
     """A handshake proves nothing, so only an endpoint that awaits one stores it, and a run asks the vendor whether it is true.
 
-    One without a code (a shop's ping) is answered and never stored. All count as deliveries that prove nothing.
+    One without a code (a shop's ping) is answered and never stored. All count as deliveries that
+    prove nothing.
     """
     async with answering():
         await _count_refusal(state, subject)

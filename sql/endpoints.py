@@ -41,7 +41,10 @@ class Made:
 
 @dataclass(frozen=True)
 class EndpointRow:
-    """An endpoint in a list. `secrets` is how many are active. `options` count before `block_options`, which the block says."""
+    """An endpoint in a list. `secrets` is how many are active.
+
+    `options` count before `block_options`, which the block says.
+    """
 
     endpoint_no: int
     endpoint_id: str
@@ -86,7 +89,10 @@ def endpoints(connection: Connection) -> list[EndpointRow]:
 def set_options(
     connection: Connection, endpoint_no: int, options: Mapping[str, Any], block_options: Mapping[str, Any]
 ) -> None:
-    """How its deliveries are signed and read from now on: as was said of it, and as its block says. The caller commits."""
+    """How its deliveries are signed and read from now on: as was said of it, and as its block says.
+
+    The caller commits.
+    """
     values = {
         "endpoint_no": endpoint_no,
         "options": Jsonb(dict(options)),

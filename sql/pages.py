@@ -10,7 +10,9 @@ from sql.named import query
 
 @dataclass(frozen=True)
 class AccountState:
-    """How far an account has come. `complete_up_to`: everything that changed at the vendor before it is here.
+    """How far an account has come.
+
+    `complete_up_to`: everything that changed at the vendor before it is here.
 
     `corrections` were refused, so that `points_at_stake` stand that should not.
     """

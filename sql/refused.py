@@ -31,7 +31,10 @@ STANDING: Final = pl.Schema(
 
 @dataclass(frozen=True)
 class RefusedCorrection:
-    """A record that would have changed a sale in the ledger. `points_at_stake` None: it names no stored sale."""
+    """A record that would have changed a sale in the ledger.
+
+    `points_at_stake` None: it names no stored sale.
+    """
 
     external_id: str | None
     invoice_number: str | None

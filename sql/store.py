@@ -134,7 +134,9 @@ def _add_new(connection: Connection, found: pl.DataFrame) -> bool:
 
 
 def _supersede(connection: Connection, account: Account, sync_id: int, written: pl.DataFrame) -> set[int]:
-    """Voids what webhooks named by its number where the same document is known by its id; returns the members it was of.
+    """Voids what webhooks named by its number where the same document is known by its id.
+
+    Returns the members it was of.
 
     Looked at from both sides, under the account's lock: a poll may have stored the id just before.
     """

@@ -73,7 +73,8 @@ def keep_address(
 ) -> Kept:
     """Makes the connection's addresses where they are missing, and takes the block's options and secret; the caller commits.
 
-    Without `make` only those that exist are looked at. `known` are all endpoints, where they have been read already: reading
+    Without `make` only those that exist are looked at. `known` are all endpoints, where they have
+    been read already: reading
     them counts their events. Raises NoWebhooksError.
     """
     if not can_announce(block.system):
@@ -131,7 +132,10 @@ def _options(block: BillingConnection) -> dict[str, Any]:
 
 
 def _take_options(db: Connection, one: EndpointRow, of_block: Mapping[str, Any], *, asked: bool) -> None:
-    """Notes what the block says. What was said of the address goes before it, until somebody asks for the block's."""
+    """Notes what the block says.
+
+    What was said of the address goes before it, until somebody asks for the block's.
+    """
     own = {
         name: value
         for name, value in one.options.items()

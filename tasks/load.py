@@ -73,10 +73,13 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Batch:
-    """Some pages of one stream, judged: accepted invoices and lines, rejects, deletions, and what a census listed.
+    """Some pages of one stream, judged.
 
-    `voided` (`tasks.taking_back.VOIDED`) are rejected records that name a document and say that it is void; `taking` are the
-    places of those that take points back; `notes` say what was read otherwise of accepted ones (external_id, document, reason).
+    Accepted invoices and lines, rejects, deletions, and what a census listed.
+
+    `voided` (`tasks.taking_back.VOIDED`) are rejected records that name a document and say that it
+    is void; `taking` are the places of those that take points back; `notes` say what was read
+    otherwise of accepted ones (external_id, document, reason).
     """
 
     invoices: pl.DataFrame
@@ -353,7 +356,8 @@ def store_batch(
         expect_new: As in `sql.store.store_invoices`.
 
     Returns:
-        The batch without the rejects that were void documents, and how many open rejects are resolved.
+        The batch without the rejects that were void documents, and how many open rejects are
+        resolved.
     """
     account = job.account
     store.store_invoices(connection, account, sync_id, batch.invoices, batch.lines, into=into, expect_new=expect_new)

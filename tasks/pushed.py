@@ -22,7 +22,8 @@ from tasks.job import Job
 from tasks.mapper import Mapper
 from tasks.spool import pack
 
-#: How long to wait for a poll where an event named a document by a number that the lists do not tell.
+#: How long to wait for a poll where an event named a document by a number that the lists do not
+#: tell.
 _POLL_SECONDS: Final = 60.0
 
 
@@ -121,9 +122,12 @@ def _held(job: Job, done: Sorted, incoming: Incoming, stream: Stream, numbered: 
 
 
 def _numbered(job: Job, connection: Connection, done: Sorted, numbered: Sequence[Whole]) -> None:
-    """Documents named by their printed number: counted under their id where one is known, or a sale would count twice.
+    """Documents named by their printed number.
 
-    Others count under their number. Once a list or another event tells the id, that one is void (sql.store).
+    Counted under their id where one is known, or a sale would count twice.
+
+    Others count under their number. Once a list or another event tells the id, that one is void
+    (sql.store).
     """
     known = pushed.ids_of_numbers(connection, job.account, [one.held.external_id or "" for one in numbered])
     never_told = pushed.lists_lack_numbers(connection, job.account)
@@ -146,7 +150,9 @@ def _numbered(job: Job, connection: Connection, done: Sorted, numbered: Sequence
 
 
 def _by_their_ids(job: Job, connection: Connection, done: Sorted) -> None:
-    """Events that hold no whole document and name it by its number: about the one with that number, where one is stored.
+    """Events that hold no whole document and name it by its number.
+
+    About the one with that number, where one is stored.
 
     A deletion that finds none takes nothing back, so it is said.
     """
@@ -187,7 +193,9 @@ def _single(done: Sorted, incoming: Incoming, ids: Sequence[str]) -> str | None:
 
 
 def _drop_superseded(job: Job, connection: Connection, done: Sorted) -> None:
-    """Documents that do not say when they were changed: the latest event about each counts, whenever it arrives.
+    """Documents that do not say when they were changed.
+
+    The latest event about each counts, whenever it arrives.
 
     Those named by their number are noted as such, dated or not: one day their id may be told.
     """

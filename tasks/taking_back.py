@@ -1,7 +1,8 @@
 """What takes points back is accepted where it can be understood, though it would not do for a new sale.
 
-A void needs nothing but the document's id. A refund that leaves out the phone or the date of its sale has those of the
-sale as it is stored. What still cannot be used is a class of reject of its own (`sql.refused`).
+A void needs nothing but the document's id. A refund that leaves out the phone or the date of its
+sale has those of the sale as it is stored. What still cannot be used is a class of reject of its
+own (`sql.refused`).
 """
 
 from dataclasses import replace
@@ -27,7 +28,10 @@ VOIDED: Final = pl.Schema(
 
 
 def completed(connection: Connection, account: Account, mapped: Mapped) -> Mapped:
-    """Refunds, credits and lowered sales with what they leave out, from the stored sale; with a note each."""
+    """Refunds, credits and lowered sales with what they leave out, from the stored sale.
+
+    With a note each.
+    """
     if mapped.problems.is_empty():
         return mapped
     lacking = mapped.problems.group_by(_PLACE).agg(pl.col("field").is_in(_KNOWN_OF_THE_SALE).all().alias("_only"))
@@ -115,7 +119,10 @@ def void_ones(mapped: Mapped, problems: pl.DataFrame) -> pl.DataFrame:
 def take_void_ones(
     connection: Connection, account: Account, sync_id: int, voided: pl.DataFrame, *, into: store.Stored
 ) -> pl.DataFrame:
-    """Makes those that are stored void; returns the places of these records, which are no rejects then."""
+    """Makes those that are stored void.
+
+    Returns the places of these records, which are no rejects then.
+    """
     if voided.is_empty():
         return voided.select(_PLACE)
     known = refused.stored_ids(connection, account, voided["external_id"].unique().to_list())
@@ -126,7 +133,10 @@ def take_void_ones(
 
 
 def taking(invoices: pl.DataFrame, rejects: pl.DataFrame) -> list[tuple[int, int]]:
-    """Places of rejected records that take points back by themselves: credits, and totals below zero."""
+    """Places of rejected records that take points back by themselves.
+
+    Credits, and totals below zero.
+    """
     takes = pl.col("kind").is_in(NEGATIVE_KINDS) | (pl.col("total_minor") < 0)
     found = invoices.filter(takes.fill_null(value=False)).join(rejects, on=_PLACE, how="semi")
     return [(int(page), int(record)) for page, record in found.select(_PLACE).rows()]

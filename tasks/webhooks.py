@@ -162,7 +162,10 @@ def process(connections: Connections, dsn: str, run_id: str, claimed: Sequence[C
 def _opened(
     connections: Connections, job: Job, claimed: Sequence[ClaimedEvent], key: bytes
 ) -> tuple[Outcome, dict[str, list[Incoming]]]:
-    """The events in the deliveries of one address, by connection; deliveries that are none are failed."""
+    """The events in the deliveries of one address, by connection.
+
+    Deliveries that are none are failed.
+    """
     outcome, found = Outcome(), dict[str, list[Incoming]]()
     hook = webhook_for(job.vendor, claimed[0].options)
     for delivery in claimed:

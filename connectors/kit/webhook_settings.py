@@ -85,7 +85,10 @@ class WebhookSettings(BaseModel):
         return (self.webhook_type_header.lower(),) if self.webhook_type_header else TOPIC_HEADERS
 
     def scheme(self) -> Scheme:
-        """How a delivery is checked. A header that names the event may be given once only, as those of the signature."""
+        """How a delivery is checked.
+
+        A header that names the event may be given once only, as those of the signature.
+        """
         scheme = self._scheme()
         return replace(scheme, headers=(*scheme.headers, *self.topic_headers))
 

@@ -63,8 +63,9 @@ class Scheme:
 
     `signatures` reads the signatures out of a delivery, `content` builds the signed bytes (None: something is missing), `key` turns
     the secret's text into the key and raises Unusable, `sign` computes the text of a signature. `stamp` reads the timestamp, where the
-    scheme signs one. `headers` may be given once only. `message_id` is the sender's id of a delivery, the same on every retry, "" where
-    the scheme has none; `id_headers` are those that it looks at.
+    scheme signs one. `headers` may be given once only. `message_id` is the sender's id of a
+    delivery, the same on every retry, "" where the scheme has none; `id_headers` are those that it
+    looks at.
     """
 
     headers: tuple[str, ...]
@@ -136,15 +137,19 @@ def text_key(secret: str) -> bytes:
 _SYMMETRIC: Final = "whsec_"
 _PUBLIC: Final = "whpk_"
 _CANDIDATE: Final = ":candidate"
-#: The same three headers, by the specification and as Svix, which many services send with, calls them.
+#: The same three headers, by the specification and as Svix, which many services send with, calls
+#: them.
 _PREFIXES: Final = ("webhook-", "svix-")
 _ID, _STAMP, _SIGNATURE = "id", "timestamp", "signature"
 
 
 def _standard(received: Delivery, part: str) -> str:
-    """One of the three headers. The message id decides which names count, so that nobody mixes two sets.
+    """One of the three headers.
 
-    An id that somebody adds to a copy would make it a new message; with it, the copy has no signature.
+    The message id decides which names count, so that nobody mixes two sets.
+
+    An id that somebody adds to a copy would make it a new message; with it, the copy has no
+    signature.
     """
     prefix = next((one for one in _PREFIXES if received.header(one + _ID)), _PREFIXES[0])
     return received.header(prefix + part)

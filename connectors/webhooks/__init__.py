@@ -18,7 +18,9 @@ DESCRIBED: Final[Mapping[str, Callable[[Connection], Webhook]]] = MappingProxyTy
 
 
 def declaration(system: str, options: Mapping[str, Any]) -> Webhook | None:
-    """How the webhooks of a system work, by the options of their address alone; for who does not know the block.
+    """How the webhooks of a system work, by the options of their address alone.
+
+    For who does not know the block.
 
     Raises:
         Misconfigured: If the options cannot be as they are.
@@ -27,13 +29,17 @@ def declaration(system: str, options: Mapping[str, Any]) -> Webhook | None:
 
 
 def webhook_for(connection: Connection, options: Mapping[str, Any] = MappingProxyType({})) -> Webhook | None:
-    """How the connection's webhooks work at an address; None: its system sends none that could be verified.
+    """How the connection's webhooks work at an address; None.
 
-    The one place where the settings are put together, for the API that verifies and for the run that reads.
+    Its system sends none that could be verified.
+
+    The one place where the settings are put together, for the API that verifies and for the run
+    that reads.
 
     Args:
         connection: The block's values; those of an API, which knows no block, are empty.
-        options: What is said of the address itself (`twezah webhooks create --option`): it counts before the block.
+        options: What is said of the address itself (`twezah webhooks create --option`): it counts
+            before the block.
 
     Raises:
         Misconfigured: If they describe webhooks that cannot be as they are.

@@ -32,7 +32,10 @@ _FORM: Final = "application/x-www-form-urlencoded"
 
 @dataclass(frozen=True)
 class _Reading:
-    """How a delivery is read: the settings, and where the connection's documents have their id and state."""
+    """How a delivery is read.
+
+    The settings, and where the connection's documents have their id and state.
+    """
 
     settings: WebhookSettings
     scheme: Scheme
@@ -65,7 +68,10 @@ def _path(connection: Connection, field: str) -> str | None:
 
 
 def _greet(received: Delivery, scheme: Scheme) -> Handshake | None:
-    """A shop's ping at the creation of a webhook: exactly that form, and no signature. It says nothing about a sale."""
+    """A shop's ping at the creation of a webhook: exactly that form, and no signature.
+
+    It says nothing about a sale.
+    """
     is_ping = _PING.fullmatch(received.body) is not None
     is_form = received.header("content-type").partition(";")[0].strip().lower() == _FORM
     return Handshake() if is_ping and is_form and not any(scheme.signatures(received)) else None
@@ -98,9 +104,12 @@ def _read(received: Delivery, reading: _Reading) -> list[Event]:
 
 
 def _name(received: Delivery, body: Any, settings: WebhookSettings, *, enveloped: bool) -> str:
-    """What the event is called: in the header that the block names, else in the body, else in a usual header.
+    """What the event is called.
 
-    A body that is the document itself may have a type of its own, which is no event: there a usual header comes first.
+    In the header that the block names, else in the body, else in a usual header.
+
+    A body that is the document itself may have a type of its own, which is no event: there a usual
+    header comes first.
     """
     said = [value for header in settings.topic_headers if (value := received.header(header).strip())]
     if len(set(said)) > 1:
@@ -137,14 +146,18 @@ def _id(record: Mapping[str, Any], path: str) -> str | None:
 def _kind(
     name: str, chosen: Mapping[str, EventKind], record: Mapping[str, Any], state: str, *, of_invoice: bool
 ) -> EventKind:
-    """What an event asks for, by its name: `invoice.deleted`, `orders/delete`. A document without one tells its own state."""
+    """What an event asks for, by its name: `invoice.deleted`, `orders/delete`.
+
+    A document without one tells its own state.
+    """
     if name in chosen:
         return chosen[name]
     about, *others = re.split(r"[./:]", name.lower())
     about, what = about.removesuffix("s"), others[-1] if others else ""
     if name and about not in _ABOUT_SALES:
         return "ignored"
-    # A payment or refund that is gone does not take its sale along: the sale is to be looked at again.
+    # A payment or refund that is gone does not take its sale along: the sale is to be looked at
+    # again.
     if about == "payment" or (about in _BESIDE_A_SALE and of_invoice):
         return "changed"
     # A document that is called cancelled and says nothing of its state would be read as open.

@@ -43,11 +43,14 @@ SELECT EXISTS (SELECT FROM billing.pushed_document WHERE account = %(account)s A
 -- name: supersede_numbers
 UPDATE billing.invoice i SET status = 'void', sync_id = %(sync_id)s, stored_at = now()
 FROM billing.pushed_document p
-WHERE p.by_number AND p.account = %(account)s AND p.system = %(system)s AND p.external_id = ANY(%(numbers)s::text[])
-  AND (i.external_id, i.account, i.system) = (p.external_id, p.account, p.system) AND i.status <> 'void'
+WHERE p.by_number AND p.account = %(account)s AND p.system = %(system)s
+  AND p.external_id = ANY(%(numbers)s::text[])
+  AND (i.external_id, i.account, i.system) = (p.external_id, p.account, p.system)
+  AND i.status <> 'void'
   -- Whichever of the two was stored first. Credit notes may have a row of numbers of their own.
   AND EXISTS (SELECT FROM billing.invoice o
-              WHERE o.system = 'custom' AND o.account = i.account AND o.invoice_number = i.external_id
+              WHERE o.system = 'custom' AND o.account = i.account
+                AND o.invoice_number = i.external_id
                 AND o.external_id IS DISTINCT FROM o.invoice_number
                 AND (o.kind IN ('credit_note', 'refund')) = (i.kind IN ('credit_note', 'refund')))
 RETURNING i.member_id

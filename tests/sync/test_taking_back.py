@@ -1,4 +1,7 @@
-"""What takes points back: accepted where it can be understood, and said loudly where it cannot, with the points at stake."""
+"""What takes points back.
+
+Accepted where it can be understood, and said loudly where it cannot, with the points at stake.
+"""
 
 import itertools
 import json
@@ -148,7 +151,8 @@ def test_far_too_much_is_refused_loudly(till: Till) -> None:
     assert not [one for one in look(till.dsn, datetime.now(UTC)) if one.event == "twezah.corrections.refused"]
 
 
-#: Versions of an accepted sale that take it back, each with something that a new sale would be refused for.
+#: Versions of an accepted sale that take it back, each with something that a new sale would be
+#: refused for.
 VOIDS = {
     "nothing but the id": {"id": "L1", "status": "void"},
     "no phone": sale(status="void", customer_phone=None),

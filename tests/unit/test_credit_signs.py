@@ -1,4 +1,7 @@
-"""A credit's sign does not matter, whichever system writes it: the amounts are those of the positive one."""
+"""A credit's sign does not matter, whichever system writes it.
+
+The amounts are those of the positive one.
+"""
 
 import json
 from collections.abc import Mapping
@@ -78,7 +81,10 @@ def test_a_negative_credit_is_the_positive_one(system: str, name: str) -> None:
 
 
 def test_every_list_of_credits_is_tried_here_or_turned_by_its_connector() -> None:
-    """NetSuite's query asks for the size, Sage Intacct's sign is what tells the kind; both have tests of their own."""
+    """NetSuite's query asks for the size, Sage Intacct's sign is what tells the kind.
+
+    Both have tests of their own.
+    """
     lists = {
         (system, stream.name)
         for system, spec in SYSTEMS.items()

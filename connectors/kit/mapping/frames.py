@@ -30,8 +30,8 @@ class Mapped:
     which values those are, by `page_id` and `record_no`: a record with a problem is not to be stored as an invoice.
     `lines` (LINE) belong to invoices by their key. `deletions` (external_id, deleted_at) are documents the vendor
     no longer has. `listed` (external_id) are those it says it still has, where a census was read. `record_count`
-    counts the page's records, also those left out on purpose (other types, window). `notes` (PROBLEM) say of records
-    that are used what was read otherwise than it is written.
+    counts the page's records, also those left out on purpose (other types, window). `notes`
+    (PROBLEM) say of records that are used what was read otherwise than it is written.
     """
 
     invoices: pl.DataFrame
@@ -149,7 +149,10 @@ def _with_default_currency(raw: Raw, connection: Connection) -> Raw:
 
 
 def _with_unread(said: pl.DataFrame, before: pl.DataFrame, finished: pl.DataFrame) -> pl.DataFrame:
-    """An amount given back that is written and cannot be read is not none: it stays null, which is a problem."""
+    """An amount given back that is written and cannot be read is not none.
+
+    It stays null, which is a problem.
+    """
     if _REFUNDED not in said.columns or not before[_REFUNDED].null_count():
         return finished
     unread = before[_REFUNDED].is_null() & said[_REFUNDED].is_not_null()

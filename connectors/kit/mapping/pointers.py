@@ -34,7 +34,10 @@ def segments(pointer: str) -> tuple[str, ...]:
 
 
 def dig(value: Any, parts: Iterable[str]) -> Any:
-    """The value at a pointer's parts, None where there is none; from `*` on, the list of those of each entry."""
+    """The value at a pointer's parts, None where there is none.
+
+    From `*` on, the list of those of each entry.
+    """
     parts = iter(parts)
     for part in parts:
         if isinstance(value, dict):

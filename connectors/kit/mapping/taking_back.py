@@ -1,7 +1,9 @@
-"""What takes points back, read no more strictly than what gave them: without signs, and never above the total by a rounding.
+"""What takes points back, read no more strictly than what gave them.
 
-Systems write a credit note as 500 or as -500, and a refund that rounds its tax a cent above the sale. A record that is refused
-for that leaves the points of the sale standing.
+Without signs, and never above the total by a rounding.
+
+Systems write a credit note as 500 or as -500, and a refund that rounds its tax a cent above the
+sale. A record that is refused for that leaves the points of the sale standing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +15,8 @@ from connectors.kit.mapping.columns import EXPONENT
 from connectors.kit.mapping.fields import Field
 from loyalty.schema import NEGATIVE_KINDS, PROBLEM
 
-#: More than the total may be given back by so much: one unit of the currency, or this share of the total.
+#: More than the total may be given back by so much: one unit of the currency, or this share of the
+#: total.
 TOLERANCE_PERCENT: Final = 1
 _REFUNDED: Final = "amount_refunded_minor"
 _TAKES: Final = pl.col("kind").is_in(NEGATIVE_KINDS).fill_null(value=False)
@@ -21,10 +24,13 @@ _NO_SIGN: Final = ("total_minor", "subtotal_minor", "amount_paid_minor")
 
 
 def without_sign(fields: Mapping[str, Field], invoices: pl.DataFrame) -> pl.DataFrame:
-    """Amounts of credits as positive ones, before others are computed from them; also what a sale says was given back.
+    """Amounts of credits as positive ones, before others are computed from them.
 
-    A document whose total is negative is turned as a whole. What is negative then is a mixture of both spellings, and
-    counts by its size, except where a field has a sign of its own (`Field.signed`).
+    Also what a sale says was given back.
+
+    A document whose total is negative is turned as a whole. What is negative then is a mixture of
+    both spellings, and counts by its size, except where a field has a sign of its own
+    (`Field.signed`).
     """
     money = [name for name, field in fields.items() if field.kind == "money" and name in invoices.columns]
     if not _any_below_zero(invoices, money):
@@ -41,10 +47,12 @@ def without_sign(fields: Mapping[str, Field], invoices: pl.DataFrame) -> pl.Data
 
 
 def lines_without_sign(lines: pl.DataFrame, invoices: pl.DataFrame) -> pl.DataFrame:
-    """Lines of credits so that they add up to a positive total; `row` is the position of their invoice.
+    """Lines of credits so that they add up to a positive total.
 
-    All of them were sold where their sizes make up the total; otherwise they are turned together, and what lowers
-    the credit (its discount) stays negative.
+    `row` is the position of their invoice.
+
+    All of them were sold where their sizes make up the total; otherwise they are turned together,
+    and what lowers the credit (its discount) stays negative.
     """
     named = [name for name in ("amount_minor", "quantity", "unit_price") if name in lines.columns]
     if not _any_below_zero(lines, named):
@@ -73,10 +81,13 @@ def lines_without_sign(lines: pl.DataFrame, invoices: pl.DataFrame) -> pl.DataFr
 
 
 def settled(invoices: pl.DataFrame, source: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Credits without signs, and no more given back than the total where it is only a little more; with notes (PROBLEM).
+    """Credits without signs, and no more given back than the total where it is only a little more.
+
+    With notes (PROBLEM).
 
     Args:
-        invoices: Documents, complete but for their keys; `EXPONENT` and the place of the record are known.
+        invoices: Documents, complete but for their keys; `EXPONENT` and the place of the record are
+            known.
         source: Where the amount given back was read.
     """
     computed = [name for name in _NO_SIGN if name in invoices.columns]
