@@ -94,7 +94,8 @@ def backlogs(rows: Iterable[webhooks.Backlog], now: datetime) -> Iterator[AlertE
 def corrections_refused(rows: Iterable[AccountRefused], link: str) -> Iterator[AlertEvent]:
     """Accounts where a correction of a sale was refused, so that the old points stand."""
     for row in rows:
-        named = ", ".join(str(one.invoice_number or one.external_id) for one in row.largest[:NAMED_MAX])
+        documents = (one.invoice_number or one.external_id for one in row.largest[:NAMED_MAX])
+        named = ", ".join(filter(None, documents)) or "a record without an id"
         reason = row.largest[0].reason[:200] if row.largest else ""
         yield CorrectionsRefused(
             about=_label(f"{row.system}-{row.account}"), records=row.records, points_at_stake=row.points_at_stake,
