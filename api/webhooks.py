@@ -197,7 +197,11 @@ async def _refuse(state: State, endpoint: Endpoint, attempt: Attempt, subject: s
 async def _greet(
     state: State, endpoint: Endpoint, attempt: Attempt, subject: str, body: bytes, greeting: kit.Handshake, now: datetime
 ) -> Response:  # fmt: skip
-    """A handshake proves nothing, so only an endpoint that awaits one stores it, and a run asks the vendor whether it is true."""
+    """A handshake proves nothing, so only an endpoint that awaits one stores it, and a run asks the vendor whether it is true.
+
+    One without a code (a shop's ping) is answered and never stored. All count as deliveries that
+    prove nothing.
+    """
     async with answering():
         await _count_refusal(state, subject)
     if greeting.verifier is not None:
@@ -242,10 +246,10 @@ def _kind(webhook: kit.Webhook, body: bytes, headers: Sequence[tuple[str, str]])
 
 def _kept(webhook: kit.Webhook, headers: Sequence[tuple[str, str]]) -> dict[str, str]:
     """Headers that reading it again may need. Never signatures: they name things, and are not long."""
-    wanted = {webhook.scheme.id_header.lower()} - {""}
+    wanted = {name.lower() for name in (*webhook.scheme.id_headers, *webhook.kept_headers)}
     kept = [
         (name.lower(), value.replace("\x00", ""))
         for name, value in headers
         if len(value) <= 300 and (name.lower() in wanted or _KEPT.match(name.lower()))
     ]
-    return dict(kept[:_KEPT_MAX])
+    return dict(sorted(kept, key=lambda one: one[0] not in wanted)[:_KEPT_MAX])

@@ -100,7 +100,7 @@ _HELPERS = {
     "v3_status": text("/v3_status", "/display_status"),
     "payment_status": text("/payment_status"),
     "code": text("/status"),
-    "discount_minor": money("/discount_total/amount", exact=False),
+    "discount_minor": money("/discount_total/amount", exact=False, signed=True),
 }
 _LINES = Lines(
     "/lines",

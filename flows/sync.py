@@ -14,10 +14,11 @@ from prefect.states import Completed, Failed
 from prefect.utilities.timeout import timeout
 
 from connectors.kit.errors import ConnectorError, block_name
+from sql import refused as refusals
 from sql import sync
 from tasks.advice import TookTooLongError, is_expected, named
 from tasks.alerts.events import tell
-from tasks.alerts.watch import reject_ratio
+from tasks.alerts.watch import corrections_refused, reject_ratio
 from tasks.attempt import audit_refused, remember, remember_refused
 from tasks.blocks import BillingConnection, NotConnectedError
 from tasks.blocks.sound import check_settings
@@ -145,6 +146,8 @@ def _tell_of_rejects(report: RunReport, block: BillingConnection) -> None:
     )  # fmt: skip
     if event is not None:
         tell(event)
+    for told in corrections_refused(report.corrections, link):
+        tell(told)
 
 
 def _refused(name: str, started_at: datetime, error: str, *, dry_run: bool) -> State[Any]:
@@ -165,6 +168,8 @@ def _told(error: Exception | None) -> str | None:
 
 def _publish(report: RunReport, block: BillingConnection) -> None:
     remember(report, block.name, _told(report.error))
+    with suppress(psycopg.Error), report.job.aside() as connection:  # the database may be what failed
+        report.corrections = refusals.open_ones(connection, report.job.account)
     ui = settings().ui_url
     run, document = f"{ui}/runs/flow-run/{report.job.run_id}", block._block_document_id  # noqa: SLF001
     links = Links(run, f"{ui}/blocks/block/{document}", block.name)

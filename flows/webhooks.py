@@ -13,7 +13,7 @@ from prefect.exceptions import TerminationSignal
 from prefect.runtime import deployment, flow_run
 from prefect.states import Completed, Failed
 
-from sql import pushed
+from sql import pushed, refused
 from sql import webhooks as stored
 from sql.db import connect
 from tasks.connections import accounts, load_block
@@ -104,7 +104,8 @@ def _publish(dsn: str, run_id: str, connections: Connections) -> None:
     with connect(dsn) as connection:
         events, backlog = pushed.event_counts(connection, run_id), stored.backlog(connection)
         parked = pushed.parked(connection, limit=_PARKED_SHOWN)
+        corrections = refused.open_ones(connection)
     counts = connections.counts
     create_markdown_artifact(
-        key=_NAME, markdown=markdown(counts, events, backlog, parked), description=headline(counts)
+        key=_NAME, markdown=markdown(counts, events, backlog, parked, corrections), description=headline(counts)
     )

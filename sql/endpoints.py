@@ -41,7 +41,10 @@ class Made:
 
 @dataclass(frozen=True)
 class EndpointRow:
-    """An endpoint in a list. `secrets` is how many are active."""
+    """An endpoint in a list. `secrets` is how many are active.
+
+    `options` count before `block_options`, which the block says.
+    """
 
     endpoint_no: int
     endpoint_id: str
@@ -49,6 +52,7 @@ class EndpointRow:
     connection: str
     account: str | None
     options: Mapping[str, Any]
+    block_options: Mapping[str, Any]
     allowed_networks: Sequence[str]
     is_default: bool
     handshake: str
@@ -82,9 +86,18 @@ def endpoints(connection: Connection) -> list[EndpointRow]:
     return [EndpointRow(*row) for row in connection.execute(query("webhooks", "endpoints")).fetchall()]
 
 
-def set_options(connection: Connection, endpoint_no: int, options: Mapping[str, Any]) -> None:
-    """How its deliveries are signed from now on. The caller commits."""
-    values = {"endpoint_no": endpoint_no, "options": Jsonb(dict(options))}
+def set_options(
+    connection: Connection, endpoint_no: int, options: Mapping[str, Any], block_options: Mapping[str, Any]
+) -> None:
+    """How its deliveries are signed and read from now on: as was said of it, and as its block says.
+
+    The caller commits.
+    """
+    values = {
+        "endpoint_no": endpoint_no,
+        "options": Jsonb(dict(options)),
+        "block_options": Jsonb(dict(block_options)),
+    }
     connection.execute(query("webhooks", "set_options"), values)
 
 

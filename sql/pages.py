@@ -10,11 +10,18 @@ from sql.named import query
 
 @dataclass(frozen=True)
 class AccountState:
-    """How far an account has come. `complete_up_to`: everything that changed at the vendor before it is here."""
+    """How far an account has come.
+
+    `complete_up_to`: everything that changed at the vendor before it is here.
+
+    `corrections` were refused, so that `points_at_stake` stand that should not.
+    """
 
     last_success_at: datetime | None
     complete_up_to: datetime | None
     open_rejects: int
+    corrections: int = 0
+    points_at_stake: int = 0
 
 
 @dataclass(frozen=True)

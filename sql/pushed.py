@@ -65,10 +65,16 @@ def ids_of_numbers(connection: Connection, account: Account, numbers: Sequence[s
     return dict(connection.execute(query("pushed", "ids_of_numbers"), parameters).fetchall())
 
 
-def has_ids(connection: Connection, account: Account) -> bool:
-    """Whether documents of the account are stored whose ids are not their numbers."""
-    row = connection.execute(query("pushed", "has_ids"), account.parameters()).fetchone()
+def lists_lack_numbers(connection: Connection, account: Account) -> bool:
+    """Whether the account's lists tell ids and no numbers, so that a document named by its number cannot be found among them."""
+    row = connection.execute(query("pushed", "lists_lack_numbers"), account.parameters()).fetchone()
     return bool(row and row[0])
+
+
+def living(connection: Connection, account: Account, external_ids: Sequence[str]) -> set[str]:
+    """Those of the documents that are stored and not void."""
+    found = connection.execute(query("pushed", "living"), account.parameters(ids=list(external_ids))).fetchall()
+    return {row[0] for row in found}
 
 
 def void_ones(connection: Connection, account: Account, external_ids: Sequence[str]) -> set[str]:

@@ -145,7 +145,7 @@ def store_invoices(
     before = stored.filter(pl.col("external_id").is_in(changed["external_id"].implode()))
     touched = pl.concat([fresh["member_id"], changed["member_id"], before["member_id"]])
     into.members.update(touched.drop_nulls().unique().to_list())
-    into.members.update(_supersede(connection, account, sync_id, fresh))
+    into.members.update(_supersede(connection, account, sync_id, pl.concat([fresh, changed])))
     into.new += fresh.height
     into.changed += changed.height
     into.unchanged += found.height - fresh.height - changed.height
@@ -161,20 +161,20 @@ def _add_new(connection: Connection, found: pl.DataFrame) -> bool:
     return True
 
 
-def _supersede(connection: Connection, account: Account, sync_id: int, fresh: pl.DataFrame) -> set[int]:
-    """Voids what webhooks had named by its number, now that the same document comes with its id; returns the members it was of."""
-    known = fresh.filter(pl.col("invoice_number").is_not_null() & (pl.col("invoice_number") != pl.col("external_id")))
-    if known.is_empty():
+def _supersede(connection: Connection, account: Account, sync_id: int, written: pl.DataFrame) -> set[int]:
+    """Voids what webhooks named by its number where the same document is known by its id.
+
+    Returns the members it was of.
+
+    Looked at from both sides, under the account's lock: a poll may have stored the id just before.
+    """
+    numbers = written["invoice_number"].drop_nulls().unique()
+    if numbers.is_empty():
         return set()
     row = connection.execute(query("store", "named_by_number"), account.parameters()).fetchone()
     if row is None or not row[0]:
         return set()
-    parameters = account.parameters(
-        sync_id=sync_id,
-        numbers=known["invoice_number"].to_list(),
-        kinds=known["kind"].to_list(),
-        pages=known["page_id"].to_list(),
-    )
+    parameters = account.parameters(sync_id=sync_id, numbers=numbers.to_list())
     return {row[0] for row in connection.execute(query("store", "supersede_numbers"), parameters) if row[0] is not None}
 
 

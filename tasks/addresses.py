@@ -71,9 +71,10 @@ def keep_address(
     make: bool = True,
     known: Sequence[EndpointRow] | None = None,
 ) -> Kept:
-    """Makes the connection's addresses where they are missing, and takes the block's secret if it is new; the caller commits.
+    """Makes the connection's addresses where they are missing, and takes the block's options and secret; the caller commits.
 
-    Without `make` only the secrets of those that exist are looked at. `known` are all endpoints, where they have been read already: reading
+    Without `make` only those that exist are looked at. `known` are all endpoints, where they have
+    been read already: reading
     them counts their events. Raises NoWebhooksError.
     """
     if not can_announce(block.system):
@@ -89,14 +90,12 @@ def keep_address(
     found, made = _of(stored.endpoints(db) if known is None else known, block), 0
     while make and len(found) < _ADDRESSES.get(block.system, 1):
         stored.create_endpoint(
-            db, NewEndpoint(block.system, block.name, options=options, handshake="awaited" if hook.greet else "none")
+            db, NewEndpoint(block.system, block.name, handshake="awaited" if hook.confirm else "none")
         )
         found, made = _of(stored.endpoints(db), block), made + 1
     taken = False
     for one in found:
-        # (Where the block says nothing, what was said on the command line stays.)
-        if make and options and dict(one.options) != options:
-            stored.set_options(db, one.endpoint_no, options)
+        _take_options(db, one, options, asked=make)
         if secret.get_secret_value():
             taken |= _take(db, one, secret.get_secret_value(), key, asked=make)
     return Kept(_of(stored.endpoints(db), block) if make else found, made, taken)
@@ -130,6 +129,20 @@ def _options(block: BillingConnection) -> dict[str, Any]:
     fields = WebhookSettings.model_fields
     said = {name: getattr(block, name) for name in fields}
     return {name: value for name, value in said.items() if value != fields[name].get_default(call_default_factory=True)}
+
+
+def _take_options(db: Connection, one: EndpointRow, of_block: Mapping[str, Any], *, asked: bool) -> None:
+    """Notes what the block says.
+
+    What was said of the address goes before it, until somebody asks for the block's.
+    """
+    own = {
+        name: value
+        for name, value in one.options.items()
+        if name not in of_block or (not asked and of_block[name] != value)
+    }
+    if (own, dict(of_block)) != (dict(one.options), dict(one.block_options)):
+        stored.set_options(db, one.endpoint_no, own, of_block)
 
 
 def _declared(block: BillingConnection, options: Mapping[str, Any]) -> Webhook:

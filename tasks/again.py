@@ -22,7 +22,8 @@ from sql.rejects import Waiting
 from sql.versions import readings
 from tasks.extract import Extracted
 from tasks.job import Job
-from tasks.load import Loaded, filled, judged, load_pages
+from tasks.load import Loaded, filled, judged, load_pages, store_batch
+from tasks.taking_back import completed
 
 #: Raw pages in one transaction, and transactions in one run; a replay that was asked for goes on to the end.
 PAGES_AT_ONCE: Final = 50
@@ -101,12 +102,10 @@ def _turn(job: Job, connection: Connection, sync_id: int, found: Sequence[Waitin
 def _store(job: Job, connection: Connection, sync_id: int, stream: Stream, mapped: Mapped, into: store.Stored) -> int:
     """Stores what can be used; returns how many rejects were of those documents."""
     pages = readings(connection, mapped.invoices["page_id"])
-    batch = judged(stream, filled(job, connection, stream.name, mapped), pages)
-    invoices = store.with_members(batch.invoices, job.aside)
-    store.store_invoices(connection, job.account, sync_id, invoices, batch.lines, into=into)
-    store.void_deleted(connection, job.account, sync_id, batch.deletions, into=into)
-    store.save_rejects(connection, job.account, sync_id, batch.rejects, mapping=job.mapping_digest)
-    return store.resolve_rejects(connection, job.account, sync_id, batch.invoices["external_id"].to_list())
+    whole = completed(connection, job.account, filled(job, connection, stream.name, mapped))
+    batch = judged(stream, whole, pages)
+    batch = replace(batch, invoices=store.with_members(batch.invoices, job.aside))
+    return store_batch(job, connection, sync_id, batch, into=into)[1]
 
 
 def _mapped(

@@ -13,7 +13,7 @@ from expectations import validate_awards
 from loyalty.award import evaluate
 from loyalty.difference import difference
 from loyalty.explain import not_computed
-from sql import audit, budgets, expiry, facts, ledger, store, sync, tier_history
+from sql import audit, budgets, expiry, facts, ledger, refused, store, sync, tier_history
 from sql.db import Connection
 from sql.facts import Rules, Stored
 from sql.sync import Account
@@ -239,7 +239,9 @@ def _reject(connection: Connection, sync_id: int | None, bad: pl.DataFrame, done
         values = ("awards", sale, sale, reason, problems, row["page_id"], row["record_no"], None)
         reject = pl.DataFrame([values], schema=store.REJECT, orient="row")
         owner = Account(row["system"], row["account"])
-        store.save_rejects(connection, owner, sync_id or sync.latest(connection, owner), reject)
+        asked = sync_id or sync.latest(connection, owner)
+        store.save_rejects(connection, owner, asked, reject)
+        refused.classify(connection, owner, asked)
 
 
 def _resolve(connection: Connection, sync_id: int | None, due: pl.DataFrame) -> None:

@@ -17,6 +17,10 @@ _FIXES: Final = (
     ),
     (r"^Customer phone:", "Enter a phone at the customer; it is asked for again by itself"),
     (r"^Currency.*: missing$", "Set *Default currency* in the block"),
+    (
+        r"^Total.*: is negative$",
+        "A return? Say in *Field mapping* where the kind of document is (`kind`), and its word under *Document types*",
+    ),
     (r"^Status, looked for at .*", "Add the word to *Statuses* in the block, where it has them; otherwise report it"),
     (r", looked for at [^:]*: missing$", _MAPPING),
     (r", looked for at ", f"{_MAPPING}, or how it says that amounts and dates are written"),

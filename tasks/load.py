@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -14,12 +14,13 @@ from connectors.kit.errors import block_name
 from connectors.kit.mapping import Mapped, fill, phone_place
 from connectors.kit.spec import Stream
 from expectations import FAILED, Report, Result, validate_invoices
-from sql import policy, store, sync
+from sql import policy, refused, store, sync
 from sql.db import Connection
 from sql.versions import newest, readings, with_plausible_times
 from tasks.ahead import ahead
 from tasks.census import Census
 from tasks.job import Job
+from tasks.taking_back import VOIDED, completed, take_void_ones, taking, void_ones
 
 if TYPE_CHECKING:
     from tasks.extract import Extracted
@@ -30,6 +31,8 @@ RECORDS_AT_ONCE = 20_000
 EXAMPLES = 3
 #: Rejects kept as evidence when too many of them stop the run.
 EVIDENCE_ROWS = 1_000
+#: What was read otherwise of an accepted document; `document` is its number, for people.
+NOTED = pl.Schema({"external_id": pl.String(), "document": pl.String(), "reason": pl.String()})
 
 
 class TooManyRejectsError(RuntimeError):
@@ -61,6 +64,9 @@ class Loaded:
     #: Per reason, numbers of some documents it applies to, and the masked values of some.
     examples: dict[str, list[str]] = field(default_factory=dict)
     values: dict[str, list[str]] = field(default_factory=dict)
+    #: What was read otherwise than it is written, how often, and in which documents for example.
+    notes: Counter[str] = field(default_factory=Counter)
+    note_examples: dict[str, list[str]] = field(default_factory=dict)
     stored: store.Stored = field(default_factory=store.Stored)
     #: Records with a time of change in the future; of some the document and that time.
     ahead: int = 0
@@ -71,7 +77,14 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Batch:
-    """Some pages of one stream, judged: accepted invoices and lines, rejects, deletions, and what a census listed."""
+    """Some pages of one stream, judged.
+
+    Accepted invoices and lines, rejects, deletions, and what a census listed.
+
+    `voided` (`tasks.taking_back.VOIDED`) are rejected records that name a document and say that it
+    is void; `taking` are the places of those that take points back; `notes` say what was read
+    otherwise of accepted ones (external_id, document, reason).
+    """
 
     invoices: pl.DataFrame
     lines: pl.DataFrame
@@ -82,6 +95,9 @@ class Batch:
     report: Report
     stream: str
     listed: pl.DataFrame
+    voided: pl.DataFrame = field(default_factory=VOIDED.to_frame)
+    taking: Sequence[tuple[int, int]] = ()
+    notes: pl.DataFrame = field(default_factory=NOTED.to_frame)
 
 
 class Loading:
@@ -140,6 +156,7 @@ class Loading:
                 store.save_rejects(
                     self._connection, self._job.account, self._sync_id, evidence, mapping=self._job.mapping_digest
                 )
+                refused.classify(self._connection, self._job.account, self._sync_id)
                 self._connection.commit()
             raise
         _finish(self._job, self._connection, self._sync_id, streams, self._done)
@@ -155,7 +172,8 @@ class Loading:
     def _judged(self, batches: Iterable[tuple[str, Mapped]]) -> Iterator[Batch]:
         for name, mapped in _gathered(batches):
             pages = readings(self._reader, mapped.invoices["page_id"])
-            batch = judged(self._job.spec.stream(name), filled(self._job, self._reader, name, mapped), pages)
+            whole = completed(self._reader, self._job.account, filled(self._job, self._reader, name, mapped))
+            batch = judged(self._job.spec.stream(name), whole, pages)
             yield replace(batch, invoices=store.with_members(batch.invoices, self._job.aside))
 
 
@@ -225,8 +243,23 @@ def judged(stream: Stream, mapped: Mapped, pages: pl.DataFrame) -> Batch:
     parts = mapped.identities.select(*key, pl.col("external_id").alias("document")).drop_nulls("document")
     named = pl.concat([named, parts]).unique(key, keep="first", maintain_order=True)
     problems = problems.join(named, on=key, how="left", maintain_order="left")
+    notes = NOTED.to_frame()
+    if mapped.notes.height:
+        noted = mapped.notes.select(*key, "reason").join(named, on=key)
+        notes = noted.join(accepted.select(*key, "external_id"), on=key).select(NOTED.names())
     return Batch(
-        accepted, lines, rejects, problems, mapped.deletions, mapped.record_count, report, stream.name, mapped.listed
+        accepted,
+        lines,
+        rejects,
+        problems,
+        mapped.deletions,
+        mapped.record_count,
+        report,
+        stream.name,
+        mapped.listed,
+        void_ones(mapped, problems),
+        taking(mapped.invoices, rejects),
+        notes,
     )
 
 
@@ -283,19 +316,19 @@ def describe(problem: dict[str, Any]) -> str:
 def _store(
     job: Job, connection: Connection, sync_id: int, batch: Batch, done: Loaded, *, awaited: bool, expect_new: bool
 ) -> None:
-    store.store_invoices(
-        connection, job.account, sync_id, batch.invoices, batch.lines, into=done.stored, expect_new=expect_new
+    batch, resolved = store_batch(
+        job, connection, sync_id, batch, into=done.stored, awaited=awaited, expect_new=expect_new
     )
-    store.void_deleted(connection, job.account, sync_id, batch.deletions, into=done.stored)
-    store.save_rejects(connection, job.account, sync_id, batch.rejects, mapping=job.mapping_digest)
-    if awaited:
-        done.resolved += store.resolve_rejects(
-            connection, job.account, sync_id, batch.invoices["external_id"].to_list()
-        )
+    done.resolved += resolved
     done.records += batch.records
-    done.accepted += batch.invoices.height
+    done.accepted += batch.invoices.height + batch.voided.height
     done.rejected += batch.rejects.height
     _note_claims(batch.invoices, done)
+    for document, note in batch.notes.select("document", "reason").iter_rows():
+        done.notes[note] += 1
+        shown = done.note_examples.setdefault(note, [])
+        if len(shown) < EXAMPLES:
+            shown.append(document)
     for problem in batch.problems.unique(["page_id", "record_no", "field", "reason"], maintain_order=True).iter_rows(
         named=True
     ):
@@ -324,6 +357,53 @@ def _note_claims(invoices: pl.DataFrame, done: Loaded) -> None:
     named = claims.select(pl.coalesce("invoice_number", "external_id"), "claimed_at").rows()
     for document, at in named[: EXAMPLES - len(done.ahead_documents)]:
         done.ahead_documents[document] = at
+
+
+def store_batch(
+    job: Job,
+    connection: Connection,
+    sync_id: int,
+    batch: Batch,
+    *,
+    into: store.Stored,
+    awaited: bool = True,
+    expect_new: bool = False,
+) -> tuple[Batch, int]:
+    """Stores what can be used, makes void what is, and rejects the rest by name and class.
+
+    Args:
+        job: The synchronisation.
+        connection: The transaction.
+        sync_id: Its number.
+        batch: What was judged.
+        into: Is added to.
+        awaited: Whether the account has open rejects that may be resolved.
+        expect_new: As in `sql.store.store_invoices`.
+
+    Returns:
+        The batch without the rejects that were void documents, and how many open rejects are
+        resolved.
+    """
+    account = job.account
+    store.store_invoices(connection, account, sync_id, batch.invoices, batch.lines, into=into, expect_new=expect_new)
+    store.void_deleted(connection, account, sync_id, batch.deletions, into=into)
+    gone = take_void_ones(connection, account, sync_id, batch.voided, into=into)
+    if gone.height:
+        place = gone.columns
+        batch = replace(
+            batch,
+            rejects=batch.rejects.join(gone, on=place, how="anti", maintain_order="left"),
+            problems=batch.problems.join(gone, on=place, how="anti", maintain_order="left"),
+        )
+    batch = replace(batch, voided=batch.voided.join(gone, on=gone.columns, how="semi"))
+    store.save_rejects(connection, account, sync_id, batch.rejects, mapping=job.mapping_digest)
+    if batch.rejects.height:
+        refused.classify(connection, account, sync_id, batch.taking)
+    refused.note(connection, account, sync_id, batch.notes.select("external_id", "reason").rows())
+    if not awaited:
+        return batch, 0
+    settled = pl.concat([frame["external_id"] for frame in (batch.invoices, batch.deletions, batch.voided)])
+    return batch, store.resolve_rejects(connection, account, sync_id, settled.to_list())
 
 
 def _judge_share(job: Job, done: Loaded) -> None:

@@ -23,7 +23,8 @@ from tasks.job import Job
 from tasks.mapper import Mapper
 from tasks.spool import pack
 
-#: How long to wait for a poll to tell the id of a document that an event named by its number.
+#: How long to wait for a poll where an event named a document by a number that the lists do not
+#: tell.
 _POLL_SECONDS: Final = 60.0
 
 
@@ -93,6 +94,7 @@ def sort_out(job: Job, connection: Connection, events: Sequence[Incoming]) -> So
             _held(job, done, incoming, job.spec.stream(event.stream), numbered)
     if numbered:
         _numbered(job, connection, done, numbered)
+    _by_their_ids(job, connection, done)
     _drop_superseded(job, connection, done)
     return done
 
@@ -121,9 +123,15 @@ def _held(job: Job, done: Sorted, incoming: Incoming, stream: Stream, numbered: 
 
 
 def _numbered(job: Job, connection: Connection, done: Sorted, numbered: Sequence[Whole]) -> None:
-    """Documents named by their printed number: counted under their id where one is known, or a sale would count twice."""
+    """Documents named by their printed number.
+
+    Counted under their id where one is known, or a sale would count twice.
+
+    Others count under their number. Once a list or another event tells the id, that one is void
+    (sql.store).
+    """
     known = pushed.ids_of_numbers(connection, job.account, [one.held.external_id or "" for one in numbered])
-    ids_exist = pushed.has_ids(connection, job.account)
+    never_told = pushed.lists_lack_numbers(connection, job.account)
     for one in numbered:
         stream, ids = one.incoming.event.stream or "", known.get(one.held.external_id or "", [])
         if len(ids) == 1:
@@ -132,19 +140,68 @@ def _numbered(job: Job, connection: Connection, done: Sorted, numbered: Sequence
             done.failed[one.incoming.event_no] = Failed(
                 "several documents have the number that it names", for_good=True
             )
-        elif ids_exist:
+        elif never_told:
             reason = (
-                "it names the document by its number, but those read from the API have ids: its id is known after the next poll. Let "
-                "the system send the id, or set external_id in the field mapping to the number"
+                "it names the document by its number, but those read from the API have ids and no number, so that it might count twice. "
+                "Let the system send the id, or say in the field mapping where its lists have the number (invoice_number)"
             )
             done.failed[one.incoming.event_no] = Failed(reason, _POLL_SECONDS)
         else:
             done.whole[stream].append(one)
 
 
+def _by_their_ids(job: Job, connection: Connection, done: Sorted) -> None:
+    """Events that hold no whole document and name it by its number.
+
+    About the one with that number, where one is stored.
+
+    A deletion that finds none takes nothing back, so it is said.
+    """
+    asked = {one: stream for stream, of in done.asked.items() for one, named in of.items() if _pushed(named)}
+    gone = [one for _, listed in done.gone.items() for one in listed if one[0].event.record is not None]
+    wanted = [*asked, *(key for _, key in gone)]
+    if not wanted:
+        return
+    living = pushed.living(connection, job.account, wanted)
+    known = pushed.ids_of_numbers(connection, job.account, [one for one in wanted if one not in living])
+    for number, stream in asked.items():
+        if number in known:
+            for incoming in done.asked[stream].pop(number):
+                if (single := _single(done, incoming, known[number])) is not None:
+                    done.ask(stream, [single], incoming)
+    here = living | {one.held.external_id for listed in done.whole.values() for one in listed}
+    for name, listed in done.gone.items():
+        placed = []
+        for incoming, key in listed:
+            single = _single(done, incoming, known[key]) if key in known else key
+            if single is not None:
+                placed.append((incoming, single))
+            if incoming.event.record is not None and key not in here and key not in known:
+                done.notes[incoming.event_no] = "no such sale is in the ledger, so there is nothing to take back"
+        done.gone[name] = placed
+
+
+def _pushed(named: Sequence[Incoming]) -> bool:
+    return any(one.event.record is not None for one in named)
+
+
+def _single(done: Sorted, incoming: Incoming, ids: Sequence[str]) -> str | None:
+    """The only document with a number; where there are several, the event fails for good."""
+    if len(ids) == 1:
+        return ids[0]
+    done.failed[incoming.event_no] = Failed("several documents have the number that it names", for_good=True)
+    return None
+
+
 def _drop_superseded(job: Job, connection: Connection, done: Sorted) -> None:
-    """Documents that do not say when they were changed: the latest event about each counts, whenever it arrives."""
-    undated = [one for listed in done.whole.values() for one in listed if not one.held.dated]
+    """Documents that do not say when they were changed.
+
+    The latest event about each counts, whenever it arrives.
+
+    Those named by their number are noted as such, dated or not: one day their id may be told.
+    """
+    held = [one for listed in done.whole.values() for one in listed]
+    undated = [one for one in held if not one.held.dated or one.held.by_number]
     removed = [one for listed in done.gone.values() for one in listed if one[0].event.record is not None]
     times = {one.held.external_id or "": one.incoming.at for one in undated} | {key: one.at for one, key in removed}
     if not times:

@@ -8,6 +8,7 @@ from typing import Any
 
 from connectors.kit.answers import Call
 from connectors.kit.errors import ContractBroken, NeedsOperator, Retriable
+from sql.refused import AccountRefused
 from tasks.award import Awarded
 from tasks.drift import Change
 from tasks.extract import Extracted
@@ -42,6 +43,8 @@ class RunReport:
     awarded: Awarded | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     error: Exception | None = None
+    #: Corrections of the account that are refused and open, of this run or an earlier one.
+    corrections: Sequence[AccountRefused] = ()
 
     def summary(self) -> dict[str, Any]:
         """The counts kept in billing.sync_run."""
@@ -74,6 +77,8 @@ class RunReport:
             f"{counts['new']} new, {counts['changed']} changed, {counts['rejected']} rejected; "
             f"{counts['entries']} entries, {grouped(counts['points'], sign=True)} points"
         )
+        for one in self.corrections:
+            text += f". {in_words(one).capitalize()}: the old points stand"
         if self.job.replay:
             text = f"Replay of {'rejects' if self.job.rejects else 'stored pages'}: {text}"
         return f"Dry run, nothing kept: {text}" if self.job.dry_run else text
@@ -99,9 +104,11 @@ def markdown(report: RunReport, links: Links, title: str) -> str:
     """The report as Prefect's UI shows it."""
     parts = [
         _outcome(report, links, title),
+        refused(report.corrections),
         _came_of_it(report),
         _times(report),
         _rejected(report),
+        _noted(report),
         _changed(report),
         _fetched(report),
         _cursors(report),
@@ -245,6 +252,45 @@ def _rejected(report: RunReport) -> str:
         "at the customer, the next run tries the stored records again. At once: `twezah replay SYSTEM --rejects`. Nothing counts twice."
     )
     return f"{found}\n\n{advice}"
+
+
+def in_words(found: AccountRefused) -> str:
+    """`2 refused corrections, 1 500 points at stake`."""
+    noun = "refused correction" if found.records == 1 else "refused corrections"
+    return f"{grouped(found.records)} {noun}, {grouped(found.points_at_stake)} points at stake"
+
+
+def refused(found: Sequence[AccountRefused], *, heading: str = "##") -> str:
+    """The section of a report, "" where there is none."""
+    parts = [_refused_of(one) for one in found]
+    return f"{heading} Corrections that were refused\n\n" + "\n\n".join(parts) if parts else ""
+
+
+def _refused_of(found: AccountRefused) -> str:
+    rows = [
+        [one.invoice_number or one.external_id, one.points_at_stake, one.reason, fix(one.reason.split("; ")[0])]
+        for one in found.largest
+    ]
+    more = found.records - len(rows)
+    tail = f"\n\n{grouped(more)} more are in `analytics.refused_correction`." if more > 0 else ""
+    return (
+        f"**{found.system}, {found.account}: {in_words(found)}.** Each would have changed a sale that is in the ledger, and could "
+        "not be used: **the old points stand**. Correct the document or the mapping; it is then tried again by itself. Until "
+        "then somebody should look at these members first (docs/runbook/refused-corrections.md).\n\n"
+        + table(["Document", "Points that stand", "Why it was refused", "What to do"], rows)
+        + tail
+    )
+
+
+def _noted(report: RunReport) -> str:
+    """What was read otherwise than it is written; also in `analytics.sale_note`."""
+    if report.loaded is None or not report.loaded.notes:
+        return ""
+    rows = [
+        [count, note, ", ".join(report.loaded.note_examples.get(note, []))]
+        for note, count in report.loaded.notes.most_common()
+    ]
+    return f"## Read with a note\n\n{table(['Records', 'Note', 'For example'], rows)}"
 
 
 def _to_do(reasons: dict[str, int]) -> str:

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from sql.pushed import EventCount, Parked
+from sql.refused import AccountRefused
 from sql.webhooks import Backlog
-from tasks.report import grouped, table
+from tasks.report import grouped, refused, table
 from tasks.webhooks import Counts
 
 #: Rows of the longest table; the rest is in analytics.webhook.
@@ -26,15 +27,21 @@ def headline(counts: Mapping[str, Counts]) -> str:
 
 
 def markdown(
-    counts: Mapping[str, Counts], events: Sequence[EventCount], backlog: Sequence[Backlog], parked: Sequence[Parked]
+    counts: Mapping[str, Counts],
+    events: Sequence[EventCount],
+    backlog: Sequence[Backlog],
+    parked: Sequence[Parked],
+    corrections: Sequence[AccountRefused] = (),
 ) -> str:
     """The report as Prefect's UI shows it."""
     parts = [
         f"**{headline(counts)}**",
+        refused(corrections, heading="###"),
         _connections(counts),
         _speed(events),
         _waiting(backlog),
         _reasons(counts),
+        _notes(counts),
         _parked(parked),
     ]
     return "\n\n".join(part for part in parts if part)
@@ -88,6 +95,11 @@ def _reasons(counts: Mapping[str, Counts]) -> str:
     ]
     header = ("Connection", "Sales", "Why they were rejected")
     return "### Rejected\n\n" + table(header, rows[:_REASONS_SHOWN]) if rows else ""
+
+
+def _notes(counts: Mapping[str, Counts]) -> str:
+    rows = [(name, count, note) for name, one in sorted(counts.items()) for note, count in one.notes.most_common(5)]
+    return "### Read with a note\n\n" + table(("Connection", "Sales", "Note"), rows) if rows else ""
 
 
 def _parked(parked: Sequence[Parked]) -> str:

@@ -5,7 +5,7 @@ import threading
 import time
 import traceback
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -52,6 +52,7 @@ class Counts:
     records: int = 0
     older: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
+    notes: Counter[str] = field(default_factory=Counter)
 
     def add(self, loaded: Loaded, awarded: Awarded) -> None:
         """Counts a batch in."""
@@ -63,6 +64,7 @@ class Counts:
         self.entries += awarded.entries
         self.points += awarded.points
         self.reasons += loaded.reasons + awarded.reasons
+        self.notes += loaded.notes
 
     def summary(self) -> dict[str, object]:
         """As kept in billing.sync_run."""
@@ -161,11 +163,14 @@ def process(connections: Connections, dsn: str, run_id: str, claimed: Sequence[C
 
 
 def _opened(
-    connections: Connections, job: Job, claimed: Iterable[ClaimedEvent], key: bytes
+    connections: Connections, job: Job, claimed: Sequence[ClaimedEvent], key: bytes
 ) -> tuple[Outcome, dict[str, list[Incoming]]]:
-    """The events in the deliveries, by connection; deliveries that are none are failed."""
+    """The events in the deliveries of one address, by connection.
+
+    Deliveries that are none are failed.
+    """
     outcome, found = Outcome(), dict[str, list[Incoming]]()
-    hook = webhook_for(job.vendor)
+    hook = webhook_for(job.vendor, claimed[0].options)
     for delivery in claimed:
         if hook is None:
             outcome.failed[delivery.event_no] = Failed(
@@ -247,6 +252,7 @@ def _merge(into: Counts, part: Counts) -> None:
     for name in ("new", "changed", "older", "rejected", "entries", "points", "records"):
         setattr(into, name, getattr(into, name) + getattr(part, name))
     into.reasons += part.reasons
+    into.notes += part.notes
 
 
 _counting = threading.Lock()

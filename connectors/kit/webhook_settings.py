@@ -1,5 +1,6 @@
 """What an operator can say about the webhooks of a system that is described in a block: how they are signed, and what they hold."""
 
+from dataclasses import replace
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, Field, model_validator
@@ -10,6 +11,10 @@ from connectors.kit.webhook_signatures import Scheme, plain_hmac, standard_webho
 SchemeName = Literal["standard webhooks", "hmac sha256", "t and v1"]
 EventKind = Literal["changed", "deleted", "ignored"]
 _USUAL_HEADER: Final = "X-Webhook-Signature"
+#: Where shops name the event, if the block names no header: read where the body names none.
+TOPIC_HEADERS: Final = (
+    "x-shopify-topic", "x-wc-webhook-topic", "x-webhook-topic", "x-webhook-event", "x-event-type", "x-event-name",
+)  # fmt: skip
 
 
 def _optional_header(value: str) -> str:
@@ -26,8 +31,8 @@ class WebhookSettings(BaseModel):
 
     webhook_scheme: SchemeName = Field(
         default="standard webhooks", title="Webhooks are signed as",
-        description="standard webhooks: webhook-id, webhook-timestamp, webhook-signature. hmac sha256: a header of its own. "
-        "t and v1: t=…,v1=… in one header.",
+        description="standard webhooks: webhook-id, webhook-timestamp, webhook-signature, or the same with svix-. "
+        "hmac sha256: a header of its own. t and v1: t=…,v1=… in one header.",
     )  # fmt: skip
     webhook_header: Header = Field(
         default="", title="Signature header", description=f"For hmac sha256 and t and v1. Empty: {_USUAL_HEADER}."
@@ -48,6 +53,11 @@ class WebhookSettings(BaseModel):
     webhook_type_path: Pointer = Field(
         default="/type", title="Event's name", description="Where a webhook says what happened, e.g. sale.completed."
     )
+    webhook_type_header: Header = Field(
+        default="", title="Event's name in a header",
+        description="Header that names the event, if the body does not, e.g. X-Shopify-Topic. Empty: the usual ones are looked at "
+        f"({', '.join(TOPIC_HEADERS)}) where the body names none.",
+    )  # fmt: skip
     webhook_data_path: Pointer = Field(
         default="/data", title="Event's document",
         description="Where a webhook holds the document, or a list of them. Where nothing is there, the whole body is the document.",
@@ -69,8 +79,20 @@ class WebhookSettings(BaseModel):
             )
         return self
 
+    @property
+    def topic_headers(self) -> tuple[str, ...]:
+        """Headers that may name the event."""
+        return (self.webhook_type_header.lower(),) if self.webhook_type_header else TOPIC_HEADERS
+
     def scheme(self) -> Scheme:
-        """How a delivery is checked."""
+        """How a delivery is checked.
+
+        A header that names the event may be given once only, as those of the signature.
+        """
+        scheme = self._scheme()
+        return replace(scheme, headers=(*scheme.headers, *self.topic_headers))
+
+    def _scheme(self) -> Scheme:
         header = self.webhook_header or _USUAL_HEADER
         if self.webhook_scheme == "standard webhooks":
             return standard_webhooks()

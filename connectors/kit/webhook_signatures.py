@@ -63,7 +63,9 @@ class Scheme:
 
     `signatures` reads the signatures out of a delivery, `content` builds the signed bytes (None: something is missing), `key` turns
     the secret's text into the key and raises Unusable, `sign` computes the text of a signature. `stamp` reads the timestamp, where the
-    scheme signs one. `headers` may be given once only.
+    scheme signs one. `headers` may be given once only. `message_id` is the sender's id of a
+    delivery, the same on every retry, "" where the scheme has none; `id_headers` are those that it
+    looks at.
     """
 
     headers: tuple[str, ...]
@@ -73,7 +75,8 @@ class Scheme:
     key: Callable[[str], bytes]
     stamp: Callable[[Delivery], str | None] | None = None
     tolerance_seconds: int = _TOLERANCE_SECONDS
-    id_header: str = ""
+    id_headers: tuple[str, ...] = ()
+    message_id: Callable[[Delivery], str] = lambda _: ""
     asymmetric: Callable[[str, Delivery, bytes], bool] | None = None
     lacking: Reason = "address not known"
 
@@ -134,7 +137,22 @@ def text_key(secret: str) -> bytes:
 _SYMMETRIC: Final = "whsec_"
 _PUBLIC: Final = "whpk_"
 _CANDIDATE: Final = ":candidate"
-_ID, _STAMP, _SIGNATURE = "webhook-id", "webhook-timestamp", "webhook-signature"
+#: The same three headers, by the specification and as Svix, which many services send with, calls
+#: them.
+_PREFIXES: Final = ("webhook-", "svix-")
+_ID, _STAMP, _SIGNATURE = "id", "timestamp", "signature"
+
+
+def _standard(received: Delivery, part: str) -> str:
+    """One of the three headers.
+
+    The message id decides which names count, so that nobody mixes two sets.
+
+    An id that somebody adds to a copy would make it a new message; with it, the copy has no
+    signature.
+    """
+    prefix = next((one for one in _PREFIXES if received.header(one + _ID)), _PREFIXES[0])
+    return received.header(prefix + part)
 
 
 def standard_key(secret: str) -> bytes:
@@ -152,11 +170,11 @@ def standard_key(secret: str) -> bytes:
 
 
 def _standard_content(received: Delivery) -> bytes | None:
-    message_id = received.header(_ID)
+    message_id = _standard(received, _ID)
     # With a dot in it, what belongs to the id and what to the timestamp would be a matter of opinion.
     if not message_id or "." in message_id:
         return None
-    return f"{message_id}.{received.header(_STAMP)}.".encode() + received.body
+    return f"{message_id}.{_standard(received, _STAMP)}.".encode() + received.body
 
 
 def _ed25519(public: str, received: Delivery, content: bytes) -> bool:
@@ -178,7 +196,7 @@ def _ed25519(public: str, received: Delivery, content: bytes) -> bool:
 def _standard_signatures(received: Delivery) -> list[str]:
     """`v1,<base64>` parted by spaces; other versions are not ours. The version of asymmetric ones goes along."""
     found = []
-    for token in received.header(_SIGNATURE).split(" ")[:_SIGNATURES_MAX]:
+    for token in _standard(received, _SIGNATURE).split(" ")[:_SIGNATURES_MAX]:
         version, comma, signature = token.partition(",")
         if comma and version == "v1":
             found.append(signature)
@@ -188,16 +206,20 @@ def _standard_signatures(received: Delivery) -> list[str]:
 
 
 def standard_webhooks(tolerance_seconds: int = _TOLERANCE_SECONDS) -> Scheme:
-    """`webhook-id`, `webhook-timestamp` and `webhook-signature`: HMAC-SHA256 (`v1`, secrets `whsec_...`) or Ed25519 (`v1a`, `whpk_...`)."""
+    """`webhook-id`, `webhook-timestamp` and `webhook-signature`, or the same with `svix-`.
+
+    HMAC-SHA256 (`v1`, secrets `whsec_...`) or Ed25519 (`v1a`, `whpk_...`).
+    """
     return Scheme(
-        headers=(_ID, _STAMP, _SIGNATURE),
+        headers=tuple(prefix + part for prefix in _PREFIXES for part in (_ID, _STAMP, _SIGNATURE)),
         signatures=_standard_signatures,
         content=_standard_content,
         encoding="base64",
         key=standard_key,
-        stamp=lambda received: received.header(_STAMP) or None,
+        stamp=lambda received: _standard(received, _STAMP) or None,
         tolerance_seconds=tolerance_seconds,
-        id_header=_ID,
+        id_headers=tuple(prefix + _ID for prefix in _PREFIXES),
+        message_id=lambda received: _standard(received, _ID),
         asymmetric=_ed25519,
         lacking="message id missing",
     )
@@ -240,7 +262,15 @@ def plain_hmac(
     signed = content or (stamped if timestamp_header else lambda received: received.body)
     once = (header, *filter(None, (timestamp_header, id_header)))
     return Scheme(
-        once, signatures, signed, encoding, text_key, stamp if timestamp_header else None, tolerance_seconds, id_header
+        once,
+        signatures,
+        signed,
+        encoding,
+        text_key,
+        stamp if timestamp_header else None,
+        tolerance_seconds,
+        id_headers=(id_header,) if id_header else (),
+        message_id=lambda received: received.header(id_header) if id_header else "",
     )
 
 

@@ -75,6 +75,7 @@ class Webhook:
     `read` turns a verified delivery into events and raises BadBody. `greet` recognises a handshake, `confirm` is the
     call that tells the vendor its code. `answer_seconds` is how long the
     vendor waits for the answer (0: not known). `refused_status` is what a delivery with a wrong signature gets (Xero tests that).
+    `kept_headers` are those that `read` looks at: they are stored with the delivery.
     """
 
     system: str
@@ -85,6 +86,7 @@ class Webhook:
     answer_seconds: float = 0
     refused_status: int = 401
     body_bytes_max: int = 2 * 1024 * 1024
+    kept_headers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -205,6 +207,5 @@ def unusable(declaration: Webhook, secret: SecretStr) -> str:
 
 
 def _message_id(declaration: Webhook, received: Delivery) -> str | None:
-    name = declaration.scheme.id_header
-    said = received.header(name).strip() if name else ""
+    said = declaration.scheme.message_id(received).strip()
     return said if 0 < len(said) <= 256 and said.isprintable() else None

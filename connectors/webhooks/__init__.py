@@ -1,6 +1,7 @@
 """How the webhooks of each billing system work: one declaration per system, read by `connectors.kit.webhooks`."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -17,19 +18,33 @@ DESCRIBED: Final[Mapping[str, Callable[[Connection], Webhook]]] = MappingProxyTy
 
 
 def declaration(system: str, options: Mapping[str, Any]) -> Webhook | None:
-    """How the webhooks of a system work, with what its endpoint's options say; for who only verifies them.
+    """How the webhooks of a system work, by the options of their address alone.
+
+    For who does not know the block.
 
     Raises:
         Misconfigured: If the options cannot be as they are.
     """
-    return webhook_for(Connection(system, "", options=options))
+    return webhook_for(Connection(system, ""), options)
 
 
-def webhook_for(connection: Connection) -> Webhook | None:
-    """How the connection's webhooks work; None: its system sends none that could be verified.
+def webhook_for(connection: Connection, options: Mapping[str, Any] = MappingProxyType({})) -> Webhook | None:
+    """How the connection's webhooks work at an address; None.
+
+    Its system sends none that could be verified.
+
+    The one place where the settings are put together, for the API that verifies and for the run
+    that reads.
+
+    Args:
+        connection: The block's values; those of an API, which knows no block, are empty.
+        options: What is said of the address itself (`twezah webhooks create --option`): it counts
+            before the block.
 
     Raises:
-        Misconfigured: If the connection's options describe webhooks that cannot be as they are.
+        Misconfigured: If they describe webhooks that cannot be as they are.
     """
     describe = DESCRIBED.get(connection.system)
-    return describe(connection) if describe else WEBHOOKS.get(connection.system)
+    if describe is None:
+        return WEBHOOKS.get(connection.system)
+    return describe(replace(connection, options={**connection.options, **options}))

@@ -8,8 +8,14 @@ SELECT a.system, a.account,
        (SELECT o.finished_at FROM billing.sync_run o WHERE o.system = a.system AND o.account = a.account AND o.source = 'poll' AND o.state = 'stored'
         ORDER BY o.sync_id DESC LIMIT 1),
        (SELECT min(c.cursor_at) FROM billing.sync_cursor c WHERE c.system = a.system AND c.account = a.account),
-       (SELECT count(*) FROM billing.reject r WHERE r.system = a.system AND r.account = a.account AND r.resolved_at IS NULL)
+       (SELECT count(*) FROM billing.reject r
+        WHERE r.system = a.system AND r.account = a.account AND r.resolved_at IS NULL),
+       coalesce(c.records, 0), coalesce(c.points, 0)::bigint
 FROM (SELECT DISTINCT system, account FROM billing.sync_cursor UNION SELECT DISTINCT system, account FROM billing.reject WHERE resolved_at IS NULL) a
+LEFT JOIN (SELECT system, account, count(*) AS records, sum(abs(points_at_stake)) AS points
+           FROM analytics.refused_correction
+           WHERE resolved_at IS NULL AND points_at_stake IS DISTINCT FROM 0
+           GROUP BY 1, 2) c USING (system, account)
 -- name: last_attempts
 SELECT l.* FROM unnest(%(connections)s::text[]) AS c(name) CROSS JOIN LATERAL (
     SELECT connection, outcome, finished_at, run_id, error FROM billing.sync_attempt WHERE connection = c.name ORDER BY attempt_no DESC LIMIT 1) l

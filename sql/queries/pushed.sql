@@ -7,14 +7,25 @@ WHERE external_id = ANY(%(ids)s) AND account = %(account)s AND system = %(system
 -- name: note
 INSERT INTO billing.pushed_document (system, account, external_id, occurred_at, by_number)
 SELECT %(system)s, %(account)s, n.* FROM unnest(%(ids)s::text[], %(times)s::timestamptz[], %(by_number)s::boolean[]) AS n ORDER BY 3
-ON CONFLICT (external_id, account, system) DO UPDATE SET occurred_at = greatest(pushed_document.occurred_at, excluded.occurred_at)
+ON CONFLICT (external_id, account, system) DO UPDATE
+SET occurred_at = greatest(pushed_document.occurred_at, excluded.occurred_at),
+    by_number = pushed_document.by_number OR excluded.by_number
 -- name: ids_of_numbers
 SELECT invoice_number, array_agg(external_id) FROM billing.invoice
 WHERE system = 'custom' AND account = %(account)s AND invoice_number = ANY(%(numbers)s) AND external_id IS DISTINCT FROM invoice_number
 GROUP BY 1
--- name: has_ids
-SELECT EXISTS (SELECT FROM billing.invoice
-               WHERE system = 'custom' AND account = %(account)s AND external_id IS DISTINCT FROM invoice_number)
+-- name: lists_lack_numbers
+SELECT EXISTS (SELECT FROM billing.sync_cursor WHERE system = 'custom' AND account = %(account)s)
+   AND EXISTS (SELECT FROM billing.invoice
+               WHERE system = 'custom' AND account = %(account)s
+                 AND external_id IS DISTINCT FROM invoice_number AND invoice_number IS NULL)
+   AND NOT EXISTS (SELECT FROM billing.invoice
+                   WHERE system = 'custom' AND account = %(account)s
+                     AND external_id IS DISTINCT FROM invoice_number AND invoice_number IS NOT NULL)
+-- name: living
+SELECT external_id FROM billing.invoice
+WHERE external_id = ANY(%(ids)s) AND account = %(account)s AND system = %(system)s
+  AND status <> 'void'
 -- name: void_ones
 SELECT external_id FROM billing.invoice
 WHERE external_id = ANY(%(ids)s) AND account = %(account)s AND system = %(system)s AND status = 'void'

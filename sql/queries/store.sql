@@ -59,11 +59,19 @@ RETURNING i.member_id
 -- name: named_by_number
 SELECT EXISTS (SELECT FROM billing.pushed_document WHERE account = %(account)s AND system = %(system)s AND by_number)
 -- name: supersede_numbers
--- Seen on the page of the document with its id: whoever reads the webhook's page again must not bring it back.
-UPDATE billing.invoice i SET status = 'void', seen_page_id = f.page_id, sync_id = %(sync_id)s, stored_at = now()
-FROM billing.pushed_document p, unnest(%(numbers)s::text[], %(kinds)s::text[], %(pages)s::bigint[]) AS f(number, kind, page_id)
-WHERE p.by_number AND p.account = %(account)s AND p.system = %(system)s AND p.external_id = f.number
-  AND (i.external_id, i.account, i.system) = (p.external_id, p.account, p.system) AND i.kind = f.kind AND i.status <> 'void'
+-- Seen on the page of the document with its id: whoever reads the webhook's page again must not
+-- bring it back.
+UPDATE billing.invoice i
+SET status = 'void', seen_page_id = o.page_id, sync_id = %(sync_id)s, stored_at = now()
+FROM billing.pushed_document p, billing.invoice o
+WHERE p.by_number AND p.account = %(account)s AND p.system = %(system)s
+  AND p.external_id = ANY(%(numbers)s::text[])
+  AND (i.external_id, i.account, i.system) = (p.external_id, p.account, p.system)
+  AND i.status <> 'void'
+  -- Whichever of the two was stored first. Credit notes may have a row of numbers of their own.
+  AND o.system = 'custom' AND o.account = i.account AND o.invoice_number = i.external_id
+  AND o.external_id IS DISTINCT FROM o.invoice_number
+  AND (o.kind IN ('credit_note', 'refund')) = (i.kind IN ('credit_note', 'refund'))
 RETURNING i.member_id
 -- name: unlisted
 SELECT count(*), coalesce(array_agg(i.external_id ORDER BY i.external_id) FILTER (WHERE l.external_id IS NULL), '{}')

@@ -1,5 +1,6 @@
 -- name: endpoint
-SELECT p.endpoint_no, p.endpoint_id, p.system, p.connection, p.account, p.options, p.allowed_networks::text[], p.body_bytes_max,
+SELECT p.endpoint_no, p.endpoint_id, p.system, p.connection, p.account,
+       p.block_options || p.options, p.allowed_networks::text[], p.body_bytes_max,
        p.events_per_minute, p.handshake, p.disabled_at, p.is_default,
        coalesce((SELECT array_agg(s.secret_encrypted ORDER BY s.secret_no DESC) FROM billing.webhook_secret s
                  WHERE s.endpoint_no = p.endpoint_no AND coalesce(s.expires_at > now(), true)), '{}')
@@ -93,11 +94,13 @@ VALUES (%(endpoint_id)s, %(system)s, %(connection)s, %(account)s, %(options)s, %
     %(events_per_minute)s, %(is_default)s, %(handshake)s)
 RETURNING endpoint_no
 -- name: set_options
-UPDATE billing.webhook_endpoint SET options = %(options)s WHERE endpoint_no = %(endpoint_no)s
+UPDATE billing.webhook_endpoint SET options = %(options)s, block_options = %(block_options)s
+WHERE endpoint_no = %(endpoint_no)s
 -- name: disable_endpoint
 UPDATE billing.webhook_endpoint SET disabled_at = now() WHERE endpoint_id = %(endpoint_id)s AND disabled_at IS NULL
 -- name: endpoints
-SELECT p.endpoint_no, p.endpoint_id, p.system, p.connection, p.account, p.options, p.allowed_networks::text[], p.is_default, p.handshake, p.created_at, p.disabled_at,
+SELECT p.endpoint_no, p.endpoint_id, p.system, p.connection, p.account, p.options, p.block_options,
+       p.allowed_networks::text[], p.is_default, p.handshake, p.created_at, p.disabled_at,
        (SELECT count(*) FROM billing.webhook_secret s WHERE s.endpoint_no = p.endpoint_no AND coalesce(s.expires_at > now(), true)) AS secrets,
        (SELECT count(*) FROM billing.webhook_event e WHERE e.endpoint_no = p.endpoint_no) AS events,
        (SELECT max(e.received_at) FROM billing.webhook_event e WHERE e.endpoint_no = p.endpoint_no) AS last_event_at

@@ -39,6 +39,14 @@ class RejectRatio(AlertEvent):
     limit_percent: Annotated[int, Field(ge=0, le=100)]
 
 
+class CorrectionsRefused(AlertEvent):
+    """Records that would have taken points back, or changed a sale in the ledger, could not be used: the old points stand."""
+
+    event = "twezah.corrections.refused"
+    records: NonNegativeInt
+    points_at_stake: NonNegativeInt
+
+
 class CredentialsExpiring(AlertEvent):
     """A vendor's credentials end soon unless they are used or renewed."""
 
@@ -63,7 +71,13 @@ class WebhooksBacklog(AlertEvent):
 
 
 #: Every kind of ours.
-KINDS: tuple[type[AlertEvent], ...] = (RejectRatio, CredentialsExpiring, KeysExpiring, WebhooksBacklog)
+KINDS: tuple[type[AlertEvent], ...] = (
+    CorrectionsRefused,
+    RejectRatio,
+    CredentialsExpiring,
+    KeysExpiring,
+    WebhooksBacklog,
+)
 
 
 def tell(event: AlertEvent) -> None:

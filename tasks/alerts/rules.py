@@ -13,7 +13,14 @@ from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ActionTypes, ChangeFlowRunState, DoNothing, SendNotification
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 
-from tasks.alerts.events import KINDS, CredentialsExpiring, KeysExpiring, RejectRatio, WebhooksBacklog
+from tasks.alerts.events import (
+    KINDS,
+    CorrectionsRefused,
+    CredentialsExpiring,
+    KeysExpiring,
+    RejectRatio,
+    WebhooksBacklog,
+)
 from tasks.refused import REFUSED
 
 #: A system that keeps failing is told of this often, once each: four times a day instead of 288.
@@ -45,6 +52,7 @@ _BEGUN = (
     "Suspended",
 )
 _WARNINGS = {
+    CorrectionsRefused: "corrections were refused",
     RejectRatio: "many rejects",
     CredentialsExpiring: "credentials end soon",
     KeysExpiring: "an API key ends soon",

@@ -3,10 +3,19 @@
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
-from sql import keys, webhooks
+from sql import keys, refused, webhooks
 from sql.db import connect
 from sql.named import query
-from tasks.alerts.events import AlertEvent, CredentialsExpiring, KeysExpiring, RejectRatio, WebhooksBacklog
+from sql.refused import AccountRefused
+from tasks.alerts.events import (
+    AlertEvent,
+    CorrectionsRefused,
+    CredentialsExpiring,
+    KeysExpiring,
+    RejectRatio,
+    WebhooksBacklog,
+)
+from tasks.report import in_words
 from twezah.settings import settings
 
 #: How long before its end a key or a consent is spoken of.
@@ -16,6 +25,8 @@ UNUSED_DAYS = {"quickbooks": 100, "xero": 60}
 #: Webhooks older than this, or more of them, are a backlog: usually they are points after a second.
 BACKLOG_AGE = timedelta(minutes=10)
 BACKLOG_EVENTS = 1_000
+#: Documents that an alert about refused corrections names.
+NAMED_MAX = 3
 #: Of the allowed share of rejects, how much (percent) is worth a word.
 NEAR_PERCENT = 80
 
@@ -27,6 +38,8 @@ def look(dsn: str, now: datetime) -> list[AlertEvent]:
         renewed = connection.execute(query("alerts", "renewed")).fetchall()
         found += consents_ending(renewed, now)
         found += backlogs(webhooks.backlog(connection), now)
+        link = f"{settings().ui_url}/artifacts/key/billing-systems"
+        found += corrections_refused(refused.open_ones(connection, limit=NAMED_MAX), link)
         connection.rollback()
     return found
 
@@ -75,6 +88,21 @@ def backlogs(rows: Iterable[webhooks.Backlog], now: datetime) -> Iterator[AlertE
             "by themselves every five minutes: look whether a worker runs and what the last run of `webhooks` says. No sale is lost: "
             "the next poll brings them as well.",
             link=f"{settings().ui_url}/artifacts/key/webhooks",
+        )  # fmt: skip
+
+
+def corrections_refused(rows: Iterable[AccountRefused], link: str) -> Iterator[AlertEvent]:
+    """Accounts where a correction of a sale was refused, so that the old points stand."""
+    for row in rows:
+        documents = (one.invoice_number or one.external_id for one in row.largest[:NAMED_MAX])
+        named = ", ".join(filter(None, documents)) or "a record without an id"
+        reason = row.largest[0].reason[:200] if row.largest else ""
+        yield CorrectionsRefused(
+            about=_label(f"{row.system}-{row.account}"), records=row.records, points_at_stake=row.points_at_stake,
+            what=f"{in_words(row).capitalize()} at {row.system}, {row.account}: the old points stand. For example {named[:150]}: {reason}",
+            todo="Do this before other rejects: members can spend these points. Correct the document at the billing system or the field "
+            "mapping in the block; the record is then tried again by itself. All of them: docs/runbook/refused-corrections.md.",
+            link=link,
         )  # fmt: skip
 
 

@@ -109,12 +109,23 @@ def headline(found: Sequence[Row]) -> str:
 
 def _needs(found: Sequence[Row]) -> str:
     lines = [f"- **{row.desk.name}**, {row.state}: {row.needs}" for row in found if row.needs]
+    lines += [_corrections(row) for row in found if row.account.corrections]
     parked = [row for row in found if row.parked]
     lines += [
         f"- **{row.desk.name}**: {grouped(row.parked)} webhooks are parked; the [reports](/artifacts/key/webhooks) say why."
         for row in parked
     ]
     return "## What needs you\n\n" + "\n".join(lines) if lines else ""
+
+
+def _corrections(row: Row) -> str:
+    """First of all rejects: members may spend points that the sale no longer gives."""
+    count = row.account.corrections
+    noun = "correction was" if count == 1 else "corrections were"
+    return (
+        f"- **{row.desk.name}**: **{grouped(count)} {noun} refused, {grouped(row.account.points_at_stake)} points are at stake**: the old "
+        f"points stand. The [reports](/artifacts/key/sync-{row.desk.name}) name the documents, and say why and what to do."
+    )
 
 
 def _table(found: Sequence[Row], now: datetime) -> str:

@@ -9,7 +9,7 @@ import pytest
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
-from sql import pages, webhooks
+from sql import endpoints, pages, webhooks
 from sql.db import Connection, connect
 from tasks.addresses import NoWebhooksError, keep_address
 from tasks.blocks import BillingConnection, CustomConnection, FreshBooksConnection, NetSuiteConnection, XeroConnection
@@ -38,6 +38,13 @@ def active(db: Connection, endpoint_id: str) -> list[str]:
     found = webhooks.endpoint(db, endpoint_id, KEY)
     assert found is not None
     return list(found.secrets)
+
+
+def counts(db: Connection, endpoint_id: str) -> dict[str, Any]:
+    """The options by which the API verifies."""
+    found = webhooks.endpoint(db, endpoint_id, KEY)
+    assert found is not None
+    return dict(found.options)
 
 
 class TestAddresses:
@@ -78,11 +85,22 @@ class TestAddresses:
     def test_how_it_is_signed_comes_from_the_block_and_follows_it(self, db: Connection) -> None:
         signed = shop(webhook_scheme="hmac sha256", webhook_header="X-Shop", webhook_secret="s" * 32)
         (one,) = keep_address(db, signed, KEY).addresses
-        assert one.options == {"webhook_scheme": "hmac sha256", "webhook_header": "X-Shop"}
-        (one,) = keep_address(db, signed.model_copy(update={"webhook_header": "X-Other"}), KEY).addresses
-        assert one.options["webhook_header"] == "X-Other"
+        assert counts(db, one.endpoint_id) == {"webhook_scheme": "hmac sha256", "webhook_header": "X-Shop"}
+        changed = signed.model_copy(update={"webhook_header": "X-Other"})
+        keep_address(db, changed, KEY, make=False)
+        assert counts(db, one.endpoint_id)["webhook_header"] == "X-Other"
+        keep_address(db, shop(), KEY, make=False)
+        assert counts(db, one.endpoint_id) == {}
+
+    def test_what_was_said_of_the_address_stays_until_somebody_asks_for_the_blocks(self, db: Connection) -> None:
         (one,) = keep_address(db, shop(), KEY).addresses
-        assert one.options["webhook_header"] == "X-Other"  # a block that says nothing leaves what was said elsewhere
+        own = {"webhook_scheme": "hmac sha256", "webhook_header": "X-Own"}
+        endpoints.set_options(db, one.endpoint_no, own, {})
+        block = shop(webhook_scheme="hmac sha256", webhook_header="X-Block", webhook_type_path="/event")
+        keep_address(db, block, KEY, make=False)
+        assert counts(db, one.endpoint_id) == own | {"webhook_type_path": "/event"}
+        keep_address(db, block, KEY)
+        assert counts(db, one.endpoint_id)["webhook_header"] == "X-Block"
 
     def test_freshbooks_needs_two_and_tells_its_secrets_itself(self, db: Connection) -> None:
         block = FreshBooksConnection(client_id="i", client_secret="s", account_id="a")

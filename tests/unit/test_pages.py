@@ -128,6 +128,14 @@ class TestBillingSystems:
         assert "- **xero**: 2 webhooks are parked; the [reports](/artifacts/key/webhooks) say why." in text
         assert "members are still to be computed" in text
 
+    def test_corrections_that_were_refused_stand_among_what_needs_somebody(self) -> None:
+        text = page(
+            desks(desk()),
+            ledger("xero", accounts={("xero", "a-xero"): AccountState(NOW, NOW, 3, 2, 1500)}),
+        )
+        needs = text.split("## What needs you")[1].split("## ")[0]
+        assert "**2 corrections were refused, 1 500 points are at stake**: the old points stand." in needs
+
     def test_a_run_under_way_is_linked(self) -> None:
         text = page(desks(desk(running="r7")), ledger("xero"))
         assert (cells(text, "xero")["State"], cells(text, "xero")["Next run"]) == (

@@ -151,10 +151,42 @@ def test_words_and_places_of_the_operator() -> None:
         ("", "changed"),
         ("invoice", "changed"),
         ("x", "ignored"),
+        ("orders/delete", "deleted"),
+        ("order.deleted", "deleted"),
+        ("sale:removed", "deleted"),
+        ("orders/updated", "changed"),
+        ("refunds/create", "changed"),
+        ("draft_orders/delete", "ignored"),
+        ("invoice.voided", "deleted"),
+        ("payment.deleted", "changed"),
+        ("payment.voided", "changed"),
+        ("refund.deleted", "deleted"),
     ],
 )
 def test_what_names_mean(name: str, kind: str) -> None:
     assert read("custom", {"type": name, "data": DOCUMENT})[0].kind == kind
+
+
+def test_a_cancelled_document_that_tells_its_state_is_read() -> None:
+    said = {"type": "order.cancelled", "data": {**DOCUMENT, "status": "void"}}
+    assert read("custom", said)[0].kind == "changed"
+    elsewhere = {"type": "order.cancelled", "data": {**DOCUMENT, "estado": "ANULADA"}}
+    assert read("custom", elsewhere, paths={"status": "/estado"})[0].kind == "changed"
+
+
+def test_the_name_of_an_event_in_a_header() -> None:
+    topic = {"X-WC-Webhook-Topic": "order.deleted"}
+    assert read("custom", {"id": 7}, topic)[0].kind == "deleted"
+    # In an envelope the body's own name counts, unless the block names the header.
+    enveloped = {"type": "order.updated", "data": {"id": 7}}
+    assert read("custom", enveloped, topic)[0].kind == "changed"
+    own: dict[str, Any] = {"options": {"webhook_type_header": "X-WC-Webhook-Topic"}}
+    assert read("custom", enveloped, topic, **own)[0].kind == "deleted"
+    assert read("custom", enveloped, {}, **own)[0].kind == "changed"
+    with pytest.raises(BadBody, match="several headers name the event"):
+        read("custom", {"id": 7}, {**topic, "X-Shopify-Topic": "orders/updated"})
+    with pytest.raises(BadBody, match="control characters"):
+        read("custom", {"id": 7}, {"X-Shopify-Topic": "orders/\x07"})
 
 
 def test_a_payment_names_its_invoice() -> None:

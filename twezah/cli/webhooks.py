@@ -102,7 +102,7 @@ def create(
     options = dict(_option(text) for text in option or [])
     webhook = _declared(system, options)
     networks = _networks(allow or [])
-    awaited = webhook.greet is not None
+    awaited = webhook.confirm is not None
     secret, made_here = ("", False) if awaited else _secret(system, webhook, interactive=not json)
     wanted = NewEndpoint(
         system, connection or system, options=options, allowed_networks=networks, is_default=default,
@@ -131,14 +131,29 @@ def create(
         )
 
 
-def _option(text: str) -> tuple[str, str]:
+def _option(text: str) -> tuple[str, Any]:
+    """Name and value of an option; what is a JSON object (*Events*) is read as one."""
+    from json import loads
+    from typing import get_origin
+
+    from connectors.kit.webhook_settings import WebhookSettings
+
     name, equals, value = text.partition("=")
     if not equals or not name.startswith("webhook_"):
         raise typer.BadParameter(f"{text!r} is not webhook_NAME=VALUE", param_hint="--option")
-    return name, value
+    field = WebhookSettings.model_fields.get(name)
+    if field is None:
+        known = ", ".join(WebhookSettings.model_fields)
+        raise typer.BadParameter(f"there is no option {name}; there are: {known}", param_hint="--option")
+    if get_origin(field.annotation) is not dict:
+        return name, value
+    try:
+        return name, loads(value)
+    except ValueError:
+        raise typer.BadParameter(f"the value of {name} is not valid JSON", param_hint="--option") from None
 
 
-def _declared(system: str, options: dict[str, str]) -> "Webhook":
+def _declared(system: str, options: dict[str, Any]) -> "Webhook":
     from connectors.kit.errors import Misconfigured
     from connectors.webhooks import DESCRIBED, WEBHOOKS, declaration
 
@@ -253,8 +268,8 @@ def rotate(
 
     with ledger() as dsn, connect(dsn) as db:
         endpoint = _found(db, endpoint_id)
-        webhook = _declared(endpoint.system, dict(endpoint.options))
-        if webhook.greet is not None:
+        webhook = _declared(endpoint.system, {**endpoint.block_options, **endpoint.options})
+        if webhook.confirm is not None:
             await_handshake(db, endpoint.endpoint_no)
             db.commit()
             say("The next verification is awaited: ask for it again at the billing system.")

@@ -22,6 +22,7 @@ class Field:
     of documents whose numbers collide with another list's. `notation` is how the numbers and dates are written;
     `words` are the vendor's words, in lower case, for ours, and `default` is ours where the vendor says nothing.
     `joined`: the value is made of all `paths` together, as an id of series and number is.
+    `signed`: an amount that is negative by nature, as a discount.
     """
 
     kind: FieldKind
@@ -36,6 +37,7 @@ class Field:
     words: Mapping[str, str] | None = None
     default: str | None = None
     joined: bool = False
+    signed: bool = False
 
     @property
     def source(self) -> str:
@@ -53,10 +55,14 @@ def text(*paths: str, required: bool = False, prefix: str = "") -> Field:
 
 
 def money(
-    *paths: str, required: bool = False, exact: bool = True, pick: Callable[[Any], str | None] | None = None
+    *paths: str,
+    required: bool = False,
+    exact: bool = True,
+    pick: Callable[[Any], str | None] | None = None,
+    signed: bool = False,
 ) -> Field:
     """An amount in major units, to minor units of the document's currency."""
-    return Field("money", paths, required=required, exact=exact, pick=pick)
+    return Field("money", paths, required=required, exact=exact, pick=pick, signed=signed)
 
 
 def decimal(*paths: str) -> Field:

@@ -15,6 +15,7 @@ from connectors.kit.mapping.notation import rewritten
 from connectors.kit.mapping.parse import currency_code, exponents, instants, texts
 from connectors.kit.mapping.pointers import paused_gc
 from connectors.kit.mapping.reader import Broken, Plan, plan_for, read_deleted
+from connectors.kit.mapping.taking_back import lines_without_sign, settled, without_sign
 from connectors.kit.spec import Connection, ConnectorSpec, Stream, Window
 from loyalty.schema import IDLE, INVOICE, KINDS, LINE, PROBLEM, STATUSES, UTC_US
 
@@ -28,7 +29,8 @@ LISTED: Final = pl.Schema({"external_id": pl.String(), "kind": pl.String()})
 IDENTITY: Final = pl.Schema(
     {"page_id": pl.Int64(), "record_no": pl.Int32(), "external_id": pl.String(), "row_key": pl.String()}
 )
-_NOT_NEGATIVE = ("total_minor", "amount_refunded_minor")
+_REFUNDED: Final = "amount_refunded_minor"
+_NOT_NEGATIVE = ("total_minor", _REFUNDED)
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ class Mapped:
     `lines` (LINE) belong to invoices by their key. `deletions` (DELETION) are documents the vendor
     no longer has. `listed` (LISTED) are those it says it still has, where a census was read. `record_count`
     counts the page's records, also those left out on purpose (other types, window). `identities` (IDENTITY) tell
-    records apart that cannot be used and have no id: the same one is recognised when it is read again.
+    records apart that cannot be used and have no id: the same one is recognised when it is read again. `notes`
+    (PROBLEM) say of records that are used what was read otherwise than it is written.
     """
 
     invoices: pl.DataFrame
@@ -50,6 +53,7 @@ class Mapped:
     record_count: int
     listed: pl.DataFrame = field(default_factory=LISTED.to_frame)
     identities: pl.DataFrame = field(default_factory=IDENTITY.to_frame)
+    notes: pl.DataFrame = field(default_factory=PROBLEM.to_frame)
 
     @classmethod
     def empty(cls) -> Self:
@@ -123,17 +127,23 @@ def assemble(stream: Stream, plan: Plan, connection: Connection, raw: Raw, *, wi
     raw = _kept(stream, raw)
     with_exponent = raw.records.with_columns(exponents(currency_code(pl.col("currency"))).alias(EXPONENT))
     invoices = typed(every, with_exponent, connection).with_columns(with_exponent[EXPONENT])
-    invoices = computed(plan.fields, _with_kind(stream, invoices))
+    invoices = _with_kind(stream, invoices)
+    kind = plan.fields.get("kind")
+    if kind is None or kind.kind != "computed":  # (the sign may be what tells the kind)
+        invoices = without_sign(every, invoices)
+    invoices = computed(plan.fields, invoices)
     raw, invoices = _inside(window, raw, invoices)
     invoices = _known(invoices)
     lines, line_problems = _lines(plan, raw, invoices, connection)
+    lines = lines_without_sign(lines, invoices)
     if stream.finish is not None:
-        invoices = stream.finish(invoices, lines)
+        invoices = _with_unread(raw.records, invoices, stream.finish(invoices, lines))
+    invoices, notes = settled(
+        invoices.with_columns(raw.places.get_columns()), plan.fields["amount_refunded_minor"].source
+    )
     found = pl.concat([_header_problems(plan, raw.records, invoices), line_problems])
     invoices = invoices.with_columns(
-        pl.lit(connection.system).alias("system"),
-        pl.lit(connection.account).alias("account"),
-        *raw.places.get_columns(),
+        pl.lit(connection.system).alias("system"), pl.lit(connection.account).alias("account")
     )
     return Mapped(
         invoices.select(pl.col(name).cast(kind) for name, kind in INVOICE.items()),
@@ -142,6 +152,7 @@ def assemble(stream: Stream, plan: Plan, connection: Connection, raw: Raw, *, wi
         deletions,
         count,
         identities=_identities(raw.records, invoices, broken),
+        notes=notes,
     )
 
 
@@ -149,6 +160,18 @@ def _with_default_currency(raw: Raw, connection: Connection) -> Raw:
     if connection.default_currency is None:
         return raw
     return replace(raw, records=raw.records.with_columns(pl.col("currency").fill_null(connection.default_currency)))
+
+
+def _with_unread(said: pl.DataFrame, before: pl.DataFrame, finished: pl.DataFrame) -> pl.DataFrame:
+    """An amount given back that is written and cannot be read is not none.
+
+    It stays null, which is a problem.
+    """
+    if _REFUNDED not in said.columns or not before[_REFUNDED].null_count():
+        return finished
+    unread = before[_REFUNDED].is_null() & said[_REFUNDED].is_not_null()
+    refunded = pl.when(unread).then(pl.lit(None, dtype=pl.Int64)).otherwise(_REFUNDED).alias(_REFUNDED)
+    return finished.with_columns(refunded)
 
 
 def _with_kind(stream: Stream, invoices: pl.DataFrame) -> pl.DataFrame:

@@ -19,6 +19,8 @@ Column = Callable[[Sequence[Any]], list[Any]]
 _Tree = dict[str, Any]
 #: Between two pointers. A name with a plus in it is written as a pointer, and no slash follows its plus.
 _AND = re.compile(r"\s+\+\s+(?=/)")
+#: In a pointer: every entry of a list.
+EACH = "*"
 
 
 def segments(pointer: str) -> tuple[str, ...]:
@@ -40,10 +42,17 @@ def joined_paths(path: str) -> tuple[str, ...]:
 
 
 def dig(value: Any, parts: Iterable[str]) -> Any:
-    """The value at a pointer's parts, None where there is none."""
+    """The value at a pointer's parts, None where there is none.
+
+    From `*` on, the list of those of each entry.
+    """
+    parts = iter(parts)
     for part in parts:
         if isinstance(value, dict):
             value = value.get(part)
+        elif isinstance(value, list) and part == EACH:
+            rest = tuple(parts)
+            return [dig(one, rest) for one in value]
         elif isinstance(value, list) and part.lstrip("-").isdigit() and -len(value) <= int(part) < len(value):
             value = value[int(part)]
         else:
@@ -92,7 +101,7 @@ def shape(
 
 def _grow(tree: _Tree, parts: Sequence[str], kind: Any = Any) -> None:
     for part in parts:
-        if part.isdigit() or part == "-1":
+        if part.isdigit() or part in ("-1", EACH):
             tree[""] = Any
             return
         tree = tree.setdefault(part, {})

@@ -9,13 +9,14 @@ from typing import Any
 import msgspec
 
 from connectors.kit.errors import ConnectorError, Misconfigured, UnexpectedShape
+from connectors.kit.mapping.added_up import added_up
 from connectors.kit.mapping.fields import Field, FieldKind
 from connectors.kit.mapping.ids import content_digest, joined_id
 from connectors.kit.mapping.joined import DETAILS, JOINED, Joined, joined_by
 from connectors.kit.mapping.json_text import Decoder
 from connectors.kit.mapping.notation import NUMBER
 from connectors.kit.mapping.parse import NOT_TEXT
-from connectors.kit.mapping.pointers import Column, Shape, dig, joined_paths, segments, shape
+from connectors.kit.mapping.pointers import EACH, Column, Shape, dig, joined_paths, segments, shape
 from connectors.kit.mapping.shown import instead
 from connectors.kit.spec import Connection, ConnectorSpec, Deleted, Lines, MissingIsEmpty, PageView, Stream
 from loyalty.schema import EXACT, INVOICE, LINE, UTC_US
@@ -265,16 +266,20 @@ def plan_for(spec: ConnectorSpec, stream: Stream, connection: Connection) -> Pla
 @lru_cache(maxsize=256)
 def _plan(spec: ConnectorSpec, stream: Stream, system: str, paths: tuple[tuple[str, str], ...]) -> Plan:
     chosen = _overrides(spec, stream, system, dict(paths))
-    fields = {name: _override(name, field, chosen.get(name)) for name, field in stream.fields.items()}
-    helpers = {name: _override(name, field, chosen.get(name)) for name, field in stream.helpers.items()}
+    fields, helpers = (
+        {name: added_up(system, name, _override(name, field, chosen.get(name))) for name, field in of.items()}
+        for of in (stream.fields, stream.helpers)
+    )
     looks_up = any(lookup.name == "customers" for lookup in spec.lookups)
     pointers, raw = _pointers(stream, (*fields.values(), *helpers.values()))
+    _require_other_lists(system, stream, pointers + raw)
     if stream.lines is None:
         record = shape(pointers, raw=raw)
         opened = opener(record.type, stream.records, stream.info, missing_is_empty=stream.missing_is_empty)
         return Plan(fields, helpers, None, record, None, None, opened, looks_up=looks_up)
     line_fields = {
-        name: _override(name, field, chosen.get(f"lines.{name}")) for name, field in stream.lines.fields.items()
+        name: added_up(system, f"lines.{name}", _override(name, field, chosen.get(f"lines.{name}")))
+        for name, field in stream.lines.fields.items()
     }
     lines = replace(stream.lines, fields=line_fields)
     line_pointers, line_raw = _pointers(stream, line_fields.values())
@@ -292,6 +297,14 @@ def _plan(spec: ConnectorSpec, stream: Stream, system: str, paths: tuple[tuple[s
     )
     joined = joined_by(details, record, line) if details else None
     return Plan(fields, helpers, lines, record, line, inner, opened, joined, looks_up)
+
+
+def _require_other_lists(system: str, stream: Stream, pointers: Iterable[str]) -> None:
+    """Refuses to add up a field of the product lines, which are decoded by themselves."""
+    places = (stream.lines.path, *stream.lines.also) if stream.lines else ()
+    if any(pointer.startswith(f"{place}/{EACH}/") for pointer in pointers for place in places):
+        detail = 'the product lines cannot be added up by a path: choose totals "sum of the lines"'
+        raise Misconfigured(system, "mapping", detail)
 
 
 def has_marks(fields: Iterable[Field]) -> bool:

@@ -154,6 +154,7 @@ def _result(spec: ConnectorSpec, stream: Stream, mapped: Mapped, number: int, no
         key = invoice["external_id"]
         keys = ("system", "account", "external_id")
         lines = mapped.lines.filter(pl.col("external_id").eq_missing(pl.lit(key))).drop(keys).to_dicts()
+        notes = [*notes, *mapped.notes.filter(this)["reason"]]
         if invoice["customer_phone"] is None and invoice["customer_external_id"] and spec.lookups:
             notes = [*notes, "the phone number is looked up at the vendor by the customer's number"]
     return {

@@ -1,0 +1,105 @@
+"""Corrections that were refused although the sale they correct was accepted, and what is known in order to accept them."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+import polars as pl
+
+from loyalty.schema import UTC_US
+from sql.db import Connection, read_frame
+from sql.named import query
+from sql.sync import Account
+
+#: A stored document that earns: what a correction of it may leave out.
+STANDING: Final = pl.Schema(
+    {
+        "external_id": pl.String(),
+        "kind": pl.String(),
+        "customer_external_id": pl.String(),
+        "customer_phone": pl.String(),
+        "currency": pl.String(),
+        "total_minor": pl.Int64(),
+        "amount_refunded_minor": pl.Int64(),
+        "issued_at": UTC_US,
+        "updated_at": UTC_US,
+    }
+)
+
+
+@dataclass(frozen=True)
+class RefusedCorrection:
+    """A record that would have changed a sale in the ledger.
+
+    `points_at_stake` None: it names no stored sale.
+    """
+
+    external_id: str | None
+    invoice_number: str | None
+    points_at_stake: int | None
+    reason: str
+    first_seen_at: datetime
+
+
+@dataclass(frozen=True)
+class AccountRefused:
+    """The open ones of an account: how many, the points that stand, and the largest of them."""
+
+    system: str
+    account: str
+    records: int
+    points_at_stake: int
+    largest: list[RefusedCorrection] = field(default_factory=list)
+
+
+def standing(connection: Connection, account: Account, external_ids: Sequence[str]) -> pl.DataFrame:
+    """What is stored of these documents, where they earn or take (STANDING)."""
+    wanted = account.parameters(ids=json.dumps(list(external_ids)))
+    return read_frame(connection, query("refused", "standing"), wanted, STANDING)
+
+
+def phones_of_customers(connection: Connection, account: Account, customers: Sequence[str]) -> Mapping[str, str]:
+    """The phone of these customers of the account, where all their stored sales are one member's."""
+    wanted = account.parameters(customers=list(customers))
+    return dict(connection.execute(query("refused", "phones_of_customers"), wanted).fetchall())
+
+
+def stored_ids(connection: Connection, account: Account, external_ids: Sequence[str]) -> set[str]:
+    """Those of the documents that are stored, void or not."""
+    wanted = account.parameters(ids=list(external_ids))
+    return {row[0] for row in connection.execute(query("refused", "stored_ids"), wanted).fetchall()}
+
+
+def classify(connection: Connection, account: Account, sync_id: int, taking: Sequence[tuple[int, int]] = ()) -> int:
+    """Marks the synchronisation's rejects that leave old points standing; how many are new.
+
+    Args:
+        connection: Whose transaction it is.
+        account: Of the rejects.
+        sync_id: The synchronisation that rejected them.
+        taking: Places (page, record) of rejected records that take points back by themselves.
+    """
+    places = {"pages": [page for page, _ in taking], "records": [record for _, record in taking]}
+    wanted = account.parameters(sync_id=sync_id, **places)
+    return connection.execute(query("refused", "classify"), wanted).rowcount
+
+
+def open_ones(connection: Connection, account: Account | None = None, *, limit: int = 20) -> list[AccountRefused]:
+    """Refused corrections that stand, per account that has any, each with its `limit` largest."""
+    wanted = {"system": None, "account": None} if account is None else account.parameters()
+    found: dict[tuple[str, str], AccountRefused] = {}
+    for system, name, *one, records, points in connection.execute(
+        query("refused", "open_ones"), {**wanted, "limit": limit}
+    ):
+        of = found.setdefault((system, name), AccountRefused(system, name, int(records), int(points)))
+        of.largest.append(RefusedCorrection(*one))
+    return list(found.values())
+
+
+def note(connection: Connection, account: Account, sync_id: int, notes: Sequence[tuple[str, str]]) -> None:
+    """Keeps what was read otherwise than it is written: (document, note)."""
+    if notes:
+        columns = {"ids": [key for key, _ in notes], "notes": [text for _, text in notes]}
+        connection.execute(query("refused", "note"), account.parameters(sync_id=sync_id, **columns))
