@@ -101,6 +101,7 @@ def store_invoices(
     if invoices.is_empty():
         return
     found = invoices.sort("external_id").with_columns(pl.lit(sync_id).alias("sync_id"))
+    found = _void_where_deleted(connection, account, found)
     if expect_new and _add_new(connection, found):
         stored, fresh, changed = _FACTS.to_frame(), found, found.clear()
     else:
@@ -121,6 +122,29 @@ def store_invoices(
     into.new += fresh.height
     into.changed += changed.height
     into.unchanged += found.height - fresh.height - changed.height
+
+
+def _void_where_deleted(connection: Connection, account: Account, found: pl.DataFrame) -> pl.DataFrame:
+    """Versions of documents whose deletion is known, and is newer, are void as of the deletion.
+
+    A webhook that waited may bring a document after a poll read that it is deleted.
+    """
+    row = connection.execute(query("store", "any_deleted"), account.parameters()).fetchone()
+    if not (row and row[0]):
+        return found
+    parameters = account.parameters(ids=found["external_id"].to_list())
+    rows = connection.execute(query("store", "deleted_before"), parameters).fetchall()
+    schema = {"external_id": pl.String(), "_deleted_at": UTC_US}
+    deleted = pl.DataFrame(rows, schema=schema, orient="row")
+    newer = pl.col("_deleted_at") >= pl.col("updated_at")
+    return (
+        found.join(deleted, on="external_id", how="left", maintain_order="left")
+        .with_columns(
+            pl.when(newer).then(pl.lit("void")).otherwise("status").alias("status"),
+            pl.when(newer).then("_deleted_at").otherwise("updated_at").alias("updated_at"),
+        )
+        .drop("_deleted_at")
+    )
 
 
 def _add_new(connection: Connection, found: pl.DataFrame) -> bool:
@@ -219,13 +243,17 @@ def _update(connection: Connection, changed: pl.DataFrame) -> None:
 def void_deleted(
     connection: Connection, account: Account, sync_id: int, deletions: pl.DataFrame, *, into: Stored
 ) -> None:
-    """Documents that the vendor deleted (external_id, deleted_at) earn nothing from now on."""
+    """Documents that the vendor deleted (external_id, deleted_at) earn nothing from now on.
+
+    Those that are not stored are remembered: an older version of one may still arrive.
+    """
     if deletions.is_empty():
         return
     parameters = account.parameters(
         sync_id=sync_id, ids=deletions["external_id"].to_list(), times=deletions["deleted_at"].to_list()
     )
     rows = connection.execute(query("store", "void_deleted"), parameters).fetchall()
+    connection.execute(query("store", "remember_deleted"), parameters)
     into.voided += len(rows)
     into.members.update(row[0] for row in rows if row[0] is not None)
 

@@ -38,6 +38,20 @@ WHERE i.system = %(system)s AND i.account = %(account)s AND i.external_id = d.ex
   AND (i.status <> 'void' AND (d.deleted_at IS NULL OR i.updated_at <= d.deleted_at)
        OR i.status = 'void' AND i.updated_at < d.deleted_at)
 RETURNING i.member_id
+-- name: remember_deleted
+INSERT INTO billing.deleted_document AS known (system, account, external_id, deleted_at, sync_id)
+SELECT %(system)s, %(account)s, d.external_id, coalesce(max(d.deleted_at), now()), %(sync_id)s
+FROM unnest(%(ids)s::text[], %(times)s::timestamptz[]) AS d(external_id, deleted_at)
+WHERE NOT EXISTS (SELECT FROM billing.invoice i
+                  WHERE (i.system, i.account, i.external_id) = (%(system)s, %(account)s, d.external_id))
+GROUP BY d.external_id
+ON CONFLICT (system, account, external_id) DO UPDATE
+SET deleted_at = greatest(known.deleted_at, excluded.deleted_at), sync_id = excluded.sync_id
+-- name: any_deleted
+SELECT EXISTS (SELECT FROM billing.deleted_document WHERE system = %(system)s AND account = %(account)s)
+-- name: deleted_before
+SELECT external_id, deleted_at FROM billing.deleted_document
+WHERE system = %(system)s AND account = %(account)s AND external_id = ANY(%(ids)s)
 -- name: named_by_number
 SELECT EXISTS (SELECT FROM billing.pushed_document WHERE account = %(account)s AND system = %(system)s AND by_number)
 -- name: supersede_numbers
