@@ -44,7 +44,7 @@ def prefect_server(databases: Databases, tmp_path_factory: pytest.TempPathFactor
     }
     command = [*server_command(settings), "--no-ui"]
     with process(command, folder / "server.log", env=server_environment(settings), cwd=folder):
-        eventually(lambda: is_healthy(settings.api_url), 90)
+        eventually(lambda: is_healthy(settings.api_url), 300)
         yield environment
 
 
