@@ -13,7 +13,11 @@ import phonenumbers
 _REGION: Final = "AO"
 _MAIL: Final = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 #: Digits in one piece, or with gaps where they begin as no amount does.
-_DIALLED: Final = re.compile(r"(?<![A-Za-z0-9.,+])(?:(?:\+|00)\d[\d\s().\-/]{6,18}\d|\d{8,15})(?![A-Za-z0-9])(?![.,]\d)")
+_DIALLED: Final = re.compile(
+    r"(?<![A-Za-z0-9.,+])"
+    r"(?:(?:\+|00)\d[\d\s().\-/]{6,18}\d|\d{8,15})"
+    r"(?![A-Za-z0-9])(?![.,]\d)"
+)
 #: A whole identifier that is nothing but digits and what is written between them.
 _ONLY: Final = re.compile(r"[+\d][\d\s().\-/]{6,20}\d")
 #: Digits left at the end, so that two documents can be told apart.

@@ -126,7 +126,8 @@ def test_others_keep_their_names_and_phones(shop: Shop) -> None:
     member, phone = busiest(shop, "quickbooks", "xero")
     with connect(shop.dsn) as connection:
         kept = connection.execute(
-            "SELECT system, external_id, phone FROM billing.customer WHERE phone IS DISTINCT FROM %s ORDER BY 1, 2", [phone]
+            "SELECT system, external_id, phone FROM billing.customer WHERE phone IS DISTINCT FROM %s ORDER BY 1, 2",
+            [phone],
         ).fetchall()
     names = names_of(shop, member)
     before = [text for _, _, text in bodies(shop)]
