@@ -5,12 +5,13 @@ BIN := .venv/bin
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test lint format bench screenshots clean
+.PHONY: help setup demo up test fuzz lint format bench screenshots clean
 
 help: ## What there is
 	@echo "make demo    simulated billing systems become points, end to end; a summary; stop"
 	@echo "make up      the whole stack with Prefect's UI, until Ctrl-C (ARGS=--simulator adds simulated vendors)"
 	@echo "make test    linters, types, import contracts, tests"
+	@echo "make fuzz    random histories against the ledger's invariants (SEEDS=1000, or SEED=123 alone)"
 	@echo "make lint    linters, types, import contracts only"
 	@echo "make format  let the formatter and the linter's safe fixes change the files"
 	@echo "make bench   benchmarks (minutes)"
@@ -35,6 +36,10 @@ lint: setup
 
 test: lint
 	$(BIN)/pytest -n 3 --no-loadscope-reorder $(PYTEST_ARGS)
+
+SEEDS ?= 1000
+fuzz: setup
+	@$(BIN)/python -m tests.fuzz --seeds $(SEEDS) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 format: setup
 	$(BIN)/ruff format .

@@ -14,10 +14,10 @@ from loyalty.corrections import Adjustment, Decision
 from sql import corrections
 from sql.corrections import CorrectionRefusedError
 from sql.db import connect
-from sql.erasure import erase
 from tasks.advice import named
 from tasks.audited import changing_flow
 from tasks.confirmed import check_confirmed
+from tasks.erase import erase_everywhere
 from tasks.recompute import post_waiting
 from tasks.refused import refused
 from tasks.steps import without_row_data
@@ -109,7 +109,7 @@ def erase_member(
     author: str,
     dry_run: bool = True,
 ) -> State[Any]:
-    """Remove a member's personal data: the phone, and what stored records say of them. It cannot be undone.
+    """Remove a member's personal data: the phone, and what stored records, runs and logs say of them. It cannot be undone.
 
     Sales and points stay under the number. A sale that comes later under that phone makes a new member: remove the customer at the
     billing system first.
@@ -122,9 +122,8 @@ def erase_member(
     """
     try:
         decision = Decision(reason=reason, author=author)
-        with without_row_data(), connect(settings().dsn()) as connection:
-            done = erase(connection, member, decision, _run_id(), dry_run=dry_run)
-            connection.commit()
+        with without_row_data():
+            done = erase_everywhere(settings(), member, decision, _run_id(), dry_run=dry_run)
     except (CorrectionRefusedError, ValidationError) as error:
         return refused(_why(error))
     get_run_logger().info(done.to_text())

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 import psycopg
 import sqlalchemy
+import sqlalchemy.exc
 from psycopg import sql
 
 from sql.actor import actor
@@ -32,8 +33,13 @@ def engine(dsn: str) -> sqlalchemy.Engine:
 
 @contextmanager
 def connect(dsn: str) -> Iterator[Connection]:
-    """A pooled connection; whatever was not committed is rolled back."""
-    pooled = engine(dsn).raw_connection()
+    """A pooled connection; whatever was not committed is rolled back. Raises psycopg.Error."""
+    try:
+        pooled = engine(dsn).raw_connection()
+    except sqlalchemy.exc.DBAPIError as error:
+        # SQLAlchemy asks the first connection of a pool about the server, and wraps what fails then:
+        # nobody here would know the wrapper for a lost connection, and try again.
+        raise (error.orig if isinstance(error.orig, psycopg.Error) else error) from error
     try:
         driver: Any = pooled.driver_connection
         _introduce(driver, pooled.info)

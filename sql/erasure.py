@@ -1,35 +1,41 @@
 """Removing a member's personal data: the phone, wherever it is stored, and what raw records say beside it. Sales and points stay."""
 
-import json
-import re
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import zstandard
+from psycopg import sql
+from psycopg.errors import InvalidTextRepresentation
 
 from loyalty.corrections import Decision
 from sql.corrections import CorrectionRefusedError, find_member
 from sql.db import Connection
 from sql.named import query
+from sql.redaction import ERASED, Person, redact, said_in
 
-ERASED: Final = "(erased)"
+__all__ = ["ERASED", "Erased", "erase", "redact", "said_in", "scrub", "texts_of"]
 #: Bodies read at a time.
 _AT_ONCE: Final = 50
-_NUMBER: Final = "\ue000"
-#: Keys whose texts may name a person, in the records of whoever is erased.
-_PERSONAL: Final = re.compile(
-    r"name|phone|mobile|cell|fax|mail|addr|street|line\d|city|town|postal|post_?code|zip|region|province|contact|"
-    r"memo|note|comment|message|attention|birth|tax_?(id|number)|vat_?number|nif",
-    re.IGNORECASE,
-)
-#: Below these keys is what was sold: product names are nobody's.
-_SOLD: Final = re.compile(r"^(line|lines|line_?items|items|products)$", re.IGNORECASE)
+#: Texts that a run or a reject may quote from a record, and that may be changed afterwards.
+_QUOTING: Final = {
+    "billing.reject": ("record_key", "reason", "problems"),
+    "billing.webhook_event": ("reason", "headers"),
+    "billing.sync_run": ("error", "summary"),
+}
+#: Schemas that are looked through for what remains.
+_SCHEMAS: Final = ("billing", "loyalty", "audit")
 
 
 @dataclass
 class Erased:
-    """What was (in a dry run: would be) removed. `unreadable`: bodies with the phone that are no text and were left as they are."""
+    """What was (in a dry run: would be) removed.
+
+    `unreadable`: bodies with the phone that are no text and were left as they are. `texts`: messages that quoted the
+    person. `elsewhere`: the same per other place that was looked through (Prefect's tables, log files). `remains`: rows
+    per table, and stored bodies, that still name the person and are not changed.
+    """
 
     member_id: int
     members: list[int]
@@ -37,25 +43,49 @@ class Erased:
     customers: int = 0
     pages: int = 0
     events: int = 0
+    texts: int = 0
+    elsewhere: dict[str, int] = field(default_factory=dict)
+    remains: dict[str, int] = field(default_factory=dict)
+    #: Places that could not be looked through.
+    unreached: list[str] = field(default_factory=list)
     unreadable: list[int] = field(default_factory=list)
     dry_run: bool = True
 
+    def __post_init__(self) -> None:
+        #: What names them; for the other places. No field: it is not to be printed.
+        self.person: Person | None = None
+
     def to_text(self) -> str:
-        """One line, without the phone."""
-        if not self.phones:
+        """A few sentences, without the phone."""
+        counts = (self.phones, self.customers, self.pages, self.events, self.texts, *self.elsewhere.values())
+        if not any(counts):
             return f"Member {self.member_id} has no personal data here (any more)."
-        what = f"{self.phones} phone numbers, {self.customers} customers' phones, records in {self.pages} stored pages and {self.events} webhooks"
-        left = (
-            f" {len(self.unreadable)} stored files hold the phone and could not be changed." if self.unreadable else ""
+        what = (
+            f"{self.phones} phone numbers, {self.customers} customers' phones, records in {self.pages} stored "
+            f"pages and {self.events} webhooks, {self.texts} messages"
         )
+        if self.elsewhere:
+            what += ", " + ", ".join(f"{count} in {place}" for place, count in sorted(self.elsewhere.items()))
         also = f" (with {len(self.members) - 1} merged members)" if len(self.members) > 1 else ""
-        return f"Member {self.member_id}{also}: {what} {'would be' if self.dry_run else 'were'} erased; sales and points stay.{left}"
+        verb = "would be" if self.dry_run else "were"
+        return f"Member {self.member_id}{also}: {what} {verb} erased; sales and points stay.{self._left()}"
+
+    def _left(self) -> str:
+        parts = []
+        if self.unreadable:
+            parts.append(f"{len(self.unreadable)} stored files hold the phone and could not be changed.")
+        if self.remains:
+            rows = ", ".join(f"{count} rows of {table}" for table, count in sorted(self.remains.items()))
+            parts.append(f"They are still named in {rows}: see docs/audit.md.")
+        parts += [f"{place} could not be looked through." for place in self.unreached]
+        return "".join(f" {part}" for part in parts)
 
 
 def erase(connection: Connection, member_id: int, decision: Decision, run_id: str, *, dry_run: bool) -> Erased:
     """Removes the member's personal data, and that of whoever was merged into them. One transaction; the caller commits.
 
-    Raises CorrectionRefusedError if there is no such member.
+    Records are theirs that name a phone of theirs, an e-mail address of theirs, or their customer number at the
+    billing system. Raises CorrectionRefusedError if there is no such member.
     """
     owner = find_member(connection, member_id).owner_id
     connection.execute(query("corrections", "lock_merges"))
@@ -65,42 +95,57 @@ def erase(connection: Connection, member_id: int, decision: Decision, run_id: st
         raise CorrectionRefusedError(message)
     phones = [phone for _, phone in rows if phone]
     done = Erased(owner, [number for number, _ in rows], len(phones), dry_run=dry_run)
-    if phones:
-        row = connection.execute(query("erasure", "count_customers"), {"phones": phones}).fetchone()
+    theirs = _customers(connection, done.members, phones)
+    if phones or theirs:  # (without a phone: what was read again since the phone was erased)
+        row = connection.execute(query("erasure", "count_customers"), _cached(phones, theirs)).fetchone()
         done.customers = row[0] if row else 0
-        said = said_in(phones)
-        done.pages = _rewrite(connection, "page", said, done)
-        done.events = _rewrite(connection, "event", said, done)
+        # (Twice: the e-mail addresses that records of theirs name lead to records that name nothing else.)
+        person = said_in(phones)
+        _rewrite(connection, "page", person, theirs, Erased(owner, done.members))
+        person = person.with_mails()
+        done.pages = _rewrite(connection, "page", person, theirs, done)
+        done.events = _rewrite(connection, "event", person, theirs, done)
+        done.person = person
     if not dry_run:
-        connection.execute(query("erasure", "customers"), {"phones": phones})
+        connection.execute(query("erasure", "customers"), _cached(phones, theirs))
         connection.execute(query("erasure", "forget_phones"), {"members": done.members})
         parameters = decision.model_dump() | {"members": done.members, "run_id": run_id}
         connection.execute(query("erasure", "record"), parameters)
+    if done.person is not None:
+        _messages(connection, done.person, done)
+        done.remains |= _remaining(connection, done.person, done)
     return done
 
 
-def said_in(phones: Sequence[str]) -> "re.Pattern[str]":
-    """Finds the phones (E.164), with or without country code, however they are written."""
-    parts = []
-    for phone in phones:
-        digits = phone.lstrip("+")
-        # The longest country code has three digits; what follows is told without it at home.
-        national = r"[\s().\-/]{0,3}".join(digits[3:] if len(digits) > 9 else digits)
-        parts.append(rf"(?<![0-9])(?:(?:\+|00)?[\s(]{{0,2}}{digits[:3]}[\s().\-/]{{0,3}})?0?{national}(?![0-9])")
-    return re.compile("|".join(parts))
+def _customers(connection: Connection, members: list[int], phones: list[str]) -> dict[tuple[str, str], set[str]]:
+    """Their customer numbers per account; not those that documents of others have as well (a till's `walk-in`)."""
+    found: dict[tuple[str, str], set[str]] = defaultdict(set)
+    parameters = {"members": members, "phones": phones}
+    for system, account, customer in connection.execute(query("erasure", "their_customers"), parameters):
+        found[system, account].add(customer)
+    return found
 
 
-def _rewrite(connection: Connection, what: str, said: "re.Pattern[str]", done: Erased) -> int:
+def _cached(phones: list[str], theirs: dict[tuple[str, str], set[str]]) -> dict[str, Any]:
+    keys = [(*account, one) for account, ids in theirs.items() for one in ids]
+    names = ("systems", "accounts", "ids")
+    return {"phones": phones} | {name: [key[at] for key in keys] for at, name in enumerate(names)}
+
+
+def _rewrite(
+    connection: Connection, what: str, person: Person, theirs: dict[tuple[str, str], set[str]], done: Erased
+) -> int:
     changed = 0
-    for number, body in _bodies(connection, what):
+    for number, system, account, stream, body in _bodies(connection, what):
         text = _decoded(body)
         if text is None:
             continue
         if "\x00" in text:  # not a text: it cannot be rewritten without destroying it
-            if said.search(text):
+            if person.search(text):
                 done.unreadable.append(number)
             continue
-        redacted = redact(text, said)
+        ids = _known_at(theirs, system, account)
+        redacted = redact(text, person.at(ids, listed=stream == "customers"), enveloped=what == "page")
         if redacted is None:
             continue
         changed += 1
@@ -111,13 +156,20 @@ def _rewrite(connection: Connection, what: str, said: "re.Pattern[str]", done: E
     return changed
 
 
-def _bodies(connection: Connection, what: str) -> Iterator[tuple[int, bytes]]:
+def _known_at(theirs: dict[tuple[str, str], set[str]], system: str, account: str | None) -> set[str]:
+    """Their numbers at an account; where a webhook's address is for any account of the system, at all of those."""
+    if account is not None:
+        return theirs.get((system, account), set())
+    return set().union(*(ids for (known, _), ids in theirs.items() if known == system))
+
+
+def _bodies(connection: Connection, what: str) -> Iterator[tuple[int, str, str | None, str, bytes]]:
     after, decompress = 0, zstandard.ZstdDecompressor()
     while True:
         parameters = {"after": after, "limit": _AT_ONCE}
         rows = connection.execute(query("erasure", f"{what}s"), parameters, binary=True).fetchall()
-        for number, _, body in rows:
-            yield number, decompress.decompress(body)
+        for number, system, account, stream, body in rows:
+            yield number, system, account, stream, decompress.decompress(body)
         if len(rows) < _AT_ONCE:
             return
         after = rows[-1][0]
@@ -130,87 +182,67 @@ def _decoded(body: bytes) -> str | None:
         return body.decode("latin-1")
 
 
-def redact(text: str, said: "re.Pattern[str]") -> str | None:
-    """The text without what it says of whoever has the phone; None where it says nothing. Numbers stay as they were written."""
+def _messages(connection: Connection, person: Person, done: Erased) -> None:
+    """What rejects, runs and webhooks quoted."""
+    for table, columns in _QUOTING.items():
+        schema, _, name = table.partition(".")
+        counts = scrub(connection, schema, name, columns, person, dry_run=done.dry_run)
+        done.texts += counts
+
+
+def scrub(
+    connection: Connection, schema: str, table: str, columns: tuple[str, ...], person: Person, *, dry_run: bool
+) -> int:
+    """Replaces what names the person in texts (or JSON) of a table; how many rows. The caller commits."""
+    pattern = person.everywhere()
+    where = sql.SQL(" || ' ' || ").join(
+        sql.SQL("coalesce({}::text, '')").format(sql.Identifier(one)) for one in columns
+    )
+    place = sql.Identifier(schema, table)
+    condition = sql.SQL("{} ~ %(pattern)s").format(where)
+    if dry_run:
+        statement = sql.SQL("SELECT count(*) FROM {} WHERE {}").format(place, condition)
+        row = connection.execute(statement, {"pattern": pattern}).fetchone()
+        return int(row[0]) if row else 0
+    statement = sql.SQL("UPDATE {} SET {} WHERE {}").format(
+        place, _replacing(connection, schema, table, columns), condition
+    )
     try:
-        document = _load(text)
-    except (ValueError, RecursionError):
-        lines = text.splitlines(keepends=True)
-        found = [_line(line, said) for line in lines]
-        return None if found == lines else "".join(found)
-    cleaned = _cleaned(document, said)
-    if cleaned == document:
-        return None
-    written = json.dumps(cleaned, ensure_ascii=False, separators=(",", ":"))
-    return re.sub(rf'"{_NUMBER}([^"]*)"', r"\1", written)
+        with connection.transaction():
+            return connection.execute(statement, {"pattern": pattern, "erased": ERASED}).rowcount
+    except InvalidTextRepresentation:  # a phone that is a number in JSON: another number takes its place
+        return connection.execute(statement, {"pattern": pattern, "erased": "0"}).rowcount
 
 
-def _line(line: str, said: "re.Pattern[str]") -> str:
-    """A line of a file: a record of its own, of which the phone goes, and, where it is JSON, the rest of the person."""
-    if not said.search(line):
-        return line
-    try:
-        cleaned = _cleaned(_load(line), said)
-    except (ValueError, RecursionError):
-        return said.sub(ERASED, line)
-    written = json.dumps(cleaned, ensure_ascii=False, separators=(",", ":"))
-    return re.sub(rf'"{_NUMBER}([^"]*)"', r"\1", written) + line[len(line.rstrip("\r\n")) :]
-
-
-def _load(text: str) -> Any:
-    return json.loads(text, parse_float=lambda number: _NUMBER + number)
-
-
-def _cleaned(value: Any, said: "re.Pattern[str]") -> Any:
-    """Lists are looked through for records: the smallest that mentions the phone and is an element of a list is the person's."""
-    if not _mentions(value, said):
-        return value
-    if isinstance(value, dict):
-        lists = {k: v for k, v in value.items() if _has_records(v) and _mentions(v, said)}
-        beside = {k: v for k, v in value.items() if k not in lists}
-        if lists and not _mentions(beside, said) and not any(_of_a_person(k) for k in lists):
-            return {k: _cleaned(v, said) if k in lists else v for k, v in value.items()}
-        nested = [k for k, v in value.items() if isinstance(v, dict) and _mentions(v, said)]
-        if len(value) == 1 and nested:
-            return {nested[0]: _cleaned(value[nested[0]], said)}
-        return _blank(value, said)
-    if isinstance(value, list):
-        return [_cleaned(one, said) for one in value]
-    return _blank(value, said)
-
-
-def _of_a_person(key: str) -> bool:
-    return bool(_PERSONAL.search(key)) or bool(_SOLD.match(key))
-
-
-def _has_records(value: Any) -> bool:
-    return (isinstance(value, list) and any(isinstance(one, dict) for one in value)) or (
-        isinstance(value, dict) and any(_has_records(one) for one in value.values())
+def _replacing(connection: Connection, schema: str, table: str, columns: tuple[str, ...]) -> sql.Composed:
+    return sql.SQL(", ").join(
+        sql.SQL("{0} = regexp_replace({0}::text, %(pattern)s, %(erased)s, 'g')::{1}").format(
+            sql.Identifier(one), sql.SQL(_type_of(connection, schema, table, one))
+        )
+        for one in columns
     )
 
 
-def _mentions(value: Any, said: "re.Pattern[str]") -> bool:
-    if isinstance(value, dict):
-        return any(_mentions(one, said) for one in value.values())
-    if isinstance(value, list):
-        return any(_mentions(one, said) for one in value)
-    if isinstance(value, bool) or value is None:
-        return False
-    return said.search(str(value)) is not None
+def _type_of(connection: Connection, schema: str, table: str, column: str) -> Any:
+    row = connection.execute(
+        query("erasure", "type_of"), {"schema": schema, "table": table, "column": column}
+    ).fetchone()
+    return row[0] if row else "text"
 
 
-def _blank(value: Any, said: "re.Pattern[str]", key: str = "", *, sold: bool = False) -> Any:
-    """A record without texts that may be of a person; amounts, dates, ids and products stay."""
-    if isinstance(value, dict):
-        return {
-            k: _blank(v, said, k if not key or not _PERSONAL.search(key) else key, sold=sold or bool(_SOLD.match(k)))
-            for k, v in value.items()
-        }
-    if isinstance(value, list):
-        return [_blank(one, said, key, sold=sold) for one in value]
-    if isinstance(value, bool) or value is None:
-        return value
-    if said.search(str(value)):
-        return ERASED
-    personal = isinstance(value, str) and not value.startswith(_NUMBER) and not sold and _PERSONAL.search(key)
-    return ERASED if personal and value else value
+def texts_of(connection: Connection, schemas: Sequence[str]) -> dict[tuple[str, str], list[str]]:
+    """Per table of the schemas the columns that hold text."""
+    columns: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for schema, table, column in connection.execute(query("erasure", "texts"), {"schemas": list(schemas)}):
+        columns[schema, table].append(column)
+    return columns
+
+
+def _remaining(connection: Connection, person: Person, done: Erased) -> dict[str, int]:
+    """Rows per table that still name the person, and are kept on purpose: keys of the ledger, the audit log."""
+    found: Counter[str] = Counter()
+    skipped = {*_QUOTING, "loyalty.member", "billing.customer"} if done.dry_run else set()
+    for (schema, table), names in texts_of(connection, _SCHEMAS).items():
+        if f"{schema}.{table}" not in skipped:
+            found[f"{schema}.{table}"] = scrub(connection, schema, table, tuple(names), person, dry_run=True)
+    return {table: count for table, count in found.items() if count}

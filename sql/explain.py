@@ -8,6 +8,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from loyalty.explain import Part, Reckoning, part_of
+from loyalty.masking import identifier
 from sql.db import Connection, connect
 from sql.named import query
 from sql.reckon import reckon_members
@@ -132,9 +133,12 @@ class Explanation:
     def to_text(self, zone: ZoneInfo) -> str:
         """For a terminal, times in `zone`."""
         if self.kind is None or self.issued_at is None:
-            return f"{self.system} {self.external_id} is not in the ledger. It was rejected: {self.rejected}"
+            return (
+                f"{self.system} {identifier(self.external_id)} is not in the ledger. It was rejected: {self.rejected}"
+            )
         head = (
-            f"{self.system} {self.invoice_number or self.external_id} ({self.kind}, {self.status}, id {self.external_id}): "
+            f"{self.system} {identifier(self.invoice_number or self.external_id)} "
+            f"({self.kind}, {self.status}, id {identifier(self.external_id)}): "
             f"{self.total} {self.currency}, refunded {self.refunded}, issued {self.issued_at.astimezone(zone):%Y-%m-%d %H:%M %Z}"
         )
         lines = [

@@ -17,7 +17,7 @@ from sql.copying import copy_in
 from sql.db import Connection, read_frame
 from sql.named import query
 from sql.sync import Account
-from sql.versions import AHEAD_MAX, READING, readings, supersedes, versions, with_plausible_times
+from sql.versions import AHEAD_MAX, READING, outlives, readings, supersedes, versions, with_plausible_times
 
 _FACTS: Final = pl.Schema(
     {
@@ -74,6 +74,9 @@ _STORED_VERSION: Final = pl.Schema(
     }
 )
 
+#: A known deletion of a document, as a version of it (`sql.versions.Version`).
+_GONE: Final = pl.Schema({name: kind for name, kind in _STORED_VERSION.items() if name != "_status"})
+
 #: Opens a short transaction of its own; see `with_members`.
 Aside = Callable[[], AbstractContextManager[Connection]]
 
@@ -128,6 +131,7 @@ def store_invoices(
     if invoices.is_empty():
         return
     found = invoices.sort("external_id").with_columns(pl.lit(sync_id).alias("sync_id"))
+    found = _void_where_deleted(connection, account, found)
     if expect_new and _add_new(connection, found):
         stored, fresh, changed = _FACTS.to_frame(), found, found.clear()
     else:
@@ -149,6 +153,36 @@ def store_invoices(
     into.new += fresh.height
     into.changed += changed.height
     into.unchanged += found.height - fresh.height - changed.height
+
+
+def _void_where_deleted(connection: Connection, account: Account, found: pl.DataFrame) -> pl.DataFrame:
+    """Versions of documents whose deletion is known, and is newer, are void as of the deletion.
+
+    A webhook that waited may bring a document after a poll read that it is deleted.
+    """
+    row = connection.execute(query("store", "any_deleted"), account.parameters()).fetchone()
+    if not (row and row[0]):
+        return found
+    wanted = account.parameters(ids=json.dumps(found["external_id"].to_list()))
+    gone = read_frame(connection, query("store", "deleted_before"), wanted, _GONE)
+    if gone.is_empty():
+        return found
+    said = found if "claimed_at" in found.columns else found.with_columns(_no_time("claimed_at"))
+    both = said.join(gone, on="external_id", how="inner", maintain_order="left")
+    pages = readings(connection, both["page_id"])
+    both = both.join(pages, on="page_id", how="left", maintain_order="left")
+    pairs = zip(versions(both), versions(both, "_"), strict=True)
+    outlived = pl.Series([outlives(version, deletion) for version, deletion in pairs], dtype=pl.Boolean)
+    deleted = both.filter(~outlived).select("external_id", pl.col("_updated_at").alias("_deleted_at"))
+    is_gone = pl.col("_deleted_at").is_not_null()
+    return (
+        found.join(deleted, on="external_id", how="left", maintain_order="left")
+        .with_columns(
+            pl.when(is_gone).then(pl.lit("void")).otherwise("status").alias("status"),
+            pl.coalesce("_deleted_at", "updated_at").alias("updated_at"),
+        )
+        .drop("_deleted_at")
+    )
 
 
 def _add_new(connection: Connection, found: pl.DataFrame) -> bool:
@@ -291,6 +325,7 @@ def void_deleted(
 
     One that is void already keeps the deletion's time as well, or an older open version that arrives later would bring
     the points back. Without a time of its own a deletion is as new as its page.
+    Those that are not stored are remembered: an older version of one may still arrive.
     """
     if deletions.is_empty():
         return
@@ -298,6 +333,7 @@ def void_deleted(
     said = with_plausible_times(said, pages, "deleted_at").with_columns(record_no=pl.lit(None, dtype=pl.Int32))
     said = said.join(pages, on="page_id", how="left", maintain_order="left")
     stored = _stored_versions(connection, account, said["external_id"].unique())
+    _remember_deleted(connection, account, sync_id, said.join(stored, on="external_id", how="anti"))
     both = said.join(stored, on="external_id", how="inner", maintain_order="left").with_columns(
         pl.coalesce("deleted_at", "fetched_at", "_updated_at").alias("updated_at")
     )
@@ -319,6 +355,23 @@ def void_deleted(
     rows = connection.execute(query("store", "void_deleted"), parameters).fetchall()
     into.voided += len(rows)
     into.members.update(row[0] for row in rows if row[0] is not None)
+
+
+def _remember_deleted(connection: Connection, account: Account, sync_id: int, gone: pl.DataFrame) -> None:
+    """Keeps the newest deletion of each document that is not stored."""
+    if gone.is_empty():
+        return
+    dated = gone.with_columns(pl.coalesce("deleted_at", "fetched_at").alias("deleted_at"))
+    newest_ones = dated.sort("deleted_at", "page_id", nulls_last=False).unique(
+        "external_id", keep="last", maintain_order=True
+    )
+    parameters = account.parameters(
+        sync_id=sync_id,
+        ids=newest_ones["external_id"].to_list(),
+        times=newest_ones["deleted_at"].to_list(),
+        pages=newest_ones["page_id"].to_list(),
+    )
+    connection.execute(query("store", "remember_deleted"), parameters)
 
 
 def unlisted(

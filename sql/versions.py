@@ -61,6 +61,14 @@ def supersedes(version: Version, stored: Version) -> bool:
     return version.updated_at > stored.updated_at
 
 
+def outlives(version: Version, deletion: Version) -> bool:
+    """Whether `version` shows that a deleted document is there again.
+
+    The vendor was asked for it after the deletion had arrived, or changed it later.
+    """
+    return _is_read_after(version, deletion) or version.updated_at > deletion.updated_at
+
+
 def _is_read_after(later: Version, earlier: Version) -> bool:
     """Whether the vendor was asked for `later` only after `earlier` had arrived; pages count up as they are stored."""
     if not later.is_read or later.page_id is None or earlier.page_id is None:

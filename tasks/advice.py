@@ -4,6 +4,8 @@ import errno
 
 import psycopg
 
+from loyalty.masking import message
+
 #: The longest a message of the database is shown.
 _SHOWN = 300
 
@@ -27,7 +29,8 @@ def is_expected(error: BaseException) -> bool:
 def named(error: BaseException) -> str:
     """The kind of the error, what it says, and what to do."""
     advice = _advice(error)
-    text = str(error)[:_SHOWN].rstrip(". ") + ". " if advice else str(error)
+    said = message(str(error))  # a document or a file may be named after somebody's phone
+    text = said[:_SHOWN].rstrip(". ") + ". " if advice else said
     return f"{type(error).__name__}: {text}{advice}"
 
 

@@ -14,6 +14,7 @@ from connectors.kit.errors import block_name
 from connectors.kit.mapping import Mapped, fill, phone_place
 from connectors.kit.spec import Stream
 from expectations import FAILED, Report, Result, validate_invoices
+from loyalty.masking import identifier
 from sql import policy, refused, store, sync
 from sql.db import Connection
 from sql.versions import newest, readings, with_plausible_times
@@ -336,7 +337,7 @@ def _store(
         done.reasons[reason] += 1
         known = done.examples.setdefault(reason, [])
         if problem["document"] and len(known) < EXAMPLES:
-            known.append(problem["document"])
+            known.append(identifier(problem["document"], job.vendor.region))
         said = done.values.setdefault(reason, [])
         # (What is looked up elsewhere has the customer's number for an example.)
         if problem["example"] and not problem["path"].startswith("(") and len(said) < EXAMPLES:

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from loyalty.masking import identifier
 from tasks.check_points import PointsCheck
 from tasks.reconcile import SHOWN_MAX, Reconciled
 
@@ -53,7 +54,7 @@ def _differences(found: Reconciled) -> list[str]:
     if not found.count:
         return []
     rows = [
-        f"| {one.day} | {one.invoice_number or one.external_id} | {one.what.replace('|', '/')} | {'repair' if one.repair else 'a person'} |"
+        f"| {one.day} | {identifier(one.invoice_number or one.external_id)} | {one.what.replace('|', '/')} | {'repair' if one.repair else 'a person'} |"
         for one in found.differences
     ]
     more = ["", f"… and {found.count - SHOWN_MAX} more."] if found.count > SHOWN_MAX else []

@@ -6,6 +6,7 @@ from connectors import spec_for
 from connectors.kit.mapping.parse import masked
 from connectors.kit.mapping.sample import try_record
 from connectors.kit.spec import Connection
+from loyalty.masking import identifier
 from sql import rejects
 from sql.db import connect
 from sql.sync import Account
@@ -13,6 +14,8 @@ from twezah.settings import settings
 
 #: Records shown.
 RECORDS_MAX: Final = 20
+#: Fields that may hold a phone where a shop numbers by it.
+_NUMBERS: Final = ("external_id", "invoice_number", "customer_external_id")
 
 
 def tried(connection: Connection, payload: str, document: str) -> list[dict[str, Any]]:
@@ -33,7 +36,7 @@ def tried(connection: Connection, payload: str, document: str) -> list[dict[str,
         found = rejects.page_of(database, Account(connection.system, connection.account), document)
     if found is None:
         raise LookupError(
-            f"no document {document!r} was fetched of this connection: check the number, or paste a payload"
+            f"no document {identifier(document)!r} was fetched of this connection: check the number, or paste a payload"
         )
     stream, body = found
     own = next((one for one in spec.streams if one.name == stream), None)
@@ -52,4 +55,5 @@ def _shown(record: dict[str, Any]) -> dict[str, Any]:
     if not invoice:
         return record
     phone = invoice.get("customer_phone")
-    return {**record, "invoice": {**invoice, "customer_phone": masked(phone, personal=True)}}
+    numbers = {name: identifier(invoice[name]) for name in _NUMBERS if invoice.get(name)}
+    return {**record, "invoice": {**invoice, **numbers, "customer_phone": masked(phone, personal=True)}}

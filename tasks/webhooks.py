@@ -14,6 +14,7 @@ import psycopg
 from connectors.kit.errors import ConnectorError, NeedsOperator, RateLimited, Retriable
 from connectors.kit.webhooks import BadBody, events
 from connectors.webhooks import webhook_for
+from loyalty.masking import message
 from sql import pushed, sync, webhooks
 from sql.db import connect
 from sql.webhooks import ClaimedEvent
@@ -269,13 +270,13 @@ def _count(total: Counts, job: Job, sync_id: int, part: Counts) -> None:
 def _failure(error: Exception, name: str) -> Failed:
     """What an operator reads about it; of errors that nobody foresaw, the type alone: their text may quote a document."""
     if isinstance(error, RateLimited):
-        return Failed(str(error), error.retry_after_seconds or 0)
+        return Failed(message(str(error)), error.retry_after_seconds or 0)
     if isinstance(error, NeedsOperator):
-        return Failed(str(error.of_block(name)), _OPERATOR_SECONDS)
+        return Failed(message(str(error.of_block(name))), _OPERATOR_SECONDS)
     if isinstance(error, NotConnectedError):
         return Failed(str(error), _OPERATOR_SECONDS)
     if isinstance(error, ConnectorError):
-        return Failed(str(error.of_block(name) if name else error))
+        return Failed(message(str(error.of_block(name) if name else error)))
     return Failed(f"{type(error).__name__}: a defect; see the run's log")
 
 

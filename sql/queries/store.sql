@@ -56,6 +56,26 @@ FROM unnest(%(ids)s::text[], %(times)s::timestamptz[], %(claims)s::timestamptz[]
   AS d(external_id, deleted_at, claimed_at, page_id)
 WHERE i.system = %(system)s AND i.account = %(account)s AND i.external_id = d.external_id
 RETURNING i.member_id
+-- name: remember_deleted
+INSERT INTO billing.deleted_document AS known
+  (system, account, external_id, deleted_at, page_id, sync_id)
+SELECT %(system)s, %(account)s, d.external_id, coalesce(d.deleted_at, now()), d.page_id, %(sync_id)s
+FROM unnest(%(ids)s::text[], %(times)s::timestamptz[], %(pages)s::bigint[])
+  AS d(external_id, deleted_at, page_id)
+ON CONFLICT (system, account, external_id) DO UPDATE
+SET deleted_at = excluded.deleted_at, page_id = excluded.page_id, sync_id = excluded.sync_id
+WHERE known.deleted_at <= excluded.deleted_at
+-- name: any_deleted
+SELECT EXISTS (SELECT FROM billing.deleted_document WHERE system = %(system)s AND account = %(account)s)
+-- name: deleted_before
+SELECT d.external_id, (extract(epoch FROM d.deleted_at) * 1000000)::bigint, NULL::bigint, d.page_id, NULL::int,
+       (extract(epoch FROM coalesce(p.asked_at, p.fetched_at)) * 1000000)::bigint,
+       (extract(epoch FROM p.fetched_at) * 1000000)::bigint,
+       (p.system <> 'file' AND p.request ->> 'method' IS DISTINCT FROM 'WEBHOOK')::int
+FROM json_array_elements_text(%(ids)s::json) AS wanted
+JOIN billing.deleted_document d ON d.external_id = wanted
+LEFT JOIN billing.raw_page p ON p.page_id = d.page_id
+WHERE d.system = %(system)s AND d.account = %(account)s
 -- name: named_by_number
 SELECT EXISTS (SELECT FROM billing.pushed_document WHERE account = %(account)s AND system = %(system)s AND by_number)
 -- name: supersede_numbers

@@ -323,3 +323,16 @@ def test_microseconds_survive(books: Books) -> None:
     books.store(invoice(issued_at=at, updated_at=at))
     assert books.rows("SELECT issued_at, updated_at FROM billing.invoice") == [(at, at)]
     assert books.store(invoice(issued_at=at, updated_at=at)).unchanged == 1
+
+
+def test_a_version_that_arrives_after_its_deletion_was_read_is_void(books: Books) -> None:
+    """A webhook that waited for its next attempt, and a poll that read the deletion meanwhile."""
+    books.store(gone=[("A", NOON + 2 * HOUR)])
+    books.store(invoice(updated_at=NOON))
+    books.store(invoice(updated_at=NOON + HOUR, total_minor=99_000))
+    books.award()
+    assert books.rows("SELECT status FROM billing.invoice") == [("void",)]
+    assert books.entries() == []
+    books.store(invoice(updated_at=NOON + 3 * HOUR))  # and yet it was restored
+    books.award()
+    assert books.points() == 1500

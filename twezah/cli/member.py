@@ -136,15 +136,14 @@ def erase(
     removed here: docs/audit.md.
     """
     from loyalty.corrections import Decision
-    from sql.db import connect
-    from sql.erasure import erase as erase_member
+    from tasks.erase import erase_everywhere
+    from twezah.settings import settings
 
     run_id = command_id("member erase")
     with refusals():
         decision = Decision(reason=reason, author=author)
-        with ledger() as dsn, connect(dsn) as connection:
-            done = erase_member(connection, member_id, decision, run_id, dry_run=not apply)
-            connection.commit()
+        with ledger():
+            done = erase_everywhere(settings(), member_id, decision, run_id, dry_run=not apply)
     if json:
         print_json(done)
     else:

@@ -1,0 +1,45 @@
+"""The first two hundred seeds of the fuzzed world; `make fuzz SEEDS=10000` plays more."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.fuzz.events import Change, State, Tier, history
+from tests.fuzz.invariants import CHECKS
+from tests.fuzz.run import failure, is_whole, report
+from tests.fuzz.shrink import smallest
+
+SEEDS, AT_ONCE = 200, 20
+CASES = Path(__file__).resolve().parents[3] / "shared" / "samples" / "loyalty-cases.json"
+# A seed that fails is made small before it is told of.
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, AT_ONCE))
+def test_the_ledger_of_every_seed_is_right(dsn: str, first: int) -> None:
+    for seed in range(first, first + AT_ONCE):
+        reason = failure(dsn, history(seed), whole=is_whole(seed))
+        assert reason is None, report(dsn, seed, reason or "")
+
+
+def test_a_seed_is_always_the_same_history() -> None:
+    assert history(123) == history(123)
+    assert history(123) != history(124)
+
+
+def test_every_invariant_has_a_check_or_a_reason() -> None:
+    named = {name.split()[0] for name in CHECKS}
+    assert named == {f"I{number:02}" for number in range(1, 26)}
+    if CASES.exists():
+        known = {one["id"]: one["name"] for one in json.loads(CASES.read_text())["invariants"]}
+        assert {name.partition(" ")[::2] for name in CHECKS} == set(known.items())
+
+
+def test_a_failing_history_is_made_small() -> None:
+    paid = State("invoice", "AOA", "paid", 100, 0, 0, 0)
+    noise = [Tier(one % 3, 0, "gold", minute=one) for one in range(20)]
+    needed = [Change("loja-a", 1, paid, minute=3), Change("loja-a", 1, None, minute=9)]
+    whole = (*noise[:7], needed[0], *noise[7:12], needed[1], *noise[12:])
+    found = smallest(whole, lambda one: set(needed) <= set(one))
+    assert list(found) == needed

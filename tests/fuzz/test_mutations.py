@@ -1,0 +1,125 @@
+"""Defects planted in the product: the fuzz finds each of them within a few seeds."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from itertools import islice
+from typing import Any
+
+import polars as pl
+import pytest
+
+import loyalty.base
+import loyalty.promotions.chain
+import sql.ledger
+import sql.store
+import tasks.award
+import tasks.extract
+import tasks.load
+from sql.db import Connection
+from tasks.job import Job, Policy
+from tests.fuzz import road
+from tests.fuzz.events import history
+from tests.fuzz.run import failure
+
+SEEDS_MAX = 80
+pytestmark = pytest.mark.timeout(900)
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+def rounds_up(patch: pytest.MonkeyPatch) -> None:
+    def rounded(numerator: pl.Expr, denominator: pl.Expr, _mode: str) -> pl.Expr:
+        return (numerator.abs() + denominator - 1) // denominator * numerator.sign()
+
+    for module in (loyalty.base, loyalty.promotions.chain):
+        if hasattr(module, "rounded_ratio"):
+            patch.setattr(module, "rounded_ratio", rounded)
+
+
+def forgets_the_mark(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(tasks.load.store, "mark_dirty", lambda _connection, members: members.clear())
+
+
+def forgets_who_had_it_before(patch: pytest.MonkeyPatch) -> None:
+    """A document that moves is taken from nobody."""
+    stored = sql.store._stored
+
+    def without_member(*args: Any) -> pl.DataFrame:
+        return stored(*args).with_columns(pl.lit(None, dtype=pl.Int64).alias("member_id"))
+
+    patch.setattr(sql.store, "_stored", without_member)
+
+
+def posts_twice(patch: pytest.MonkeyPatch) -> None:
+    append = sql.ledger.append
+
+    def doubled(connection: Connection, entries: pl.DataFrame, run_id: str) -> None:
+        append(connection, entries, run_id)
+        again = entries.with_columns(
+            pl.col("entry_no") + 1,
+            due_before=pl.col("due_after"),
+            due_after=pl.col("due_after") + pl.col("points"),
+        )
+        append(connection, again, run_id)
+
+    patch.setattr(tasks.award.ledger, "append", doubled)
+
+
+def takes_the_older_version(patch: pytest.MonkeyPatch) -> None:
+    compare = sql.store._compare
+
+    def ageless(found: pl.DataFrame, stored: pl.DataFrame) -> tuple[pl.Series, pl.Series]:
+        beginning = stored["updated_at"] - timedelta(days=9)
+        return compare(found, stored.with_columns(beginning.alias("updated_at")))
+
+    patch.setattr(sql.store, "_compare", ageless)
+
+
+def clears_everybody(patch: pytest.MonkeyPatch) -> None:
+    def clear(connection: Connection, _members: object) -> None:
+        connection.execute("DELETE FROM loyalty.member_dirty")
+
+    patch.setattr(tasks.award.ledger, "clear", clear)
+    patch.setattr(tasks.award, "MEMBERS_AT_ONCE", 1)
+
+
+def commits_before_the_marks(patch: pytest.MonkeyPatch) -> None:
+    """A crash in between leaves a sale that nobody computes."""
+    mark = sql.store.mark_dirty
+
+    def late(connection: Connection, members: set[int]) -> None:
+        connection.commit()
+        mark(connection, members)
+
+    patch.setattr(tasks.load.store, "mark_dirty", late)
+
+
+def moves_the_cursor_too_far(patch: pytest.MonkeyPatch) -> None:
+    policy = Policy(overlap=timedelta(minutes=-45), reject_percent_max=100)
+    patch.setattr(road, "POLICY", policy)
+
+
+def trusts_its_own_clock(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(tasks.extract, "_set_back", lambda *_: False)
+
+
+def deletes_nothing(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(tasks.load.store, "void_deleted", lambda *_, **__: None)
+
+
+def keeps_a_rehearsal(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Job, "commit", lambda _self, connection: connection.commit())
+
+
+PLANTS = (
+    rounds_up, forgets_the_mark, forgets_who_had_it_before, posts_twice, takes_the_older_version,
+    clears_everybody, commits_before_the_marks, moves_the_cursor_too_far, trusts_its_own_clock,
+    deletes_nothing, keeps_a_rehearsal,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("plant", PLANTS, ids=lambda one: one.__name__)
+def test_a_planted_defect_is_found(dsn: str, plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch)
+    reasons = (failure(dsn, history(seed), whole=False) for seed in range(SEEDS_MAX))
+    found = next(islice(filter(None, reasons), 1), None)
+    assert found is not None, f"{SEEDS_MAX} seeds and nothing was seen"
