@@ -1,1 +1,1 @@
-"""`python -m benchmarks.chaos`: the whole stack under faults, compared with the simulator's books."""
+"""`python -m benchmarks.chaos`: the stack under faults, compared with the books."""

@@ -1,11 +1,11 @@
 """`python -m benchmarks.chaos`: faults at random instants, and the ledger compared with the books.
 
 Runs what an operator runs, `twezah up --simulator`, in a state folder and on ports of its own, and
-starts it again when it was killed, as a service manager does. Sales, edits, voids and refunds happen
-at the simulated vendors all the time; processes are killed and stopped, the vendors and the database
-go away, the disk is full, the clock is stepped. After each round all of that ends, and then the
-ledger must become what the simulator's books say, runs that are said to run must run, schedules must
-be on and kept. Exits with 1 if anything was wrong, and keeps the evidence.
+starts it again when it was killed, as a service manager does. Sales, edits, voids and refunds
+happen at the simulated vendors all the time; processes are killed and stopped, the vendors and the
+database go away, the disk is full, the clock is stepped. After each round all of that ends, and
+then the ledger must become what the simulator's books say, runs that are said to run must run,
+schedules must be on and kept. Exits with 1 if anything was wrong, and keeps the evidence.
 """
 
 import argparse
@@ -89,7 +89,7 @@ def say(line: str) -> None:
 
 @contextmanager
 def prepared(options: argparse.Namespace) -> Iterator["Chaos"]:
-    """A stack that is up, and all that the rounds need; at the end nothing of it is left running."""
+    """A stack that is up, and what the rounds need; at the end nothing of it is left running."""
     scratch = Path(tempfile.mkdtemp(prefix="twezah-chaos-"))
     scratch.chmod(0o711)  # PostgreSQL has an account of its own
     home = options.home or scratch / "home"
@@ -127,7 +127,9 @@ def prepared(options: argparse.Namespace) -> Iterator["Chaos"]:
         yield chaos
 
 
-def _chaos(options: argparse.Namespace, scene: Scene, oracle: Oracle, evidence: Evidence, figures: Figures) -> "Chaos":
+def _chaos(
+    options: argparse.Namespace, scene: Scene, oracle: Oracle, evidence: Evidence, figures: Figures
+) -> "Chaos":
     # Prefect's client reads its settings when it is imported: those of this stack.
     from twezah.cli.serving import use_api
 
@@ -152,7 +154,9 @@ def _await_ready(service: UpService) -> None:
     deadline = time.monotonic() + _START_SECONDS_MAX
     while not service.is_ready:
         if time.monotonic() > deadline:
-            raise SystemExit(f"`twezah up` is not ready after {_START_SECONDS_MAX:.0f} s: {service.log}")
+            raise SystemExit(
+                f"`twezah up` is not ready after {_START_SECONDS_MAX:.0f} s: {service.log}"
+            )
         time.sleep(0.5)
 
 

@@ -75,7 +75,9 @@ def compare(expected: Mapping[Key, Expected], ledger: Ledger) -> Comparison:
     return Comparison(len(expected), points, differences)
 
 
-def _difference(key: Key, expected: Expected | None, posted: Mapping[str, int]) -> Difference | None:
+def _difference(
+    key: Key, expected: Expected | None, posted: Mapping[str, int]
+) -> Difference | None:
     total = sum(posted.values())
     due = 0 if expected is None else expected.points
     if expected is None:

@@ -92,7 +92,12 @@ def vendor_ended(scene: Scene) -> Struck | None:
 def vendor_errors(scene: Scene) -> Struck | None:
     """The vendors answer with errors, broken bodies and throttling."""
     rates = {"rate_429": 0.2, "rate_500": 0.4, "truncated_json": 0.1, "html": 0.1}
-    faults = {**rates, "max_in_a_row": 1_000, "token_endpoints": True, "seed": scene.random.randrange(10**6)}
+    faults = {
+        **rates,
+        "max_in_a_row": 1_000,
+        "token_endpoints": True,
+        "seed": scene.random.randrange(10**6),
+    }
     if not scene.service.spoil(faults):
         return None
     # A vendor that was started again has no faults anyway.

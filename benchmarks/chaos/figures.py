@@ -13,7 +13,9 @@ class Figures:
 
     faults: Counter[str] = field(default_factory=Counter)
     #: Seconds until another process stood in the place of a killed one, by kind of fault.
-    replaced_seconds: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    replaced_seconds: defaultdict[str, list[float]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
     #: Seconds from the last fault of a round until all was right again.
     recovered_seconds: list[float] = field(default_factory=list)
     #: The same for the ledger alone.

@@ -82,7 +82,9 @@ class Schedules:
                     self._active.add((deployment.name, str(schedule.id)))
                     if deployment.name.startswith(SYNC):
                         interval = IntervalSchedule(interval=self._every)
-                        client.update_deployment_schedule(deployment.id, schedule.id, schedule=interval)
+                        client.update_deployment_schedule(
+                            deployment.id, schedule.id, schedule=interval
+                        )
 
     def problems(self, quiet_since: datetime, living_pids: Collection[int]) -> list[str]:
         """What is not well, one sentence each.
@@ -151,7 +153,11 @@ def _deployments(client: SyncPrefectClient) -> list[DeploymentResponse]:
 
 def _runs(client: SyncPrefectClient, states: list[StateType]) -> list[FlowRun]:
     in_state = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states)))
-    return list(client.read_flow_runs(flow_run_filter=in_state, sort=FlowRunSort.EXPECTED_START_TIME_ASC, limit=_LIMIT))
+    return list(
+        client.read_flow_runs(
+            flow_run_filter=in_state, sort=FlowRunSort.EXPECTED_START_TIME_ASC, limit=_LIMIT
+        )
+    )
 
 
 def look_for_deletions_in_every_run() -> None:

@@ -44,7 +44,9 @@ class Oracle:
         world = self._follow()
         return {
             (row.system, row.external_id): Expected(
-                points_due(row.kind, row.status, row.total, row.refunded) if row.phone_e164 is not None else 0,
+                points_due(row.kind, row.status, row.total, row.refunded)
+                if row.phone_e164 is not None
+                else 0,
                 frozenset(self._phones[row.system, row.customer_id]),
             )
             for row in world.truth()

@@ -70,7 +70,7 @@ def find(home: Path, up_pid: int | None) -> list[Target]:
 
 
 def classify(rows: Iterable[ProcessRow], home: Path, up_pid: int | None) -> list[Target]:
-    """The targets among `rows`; processes of the stack that are none of the known kinds are "other"."""
+    """The targets among `rows`; those of no known kind are "other"."""
     table = {row.pid: row for row in rows}
     ours = {pid for pid, row in table.items() if pid == up_pid or _belongs(row, home)}
     while more := {pid for pid, row in table.items() if row.parent in ours} - ours:
@@ -108,7 +108,9 @@ def _forked(row: ProcessRow, table: Mapping[int, ProcessRow]) -> str:
     parent = table.get(row.parent)
     if parent is not None and _has(parent.command, _FORKSERVER):
         return "sibling" if row.files <= SIBLING_FILES_MAX else "other"
-    return "forkserver" if parent is not None and _has(parent.command, ("twezah.worker",)) else "other"
+    return (
+        "forkserver" if parent is not None and _has(parent.command, ("twezah.worker",)) else "other"
+    )
 
 
 def _has(command: tuple[str, ...], words: tuple[str, ...]) -> bool:

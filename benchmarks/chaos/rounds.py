@@ -70,7 +70,9 @@ class Lasting:
         """Those of `problems`, seen at an instant, that were there all the time before it."""
         words = {re.sub(r"\d+", "", problem): problem for problem in problems}
         self._since = {one: self._since.get(one, seconds) for one in words}
-        return [problem for one, problem in words.items() if seconds - self._since[one] >= self._seconds]
+        return [
+            problem for one, problem in words.items() if seconds - self._since[one] >= self._seconds
+        ]
 
 
 @dataclass
@@ -145,7 +147,9 @@ class Chaos:
         if struck is None:
             return False
         self.figures.faults[struck.kind] += 1
-        self.say(f"{datetime.now(UTC):%H:%M:%S} {struck.kind} {[v.pid for v in struck.victims] or ''}")
+        self.say(
+            f"{datetime.now(UTC):%H:%M:%S} {struck.kind} {[v.pid for v in struck.victims] or ''}"
+        )
         if struck.undo is not None:
             end = time.monotonic() + struck.lasts_seconds
             heapq.heappush(self._undoing, (end, next(self._ties), struck))
@@ -211,10 +215,14 @@ class Chaos:
                 return []
             time.sleep(_LOOK_SECONDS)
 
-    def _problems(self, quiet_since: datetime, seconds: float) -> tuple[list[str], Comparison | None]:
+    def _problems(
+        self, quiet_since: datetime, seconds: float
+    ) -> tuple[list[str], Comparison | None]:
         problems, comparison = [], None
         try:
-            comparison = compare_with_database(self.oracle.expected(), self.scene.service.settings.dsn())
+            comparison = compare_with_database(
+                self.oracle.expected(), self.scene.service.settings.dsn()
+            )
             problems += comparison.problems()
         except (psycopg.Error, DatabaseNotRunning) as error:
             problems.append(f"the database does not answer: {type(error).__name__}")

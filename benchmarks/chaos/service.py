@@ -28,7 +28,9 @@ _EVOLVE_SECONDS_MAX: Final = 5.0
 class UpService:
     """Keeps `twezah up --simulator` running until `stop`."""
 
-    def __init__(self, settings: Settings, environment: Mapping[str, str], arguments: Sequence[str] = ()) -> None:
+    def __init__(
+        self, settings: Settings, environment: Mapping[str, str], arguments: Sequence[str] = ()
+    ) -> None:
         self.settings = settings
         self.log = settings.home.with_name(f"{settings.home.name}-up.log")
         #: What `twezah up` said last, each time it ended without being killed.
@@ -138,7 +140,7 @@ class UpService:
     def _tell(self, method: str, path: str, body: bytes) -> bool:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         url = f"{self.settings.simulator_url}{path}"
-        request = urllib.request.Request(url, body, method=method)  # noqa: S310 - http, on this machine
+        request = urllib.request.Request(url, body, method=method)  # noqa: S310 - http, ours
         try:
             opener.open(request, timeout=_EVOLVE_SECONDS_MAX).close()
         except (OSError, urllib.error.URLError):

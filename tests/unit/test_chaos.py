@@ -30,7 +30,11 @@ SALE = ("xero", "A")
 FORKSERVER = (sys.executable, "-m", "twezah.worker.forkserver", "7", "prefect")
 
 
-def kinds(expected: dict[tuple[str, str], Expected], ledger: dict[tuple[str, str], dict[str, int]]) -> list[str]:
+Books = dict[tuple[str, str], Expected]
+Points = dict[tuple[str, str], dict[str, int]]
+
+
+def kinds(expected: Books, ledger: Points) -> list[str]:
     return [one.kind for one in compare(expected, ledger).differences]
 
 
@@ -48,7 +52,10 @@ def test_a_lost_sale_a_doubled_one_and_points_of_the_wrong_member_are_found() ->
 
 
 def test_what_is_void_has_no_points_and_a_refund_that_was_forgotten_is_seen() -> None:
-    expected = {SALE: Expected(0, frozenset({"+1"})), ("xero", "CN"): Expected(-500, frozenset({"+1"}))}
+    expected = {
+        SALE: Expected(0, frozenset({"+1"})),
+        ("xero", "CN"): Expected(-500, frozenset({"+1"})),
+    }
     assert kinds(expected, {("xero", "CN"): {"+1": -500}}) == []
     assert kinds(expected, {SALE: {"+1": 1500}}) == ["wrong", "lost"]
 
@@ -74,7 +81,13 @@ def test_the_problems_are_sentences() -> None:
         ("invoice", "draft", "150.00", "0.00", 0),
     ],
 )
-def test_points_by_plain_arithmetic(kind: str, status: str, total: str, refunded: str, points: int) -> None:
+def test_points_by_plain_arithmetic(
+    kind: str,
+    status: str,
+    total: str,
+    refunded: str,
+    points: int,
+) -> None:
     assert points_due(kind, status, total, refunded) == points
 
 
@@ -90,7 +103,8 @@ def test_the_oracle_follows_the_books_and_remembers_earlier_numbers(tmp_path: Pa
     saved()
     oracle = Oracle(state)
     before = oracle.expected()
-    numbers = {(row.system, row.customer_id): row.phone_e164 for row in world.truth() if row.phone_e164 is not None}
+    known = [one for one in world.truth() if one.phone_e164 is not None]
+    numbers = {(one.system, one.customer_id): one.phone_e164 for one in known}
     for minute in range(600):
         at = NOW + timedelta(minutes=minute)
         world.evolve(at=at)
@@ -100,17 +114,28 @@ def test_the_oracle_follows_the_books_and_remembers_earlier_numbers(tmp_path: Pa
     rows = {(row.system, row.external_id): row for row in world.truth()}
     assert after.keys() == rows.keys() > before.keys()
     for key, row in rows.items():
-        due = 0 if row.phone_e164 is None else points_due(row.kind, row.status, row.total, row.refunded)
-        assert after[key].points == due
+        points = points_due(row.kind, row.status, row.total, row.refunded)
+        assert after[key].points == (0 if row.phone_e164 is None else points)
         if row.phone_e164 is not None:
             assert row.phone_e164 in after[key].phones
             assert numbers.get((row.system, row.customer_id), row.phone_e164) in after[key].phones
     assert any(len(one.phones) > 1 for one in after.values())
-    assert kinds(after, {key: {next(iter(one.phones)): one.points} for key, one in after.items() if one.points}) == []
+    assert (
+        kinds(
+            after,
+            {key: {next(iter(one.phones)): one.points} for key, one in after.items() if one.points},
+        )
+        == []
+    )
 
 
 def row(
-    pid: int, parent: int, *command: str, home: str | None = str(HOME), session: int = 1, files: int = 9
+    pid: int,
+    parent: int,
+    *command: str,
+    home: str | None = str(HOME),
+    session: int = 1,
+    files: int = 9,
 ) -> ProcessRow:
     return ProcessRow(pid, parent, session, command, home, 1.0, files)
 
@@ -143,15 +168,18 @@ def test_each_process_of_the_stack_is_known_by_its_place_and_nobody_elses_is_tou
     ]
     found = {one.pid: one.kind for one in classify(table, HOME, 10)}
     assert found == {
-        10: "up", 11: "watchdog", 12: "keeper", 13: "postmaster", 14: "backend", 15: "other", 16: "server",
-        17: "server", 18: "api", 19: "simulator", 20: "worker", 21: "forkserver", 22: "run", 23: "sibling",
-        24: "other", 25: "run",
+        10: "up", 11: "watchdog", 12: "keeper", 13: "postmaster", 14: "backend", 15: "other",
+        16: "server", 17: "server", 18: "api", 19: "simulator", 20: "worker", 21: "forkserver",
+        22: "run", 23: "sibling", 24: "other", 25: "run",
     }  # fmt: skip
-    assert {kind for kind in found.values() if kind not in ("other", "simulator")} == set(faults.PROCESS_KINDS)
+    assert set(found.values()) - {"other", "simulator"} == set(faults.PROCESS_KINDS)
 
 
 def test_those_of_an_up_that_was_killed_are_still_ours() -> None:
-    orphans = [row(20, 1, sys.executable, "-m", "twezah.worker", session=20), row(18, 1, sys.executable, "-m", "api")]
+    orphans = [
+        row(20, 1, sys.executable, "-m", "twezah.worker", session=20),
+        row(18, 1, sys.executable, "-m", "api"),
+    ]
     assert {one.kind for one in classify(orphans, HOME, None)} == {"worker", "api"}
 
 
@@ -177,7 +205,8 @@ def test_real_processes_are_found_by_their_state_folder(
         time.sleep(0.05)
     [target] = found
     assert (target.kind, target.pid) == ("api", sleepers["ours"].pid)
-    assert not send_signal(Target("api", target.pid, target.created - 1), "kill"), "an earlier process"
+    earlier = Target("api", target.pid, target.created - 1)
+    assert not send_signal(earlier, "kill"), "another process had the number"
     assert target.is_alive()
     assert send_signal(target, "kill")
     sleepers["ours"].wait(20)
@@ -189,11 +218,14 @@ def test_kinds_are_chosen_by_name_or_by_group_and_drawn_by_the_seed() -> None:
     assert faults.chosen(["kill-run", "vendor", "kill-run"]) == [
         "kill-run", "vendor-stopped", "vendor-ended", "vendor-errors",
     ]  # fmt: skip
-    assert set(faults.chosen(["kill", "stop", "vendor", "database", "disk", "clock"])) == set(faults.FAULTS)
+    groups = ["kill", "stop", "vendor", "database", "disk", "clock"]
+    assert set(faults.chosen(groups)) == set(faults.FAULTS)
     with pytest.raises(ValueError, match="no kind of fault"):
         faults.chosen(["kil"])
-    drawn = [[faults.draw(random, list(faults.FAULTS)) for _ in range(50)] for random in (Random(1), Random(1))]
-    assert drawn[0] == drawn[1]
+    names = list(faults.FAULTS)
+    one, two = Random(1), Random(1)
+    first = [faults.draw(one, names) for _ in range(50)]
+    assert [faults.draw(two, names) for _ in range(50)] == first
 
 
 def test_a_run_that_is_said_to_run_must_have_a_process() -> None:
@@ -201,15 +233,18 @@ def test_a_run_that_is_said_to_run_must_have_a_process() -> None:
     assert dead_runs([Run("a", "Running", long_ago, 7)], {7}, NOW) == []
     assert dead_runs([Run("a", "Pending", just_now, None)], {7}, NOW) == []
     assert dead_runs([Run("a", "Pending", just_now, 6)], {7}, NOW) == [], "of the attempt before"
-    assert dead_runs([Run("a", "Running", just_now, 6)], {7}, NOW) == ["a is Running for 5 s and does not run"]
-    assert len(dead_runs([Run("a", "Pending", long_ago, None), Run("b", "Pending", long_ago, 6)], {7}, NOW)) == 2
+    dead = Run("a", "Running", just_now, 6)
+    assert dead_runs([dead], {7}, NOW) == ["a is Running for 5 s and does not run"]
+    waiting = [Run("a", "Pending", long_ago, None), Run("b", "Pending", long_ago, 6)]
+    assert len(dead_runs(waiting, {7}, NOW)) == 2
 
 
 def test_only_what_lasts_counts_at_the_deadline() -> None:
     lasting = Lasting(60)
-    assert lasting.after(["3 documents lost", "the API does not answer"], 0) == []
+    other = "the API does not answer"
+    assert lasting.after(["3 documents lost", other], 0) == []
     assert lasting.after(["2 documents lost"], 50) == []
-    assert lasting.after(["1 documents lost", "the API does not answer"], 70) == ["1 documents lost"]
+    assert lasting.after(["1 documents lost", other], 70) == ["1 documents lost"]
 
 
 def test_the_figures() -> None:
@@ -251,10 +286,19 @@ def test_a_full_disk_takes_not_a_byte_until_it_is_freed(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Clock.is_possible(), reason="there is no C compiler")
 def test_the_clock_of_a_process_is_stepped_and_its_waiting_is_not(tmp_path: Path) -> None:
     clock = Clock(tmp_path / "clock")
-    story = "import time, sys\nfor _ in sys.stdin: time.sleep(0.01); print(time.time(), time.monotonic(), flush=True)"
+    story = """
+import sys, time
+for _ in sys.stdin:
+    time.sleep(0.01)
+    print(time.time(), time.monotonic(), flush=True)
+"""
     environment = {**os.environ, **clock.environment()}
     with subprocess.Popen(
-        [sys.executable, "-c", story], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", story],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stdin is not None and process.stdout is not None
         for seconds in (0, 7_200, -600, 0):
