@@ -23,6 +23,8 @@ _PAUSE_SECONDS_MAX: Final = 15.0
 #: It may take so long to stop everything by itself.
 _STOP_SECONDS_MAX: Final = 90.0
 _EVOLVE_SECONDS_MAX: Final = 5.0
+#: What the simulator needs to end.
+_VENDOR_SECONDS: Final = 3.0
 
 
 class UpService:
@@ -94,6 +96,10 @@ class UpService:
     def sweep(self) -> list[str]:
         """Kills what is left of the stack; returns its kinds."""
         left = self.targets()
+        for target in left:
+            if target.kind == "simulator":  # a vendor forgets nothing
+                send_signal(target, "terminate")
+        time.sleep(_VENDOR_SECONDS if left else 0)
         for _ in range(20):
             targets = self.targets()
             for target in targets:
