@@ -47,7 +47,7 @@ class Run:
         number = re.search(r"(\d+)$", run.infrastructure_pid or "")
         name = names.get(run.deployment_id, "?") if run.deployment_id else "?"
         since = run.state.timestamp if run.state is not None else datetime.now(UTC)
-        return cls(f"{name} {run.name}", run.state_name or "?", since, number and int(number[1]))
+        return cls(f"{name} ({run.id})", run.state_name or "?", since, number and int(number[1]))
 
 
 def dead_runs(runs: Iterable[Run], living_pids: Collection[int], now: datetime) -> list[str]:

@@ -261,9 +261,7 @@ class Chaos:
     def _start_over(self) -> None:
         """Ends what hangs, so that the next round says something new."""
         service = self.scene.service
-        if service.pid is not None:
-            service.expect_end(service.pid)
-        service.sweep()
+        service.start_over()
         deadline = time.monotonic() + self.plan.deadline_seconds
         while not service.is_ready and time.monotonic() < deadline:
             time.sleep(_LOOK_SECONDS)

@@ -44,6 +44,8 @@ class UpService:
         self._process: subprocess.Popen[bytes] | None = None
         self._killed: set[int] = set()
         self._stopping = threading.Event()
+        #: Held while `twezah up` is not to be started.
+        self._starting = threading.Lock()
         self._thread = threading.Thread(target=self._keep, name="up-service", daemon=True)
 
     @property
@@ -58,7 +60,8 @@ class UpService:
             record = json.loads((self.settings.home / "up.json").read_text())
         except (OSError, ValueError):
             return False
-        return bool(record.get("ready")) and record.get("pid") == self.pid
+        is_present = self._process is not None and self._process.poll() is None
+        return is_present and bool(record.get("ready")) and record.get("pid") == self.pid
 
     def start(self) -> None:
         """Begins; returns at once."""
@@ -92,6 +95,13 @@ class UpService:
                 self._process.kill()
                 self._process.wait()
         return self.sweep()
+
+    def start_over(self) -> None:
+        """Kills everything; then `twezah up` is started as if nothing had been there."""
+        with self._starting:
+            if self.pid is not None:
+                self.expect_end(self.pid)
+            self.sweep()
 
     def sweep(self) -> list[str]:
         """Kills what is left of the stack; returns its kinds."""
@@ -127,7 +137,7 @@ class UpService:
             self._stopping.wait(pause_seconds)
 
     def _start(self) -> None:
-        with self.log.open("ab") as log:
+        with self._starting, self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command,
                 env=self._environment,
