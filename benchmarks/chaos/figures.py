@@ -11,6 +11,7 @@ from benchmarks.chaos.comparison import Comparison
 class Figures:
     """What was done, what came of it."""
 
+    rounds: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     #: Seconds until another process stood in the place of a killed one, by kind of fault.
     replaced_seconds: defaultdict[str, list[float]] = field(
@@ -34,7 +35,7 @@ class Figures:
         last = self.comparisons[-1] if self.comparisons else Comparison(0, 0)
         done = (
             f"Seed {seed}, {minutes:.0f} minutes: {self.kills} kills among "
-            f"{sum(self.faults.values())} faults in {len(self.comparisons)} rounds."
+            f"{sum(self.faults.values())} faults in {self.rounds} rounds."
         )
         compared = (
             f"Documents compared: {sum(one.documents for one in self.comparisons):,} "

@@ -111,7 +111,7 @@ class Chaos:
         """Rounds until enough processes were killed or the time is over."""
         number = 0
         while self.figures.kills < self.plan.kills and self.minutes < self.plan.minutes_max:
-            number += 1
+            self.figures.rounds = number = number + 1
             gave_up = len(self.scene.service.gave_up)
             try:
                 self._strike()
@@ -204,16 +204,22 @@ class Chaos:
             seconds = time.monotonic() - begun
             problems, comparison = self._problems(quiet_since, seconds)
             self.evidence.timeline.append(f"{seconds:.0f} s: {'; '.join(problems)}")
-            late = lasting.after(problems, seconds) if seconds > self.plan.deadline_seconds else []
-            if late or seconds > 2 * self.plan.deadline_seconds:
-                return late or problems
-            lasting.after(problems, seconds)
-            if not problems and comparison is not None:
+            lasted = lasting.after(problems, seconds)
+            if not self._is_over(problems, lasted, seconds):
+                time.sleep(_LOOK_SECONDS)
+                continue
+            if comparison is not None:
                 self.figures.comparisons.append(comparison)
+            if not problems:
                 self.figures.recovered_seconds.append(seconds)
                 self.figures.ledger_seconds.append(self._ledger_seconds)
-                return []
-            time.sleep(_LOOK_SECONDS)
+            return lasted or problems
+
+    def _is_over(self, problems: list[str], lasted: list[str], seconds: float) -> bool:
+        """All is right, or something has lasted beyond the deadline."""
+        deadline_seconds = self.plan.deadline_seconds
+        is_late = seconds > 2 * deadline_seconds or (bool(lasted) and seconds > deadline_seconds)
+        return not problems or is_late
 
     def _problems(
         self, quiet_since: datetime, seconds: float

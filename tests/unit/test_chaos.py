@@ -248,7 +248,7 @@ def test_only_what_lasts_counts_at_the_deadline() -> None:
 
 
 def test_the_figures() -> None:
-    figures = Figures()
+    figures = Figures(rounds=2)
     figures.faults.update({"kill run": 3, "stop run": 2, "database-away": 1})
     figures.replaced_seconds["kill run"] = [3.0, 1.0, 2.0]
     figures.comparisons = [Comparison(2_500, 7), Comparison(2_600, 9)]
