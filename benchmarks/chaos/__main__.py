@@ -15,7 +15,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from random import Random
@@ -80,6 +80,13 @@ def possible(kinds: list[str]) -> list[str]:
         if kind in kinds:
             say(f"{kind} is left out: {reason}")
     return [kind for kind in kinds if kind not in missing]
+
+
+def forget_other_stacks(environment: MutableMapping[str, str]) -> None:
+    """No setting of an installation on this machine is taken over: its ledger may be a real one."""
+    for name in list(environment):
+        if name.startswith(("TWEZAH_", "PREFECT_")):
+            del environment[name]
 
 
 def say(line: str) -> None:
@@ -190,6 +197,7 @@ def _interrupt(*_: object) -> None:
 def main() -> int:
     """Runs the rounds and prints the figures."""
     options = parse_arguments()
+    forget_other_stacks(os.environ)
     options.kinds = possible(options.kinds)
     signal.signal(signal.SIGTERM, _interrupt)
     with prepared(options) as chaos:

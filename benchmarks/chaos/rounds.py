@@ -31,6 +31,7 @@ _LASTING_SECONDS: Final = 60.0
 #: Things happen at the vendors so often, so many at once.
 _EVOLVE_SECONDS: Final = (0.5, 3.0)
 _EVOLVE_STEPS: Final = (1, 4)
+_DISK_IS_FULL: Final = "disk is full"
 #: Nobody takes their place: a run goes on in another process, or not at all.
 _NOT_REPLACED: Final = frozenset({"run", "sibling", "backend"})
 
@@ -119,7 +120,10 @@ class Chaos:
                 self._undo(everything=True)
             problems = self._await_quiet()
             for words in self.scene.service.gave_up[gave_up:]:
-                self._note(number, f"`twezah up` ended by itself, {words}")
+                sentence = f"`twezah up` ended by itself, {words}"
+                # Nobody can start on a full disk; then the message has to say so.
+                is_right = self.scene.disk is not None and _DISK_IS_FULL in words
+                self.say(sentence) if is_right else self._note(number, sentence)
             self._conclude(number, problems)
         return self.figures
 

@@ -14,6 +14,7 @@ import pytest
 
 import simulator
 from benchmarks.chaos import faults, processes
+from benchmarks.chaos.__main__ import forget_other_stacks
 from benchmarks.chaos.clock import Clock
 from benchmarks.chaos.comparison import Comparison, compare
 from benchmarks.chaos.disk import Disk
@@ -237,6 +238,12 @@ def test_a_run_that_is_said_to_run_must_have_a_process() -> None:
     assert dead_runs([dead], {7}, NOW) == ["a is Running for 5 s and does not run"]
     waiting = [Run("a", "Pending", long_ago, None), Run("b", "Pending", long_ago, 6)]
     assert len(dead_runs(waiting, {7}, NOW)) == 2
+
+
+def test_no_setting_of_another_installation_is_taken_over() -> None:
+    environment = {"TWEZAH_DATABASE_URL": "postgresql://real", "PREFECT_API_URL": "u", "PATH": "/bin"}
+    forget_other_stacks(environment)
+    assert environment == {"PATH": "/bin"}
 
 
 def test_only_what_lasts_counts_at_the_deadline() -> None:
