@@ -3,9 +3,10 @@ PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 PYTEST_ARGS ?=
+KILLS ?= 30
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test fuzz lint format bench screenshots clean
+.PHONY: help setup demo up test fuzz lint format bench chaos screenshots clean
 
 help: ## What there is
 	@echo "make demo    simulated billing systems become points, end to end; a summary; stop"
@@ -15,6 +16,7 @@ help: ## What there is
 	@echo "make lint    linters, types, import contracts only"
 	@echo "make format  let the formatter and the linter's safe fixes change the files"
 	@echo "make bench   benchmarks (minutes)"
+	@echo "make chaos   kills and other faults under the simulator, and the ledger compared (KILLS=200)"
 	@echo "make screenshots  the pictures of docs/images, anew (needs Chromium; minutes)"
 	@echo "make setup   only the set-up that each of these does by itself"
 	@echo "make clean   remove .venv, .tools and caches; the state folder .twezah stays"
@@ -48,6 +50,9 @@ format: setup
 bench:
 	@$(PYTHON) scripts/bootstrap.py --group bench
 	$(BIN)/python -m benchmarks $(ARGS)
+
+chaos: setup
+	$(BIN)/python -m benchmarks.chaos --kills $(KILLS) $(ARGS)
 
 screenshots: setup
 	$(BIN)/python -m scripts.screenshots $(ARGS)

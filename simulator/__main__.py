@@ -6,8 +6,8 @@ import json
 import os
 import signal
 import sys
-import tempfile
 from collections.abc import Coroutine
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
@@ -61,12 +61,13 @@ class State:
     """What survives a restart, in a file: when the world began, when it changed, and the tokens."""
 
     def __init__(self, path: Path | None) -> None:
-        self._path = path
+        self._path = path if path is None else path.resolve()  # a link stays a link
         self.values: dict[str, Any] = {}
         if path is not None and path.exists():
             self.values = json.loads(path.read_text())
         self._saved_marks: object = None
         self._lock = Lock()
+        self._saving = Lock()
 
     def build(self, arguments: argparse.Namespace) -> World:
         """The world of these arguments, carried on from where the file left it if it is the same world."""
@@ -101,15 +102,22 @@ class State:
             return done
 
     def save(self, world: World) -> None:
-        """Writes the file when something changed: nobody could replace a lost single-use token."""
+        """Writes the file when something changed: nobody could replace a lost single-use token.
+
+        Raises OSError where the file cannot be written; the next call tries again.
+        """
+        with self._saving:
+            self._save(world)
+
+    def _save(self, world: World) -> None:
         marks = (len(self.values["evolved"]), *(grants.state.issued for grants in world.grants.values()))
         if self._path is None or marks == self._saved_marks:
             return
         self.values["tokens"] = {name: grants.dump() for name, grants in world.grants.items()}
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=self._path.parent, delete=False) as file:
-            file.write(json.dumps(self.values))
-        Path(file.name).replace(self._path)
+        draft = self._path.with_name(f".{self._path.name}.new")
+        draft.write_text(json.dumps(self.values))
+        draft.replace(self._path)
         self._saved_marks = marks
 
 
@@ -122,6 +130,8 @@ def main(argv: list[str] | None = None) -> int:
 
     def evolve(steps: int = 1) -> list[tuple[str, str]]:
         done = state.evolve(world, steps)
+        with suppress(OSError):  # tried again every moment
+            state.save(world)  # a vendor that announces a sale still knows it after a power cut
         postman.collect()
         return done
 
@@ -169,7 +179,10 @@ async def _announce(server: uvicorn.Server) -> None:
 
 async def _save(state: State, world: World) -> None:
     while True:
-        state.save(world)
+        try:
+            state.save(world)
+        except OSError as error:  # a full disk: the next look is soon
+            print(f"the state was not saved: {error.strerror}", file=sys.stderr, flush=True)
         await asyncio.sleep(_SAVE_SECONDS)
 
 

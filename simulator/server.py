@@ -8,6 +8,7 @@ from typing import Any, Final
 import httpx
 
 from simulator import SYSTEMS, handler
+from simulator.faults import FaultPlan, Faults
 from simulator.wire import Handler
 from simulator.world import World
 
@@ -27,8 +28,10 @@ _BODY_LIMIT_BYTES: Final = 4_000_000
 class Application:
     """Plain ASGI: `/quickbooks/...`, `/xero/...`, and so on, and `/` for a health check.
 
-    Two are no vendor's: `POST /evolve?steps=N` calls `evolve` and answers with what happened; `PUT /webhooks` tells `introduce`
-    where webhooks are to be sent, `{"xero": {"url": "http://...", "secret": "..."}}`.
+    Three are no vendor's: `POST /evolve?steps=N` calls `evolve` and answers with what happened;
+    `PUT /webhooks` tells `introduce` where webhooks are to be sent,
+    `{"xero": {"url": "http://...", "secret": "..."}}`; `PUT /faults` says what goes wrong from now
+    on, as fields of `Faults`: `{"rate_500": 0.5}`, and `{}` for nothing.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class Application:
         evolve: Evolve | None = None,
         introduce: Callable[[Any], None] | None = None,
     ) -> None:
+        self._world = world
         self._evolve = evolve or world.evolve
         self._introduce = introduce
         self._handlers: dict[str, Handler] = {name: handler(world, name) for name in SYSTEMS}
@@ -60,6 +64,8 @@ class Application:
             except ValueError as error:
                 return httpx.Response(400, json={"error": str(error)})
             return httpx.Response(204)
+        if (scope["method"], scope["path"]) == ("PUT", "/faults"):
+            return self._spoil(body)
         if vendor not in self._handlers:
             ready = scope["path"] == "/"
             return httpx.Response(
@@ -76,6 +82,13 @@ class Application:
         except httpx.TimeoutException:
             await asyncio.sleep(self._hang_seconds)
             return httpx.Response(504, text="Gateway Timeout")
+
+    def _spoil(self, body: bytes) -> httpx.Response:
+        try:
+            self._world.faults = FaultPlan(Faults(**json.loads(body)))
+        except (ValueError, TypeError) as error:
+            return httpx.Response(400, json={"error": str(error)})
+        return httpx.Response(204)
 
     async def _let_happen(self, query: bytes) -> httpx.Response:
         steps = httpx.QueryParams(query.decode()).get("steps", "1")

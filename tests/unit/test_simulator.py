@@ -205,6 +205,35 @@ def test_one_request_lets_things_happen_and_they_are_remembered(tmp_path: Path) 
     assert len(json.loads((tmp_path / "state.json").read_text())["evolved"]) == 40
 
 
+def test_what_happened_is_remembered_before_anybody_hears_of_it(tmp_path: Path) -> None:
+    kept, link = tmp_path / "kept.json", tmp_path / "state.json"
+    link.symlink_to(kept)
+    process, hello = start_server("--state", str(link))
+    try:
+        for count in range(1, 6):
+            httpx.post(f"{hello['url']}/evolve?steps=1")
+            assert len(json.loads(kept.read_text())["evolved"]) == count
+    finally:
+        process.kill()
+        process.wait(10)
+    assert link.is_symlink()
+
+
+def test_faults_come_and_go_while_it_serves() -> None:
+    process, hello = start_server()
+    url = str(hello["url"])
+    try:
+        never_ending = {"rate_500": 1, "max_in_a_row": 1_000}
+        assert httpx.put(f"{url}/faults", json=never_ending).status_code == 204
+        assert {httpx.get(f"{url}/custom/v1/sales").status_code for _ in range(5)} == {500}
+        assert httpx.put(f"{url}/faults", json={"no such": 1}).status_code == 400
+        assert httpx.put(f"{url}/faults", json={}).status_code == 204
+        assert httpx.get(f"{url}/custom/v1/sales").status_code < 500
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
 def test_the_server_ends_with_its_parent() -> None:
     parent = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     process, _ = start_server("--parent-pid", str(parent.pid))

@@ -1,0 +1,1 @@
+"""`python -m benchmarks.chaos`: the stack under faults, compared with the books."""
