@@ -18,7 +18,7 @@ from tests.support.prefect_login import login_headers
 from tests.sync.conftest import expected
 from twezah.settings import Settings
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 WRONG_KEY = "wr0ng-s3cret"
 T = TypeVar("T")

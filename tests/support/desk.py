@@ -23,9 +23,9 @@ QUIET = (
     "--hide-scrollbars",
 )
 #: How long an element of a page may take to appear.
-WAIT_SECONDS = 20
+WAIT_SECONDS = 90
 #: How long a run may take from the click to its end.
-RUN_SECONDS = 60
+RUN_SECONDS = 180
 
 
 def chromium() -> str | None:
@@ -47,8 +47,10 @@ def require_browser() -> None:
 
 
 @contextmanager
-def browsing(width: int, height: int) -> Iterator[Page]:
+def browsing(width: int, height: int, *arguments: str) -> Iterator[Page]:
     """An empty page of a fresh Chromium, `width` x `height` pixels, in English and UTC.
+
+    `arguments` are further ones of its command line.
 
     Raises:
         RuntimeError: none is installed.
@@ -56,7 +58,7 @@ def browsing(width: int, height: int) -> Iterator[Page]:
     if reason := absence():
         raise RuntimeError(reason)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=QUIET)
+        browser = playwright.chromium.launch(executable_path=chromium(), args=[*QUIET, *arguments])
         try:
             context = browser.new_context(
                 viewport={"width": width, "height": height},
