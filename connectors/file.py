@@ -42,7 +42,9 @@ class FileSettings(DocumentSettings):
         default="utf-8", title="Encoding", description="Of text files: utf-8, or windows-1252 for old exports."
     )
     delimiter: Literal["automatic", "comma", "semicolon", "tab", "bar"] = Field(
-        default="automatic", title="Delimiter", description="Of CSV files. automatic: the one the header has most of."
+        default="automatic",
+        title="Delimiter",
+        description="Of CSV files. automatic: the one that parts the header into the mapped columns.",
     )
     records: Pointer = Field(
         default="",

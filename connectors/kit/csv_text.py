@@ -118,7 +118,7 @@ class Names:
         columns: list[str] = []
         for name in own:
             mapped = name if name in exact else self._canonical.get(canonical(name), "")
-            if name not in exact and mapped in columns and mapped not in exact:
+            if mapped and name not in exact and mapped in columns and mapped not in exact:
                 twice.append(mapped)
             columns.append(mapped if name in exact or (mapped and mapped not in exact) else name)
         if twice:

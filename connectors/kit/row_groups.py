@@ -28,7 +28,7 @@ _FACTS: Final = {
     "kind": "kind", "status": "status",
 }  # fmt: skip
 #: Without any of these a row is no document of its own.
-_OWN: Final = ("customer_phone", "customer_external_id", "issued_at")
+_OWN: Final = ("issued_at", "customer_phone", "customer_external_id")
 _TOTAL: Final = re.compile(
     r"(?i)\W*(?:(?:sub[\s-]*)?tota(?:l|is)|grand total|soma(?:t[óo]rio)?|sum|saldo|a transportar|transporte)\b"
 )
@@ -48,6 +48,8 @@ _REMARK: Final = re.compile(
 _WORDS_OF_REMARK: Final = 5
 _CLOCK: Final = re.compile(r"[T ,]\s*\d{1,2}:\d{2}.*$", re.DOTALL)
 Row = tuple[int, Any]
+#: Stands for an id that names nothing.
+LOST: Final = "\x01"
 
 
 @dataclass(frozen=True)
@@ -96,9 +98,12 @@ class Grouping:
         self._layout = layout
         self._key = [segments(path) for path in layout.key]
         self._facts = {name: [segments(path) for path in paths] for name, paths in layout.facts.items()}
+        self._own = [self._facts[name] for name in _OWN if name in self._facts]
         self._lines = {name: [segments(path) for path in paths] for name, paths in layout.lines.items()}
         self._lists = [segments(path) for path in (layout.put_at, *layout.also)]
         self._seen: Counter[str] = Counter()
+        #: Ids by how they are written: a table says each as often as it has lines.
+        self._ids: dict[str, str | None] = {}
 
     def documents(self, rows: Iterable[TableRow]) -> Iterator[Row]:
         """(number, record) per document, in the order in which they begin; a `Broken` per row that cannot be used."""
@@ -109,12 +114,12 @@ class Grouping:
                 groups[row.number,] = row.number, row.cells
                 continue
             parts = self._parts(row.cells)
-            document = joined_id(parts)
-            if document is not None and not is_exponent(document):
+            document = self._id(parts)
+            if document is not None and document != LOST:
                 above = self._of(groups, document, parts)
                 above.add(row, parts)
-            elif document is not None or not self._is_remark(row):
-                above = self._without_id(groups, row, parts, above, lost=document is not None)
+            elif document == LOST or not self._is_remark(row):
+                above = self._without_id(groups, row, parts, above, lost=document == LOST)
         for entry in groups.values():
             if isinstance(entry, _Group):
                 yield from self._document(entry)
@@ -141,8 +146,16 @@ class Grouping:
 
     def _parts(self, cells: Mapping[str, Any]) -> list[str]:
         """What a row says of its id, as it is written; "" for what is not there."""
-        said = [_text(dig(cells, path)) for path in self._key]
-        return said if self._layout.joined else [next(filter(None, said), "")]
+        said = [_text(_at(cells, path)) for path in self._key]
+        return said if self._layout.joined or len(said) == 1 else [next(filter(None, said), "")]
+
+    def _id(self, parts: Sequence[str]) -> str | None:
+        """The id that the parts make, None without one of them, `LOST` where it names nothing."""
+        spelled = "\0".join(parts)
+        if spelled not in self._ids:
+            document = joined_id(parts)
+            self._ids[spelled] = LOST if document is not None and is_exponent(document) else document
+        return self._ids[spelled]
 
     def _add_below(self, above: _Group, row: TableRow) -> None:
         """A row without an id is a part of the document above it, or refuses it: as the block says."""
@@ -178,8 +191,11 @@ class Grouping:
             yield row.number, self._broken(row, group.document, reason)
         if group.refused:
             return
-        problem = self._spelling(group) or self._disagreement(rows) or self._totals(rows)
         first = rows[0]
+        if len(group.rows) == 1:
+            yield first.number, self._record(rows)
+            return
+        problem = self._spelling(group) or self._disagreement(rows) or self._totals(rows)
         if problem is not None:
             path, reason = problem
             yield first.number, Broken(0, first.number, path, reason, group.document)
@@ -194,11 +210,8 @@ class Grouping:
         if len(rows) > 1:
             for paths in self._facts.values():
                 for path in paths:
-                    name = path[0]
-                    if len(path) == 1 and not _text(document.get(name)):
-                        document[name] = next(
-                            (row.cells[name] for row in rows if _text(row.cells.get(name))), document.get(name)
-                        )
+                    if len(path) == 1 and path[0] in document and not _text(document[path[0]]):
+                        _fill(document, path[0], rows)
         *above, last = self._lists[0]
         place: dict[str, Any] = document
         for part in above:
@@ -209,12 +222,14 @@ class Grouping:
 
     def _without_totals(self, group: _Group) -> list[TableRow]:
         """Without rows that only sum up others, or say something about them."""
-        if self._has_own(group.rows[0]) and len(group.rows) == 1:
+        own = [self._has_own(row) for row in group.rows]
+        if all(own):
             return group.rows
-        if len(group.rows) > 1 and any(map(self._has_own, group.rows)):
-            return [row for row in group.rows if self._has_own(row) or not self._is_total_line(row)]
+        if any(own):
+            pairs = zip(group.rows, own, strict=True)
+            return [row for row, has_own in pairs if has_own or not self._is_total_line(row)]
         said = group.parts[0]
-        if group.refused or any(map(self._has_own, group.rows)):
+        if group.refused:
             return group.rows
         if _TOTAL.match(said) or all(self._is_alone(row, said) for row in group.rows):
             return []
@@ -246,13 +261,16 @@ class Grouping:
 
     def _has_own(self, row: TableRow) -> bool:
         """Whether a row says when or to whom something was sold."""
-        return any(self._said(row, name) for name in _OWN)
+        return any(self._said_of(row, paths) for paths in self._own)
 
     def _said(self, row: TableRow, name: str) -> str:
         return self._said_of(row, self._facts.get(name, ()))
 
     def _said_of(self, row: TableRow, paths: Iterable[Sequence[str]]) -> str:
-        return next(filter(None, (_text(dig(row.cells, path)) for path in paths)), "")
+        for path in paths:
+            if text := _text(_at(row.cells, path)):
+                return text
+        return ""
 
     def _disagreement(self, rows: Sequence[TableRow]) -> tuple[str, str] | None:
         """Where and why rows of one id cannot be one document."""
@@ -260,6 +278,8 @@ class Grouping:
             return None
         differing: dict[str, list[int]] = {}
         for name in _FACTS:
+            if all(self._is_same(rows, path) for path in self._facts.get(name, ())):
+                continue
             said = {text: row.number for row in reversed(rows) if (text := self._said(row, name))}
             if len(said) > 1:
                 different = {self._meaning(name, text): number for text, number in said.items()}
@@ -276,6 +296,11 @@ class Grouping:
             'numbers begin anew in every series, make the id of both columns in the field mapping, e.g. "Serie + Number"'
         )
         return path, reason
+
+    def _is_same(self, rows: Sequence[TableRow], path: Sequence[str]) -> bool:
+        """Whether a cell of all rows is alike, character by character."""
+        first = _at(rows[0].cells, path)
+        return all(_at(row.cells, path) == first for row in rows)
 
     def _meaning(self, name: str, text: str) -> str:
         """A fact in one form: the same phone, day or word, however it is written."""
@@ -336,7 +361,15 @@ class Grouping:
 
     def _has_lines(self, row: Mapping[str, Any]) -> bool:
         """Whether a row is a whole document, as in a JSON file."""
-        return any(isinstance(dig(row, path), list) for path in self._lists)
+        return any(isinstance(_at(row, path), list) for path in self._lists)
+
+
+def _fill(document: dict[str, Any], name: str, rows: Sequence[TableRow]) -> None:
+    """Puts what the first row says that says something."""
+    for row in rows:
+        if _text(row.cells.get(name)):
+            document[name] = row.cells[name]
+            return
 
 
 def _reads_like_remark(text: str) -> bool:
@@ -350,7 +383,11 @@ def _unspaced(spelled: str) -> str:
     return re.sub(r"\s", "", UNSEEN.sub("", spelled))
 
 
+def _at(cells: Mapping[str, Any], path: Sequence[str]) -> Any:
+    return cells.get(path[0]) if len(path) == 1 else dig(cells, path)
+
+
 def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    return value.strip() if isinstance(value, str) else str(value).strip()
+    if value.__class__ is str:
+        return value.strip()
+    return "" if value is None else str(value).strip()

@@ -24,7 +24,7 @@ class DescribedConnection(BillingConnection):
         default_factory=dict, title="Field mapping",
         description=(
             "Where your fields are, if not at the usual places: JSON pointers or names, lines relative to the line, e.g. "
-            '{"customer_phone": "/cliente/telemovel", "total_minor": "/valor", "lines.sku": "/codigo"}. Fields: docs/custom-systems.md. '
+            '{"customer_phone": "/cliente/telemovel", "total_minor": "/valor", "lines.sku": "/codigo"}. An id of several fields: {"external_id": "Serie + Factura"}. Fields: docs/custom-systems.md. '
             "Try it first: `twezah mapping try SYSTEM FILE --block NAME`."
         ),
     )  # fmt: skip
