@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.events import emit_event
 from prefect.states import Cancelling, Pending, Running, Scheduled
 
@@ -103,7 +104,8 @@ def test_a_start_settles_what_the_stop_left(client: SyncPrefectClient, deploymen
 
 
 def runs(client: SyncPrefectClient, deployment_id: UUID) -> list[FlowRun]:
-    return [run for run in client.read_flow_runs(limit=200) if run.deployment_id == deployment_id]
+    found = client.read_flow_runs(limit=200, sort=FlowRunSort.ID_DESC)
+    return [run for run in found if run.deployment_id == deployment_id]
 
 
 def test_a_run_that_died_unseen_is_ended(client: SyncPrefectClient, deployment_id: UUID) -> None:
