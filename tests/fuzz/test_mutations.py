@@ -1,6 +1,7 @@
 """Defects planted in the product: the fuzz finds each of them within a few seeds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from itertools import islice
 from typing import Any
@@ -18,7 +19,7 @@ import tasks.load
 from sql.db import Connection
 from tasks.job import Job, Policy
 from tests.fuzz import road
-from tests.fuzz.events import history
+from tests.fuzz.events import Change, Fault, History, Poll, Push, State, history
 from tests.fuzz.run import failure
 
 SEEDS_MAX = 80
@@ -111,10 +112,29 @@ def keeps_a_rehearsal(patch: pytest.MonkeyPatch) -> None:
 
 
 PLANTS = (
-    rounds_up, forgets_the_mark, forgets_who_had_it_before, posts_twice, takes_the_older_version,
-    clears_everybody, commits_before_the_marks, moves_the_cursor_too_far, trusts_its_own_clock,
-    deletes_nothing, keeps_a_rehearsal,
+    rounds_up, forgets_the_mark, forgets_who_had_it_before, posts_twice, clears_everybody,
+    moves_the_cursor_too_far, trusts_its_own_clock, deletes_nothing, keeps_a_rehearsal,
 )  # fmt: skip
+SALE = State("invoice", "AOA", "paid", 15_000, 0, 0, 0)
+
+
+def killed_anywhere() -> Iterator[History]:
+    """One sale, and a run that is killed at each of its exchanges with the database in turn."""
+    for at in range(80):
+        fault = Fault(at, "process killed")
+        yield (Change("loja-a", 0, SALE, minute=1), Poll(fault, "loja-a", minute=2))
+
+
+def outdated_at_the_end() -> Iterator[History]:
+    """A webhook that tells the first version after a poll read the second."""
+    told = Push(None, "loja-a", 0, (0,), minute=100)
+    edited = replace(SALE, total=99)
+    changes = [Change("loja-a", 0, one, minute=at) for at, one in enumerate((SALE, edited), 1)]
+    yield (*changes, Poll(None, "loja-a", minute=50), told)
+
+
+#: Defects that show in one moment only, each with the histories that reach it.
+RARE = ((commits_before_the_marks, killed_anywhere), (takes_the_older_version, outdated_at_the_end))
 
 
 @pytest.mark.parametrize("plant", PLANTS, ids=lambda one: one.__name__)
@@ -123,3 +143,16 @@ def test_a_planted_defect_is_found(dsn: str, plant: Plant, monkeypatch: pytest.M
     reasons = (failure(dsn, history(seed), whole=False) for seed in range(SEEDS_MAX))
     found = next(islice(filter(None, reasons), 1), None)
     assert found is not None, f"{SEEDS_MAX} seeds and nothing was seen"
+
+
+@pytest.mark.parametrize(("plant", "histories"), RARE, ids=lambda one: one.__name__)
+def test_a_rare_one_is_found_where_it_shows(
+    dsn: str,
+    plant: Plant,
+    histories: Callable[[], Iterator[History]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sound = next(histories())
+    assert failure(dsn, sound, whole=False) is None
+    plant(monkeypatch)
+    assert any(failure(dsn, one, whole=False) for one in histories())
