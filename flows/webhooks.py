@@ -8,6 +8,7 @@ import psycopg
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
+from prefect.context import FlowRunContext
 from prefect.deployments import run_deployment
 from prefect.exceptions import TerminationSignal
 from prefect.runtime import deployment, flow_run
@@ -59,7 +60,7 @@ def award_webhooks(linger_seconds: int = 600, life_seconds: int = 600, takes_ove
             pace = Pace(
                 linger_seconds if expected else 0, max(1, life_seconds), HANDOVER_SECONDS_MAX if takes_over else 0
             )
-            next_one = successor if deployment.name else None
+            next_one = successor if _is_deployed() else None
             done = listen(own.dsn(), run_id, connections, own.fernet_key(), pace, on_batch, next_one)
     except psycopg.OperationalError as failure:
         error = failure
@@ -69,7 +70,7 @@ def award_webhooks(linger_seconds: int = 600, life_seconds: int = 600, takes_ove
         return Completed(message="Another run is listening")
     with suppress(psycopg.Error):  # the database may be what failed
         _publish(own.dsn(), run_id, connections)
-    if done.left and not done.relieved and deployment.name:
+    if done.left and not done.relieved and _is_deployed():
         _start({})
     if error is not None:
         return Failed(
@@ -81,6 +82,12 @@ def award_webhooks(linger_seconds: int = 600, life_seconds: int = 600, takes_ove
 def _is_expected(dsn: str) -> bool:
     with connect(dsn) as connection:
         return stored.any_endpoint(connection)
+
+
+def _is_deployed() -> bool:
+    """Whether this run is a deployment's: told without asking the server, which may not answer now."""
+    context = FlowRunContext.get()
+    return bool(context and context.flow_run and context.flow_run.deployment_id)
 
 
 def _start(parameters: dict[str, Any]) -> None:

@@ -31,12 +31,13 @@ from sql.db import connect
 from sql.endpoints import NewEndpoint, create_endpoint
 from sql.sync import StoredPage
 from sql.webhooks import NewEvent
-from tasks.again import load_all
 from tasks.award import Awarded, award_members
-from tasks.extract import extract_pages, replay_pages
 from tasks.job import Job, Policy
 from tasks.load import Loaded
 from tasks.spool import Packed, pack
+from tasks.sync import award as award_step
+from tasks.sync import load as load_step
+from tasks.sync import read
 from tasks.webhooks import Connections, process
 from tasks.work import Work
 from tests.fuzz.faults import ProcessKilledError, Worker
@@ -61,12 +62,12 @@ class Run:
 
 
 def synchronise(job: Job) -> Run:
-    """One synchronisation, its tasks tried again as in production."""
+    """One synchronisation, step by step: each is tried again as Prefect tries its task again."""
     with job.scope():
-        extracted = replay_pages(job) if job.replay else extract_pages(job)
+        extracted = read(job)
         with closing(extracted):
-            loaded = _patiently(lambda: load_all(job, extracted))
-        awarded = _patiently(lambda: award_members(job, extracted.sync_id))
+            loaded = _patiently(lambda: load_step.fn(job, extracted))
+        awarded = _patiently(lambda: award_step.fn(job, extracted.sync_id))
         return Run(loaded, awarded, extracted.resumed)
 
 
@@ -192,7 +193,7 @@ def _mapped(
             if window.since is not None and changed < window.since:
                 continue
             if "deleted_at" in one:
-                gone.append((one["id"], _instant(one["deleted_at"])))
+                gone.append((one["id"], _instant(one["deleted_at"]), page.page_id))
                 continue
             digits = DIGITS[one["currency"]]
             rows.append(
