@@ -55,7 +55,9 @@ def supersedes(version: Version, stored: Version) -> bool:
         return True
     if _is_read_after(stored, version):
         return False
-    is_later = version.page_id is None or stored.page_id is None or version.page_id >= stored.page_id
+    is_later = version.page_id is None or stored.page_id is None or version.page_id > stored.page_id
+    if version.page_id == stored.page_id:  # two records of one page, of which a deletion has the last word
+        is_later = stored.record_no is not None
     if version.claimed_at is not None or stored.claimed_at is not None or version.updated_at == stored.updated_at:
         return is_later
     return version.updated_at > stored.updated_at

@@ -10,7 +10,7 @@ COMMENT ON COLUMN billing.invoice.updated_at IS
 COMMENT ON COLUMN billing.invoice.claimed_at IS
     'Time of change that the vendor told and that cannot be right: it lay in the future. Usually null.';
 COMMENT ON COLUMN billing.invoice.seen_page_id IS
-    'Raw page that says the sale is void, where that is another than the one it was read from: a list of deletions.';
+    'Raw page as of which the sale is void, where another than its own says so, e.g. a list of deletions.';
 
 -- What is stored with a time in the future could never be corrected.
 UPDATE billing.invoice SET claimed_at = updated_at, updated_at = stored_at

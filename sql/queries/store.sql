@@ -51,7 +51,8 @@ DELETE FROM billing.invoice_line l USING changed_invoice c, billing.invoice i
 WHERE (i.external_id, i.account, i.system) = (c.external_id, c.account, c.system) AND (l.page_id, l.record_no) = (i.page_id, i.record_no)
 -- name: void_deleted
 UPDATE billing.invoice i SET status = 'void', updated_at = d.deleted_at, claimed_at = d.claimed_at,
-    seen_page_id = coalesce(d.page_id, i.seen_page_id), sync_id = %(sync_id)s, stored_at = now()
+    -- What comes without a page is as new as the newest one: whoever reads those pages again must not bring it back.
+    seen_page_id = coalesce(d.page_id, (SELECT max(page_id) FROM billing.raw_page), i.page_id), sync_id = %(sync_id)s, stored_at = now()
 FROM unnest(%(ids)s::text[], %(times)s::timestamptz[], %(claims)s::timestamptz[], %(pages)s::bigint[])
   AS d(external_id, deleted_at, claimed_at, page_id)
 WHERE i.system = %(system)s AND i.account = %(account)s AND i.external_id = d.external_id

@@ -97,10 +97,17 @@ def test_a_page_that_is_not_known_changes_no_time() -> None:
         (version(5, page_id=1), True),  # the same record, mapped anew
         (version(5, page_id=None, record_no=None), False),  # a deletion that came late
         (version(10, page_id=None, record_no=None), True),
+        (version(10, record_no=3), True),  # a later record of the same page
     ],
 )
 def test_each_rule(later: Version, wins: bool) -> None:
     assert supersedes(later, version(10)) is wins
+
+
+def test_a_page_that_is_read_again_does_not_bring_back_what_was_deleted_as_of_it() -> None:
+    gone = version(10, page_id=4, record_no=None)
+    for again in (version(10, page_id=4), version(9_000, page_id=4, claimed_at=9_999), version(5, page_id=3)):
+        assert not supersedes(again, gone)
 
 
 def test_a_document_once_in_a_batch_costs_no_comparison() -> None:
