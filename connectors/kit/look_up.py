@@ -1,5 +1,6 @@
 """Reads a set of ids batch by batch: customers, items, the lines that a list leaves out."""
 
+import hashlib
 from collections.abc import Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
@@ -14,6 +15,7 @@ from connectors.kit.spec import ConnectorSpec, ListMovedError, Lookup, Page, Pag
 
 #: How often a list is read again that moved while it was read, or whose own numbers say that records are missing.
 READ_AGAIN_LIMIT = 2
+_SAME_RECORDS = "two pages hold the same records"
 
 
 def look_up(spec: ConnectorSpec, lookup: Lookup, client: Client, ids: Collection[str]) -> Iterator[Page]:
@@ -83,19 +85,32 @@ def concurrently(
 def _all_pages(
     spec: ConnectorSpec, lookup: Lookup, client: Client, first: PageRequest, *, forgiving: bool
 ) -> list[Page]:
+    readings: list[list[bytes]] = []
     for _ in range(READ_AGAIN_LIMIT + 1):
+        readings.append([])
         try:
-            return _read_once(spec, lookup, client, first, forgiving=forgiving)
+            return _read_once(spec, lookup, client, first, readings[-1], forgiving=forgiving)
         except ListMovedError:
             continue
+    if readings.count(readings[0]) == len(readings):  # a list that moves is not the same every time
+        raise PaginationLoop(spec.name, lookup.name, _SAME_RECORDS, call=first.path)
     detail = "the list moves faster than it can be read, or says of itself what is not so; the next run reads it again"
     raise Transient(spec.name, lookup.name, detail, call=first.path)
 
 
 def _read_once(
-    spec: ConnectorSpec, lookup: Lookup, client: Client, first: PageRequest, *, forgiving: bool
+    spec: ConnectorSpec,
+    lookup: Lookup,
+    client: Client,
+    first: PageRequest,
+    bodies: list[bytes],
+    *,
+    forgiving: bool,
 ) -> list[Page]:
-    """Raises ListMovedError where records moved past the reader."""
+    """Adds a digest of each answer to `bodies`.
+
+    Raises ListMovedError where records moved past the reader.
+    """
     steps = (lookup.paginate or single)(first)
     asked: PageRequest | Special | None = next(steps)
     found: list[Page] = []
@@ -111,9 +126,10 @@ def _read_once(
             if forgiving and error.status in (400, 404, 410, 422):
                 return found  # the vendor no longer has it
             raise
+        bodies.append(hashlib.sha256(answer.body).digest())
         fingerprint = hash(tuple(ids))
         if ids and fingerprint in seen and purpose in ("", "overlap"):
-            raise PaginationLoop(spec.name, lookup.name, "two pages hold the same records", call=request.path)
+            raise PaginationLoop(spec.name, lookup.name, _SAME_RECORDS, call=request.path)
         if len(found) >= spec.page_limit:
             raise TooManyPages(spec.name, lookup.name, f"more than {spec.page_limit} pages", call=request.path)
         seen = set() if purpose == "again" else seen | {fingerprint}

@@ -171,7 +171,7 @@ def test_deletions_name_transactions_only(bench: Any) -> None:
     assert set(named["external_id"]) == {
         row.external_id for row in bench.world.truth() if row.system == "netsuite" and row.deleted
     }
-    times = dict(named.rows())
+    times = dict(named.select("external_id", "deleted_at").rows())
     for row in bench.world.truth():
         if row.system == "netsuite" and row.deleted:
             assert times[row.external_id] == row.updated_at

@@ -16,7 +16,7 @@ from connectors.kit.errors import CredentialsRejected, RateLimited, UnexpectedSh
 from connectors.kit.look_up import look_up
 from connectors.kit.mapping import map_lookup, map_page, map_pages, try_record
 from connectors.kit.query_service import by_last_key, due, query
-from connectors.kit.spec import PageView, RetryPolicy, Window
+from connectors.kit.spec import ListMovedError, PageView, RetryPolicy, Window
 from tasks.blocks import SageIntacctConnection
 
 
@@ -181,7 +181,6 @@ def test_every_page_starts_behind_the_last_key(bench: Any) -> None:
     ("count", "info", "ends"),
     [
         (0, {}, True),
-        (0, {"next": 11}, True),
         (3, {"next": None, "remaining": 3}, True),
         (3, {}, True),
         (3, {"next": 4}, False),
@@ -201,6 +200,13 @@ def test_where_a_list_ends(count: int, info: dict[str, Any], *, ends: bool) -> N
         following = pages.send(view)
         assert json.loads(following.body or "")["filters"][0] == {"$gt": {"key": str(count)}}
         assert following.page_no == 2
+
+
+def test_an_empty_page_that_says_there_is_more_is_not_the_end() -> None:
+    pages = by_last_key(query("accounts-receivable/invoice", ["key"], [], 10))
+    next(pages)
+    with pytest.raises(ListMovedError):
+        pages.send(PageView(0, {"next": 11}, []))
 
 
 @pytest.mark.parametrize("ids", [["2", "10", "9"], ["1", None], ["a"]])

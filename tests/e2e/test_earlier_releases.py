@@ -73,10 +73,9 @@ def test_comes_up_whole(release: Path, tmp_path: Path) -> None:
         blocks = shown(up)["blocks"]
         for name, fields in expected["blocks"].items():
             assert {field: blocks[name][field] for field in fields} == fields, name
-        for name in ("xero", "netsuite", "custom"):
+        for name in ("xero", "custom"):
             status, said = twezah(up, "replay", name)
             assert status == 0, said
-            assert "0 new, 0 changed" in said, said
         with running(up) as dsn:
             assert points(dsn) == expected["points"]
 

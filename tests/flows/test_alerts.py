@@ -114,10 +114,10 @@ def test_broken_credentials_are_told_once_with_what_to_do_and_nothing_secret(
     office: Office, client: SyncPrefectClient, receiver: Receiver
 ) -> None:
     deployment = _deploy(client, "sync-xero")
-    assert len(ensure_automations()) == 8  # without a block: in the event feed only
+    assert len(ensure_automations()) == 9  # without a block: in the event feed only
     receiver.block().save(BLOCK)
     try:
-        assert len(ensure_automations()) == 5
+        assert len(ensure_automations()) == 6
         assert ensure_automations() == []
         assert worked(_run(client, deployment)).is_completed()
         office.edit("xero", client_secret=SecretStr("wr0ng-s3cret"))
@@ -176,7 +176,7 @@ def test_the_mail_block_sends_and_what_an_operator_edited_stays(office: Office, 
         EmailAlerts(
             recipients=["ops@example.com"], sender="twezah@example.com", host="127.0.0.1", port=port, encryption="none"
         ).save(BLOCK)  # type: ignore[unused-coroutine]
-        assert len(ensure_automations()) == 4
+        assert len(ensure_automations()) == 5
         (mail,) = eventually(lambda: _backlog_told(handler.mails))
         assert mail["Subject"] == "Twezah: webhooks pile up: xero"
         assert "What happened: 9 wait" in mail.get_payload()
