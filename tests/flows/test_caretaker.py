@@ -18,6 +18,7 @@ from tests.support.database import Databases
 from twezah.settings import Settings
 
 pytestmark = pytest.mark.timeout(900)
+SECONDS_MAX = 600
 
 
 class Fake:
@@ -48,7 +49,8 @@ class Fake:
                 if spoil == "500":
                     self._answer(500, b'{"exception_message": "Internal Server Error"}')
                     return
-                self._answer(*fake.ask(target, self.command, self.path, body))
+                login = self.headers.get("Authorization", "")
+                self._answer(*fake.ask(target, self.command, self.path, body, login))
 
             def _answer(self, status: int, body: bytes) -> None:
                 self.send_response(status)
@@ -66,9 +68,9 @@ class Fake:
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}/api"
 
     @staticmethod
-    def ask(target: str, method: str, path: str, body: bytes) -> tuple[int, bytes]:
+    def ask(target: str, method: str, path: str, body: bytes, login: str) -> tuple[int, bytes]:
         url = target.removesuffix("/api") + path
-        headers = {"Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json", "Authorization": login}
         request = urllib.request.Request(url, body or None, headers, method=method)
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
@@ -102,12 +104,15 @@ def test_failures_of_prefect_are_waited_out_and_said(
     command = [sys.executable, "-m", "twezah.stack.caretaker", "--report-fd", str(writing)]
     with subprocess.Popen(command, env=environment, pass_fds=[writing]) as process:
         os.close(writing)
+        patience = threading.Timer(SECONDS_MAX, process.kill)  # then there are no more reports
+        patience.start()
         reports = []
         with os.fdopen(reading) as lines:
             for line in lines:
                 reports.append(json.loads(line))
                 if "ready" in reports[-1]:
                     break
+        patience.cancel()
         process.kill()
     assert "ready" in reports[-1]
     assert not fake.plan and set(fake.spoiled) == {"500", "slow", "hang up"}
