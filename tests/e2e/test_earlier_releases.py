@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ def test_comes_up_whole(release: Path, tmp_path: Path) -> None:
     with served(settings.home) as up:
         assert twezah(up, "go-live")[0] == 0
         wanted = expected["deployments"]
-        assert_soon(lambda: {name: shown(up)["deployments"].get(name) for name in wanted}, wanted)
+        assert_soon(lambda: among(wanted, shown(up)["deployments"]), wanted)
         blocks = shown(up)["blocks"]
         for name, fields in expected["blocks"].items():
             assert {field: blocks[name][field] for field in fields} == fields, name
@@ -90,6 +90,11 @@ def shown(settings: Settings) -> dict[str, Any]:
     assert status == 0, said
     result: dict[str, Any] = json.loads(said.splitlines()[-1])
     return result
+
+
+def among(names: Iterable[str], values: dict[str, Any]) -> dict[str, Any]:
+    """Those of the values that have one of these names."""
+    return {name: values.get(name) for name in names}
 
 
 def python(settings: Settings, code: str, *arguments: str) -> tuple[int, str]:
