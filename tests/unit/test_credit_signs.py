@@ -90,5 +90,7 @@ def test_every_list_of_credits_is_tried_here_or_turned_by_its_connector() -> Non
         for system, spec in SYSTEMS.items()
         for stream in spec.streams
         if stream.kind in NEGATIVE_KINDS and stream.deleted is None
+        # What is deleted there is void here, whatever its amount.
+        if not stream.name.startswith("deleted_")
     }
     assert {one for one in lists if one[0] not in ("netsuite", "sage_intacct")} <= set(PAGES)

@@ -53,7 +53,7 @@ def _rows(mapped: Mapped) -> dict[str, pl.DataFrame]:
     frames = {one.name: getattr(mapped, one.name) for one in fields(Mapped) if one.name != "record_count"}
     return {
         name: frame.select(place, pl.exclude("page_id", "record_no")).sort("place", maintain_order=True)
-        if "page_id" in frame.columns
+        if "record_no" in frame.columns
         else frame
         for name, frame in frames.items()
     }
