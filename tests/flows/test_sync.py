@@ -201,7 +201,8 @@ class TestFailure:
         office.vendors.broken = None
         office.vendors.targets.clear()
         assert office.retry(state).is_completed()
-        assert office.vendors.pages_asked("/Invoices") == ["2", "3"]
+        # Page 1, the last one stored, is looked at again: the list may have moved meanwhile.
+        assert office.vendors.pages_asked("/Invoices") == ["1", "2", "3"]
         assert "continued an interrupted run" in office.report("xero")
         due = expected(office.vendors.world, "xero")
         assert office.points() == due
