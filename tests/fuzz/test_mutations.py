@@ -99,10 +99,6 @@ def moves_the_cursor_too_far(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(road, "POLICY", policy)
 
 
-def trusts_its_own_clock(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(tasks.extract, "_set_back", lambda *_: False)
-
-
 def deletes_nothing(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(tasks.load.store, "void_deleted", lambda *_, **__: None)
 
@@ -113,7 +109,7 @@ def keeps_a_rehearsal(patch: pytest.MonkeyPatch) -> None:
 
 PLANTS = (
     rounds_up, forgets_the_mark, forgets_who_had_it_before, posts_twice, clears_everybody,
-    moves_the_cursor_too_far, trusts_its_own_clock, deletes_nothing, keeps_a_rehearsal,
+    moves_the_cursor_too_far, deletes_nothing, keeps_a_rehearsal,
 )  # fmt: skip
 SALE = State("invoice", "AOA", "paid", 15_000, 0, 0, 0)
 
