@@ -97,7 +97,9 @@ def test_who_tries_keys_is_not_listened_to_for_a_while(databases: Any, tmp_path:
     app, config, _ = office_on(settings)
     with served(app, settings) as url, httpx.Client(base_url=url) as http:
         wrong = {"Authorization": "Bearer twz_aaaaaaaaaa_" + "A" * 43}
-        codes = [http.get("/api/billing/status", headers=wrong).status_code for _ in range(40)]
+        codes: list[int] = []
+        while 429 not in codes and len(codes) < 200:  # a slow machine earns one more each two seconds
+            codes.append(http.get("/api/billing/status", headers=wrong).status_code)
         assert codes[:30] == [401] * 30 and codes[-1] == 429
     databases.drop(config.dsn)
 

@@ -52,6 +52,8 @@ def test_several_blocks_of_custom_systems_and_folders(ledger: str, simulator_url
             ensure_work_pool(client, settings().work_pool)
             for spec in project_deployments():
                 if spec["name"] in ("sync-custom", "sync-file"):
+                    if earlier := find(client, spec["name"]):  # of another test, perhaps switched on by it
+                        client.delete_deployment(earlier.id)
                     apply_deployment(client, {**spec, "work_pool": {"name": settings().work_pool}})
             assert {"custom", "loja-viana"} <= set(activate_connected())
             assert activate_connected() == []
