@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Final
 
-from twezah.settings import Settings
+from settings import Settings
 
 #: No endpoint may take more.
 BODY_BYTES_LIMIT: Final = 16 * 2**20

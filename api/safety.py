@@ -2,7 +2,7 @@
 
 from ipaddress import ip_address
 
-from twezah.settings import Settings
+from settings import Settings
 
 
 class UnsafeError(ValueError):

@@ -14,7 +14,7 @@ from api.config import Config
 from api.protocol import TimedProtocol
 from api.safety import require_safe
 from api.senders import Senders
-from twezah.settings import Settings
+from settings import Settings
 
 #: Open files of the process: connections, those of the database, and room for what the system
 #: accepts before we know of it.

@@ -11,7 +11,7 @@ from benchmarks import ledger
 from benchmarks.baselines import copy_merge, dlt_load
 from benchmarks.harness import measure, scaling, table
 from benchmarks.pages import stored
-from twezah.settings import Settings
+from settings import Settings
 from twezah.stack.postgres import running
 
 CONTESTANTS = {

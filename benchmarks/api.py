@@ -23,9 +23,9 @@ import psycopg
 from cryptography.fernet import Fernet
 
 from benchmarks.ledger import fresh_database
+from settings import PROJECT_ROOT, Settings
 from sql import webhooks
 from sql.endpoints import NewEndpoint, create_endpoint
-from twezah.settings import PROJECT_ROOT, Settings
 from twezah.stack.postgres import running
 
 _SECRET = base64.b64encode(b"k" * 32).decode()

@@ -18,10 +18,10 @@ from typing import Final
 import psycopg
 
 from benchmarks.api import Result, request, send, sign_with
+from settings import Settings
 from sql import webhooks
 from sql.db import connect
 from sql.endpoints import NewEndpoint, create_endpoint
-from twezah.settings import Settings
 from twezah.stack.up import Stack
 
 #: What the product promises, in seconds: half and 99 % of a steady stream, all of a burst.

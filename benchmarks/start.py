@@ -24,7 +24,7 @@ from typing import Final
 
 import psutil
 
-from twezah.settings import PROJECT_ROOT
+from settings import PROJECT_ROOT
 
 READY: Final = "Ctrl-C stops everything."
 SECONDS_MAX: Final = 600.0

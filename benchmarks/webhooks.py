@@ -21,6 +21,7 @@ from cryptography.fernet import Fernet
 from benchmarks.ledger import fresh_database
 from connectors.kit.spec import Connection as Vendor
 from expectations import preload
+from settings import Settings
 from sql import webhooks as stored
 from sql.db import connect
 from sql.endpoints import NewEndpoint, create_endpoint
@@ -28,7 +29,6 @@ from sql.webhooks import NewEvent
 from tasks.job import Job, Policy
 from tasks.webhook_run import Pace, listen
 from tasks.webhooks import Connections
-from twezah.settings import Settings
 from twezah.stack.postgres import running
 
 #: What the product promises: seconds at 20 a second (half of them, 99 % of them), and for a burst.

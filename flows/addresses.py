@@ -9,6 +9,7 @@ from prefect.states import Completed, Failed
 
 from connectors import spec_for
 from connectors.kit.errors import ConnectorError, block_name
+from settings import DatabaseNotRunning, settings
 from sql.db import connect
 from sql.tokens import TokenUnreadableError
 from tasks.addresses import NoWebhooksError, keep_address, markdown
@@ -16,7 +17,6 @@ from tasks.advice import named
 from tasks.audited import changing_flow
 from tasks.blocks import NotConnectedError
 from tasks.connections import find_block
-from twezah.settings import DatabaseNotRunning, settings
 
 
 @changing_flow(name="webhook-address", flow_run_name="webhook address of {connection}")

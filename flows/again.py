@@ -11,13 +11,13 @@ from prefect.states import Completed, Failed
 
 from connectors.kit.errors import Misconfigured, block_name
 from flows.sync import sync_system
+from settings import DatabaseNotRunning
 from tasks.advice import named
 from tasks.audited import changing_flow
 from tasks.blocks import NotConnectedError
 from tasks.connections import find_block
 from tasks.refused import refused
 from tasks.try_mapping import tried
-from twezah.settings import DatabaseNotRunning
 
 
 @changing_flow(name="replay", flow_run_name="replay {what} of {system}")

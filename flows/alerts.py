@@ -7,11 +7,11 @@ from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
+from settings import settings
 from tasks.alerts.automations import ensure_automations
 from tasks.alerts.events import tell
 from tasks.alerts.watch import look, now_utc
 from tasks.steps import without_row_data
-from twezah.settings import settings
 
 
 @flow(name="check-alerts", flow_run_name="check-alerts", persist_result=False, retries=0, timeout_seconds=300)

@@ -12,13 +12,13 @@ from pydantic import Field
 
 from connectors.kit.consent import Granted
 from connectors.kit.errors import ConnectorError, block_name
+from settings import settings
 from tasks import consent
 from tasks.audited import changing_flow
 from tasks.blocks import ConsentedConnection, NotConnectedError
 from tasks.callback import PORT, Address, Desk, address_of, serving
 from tasks.check import check_connection
 from tasks.connections import find_block
-from twezah.settings import settings
 
 
 @changing_flow(name="connect", flow_run_name="connect {connection}")

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from connectors.kit.download import DownloadError
 from loyalty.fx import BadRatesError
+from settings import settings
 from sql import fx
 from sql.db import connect
 from sql.fx import RateChangedError
@@ -18,7 +19,6 @@ from tasks.audited import changing_flow
 from tasks.rates import read_rates
 from tasks.recompute import post_waiting
 from tasks.steps import without_row_data
-from twezah.settings import settings
 
 
 @changing_flow(name="load-fx-rates", flow_run_name="load exchange rates")

@@ -9,11 +9,11 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 from pydantic import Field
 
+from settings import DatabaseNotRunning, settings
 from tasks.advice import named
 from tasks.audited import changing_flow
 from tasks.maintain import maintain, page
 from tasks.steps import without_row_data
-from twezah.settings import DatabaseNotRunning, settings
 
 
 @changing_flow(name="maintenance", flow_run_name="maintenance")

@@ -11,6 +11,7 @@ from prefect.states import Completed, Failed
 from pydantic import Field, ValidationError
 
 from loyalty.corrections import Adjustment, Decision
+from settings import DatabaseNotRunning, settings
 from sql import corrections
 from sql.corrections import CorrectionRefusedError
 from sql.db import connect
@@ -22,7 +23,6 @@ from tasks.recompute import post_waiting
 from tasks.refused import refused
 from tasks.steps import without_row_data
 from tasks.tiers import evaluate
-from twezah.settings import DatabaseNotRunning, settings
 
 
 @changing_flow(name="adjust-points", flow_run_name="adjust points of member {member}")

@@ -8,12 +8,12 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
+from settings import PROJECT_ROOT, DatabaseNotRunning, settings
 from tasks.addresses import take_secrets
 from tasks.pages import guides
 from tasks.pages.publish import prune
 from tasks.pages.refresh import refresh
 from tasks.steps import without_row_data
-from twezah.settings import PROJECT_ROOT, DatabaseNotRunning, settings
 
 
 @flow(name="pages", flow_run_name="pages", persist_result=False, retries=0, timeout_seconds=120)

@@ -18,6 +18,7 @@ from loyalty.authoring import BadRulesError
 from loyalty.corrections import Decision
 from loyalty.program import Program
 from loyalty.promotions import Promotion
+from settings import settings
 from sql.db import connect
 from sql.program import RulesChangedError
 from tasks.audited import changing_flow
@@ -25,7 +26,6 @@ from tasks.program import ChangeRefusedError, Look, apply_rules, look, shown
 from tasks.recompute import post_waiting
 from tasks.refused import REFUSED
 from tasks.steps import without_row_data
-from twezah.settings import settings
 
 
 class ProgramForm(Program):

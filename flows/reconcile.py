@@ -13,6 +13,7 @@ from prefect.states import Completed, Failed
 
 from connectors.kit.errors import ConnectorError, block_name
 from flows.sync import job_of, not_before, sync_system, utc
+from settings import DatabaseNotRunning, settings
 from sql import sync
 from sql.corrections import CorrectionRefusedError, find_member
 from sql.db import connect
@@ -26,7 +27,6 @@ from tasks.reconcile_report import markdown, points_markdown
 from tasks.refused import REFUSED, refused
 from tasks.steps import without_row_data
 from tasks.sync import WAIT_SECONDS
-from twezah.settings import DatabaseNotRunning, settings
 
 #: The days compared where none are named.
 DAYS = 30

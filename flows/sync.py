@@ -14,6 +14,7 @@ from prefect.states import Completed, Failed
 from prefect.utilities.timeout import timeout
 
 from connectors.kit.errors import ConnectorError, block_name
+from settings import DatabaseNotRunning, settings
 from sql import refused as refusals
 from sql import sync
 from tasks.advice import TookTooLongError, is_expected, named
@@ -30,7 +31,6 @@ from tasks.pages.refresh import after_a_run
 from tasks.refused import refused
 from tasks.report import Links, RunReport, markdown, summary_line
 from tasks.sync import synchronise
-from twezah.settings import DatabaseNotRunning, settings
 
 #: A run that takes longer is ended, so that those behind it get their turn. A backfill goes on where it was with the next.
 SECONDS_MAX = 6 * 3600

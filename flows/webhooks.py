@@ -14,6 +14,7 @@ from prefect.exceptions import TerminationSignal
 from prefect.runtime import deployment, flow_run
 from prefect.states import Completed, Failed
 
+from settings import settings
 from sql import pushed, refused
 from sql import webhooks as stored
 from sql.db import connect
@@ -23,7 +24,6 @@ from tasks.steps import without_row_data
 from tasks.webhook_report import headline, markdown
 from tasks.webhook_run import HANDOVER_SECONDS_MAX, Listening, Pace, listen
 from tasks.webhooks import Connections
-from twezah.settings import settings
 
 #: Reasons for parking that the report shows.
 _PARKED_SHOWN = 20

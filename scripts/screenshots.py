@@ -22,9 +22,9 @@ from playwright.sync_api import Error as BrowserError
 from playwright.sync_api import TimeoutError as NotInTime
 from playwright.sync_api import expect
 
+from settings import PROJECT_ROOT
 from tests.support.desk import Desk, browsing
 from tests.support.served import served
-from twezah.settings import PROJECT_ROOT
 
 WIDTH, HEIGHT = 1400, 1000
 BYTES_MAX = 200000

@@ -7,11 +7,11 @@ from typing import Any, ParamSpec, TypeVar
 from prefect import Flow, flow
 from prefect.client.schemas.objects import FlowRun, State
 
+from settings import settings
 from sql import audit
 from sql.actor import acting_as
 from sql.db import connect
 from tasks.actor import of_run
-from twezah.settings import settings
 
 P = ParamSpec("P")
 R = TypeVar("R")

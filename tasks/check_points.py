@@ -8,11 +8,11 @@ import psycopg
 
 from loyalty.award import evaluate
 from loyalty.difference import difference
+from settings import settings
 from sql import facts, ledger, store
 from sql.db import connect
 from tasks.award import Awarded, award_members
 from tasks.work import Work
-from twezah.settings import settings
 
 #: Members computed at a time.
 MEMBERS_AT_ONCE = 5_000

@@ -1,7 +1,7 @@
 """A hand that slips on the keyboard moves no million points."""
 
+from settings import settings
 from sql.corrections import CorrectionRefusedError
-from twezah.settings import settings
 
 
 def check_confirmed(points: int, confirmed: int) -> None:

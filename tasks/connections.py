@@ -13,8 +13,8 @@ from pydantic import ValidationError
 
 from connectors.kit.documents import problems
 from connectors.kit.errors import block_name
+from settings import settings
 from tasks.blocks import BLOCKS, BillingConnection, NotConnectedError
-from twezah.settings import settings
 
 #: Connections of one type that are looked at.
 _CONNECTIONS_MAX = 200

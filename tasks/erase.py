@@ -8,10 +8,10 @@ from typing import Final
 import psycopg
 
 from loyalty.corrections import Decision
+from settings import DatabaseNotRunning, Settings, embedded_dsn
 from sql.db import connect
 from sql.erasure import Erased, erase, scrub, texts_of
 from sql.redaction import Person
-from twezah.settings import DatabaseNotRunning, Settings, embedded_dsn
 
 PREFECT: Final = "Prefect's database"
 LOGS: Final = "log files"

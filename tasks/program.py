@@ -9,12 +9,12 @@ from loyalty.authoring import read_rules
 from loyalty.change import Change, Plan, as_if, plan
 from loyalty.common import BEGINNING
 from loyalty.corrections import Decision
+from settings import settings
 from sql import facts
 from sql import program as stored
 from sql.db import Connection, connect
 from sql.facts import Rules
 from tasks.trial import MemberChange, Trial, try_rules
-from twezah.settings import settings
 
 
 class ChangeRefusedError(ValueError):

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from connectors.kit.download import download
 from loyalty.fx import BadRatesError, FxRate, read_csv
-from twezah.settings import settings
+from settings import settings
 
 BYTES_MAX = 5_000_000
 

@@ -3,10 +3,10 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from settings import settings
 from tasks.award import Awarded, award_members
 from tasks.steps import BUSY, without_row_data
 from tasks.work import Work
-from twezah.settings import settings
 
 
 @task(name="award", cache_policy=NO_CACHE, persist_result=False, **BUSY)  # type: ignore[call-overload, untyped-decorator]

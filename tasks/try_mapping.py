@@ -7,10 +7,10 @@ from connectors.kit.mapping.parse import masked
 from connectors.kit.mapping.sample import try_record
 from connectors.kit.spec import Connection
 from loyalty.masking import identifier
+from settings import settings
 from sql import rejects
 from sql.db import connect
 from sql.sync import Account
-from twezah.settings import settings
 
 #: Records shown.
 RECORDS_MAX: Final = 20

@@ -29,7 +29,7 @@ from benchmarks.chaos.faults import Scene
 from benchmarks.chaos.figures import Figures
 from benchmarks.chaos.oracle import Oracle
 from benchmarks.chaos.service import UpService
-from twezah.settings import Settings
+from settings import Settings
 
 if TYPE_CHECKING:
     from benchmarks.chaos.rounds import Chaos

@@ -11,9 +11,9 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.sorting import DeploymentSort
 from prefect.events.schemas.automations import Automation, AutomationCore
 
+from settings import settings
 from tasks.alerts.mail import EmailAlerts
 from tasks.alerts.rules import Watched, rules
-from twezah.settings import settings
 
 #: Name of the notification block, of whatever type, that alerts go to.
 BLOCK = "alerts"

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
+from settings import settings
 from sql import keys, refused, webhooks
 from sql.db import connect
 from sql.named import query
@@ -16,7 +17,6 @@ from tasks.alerts.events import (
     WebhooksBacklog,
 )
 from tasks.report import in_words
-from twezah.settings import settings
 
 #: How long before its end a key or a consent is spoken of.
 NOTICE = timedelta(days=14)

@@ -13,6 +13,7 @@ from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, State
 
+from settings import Settings, settings
 from sql import ledger, pages, webhooks
 from sql.db import connect
 from tasks.pages import footers, status, systems
@@ -20,7 +21,6 @@ from tasks.pages.desk import Desks, read
 from tasks.pages.publish import STATUS, SYSTEMS, known_pages, links, publish
 from tasks.pages.systems import Ledger
 from tasks.steps import without_row_data
-from twezah.settings import Settings, settings
 
 log = logging.getLogger(__name__)
 #: Failures that the page names.

@@ -27,10 +27,10 @@ from api.app import create_app
 from api.config import Config
 from api.runs import Deployment, NoDeploymentError, PrefectAwayError, Run, Runs
 from api.serve import server_config
+from settings import PROJECT_ROOT, Settings
 from sql import keys, webhooks
 from sql.db import connect
 from sql.endpoints import NewEndpoint, create_endpoint
-from twezah.settings import PROJECT_ROOT, Settings
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of twenty-four bytes!!").decode()
 OLD_SECRET = "whsec_" + base64.b64encode(b"the secret before this one....").decode()

@@ -17,6 +17,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from connectors.kit.webhook_settings import TOPIC_HEADERS, WebhookSettings
+from settings import settings
 from tasks.blocks import CustomConnection
 from tasks.job import Job, Policy
 from tasks.webhook_run import Pace, listen
@@ -25,7 +26,6 @@ from tests.api.conftest import open_office
 from tests.api.office import Office, settings_for
 from tests.support.database import databases, dsn
 from twezah.cli import app
-from twezah.settings import settings
 
 __all__ = ["databases", "dsn"]
 SECRET = "whsec_" + base64.b64encode(b"a secret of twenty-four bytes!!").decode()

@@ -15,10 +15,10 @@ import psycopg
 import pytest
 from cryptography.fernet import Fernet
 
+from settings import Settings
 from sql.migrate import migrate
 from tests.api.office import Office, office_on, own_process, sale, served, settings_for, signed, wait_until_ready
 from tests.support.ports import free_ports
-from twezah.settings import Settings
 from twezah.stack.errors import DatabaseFailed
 from twezah.stack.postgres import ensure_started, running
 

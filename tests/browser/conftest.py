@@ -13,11 +13,11 @@ import pytest
 import uvicorn
 
 import simulator
+from settings import Settings
 from simulator.server import Application
 from tests.support.desk import Desk, browsing, require_browser
 from tests.support.prefect_login import auth_string
 from tests.support.served import served
-from twezah.settings import Settings
 
 
 @pytest.fixture(scope="session", autouse=True)

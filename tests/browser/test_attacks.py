@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from settings import Settings
 from tests.browser.test_operator import call
 from tests.support.desk import WAIT_SECONDS, Desk, browsing
 from tests.support.prefect_login import auth_string
-from twezah.settings import Settings
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 

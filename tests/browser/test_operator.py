@@ -12,11 +12,11 @@ import pytest
 from playwright.sync_api import expect
 
 import simulator
+from settings import Settings
 from tests.browser.conftest import Inbox, Vendor
 from tests.support.desk import Desk
 from tests.support.prefect_login import login_headers
 from tests.sync.conftest import expected
-from twezah.settings import Settings
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 

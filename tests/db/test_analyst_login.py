@@ -9,8 +9,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from settings import Settings, embedded_dsn
 from sql.migrate import migrate
-from twezah.settings import Settings, embedded_dsn
 from twezah.stack.analyst import analyst_environment
 from twezah.stack.errors import StackError
 from twezah.stack.pginstall import python_environment

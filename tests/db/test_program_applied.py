@@ -7,6 +7,7 @@ import psycopg
 import pytest
 
 from loyalty.authoring import BadRulesError
+from settings import settings
 from sql import budgets, ledger
 from sql.db import Connection, connect
 from sql.program import RulesChangedError
@@ -16,7 +17,6 @@ from tasks.program import ChangeRefusedError, Look
 from tasks.work import Work
 from tests.support.books import NOON, OTHER_PHONE, Books, invoice
 from tests.support.rules_file import LATER, WHY, applied, bonus, facts_of, looked, post, rules
-from twezah.settings import settings
 
 pytestmark = pytest.mark.usefixtures("no_limit")
 

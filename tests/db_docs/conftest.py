@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
+from settings import Settings
 from sql.migrate import migrate
-from twezah.settings import Settings
 from twezah.stack.postgres import running
 
 #: Two members, a sale that was refunded in part, one that went void, a credit note, a reject that is open and one

@@ -5,7 +5,7 @@ import re
 import psycopg
 import pytest
 
-from twezah.settings import PROJECT_ROOT as ROOT
+from settings import PROJECT_ROOT as ROOT
 
 GUIDE = (ROOT / "docs" / "analysts.md").read_text(encoding="utf-8")
 QUERIES = re.findall(r"^```sql\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)

@@ -8,9 +8,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from settings import Settings
 from sql import standby
 from sql.db import connect
-from twezah.settings import Settings
 from twezah.stack.backup import backup, restore
 from twezah.stack.errors import StackError
 from twezah.stack.postgres import running

@@ -13,9 +13,9 @@ import typer
 from loyalty.award import HISTORY, TIERS, award
 from loyalty.currency import EXPONENTS
 from loyalty.program import TIER_RATE_BPS, Program
+from settings import PROJECT_ROOT as ROOT
+from settings import Settings
 from twezah.cli import app
-from twezah.settings import PROJECT_ROOT as ROOT
-from twezah.settings import Settings
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 README = DOCUMENTS[0].read_text(encoding="utf-8")

@@ -10,9 +10,9 @@ import psycopg
 import pytest
 import typer
 
+from settings import PROJECT_ROOT as ROOT
 from tests.db_docs.test_guides import commands
 from twezah.cli import app
-from twezah.settings import PROJECT_ROOT as ROOT
 
 INDEX = ROOT / "docs" / "runbook" / "README.md"
 PAGES = sorted(INDEX.parent.glob("*.md"))

@@ -11,8 +11,8 @@ from typing import Any
 import psycopg
 import pytest
 
+from settings import PROJECT_ROOT, Settings
 from tests.support.served import served
-from twezah.settings import PROJECT_ROOT, Settings
 from twezah.stack.pginstall import python_environment
 from twezah.stack.postgres import running
 
@@ -22,7 +22,7 @@ RELEASES = sorted(path.parent for path in (Path(__file__).parents[1] / "releases
 #: Prints deployments and blocks as `expected.json` has them.
 SHOW = """
 import json, os
-from twezah.settings import settings
+from settings import settings
 os.environ.update(settings().child_environment())
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.sorting import DeploymentSort

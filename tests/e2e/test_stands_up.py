@@ -15,8 +15,8 @@ from typing import Any
 import psutil
 import pytest
 
+from settings import Settings
 from tests.support.ports import free_ports
-from twezah.settings import Settings
 from twezah.stack.api import is_healthy
 from twezah.stack.leftovers import MARK, end_marked
 from twezah.stack.unit import unit

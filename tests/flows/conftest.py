@@ -19,12 +19,11 @@ from prefect.settings import (
 )
 
 import tasks.pages.refresh
-import twezah.settings
+from settings import Settings, settings
 from tasks.blocks import register_blocks
 from tests.flows.office import ATTEMPTS, Office, Vendors, deploy, serving
 from tests.flows.worker_fixtures import eventually, process, worker_prefect
 from tests.support.database import Databases, databases, dsn
-from twezah.settings import Settings
 from twezah.stack.api import is_healthy
 from twezah.stack.services import server_command, server_environment
 
@@ -90,10 +89,10 @@ def office(
     """An empty ledger, and all systems connected to a new world; retries do not wait."""
     monkeypatch.setenv("TWEZAH_DATABASE_URL", dsn)
     monkeypatch.setenv("TWEZAH_HOME", str(tmp_path))
-    twezah.settings.settings.cache_clear()
+    settings.cache_clear()
     vendors.begin()
     made = Office(dsn, vendors)
     made.connect_all()
     with stamina.set_testing(True, attempts=ATTEMPTS):
         yield made
-    twezah.settings.settings.cache_clear()
+    settings.cache_clear()

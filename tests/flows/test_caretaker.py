@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from settings import Settings
 from tests.support.database import Databases
-from twezah.settings import Settings
 
 pytestmark = pytest.mark.timeout(900)
 SECONDS_MAX = 600

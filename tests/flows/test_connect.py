@@ -20,11 +20,11 @@ from prefect.testing.utilities import prefect_test_harness
 from pydantic import SecretStr
 
 import simulator
-import twezah.settings
 from connectors.kit.errors import block_name
 from flows.check import test_connection as run_test
 from flows.connect import connect
 from flows.sync import sync_system
+from settings import settings
 from simulator.server import Application
 from sql.db import connect as database
 from tasks.blocks import (
@@ -39,7 +39,6 @@ from tasks.check import Check, Checked, check_connection
 from tasks.connections import connected, connections, find_block
 from tests.flows.worker_fixtures import eventually
 from tests.support.database import databases, dsn
-from twezah.settings import settings
 from twezah.stack import provision
 from twezah.stack.describe import describe
 
@@ -92,7 +91,7 @@ def vendors(prefect_server: None, dsn: str, tmp_path: Path, monkeypatch: pytest.
         BLOCKS[system].delete(name)
     with Vendors() as serving:
         yield serving
-    twezah.settings.settings.cache_clear()
+    settings.cache_clear()
 
 
 def new_block(vendors: Vendors, system: str, name: str, **values: Any) -> None:

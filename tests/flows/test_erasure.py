@@ -10,11 +10,11 @@ from prefect.states import Completed, State
 
 from flows.members import erase_member
 from loyalty.corrections import Decision
+from settings import Settings, embedded_dsn
 from tasks.erase import erase_everywhere
 from tests.flows.office import Office
 from tests.flows.worker_fixtures import eventually
 from tests.support.books import PHONE, Books, invoice
-from twezah.settings import Settings, embedded_dsn
 
 NATIONAL = PHONE.removeprefix("+244")
 

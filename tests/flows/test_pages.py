@@ -13,12 +13,12 @@ import tasks.pages.publish
 from flows.addresses import webhook_address
 from flows.check import test_connection as check_flow
 from flows.pages import renew_pages
+from settings import settings
 from tasks.blocks import BLOCKS, XeroConnection
 from tasks.pages.desk import read
 from tasks.pages.footers import MARK
 from tasks.pages.refresh import refresh
 from tests.flows.office import Office
-from twezah.settings import settings
 from twezah.stack.provision import apply_deployment, find, project_deployments
 
 NAMES = ("sync-xero", "sync-netsuite", "pages", "webhook-address")

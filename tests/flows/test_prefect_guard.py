@@ -32,7 +32,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
-from twezah.settings import Settings
+from settings import Settings
 from twezah.stack import services
 from twezah.stack.prefect_guard import guarded, hosts, needs_password, ui_origin
 

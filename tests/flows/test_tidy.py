@@ -15,8 +15,8 @@ from prefect.events import emit_event
 from prefect.states import Cancelling, Pending, Running, Scheduled
 
 from flows.sync import sync_system
+from settings import embedded_dsn
 from tests.flows.worker_fixtures import eventually
-from twezah.settings import embedded_dsn
 from twezah.stack import tidy
 from twezah.stack.leftovers import MARK
 from twezah.stack.provision import present_deployments

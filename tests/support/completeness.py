@@ -9,12 +9,12 @@ from connectors import SYSTEMS
 from connectors.kit.errors import block_name
 from connectors.kit.spec import ConnectorSpec, Stream
 from loyalty.schema import INVOICE, LINE
+from settings import PROJECT_ROOT
 from simulator.faults import Faults
 from simulator.limits import RULES
 from tasks.blocks import BLOCKS, ConsentedConnection, account_field
 from tasks.blocks.simulated import AUTHORIZE_PATHS, SIMULATED_ACCOUNTS, TOKEN_PATHS
 from tests.support.hostile import ERRORS_IN_200
-from twezah.settings import PROJECT_ROOT
 from twezah.stack.provision import project_deployments
 
 #: Columns that the kit fills by itself.

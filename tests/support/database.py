@@ -13,10 +13,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from settings import Settings, embedded_dsn
 from sql.db import engine
 from sql.migrate import migrate
 from tests.support.books import Books
-from twezah.settings import Settings, embedded_dsn
 from twezah.stack.postgres import running
 
 TEMPLATE = "migrated"

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from loyalty.corrections import Decision
+from settings import settings
 from sql import facts
 from sql.db import connect
 from tasks.award import award_members
 from tasks.program import Applied, Look, apply_rules, look
 from tasks.work import Work
 from tests.support.books import HOUR, NOON, OTHER_PHONE, Books, invoice
-from twezah.settings import settings
 
 WHY = Decision(reason="Black November", author="Ana, marketing")
 HEAD = '[program]\nentry_tier = "lead"\n'

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from settings import Settings
 from tests.support.ports import free_ports
-from twezah.settings import Settings
 from twezah.stack.pginstall import python_environment
 
 READY = "Ctrl-C stops everything."

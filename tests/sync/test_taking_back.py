@@ -16,6 +16,7 @@ from cryptography.fernet import Fernet
 
 from connectors.kit.documents import named
 from connectors.kit.spec import Connection
+from settings import PROJECT_ROOT
 from sql import refused
 from sql.db import connect
 from sql.sync import Account
@@ -24,7 +25,6 @@ from tasks.job import Job, Policy
 from tasks.report import Links, RunReport, markdown
 from tests.support.database import databases, dsn
 from tests.sync.conftest import run
-from twezah.settings import PROJECT_ROOT
 
 __all__ = ["databases", "dsn"]
 CASES = PROJECT_ROOT.parent / "shared" / "samples" / "field-cases"

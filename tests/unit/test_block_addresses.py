@@ -11,8 +11,8 @@ from connectors.kit.documents import problems
 from connectors.kit.errors import Misconfigured
 from connectors.kit.spec import Connection
 from connectors.kit.urls import base_url, refuse_credentials
+from settings import Settings
 from tasks.blocks import BLOCKS, BillingConnection
-from twezah.settings import Settings
 
 SECRET = "s3cr3t-w0rd"
 WITH_PASSWORD = f"https://user:{SECRET}@vendor.example/api"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from settings import PROJECT_ROOT
 from tests.support.desk import WANTED, require_browser
-from twezah.settings import PROJECT_ROOT
 
 #: As Debian's: without lists of packages there is nothing to install.
 APT = """#!/bin/sh

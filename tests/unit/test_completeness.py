@@ -11,10 +11,10 @@ from connectors.kit.errors import CredentialsRejected, block_name
 from connectors.kit.extract import extract
 from connectors.kit.mapping import map_pages
 from connectors.kit.spec import Connection, RateLimit, Window
+from settings import PROJECT_ROOT
 from tasks.blocks import BLOCKS
 from tests.support import seventh
 from tests.support.completeness import gaps, main
-from twezah.settings import PROJECT_ROOT
 
 
 class NoTokens:

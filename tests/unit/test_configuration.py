@@ -7,11 +7,11 @@ import pytest
 from pydantic import SecretStr
 
 from connectors.kit.errors import Misconfigured, block_name
+from settings import PROJECT_ROOT
 from tasks.blocks import BLOCKS, BillingConnection, CustomConnection, NetSuiteConnection, XeroConnection
 from tasks.blocks.guide import renewed
 from tasks.blocks.sound import check_settings
 from tasks.fixes import fix
-from twezah.settings import PROJECT_ROOT
 
 GUIDE = PROJECT_ROOT / "docs" / "configuration.md"
 #: Words of a field's name that say it is not for everybody's eyes.

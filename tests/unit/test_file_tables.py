@@ -14,7 +14,7 @@ from connectors import spec_for
 from connectors.kit.documents import named
 from connectors.kit.mapping import Mapped, map_page
 from connectors.kit.spec import Connection
-from twezah.settings import PROJECT_ROOT
+from settings import PROJECT_ROOT
 
 CASES = PROJECT_ROOT.parent / "shared" / "samples" / "field-cases"
 needs_cases = pytest.mark.skipif(not CASES.is_dir(), reason=f"no field cases in {CASES}")

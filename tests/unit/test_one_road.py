@@ -13,7 +13,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from twezah.settings import PROJECT_ROOT
+from settings import PROJECT_ROOT
 
 #: Per step of the road: where it is defined, and who else may use it.
 STEPS: Final = {

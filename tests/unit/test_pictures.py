@@ -2,7 +2,7 @@
 
 import re
 
-from twezah.settings import PROJECT_ROOT as ROOT
+from settings import PROJECT_ROOT as ROOT
 
 FOLDER = ROOT / "docs" / "images"
 BYTES_MAX = 200_000

@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from twezah.settings import Settings, embedded_dsn
+from settings import Settings, embedded_dsn
 from twezah.stack.errors import DatabaseFailed
 from twezah.stack.locks import FileLock
 from twezah.stack.pginstall import explain, python_environment
@@ -21,7 +21,7 @@ from twezah.stack.postgres import is_running, libpq_environment, running
 USER = """
 import sys, time
 from pathlib import Path
-from twezah.settings import Settings
+from settings import Settings
 from twezah.stack.postgres import running
 with running(Settings(home=Path(sys.argv[1]))) as dsn:
     print(dsn, flush=True)

@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from api.safety import UnsafeError
-from twezah.settings import DatabaseNotRunning, Settings, embedded_dsn
+from settings import DatabaseNotRunning, Settings, embedded_dsn
 from twezah.stack.exposure import require_prefect_safe
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from settings import Settings, settings
 from twezah.cli import app
-from twezah.settings import Settings, settings
 from twezah.stack.unit import notify, unit
 
 

@@ -92,8 +92,8 @@ def _explain(error: Exception) -> tuple[str, int] | None:
     from pydantic import ValidationError
 
     from api.safety import UnsafeError
+    from settings import DatabaseNotRunning
     from sql.migrate import MigrationChangedError
-    from twezah.settings import DatabaseNotRunning
     from twezah.stack.errors import StackError
 
     if isinstance(error, StackError | DatabaseNotRunning | MigrationChangedError | UnsafeError):

@@ -89,9 +89,9 @@ def verify(
     json: Json = False,
 ) -> None:
     """Check that no entry was changed, removed or put in, and note the head in the state folder. Exit code 1: broken."""
+    from settings import settings
     from sql import audit as stored
     from sql.db import connect
-    from twezah.settings import settings
 
     try:
         given = [stored.Head.of(text) for text in head or []]

@@ -20,7 +20,7 @@ def backup(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new 
 
     The backup holds secrets and personal data: keep it where only you can read it.
     """
-    from twezah.settings import settings
+    from settings import settings
     from twezah.stack import backup as backups
 
     for file in backups.backup(settings(), folder.absolute()):
@@ -39,7 +39,7 @@ def restore(
     It then stands by: schedules are off, stored tokens are not used and webhooks not awarded,
     because a renewed token would end that of the original. `twezah go-live` switches it on.
     """
-    from twezah.settings import settings
+    from settings import settings
     from twezah.stack import backup as backups
 
     backups.restore(settings(), folder.absolute(), take_over=take_over)

@@ -54,8 +54,8 @@ def connect(
     """
     from connectors.kit.errors import block_name
     from connectors.kit.urls import refuse_credentials
+    from settings import settings
     from twezah.cli.serving import serving, stoppable
-    from twezah.settings import settings
 
     system = known_system(system)
     name = block_name(block or system)
@@ -97,8 +97,8 @@ def try_connection(
 
     Nothing is stored but the renewed token.
     """
+    from settings import settings
     from twezah.cli.serving import serving, stoppable
-    from twezah.settings import settings
 
     with stoppable(), serving(settings(), simulator=False) as stack, _operators():
         from tasks.connections import find_block
@@ -208,8 +208,8 @@ def _choose(
 
 
 def _tested(block: Any, dsn: str) -> "Checked":
+    from settings import settings
     from tasks.check import check_connection
-    from twezah.settings import settings
 
     return check_connection(block, dsn=dsn, key=settings().fernet_key())
 

@@ -27,9 +27,9 @@ def demo(json: Json = False) -> None:
 
     Then sales are edited, voided and refunded there, the loyalty app enters tiers, and a second round posts the differences.
     """
+    from settings import settings
     from sql import report
     from twezah.cli.serving import exit_code, follow, serving, stoppable
-    from twezah.settings import settings
 
     begun = time.monotonic()
     with stoppable(), serving(settings(), simulator=True) as stack:

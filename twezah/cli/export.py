@@ -31,10 +31,10 @@ def export(
     json: Json = False,
 ) -> None:
     """Write tables into a new folder under the state folder's `exports`, readable by you only. Without personal data, unless asked for."""
+    from settings import settings
     from sql.db import connect
     from sql.export import TABLES, ExportTooLargeError
     from sql.export import export as write
-    from twezah.settings import settings
 
     if unknown := sorted(set(table or []) - set(TABLES)):
         raise typer.BadParameter(f"{', '.join(unknown)}: tables are {', '.join(TABLES)}", param_hint="--table")

@@ -14,8 +14,8 @@ from twezah.cli.output import say
 @contextmanager
 def ledger() -> Iterator[str]:
     """The ledger's URL; the embedded database is started if needed and brought up to date."""
+    from settings import settings
     from sql.migrate import migrate
-    from twezah.settings import settings
     from twezah.stack.postgres import running
 
     with running(settings()) as dsn:

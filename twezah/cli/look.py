@@ -27,8 +27,8 @@ def register(app: typer.Typer) -> None:
 
 def status(json: Json = False) -> None:
     """What is stored per system, how fresh it is, and whether the stack is up."""
+    from settings import settings
     from sql import report
-    from twezah.settings import settings
     from twezah.stack.up import running_stack
 
     up = running_stack(settings())
@@ -63,7 +63,7 @@ def explain(
     from zoneinfo import ZoneInfo
 
     from connectors.kit.errors import system_name
-    from twezah.settings import settings
+    from settings import settings
 
     with ledger() as dsn:
         explanation = (
@@ -118,7 +118,7 @@ def psql(
 
     `twezah psql -- --help` is psql's own help.
     """
-    from twezah.settings import settings
+    from settings import settings
     from twezah.stack import pginstall
     from twezah.stack.analyst import analyst_environment
     from twezah.stack.postgres import libpq_environment
@@ -205,8 +205,8 @@ def _connection(system: str, paths: dict[str, str], block: str, config: str) -> 
 
 
 def _of_block(system: str, name: str) -> Any:
+    from settings import settings
     from twezah.cli.serving import at_running_stack, use_api
-    from twezah.settings import settings
     from twezah.stack.up import running_stack
 
     up = running_stack(settings())
@@ -259,7 +259,7 @@ def _sample_connection(system: str, paths: dict[str, str]) -> Any:
     from connectors import DESCRIBED
     from connectors.kit.documents import DEFAULT_CURRENCY
     from connectors.kit.spec import Connection
-    from twezah.settings import settings
+    from settings import settings
 
     return Connection(
         system=system,

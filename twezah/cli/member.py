@@ -136,8 +136,8 @@ def erase(
     removed here: docs/audit.md.
     """
     from loyalty.corrections import Decision
+    from settings import settings
     from tasks.erase import erase_everywhere
-    from twezah.settings import settings
 
     run_id = command_id("member erase")
     with refusals():
@@ -153,7 +153,7 @@ def erase(
 def _ask_phone() -> str:
     """E.164, from the terminal or the first line of stdin; a phone on the command line would stay in its history."""
     from connectors.kit.mapping.parse import dialled
-    from twezah.settings import settings
+    from settings import settings
 
     text = typer.prompt("Phone", err=True) if sys.stdin.isatty() else sys.stdin.readline(100).strip()
     found = dialled(text, settings().region)

@@ -39,8 +39,8 @@ def up(
 ) -> None:  # fmt: skip
     """Start database, Prefect, deployments, worker and the HTTP API, and serve until Ctrl-C."""
     from api.safety import require_safe
+    from settings import settings
     from twezah.cli.serving import stoppable
-    from twezah.settings import settings
     from twezah.stack.up import Stack
 
     if evolve_every is not None and not simulator:
@@ -110,9 +110,9 @@ def _run(
 ) -> None:
     """Runs the connection's deployment and tells how it ended."""
     from connectors.kit.errors import block_name
+    from settings import settings
     from sql import report
     from twezah.cli.serving import exit_code, follow, serving, stoppable
-    from twezah.settings import settings
 
     window = {"since": _utc(since, "--since"), "until": _utc(until, "--until")}
     if since and until and str(window["since"]) >= str(window["until"]):
@@ -172,7 +172,7 @@ def _utc(text: str | None, option: str) -> str | None:
 
 def moment_utc(text: str, option: str) -> str:
     """ISO 8601 in UTC, from a date or time as a person writes it."""
-    from twezah.settings import settings
+    from settings import settings
 
     try:
         moment = datetime.fromisoformat(text)

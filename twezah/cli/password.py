@@ -17,7 +17,7 @@ def password() -> None:
 
     It is kept in `prefect.password` in the state folder, which only its owner can read.
     """
-    from twezah.settings import settings
+    from settings import settings
 
     own = settings()
     text = own.prefect_auth_string()

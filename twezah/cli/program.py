@@ -130,8 +130,8 @@ def show() -> None:
 def _print(found: Any, *, json: bool, change_id: int | None = None) -> None:
     from zoneinfo import ZoneInfo
 
+    from settings import settings
     from tasks.program import shown
-    from twezah.settings import settings
 
     if json:
         print_json(found.to_json() | {"change_id": change_id})

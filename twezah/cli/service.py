@@ -64,7 +64,7 @@ def uninstall(to: To = _FOLDER) -> None:
 
 
 def _unit(user: str) -> str:
-    from twezah.settings import settings
+    from settings import settings
     from twezah.stack.unit import unit
 
     try:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from settings import Settings
 from twezah.cli.exits import FAILED, NEEDS_OPERATOR, OK
 from twezah.cli.output import say
-from twezah.settings import Settings
 from twezah.stack.api import is_healthy
 from twezah.stack.errors import AlreadyUp, StackError
 from twezah.stack.up import Stack, guest_lock, running_stack

@@ -48,7 +48,7 @@ def api() -> None:
     """Serve the HTTP API alone, until Ctrl-C; `twezah up` serves it with the rest."""
     from api.safety import require_safe
     from api.serve import serve
-    from twezah.settings import settings
+    from settings import settings
     from twezah.stack.processes import require_free
 
     require_safe(settings())
@@ -93,10 +93,10 @@ def create(
     The signing secret is taken from TWEZAH_WEBHOOK_SECRET, or asked for (not on the command line: those are kept); for a custom system
     one is made if none is given.
     """
+    from settings import settings
     from sql import webhooks as stored
     from sql.db import connect
     from sql.endpoints import NewEndpoint, create_endpoint
-    from twezah.settings import settings
 
     known_system(system)
     options = dict(_option(text) for text in option or [])
@@ -261,10 +261,10 @@ def rotate(
 
     For FreshBooks, its next verification is awaited instead.
     """
+    from settings import settings
     from sql import webhooks as stored
     from sql.db import connect
     from sql.endpoints import await_handshake
-    from twezah.settings import settings
 
     with ledger() as dsn, connect(dsn) as db:
         endpoint = _found(db, endpoint_id)

@@ -7,7 +7,7 @@ import hmac
 import psycopg
 from psycopg import sql
 
-from twezah.settings import Settings
+from settings import Settings
 from twezah.stack.errors import StackError
 from twezah.stack.postgres import libpq_environment
 

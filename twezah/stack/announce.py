@@ -6,10 +6,10 @@ import secrets
 import urllib.request
 from collections.abc import Callable
 
+from settings import Settings
 from sql import webhooks
 from sql.db import Connection, connect
 from sql.endpoints import NewEndpoint, create_endpoint, endpoints
-from twezah.settings import Settings
 
 
 def keep_announced(settings: Settings, before: list[str], say: Callable[[str], None]) -> list[str]:

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from twezah.settings import Settings, embedded_dsn
+from settings import Settings, embedded_dsn
 from twezah.stack import pginstall
 from twezah.stack.errors import StackError
 from twezah.stack.locks import FileLock

@@ -20,10 +20,10 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from settings import Settings, settings
 from sql import standby
 from sql.db import connect
 from sql.standby import Standby
-from twezah.settings import Settings, settings
 from twezah.stack.announce import keep_announced
 from twezah.stack.api import is_healthy
 from twezah.stack.describe import descriptions, source_digest

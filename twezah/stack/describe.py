@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from twezah.settings import PROJECT_ROOT
+from settings import PROJECT_ROOT
 from twezah.stack.errors import StackError
 from twezah.stack.processes import REASON_CHARACTERS_MAX
 

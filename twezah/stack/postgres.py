@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from twezah.settings import DatabaseNotRunning, Settings, embedded_dsn
+from settings import DatabaseNotRunning, Settings, embedded_dsn
 from twezah.stack.errors import DatabaseFailed
 from twezah.stack.leftovers import MARK
 from twezah.stack.locks import FileLock, held

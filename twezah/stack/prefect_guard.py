@@ -17,7 +17,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from twezah.settings import Settings
+from settings import Settings
 
 API: Final = "/api"
 #: Say whether the server lives, and nothing else.

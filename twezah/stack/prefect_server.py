@@ -13,7 +13,7 @@ import uvicorn
 from prefect.server.api.server import create_app
 from prefect.settings import get_current_settings
 
-from twezah.settings import Settings, settings
+from settings import Settings, settings
 from twezah.stack.prefect_guard import guarded
 from twezah.stack.private import UMASK
 

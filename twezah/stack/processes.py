@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from twezah.settings import PROJECT_ROOT
+from settings import PROJECT_ROOT
 from twezah.stack.errors import PortTaken
 from twezah.stack.pginstall import python_environment
 

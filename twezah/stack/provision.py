@@ -26,7 +26,7 @@ from prefect.client.schemas.sorting import DeploymentSort
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 from connectors.kit.errors import block_name
-from twezah.settings import PROJECT_ROOT, settings
+from settings import PROJECT_ROOT, settings
 from twezah.stack.describe import (
     Descriptions,
     describe,

@@ -5,7 +5,7 @@ import socket
 import sys
 from pathlib import Path
 
-from twezah.settings import Settings
+from settings import Settings
 from twezah.stack.postgres import asyncpg_url
 from twezah.stack.prefect_guard import ui_origin
 

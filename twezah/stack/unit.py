@@ -6,7 +6,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from twezah.settings import PROJECT_ROOT, Settings
+from settings import PROJECT_ROOT, Settings
 
 NAME = "twezah.service"
 #: `up` says every second that it lives, less often while it waits for the database to start;

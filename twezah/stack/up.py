@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from twezah.settings import DatabaseNotRunning, Settings
+from settings import DatabaseNotRunning, Settings
 from twezah.stack import leftovers, postgres, services, unit
 from twezah.stack.api import is_healthy
 from twezah.stack.errors import AlreadyUp, DatabaseFailed, StackError

@@ -217,7 +217,7 @@ def _refresh_prefect() -> None:
 
 def _refresh_others() -> None:
     """State that a fork copies and a fresh interpreter would not share."""
-    from twezah import settings
+    import settings
 
     settings.settings.cache_clear()
     numpy: Any = sys.modules.get("numpy")  # random and tempfile take care of themselves

@@ -28,7 +28,7 @@ MODULES = (
     "pandas",
     "great_expectations",
     "httpx",
-    "twezah.settings",
+    "settings",
     "flows.*",
 )
 
