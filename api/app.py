@@ -18,9 +18,9 @@ from api.guard import Guard
 from api.intake import Intake
 from api.limits import Limits
 from api.metrics import Metrics
-from api.nudge import Nudge
 from api.runs import Runs
 from api.state import State
+from api.wake_worker import Nudge
 
 #: How often the audit's months are looked after, and what is over is forgotten.
 TIDY_SECONDS = 3_600.0

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from api.sources import Source
+from api.client_address import Source
 
 
 @dataclass

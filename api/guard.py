@@ -14,8 +14,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.attempts import Attempt
+from api.client_address import source_of
 from api.problems import Problem, answer, retry_later
-from api.sources import source_of
 from api.state import State
 
 #: A body must be here by then, and the answer by then, both from the first byte.

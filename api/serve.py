@@ -11,8 +11,8 @@ from fastapi import FastAPI
 
 from api.app import create_app
 from api.config import Config
+from api.exposure_check import require_safe
 from api.protocol import TimedProtocol
-from api.safety import require_safe
 from api.senders import Senders
 from settings import Settings
 

@@ -9,8 +9,8 @@ from api.database import Pool
 from api.intake import Intake
 from api.limits import Limits
 from api.metrics import Metrics
-from api.nudge import Nudge
 from api.runs import Runs
+from api.wake_worker import Nudge
 
 
 @dataclass

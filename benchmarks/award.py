@@ -17,7 +17,7 @@ from pathlib import Path
 import polars as pl
 
 from loyalty.award import Evaluation, award, evaluate
-from loyalty.facts import DUE, GRANTS, HISTORY, LINES, REFERRALS, TIERS, Facts
+from loyalty.inputs import DUE, GRANTS, HISTORY, LINES, REFERRALS, TIERS, Facts
 from loyalty.program import TIER_RATE_BPS, Program
 from loyalty.promotions import Promotion
 from loyalty.promotions.limits import allocate

@@ -11,10 +11,10 @@ import tomli_w
 
 from loyalty.authoring import DEFAULT
 from loyalty.authoring_problems import AS_WRITTEN
-from loyalty.common import BEGINNING, BPS
 from loyalty.currency import EXPONENTS
 from loyalty.program import Program
 from loyalty.promotions import Promotion
+from loyalty.types import BEGINNING, BPS
 
 
 def write_rules(program: Program | None, promotions: Sequence[Promotion]) -> str:

@@ -20,10 +20,10 @@ from pydantic import ValidationError
 
 from loyalty.authoring_lines import located
 from loyalty.authoring_problems import told
-from loyalty.common import BEGINNING, BPS, HOME_ZONE
 from loyalty.currency import EXPONENTS
 from loyalty.program import Program
 from loyalty.promotions import Promotion
+from loyalty.types import BEGINNING, BPS, HOME_ZONE
 
 #: A file of rules is for people; no program of any use is larger.
 CHARACTERS_MAX: Final = 500_000

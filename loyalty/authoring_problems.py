@@ -5,9 +5,9 @@ from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from loyalty.common import BPS
 from loyalty.policies import Expiry, TierPolicy
 from loyalty.promotions import Hours, Limits, Match, PeriodLimit, Promotion, Rule, Stacking, When, kinds
+from loyalty.types import BPS
 
 #: Keys of the models that are called otherwise in the file.
 AS_WRITTEN: Final = {

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from loyalty.base import earned
-from loyalty.facts import CLAIMS, DUE, HISTORY, TIERS, Facts
+from loyalty.earning import earned
+from loyalty.inputs import CLAIMS, DUE, HISTORY, TIERS, Facts
 from loyalty.program import Program
 from loyalty.promotions import Promotion
 from loyalty.promotions.active import Active, numbers

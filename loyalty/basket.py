@@ -11,12 +11,12 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from loyalty.authoring_problems import told
 from loyalty.award import evaluate
-from loyalty.common import BEGINNING, Currency, Frozen, TierName
 from loyalty.currency import EXPONENTS
 from loyalty.explain import Reckoning, reckonings
-from loyalty.facts import HISTORY, LINES, TIERS, Facts
+from loyalty.inputs import HISTORY, LINES, TIERS, Facts
 from loyalty.program import Program
 from loyalty.promotions import Promotion
+from loyalty.types import BEGINNING, Currency, Frozen, TierName
 
 _MEMBER = 1
 Amount = Annotated[Decimal, Field(ge=-(10**12), le=10**12, allow_inf_nan=False)]
@@ -108,7 +108,7 @@ def read_baskets(text: str) -> list[Basket]:
 def reckon(
     basket: Basket, programs: Sequence[Program], promotions: Sequence[Promotion], fx: pl.DataFrame | None = None
 ) -> Reckoning:
-    """The points of the basket by these rules; `fx` are exchange rates (loyalty.facts.FX). Budgets count as unused."""
+    """The points of the basket by these rules; `fx` are exchange rates (loyalty.inputs.FX). Budgets count as unused."""
     row: dict[str, Any] = {
         "system": basket.system, "account": basket.account, "external_id": "basket", "member_id": _MEMBER, "kind": basket.kind,
         "status": basket.status, "currency": basket.currency, "total_minor": basket.minor(basket.amount),

@@ -5,7 +5,7 @@ from typing import Final
 
 import polars as pl
 
-from loyalty.common import Period
+from loyalty.types import Period
 
 #: Polars' names of the periods.
 TRUNCATE: Final[dict[Period, str]] = {

@@ -17,10 +17,10 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from loyalty.calendar import TRUNCATE, instant, local, months_later
-from loyalty.common import spans
 from loyalty.policies import Expiry
 from loyalty.program import Program
 from loyalty.schema import UTC_US
+from loyalty.types import spans
 
 #: What moves a balance: points of a sale (as due now) or of an adjustment, from `at` on.
 MOVES: Final = pl.Schema({"member_id": pl.Int64(), "at": UTC_US, "points": pl.Int64()})

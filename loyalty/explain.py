@@ -11,11 +11,11 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from loyalty.award import Evaluation
-from loyalty.common import BEGINNING, BPS
 from loyalty.currency import EXPONENTS
 from loyalty.program import Program
 from loyalty.promotions import Promotion
 from loyalty.promotions.considered import considered
+from loyalty.types import BEGINNING, BPS
 
 #: Why a promotion gave nothing, or less.
 WHY: Final[Mapping[str, str]] = {

@@ -10,10 +10,10 @@ from typing import Annotated, Any, Final, Self
 import polars as pl
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from loyalty.common import Currency, Frozen, spans
 from loyalty.currency import EXPONENTS
 from loyalty.program import Program
 from loyalty.schema import UTC_US
+from loyalty.types import Currency, Frozen, spans
 
 #: Rows as stored: `rate_e9` in billionths, the last entered has the highest `rate_id`.
 RATES: Final = pl.Schema(

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from loyalty.common import Currency, Frozen, TierName
+from loyalty.types import Currency, Frozen, TierName
 
 #: Days of the shortest calendar period of each kind: the grace must end before the next period does.
 SHORTEST_DAYS = {"month": 28, "quarter": 90, "half_year": 181, "year": 365}

@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 import polars as pl
 from pydantic import Field, model_validator
 
-from loyalty.common import BEGINNING, BPS, HOME_ZONE, Bps, Currency, Frozen, Instant, TierName, Zone, spans
 from loyalty.policies import Expiry, TierPolicy
 from loyalty.rounding import Rounding
 from loyalty.schema import UTC_US
+from loyalty.types import BEGINNING, BPS, HOME_ZONE, Bps, Currency, Frozen, Instant, TierName, Zone, spans
 
 __all__ = ["BEGINNING", "BPS", "TIER_RATE_BPS", "Bps", "Program", "rates_frame", "versions_frame"]
 

@@ -11,12 +11,12 @@ from typing import Final
 
 import polars as pl
 
-from loyalty.base import earned
 from loyalty.calendar import TRUNCATE, instant, local
-from loyalty.common import BEGINNING, spans
-from loyalty.facts import HISTORY, Facts
+from loyalty.earning import earned
+from loyalty.inputs import HISTORY, Facts
 from loyalty.program import Program
 from loyalty.schema import UTC_US
+from loyalty.types import BEGINNING, spans
 
 #: A member has `tier` from `valid_from` until the next step; before the first, the entry tier.
 STEPS: Final = pl.Schema({"member_id": pl.Int64(), "valid_from": UTC_US, "tier": pl.String()})

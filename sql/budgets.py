@@ -20,7 +20,7 @@ def share(connection: Connection) -> None:
 
 
 def save_claims(connection: Connection, members: Sequence[int], claims: pl.DataFrame) -> None:
-    """What the members claim now (loyalty.facts.CLAIMS) replaces what they claimed. The caller holds their claim (lock)."""
+    """What the members claim now (loyalty.inputs.CLAIMS) replaces what they claimed. The caller holds their claim (lock)."""
     connection.execute(query("facts", "stage_claims"))
     connection.execute(query("facts", "empty_claim_stage"))
     copy_in(connection, "pg_temp.claim_stage", claims)

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import polars as pl
 
-from loyalty.facts import GRANTS, LINES, REFERRALS, ZONES, Facts
+from loyalty.inputs import GRANTS, LINES, REFERRALS, ZONES, Facts
 from loyalty.program import Program
 from loyalty.promotions import ProductBonus, Promotion, ReferralReward
 from sql import fx, ledger

@@ -12,10 +12,10 @@ from typing import Any, Final
 import polars as pl
 
 from loyalty.award import HISTORY, TIERS
-from loyalty.common import BEGINNING, spans
 from loyalty.program import Program
 from loyalty.promotions import Promotion
 from loyalty.schema import UTC_US
+from loyalty.types import BEGINNING, spans
 from sql.copying import copy_in
 from sql.corrections import earning_for, owners
 from sql.db import Connection, read_frame

@@ -7,11 +7,11 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from loyalty.change import Plan
-from loyalty.common import BEGINNING
 from loyalty.corrections import Decision
 from loyalty.program import Program
+from loyalty.program_diff import Plan
 from loyalty.promotions import Promotion
+from loyalty.types import BEGINNING
 from sql import ledger
 from sql.db import Connection
 from sql.named import query

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from loyalty.authoring import read_rules
-from loyalty.change import Change, Plan, as_if, plan
-from loyalty.common import BEGINNING
 from loyalty.corrections import Decision
+from loyalty.program_diff import Change, Plan, as_if, plan
+from loyalty.types import BEGINNING
 from settings import settings
 from sql import facts
 from sql import program as stored

@@ -7,7 +7,7 @@ from itertools import islice
 import polars as pl
 
 from loyalty.award import Evaluation, evaluate
-from loyalty.facts import CLAIMS, GRANTS
+from loyalty.inputs import CLAIMS, GRANTS
 from loyalty.promotions.limits import allocate
 from sql import expiry, facts
 from sql.db import Connection
@@ -94,7 +94,7 @@ def _evaluated(connection: Connection, members: list[int], rules: Rules, grants:
 
 
 def _granted(connection: Connection, members: Sequence[int], rules: Rules) -> pl.DataFrame | None:
-    """What the budgets leave, were these the rules: loyalty.facts.GRANTS; None without budgets."""
+    """What the budgets leave, were these the rules: loyalty.inputs.GRANTS; None without budgets."""
     if not rules.budgets:
         return None
     claims = [_evaluated(connection, chunk, rules, GRANTS.to_frame()).claims for chunk in _chunks(members)]

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from loyalty.authoring import read_rules
 from loyalty.basket import Basket, reckon
-from loyalty.change import plan
 from loyalty.explain import Reckoning
+from loyalty.program_diff import plan
 from sql import facts, fx
 from sql.db import Connection
 from sql.facts import Rules

@@ -7,9 +7,9 @@ from math import gcd, prod
 
 import polars as pl
 
-from loyalty.common import BPS, spans
 from loyalty.promotions.kinds import ProductBonus, SeasonalMultiplier
 from loyalty.promotions.promotion import Promotion
+from loyalty.types import BPS, spans
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from typing import Final
 
 import polars as pl
 
-from loyalty.base import rounded
-from loyalty.common import BPS
+from loyalty.earning import rounded
 from loyalty.program import Program
 from loyalty.promotions.active import Active, numbers
 from loyalty.promotions.kinds import ProductBonus, PurchaseBonus
 from loyalty.promotions.products import matched
+from loyalty.types import BPS
 
 #: A promotion (by number) that could apply to a sale.
 CANDIDATE: Final = pl.Schema({"_row": pl.UInt32(), "number": pl.Int32()})

@@ -5,7 +5,7 @@ from datetime import time
 
 import polars as pl
 
-from loyalty.facts import ORDER
+from loyalty.inputs import ORDER
 from loyalty.program import Program
 from loyalty.promotions.active import Active
 from loyalty.promotions.promotion import Hours, When
@@ -15,7 +15,7 @@ _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 def conditions(one: Active, programs: Sequence[Program], zones: Sequence[str]) -> dict[str, pl.Expr]:
-    """What must hold, by name, in the order in which an explanation should ask; over the frame of `loyalty.base.earned`.
+    """What must hold, by name, in the order in which an explanation should ask; over the frame of `loyalty.earning.earned`.
 
     The frame needs `first_at` where `first_purchase` is asked (see `with_first`), `zone` where the customer's clock is.
     """

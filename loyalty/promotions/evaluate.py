@@ -7,9 +7,8 @@ from typing import Final
 
 import polars as pl
 
-from loyalty.base import EXACT_LIMIT
-from loyalty.common import BPS
-from loyalty.facts import ORDER, Facts
+from loyalty.earning import EXACT_LIMIT
+from loyalty.inputs import ORDER, Facts
 from loyalty.program import Program
 from loyalty.promotions.active import Active, active, between, largest_product
 from loyalty.promotions.chain import WORTH, added, bonus, factors, value
@@ -20,6 +19,7 @@ from loyalty.promotions.products import matched, needs_lines, sold, totals
 from loyalty.promotions.promotion import Promotion
 from loyalty.promotions.referral import rewards
 from loyalty.promotions.stacking import with_stacking
+from loyalty.types import BPS
 
 _WIDE: Final = pl.Int128
 #: What the promotions give, one row per sale, promotion and member: `points` after all limits, `wanted` before the budget,
@@ -56,7 +56,7 @@ class World:
     def of(
         cls, frame: pl.DataFrame, promotions: Sequence[Promotion], programs: Sequence[Program], facts: Facts
     ) -> "World":
-        """`frame` is what `loyalty.base.earned` gives, with `_row`."""
+        """`frame` is what `loyalty.earning.earned` gives, with `_row`."""
         times: list[datetime] = frame["issued_at"].bottom_k(1).to_list() + frame["issued_at"].top_k(1).to_list()
         found = between(active(promotions), *times) if times else []
         if any(one.promotion.when.first_purchase for one in found):

@@ -4,8 +4,8 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from loyalty.common import BPS, Frozen, Points
 from loyalty.program import Pattern
+from loyalty.types import BPS, Frozen, Points
 
 Factor = Annotated[int, Field(ge=0, le=100 * BPS)]
 

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import polars as pl
 
 from loyalty.calendar import first_day
-from loyalty.common import Period
-from loyalty.facts import ORDER
+from loyalty.inputs import ORDER
 from loyalty.program import Program
 from loyalty.promotions.active import Active
+from loyalty.types import Period
 
 
 def limited(parts: pl.DataFrame, found: Sequence[Active], programs: Sequence[Program]) -> pl.DataFrame:

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from loyalty.common import BPS, Currency, Frozen, Instant, Period, TierName, Zone
 from loyalty.promotions.kinds import ProductBonus, ReferralReward, Rule, kinds
+from loyalty.types import BPS, Currency, Frozen, Instant, Period, TierName, Zone
 
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 Limit = Annotated[int, Field(ge=1, le=10**15)]

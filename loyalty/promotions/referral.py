@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from loyalty.facts import ORDER
+from loyalty.inputs import ORDER
 from loyalty.promotions.active import Active
 from loyalty.promotions.kinds import ReferralReward
 from loyalty.schema import NEGATIVE_KINDS

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from pydantic import ValidationError
 
-from api.safety import UnsafeError, require_safe
+from api.exposure_check import UnsafeError, require_safe
 from tests.api.office import Office, office_on, sale, served, settings_for, signed
 
 

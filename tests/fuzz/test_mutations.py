@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-import loyalty.base
+import loyalty.earning
 import loyalty.promotions.chain
 import sql.ledger
 import sql.store
@@ -31,7 +31,7 @@ def rounds_up(patch: pytest.MonkeyPatch) -> None:
     def rounded(numerator: pl.Expr, denominator: pl.Expr, _mode: str) -> pl.Expr:
         return (numerator.abs() + denominator - 1) // denominator * numerator.sign()
 
-    for module in (loyalty.base, loyalty.promotions.chain):
+    for module in (loyalty.earning, loyalty.promotions.chain):
         if hasattr(module, "rounded_ratio"):
             patch.setattr(module, "rounded_ratio", rounded)
 

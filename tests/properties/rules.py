@@ -7,7 +7,7 @@ import polars as pl
 from hypothesis import strategies as st
 
 from loyalty.award import Facts
-from loyalty.facts import LINES, REFERRALS, SETTLED, ZONES
+from loyalty.inputs import LINES, REFERRALS, SETTLED, ZONES
 from loyalty.program import Program
 from loyalty.promotions import Promotion
 from tests.support.ledger import DECIMALS, NOON, PROGRAM, history, sale, tiers

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from loyalty.award import award, evaluate
-from loyalty.facts import GRANTS
+from loyalty.inputs import GRANTS
 from loyalty.promotions import Promotion
 from loyalty.promotions.considered import considered
 from loyalty.promotions.evaluate import PARTS

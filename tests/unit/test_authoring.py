@@ -8,10 +8,10 @@ import pytest
 
 from loyalty.authored import write_rules
 from loyalty.authoring import BadRulesError, read_rules
-from loyalty.common import BEGINNING
 from loyalty.currency import EXPONENTS
 from loyalty.program import TIER_RATE_BPS, Program
 from loyalty.promotions import Match, ProductBonus, Promotion, PurchaseBonus, ReferralReward
+from loyalty.types import BEGINNING
 
 SHIPPED = Path(__file__).parents[2] / "points.toml"
 PROGRAM = """

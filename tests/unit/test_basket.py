@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from loyalty.authoring import read_rules
 from loyalty.basket import BadBasketsError, Basket, Item, read_baskets, reckon
 from loyalty.explain import WHY, Reckoning
-from loyalty.facts import FX
+from loyalty.inputs import FX
 from loyalty.program import Program
 from loyalty.promotions import Promotion
 

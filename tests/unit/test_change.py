@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from loyalty.authoring import Rules
-from loyalty.change import Plan, as_if, plan
-from loyalty.common import BEGINNING
 from loyalty.program import Program
+from loyalty.program_diff import Plan, as_if, plan
 from loyalty.promotions import Promotion
+from loyalty.types import BEGINNING
 
 JAN, FEB, MAR, APR = (datetime(2026, month, 1, tzinfo=UTC) for month in (1, 2, 3, 4))
 

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from api.attempts import Attempt
+from api.client_address import Source
 from api.intake import Intake, _Waiting
-from api.sources import Source
 from sql.webhooks import NewEvent
 
 

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from loyalty.award import Facts, award
-from loyalty.facts import LINES
+from loyalty.inputs import LINES
 from loyalty.program import BPS, TIER_RATE_BPS, Program
 from loyalty.promotions import Promotion
 from tests.support.ledger import NOON, PROGRAM, history, sale, tiers

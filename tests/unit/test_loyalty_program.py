@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from loyalty.common import spans
 from loyalty.currency import EXPONENTS, exponents_frame
 from loyalty.policies import TierPolicy
 from loyalty.program import Program
 from loyalty.promotions import Promotion, UnknownPromotionKindError
 from loyalty.rounding import Rounding, rounded_ratio
+from loyalty.types import spans
 from tests.support.ledger import NOON, PROGRAM, rounded
 
 GOOD: dict[str, Any] = PROGRAM.model_dump()

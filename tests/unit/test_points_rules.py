@@ -10,7 +10,7 @@ import pytest
 
 from loyalty.award import Facts, award
 from loyalty.expiry import MOVES, earned_before, expired
-from loyalty.facts import FX, LINES
+from loyalty.inputs import FX, LINES
 from loyalty.program import Program
 from loyalty.promotions import Promotion
 from tests.support.ledger import NOON, PROGRAM, history, sale, tiers

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from api.safety import UnsafeError
+from api.exposure_check import UnsafeError
 from settings import DatabaseNotRunning, Settings, embedded_dsn
 from twezah.stack.exposure import require_prefect_safe
 

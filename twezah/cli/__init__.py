@@ -91,7 +91,7 @@ def _explain(error: Exception) -> tuple[str, int] | None:
     """Message and exit code of a failure whose cause is outside the program; None for a defect."""
     from pydantic import ValidationError
 
-    from api.safety import UnsafeError
+    from api.exposure_check import UnsafeError
     from settings import DatabaseNotRunning
     from sql.migrate import MigrationChangedError
     from twezah.stack.errors import StackError

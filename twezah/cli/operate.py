@@ -38,7 +38,7 @@ def up(
     ] = None,
 ) -> None:  # fmt: skip
     """Start database, Prefect, deployments, worker and the HTTP API, and serve until Ctrl-C."""
-    from api.safety import require_safe
+    from api.exposure_check import require_safe
     from settings import settings
     from twezah.cli.serving import stoppable
     from twezah.stack.up import Stack

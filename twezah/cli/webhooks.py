@@ -46,7 +46,7 @@ def register(app: typer.Typer) -> None:
 
 def api() -> None:
     """Serve the HTTP API alone, until Ctrl-C; `twezah up` serves it with the rest."""
-    from api.safety import require_safe
+    from api.exposure_check import require_safe
     from api.serve import serve
     from settings import settings
     from twezah.stack.processes import require_free

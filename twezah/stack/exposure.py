@@ -1,6 +1,6 @@
 """Whether the settings let other machines reach Prefect's server without TLS."""
 
-from api.safety import UnsafeError, is_loopback
+from api.exposure_check import UnsafeError, is_loopback
 from settings import Settings
 
 

@@ -8,9 +8,9 @@ from zoneinfo import ZoneInfo
 
 from loyalty.authored import program_table, promotion_table
 from loyalty.authoring import Rules
-from loyalty.common import HOME_ZONE, spans
 from loyalty.program import Program
 from loyalty.promotions import Limits, Promotion
+from loyalty.types import HOME_ZONE, spans
 
 #: How a change begins and ends is told beside it.
 _TIMES = ("valid_from", "valid_to")

@@ -5,14 +5,14 @@ from typing import Final, cast
 
 import polars as pl
 
-from loyalty.common import BPS
-from loyalty.credits import against_latest
 from loyalty.currency import exponents_frame
-from loyalty.facts import SALE, Facts
+from loyalty.inputs import SALE, Facts
 from loyalty.program import Program, rates_frame, versions_frame
 from loyalty.rounding import Rounding, rounded_ratio
 from loyalty.schema import IDLE, NEGATIVE_KINDS
 from loyalty.tiers import evaluated, tier_set
+from loyalty.types import BPS
+from loyalty.unlinked_credits import against_latest
 
 #: Products stay below it, so that 128 bits never wrap.
 EXACT_LIMIT: Final = 2**125

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import polars as pl
 
-from loyalty.facts import SALE
+from loyalty.inputs import SALE
 from loyalty.program import Program
 from loyalty.schema import NEGATIVE_KINDS
 
