@@ -17,7 +17,7 @@ import psycopg
 
 from api.attempts import Attempt, Gathered, parameters
 from api.database import AWAY, AsyncConnection, Pool
-from sql.named import query
+from sql.named_queries import query
 from sql.webhooks import NewEvent, store_parameters
 
 EVENTS_AT_ONCE = 256

@@ -15,7 +15,8 @@ from prefect.runtime import deployment, flow_run
 from prefect.states import Completed, Failed
 
 from settings import settings
-from sql import pushed, refused
+from sql import refused
+from sql import webhook_documents as pushed
 from sql import webhooks as stored
 from sql.db import connect
 from tasks.connections import accounts, load_block

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final, Literal
 
 from sql.db import Connection
-from sql.named import query
+from sql.named_queries import query
 
 #: Response times kept of one attempt: of each request, or of so many in equal steps.
 RESPONSES_MAX: Final = 100
@@ -44,7 +44,7 @@ def add(connection: Connection, attempt: Attempt) -> None:
         "response_ms": quantiles(attempt.response_ms),
         "error": None if attempt.error is None else attempt.error[:_ERROR_MAX],
     }
-    connection.execute(query("pages", "add_attempt"), values)
+    connection.execute(query("panel_pages", "add_attempt"), values)
 
 
 def quantiles(values: Sequence[int]) -> list[int]:

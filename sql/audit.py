@@ -13,7 +13,7 @@ from typing import Any, Final
 from psycopg.types.json import Jsonb
 
 from sql.db import Connection
-from sql.named import query
+from sql.named_queries import query
 
 STATUSES: Final = ("success", "error", "pending")
 _GENESIS: Final = bytes(32)

@@ -11,21 +11,21 @@ import polars as pl
 
 from sql.copying import copy_in
 from sql.db import Connection
-from sql.named import query
+from sql.named_queries import query
 
 
 def share(connection: Connection) -> None:
     """Until the transaction ends, nobody divides a budget. To be called before members are claimed, never after."""
-    connection.execute(query("facts", "share_budgets"))
+    connection.execute(query("member_history", "share_budgets"))
 
 
 def save_claims(connection: Connection, members: Sequence[int], claims: pl.DataFrame) -> None:
     """What the members claim now (loyalty.inputs.CLAIMS) replaces what they claimed. The caller holds their claim (lock)."""
-    connection.execute(query("facts", "stage_claims"))
-    connection.execute(query("facts", "empty_claim_stage"))
+    connection.execute(query("member_history", "stage_claims"))
+    connection.execute(query("member_history", "empty_claim_stage"))
     copy_in(connection, "pg_temp.claim_stage", claims)
-    connection.execute(query("facts", "withdraw_claims"), {"members": list(members)})
-    connection.execute(query("facts", "save_claims"))
+    connection.execute(query("member_history", "withdraw_claims"), {"members": list(members)})
+    connection.execute(query("member_history", "save_claims"))
 
 
 def settle(connection: Connection, budgets: Mapping[tuple[str, int], int]) -> set[int]:
@@ -35,12 +35,13 @@ def settle(connection: Connection, budgets: Mapping[tuple[str, int], int]) -> se
     A version of a promotion that does not speak any more has no budget.
     """
     members: set[int] = set()
-    connection.execute(query("facts", "lock_budgets"))
-    for promotion_id, version, _ in connection.execute(query("facts", "unsettled")).fetchall():
+    connection.execute(query("member_history", "lock_budgets"))
+    for promotion_id, version, _ in connection.execute(query("member_history", "unsettled")).fetchall():
         which = {"promotion_id": promotion_id, "version": version}
         budget = budgets.get((promotion_id, version))
         members.update(
-            row[0] for row in connection.execute(query("facts", "settle"), which | {"budget": budget}).fetchall()
+            row[0]
+            for row in connection.execute(query("member_history", "settle"), which | {"budget": budget}).fetchall()
         )
-        connection.execute(query("facts", "forget_withdrawn"), which)
+        connection.execute(query("member_history", "forget_withdrawn"), which)
     return members

@@ -10,7 +10,7 @@ from typing import Any
 
 from loyalty.corrections import Adjustment, Decision
 from sql.db import Connection
-from sql.named import query
+from sql.named_queries import query
 
 
 class CorrectionRefusedError(ValueError):

@@ -12,7 +12,7 @@ import sqlalchemy.exc
 from psycopg import sql
 
 from sql.actor import actor
-from sql.named import query
+from sql.named_queries import query
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 #: Between the values of a column on their way out: the unit separator, which no document's texts hold.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from sql.db import connect
-from sql.named import query
+from sql.named_queries import query
 
 
 def give_tiers(dsn: str, accounts: Sequence[tuple[str, str]]) -> int:

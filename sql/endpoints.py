@@ -9,7 +9,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from sql.db import Connection
-from sql.named import query
+from sql.named_queries import query
 
 #: 192 random bits: an address that nobody finds by trying.
 _ID_BYTES = 24

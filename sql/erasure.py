@@ -12,7 +12,7 @@ from psycopg.errors import InvalidTextRepresentation
 from loyalty.corrections import Decision
 from sql.corrections import CorrectionRefusedError, find_member
 from sql.db import Connection
-from sql.named import query
+from sql.named_queries import query
 from sql.redaction import ERASED, Person, redact, said_in
 
 __all__ = ["ERASED", "Erased", "erase", "redact", "said_in", "scrub", "texts_of"]

@@ -9,7 +9,7 @@ from loyalty.expiry import MOVES, POSTED, difference, earned_before, expired
 from loyalty.program import Program
 from sql.copying import copy_in
 from sql.db import Connection, read_frame
-from sql.named import query
+from sql.named_queries import query
 
 #: Sales older than any: where a watch begins.
 _EVER = datetime(1900, 1, 1, tzinfo=UTC)

@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 from loyalty.explain import Part, Reckoning, part_of
 from loyalty.masking import identifier
 from sql.db import Connection, connect
-from sql.named import query
-from sql.reckon import reckon_members
+from sql.due_points import reckon_members
+from sql.named_queries import query
 
 
 @dataclass(frozen=True)

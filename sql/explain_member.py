@@ -6,7 +6,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from sql.db import connect
-from sql.named import query
+from sql.named_queries import query
 
 #: Movements that are told, newest first.
 MOVEMENTS = 50

@@ -15,7 +15,7 @@ from psycopg import sql
 from sql import audit
 from sql.corrections import find_member
 from sql.db import Connection
-from sql.named import query
+from sql.named_queries import query
 
 #: What can be exported; `phones` is personal data and comes only when it is asked for.
 TABLES: Final = ("sales", "sale_lines", "awards", "points_history", "members", "tiers", "audit")

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sql.db import Connection
-from sql.named import query
+from sql.named_queries import query
 from sql.sync import Account
 
 

@@ -8,7 +8,7 @@ import polars as pl
 from loyalty.fx import FX, PROBLEMS_SHOWN, RATES, FxRate, by_version
 from loyalty.program import Program
 from sql.db import Connection, read_frame
-from sql.named import query
+from sql.named_queries import query
 
 
 class RateChangedError(ValueError):

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from sql.db import Connection
-from sql.named import query
+from sql.named_queries import query
 
 #: What a key may be allowed to do.
 SCOPES: Final = {

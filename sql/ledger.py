@@ -19,7 +19,7 @@ from loyalty.types import BEGINNING, spans
 from sql.copying import copy_in
 from sql.corrections import earning_for, owners
 from sql.db import Connection, read_frame
-from sql.named import query
+from sql.named_queries import query
 
 #: The last entry of each chain: how much is posted for a sale and member.
 POSTED: Final = pl.Schema(

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import psycopg
 
 from sql.db import Connection
-from sql.named import query
+from sql.named_queries import query
 from sql.sync import Account
 
 #: A vendor that asks for a longer rest is asked again after this one.

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from sql.db import Connection
-from sql.named import query
+from sql.named_queries import query
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from sql.db import Connection
-from sql.named import query
+from sql.named_queries import query
 from sql.sync import Account
 
 AwardWhen = Literal["issued", "paid"]

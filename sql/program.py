@@ -14,7 +14,7 @@ from loyalty.promotions import Promotion
 from loyalty.types import BEGINNING
 from sql import ledger
 from sql.db import Connection
-from sql.named import query
+from sql.named_queries import query
 
 
 class RulesChangedError(RuntimeError):

@@ -10,7 +10,7 @@ import polars as pl
 
 from loyalty.schema import UTC_US
 from sql.db import Connection, read_frame
-from sql.named import query
+from sql.named_queries import query
 from sql.sync import Account
 
 #: A stored document that earns: what a correction of it may leave out.

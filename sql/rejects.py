@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import zstandard
 
 from sql.db import Connection
-from sql.named import query
+from sql.named_queries import query
 from sql.sync import MISSING_MINUTES, Account
 
 #: Customers asked for at once because documents of theirs are rejected for want of a phone.

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from sql.db import connect
-from sql.named import query
+from sql.named_queries import query
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sql import audit
 from sql.db import Connection
-from sql.named import query
+from sql.named_queries import query
 
 RESTORED = "restored from a backup"
 WHAT_HELPS = "Once the installation it was copied from is stopped for good, `twezah go-live` switches it on"

@@ -15,7 +15,7 @@ from psycopg.errors import UniqueViolation
 from loyalty.schema import UTC_US
 from sql.copying import copy_in
 from sql.db import Connection, read_frame
-from sql.named import query
+from sql.named_queries import query
 from sql.sync import Account
 from sql.versions import AHEAD_MAX, READING, outlives, readings, supersedes, versions, with_plausible_times
 

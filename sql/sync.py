@@ -12,7 +12,7 @@ import zstandard
 from psycopg.types.json import Jsonb
 
 from sql.db import Connection, connect
-from sql.named import query
+from sql.named_queries import query
 
 #: An interrupted extraction is continued within this time; later it starts anew from the cursor.
 RESUME_HOURS = 24

@@ -10,8 +10,8 @@ from loyalty.program import Program
 from loyalty.tier_history import POSTED, difference, steps
 from sql.copying import copy_in
 from sql.db import Connection, read_frame
-from sql.facts import Stored
-from sql.named import query
+from sql.member_history import Stored
+from sql.named_queries import query
 
 
 @dataclass(frozen=True)

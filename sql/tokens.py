@@ -11,7 +11,7 @@ from cryptography.fernet import Fernet, InvalidToken
 
 from sql import standby
 from sql.db import Connection, connect
-from sql.named import query
+from sql.named_queries import query
 from sql.sync import Account
 
 T = TypeVar("T")

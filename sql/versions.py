@@ -11,7 +11,7 @@ import polars as pl
 
 from loyalty.schema import UTC_US
 from sql.db import Connection, read_frame
-from sql.named import query
+from sql.named_queries import query
 
 #: A time of change further ahead of our clock than this, when it was fetched, is not believed.
 AHEAD_MAX: Final = timedelta(minutes=5)

@@ -21,7 +21,7 @@ from psycopg.types.json import Jsonb
 
 from sql import audit
 from sql.db import Connection
-from sql.named import query
+from sql.named_queries import query
 from sql.tokens import TokenUnreadableError
 
 #: Kind of an event that is a vendor's verification of an endpoint that awaits one; nothing proves it yet.

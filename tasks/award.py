@@ -13,9 +13,10 @@ from expectations import validate_awards
 from loyalty.award import evaluate
 from loyalty.difference import difference
 from loyalty.explain import not_computed
-from sql import audit, budgets, expiry, facts, ledger, refused, store, sync, tier_history
+from sql import audit, budgets, expiry, ledger, refused, store, sync, tier_history
+from sql import member_history as facts
 from sql.db import Connection
-from sql.facts import Rules, Stored
+from sql.member_history import Rules, Stored
 from sql.sync import Account
 from tasks.work import Work
 

@@ -9,7 +9,8 @@ import psycopg
 from loyalty.award import evaluate
 from loyalty.difference import difference
 from settings import settings
-from sql import facts, ledger, store
+from sql import ledger, store
+from sql import member_history as facts
 from sql.db import connect
 from tasks.award import Awarded, award_members
 from tasks.work import Work

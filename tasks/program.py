@@ -10,10 +10,10 @@ from loyalty.corrections import Decision
 from loyalty.program_diff import Change, Plan, as_if, plan
 from loyalty.types import BEGINNING
 from settings import settings
-from sql import facts
+from sql import member_history as facts
 from sql import program as stored
 from sql.db import Connection, connect
-from sql.facts import Rules
+from sql.member_history import Rules
 from tasks.trial import MemberChange, Trial, try_rules
 
 

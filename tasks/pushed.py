@@ -16,7 +16,8 @@ from connectors.kit.mapping.frames import DELETION
 from connectors.kit.mapping.ids import normal_id
 from connectors.kit.spec import Page, PageRequest, Stream, Window
 from connectors.kit.webhooks import BadBody, Event
-from sql import pushed, sync
+from sql import sync
+from sql import webhook_documents as pushed
 from sql.db import Connection
 from tasks.extract import Extracted, look_up_missing, page_row
 from tasks.job import Job

@@ -5,7 +5,8 @@ Points need no review: the tier of a sale is computed for its own instant.
 
 from dataclasses import dataclass
 
-from sql import facts, store, tier_history
+from sql import member_history as facts
+from sql import store, tier_history
 from tasks.award import Awarded, award_members
 from tasks.work import Work
 

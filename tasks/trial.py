@@ -9,9 +9,10 @@ import polars as pl
 from loyalty.award import Evaluation, evaluate
 from loyalty.inputs import CLAIMS, GRANTS
 from loyalty.promotions.limits import allocate
-from sql import expiry, facts
+from sql import expiry
+from sql import member_history as facts
 from sql.db import Connection
-from sql.facts import Rules
+from sql.member_history import Rules
 
 #: Members computed at a time.
 MEMBERS_AT_ONCE = 5_000

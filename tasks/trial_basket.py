@@ -6,9 +6,10 @@ from loyalty.authoring import read_rules
 from loyalty.basket import Basket, reckon
 from loyalty.explain import Reckoning
 from loyalty.program_diff import plan
-from sql import facts, fx
+from sql import fx
+from sql import member_history as facts
 from sql.db import Connection
-from sql.facts import Rules
+from sql.member_history import Rules
 
 
 def reckon_baskets(connection: Connection, baskets: Sequence[Basket], text: str | None = None) -> list[Reckoning]:

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from sql.pushed import EventCount, Parked
 from sql.refused import AccountRefused
+from sql.webhook_documents import EventCount, Parked
 from sql.webhooks import Backlog
 from tasks.report import grouped, refused, table
 from tasks.webhooks import Counts

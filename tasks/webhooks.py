@@ -15,7 +15,8 @@ from connectors.kit.errors import ConnectorError, NeedsOperator, RateLimited, Re
 from connectors.kit.webhooks import BadBody, events
 from connectors.webhooks import webhook_for
 from loyalty.masking import message
-from sql import pushed, sync, webhooks
+from sql import sync, webhooks
+from sql import webhook_documents as pushed
 from sql.db import connect
 from sql.webhooks import ClaimedEvent
 from tasks.award import Awarded

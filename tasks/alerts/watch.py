@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from settings import settings
 from sql import keys, refused, webhooks
 from sql.db import connect
-from sql.named import query
+from sql.named_queries import query
 from sql.refused import AccountRefused
 from tasks.alerts.events import (
     AlertEvent,

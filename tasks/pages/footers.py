@@ -7,7 +7,7 @@ from uuid import UUID
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import DeploymentUpdate
 
-from sql.pages import Address
+from sql.panel_pages import Address
 from tasks.addresses import address, can_announce
 from tasks.pages.desk import SYNC, Desk, Desks
 from tasks.pages.publish import AUDIT, STATUS, SYSTEMS, path

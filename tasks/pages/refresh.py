@@ -14,7 +14,8 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, State
 
 from settings import Settings, settings
-from sql import ledger, pages, webhooks
+from sql import ledger, webhooks
+from sql import panel_pages as pages
 from sql.db import connect
 from tasks.pages import footers, status, systems
 from tasks.pages.desk import Desks, read

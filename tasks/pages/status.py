@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from sql.pages import Failure, Slot, Totals, WebhookTotals
+from sql.panel_pages import Failure, Slot, Totals, WebhookTotals
 from tasks.pages.words import clock, plain, share, shortened
 from tasks.report import grouped, table
 

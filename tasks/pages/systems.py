@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from sql.pages import AccountState, Address, LastAttempt
+from sql.panel_pages import AccountState, Address, LastAttempt
 from sql.webhooks import Backlog
 from tasks.addresses import address, can_announce
 from tasks.pages.desk import Desk, Desks

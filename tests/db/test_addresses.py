@@ -9,7 +9,8 @@ import pytest
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
-from sql import endpoints, pages, webhooks
+from sql import endpoints, webhooks
+from sql import panel_pages as pages
 from sql.db import Connection, connect
 from tasks.addresses import NoWebhooksError, keep_address
 from tasks.blocks import BillingConnection, CustomConnection, FreshBooksConnection, NetSuiteConnection, XeroConnection

@@ -13,7 +13,8 @@ import pytest
 import tasks.long_run
 import tasks.progress
 from connectors.kit.answers import Call
-from sql import attempts, ledger, pages, sync, webhooks
+from sql import attempts, ledger, sync, webhooks
+from sql import panel_pages as pages
 from sql.attempts import Attempt
 from sql.db import Connection, connect
 from tasks.attempt import remember, remember_refused

@@ -11,7 +11,7 @@ from cryptography.fernet import Fernet
 from sql import webhooks
 from sql.db import Connection, connect
 from sql.endpoints import NewEndpoint, create_endpoint
-from sql.named import query
+from sql.named_queries import query
 from sql.tokens import TokenUnreadableError
 
 KEY = Fernet.generate_key()

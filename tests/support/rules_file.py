@@ -7,7 +7,7 @@ import pytest
 
 from loyalty.corrections import Decision
 from settings import settings
-from sql import facts
+from sql import member_history as facts
 from sql.db import connect
 from tasks.award import award_members
 from tasks.program import Applied, Look, apply_rules, look

@@ -519,7 +519,7 @@ def test_an_interrupted_poll_is_continued_though_webhooks_came_meanwhile(box: Ma
 
 
 def test_the_report(box: Mailbox) -> None:
-    from sql import pushed as module
+    from sql import webhook_documents as module
 
     box.receive(
         [pushed("sale.completed", document("a"), "msg_1"), pushed("sale.completed", document("b", total="x"), "msg_2")]

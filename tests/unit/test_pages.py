@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from flows.sync import _told
-from sql.pages import AccountState, Address, Failure, LastAttempt, Slot, Totals, WebhookTotals
+from sql.panel_pages import AccountState, Address, Failure, LastAttempt, Slot, Totals, WebhookTotals
 from sql.webhooks import Backlog
 from tasks.pages import charts, footers, publish, refresh, status, systems
 from tasks.pages.desk import Desk, Desks

@@ -118,7 +118,7 @@ def apply(
 def show() -> None:
     """The rules in force, in the notation of points.toml: the latest version of each part."""
     from loyalty.authored import write_rules
-    from sql import facts
+    from sql import member_history as facts
     from sql.db import connect
 
     with ledger() as dsn, connect(dsn) as connection:

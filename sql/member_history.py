@@ -12,7 +12,7 @@ from loyalty.promotions import ProductBonus, Promotion, ReferralReward
 from sql import fx, ledger
 from sql.corrections import earning_for
 from sql.db import Connection, read_frame
-from sql.named import query
+from sql.named_queries import query
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def are_current(connection: Connection, rules: Rules) -> bool:
 
 
 def _stamp(connection: Connection) -> tuple[int, int]:
-    row = connection.execute(query("facts", "stamp")).fetchone()
+    row = connection.execute(query("member_history", "stamp")).fetchone()
     assert row is not None
     return row[0], row[1]
 
@@ -69,7 +69,7 @@ def read(connection: Connection, members: Sequence[int], rules: Rules) -> Stored
     """What `loyalty.award` needs to compute the points of `members`, in one view of the database."""
     referrals = REFERRALS.to_frame()
     if any(isinstance(p.rule, ReferralReward) for p in rules.promotions):
-        referrals = read_frame(connection, query("facts", "referrals"), {"members": list(members)}, REFERRALS)
+        referrals = read_frame(connection, query("member_history", "referrals"), {"members": list(members)}, REFERRALS)
     # A friend's first sale is their first: all their sales are needed, and those only.
     brought = referrals.filter(pl.col("referrer_id").is_in(list(members)))["friend_id"]
     everybody = sorted({*members, *brought})
@@ -89,14 +89,14 @@ def _lines(connection: Connection, members: Sequence[int], rules: Rules) -> pl.D
         return LINES.to_frame()
     since, until = rules._lines  # noqa: SLF001
     parameters = {"members": earning_for(connection, members), "since": since, "until": until}
-    return read_frame(connection, query("facts", "lines"), parameters, LINES)
+    return read_frame(connection, query("member_history", "lines"), parameters, LINES)
 
 
 def _zones(connection: Connection, members: Sequence[int], rules: Rules) -> pl.DataFrame:
     if not any(p.when.clock == "customer" for p in rules.promotions):
         return ZONES.to_frame()
-    return read_frame(connection, query("facts", "zones"), {"members": list(members)}, ZONES)
+    return read_frame(connection, query("member_history", "zones"), {"members": list(members)}, ZONES)
 
 
 def _grants(connection: Connection, members: Sequence[int]) -> pl.DataFrame:
-    return read_frame(connection, query("facts", "grants"), {"members": list(members)}, GRANTS)
+    return read_frame(connection, query("member_history", "grants"), {"members": list(members)}, GRANTS)

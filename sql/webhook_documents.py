@@ -7,7 +7,7 @@ from datetime import datetime
 from psycopg.types.json import Jsonb
 
 from sql.db import Connection
-from sql.named import query
+from sql.named_queries import query
 from sql.sync import Account
 
 
@@ -37,14 +37,16 @@ def begin(connection: Connection, account: Account, run_id: str, streams: Sequen
     """A synchronisation of what webhooks bring; it leaves polls, also interrupted ones, alone. Its number."""
     states = {name: {"since": None, "until": None, "complete": True} for name in streams}
     parameters = account.parameters(run_id=run_id, streams=Jsonb(states))
-    row = connection.execute(query("pushed", "begin"), parameters).fetchone()
+    row = connection.execute(query("webhook_documents", "begin"), parameters).fetchone()
     assert row is not None
     return int(row[0])
 
 
 def latest(connection: Connection, account: Account, external_ids: Sequence[str]) -> dict[str, datetime]:
     """When the latest event about each of these documents happened, where one was noted."""
-    return dict(connection.execute(query("pushed", "latest"), account.parameters(ids=list(external_ids))).fetchall())
+    return dict(
+        connection.execute(query("webhook_documents", "latest"), account.parameters(ids=list(external_ids))).fetchall()
+    )
 
 
 def note(connection: Connection, account: Account, documents: Mapping[str, tuple[datetime, bool]]) -> None:
@@ -56,38 +58,47 @@ def note(connection: Connection, account: Account, documents: Mapping[str, tuple
         times=[at for at, _ in documents.values()],
         by_number=[by_number for _, by_number in documents.values()],
     )
-    connection.execute(query("pushed", "note"), parameters)
+    connection.execute(query("webhook_documents", "note"), parameters)
 
 
 def ids_of_numbers(connection: Connection, account: Account, numbers: Sequence[str]) -> dict[str, list[str]]:
     """The ids of stored documents with these printed numbers, where they are not the same."""
     parameters = account.parameters(numbers=list(numbers))
-    return dict(connection.execute(query("pushed", "ids_of_numbers"), parameters).fetchall())
+    return dict(connection.execute(query("webhook_documents", "ids_of_numbers"), parameters).fetchall())
 
 
 def lists_lack_numbers(connection: Connection, account: Account) -> bool:
     """Whether the account's lists tell ids and no numbers, so that a document named by its number cannot be found among them."""
-    row = connection.execute(query("pushed", "lists_lack_numbers"), account.parameters()).fetchone()
+    row = connection.execute(query("webhook_documents", "lists_lack_numbers"), account.parameters()).fetchone()
     return bool(row and row[0])
 
 
 def living(connection: Connection, account: Account, external_ids: Sequence[str]) -> set[str]:
     """Those of the documents that are stored and not void."""
-    found = connection.execute(query("pushed", "living"), account.parameters(ids=list(external_ids))).fetchall()
+    found = connection.execute(
+        query("webhook_documents", "living"), account.parameters(ids=list(external_ids))
+    ).fetchall()
     return {row[0] for row in found}
 
 
 def void_ones(connection: Connection, account: Account, external_ids: Sequence[str]) -> set[str]:
     """Those of the documents that are stored as void."""
-    found = connection.execute(query("pushed", "void_ones"), account.parameters(ids=list(external_ids))).fetchall()
+    found = connection.execute(
+        query("webhook_documents", "void_ones"), account.parameters(ids=list(external_ids))
+    ).fetchall()
     return {row[0] for row in found}
 
 
 def event_counts(connection: Connection, run_id: str) -> list[EventCount]:
     """What became of the events that a run claimed last."""
-    return [EventCount(*row) for row in connection.execute(query("pushed", "latencies"), {"run_id": run_id}).fetchall()]
+    return [
+        EventCount(*row)
+        for row in connection.execute(query("webhook_documents", "latencies"), {"run_id": run_id}).fetchall()
+    ]
 
 
 def parked(connection: Connection, *, limit: int) -> list[Parked]:
     """Why events are parked, the most frequent reason first."""
-    return [Parked(*row) for row in connection.execute(query("pushed", "parked"), {"limit": limit}).fetchall()]
+    return [
+        Parked(*row) for row in connection.execute(query("webhook_documents", "parked"), {"limit": limit}).fetchall()
+    ]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from loyalty.award import evaluate
 from loyalty.explain import Reckoning, reckonings
-from sql import facts
+from sql import member_history as facts
 from sql.db import Connection
 
 

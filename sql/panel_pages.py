@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sql.db import Connection
-from sql.named import query
+from sql.named_queries import query
 
 
 @dataclass(frozen=True)
@@ -107,19 +107,19 @@ class WebhookTotals:
 
 def accounts(connection: Connection) -> dict[tuple[str, str], AccountState]:
     """By system and account, where anything is known."""
-    rows = connection.execute(query("pages", "accounts")).fetchall()
+    rows = connection.execute(query("panel_pages", "accounts")).fetchall()
     return {(system, account): AccountState(*state) for system, account, *state in rows}
 
 
 def last_attempts(connection: Connection, names: Sequence[str]) -> dict[str, LastAttempt]:
     """The latest attempt of each connection."""
-    rows = connection.execute(query("pages", "last_attempts"), {"connections": list(names)}).fetchall()
+    rows = connection.execute(query("panel_pages", "last_attempts"), {"connections": list(names)}).fetchall()
     return {name: LastAttempt(*attempt) for name, *attempt in rows}
 
 
 def addresses(connection: Connection) -> list[Address]:
     """Where webhooks are received."""
-    return [Address(*row) for row in connection.execute(query("pages", "addresses")).fetchall()]
+    return [Address(*row) for row in connection.execute(query("panel_pages", "addresses")).fetchall()]
 
 
 def totals(connection: Connection, since: datetime, names: Mapping[tuple[str, str], str]) -> list[Totals]:
@@ -130,12 +130,12 @@ def totals(connection: Connection, since: datetime, names: Mapping[tuple[str, st
         "systems": [system for system, _ in names],
         "accounts": [account for _, account in names],
     }
-    return [Totals(*row) for row in connection.execute(query("pages", "totals"), parameters).fetchall()]
+    return [Totals(*row) for row in connection.execute(query("panel_pages", "totals"), parameters).fetchall()]
 
 
 def over_time(connection: Connection, since: datetime, step: timedelta) -> list[Slot]:
     """Per slot of time and system, from `since` on; slots without an attempt are left out."""
-    rows = connection.execute(query("pages", "over_time"), {"since": since, "step": step}).fetchall()
+    rows = connection.execute(query("panel_pages", "over_time"), {"since": since, "step": step}).fetchall()
     return [Slot(*row) for row in rows]
 
 
@@ -143,12 +143,15 @@ def last_failures(connection: Connection, since: datetime, limit: int) -> list[F
     """The latest first."""
     return [
         Failure(*row)
-        for row in connection.execute(query("pages", "last_failures"), {"since": since, "limit": limit}).fetchall()
+        for row in connection.execute(
+            query("panel_pages", "last_failures"), {"since": since, "limit": limit}
+        ).fetchall()
     ]
 
 
 def webhooks_over(connection: Connection, since: datetime) -> list[WebhookTotals]:
     """Per connection, of those that arrived since."""
     return [
-        WebhookTotals(*row) for row in connection.execute(query("pages", "webhooks_over"), {"since": since}).fetchall()
+        WebhookTotals(*row)
+        for row in connection.execute(query("panel_pages", "webhooks_over"), {"since": since}).fetchall()
     ]
