@@ -21,14 +21,14 @@ from simulator.clock import ManualClock
 from simulator.faults import Faults
 from simulator.model import ACCOUNTS, CLIENT_ID, CLIENT_SECRET, SYSTEMS
 from simulator.oauth import seed_refresh_token
+from simulator.systems.custom.api import Custom
+from simulator.systems.freshbooks.api import FreshBooks
+from simulator.systems.netsuite.api import NetSuite
+from simulator.systems.netsuite.auth import CONSUMER, TOKEN
+from simulator.systems.quickbooks.api import QuickBooks
+from simulator.systems.sage_intacct.api import SageIntacct
+from simulator.systems.xero.api import Xero
 from simulator.truth import Truth
-from simulator.vendors.custom import Custom
-from simulator.vendors.freshbooks import FreshBooks
-from simulator.vendors.netsuite import NetSuite
-from simulator.vendors.netsuite_auth import CONSUMER, TOKEN
-from simulator.vendors.quickbooks import QuickBooks
-from simulator.vendors.sage_intacct import SageIntacct
-from simulator.vendors.xero import Xero
 from simulator.wire import Handler, Vendor, serve
 from simulator.world import World
 

@@ -23,7 +23,7 @@ from urllib.parse import parse_qsl, urlencode
 import httpx
 
 from simulator.model import ACCOUNTS, Document
-from simulator.vendors import custom as custom_api
+from simulator.systems.custom import api as custom_api
 from simulator.wire import encode
 from simulator.world import World
 

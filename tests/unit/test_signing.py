@@ -24,7 +24,7 @@ from connectors.kit.auth import SignedSession
 from connectors.kit.errors import Misconfigured
 from connectors.kit.signing import assertion, oauth1_hmac_sha256, private_key
 from connectors.kit.spec import AssertionAuth, Connection, RequestAuth, of_account
-from simulator.vendors.netsuite_auth import signature
+from simulator.systems.netsuite.auth import signature
 from tests.support.vendors import NETSUITE_TBA, key_pair
 
 VECTORS = Path(__file__).parents[3] / "shared" / "samples" / "webhook_vectors_accounting.json"

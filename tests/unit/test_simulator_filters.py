@@ -137,6 +137,6 @@ def test_every_parameter_of_the_sheets_is_tried() -> None:
     assert found is not None
     assert set(found[1].split(", ")) == {*XERO_PARAMS, *XERO_WITHOUT_EFFECT}
     freshbooks = (SHEETS / "freshbooks.md").read_text()
-    served = simulator.vendors.freshbooks._SEARCHES["invoices/invoices"] + simulator.vendors.freshbooks._SERVED
+    served = simulator.systems.freshbooks.api._SEARCHES["invoices/invoices"] + simulator.systems.freshbooks.api._SERVED
     named = set(re.findall(r"search\[\w+\](?:\[\])?", freshbooks)) - {"search[updated_since]"}  # undocumented
     assert named <= set(served)

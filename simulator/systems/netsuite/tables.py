@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from simulator.books import Books
 from simulator.model import CURRENCY, CURRENCY_NAME, LUANDA, Customer, Document
-from simulator.vendors.suiteql_values import Row, Table
+from simulator.systems.netsuite.suiteql_values import Row, Table
 from simulator.wire import number
 
 #: Entity of the books: (type in SuiteQL, name of the record, type of its deletion).

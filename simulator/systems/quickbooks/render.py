@@ -6,7 +6,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from simulator.model import CURRENCY, CURRENCY_NAME, Customer, Document, Payment, Product
-from simulator.vendors.qbo_query import Accessor
+from simulator.systems.quickbooks.query import Accessor
 from simulator.wire import number
 
 PACIFIC: Final = ZoneInfo("America/Los_Angeles")

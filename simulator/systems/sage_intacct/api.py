@@ -8,8 +8,8 @@ import httpx
 from simulator.limits import Throttled
 from simulator.model import ACCOUNTS, Customer, Document, Product
 from simulator.oauth import Denied, form_client, read_form
-from simulator.vendors.sage_intacct_query import DEFAULT_SIZE, QueryError, ordered, page, parse, shown
-from simulator.vendors.sage_intacct_render import KINDS, Kind, Row
+from simulator.systems.sage_intacct.query import DEFAULT_SIZE, QueryError, ordered, page, parse, shown
+from simulator.systems.sage_intacct.render import KINDS, Kind, Row
 from simulator.wire import json_response, unsupported
 from simulator.world import World
 

@@ -12,9 +12,9 @@ import httpx
 from simulator.limits import Throttled
 from simulator.model import ACCOUNTS, CURRENCY, Customer, Document, Payment, Product
 from simulator.oauth import Denied, basic_client, form_client, read_form
-from simulator.vendors import xero_render
-from simulator.vendors.xero_fields import ACCESSORS
-from simulator.vendors.xero_where import WhereError, filtered, ordered
+from simulator.systems.xero import render as xero_render
+from simulator.systems.xero.fields import ACCESSORS
+from simulator.systems.xero.where import WhereError, filtered, ordered
 from simulator.wire import (
     cached,
     encode,

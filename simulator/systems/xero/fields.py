@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Final
 
-from simulator.vendors.xero_render import TYPES, midnight, status_of
-from simulator.vendors.xero_where import Accessor
+from simulator.systems.xero.render import TYPES, midnight, status_of
+from simulator.systems.xero.where import Accessor
 
 
 def _decimal(minor: int) -> Decimal:

@@ -9,10 +9,10 @@ import httpx
 
 from simulator.limits import Throttled
 from simulator.oauth import read_form
-from simulator.vendors.netsuite_auth import TOKEN_PATH, assertion_refusal, tba_refusal
-from simulator.vendors.netsuite_tables import TYPES, alive, record_json, tables
-from simulator.vendors.suiteql import parse
-from simulator.vendors.suiteql_values import SuiteQLError, ordered, shown
+from simulator.systems.netsuite.auth import TOKEN_PATH, assertion_refusal, tba_refusal
+from simulator.systems.netsuite.suiteql import parse
+from simulator.systems.netsuite.suiteql_values import SuiteQLError, ordered, shown
+from simulator.systems.netsuite.tables import TYPES, alive, record_json, tables
 from simulator.wire import json_response, unsupported
 from simulator.world import World
 

@@ -9,8 +9,8 @@ from simulator import callbacks
 from simulator.limits import Throttled
 from simulator.model import Customer, Document, Payment, Product
 from simulator.oauth import Denied, form_client, read_form
-from simulator.vendors import freshbooks_render
-from simulator.vendors.freshbooks_render import EASTERN, vis_state
+from simulator.systems.freshbooks import render as freshbooks_render
+from simulator.systems.freshbooks.render import EASTERN, vis_state
 from simulator.wire import cached, join, json_response, raw_response, unsupported
 from simulator.world import World
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
 
-from simulator.vendors.suiteql_values import (
+from simulator.systems.netsuite.suiteql_values import (
     Joined,
     Row,
     SuiteQLError,

@@ -10,7 +10,8 @@ import httpx
 from simulator.limits import Throttled
 from simulator.model import Customer, Document, Payment, Product
 from simulator.oauth import Denied, basic_client, read_form
-from simulator.vendors import qbo_query, qbo_render
+from simulator.systems.quickbooks import query as qbo_query
+from simulator.systems.quickbooks import render as qbo_render
 from simulator.wire import cached, instant, join, json_response, raw_response, unsupported, xml_response
 from simulator.world import World
 
