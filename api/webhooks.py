@@ -25,9 +25,9 @@ from api.keys import from_known_source
 from api.limits import too_many
 from api.problems import Problem, described, retry_later
 from api.state import State
-from connectors.kit import webhooks as kit
 from connectors.kit.errors import Misconfigured
-from connectors.webhooks import DESCRIBED, declaration
+from connectors.kit.webhooks import scheme as kit
+from connectors.registry import DESCRIBED_WEBHOOKS, declaration
 from sql.tokens import TokenUnreadableError
 from sql.webhooks import HANDSHAKE, Endpoint, NewEvent, endpoint_of
 
@@ -189,7 +189,7 @@ async def _refuse(state: State, endpoint: Endpoint, attempt: Attempt, subject: s
     except psycopg.OperationalError:
         log.warning("a refusal could not be counted: the database is away")
     attempt.outcome = refused.reason.replace(" ", "_")
-    if endpoint.system in DESCRIBED:
+    if endpoint.system in DESCRIBED_WEBHOOKS:
         raise Problem(refused.status, attempt.outcome, f"Not accepted: {refused.reason}.")
     return Response(status_code=refused.status)  # the vendors' own programs want no body, Xero's least of all
 

@@ -19,8 +19,8 @@ from pydantic import SecretStr
 
 from benchmarks.harness import PagesFactory
 from connectors import SYSTEMS
-from connectors.kit.answers import Call
-from connectors.kit.client import Client, open_client
+from connectors.kit.http.client import Client, open_client
+from connectors.kit.http.responses import Call
 from connectors.kit.spec import Connection, ConnectorSpec, RateLimit
 from expectations import preload
 from sql.migrate import migrate

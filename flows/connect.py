@@ -10,8 +10,8 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 from pydantic import Field
 
-from connectors.kit.consent import Granted
 from connectors.kit.errors import ConnectorError, block_name
+from connectors.kit.http.consent import Granted
 from settings import settings
 from tasks import consent
 from tasks.audited import changing_flow

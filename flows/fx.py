@@ -9,7 +9,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from pydantic import Field
 
-from connectors.kit.download import DownloadError
+from connectors.kit.http.download import DownloadError
 from loyalty.fx import BadRatesError
 from settings import settings
 from sql import fx

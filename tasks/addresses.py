@@ -8,9 +8,9 @@ from pydantic import SecretStr
 
 from connectors.kit.errors import ConnectorError
 from connectors.kit.spec import NO_SECRET
-from connectors.kit.webhook_settings import WebhookSettings
-from connectors.kit.webhooks import Webhook, unusable
-from connectors.webhooks import DESCRIBED, WEBHOOKS, declaration
+from connectors.kit.webhooks.scheme import Webhook, unusable
+from connectors.kit.webhooks.settings import WebhookSettings
+from connectors.registry import DESCRIBED_WEBHOOKS, WEBHOOKS, declaration
 from sql import endpoints as stored
 from sql import webhooks
 from sql.db import Connection, connect
@@ -60,7 +60,7 @@ class Kept:
 
 def can_announce(system: str) -> bool:
     """Whether the system sends webhooks that can be verified."""
-    return system in WEBHOOKS or system in DESCRIBED
+    return system in WEBHOOKS or system in DESCRIBED_WEBHOOKS
 
 
 def keep_address(
@@ -78,7 +78,7 @@ def keep_address(
     them counts their events. Raises NoWebhooksError.
     """
     if not can_announce(block.system):
-        others = ", ".join(sorted([*WEBHOOKS, *DESCRIBED]))
+        others = ", ".join(sorted([*WEBHOOKS, *DESCRIBED_WEBHOOKS]))
         raise NoWebhooksError(
             f"{block.system} sends no webhooks that could be verified; it is polled. Those that do: {others}"
         )
@@ -124,7 +124,7 @@ def _of(known: Sequence[EndpointRow], block: BillingConnection) -> list[Endpoint
 
 def _options(block: BillingConnection) -> dict[str, Any]:
     """How webhooks are signed, where the block says it otherwise than usual."""
-    if block.system not in DESCRIBED:
+    if block.system not in DESCRIBED_WEBHOOKS:
         return {}
     fields = WebhookSettings.model_fields
     said = {name: getattr(block, name) for name in fields}

@@ -12,8 +12,8 @@ from typing import Final
 
 import polars as pl
 
-from connectors.kit.csv_text import Place
 from connectors.kit.errors import ConnectorError
+from connectors.kit.files.csv_text import Place
 from connectors.kit.mapping import Mapped, map_pages
 from connectors.kit.spec import Stream
 from sql import rejects, store

@@ -12,8 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
-from connectors.kit.consent import Granted, NotThisLink, Started
 from connectors.kit.errors import ConnectorError, ConsentFailed, Misconfigured
+from connectors.kit.http.consent import Granted, NotThisLink, Started
 
 PORT = 8912
 _LOCAL = ("localhost", "127.0.0.1")

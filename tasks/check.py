@@ -10,10 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from connectors import spec_for
-from connectors.custom import ApiFailed, RecordsElsewhere
-from connectors.kit.answers import Call
-from connectors.kit.auth import Token
-from connectors.kit.client import Client
+from connectors.custom.connector import ApiFailed, RecordsElsewhere
 from connectors.kit.errors import (
     ConnectorError,
     ContractBroken,
@@ -23,12 +20,15 @@ from connectors.kit.errors import (
     RateLimited,
     UnexpectedShape,
 )
-from connectors.kit.extract import extract
-from connectors.kit.look_up import look_up
+from connectors.kit.http.auth import Token
+from connectors.kit.http.client import Client
+from connectors.kit.http.probe import SKEW_SECONDS_MAX, Reached, Unreachable, reach
+from connectors.kit.http.responses import Call
+from connectors.kit.http.urls import base_url
 from connectors.kit.mapping import map_lookup, map_pages, missing
-from connectors.kit.reach import SKEW_SECONDS_MAX, Reached, Unreachable, reach
+from connectors.kit.read.look_up import look_up
+from connectors.kit.read.pages import extract
 from connectors.kit.spec import Connection, ConnectorSpec, Consent, Page, RetryPolicy, Stream, Window
-from connectors.kit.urls import base_url
 from sql.tokens import TokenUnreadableError
 from tasks.blocks import BillingConnection
 from tasks.blocks.sound import check_settings

@@ -11,7 +11,7 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 from pydantic import ValidationError
 
-from connectors.kit.documents import problems
+from connectors.kit.described.documents import problems
 from connectors.kit.errors import block_name
 from settings import settings
 from tasks.blocks import BLOCKS, BillingConnection, NotConnectedError

@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 from pydantic import SecretStr
 
 from connectors import spec_for
-from connectors.kit.consent import Granted, Started, consent_of
 from connectors.kit.errors import ConsentFailed, Misconfigured
+from connectors.kit.http.consent import Granted, Started, consent_of
 from connectors.kit.spec import ConnectorSpec, GrantedAccount
 from tasks.blocks import BLOCKS, BillingConnection, ConsentedConnection, NotConnectedError, account_field
 from tasks.callback import PORT, address_of

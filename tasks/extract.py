@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from connectors.kit.client import Client
 from connectors.kit.errors import ListedTooFew, UnexpectedShape
-from connectors.kit.extract import extract
-from connectors.kit.look_up import look_up
+from connectors.kit.http.client import Client
 from connectors.kit.mapping import map_lookup
 from connectors.kit.mapping.outline import Watch
+from connectors.kit.read.look_up import look_up
+from connectors.kit.read.pages import extract
 from connectors.kit.spec import Page, PageRequest, Resume, Stream, Window
 from sql import rejects, sync
 from sql.db import Connection

@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from connectors import spec_for
-from connectors.kit.answers import Call
-from connectors.kit.auth import Token
-from connectors.kit.client import Client, open_client
+from connectors.kit.http.auth import Token
+from connectors.kit.http.client import Client, open_client
+from connectors.kit.http.responses import Call
 from connectors.kit.mapping import mapping_digest
 from connectors.kit.spec import Connection as Vendor
 from connectors.kit.spec import ConnectorSpec

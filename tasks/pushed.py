@@ -9,13 +9,13 @@ from typing import Final
 
 import polars as pl
 
-from connectors.kit.client import Client
-from connectors.kit.fetch import Held, fetch, looked_at, pushed_page, stored_id
+from connectors.kit.http.client import Client
 from connectors.kit.mapping import Mapped
 from connectors.kit.mapping.frames import DELETION
 from connectors.kit.mapping.ids import normal_id
+from connectors.kit.read.fetch import Held, fetch, looked_at, pushed_page, stored_id
 from connectors.kit.spec import Page, PageRequest, Stream, Window
-from connectors.kit.webhooks import BadBody, Event
+from connectors.kit.webhooks.scheme import BadBody, Event
 from sql import sync
 from sql import webhook_documents as pushed
 from sql.db import Connection

@@ -3,7 +3,7 @@
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from connectors.kit.download import download
+from connectors.kit.http.download import download
 from loyalty.fx import BadRatesError, FxRate, read_csv
 from settings import settings
 
@@ -21,7 +21,7 @@ def read_rates(*, text: str = "", file: str = "", source: str = "", carry_days: 
 
     Raises:
         BadRatesError: The file cannot be used, is missing or too large, or no address is configured.
-        connectors.kit.download.DownloadError: It could not be downloaded.
+        connectors.kit.http.download.DownloadError: It could not be downloaded.
     """
     if text:
         return read_csv(_decoded(text.encode()), carry_days=carry_days), source or "entered by hand"

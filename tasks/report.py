@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from connectors.kit.answers import Call
 from connectors.kit.errors import ContractBroken, NeedsOperator, Retriable
+from connectors.kit.http.responses import Call
 from sql.refused import AccountRefused
 from tasks.award import Awarded
 from tasks.drift import Change

@@ -3,7 +3,7 @@
 from typing import Final
 
 from connectors.kit.errors import ConnectorError, ContractBroken
-from connectors.kit.webhooks import Handshake, Webhook, handshake
+from connectors.kit.webhooks.scheme import Handshake, Webhook, handshake
 from sql import webhooks
 from sql.db import connect
 from sql.webhooks import ClaimedEvent

@@ -12,8 +12,8 @@ from typing import Final
 import psycopg
 
 from connectors.kit.errors import ConnectorError, NeedsOperator, RateLimited, Retriable
-from connectors.kit.webhooks import BadBody, events
-from connectors.webhooks import webhook_for
+from connectors.kit.webhooks.scheme import BadBody, events
+from connectors.registry import webhook_for
 from loyalty.masking import message
 from sql import sync, webhooks
 from sql import webhook_documents as pushed

@@ -9,8 +9,8 @@ from prefect.blocks.core import Block
 from pydantic import ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
 from connectors.kit.errors import Misconfigured, block_name
+from connectors.kit.http.urls import refuse_credentials
 from connectors.kit.spec import Connection
-from connectors.kit.urls import refuse_credentials
 from sql.policy import Wanted as AwardPolicy
 
 _EXAMPLE = '{"customer_phone": "/CustomField/0/StringValue"}'

@@ -5,9 +5,9 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, Field, SecretStr
 
-from connectors.file import FileSettings, FolderPath
-from connectors.kit.configured_settings import CustomSettings
-from connectors.kit.documents import DEFAULT_CURRENCY, named
+from connectors.file.connector import FileSettings, FolderPath
+from connectors.kit.described.documents import DEFAULT_CURRENCY, named
+from connectors.kit.described.settings import CustomSettings
 from connectors.kit.spec import Connection
 from tasks.blocks.announced import Announced
 from tasks.blocks.base import BillingConnection

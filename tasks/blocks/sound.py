@@ -4,9 +4,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from connectors import spec_for
 from connectors.kit.errors import Misconfigured
+from connectors.kit.http.urls import base_url
 from connectors.kit.mapping import map_pages
 from connectors.kit.spec import ConnectorSpec
-from connectors.kit.urls import base_url
 from tasks.blocks.base import BillingConnection
 
 

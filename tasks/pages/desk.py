@@ -9,7 +9,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import BlockDocument
 from pydantic import ValidationError
 
-from connectors.kit.documents import problems
+from connectors.kit.described.documents import problems
 from connectors.kit.errors import ConnectorError, block_name
 from tasks.blocks import BLOCKS, BillingConnection
 from tasks.blocks.sound import check_settings

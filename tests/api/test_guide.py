@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from api import guard, keys, limits, problems, webhooks
 from api.models import AccountStatus, DeploymentStatus, SyncRequest, TransactionFilter, WebhookStatus
-from connectors.kit.webhook_signatures import Reason
+from connectors.kit.webhooks.signatures import Reason
 from settings import PROJECT_ROOT, Settings
 from sql.keys import DAYS, OVERLAP_DAYS, PER_MINUTE, SCOPES
 from tests.api.office import Office

@@ -13,12 +13,12 @@ import stamina
 
 import simulator
 from connectors import DESCRIBED, SYSTEMS, spec_for
-from connectors.kit.answers import Call
-from connectors.kit.auth import Token
-from connectors.kit.client import Client, Timing, open_client
-from connectors.kit.extract import extract
-from connectors.kit.look_up import look_up
+from connectors.kit.http.auth import Token
+from connectors.kit.http.client import Client, Timing, open_client
+from connectors.kit.http.responses import Call
 from connectors.kit.mapping import Mapped, fill, map_lookup, map_pages, missing
+from connectors.kit.read.look_up import look_up
+from connectors.kit.read.pages import extract
 from connectors.kit.spec import Connection, ConnectorSpec, Page, Window
 from tests.support.vendors import credentials
 

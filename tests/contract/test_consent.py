@@ -13,8 +13,6 @@ from pydantic import SecretStr
 
 import simulator
 from connectors import SYSTEMS
-from connectors.kit.client import Timing
-from connectors.kit.consent import LINK_SECONDS, NotThisLink, Started
 from connectors.kit.errors import (
     ConsentFailed,
     CredentialsRejected,
@@ -23,6 +21,8 @@ from connectors.kit.errors import (
     Transient,
     block_name,
 )
+from connectors.kit.http.client import Timing
+from connectors.kit.http.consent import LINK_SECONDS, NotThisLink, Started
 from connectors.kit.spec import Connection
 
 CONSENTED = sorted(name for name, spec in SYSTEMS.items() if spec.consent is not None)

@@ -12,8 +12,6 @@ import pytest
 
 import simulator
 from connectors import SYSTEMS
-from connectors.kit.auth import Token
-from connectors.kit.client import open_client
 from connectors.kit.errors import (
     ConnectorError,
     CredentialsRejected,
@@ -24,6 +22,8 @@ from connectors.kit.errors import (
     UnexpectedShape,
     block_name,
 )
+from connectors.kit.http.auth import Token
+from connectors.kit.http.client import open_client
 from connectors.kit.spec import Window
 
 

@@ -13,8 +13,8 @@ import pytest
 
 import simulator
 from connectors.kit.errors import ConnectorError, TooManyPages, UnexpectedShape
-from connectors.kit.look_up import look_up
 from connectors.kit.mapping import map_pages
+from connectors.kit.read.look_up import look_up
 from connectors.kit.spec import Lookup, PageRequest, Window
 from tests.support import hostile
 from tests.support.hostile import FAULTS, Fault, Scene

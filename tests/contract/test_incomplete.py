@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from connectors.kit.errors import Misconfigured, Transient
-from connectors.kit.extract import extract
-from connectors.kit.look_up import look_up
 from connectors.kit.mapping import map_lookup, map_page
+from connectors.kit.read.look_up import look_up
+from connectors.kit.read.pages import extract
 from connectors.kit.spec import Window
 from tests.contract.test_moving_lists import APIS, Desk, Moving
 

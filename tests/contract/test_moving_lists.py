@@ -15,10 +15,10 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from connectors.custom import spec_from
-from connectors.kit.client import Client, Timing, open_client
+from connectors.custom.connector import spec_from
 from connectors.kit.errors import ListedTooFew, PaginationLoop, Transient
-from connectors.kit.extract import extract
+from connectors.kit.http.client import Client, Timing, open_client
+from connectors.kit.read.pages import extract
 from connectors.kit.spec import Connection, ConnectorSpec, Page, PageRequest, Resume, Window
 from simulator import ManualClock
 from tests.contract.conftest import MemoryTokens

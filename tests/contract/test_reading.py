@@ -11,8 +11,8 @@ import polars as pl
 import pytest
 
 from connectors import SYSTEMS
-from connectors.kit.extract import extract
 from connectors.kit.mapping import map_page
+from connectors.kit.read.pages import extract
 from connectors.kit.spec import Page, PageRequest, Resume, Window
 from loyalty.schema import INVOICE, LINE, PROBLEM
 

@@ -13,10 +13,10 @@ from pydantic import SecretStr
 
 import simulator
 from connectors.kit.errors import CredentialsRejected, RateLimited, UnexpectedShape
-from connectors.kit.look_up import look_up
 from connectors.kit.mapping import map_lookup, map_page, map_pages, try_record
-from connectors.kit.query_service import by_last_key, due, query
+from connectors.kit.read.look_up import look_up
 from connectors.kit.spec import ListMovedError, PageView, RetryPolicy, Window
+from connectors.sage_intacct.query_service import by_last_key, due, query
 from tasks.blocks import SageIntacctConnection
 
 

@@ -10,9 +10,9 @@ import pytest
 
 import simulator
 from connectors.kit.errors import RateLimited
-from connectors.kit.look_up import look_up
+from connectors.kit.http.retry import Patience
 from connectors.kit.mapping import map_lookup
-from connectors.kit.patience import Patience
+from connectors.kit.read.look_up import look_up
 from connectors.kit.spec import RetryPolicy, Window
 
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 import psycopg
 import pytest
 
-from connectors.kit.ratelimit import Limiter, TooLong
+from connectors.kit.http.ratelimit import Limiter, TooLong
 from connectors.kit.spec import RateLimit
 from sql.limits import SharedLimit, shared_limit
 from sql.sync import Account

@@ -12,7 +12,7 @@ import pytest
 
 import tasks.long_run
 import tasks.progress
-from connectors.kit.answers import Call
+from connectors.kit.http.responses import Call
 from sql import attempts, ledger, sync, webhooks
 from sql import panel_pages as pages
 from sql.attempts import Attempt

@@ -22,7 +22,7 @@ WORKER = """
 import sys
 from pydantic import SecretStr
 from connectors import spec_for
-from connectors.kit.extract import extract
+from connectors.kit.read.pages import extract
 from connectors.kit.spec import Connection, Window
 from tasks.job import limited_client, token_rows
 

@@ -18,11 +18,11 @@ import tasks.extract
 import tasks.load
 import tasks.mapper
 import tasks.pushed
-from connectors.kit.answers import Call
-from connectors.kit.client import Client, Timing, open_client
-from connectors.kit.fetch import Held
+from connectors.kit.http.client import Client, Timing, open_client
+from connectors.kit.http.responses import Call
 from connectors.kit.mapping import Mapped
 from connectors.kit.mapping.frames import DELETION
+from connectors.kit.read.fetch import Held
 from connectors.kit.spec import Connection, ConnectorSpec, Stream, Window
 from expectations import FAILED, Report
 from loyalty.schema import INVOICE, PROBLEM

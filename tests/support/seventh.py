@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 
 from connectors.kit.mapping.fields import computed, currency, day, decimal, instant, money, phone, status_map, text
-from connectors.kit.pagination import by_page
+from connectors.kit.read.pagination import by_page
 from connectors.kit.spec import (
     Connection,
     ConnectorSpec,

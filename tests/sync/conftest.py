@@ -14,8 +14,8 @@ from cryptography.fernet import Fernet
 
 import simulator
 from connectors import DESCRIBED, SYSTEMS
-from connectors.kit.answers import Call
-from connectors.kit.client import Client, open_client
+from connectors.kit.http.client import Client, open_client
+from connectors.kit.http.responses import Call
 from connectors.kit.spec import Connection, ConnectorSpec
 from sql.db import connect
 from tasks.award import Awarded

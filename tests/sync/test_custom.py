@@ -13,10 +13,10 @@ from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
 import simulator
-from connectors.kit.answers import Call
-from connectors.kit.client import Client, open_client
-from connectors.kit.configured import SinceFormat, since_value
+from connectors.kit.described.api import SinceFormat, since_value
 from connectors.kit.errors import CredentialsRejected, Misconfigured, PaginationLoop, PermissionMissing, UnexpectedShape
+from connectors.kit.http.client import Client, open_client
+from connectors.kit.http.responses import Call
 from connectors.kit.spec import Connection, ConnectorSpec
 from sql.db import connect
 from tasks.job import Job

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from connectors.custom import spec_from
+from connectors.custom.connector import spec_from
 from connectors.kit.errors import ListedTooFew, Misconfigured
 from sql.db import connect
 from tests.support.database import databases, dsn

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from connectors.kit.csv_text import Place
-from connectors.kit.documents import named
+from connectors.kit.described.documents import named
+from connectors.kit.files.csv_text import Place
 from sql.db import connect
 from tasks.again import is_corrected
 from tests.support.database import databases, dsn

@@ -14,7 +14,7 @@ import pytest
 import stamina
 from cryptography.fernet import Fernet
 
-from connectors.kit.documents import named
+from connectors.kit.described.documents import named
 from connectors.kit.spec import Connection
 from settings import PROJECT_ROOT
 from sql import refused

@@ -14,11 +14,11 @@ from pydantic import SecretStr
 import simulator
 import tasks.pushed
 import tasks.webhooks
-from connectors import webhooks as connectors_webhooks
-from connectors.custom import KeyRejected
+from connectors import registry as connectors_webhooks
+from connectors.custom.connector import KeyRejected
 from connectors.kit.errors import CredentialsRejected
-from connectors.kit.webhooks import Verified, delivery_key, events, verify
-from connectors.webhooks import webhook_for
+from connectors.kit.webhooks.scheme import Verified, delivery_key, events, verify
+from connectors.registry import webhook_for
 from simulator.webhooks import Announcer, Delivery, Disorder
 from sql import webhooks as stored
 from sql.db import connect

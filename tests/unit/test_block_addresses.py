@@ -7,10 +7,10 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from connectors import spec_for
-from connectors.kit.documents import problems
+from connectors.kit.described.documents import problems
 from connectors.kit.errors import Misconfigured
+from connectors.kit.http.urls import base_url, refuse_credentials
 from connectors.kit.spec import Connection
-from connectors.kit.urls import base_url, refuse_credentials
 from settings import Settings
 from tasks.blocks import BLOCKS, BillingConnection
 

@@ -11,8 +11,8 @@ from pydantic import SecretStr
 
 import simulator
 from connectors import SYSTEMS
-from connectors.kit.consent import Started
 from connectors.kit.errors import ConsentFailed, Misconfigured
+from connectors.kit.http.consent import Started
 from connectors.kit.spec import Connection
 from tasks.callback import Address, Desk, address_of, serving
 

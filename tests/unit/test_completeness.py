@@ -6,10 +6,10 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from connectors import SYSTEMS
-from connectors.kit.client import open_client
 from connectors.kit.errors import CredentialsRejected, block_name
-from connectors.kit.extract import extract
+from connectors.kit.http.client import open_client
 from connectors.kit.mapping import map_pages
+from connectors.kit.read.pages import extract
 from connectors.kit.spec import Connection, RateLimit, Window
 from settings import PROJECT_ROOT
 from tasks.blocks import BLOCKS

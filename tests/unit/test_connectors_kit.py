@@ -9,14 +9,14 @@ import pytest
 from pydantic import SecretStr
 
 from connectors import SYSTEMS
-from connectors.kit.answers import retry_after_seconds
-from connectors.kit.auth import Token
 from connectors.kit.errors import CredentialsRejected, RateLimited, Transient, UnexpectedShape
-from connectors.kit.pagination import by_page, by_start_position
-from connectors.kit.patience import Patience
-from connectors.kit.ratelimit import Limiter
+from connectors.kit.http.auth import Token
+from connectors.kit.http.ratelimit import Limiter
+from connectors.kit.http.responses import retry_after_seconds
+from connectors.kit.http.retry import Patience
+from connectors.kit.http.urls import join_url
+from connectors.kit.read.pagination import by_page, by_start_position
 from connectors.kit.spec import Connection, ListMovedError, PageRequest, PageView, RateLimit, RetryPolicy, batches
-from connectors.kit.urls import join_url
 
 
 def statement(start: int, size: int = 10) -> PageRequest:

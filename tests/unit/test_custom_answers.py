@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from connectors import spec_for
-from connectors.custom import ApiFailed, RecordsElsewhere
+from connectors.custom.connector import ApiFailed, RecordsElsewhere
 from connectors.kit.mapping import try_record
 from connectors.kit.mapping.reader import view
 from connectors.kit.spec import Connection

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from connectors import spec_for
-from connectors.kit.client import open_client
-from connectors.kit.configured import next_link
+from connectors.kit.described.api import next_link
 from connectors.kit.errors import Misconfigured
+from connectors.kit.http.client import open_client
 from connectors.kit.spec import Connection
 
 SECRET = "hunter2"

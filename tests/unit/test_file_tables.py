@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from connectors import spec_for
-from connectors.kit.documents import named
+from connectors.kit.described.documents import named
 from connectors.kit.mapping import Mapped, map_page
 from connectors.kit.spec import Connection
 from settings import PROJECT_ROOT

@@ -10,7 +10,7 @@ import stamina
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.kit.download import DownloadError, download
+from connectors.kit.http.download import DownloadError, download
 from loyalty.fx import FX, RATES, BadRatesError, by_version, in_force, read_csv
 from tests.support.ledger import PROGRAM
 

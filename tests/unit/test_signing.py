@@ -20,9 +20,9 @@ from cryptography.hazmat.primitives.serialization import (
 from pydantic import SecretStr
 
 from connectors import SYSTEMS
-from connectors.kit.auth import SignedSession
 from connectors.kit.errors import Misconfigured
-from connectors.kit.signing import assertion, oauth1_hmac_sha256, private_key
+from connectors.kit.http.auth import SignedSession
+from connectors.kit.http.signing import assertion, oauth1_hmac_sha256, private_key
 from connectors.kit.spec import AssertionAuth, Connection, RequestAuth, of_account
 from simulator.systems.netsuite.auth import signature
 from tests.support.vendors import NETSUITE_TBA, key_pair

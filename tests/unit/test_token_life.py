@@ -6,7 +6,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from connectors.kit.auth import TokenSession, basic_form
+from connectors.kit.http.auth import TokenSession, basic_form
 from connectors.kit.spec import Connection, TokenAuth
 from tests.contract.conftest import MemoryTokens
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors import webhooks as declared
+from connectors import registry as declared
+from connectors.custom.webhooks import webhook_from
 from connectors.kit.spec import Connection
-from connectors.kit.webhook_bodies import list_page, opened, raw_at, raw_list
-from connectors.kit.webhooks import BadBody, Event, Webhook, events
-from connectors.webhooks.custom import webhook_from
+from connectors.kit.webhooks.bodies import list_page, opened, raw_at, raw_list
+from connectors.kit.webhooks.scheme import BadBody, Event, Webhook, events
 
 QBO = {
     "eventNotifications": [

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from connectors import webhooks as declared
-from connectors.kit.webhook_signatures import Scheme, plain_hmac, standard_webhooks, timestamped_list, url_and_body
-from connectors.kit.webhooks import Refused, Verified, Webhook, delivery_key, handshake, unusable, verify
+from connectors import registry as declared
+from connectors.kit.webhooks.scheme import Refused, Verified, Webhook, delivery_key, handshake, unusable, verify
+from connectors.kit.webhooks.signatures import Scheme, plain_hmac, standard_webhooks, timestamped_list, url_and_body
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "samples"
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)

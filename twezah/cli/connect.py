@@ -12,7 +12,7 @@ from twezah.cli.operate import Json, known_system
 from twezah.cli.output import print_json, print_table, say
 
 if TYPE_CHECKING:
-    from connectors.kit.consent import Granted, Started
+    from connectors.kit.http.consent import Granted, Started
     from connectors.kit.spec import GrantedAccount
     from tasks.blocks import ConsentedConnection
     from tasks.check import Checked
@@ -53,7 +53,7 @@ def connect(
     for. Uses the stack that is up, or starts one for the duration.
     """
     from connectors.kit.errors import block_name
-    from connectors.kit.urls import refuse_credentials
+    from connectors.kit.http.urls import refuse_credentials
     from settings import settings
     from twezah.cli.serving import serving, stoppable
 
@@ -163,7 +163,7 @@ def _consented(block: "ConsentedConnection", started: "Started", *, browser: boo
 
 def _pasted(started: "Started") -> "Granted":
     """The address is not shown, as it holds the code. One of an older link may be corrected."""
-    from connectors.kit.consent import NotThisLink
+    from connectors.kit.http.consent import NotThisLink
 
     for _ in range(PASTES_MAX - 1):
         try:

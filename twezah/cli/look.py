@@ -232,7 +232,7 @@ def _of_config(system: str, text: str) -> Any:
 
     from pydantic import ValidationError
 
-    from connectors.kit.documents import problems
+    from connectors.kit.described.documents import problems
     from tasks.blocks import BLOCKS, DescribedConnection
 
     block = BLOCKS[system]
@@ -257,7 +257,7 @@ def _sample_connection(system: str, paths: dict[str, str]) -> Any:
     from pydantic import SecretStr
 
     from connectors import DESCRIBED
-    from connectors.kit.documents import DEFAULT_CURRENCY
+    from connectors.kit.described.documents import DEFAULT_CURRENCY
     from connectors.kit.spec import Connection
     from settings import settings
 

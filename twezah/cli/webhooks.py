@@ -14,7 +14,7 @@ from twezah.cli.operate import Json, known_system
 from twezah.cli.output import print_json, print_table, say
 
 if TYPE_CHECKING:
-    from connectors.kit.webhooks import Webhook
+    from connectors.kit.webhooks.scheme import Webhook
     from sql.endpoints import EndpointRow
 
 SECRET = "TWEZAH_WEBHOOK_SECRET"  # noqa: S105 - the name of a variable
@@ -136,7 +136,7 @@ def _option(text: str) -> tuple[str, Any]:
     from json import loads
     from typing import get_origin
 
-    from connectors.kit.webhook_settings import WebhookSettings
+    from connectors.kit.webhooks.settings import WebhookSettings
 
     name, equals, value = text.partition("=")
     if not equals or not name.startswith("webhook_"):
@@ -155,16 +155,16 @@ def _option(text: str) -> tuple[str, Any]:
 
 def _declared(system: str, options: dict[str, Any]) -> "Webhook":
     from connectors.kit.errors import Misconfigured
-    from connectors.webhooks import DESCRIBED, WEBHOOKS, declaration
+    from connectors.registry import DESCRIBED_WEBHOOKS, WEBHOOKS, declaration
 
-    if options and system not in DESCRIBED:
+    if options and system not in DESCRIBED_WEBHOOKS:
         raise typer.BadParameter("only custom systems have options", param_hint="--option")
     try:
         found = declaration(system, options)
     except Misconfigured as error:
         raise typer.BadParameter(str(error), param_hint="--option") from None
     if found is None:
-        known = ", ".join(sorted([*WEBHOOKS, *DESCRIBED]))
+        known = ", ".join(sorted([*WEBHOOKS, *DESCRIBED_WEBHOOKS]))
         message = f"{system} sends no webhooks that could be verified; it is polled. Those that do: {known}"
         raise typer.BadParameter(message, param_hint="SYSTEM")
     return found
@@ -186,11 +186,11 @@ def _secret(system: str, webhook: "Webhook", *, interactive: bool) -> tuple[str,
 
     from pydantic import SecretStr
 
-    from connectors.kit.webhooks import unusable
-    from connectors.webhooks import DESCRIBED
+    from connectors.kit.webhooks.scheme import unusable
+    from connectors.registry import DESCRIBED_WEBHOOKS
 
     given = os.environ.get(SECRET, "").strip()
-    if not given and system in DESCRIBED:
+    if not given and system in DESCRIBED_WEBHOOKS:
         return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode(), True
     if not given and interactive and sys.stdin.isatty():
         given = typer.prompt("Secret (Enter: later)", hide_input=True, default="", show_default=False).strip()

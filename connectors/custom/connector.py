@@ -1,0 +1,273 @@
+"""Custom systems: any REST API, described in a block by an operator. The defaults are our own contract (docs/custom-systems.md)."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+from urllib.parse import quote
+
+import httpx
+from pydantic import ConfigDict
+
+from connectors.kit.described.api import USUAL_PARAM, Paging, first_request, paginate, put
+from connectors.kit.described.documents import documents, settings_of
+from connectors.kit.described.settings import CustomSettings
+from connectors.kit.errors import CredentialsRejected, Misconfigured, UnexpectedShape
+from connectors.kit.mapping.fields import phone, text
+from connectors.kit.mapping.pointers import dig, segments
+from connectors.kit.spec import (
+    ById,
+    Connection,
+    ConnectorSpec,
+    Lookup,
+    PageRequest,
+    RateLimit,
+    RequestAuth,
+    Stream,
+    TokenAuth,
+    Window,
+    batches,
+)
+
+NAME: Final = "custom"
+_PAGE_SIZE: Final = 100
+_IDS_PER_REQUEST: Final = 50
+_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+
+
+class CustomOptions(CustomSettings):
+    """The same as a value, with nothing else in it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def spec_from(connection: Connection) -> ConnectorSpec:
+    """The description of the API that the connection's options give.
+
+    Raises:
+        Misconfigured: Naming the field of the block.
+    """
+    options = settings_of(CustomOptions, connection)
+    for field, url in (("API base URL", connection.base_url), ("Token URL", connection.token_url)):
+        _check_encrypted(connection, field, url)
+    return ConnectorSpec(
+        name=NAME,
+        title=f"{connection.account} (custom)" if connection.account != NAME else "Custom system",
+        docs_url="docs/custom-systems.md",
+        base_url="",
+        token_url="",
+        auth=lambda _: _auth(connection, options),
+        headers=lambda _: options.headers,
+        streams=(_stream(connection, options),),
+        lookups=_lookups(options),
+        rate=RateLimit(((options.requests_per_minute, 60.0),), concurrency=options.requests_at_once),
+        page_size=max(_PAGE_SIZE, connection.page_size or 0),
+        fault=_fault(options),
+        no_list=RecordsElsewhere,
+        error_answer=ApiFailed,
+    )
+
+
+def _check_encrypted(connection: Connection, field: str, url: str) -> None:
+    try:
+        found = httpx.URL(url.strip())
+    except httpx.InvalidURL:
+        raise Misconfigured(connection.system, "settings", f'field "{field}": it is not a URL') from None
+    if found.scheme == "http" and found.host not in _LOOPBACK:
+        detail = f'field "{field}": it must start with https://, because credentials and personal data go over it'
+        raise Misconfigured(connection.system, "settings", detail)
+
+
+def _stream(connection: Connection, options: CustomOptions) -> Stream:
+    documented = documents(options, connection, "invoices")
+    param = options.page_param or USUAL_PARAM.get(options.paging, "")
+    paths = {
+        "next": options.next_path,
+        "more": options.more_path,
+        "pages": options.pages_path,
+        "total": options.total_path,
+    }
+    if options.paging == "link header":
+        del paths["next"]
+
+    def first(connection: Connection, window: Window, _now: datetime) -> PageRequest:
+        size = connection.page_size or _PAGE_SIZE
+        request = _template_request(options, size)
+        if options.paging in ("page number", "offset"):
+            request = put(request, param, _paging(options, param, size).first)
+        return first_request(request, window, options.since_param, options.since_format, connection.timezone)
+
+    return Stream(
+        "invoices",
+        "invoice",
+        first,
+        paginate(_paging(options, param, connection.page_size or _PAGE_SIZE), connection, NAME),
+        records=options.records,
+        info={name: path for name, path in paths.items() if path and options.records},
+        single=("/data", "/invoice"),
+        missing_is_empty="whatever is missing" if options.empty_without_records else False,
+        fields=documented.fields,
+        helpers=documented.helpers,
+        lines=documented.lines,
+        gone=documented.gone,
+        finish=documented.finish,
+        by_id=_by_id(options),
+        # A list moves while it is read, unless it is one answer or goes on behind a record.
+        shrinks=options.paging not in ("none", "cursor", "last id"),
+        deletions=("invoices",) if options.deleted_path or "void" in options.statuses.values() else (),
+        incomplete=options.list_holds == "less than the document",
+        total_advice='check "Paging" and its fields, or empty "Number of records" if that number is not the number of records',
+    )
+
+
+def _by_id(options: CustomOptions) -> ById:
+    template = options.document_path or options.path.rstrip("/") + "/{id}"
+
+    def requests(_connection: Connection, ids: Sequence[str]) -> Iterable[PageRequest]:
+        for one in ids:
+            yield PageRequest("GET", template.replace("{id}", quote(one, safe="")))
+
+    return ById(requests, (options.document_record,) if options.document_record else ("/data", ""))
+
+
+def _template_request(options: CustomOptions, size: int) -> PageRequest:
+    if options.method == "POST":
+        headers = {"content-type": "application/json"}
+        request = PageRequest(
+            "POST", options.path, dict(options.params), json.dumps(options.body, ensure_ascii=False), headers
+        )
+    else:
+        request = PageRequest("GET", options.path, dict(options.params))
+    return put(request, options.size_param, size) if options.size_param else request
+
+
+def _paging(options: CustomOptions, param: str, size: int) -> Paging:
+    first = options.first_page if options.paging == "page number" else 0
+    return Paging(options.paging, param, first, size, options.short_page_is_last, options.size_param)
+
+
+def _lookups(options: CustomOptions) -> tuple[Lookup, ...]:
+    if not options.customer_path:
+        return ()
+    fields = {"external_id": text(options.customer_id_path), "phone": phone(options.customer_phone_path)}
+    if options.customer_ids_param:
+        return (Lookup("customers", _batched(options), options.customer_records, fields),)
+    return (
+        Lookup(
+            "customers",
+            lambda _connection, _ids: (),
+            "/data",
+            fields,
+            fallback=lambda _, key: PageRequest("GET", options.customer_path.replace("{id}", quote(key, safe=""))),
+            fallback_record=options.customer_records,
+        ),
+    )
+
+
+def _batched(options: CustomOptions) -> Callable[[Connection, Sequence[str]], Iterable[PageRequest]]:
+    def requests(_connection: Connection, ids: Sequence[str]) -> Iterable[PageRequest]:
+        for batch in batches(ids, _IDS_PER_REQUEST):
+            yield PageRequest("GET", options.customer_path, {options.customer_ids_param: ",".join(batch)})
+
+    return requests
+
+
+class RecordsElsewhere(UnexpectedShape):
+    """The API answers, and not with the list where the block says it is."""
+
+    advice = (
+        'Say in the block "{block}" where an answer holds the list ("Records"), and check the base URL and "Path of the invoices"; if the API leaves '
+        'the list out when it is empty, switch on "No list means no records".'
+    )
+
+
+class ApiFailed(UnexpectedShape):
+    """The API answers that it failed."""
+
+    advice = (
+        'Whoever runs the API must say why, unless the credentials, the base URL, "Path of the invoices" or the query parameters in the block "{block}" '
+        "are wrong."
+    )
+
+
+class KeyRejected(CredentialsRejected):
+    """The API refuses what the connection proves itself with."""
+
+    advice = (
+        'Check in the block "{block}" that "Authentication" is the kind the API expects, and what goes with it: the API key, user name and '
+        "password, or client ID, client secret and token URL."
+    )
+
+
+def _auth(connection: Connection, options: CustomOptions) -> TokenAuth | RequestAuth:
+    """How the connection proves itself.
+
+    Raises:
+        Misconfigured: If the credential it needs is not in the block.
+    """
+    needed = {
+        "bearer": ("API key", connection.secret("api_key")),
+        "api key": ("API key", connection.secret("api_key")),
+        "api key in the query": ("API key", connection.secret("api_key")),
+        "basic": ("User name", options.username),
+        "client credentials": ("Client ID", connection.client_id),
+    }
+    title, value = needed.get(options.authentication, ("", "-"))
+    if not value:
+        detail = f'field "{title}": it is empty, and authentication "{options.authentication}" needs it'
+        raise Misconfigured(connection.system, "settings", detail)
+    if options.authentication == "client credentials":
+        if not connection.token_url:
+            detail = 'field "Token URL": it is empty, and authentication "client credentials" needs it'
+            raise Misconfigured(connection.system, "settings", detail)
+        return TokenAuth(
+            lambda connection, url, _: _credentials_request(connection, options, url), seeded=False, refused=KeyRejected
+        )
+    return RequestAuth(lambda connection, request, _: _sign(connection, options, request), refused=KeyRejected)
+
+
+def _sign(connection: Connection, options: CustomOptions, request: httpx.Request) -> None:
+    key = connection.secret("api_key").strip()
+    if options.authentication == "bearer":
+        request.headers["authorization"] = f"Bearer {key.removeprefix('Bearer ').strip()}"
+    elif options.authentication == "api key":
+        request.headers[options.api_key_header] = key
+    elif options.authentication == "api key in the query":
+        # Put in here and not into the page's request, which is stored; messages and logs show no query.
+        request.url = request.url.copy_merge_params({options.api_key_param: key})
+    elif options.authentication == "basic":
+        next(httpx.BasicAuth(options.username, connection.secret("password")).sync_auth_flow(request))
+
+
+def _credentials_request(connection: Connection, options: CustomOptions, url: str) -> httpx.Request:
+    """OAuth 2, client credentials (RFC 6749, 4.4)."""
+    secret = connection.client_secret.get_secret_value()
+    form = {"grant_type": "client_credentials"} | ({"scope": options.scope} if options.scope else {})
+    if options.client_in == "form":
+        form |= {"client_id": connection.client_id, "client_secret": secret}
+        return httpx.Request("POST", url, data=form, headers={"accept": "application/json"})
+    request = httpx.Request("POST", url, data=form, headers={"accept": "application/json"})
+    return next(httpx.BasicAuth(connection.client_id, secret).sync_auth_flow(request))
+
+
+def _fault(options: CustomOptions) -> Callable[[Any], str | None]:
+    """The error code of an answer that holds no records: problem+json (RFC 9457), `error`, `errors`, or no success."""
+    parts = segments(options.records)
+
+    def fault(body: Any) -> str | None:
+        if parts and dig(body, parts):  # records; an empty list beside "it failed" is not to be taken for no sales
+            return None
+        if "title" in body and isinstance(body.get("status"), int):
+            kind = str(body.get("type") or "").rstrip("/").rpartition("/")[2]
+            return kind if kind and kind != "about:blank" else str(body["status"])
+        error = body.get("error") or next(iter(body.get("errors") or ()), None)
+        if isinstance(error, Mapping):
+            more = error.get("extensions")  # GraphQL
+            inner = more.get("code") if isinstance(more, Mapping) else None
+            return str(inner or error.get("code") or error.get("type") or "unknown")
+        if error:
+            return str(error)
+        failed = body.get("success") is False or body.get("ok") is False
+        return str(body.get("code") or body.get("error_code") or "unknown") if failed else None
+
+    return fault

@@ -1,0 +1,143 @@
+"""Documents by id, which a webhook named, as pages of their list: what reads, maps and replays lists reads them as well."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from connectors.kit.errors import UnexpectedShape
+from connectors.kit.http.client import Client
+from connectors.kit.http.responses import Answer
+from connectors.kit.http.retry import patiently
+from connectors.kit.mapping.ids import joined_id, normal_id
+from connectors.kit.mapping.pointers import dig, segments
+from connectors.kit.mapping.reader import plan_for, unexpected, view
+from connectors.kit.read.hydrate import UNKNOWN
+from connectors.kit.spec import Connection, ConnectorSpec, Page, PageRequest, Stream
+from connectors.kit.webhooks.bodies import list_page, opened, raw_at
+
+
+@dataclass(frozen=True)
+class Found:
+    """A page with some of the documents asked for, and their ids."""
+
+    page: Page
+    ids: frozenset[str]
+
+
+def fetch(spec: ConnectorSpec, stream: Stream, client: Client, ids: Sequence[str]) -> Iterator[Found]:
+    """Reads documents by the vendor's ids: batched, several requests at once within the vendor's limit.
+
+    Ids that the vendor does not know are in no page.
+
+    Raises:
+        ValueError: If the list has no way to ask for single documents.
+        ConnectorError: After the retries a Retriable; NeedsOperator; ContractBroken.
+    """
+    if stream.by_id is None:
+        raise ValueError(f"{stream.name} has no documents by id")
+    requests = list(stream.by_id.requests(client.connection, sorted(set(ids))))
+    with ThreadPoolExecutor(spec.rate.concurrency, thread_name_prefix=f"{spec.name}-by-id") as pool:
+        running = [pool.submit(_ask, spec, stream, client, request) for request in requests]
+        try:
+            for future in running:
+                found = future.result()
+                if found is not None:
+                    yield found
+        finally:
+            for future in running:
+                future.cancel()
+
+
+def _ask(spec: ConnectorSpec, stream: Stream, client: Client, request: PageRequest) -> Found | None:
+    def read(_: PageRequest, answer: Answer) -> tuple[bytes, Sequence[Any], int]:
+        body = _listed(spec, stream, answer.body)
+        seen = view(spec, stream, body)
+        return body, seen.ids, seen.record_count
+
+    try:
+        answer, (body, ids, count) = patiently(client, request, stream.name, read)
+    except UnexpectedShape as error:
+        if error.status in UNKNOWN:
+            return None
+        raise
+    page = Page(
+        stream.name,
+        request.page_no,
+        body,
+        answer.content_type,
+        answer.fetched_at,
+        request,
+        None,
+        count,
+        answer.elapsed_ms,
+    )
+    return Found(page, frozenset(str(one) for one in ids if one is not None))
+
+
+def _listed(spec: ConnectorSpec, stream: Stream, body: bytes) -> bytes:
+    """An answer that is one document, as a page of the list with that document in it byte for byte."""
+    single = stream.by_id.single if stream.by_id else ()
+    if not single:
+        return body
+    for pointer in single:
+        raw = raw_at(body, segments(pointer))
+        if raw is not None and raw.startswith(b"{"):
+            return list_page(stream.records, [raw])
+    raise unexpected(spec, stream.name, single[0], body)
+
+
+def pushed_page(stream: Stream, records: Sequence[bytes]) -> bytes:
+    """A page of the list with documents that came by themselves."""
+    return list_page(stream.records, records)
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a document that came by itself says at first sight.
+
+    `external_id` as it will be stored. `by_number`: it is none of the vendor's ids, but a number printed on the document. `whole`: it has
+    all that points are computed from. `dated`: it says when it was changed last.
+    """
+
+    external_id: str | None
+    by_number: bool
+    whole: bool
+    dated: bool
+
+
+def looked_at(spec: ConnectorSpec, stream: Stream, connection: Connection, record: bytes) -> Held:
+    """Whether a document that came by itself is whole, and whose.
+
+    Raises:
+        BadBody: If it cannot be read.
+        Misconfigured: If a path of the connection is not one.
+    """
+    plan = plan_for(spec, stream, connection)
+    fields: Mapping[str, Any] = {**plan.helpers, **plan.fields}
+    value = opened(record)
+
+    def first(name: str) -> tuple[int, Any]:
+        paths = fields[name].paths if name in fields else ()
+        found = ((at, dig(value, segments(path))) for at, path in enumerate(paths))
+        return next(((at, one) for at, one in found if one is not None and one != ""), (0, None))
+
+    def has(name: str) -> bool:
+        return first(name)[1] is not None
+
+    at, said = first("external_id")
+    if fields["external_id"].joined:
+        parts = [dig(value, segments(path)) for path in fields["external_id"].paths]
+        at, said = 0, joined_id(part if isinstance(part, str) else None for part in parts)
+    lines = plan.lines is not None and any(dig(value, segments(path)) for path in (plan.lines.path, *plan.lines.also))
+    whole = (
+        (has("total_minor") or lines) and has("issued_at") and (has("customer_external_id") or has("customer_phone"))
+    )
+    gone = stream.gone is not None and has(stream.gone)
+    external_id = stored_id(stream, said) if isinstance(said, str) and normal_id(said) else None
+    return Held(external_id, at > 0, whole or gone, has("updated_at"))
+
+
+def stored_id(stream: Stream, vendor_id: str) -> str:
+    """How the document with the vendor's id is called in our tables."""
+    return f"{stream.fields['external_id'].prefix}{normal_id(vendor_id)}"

@@ -1,0 +1,291 @@
+"""Reads a list page by page; `look_up` reads a set of ids batch by batch. Nothing else sends requests."""
+
+import logging
+from array import array
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+import httpx
+import polars as pl
+
+from connectors.kit.errors import (
+    ListedTooFew,
+    PaginationLoop,
+    TooManyPages,
+    Transient,
+    UnexpectedShape,
+)
+from connectors.kit.http.client import Client
+from connectors.kit.http.responses import Answer, page_of
+from connectors.kit.http.retry import patiently
+from connectors.kit.mapping.joined import with_details
+from connectors.kit.mapping.reader import view
+from connectors.kit.read.hydrate import completed
+from connectors.kit.read.look_up import READ_AGAIN_LIMIT, concurrently
+from connectors.kit.spec import (
+    ConnectorSpec,
+    ListMovedError,
+    Page,
+    PageRequest,
+    Pages,
+    PageView,
+    Resume,
+    Special,
+    Stream,
+    Window,
+    WindowRefusedError,
+)
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+#: How servers refuse a page that begins elsewhere than their own pages do.
+REFUSED = (400, 416, 422)
+
+
+def extract(
+    spec: ConnectorSpec, stream: Stream, client: Client, window: Window, *, resume: Resume | None = None
+) -> Iterator[Page]:
+    """Reads a list, page by page; each page is to be stored before the next is asked for.
+
+    Args:
+        spec: The billing system.
+        stream: The list.
+        client: See `open_client`.
+        window: Changes to read. Only `since` is sent to the vendor: an upper bound would let records leave the
+            list while it is paged, and others be skipped.
+        resume: Where an interrupted read stopped.
+
+    Yields:
+        Pages as received. Records may come twice, never less than once.
+
+    Raises:
+        ConnectorError: After the retries a Retriable; NeedsOperator; ContractBroken.
+    """
+    beginning = stream.first(client.connection, window, client.timing.now())
+    if beginning is None:
+        return
+    seen = _Seen(spec, stream, resumed=resume is not None)
+    reading = _Reading(stream, client, seen)
+    reading.begin(beginning)
+    if resume is not None:
+        reading.resume(beginning, resume)
+    for _ in range(READ_AGAIN_LIMIT + 1):
+        moved = False
+        try:
+            yield from reading.pages()
+        except ListMovedError:
+            moved = True
+        if not moved and not seen.incomplete():
+            return
+        missing = seen.largest_total - seen.listed
+        log.warning(
+            "%s %s: records left the list while it was read, or are missing; it is read again", spec.name, stream.name
+        )
+        last, seen = seen, _Seen(spec, stream)
+        reading = _Reading(stream, client, seen)
+        reading.begin(replace(beginning, page_no=last.last_page_no + 1))
+    if moved:
+        detail = (
+            "the list moves faster than it can be read, or says of itself what is not so; the next run reads it again"
+        )
+        raise Transient(spec.name, stream.name, detail)
+    if stream.total_advice and last.listed < last.largest_total:
+        detail = f"{last.listed} records were listed, and the answers say that there are {last.largest_total}"
+        raise ListedTooFew(spec.name, stream.name, f"{detail}: {stream.total_advice}")
+    log.warning(
+        "%s %s: %s records less than the answers say were listed three times; taken as they are",
+        spec.name, stream.name, max(missing, 0),
+    )  # fmt: skip
+
+
+class _Reading:
+    """One reading of a list, from its beginning or from where another one stopped."""
+
+    def __init__(self, stream: Stream, client: Client, seen: "_Seen") -> None:
+        self._stream, self._client, self._seen = stream, client, seen
+        self._todo: list[PageRequest] = []
+        self._steps: Pages | None = None
+        self._asked: PageRequest | Special | None = None
+
+    def begin(self, first: PageRequest) -> None:
+        """The list is to be read from this request on."""
+        self._steps = self._stream.paginate(first)
+        self._asked = next(self._steps)
+
+    def resume(self, beginning: PageRequest, resume: Resume) -> None:
+        """Goes on behind the last page stored, if that one still stands where it stood; else the list begins anew.
+
+        Where documents have left the list meanwhile, later ones have moved up, onto pages that nobody would read again.
+        """
+        if not self._stream.shrinks:
+            self.begin(resume.following)
+            return
+        stored = view(self._seen.spec, self._stream, resume.body).ids
+        looked = self._look(resume.request)
+        if list(looked.ids) == list(stored):
+            self._seen.note_total(looked)
+            self._seen.last_page_no = resume.request.page_no
+            self.begin(resume.request)
+            self._asked = self._following(looked)
+        else:
+            self._seen.resumed = False
+            self.begin(replace(beginning, page_no=resume.following.page_no))
+
+    def pages(self) -> Iterator[Page]:
+        """The pages, as received."""
+        stream, client, seen = self._stream, self._client, self._seen
+        while self._asked is not None or self._todo:
+            if self._asked is None:
+                self.begin(self._todo.pop(0))
+                continue
+            asked = self._asked
+            request = asked.request if isinstance(asked, Special) else asked
+            purpose = asked.purpose if isinstance(asked, Special) else ""
+            read = {"again": seen.read_again, "overlap": seen.read_on}.get(purpose, seen.read)
+            try:
+                answer, found = patiently(client, request, stream.name, read)
+            except UnexpectedShape as error:
+                self._asked = self._refused(error)
+                continue
+            if answer.status == httpx.codes.NOT_MODIFIED:
+                self._asked = None
+                continue
+            parts = stream.split(request, found) if stream.split else ()
+            self._todo.extend(parts)
+            self._asked = None if parts else self._following(found)
+            if isinstance(self._asked, Special) and self._asked.purpose == "again":
+                continue  # it does not fit to the page before, to which the reading goes back
+            seen.note(found)
+            if stream.details is not None and found.ids:
+                about = list(stream.details.lookup.requests(client.connection, list(map(str, found.ids))))
+                details = concurrently(seen.spec, stream.details.lookup, client, about)
+                answer = replace(answer, body=with_details(answer.body, [page.body for page in details]))
+            if stream.incomplete and found.ids:
+                answer = replace(answer, body=completed(seen.spec, stream, client, answer.body, found.ids))
+            following = self._asked.request if isinstance(self._asked, Special) else self._asked
+            yield page_of(stream.name, request, following or next(iter(self._todo), None), answer, found.record_count)
+
+    def _following(self, found: PageView) -> PageRequest | Special | None:
+        """What is asked for after a page, and after what is only looked at; None after the last page."""
+        if self._steps is None:
+            return None
+        try:
+            asked = self._steps.send(found)
+            while isinstance(asked, Special) and asked.purpose == "look back":
+                asked = self._steps.send(self._look(asked.request))
+        except StopIteration:
+            return None
+        return asked
+
+    def _look(self, request: PageRequest) -> PageView:
+        """A page that was read before, only to compare it."""
+        spec, stream = self._seen.spec, self._stream
+
+        def looked(_: PageRequest, answer: Answer) -> PageView:
+            partial = answer.status == httpx.codes.PARTIAL_CONTENT
+            return replace(view(spec, stream, answer.body), link=answer.link, partial=partial)
+
+        return patiently(self._client, request, stream.name, looked)[1]
+
+    def _refused(self, error: UnexpectedShape) -> PageRequest | Special | None:
+        """What to ask for instead of a page that begins elsewhere than the server's own do; else the error itself."""
+        overlap = isinstance(self._asked, Special) and self._asked.purpose == "overlap"
+        if self._steps is None or not overlap or error.status not in REFUSED:
+            raise error
+        try:
+            return self._steps.throw(WindowRefusedError())
+        except StopIteration:
+            return None
+
+
+@dataclass
+class _Seen:
+    """What one reading of a list has seen: pages against loops, records (as 8-byte hashes) against the total.
+
+    `resumed`: it did not begin at the beginning, so the records cannot be counted.
+    """
+
+    spec: ConnectorSpec
+    stream: Stream
+    resumed: bool = False
+    pages: set[int] = field(default_factory=set)
+    latest: int = 0
+    records: "array[int]" = field(default_factory=lambda: array("q"))
+    total: int | None = None
+    largest_total: int = 0
+    last_page_no: int = 0
+    count: int = 0
+    listed: int = 0
+
+    def read(self, request: PageRequest, answer: Answer) -> PageView:
+        """Views a page and remembers it.
+
+        Raises:
+            ContractBroken: If it cannot be read, holds the records of an earlier page, or is one too many.
+        """
+        if answer.status == httpx.codes.NOT_MODIFIED:
+            return PageView(0)
+        return self._read(request, answer, self.pages)
+
+    def read_on(self, request: PageRequest, answer: Answer) -> PageView:
+        """Views and remembers a page that begins with a record of the one before, from which alone it must differ.
+
+        Raises:
+            ContractBroken: As `read`.
+        """
+        return self._read(request, answer, {self.latest})
+
+    def _read(self, request: PageRequest, answer: Answer, others: Collection[int]) -> PageView:
+        found = view(self.spec, self.stream, answer.body)
+        ids = found.ids
+        known = any(one is not None for one in ids)
+        fingerprint = hash(tuple(map(str, ids))) if known else hash(answer.body)
+        if ids and fingerprint in others:
+            detail = f"page {request.page_no} holds the same records as an earlier one"
+            raise PaginationLoop(self.spec.name, self.stream.name, detail)
+        self.pages.add(fingerprint)
+        self.latest = fingerprint
+        return self._counted(request, answer, found)
+
+    def read_again(self, request: PageRequest, answer: Answer) -> PageView:
+        """Views and remembers a page that may hold what others held: the list moved, and the reading went back.
+
+        Raises:
+            ContractBroken: If it cannot be read, or is one too many.
+        """
+        self.pages.clear()
+        self.latest = 0
+        return self._counted(request, answer, view(self.spec, self.stream, answer.body))
+
+    def _counted(self, request: PageRequest, answer: Answer, found: PageView) -> PageView:
+        if self.count >= self.spec.page_limit:
+            raise TooManyPages(self.spec.name, self.stream.name, f"more than {self.spec.page_limit} pages")
+        self.count += 1
+        self.last_page_no = request.page_no
+        partial = answer.status == httpx.codes.PARTIAL_CONTENT
+        return replace(found, link=answer.link, partial=partial)
+
+    def note(self, found: PageView) -> None:
+        """Remembers the records of a page that is kept."""
+        self.listed += found.record_count
+        self.note_total(found)
+        if self.total is not None:
+            self.records.extend(map(hash, map(str, found.ids)))
+
+    def note_total(self, found: PageView) -> None:
+        """Remembers the vendor's total, and the largest there was."""
+        self.total = found.number("total")
+        self.largest_total = max(self.largest_total, self.total or 0)
+
+    def incomplete(self) -> bool:
+        """Whether a record is missing.
+
+        Counted against the largest total: a record that left the list was seen, and hid another one from us.
+        """
+        if self.total is None:
+            return False
+        if self.resumed:
+            return self.total < self.largest_total
+        return self.largest_total > pl.Series(self.records, dtype=pl.Int64).n_unique()

@@ -1,0 +1,226 @@
+"""Lists paged by position (an offset or a page number), which move while they are read.
+
+A deleted record leaves the list and the later ones move up; where the list is ordered by time of change, an edited one
+goes to its other end. The first record of the next page is then on a page that was read already, and would be lost. So
+two pages overlap by one record where the request can say so, or the page before is looked at again after each new one.
+Where that does not fit, the reading goes back to a page that still shares a record with what was read.
+"""
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Final, Protocol
+
+from connectors.kit.spec.requests import ListMovedError, PageRequest, Pages, PageView, Special, WindowRefusedError
+
+#: How many pages a reading goes back before the whole list is read again.
+_PAGES_KEPT: Final = 4
+#: How often it goes back without getting on.
+_BACKS_MAX: Final = 6
+
+Read = tuple[PageRequest, PageView]
+
+
+@dataclass(frozen=True)
+class Step:
+    """The request of the next page. `overlaps`: the last record of the page before is on it."""
+
+    request: PageRequest
+    overlaps: bool = False
+
+
+class Steps(Protocol):
+    """How a list is gone through."""
+
+    def begins(self, request: PageRequest) -> bool:
+        """Whether this request is the beginning of the list."""
+
+    def after(self, request: PageRequest, view: PageView) -> Step | None:
+        """The page after this one, None after the last."""
+
+    def exhausted(self, step: Step, view: PageView) -> bool:
+        """Whether a page that holds nothing new is the end."""
+
+    def missed(self, step: Step, view: PageView | None) -> None:
+        """Notes that a page did not fit to the one before, or that its request was refused (None)."""
+
+
+def guarded(first: PageRequest, steps: Steps) -> Pages:
+    """Pages such that no record is lost when others are deleted, edited or added between two of them.
+
+    Raises:
+        ListMovedError: More moved than can be made up for: the list must be read again.
+    """
+    request, view = first, (yield first)
+    read: deque[Read] = deque([(request, view)], maxlen=_PAGES_KEPT)
+    backs = 0
+    while (step := steps.after(request, view)) is not None:
+        asked = replace(step.request, page_no=request.page_no + 1)
+        try:
+            found = yield (Special(asked, "overlap") if step.overlaps else asked)
+        except WindowRefusedError:
+            steps.missed(step, None)
+            continue
+        if step.overlaps:
+            fits = _shares(found, read)
+        else:
+            fits = not identified(view) or _shares(found, read)
+            fits = fits or _same((yield Special(request, "look back")), view)
+        if fits:
+            if step.overlaps and found.marks[-1] in view.marks and steps.exhausted(step, found):
+                return
+            request, view, backs = asked, found, 0
+            read.append((request, view))
+            continue
+        steps.missed(step, found)
+        backs += 1
+        if backs > _BACKS_MAX:
+            raise ListMovedError
+        request, view = yield from _back(read, steps, asked.page_no)
+
+
+def _back(read: deque[Read], steps: Steps, page_no: int) -> Generator[PageRequest | Special, PageView, Read]:
+    """Reads the latest page again that shares a record with what was read, or the first one."""
+    known = list(read)
+    while read:
+        earlier, _ = read.pop()
+        page_no += 1
+        request = replace(earlier, page_no=page_no)
+        view = yield Special(request, "again")
+        if steps.begins(request) or _shares(view, known):
+            read.append((request, view))
+            return request, view
+    raise ListMovedError
+
+
+def identified(view: PageView) -> bool:
+    """Whether all records of a page can be told apart."""
+    return bool(view.ids) and view.record_count == len(view.ids) and None not in view.ids
+
+
+def _shares(view: PageView, read: Iterable[Read]) -> bool:
+    """Whether an unchanged record of it was read before: what follows that one follows it here as well."""
+    marks = set(view.marks)
+    return any(not marks.isdisjoint(earlier.marks) for _, earlier in read)
+
+
+def _same(view: PageView, earlier: PageView) -> bool:
+    return list(view.ids) == list(earlier.ids)
+
+
+@dataclass
+class Offsets:
+    """`offset`: any record can be the first of a page, unless the server refuses that.
+
+    `place` gets the offset and the page size (0: not said) of a request, `at` sets the offset. `ended` says whether a
+    page is the last, given the number of records up to its end.
+    """
+
+    place: Callable[[PageRequest], tuple[int, int]]
+    at: Callable[[PageRequest, int], PageRequest]
+    ended: Callable[[PageRequest, PageView, int], bool]
+    free: bool = True
+
+    def begins(self, request: PageRequest) -> bool:
+        """See `Steps`."""
+        return self.place(request)[0] == 0
+
+    def after(self, request: PageRequest, view: PageView) -> Step | None:
+        """See `Steps`."""
+        offset, size = self.place(request)
+        behind = offset + view.record_count
+        if self.ended(request, view, behind):
+            return None
+        if self.free and identified(view) and view.record_count > 1:
+            return Step(self.at(request, behind - 1), overlaps=True)
+        return Step(self.at(request, behind if self.free or not size else (offset // size + 1) * size))
+
+    def exhausted(self, step: Step, view: PageView) -> bool:  # noqa: ARG002  the protocol's
+        """See `Steps`: nothing but the record that was read before."""
+        return view.record_count == 1
+
+    def missed(self, step: Step, view: PageView | None) -> None:
+        """See `Steps`: some servers know multiples of the page size only."""
+        if step.overlaps and view is None:
+            self.free = False
+
+
+@dataclass
+class Numbers:
+    """A page number: pages of another size are asked for, so that the last record read is on one of them.
+
+    `place` gets the number (from 0) and the size of a request, `at` sets both. `sized`: the server is told the size.
+    `ended` as in `Offsets`.
+    """
+
+    place: Callable[[PageRequest], tuple[int, int]]
+    at: Callable[[PageRequest, int, int], PageRequest]
+    ended: Callable[[PageRequest, PageView, int], bool]
+    sized: bool = True
+    #: Records asked for, and really served, with the first page.
+    _size: int = field(default=0, init=False)
+    _served: int = field(default=0, init=False)
+    _misses: int = field(default=0, init=False)
+    #: Whether a page of another size fitted: the server goes by what it is asked for.
+    _proved: bool = field(default=False, init=False)
+
+    def begins(self, request: PageRequest) -> bool:
+        """See `Steps`."""
+        return self.place(request)[0] == 0
+
+    def after(self, request: PageRequest, view: PageView) -> Step | None:
+        """See `Steps`."""
+        number, size = self.place(request)
+        if not self._size:
+            self._size, self._served = size, view.record_count
+            self.sized = self.sized and view.record_count == size
+        self._proved = self._proved or size != self._size
+        behind = number * (size if self.sized else self._served) + view.record_count
+        if self.ended(request, view, behind):
+            return None
+        overlapping = _page_with(behind - 1, self._size)
+        if self.sized and identified(view) and overlapping is not None:
+            return Step(self.at(request, *overlapping), overlaps=True)
+        return Step(self.at(request, number + 1, size))
+
+    def exhausted(self, step: Step, view: PageView) -> bool:
+        """See `Steps`: a page that is not full."""
+        return view.record_count < self.place(step.request)[1]
+
+    def missed(self, step: Step, view: PageView | None) -> None:
+        """See `Steps`: a server that goes by a size of its own gives other records than asked for."""
+        if step.overlaps and not self._proved:
+            self._misses += 1
+            too_many = view is not None and view.record_count > self.place(step.request)[1]
+            self.sized = self.sized and view is not None and not too_many and self._misses < 2
+
+
+def _page_with(position: int, size_max: int) -> tuple[int, int] | None:
+    """The number and size of the page that has this position on it and most behind it; None if there is no such."""
+    sizes = range(max(2, size_max // 2), size_max + 1)
+    size = max(sizes, key=lambda one: one - position % one, default=1)
+    return (position // size, size) if size - position % size > 1 else None
+
+
+@dataclass
+class Links:
+    """Whatever way `following` leads on; pages are fixed, and the one before is looked at again after each."""
+
+    following: Callable[[PageRequest, PageView], PageRequest | None]
+    names_position: Callable[[PageRequest], bool]
+
+    def begins(self, request: PageRequest) -> bool:
+        """See `Steps`: the only request that no address was followed for."""
+        return not self.names_position(request)
+
+    def after(self, request: PageRequest, view: PageView) -> Step | None:
+        """See `Steps`."""
+        following = self.following(request, view)
+        return None if following is None else Step(following)
+
+    def exhausted(self, step: Step, view: PageView) -> bool:  # noqa: ARG002  the protocol's
+        """See `Steps`."""
+        return True
+
+    def missed(self, step: Step, view: PageView | None) -> None:
+        """See `Steps`."""

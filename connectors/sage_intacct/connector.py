@@ -1,0 +1,300 @@
+"""Sage Intacct, REST API v1: AR invoices, AR adjustments (credit and debit memos), and a census of both for deletions.
+
+https://developer.sage.com/intacct/docs/developer-portal/
+
+Every sale ends as an AR invoice, also those entered as order-entry documents, so only AR is read: reading both would count
+twice. When a sales document is edited its invoice is deleted and written again under another key; such invoices go by the
+id of their sales document, which stays. Other deletions leave no trace, so every few hours all ids are listed and compared.
+
+Where the vendor's documents leave it open, the reading taken is in docs/decisions.md ("Sage Intacct: ...").
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+
+from connectors.kit.errors import CredentialsRejected, RateLimited
+from connectors.kit.http.auth import client_credentials, form_body
+from connectors.kit.mapping.fields import (
+    Field,
+    computed,
+    currency,
+    day,
+    decimal,
+    instant,
+    money,
+    phone,
+    status_map,
+    text,
+)
+from connectors.kit.spec import (
+    Connection,
+    ConnectorSpec,
+    Consent,
+    Deleted,
+    Details,
+    Lines,
+    Lookup,
+    PageRequest,
+    RateLimit,
+    Stream,
+    TokenAuth,
+    Window,
+)
+from connectors.sage_intacct.query_service import META, about, asked, both, by_last_key, changed, due, query
+
+_PAGE_SIZE = 2000
+_RESULT = "/ia::result"
+_INVOICE, _ADJUSTMENT = "accounts-receivable/invoice", "accounts-receivable/adjustment"
+_SALES_DOCUMENT = "salesDocument.id"
+_PREFIX = "adjustment/"
+_PHONES = ("mobile", "phone1", "phone2")
+_CUSTOMER_FIELDS = ["id", "key", *(f"contacts.default.{name}" for name in _PHONES)]
+#: How often deletions are looked for, unless the block says otherwise.
+_CENSUS_HOURS = 6
+
+
+def _list(name: str, kind: str) -> Callable[[Connection, Window, datetime], PageRequest]:
+    def first(connection: Connection, window: Window, _now: datetime) -> PageRequest:
+        fields = asked(SPEC, name, connection, "key")
+        return query(kind, fields, changed(window), SPEC.size(connection))
+
+    return first
+
+
+def _lines_of(name: str, kind: str, owner: str) -> Callable[[Connection, Sequence[str]], Iterable[PageRequest]]:
+    def requests(connection: Connection, keys: Sequence[str]) -> Iterable[PageRequest]:
+        fields = asked(SPEC, name, connection, "key", owner, lines=True)
+        return about(f"{kind}-line", fields, owner, keys, _PAGE_SIZE)
+
+    return requests
+
+
+def _customers(_connection: Connection, ids: Sequence[str]) -> Iterable[PageRequest]:
+    return about("accounts-receivable/customer", _CUSTOMER_FIELDS, "id", ids, _PAGE_SIZE)
+
+
+def _all(kind: str, *fields: str) -> Callable[[Connection, Window, datetime], PageRequest | None]:
+    """All that there is, whenever it was changed, a few times a day. The first read has nothing to compare with."""
+
+    def first(connection: Connection, window: Window, now: datetime) -> PageRequest | None:
+        every_hours = int(connection.options.get("deletions_hours", _CENSUS_HOURS))
+        if not due(window.since, now, every_hours):
+            return None
+        return query(kind, ["key", *fields], [], SPEC.size(connection))
+
+    return first
+
+
+def _invoices_listed(body: Any) -> Deleted:
+    rows = ((row, row.get("salesDocument") or {}) for row in body["ia::result"])
+    return _listed(str(row.get(_SALES_DOCUMENT) or nested.get("id") or row["key"]) for row, nested in rows)
+
+
+def _adjustments_listed(body: Any) -> Deleted:
+    return _listed(f"{_PREFIX}{row['key']}" for row in body["ia::result"])
+
+
+def _listed(external_ids: Iterable[str]) -> Deleted:
+    ids = tuple(external_ids)
+    return Deleted(ids, (None,) * len(ids), len(ids))
+
+
+_TOTAL, _LINE = pl.col("total_minor"), pl.col("amount_minor")
+_STATES = status_map(
+    "state",
+    draft=("draft", "submitted", "approved"),
+    open=("posted", "partiallyPaid", "selected"),
+    paid=("paid",),
+    # What was reversed, and the document of the opposite sign that reverses it: together nothing.
+    void=("reversed", "reversal"),
+)
+#: A document without amount has no state of its own; one with an amount is not guessed at.
+_STATUS = pl.when((pl.col("state") == "noValue") & (_TOTAL == 0)).then(pl.lit("open")).otherwise(_STATES)
+_TURNED = ("total_minor", "amount_paid_minor")
+
+
+def _entries(lines: pl.DataFrame) -> pl.DataFrame:
+    """Without the rows of subtotals (tax, mostly), and turned so that they add up to a positive total, as the total is."""
+    if "subtotal" in lines.columns:
+        lines = lines.filter(pl.col("subtotal").is_null())
+    turned = _LINE.sum().over("row") < 0
+    return lines.with_columns(pl.when(turned).then(-_LINE).otherwise(_LINE).alias("amount_minor"))
+
+
+def _tax(invoices: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
+    """No tax total is sent: it is what the entries leave of the total; null where that cannot be."""
+    sums = lines.group_by("row").agg(_LINE.sum().alias("_lines"))
+    joined = invoices.with_row_index("row").join(sums, on="row", how="left", maintain_order="left")
+    tax = _TOTAL - pl.col("_lines")
+    tax = pl.when(tax >= 0).then(tax)
+    return joined.with_columns(tax.alias("tax_minor"), (_TOTAL - tax).alias("subtotal_minor")).drop("row", "_lines")
+
+
+def _invoice(invoices: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
+    """A reversal is negative and void. Any other negative invoice stays so, and is rejected: whether it takes back a sale cannot be told."""
+    void = (pl.col("status") == "void").fill_null(value=False)
+    turned = invoices.with_columns(pl.when(void).then(pl.col(one).abs()).otherwise(pl.col(one)) for one in _TURNED)
+    return _tax(turned, lines)
+
+
+def _adjustment(invoices: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
+    """The sign has become the kind."""
+    return _tax(invoices.with_columns(pl.col(one).abs() for one in _TURNED), lines)
+
+
+def _fields(**own: Field) -> dict[str, Field]:
+    none = pl.lit(None, dtype=pl.Int64)
+    return {
+        "customer_external_id": text(*both("customer.id"), required=True),
+        "customer_phone": phone(),
+        "subtotal_minor": computed(none, required=False),
+        "tax_minor": computed(none, required=False),
+        "amount_paid_minor": computed(_TOTAL - pl.col("due_minor"), required=False),
+        "amount_refunded_minor": computed(pl.lit(0), required=False),
+        "status": computed(_STATUS, "/state"),
+        "updated_at": instant(*both("audit.modifiedDateTime"), required=True),
+        **own,
+    }
+
+
+def _lines(amount: str, **more: Field) -> Lines:
+    """What and how much money; order entry alone knows quantities and prices."""
+    fields: Mapping[str, Field] = {
+        "item_external_id": text(),
+        "sku": text(*both("dimensions.item.id")),
+        "name": text("/memo"),
+        "quantity": decimal(),
+        "unit_price": decimal(),
+        "amount_minor": money(*both(amount), exact=False),
+        **more,
+    }
+    return Lines("/lines", fields, adjust=_entries)
+
+
+def _details(name: str, kind: str, owner: str) -> Details:
+    lookup = Lookup(
+        "lines",
+        _lines_of(name, kind, f"{owner}.key"),
+        _RESULT,
+        {"external_id": text("/key")},
+        paginate=by_last_key,
+        info=META,
+    )
+    return Details(lookup, record="/key", line=both(f"{owner}.key"))
+
+
+def _census(name: str, kind: str, listed: Callable[[Any], Deleted], *fields: str) -> Stream:
+    first = _all(kind, *fields)
+    return Stream(
+        name, "invoice", first, by_last_key, _RESULT, info=META, row_id=("/key",), deleted=listed, census=True
+    )
+
+
+def _auth(connection: Connection) -> TokenAuth:
+    """The consent of a user, or the application on behalf of a user: `user@company` or `user@company|entity`."""
+    if connection.options.get("login") == "client_credentials":
+        return TokenAuth(client_credentials(f"{connection.options.get('user')}@{connection.account}"), seeded=False)
+    return TokenAuth(form_body)
+
+
+def _headers(connection: Connection) -> Mapping[str, str]:
+    """Without an entity the top level is read; so it is under a misspelt header, which is ignored."""
+    entity = connection.account.partition("|")[2]
+    return {"content-type": "application/json", **({"x-ia-api-param-entity": entity} if entity else {})}
+
+
+def _fault(body: Any) -> str | None:
+    """In the result, also with status 200, or beside it; the token endpoint's own. A token that ended is a 400 with a text."""
+    result = body.get("ia::result")
+    error = (result.get("ia::error") if isinstance(result, dict) else None) or body.get("ia::error")
+    if not error:
+        code = body.get("error")
+        return str(code) if code else None
+    if any(said in str(error) for said in ("Invalid token", "The token is not valid")):
+        return "invalidToken"
+    return str(error.get("code") or "unknown")
+
+
+SPEC = ConnectorSpec(
+    name="sage_intacct",
+    title="Sage Intacct",
+    docs_url="https://developer.sage.com/intacct/docs/developer-portal/",
+    base_url="https://api.intacct.com",
+    token_url="https://api.intacct.com/ia/api/v1/oauth2/token",
+    auth=_auth,
+    # No call tells which company a consent opened: the block does. PKCE is allowed; which redirect URIs are, is not said.
+    consent=Consent(
+        authorize_url="https://api.intacct.com/ia/api/v1/oauth2/authorize",
+        scopes=("offline_access",),
+        pkce=True,
+        secret_in_body=True,
+        loopback=False,
+    ),
+    headers=_headers,
+    streams=(
+        Stream(
+            "invoices",
+            "invoice",
+            _list("invoices", _INVOICE),
+            by_last_key,
+            records=_RESULT,
+            info=META,
+            single=(_RESULT,),
+            row_id=("/key",),
+            deletions=("invoice_census", "adjustment_census"),
+            fields=_fields(
+                external_id=text(*both(_SALES_DOCUMENT), "/key", required=True),
+                invoice_number=text("/invoiceNumber"),
+                currency=currency(*both("currency.txnCurrency", "currency.baseCurrency")),
+                total_minor=money("/totalTxnAmount", required=True),
+                issued_at=day("/invoiceDate", required=True),
+            ),
+            helpers={"state": text("/state"), "due_minor": money("/totalTxnAmountDue")},
+            lines=_lines("txnAmount", subtotal=text("/isSubtotal")),
+            details=_details("invoices", _INVOICE, "invoice"),
+            finish=_invoice,
+        ),
+        Stream(
+            "adjustments",
+            "credit_note",
+            _list("adjustments", _ADJUSTMENT),
+            by_last_key,
+            records=_RESULT,
+            info=META,
+            single=(_RESULT,),
+            row_id=("/key",),
+            deletions=("invoice_census", "adjustment_census"),
+            fields=_fields(
+                external_id=text("/key", required=True, prefix=_PREFIX),
+                invoice_number=text("/adjustmentNumber"),
+                kind=computed(pl.when(_TOTAL < 0).then(pl.lit("credit_note")).otherwise(pl.lit("invoice"))),
+                currency=currency(*both("txnCurrency.currency", "baseCurrency.currency")),
+                total_minor=money(*both("txnCurrency.totalEntered"), required=True),
+                issued_at=day("/createdDate", required=True),
+            ),
+            helpers={"state": text("/state"), "due_minor": money(*both("txnCurrency.totalDue"))},
+            lines=_lines("txnCurrency.amount"),
+            details=_details("adjustments", _ADJUSTMENT, "arAdjustment"),
+            finish=_adjustment,
+        ),
+        _census("invoice_census", _INVOICE, _invoices_listed, _SALES_DOCUMENT),
+        _census("adjustment_census", _ADJUSTMENT, _adjustments_listed),
+    ),
+    lookups=(
+        Lookup(
+            "customers",
+            _customers,
+            _RESULT,
+            {"external_id": text("/id"), **{name: phone(*both(f"contacts.default.{name}")) for name in _PHONES}},
+        ),
+    ),
+    # A company may have few requests under way (two on the smallest tier) and pays for more than 100 000 a month; a 429
+    # does not say when to come back.
+    rate=RateLimit(((10, 1.0),), concurrency=2, retry_after_seconds=10),
+    page_size=_PAGE_SIZE,
+    fault=_fault,
+    errors={"invalidToken": CredentialsRejected, "GW-0010": RateLimited},
+)
