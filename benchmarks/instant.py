@@ -89,7 +89,7 @@ def _at(ordered: Sequence[float], percent: int) -> float:
 
 def connected(dsn: str, key: bytes) -> str:
     """A custom system that is connected and not polled, and an address for its webhooks."""
-    from tasks.blocks import CustomConnection
+    from panel.blocks import CustomConnection
 
     CustomConnection(base_url="http://127.0.0.1:9", authentication="none").save("custom", overwrite=True)
     with connect(dsn) as db:

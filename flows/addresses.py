@@ -9,14 +9,14 @@ from prefect.states import Completed, Failed
 
 from connectors import spec_for
 from connectors.kit.errors import ConnectorError, block_name
+from panel.blocks import NotConnectedError
+from panel.blocks.connected import find_block
+from panel.connect.webhook_address import NoWebhooksError, keep_address, markdown
+from panel.runs.advice import named
+from panel.runs.audited import changing_flow
 from settings import DatabaseNotRunning, settings
 from sql.db import connect
 from sql.tokens import TokenUnreadableError
-from tasks.addresses import NoWebhooksError, keep_address, markdown
-from tasks.advice import named
-from tasks.audited import changing_flow
-from tasks.blocks import NotConnectedError
-from tasks.connections import find_block
 
 
 @changing_flow(name="webhook-address", flow_run_name="webhook address of {connection}")

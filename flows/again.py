@@ -11,13 +11,13 @@ from prefect.states import Completed, Failed
 
 from connectors.kit.errors import Misconfigured, block_name
 from flows.sync import sync_system
+from panel.blocks import NotConnectedError
+from panel.blocks.connected import find_block
+from panel.connect.mapping_trial import tried
+from panel.runs.advice import named
+from panel.runs.audited import changing_flow
+from panel.runs.refused import refused
 from settings import DatabaseNotRunning
-from tasks.advice import named
-from tasks.audited import changing_flow
-from tasks.blocks import NotConnectedError
-from tasks.connections import find_block
-from tasks.refused import refused
-from tasks.try_mapping import tried
 
 
 @changing_flow(name="replay", flow_run_name="replay {what} of {system}")

@@ -7,10 +7,10 @@ from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
+from panel.alerts.automations import ensure_automations
+from panel.alerts.events import tell
+from panel.alerts.watch import look, now_utc
 from settings import settings
-from tasks.alerts.automations import ensure_automations
-from tasks.alerts.events import tell
-from tasks.alerts.watch import look, now_utc
 from tasks.steps import without_row_data
 
 

@@ -8,12 +8,12 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
+from panel.reports.audit import markdown
+from panel.runs.watch import look
 from settings import settings
 from sql import audit
 from sql.db import connect
-from tasks.audit_page import markdown
 from tasks.steps import without_row_data
-from tasks.watch import look
 
 #: The page, at /artifacts/key/audit-log.
 PAGE = "audit-log"

@@ -18,12 +18,12 @@ from pydantic import Field
 
 from connectors.kit.errors import block_name
 from flows.sync import not_before, utc
-from tasks.audited import changing_flow
-from tasks.blocks import NotConnectedError
-from tasks.connections import load_block
-from tasks.pieces import Ended, run_piece
-from tasks.progress import Progress
-from tasks.refused import refused
+from panel.blocks import NotConnectedError
+from panel.blocks.connected import load_block
+from panel.runs.audited import changing_flow
+from panel.runs.pieces import Ended, run_piece
+from panel.runs.progress import Progress
+from panel.runs.refused import refused
 
 #: Pieces of one backfill.
 PIECES_MAX = 2_000

@@ -8,10 +8,10 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from connectors.kit.errors import block_name
+from panel.blocks import NotConnectedError
+from panel.blocks.connected import find_block
+from panel.connect.check import check_connection
 from settings import settings
-from tasks.blocks import NotConnectedError
-from tasks.check import check_connection
-from tasks.connections import find_block
 
 
 @flow(name="test-connection", flow_run_name="test {connection}", persist_result=False, retries=0)

@@ -12,13 +12,13 @@ from pydantic import Field
 
 from connectors.kit.errors import ConnectorError, block_name
 from connectors.kit.http.consent import Granted
+from panel.blocks import ConsentedConnection, NotConnectedError
+from panel.blocks.connected import find_block
+from panel.connect import consent
+from panel.connect.callback import PORT, Address, Desk, address_of, serving
+from panel.connect.check import check_connection
+from panel.runs.audited import changing_flow
 from settings import settings
-from tasks import consent
-from tasks.audited import changing_flow
-from tasks.blocks import ConsentedConnection, NotConnectedError
-from tasks.callback import PORT, Address, Desk, address_of, serving
-from tasks.check import check_connection
-from tasks.connections import find_block
 
 
 @changing_flow(name="connect", flow_run_name="connect {connection}")

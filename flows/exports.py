@@ -9,13 +9,13 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from pydantic import Field
 
+from panel.runs.audited import changing_flow
+from panel.runs.refused import refused
 from settings import settings
 from sql.corrections import CorrectionRefusedError
 from sql.db import connect
 from sql.export import ROWS_MAX, TABLES, ExportTooLargeError, Format
 from sql.export import export as write
-from tasks.audited import changing_flow
-from tasks.refused import refused
 from tasks.steps import without_row_data
 
 Table = Literal["sales", "sale_lines", "awards", "points_history", "members", "tiers", "audit"]

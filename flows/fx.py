@@ -11,11 +11,11 @@ from pydantic import Field
 
 from connectors.kit.http.download import DownloadError
 from loyalty.fx import BadRatesError
+from panel.runs.audited import changing_flow
 from settings import settings
 from sql import fx
 from sql.db import connect
 from sql.fx import RateChangedError
-from tasks.audited import changing_flow
 from tasks.rates import read_rates
 from tasks.recompute import post_waiting
 from tasks.steps import without_row_data

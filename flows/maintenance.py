@@ -9,9 +9,9 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 from pydantic import Field
 
+from panel.runs.advice import named
+from panel.runs.audited import changing_flow
 from settings import DatabaseNotRunning, settings
-from tasks.advice import named
-from tasks.audited import changing_flow
 from tasks.maintain import maintain, page
 from tasks.steps import without_row_data
 

@@ -11,16 +11,16 @@ from prefect.states import Completed, Failed
 from pydantic import Field, ValidationError
 
 from loyalty.corrections import Adjustment, Decision
+from panel.runs.advice import named
+from panel.runs.audited import changing_flow
+from panel.runs.refused import refused
 from settings import DatabaseNotRunning, settings
 from sql import corrections
 from sql.corrections import CorrectionRefusedError
 from sql.db import connect
-from tasks.advice import named
-from tasks.audited import changing_flow
 from tasks.confirmed import check_confirmed
 from tasks.erase import erase_everywhere
 from tasks.recompute import post_waiting
-from tasks.refused import refused
 from tasks.steps import without_row_data
 from tasks.tiers import evaluate
 

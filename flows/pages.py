@@ -8,11 +8,11 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
+from panel.connect.webhook_address import take_secrets
+from panel.pages import guides
+from panel.pages.publish import prune
+from panel.pages.refresh import refresh
 from settings import PROJECT_ROOT, DatabaseNotRunning, settings
-from tasks.addresses import take_secrets
-from tasks.pages import guides
-from tasks.pages.publish import prune
-from tasks.pages.refresh import refresh
 from tasks.steps import without_row_data
 
 

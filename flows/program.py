@@ -18,13 +18,13 @@ from loyalty.authoring import BadRulesError
 from loyalty.corrections import Decision
 from loyalty.program import Program
 from loyalty.promotions import Promotion
+from panel.runs.audited import changing_flow
+from panel.runs.refused import REFUSED
 from settings import settings
 from sql.db import connect
 from sql.program import RulesChangedError
-from tasks.audited import changing_flow
 from tasks.program import ChangeRefusedError, Look, apply_rules, look, shown
 from tasks.recompute import post_waiting
-from tasks.refused import REFUSED
 from tasks.steps import without_row_data
 
 

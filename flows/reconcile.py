@@ -13,18 +13,18 @@ from prefect.states import Completed, Failed
 
 from connectors.kit.errors import ConnectorError, block_name
 from flows.sync import job_of, not_before, sync_system, utc
+from panel.blocks import BillingConnection, NotConnectedError
+from panel.blocks.connected import load_block
+from panel.reports.reconcile import markdown, points_markdown
+from panel.runs.advice import named
+from panel.runs.audited import changing_flow
+from panel.runs.refused import REFUSED, refused
 from settings import DatabaseNotRunning, settings
 from sql import sync
 from sql.corrections import CorrectionRefusedError, find_member
 from sql.db import connect
-from tasks.advice import named
-from tasks.audited import changing_flow
-from tasks.blocks import BillingConnection, NotConnectedError
 from tasks.check_points import PointsCheck, TooManyPointsError, check_points, recompute
-from tasks.connections import load_block
 from tasks.reconcile import Reconciled, listed_since, reconcile_vendor
-from tasks.reconcile_report import markdown, points_markdown
-from tasks.refused import REFUSED, refused
 from tasks.steps import without_row_data
 from tasks.sync import WAIT_SECONDS
 

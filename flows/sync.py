@@ -14,22 +14,22 @@ from prefect.states import Completed, Failed
 from prefect.utilities.timeout import timeout
 
 from connectors.kit.errors import ConnectorError, block_name
+from panel.alerts.events import tell
+from panel.alerts.watch import corrections_refused, reject_ratio
+from panel.blocks import BillingConnection, NotConnectedError
+from panel.blocks.connected import load_block
+from panel.blocks.settings_check import check_settings
+from panel.pages.refresh import after_a_run
+from panel.reports.run import Links, RunReport, markdown, summary_line
+from panel.runs.advice import TookTooLongError, is_expected, named
+from panel.runs.attempt import audit_refused, remember, remember_refused
+from panel.runs.long_run import shown_while_long
+from panel.runs.refused import refused
 from settings import DatabaseNotRunning, settings
 from sql import refused as refusals
 from sql import sync
-from tasks.advice import TookTooLongError, is_expected, named
-from tasks.alerts.events import tell
-from tasks.alerts.watch import corrections_refused, reject_ratio
-from tasks.attempt import audit_refused, remember, remember_refused
-from tasks.blocks import BillingConnection, NotConnectedError
-from tasks.blocks.sound import check_settings
-from tasks.connections import load_block
 from tasks.job import Job, Policy
 from tasks.load import TooManyRejectsError
-from tasks.long_run import shown_while_long
-from tasks.pages.refresh import after_a_run
-from tasks.refused import refused
-from tasks.report import Links, RunReport, markdown, summary_line
 from tasks.sync import synchronise
 
 #: A run that takes longer is ended, so that those behind it get their turn. A backfill goes on where it was with the next.

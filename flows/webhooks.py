@@ -14,15 +14,15 @@ from prefect.exceptions import TerminationSignal
 from prefect.runtime import deployment, flow_run
 from prefect.states import Completed, Failed
 
+from panel.blocks.connected import accounts, load_block
+from panel.reports.webhooks import headline, markdown
 from settings import settings
 from sql import refused
 from sql import webhook_documents as pushed
 from sql import webhooks as stored
 from sql.db import connect
-from tasks.connections import accounts, load_block
 from tasks.job import Job, Policy
 from tasks.steps import without_row_data
-from tasks.webhook_report import headline, markdown
 from tasks.webhook_run import HANDOVER_SECONDS_MAX, Listening, Pace, listen
 from tasks.webhooks import Connections
 

@@ -15,17 +15,17 @@ from connectors.kit.errors import ConnectorError, NeedsOperator, RateLimited, Re
 from connectors.kit.webhooks.scheme import BadBody, events
 from connectors.registry import webhook_for
 from loyalty.masking import message
+from panel.blocks import NotConnectedError
+from panel.reports.run import times_lines
 from sql import sync, webhooks
 from sql import webhook_documents as pushed
 from sql.db import connect
 from sql.webhooks import ClaimedEvent
 from tasks.award import Awarded
-from tasks.blocks import NotConnectedError
 from tasks.extract import Extracted
 from tasks.job import Job
 from tasks.load import Loaded
 from tasks.pushed import Failed, Incoming, Sorted, asked_pages, held_pages, sort_out
-from tasks.report import times_lines
 from tasks.steps import without_row_data
 from tasks.sync import bring_in
 from tasks.webhook_audit import record_batch

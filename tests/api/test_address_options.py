@@ -17,8 +17,8 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from connectors.kit.webhooks.settings import TOPIC_HEADERS, WebhookSettings
+from panel.blocks import CustomConnection
 from settings import settings
-from tasks.blocks import CustomConnection
 from tasks.job import Job, Policy
 from tasks.webhook_run import Pace, listen
 from tasks.webhooks import Connections

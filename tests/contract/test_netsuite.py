@@ -14,7 +14,7 @@ import simulator
 from connectors.kit.errors import CredentialsRejected, PermissionMissing, RateLimited, UnexpectedShape
 from connectors.kit.mapping import map_page, map_pages, try_record
 from connectors.kit.spec import Window
-from tasks.blocks import NetSuiteConnection
+from panel.blocks import NetSuiteConnection
 from tests.support.vendors import credentials
 
 

@@ -17,7 +17,7 @@ from connectors.kit.mapping import map_lookup, map_page, map_pages, try_record
 from connectors.kit.read.look_up import look_up
 from connectors.kit.spec import ListMovedError, PageView, RetryPolicy, Window
 from connectors.sage_intacct.query_service import by_last_key, due, query
-from tasks.blocks import SageIntacctConnection
+from panel.blocks import SageIntacctConnection
 
 
 @pytest.fixture

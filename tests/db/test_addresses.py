@@ -9,11 +9,11 @@ import pytest
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
+from panel.blocks import BillingConnection, CustomConnection, FreshBooksConnection, NetSuiteConnection, XeroConnection
+from panel.connect.webhook_address import NoWebhooksError, keep_address
 from sql import endpoints, webhooks
 from sql import panel_pages as pages
 from sql.db import Connection, connect
-from tasks.addresses import NoWebhooksError, keep_address
-from tasks.blocks import BillingConnection, CustomConnection, FreshBooksConnection, NetSuiteConnection, XeroConnection
 
 KEY = Fernet.generate_key()
 

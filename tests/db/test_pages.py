@@ -10,19 +10,19 @@ from typing import Any
 import psycopg
 import pytest
 
-import tasks.long_run
-import tasks.progress
+import panel.runs.long_run
+import panel.runs.progress
 from connectors.kit.http.responses import Call
+from panel.pages import status, systems
+from panel.pages.connection_status import Desk, Desks
+from panel.reports.run import RunReport, percentile
+from panel.runs.attempt import remember, remember_refused
 from sql import attempts, ledger, sync, webhooks
 from sql import panel_pages as pages
 from sql.attempts import Attempt
 from sql.db import Connection, connect
-from tasks.attempt import remember, remember_refused
 from tasks.extract import Extracted
 from tasks.load import Loaded, TooManyRejectsError
-from tasks.pages import status, systems
-from tasks.pages.desk import Desk, Desks
-from tasks.report import RunReport, percentile
 from tests.support.books import PHONE, Books, invoice
 
 NOW = datetime.now(UTC)
@@ -202,13 +202,13 @@ class Shown:
 
 def test_a_long_run_shows_how_far_each_step_is(books: Books, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = Shown()
-    monkeypatch.setattr(tasks.progress, "create_progress_artifact", shown.create)
-    monkeypatch.setattr(tasks.progress, "update_progress_artifact", shown.update)
-    monkeypatch.setattr(tasks.progress, "UPDATE_SECONDS", 0.0)
-    monkeypatch.setattr(tasks.long_run, "UPDATE_SECONDS", 0.01)
+    monkeypatch.setattr(panel.runs.progress, "create_progress_artifact", shown.create)
+    monkeypatch.setattr(panel.runs.progress, "update_progress_artifact", shown.update)
+    monkeypatch.setattr(panel.runs.progress, "UPDATE_SECONDS", 0.0)
+    monkeypatch.setattr(panel.runs.long_run, "UPDATE_SECONDS", 0.01)
     books.store(invoice())
     report = RunReport(books.job(), NOW)
-    with tasks.long_run.shown_while_long(report, "xero", after_seconds=0):
+    with panel.runs.long_run.shown_while_long(report, "xero", after_seconds=0):
         report.job.calls.append(Call("xero", "list invoices", 200, 40, throttled=False))
         shown.await_("0 1 requests; reading")
         report.extracted, report.seconds["extract"], report.pages = Extracted(1, {}), 1.0, {"invoices": (1, 7, 100)}
@@ -220,6 +220,6 @@ def test_a_long_run_shows_how_far_each_step_is(books: Books, monkeypatch: pytest
     assert "done after" in shown.said[-1]
     assert PHONE[4:] not in repr(shown.said)
     before = len(shown.said)
-    with tasks.long_run.shown_while_long(report, "xero"):  # a short one
+    with panel.runs.long_run.shown_while_long(report, "xero"):  # a short one
         pass
     assert len(shown.said) == before

@@ -2,11 +2,11 @@
 
 from pydantic import SecretStr
 
+from panel.reports.audit import markdown
+from panel.runs.watch import State, compare, fingerprint
 from sql import audit
 from sql.audit import Entry
 from sql.db import connect
-from tasks.audit_page import markdown
-from tasks.watch import State, compare, fingerprint
 
 KEY = b"k" * 32
 

@@ -27,7 +27,7 @@ os.environ.update(settings().child_environment())
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.sorting import DeploymentSort
 from pydantic import SecretStr
-from tasks.connections import connections, load_block
+from panel.blocks.connected import connections, load_block
 
 def plain(value):
     return str(value.get_secret_value() if isinstance(value, SecretStr) else value)

@@ -18,9 +18,9 @@ from prefect.settings import (
     temporary_settings,
 )
 
-import tasks.pages.refresh
+import panel.pages.refresh
+from panel.blocks import register_blocks
 from settings import Settings, settings
-from tasks.blocks import register_blocks
 from tests.flows.office import ATTEMPTS, Office, Vendors, deploy, serving
 from tests.flows.worker_fixtures import eventually, process, worker_prefect
 from tests.support.database import Databases, databases, dsn
@@ -79,7 +79,7 @@ def prefect(prefect_server: dict[str, str]) -> Iterator[None]:
 @pytest.fixture
 def pages_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pages are not renewed after each run, which takes a fifth of a second; their own tests do without this."""
-    monkeypatch.setattr(tasks.pages.refresh, "refresh", lambda *_, **__: None)
+    monkeypatch.setattr(panel.pages.refresh, "refresh", lambda *_, **__: None)
 
 
 @pytest.fixture

@@ -20,10 +20,10 @@ from prefect.states import Scheduled
 
 import simulator
 from flows.sync import sync_system
+from panel.blocks import BLOCKS, BillingConnection, connect_simulator
+from panel.blocks.connected import connections
 from simulator.server import Application, Message, Receive, Send
 from sql.db import connect
-from tasks.blocks import BLOCKS, BillingConnection, connect_simulator
-from tasks.connections import connections
 
 #: Every constant that must never be shown.
 SECRETS = (simulator.CLIENT_SECRET, *(simulator.seed_refresh_token(name) for name in simulator.SYSTEMS), "wr0ng-s3cret")

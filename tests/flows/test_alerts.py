@@ -29,11 +29,11 @@ from pydantic import SecretStr
 
 from flows.alerts import check_alerts
 from flows.sync import sync_system
+from panel.alerts import rules
+from panel.alerts.automations import BLOCK, automations, ensure_automations
+from panel.alerts.mail import EmailAlerts
 from sql.db import connect
 from sql.keys import create
-from tasks.alerts import rules
-from tasks.alerts.automations import BLOCK, automations, ensure_automations
-from tasks.alerts.mail import EmailAlerts
 from tests.flows.office import Office, worked
 from tests.flows.worker_fixtures import Prefect, eventually, worker
 from tests.support.ports import free_ports

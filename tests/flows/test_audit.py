@@ -9,9 +9,9 @@ from flows.audit import audit_log
 from flows.exports import export, export_member
 from flows.members import adjust_points, erase_member
 from flows.program import change_program
+from panel.blocks.connected import find_block
 from sql import audit
 from sql.db import connect
-from tasks.connections import find_block
 from tests.flows.office import Office
 from tests.support.books import PHONE, Books, invoice
 

@@ -24,10 +24,7 @@ from connectors.kit.errors import block_name
 from flows.check import test_connection as run_test
 from flows.connect import connect
 from flows.sync import sync_system
-from settings import settings
-from simulator.server import Application
-from sql.db import connect as database
-from tasks.blocks import (
+from panel.blocks import (
     BLOCKS,
     ConsentedConnection,
     FreshBooksConnection,
@@ -35,8 +32,11 @@ from tasks.blocks import (
     connect_simulator,
     register_blocks,
 )
-from tasks.check import Check, Checked, check_connection
-from tasks.connections import connected, connections, find_block
+from panel.blocks.connected import connected, connections, find_block
+from panel.connect.check import Check, Checked, check_connection
+from settings import settings
+from simulator.server import Application
+from sql.db import connect as database
 from tests.flows.worker_fixtures import eventually
 from tests.support.database import databases, dsn
 from twezah.stack import provision

@@ -8,11 +8,11 @@ from prefect.client.orchestration import get_client
 from pydantic import SecretStr
 
 from flows.sync import sync_system
+from panel.blocks import BLOCKS, CustomConnection, FileDropConnection
+from panel.blocks.connected import load_block
+from panel.connect.check import check_connection
 from settings import PROJECT_ROOT, settings
 from sql.db import connect
-from tasks.blocks import BLOCKS, CustomConnection, FileDropConnection
-from tasks.check import check_connection
-from tasks.connections import load_block
 from tests.flows.office import Office
 from twezah.stack.provision import activate_connected, apply_deployment, ensure_work_pool, find, project_deployments
 

@@ -9,15 +9,15 @@ from prefect.client.schemas.actions import ArtifactCreate
 from pydantic import SecretStr
 
 import flows.sync
-import tasks.pages.publish
+import panel.pages.publish
 from flows.addresses import webhook_address
 from flows.check import test_connection as check_flow
 from flows.pages import renew_pages
+from panel.blocks import BLOCKS, XeroConnection
+from panel.pages.connection_status import read
+from panel.pages.footers import MARK
+from panel.pages.refresh import refresh
 from settings import settings
-from tasks.blocks import BLOCKS, XeroConnection
-from tasks.pages.desk import read
-from tasks.pages.footers import MARK
-from tasks.pages.refresh import refresh
 from tests.flows.office import Office
 from twezah.stack.provision import apply_deployment, find, project_deployments
 
@@ -127,13 +127,13 @@ def test_old_versions_go_and_the_newest_stay(client: SyncPrefectClient, monkeypa
     for key in ("sync-pruned", "pruned", "billing-systems"):
         for number in range(7):
             client.create_artifact(ArtifactCreate(key=key, type="markdown", data=str(number)))
-    monkeypatch.setattr(tasks.pages.publish, "REPORTS_KEPT", 5)
-    monkeypatch.setattr(tasks.pages.publish, "OTHERS_KEPT", 3)
-    tasks.pages.publish.prune(client)
+    monkeypatch.setattr(panel.pages.publish, "REPORTS_KEPT", 5)
+    monkeypatch.setattr(panel.pages.publish, "OTHERS_KEPT", 3)
+    panel.pages.publish.prune(client)
     kept = {key: [one["data"] for one in versions(client, key)] for key in ("sync-pruned", "pruned", "billing-systems")}
     assert kept == {"sync-pruned": ["6", "5", "4", "3", "2"], "pruned": ["6", "5", "4"], "billing-systems": ["6"]}
     assert (
-        tasks.pages.publish.known_pages(client).ids["billing-systems"] == versions(client, "billing-systems")[0]["id"]
+        panel.pages.publish.known_pages(client).ids["billing-systems"] == versions(client, "billing-systems")[0]["id"]
     )
 
 
@@ -168,7 +168,7 @@ def systems_now(client: SyncPrefectClient) -> str:
 
 def connected_values(system: str, office: Office) -> dict[str, Any]:
     """What the form of a connection to the simulator holds."""
-    from tasks.blocks.simulated import AUTHORIZE_PATHS, SIMULATED_ACCOUNTS, TOKEN_PATHS
+    from panel.blocks.simulated import AUTHORIZE_PATHS, SIMULATED_ACCOUNTS, TOKEN_PATHS
 
     url = f"{office.vendors.url}/{system}"
     return {

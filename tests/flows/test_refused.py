@@ -16,9 +16,9 @@ from flows.backfill import backfill
 from flows.members import adjust_points, erase_member, merge_members
 from flows.reconcile import recompute_points, reconcile
 from flows.sync import sync_system
-from tasks.alerts.rules import rules
-from tasks.pages.publish import ensure_linked
-from tasks.refused import REFUSED
+from panel.alerts.rules import rules
+from panel.pages.publish import ensure_linked
+from panel.runs.refused import REFUSED
 from tests.flows.office import Office
 from tests.flows.test_runbook_flows import artifact
 

@@ -8,9 +8,9 @@ import pytest
 from pydantic import SecretStr
 
 import tasks.sync
+from panel.blocks import SageIntacctConnection, XeroConnection, connect_simulator
+from panel.blocks.connected import connections
 from simulator.faults import FaultPlan, Faults
-from tasks.blocks import SageIntacctConnection, XeroConnection, connect_simulator
-from tasks.connections import connections
 from tests.flows.office import ATTEMPTS, Office, run_id
 from tests.sync.conftest import expected
 

@@ -9,11 +9,11 @@ from connectors import SYSTEMS
 from connectors.kit.errors import block_name
 from connectors.kit.spec import ConnectorSpec, Stream
 from loyalty.schema import INVOICE, LINE
+from panel.blocks import BLOCKS, ConsentedConnection, account_field
+from panel.blocks.simulated import AUTHORIZE_PATHS, SIMULATED_ACCOUNTS, TOKEN_PATHS
 from settings import PROJECT_ROOT
 from simulator.faults import Faults
 from simulator.limits import RULES
-from tasks.blocks import BLOCKS, ConsentedConnection, account_field
-from tasks.blocks.simulated import AUTHORIZE_PATHS, SIMULATED_ACCOUNTS, TOKEN_PATHS
 from tests.support.hostile import ERRORS_IN_200
 from twezah.stack.provision import project_deployments
 
@@ -67,17 +67,17 @@ def _registered(spec: ConnectorSpec) -> Iterator[str]:
         yield f"connectors/__init__.py: {spec.name} is not in SYSTEMS"
     block = BLOCKS.get(spec.name)
     if block is None:
-        yield f"tasks/blocks/kinds.py: {spec.name} has no block in BLOCKS"
+        yield f"panel/blocks/kinds.py: {spec.name} has no block in BLOCKS"
         return
     if (spec.consent is not None) != issubclass(block, ConsentedConnection):
         yield f"tasks/blocks: {block.__name__} and the connector's `consent` do not agree on whether someone consents in a browser"
     try:
         named = account_field(spec.name)
     except KeyError:
-        yield f"tasks/blocks/kinds.py: no field of {block.__name__} names the account (_ACCOUNT_FIELD)"
+        yield f"panel/blocks/kinds.py: no field of {block.__name__} names the account (_ACCOUNT_FIELD)"
     else:
         if named not in block.model_fields:
-            yield f"tasks/blocks/kinds.py: {block.__name__} has no field {named!r}, which is to name the account"
+            yield f"panel/blocks/kinds.py: {block.__name__} has no field {named!r}, which is to name the account"
     for name, field in block.model_fields.items():
         if not field.title or not field.description:
             yield f"tasks/blocks: field {name!r} of {block.__name__} has no title or no description for the operator"
@@ -112,9 +112,9 @@ def _simulated(spec: ConnectorSpec) -> Iterator[str]:
     if spec.name not in Faults().vendors:
         yield f"simulator/faults.py: no faults are played to {spec.name} (Faults.vendors)"
     if spec.name not in SIMULATED_ACCOUNTS:
-        yield f"tasks/blocks/simulated.py: `--simulator` does not connect {spec.name} (SIMULATED_ACCOUNTS)"
+        yield f"panel/blocks/simulated.py: `--simulator` does not connect {spec.name} (SIMULATED_ACCOUNTS)"
     if spec.consent is not None and not (spec.name in TOKEN_PATHS and spec.name in AUTHORIZE_PATHS):
-        yield f"tasks/blocks/simulated.py: {spec.name} has no simulated token and consent paths"
+        yield f"panel/blocks/simulated.py: {spec.name} has no simulated token and consent paths"
 
 
 def _tested(spec: ConnectorSpec) -> Iterator[str]:

@@ -7,11 +7,11 @@ import httpx
 import pytest
 
 import simulator
+from panel.reports.run import RunReport
 from sql.db import connect
 from tasks import again
 from tasks.again import bring_back
 from tasks.job import Policy
-from tasks.report import RunReport
 from tasks.sync import synchronise
 from tests.sync.conftest import START, Shop, expected, run
 from tests.sync.test_custom import connection, job, sales

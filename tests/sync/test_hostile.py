@@ -11,10 +11,10 @@ import pytest
 import connectors
 import simulator
 from connectors.kit.errors import ConnectorError, CredentialsRejected
+from panel.reports.run import Links, RunReport, markdown, who_acts
 from sql.db import connect
 from tasks.extract import Extracted
 from tasks.job import Job
-from tasks.report import Links, RunReport, markdown, who_acts
 from tests.support.hostile import FAULTS, Fault, Scene, breaks_the_contract
 from tests.sync.conftest import START, Shop, expected, run
 

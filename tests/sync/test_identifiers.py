@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from connectors.kit.errors import UnexpectedShape
+from panel.runs.advice import named
 from sql.explain import explain
-from tasks.advice import named
 from tasks.job import Policy
 from tasks.load import TooManyRejectsError
 from tests.support.database import databases, dsn

@@ -6,10 +6,10 @@ import pytest
 
 import simulator
 from connectors import DESCRIBED
+from panel.reports.reconcile import markdown
 from sql.db import connect
 from tasks.check_points import TooManyPointsError, check_points, recompute
 from tasks.reconcile import Reconciled, listed_since, reconcile_vendor
-from tasks.reconcile_report import markdown
 from tests.support.database import databases, dsn
 from tests.sync.conftest import START, Shop, expected
 

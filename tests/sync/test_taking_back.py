@@ -16,13 +16,13 @@ from cryptography.fernet import Fernet
 
 from connectors.kit.described.documents import named
 from connectors.kit.spec import Connection
+from panel.alerts.watch import look
+from panel.reports.run import Links, RunReport, markdown
 from settings import PROJECT_ROOT
 from sql import refused
 from sql.db import connect
 from sql.sync import Account
-from tasks.alerts.watch import look
 from tasks.job import Job, Policy
-from tasks.report import Links, RunReport, markdown
 from tests.support.database import databases, dsn
 from tests.sync.conftest import run
 

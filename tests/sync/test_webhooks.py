@@ -19,14 +19,14 @@ from connectors.custom.connector import KeyRejected
 from connectors.kit.errors import CredentialsRejected
 from connectors.kit.webhooks.scheme import Verified, delivery_key, events, verify
 from connectors.registry import webhook_for
+from panel.blocks import NotConnectedError
+from panel.reports.webhooks import headline, markdown
 from simulator.webhooks import Announcer, Delivery, Disorder
 from sql import webhooks as stored
 from sql.db import connect
 from sql.endpoints import NewEndpoint, create_endpoint
 from sql.webhooks import NewEvent
-from tasks.blocks import NotConnectedError
 from tasks.job import Job, Policy
-from tasks.webhook_report import headline, markdown
 from tasks.webhook_run import Listening, Pace, listen
 from tasks.webhooks import Connections, process
 from tests.support.database import databases, dsn

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from panel.alerts.mail import EmailAlerts
+from panel.alerts.watch import backlogs, consents_ending, keys_ending, reject_ratio
 from sql.keys import KeyRow
 from sql.webhooks import Backlog
-from tasks.alerts.mail import EmailAlerts
-from tasks.alerts.watch import backlogs, consents_ending, keys_ending, reject_ratio
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 

@@ -11,8 +11,8 @@ from connectors.kit.described.documents import problems
 from connectors.kit.errors import Misconfigured
 from connectors.kit.http.urls import base_url, refuse_credentials
 from connectors.kit.spec import Connection
+from panel.blocks import BLOCKS, BillingConnection
 from settings import Settings
-from tasks.blocks import BLOCKS, BillingConnection
 
 SECRET = "s3cr3t-w0rd"
 WITH_PASSWORD = f"https://user:{SECRET}@vendor.example/api"

@@ -14,7 +14,7 @@ from connectors import SYSTEMS
 from connectors.kit.errors import ConsentFailed, Misconfigured
 from connectors.kit.http.consent import Started
 from connectors.kit.spec import Connection
-from tasks.callback import Address, Desk, address_of, serving
+from panel.connect.callback import Address, Desk, address_of, serving
 
 
 def free_port() -> int:

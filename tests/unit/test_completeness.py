@@ -11,8 +11,8 @@ from connectors.kit.http.client import open_client
 from connectors.kit.mapping import map_pages
 from connectors.kit.read.pages import extract
 from connectors.kit.spec import Connection, RateLimit, Window
+from panel.blocks import BLOCKS
 from settings import PROJECT_ROOT
-from tasks.blocks import BLOCKS
 from tests.support import seventh
 from tests.support.completeness import gaps, main
 
@@ -63,13 +63,13 @@ def test_what_it_lacks_is_said_in_words() -> None:
     """The file is whole; what is to be done around it is listed, in the guide's order."""
     assert gaps(seventh.SPEC) == [
         "connectors/__init__.py: garrafa is not in SYSTEMS",
-        "tasks/blocks/kinds.py: garrafa has no block in BLOCKS",
+        "panel/blocks/kinds.py: garrafa has no block in BLOCKS",
         "prefect.yaml: there is no deployment sync-garrafa",
         "simulator/model.py: garrafa is not in SYSTEMS and ACCOUNTS",
         "simulator/vendors: there is no simulator of garrafa (simulator/__init__.py, _VENDORS)",
         "simulator/limits.py: garrafa has no limits in RULES",
         "simulator/faults.py: no faults are played to garrafa (Faults.vendors)",
-        "tasks/blocks/simulated.py: `--simulator` does not connect garrafa (SIMULATED_ACCOUNTS)",
+        "panel/blocks/simulated.py: `--simulator` does not connect garrafa (SIMULATED_ACCOUNTS)",
         "tests/support/hostile.py: ERRORS_IN_200 has no error body of garrafa",
         "tests/unit/test_mapping_records.py: RECORDS has no record of garrafa as the vendor sends it (or tests/contract/test_garrafa.py)",
         "README.md: it does not say of Garrafa POS how it is connected",

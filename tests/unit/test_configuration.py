@@ -7,11 +7,11 @@ import pytest
 from pydantic import SecretStr
 
 from connectors.kit.errors import Misconfigured, block_name
+from panel.blocks import BLOCKS, BillingConnection, CustomConnection, NetSuiteConnection, XeroConnection
+from panel.blocks.guide import renewed
+from panel.blocks.settings_check import check_settings
+from panel.reports.reject_advice import fix
 from settings import PROJECT_ROOT
-from tasks.blocks import BLOCKS, BillingConnection, CustomConnection, NetSuiteConnection, XeroConnection
-from tasks.blocks.guide import renewed
-from tasks.blocks.sound import check_settings
-from tasks.fixes import fix
 
 GUIDE = PROJECT_ROOT / "docs" / "configuration.md"
 #: Words of a field's name that say it is not for everybody's eyes.
@@ -20,7 +20,7 @@ PLAIN = ("token_url", "api_key_header", "api_key_param")
 
 
 def test_the_guide_has_the_fields_of_the_forms() -> None:
-    """After a change of a field: python -m tasks.blocks.guide docs/configuration.md."""
+    """After a change of a field: python -m panel.blocks.guide docs/configuration.md."""
     text = GUIDE.read_text(encoding="utf-8")
     assert text == renewed(text)
     assert "`reject_percent_max` | `25`" in text and "| **needed**, secret |" in text

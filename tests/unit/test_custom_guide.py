@@ -10,8 +10,8 @@ from connectors import spec_for
 from connectors.kit.mapping.fields import Field
 from connectors.kit.mapping.sample import try_record
 from connectors.kit.spec import Connection
+from panel.blocks import BLOCKS, DescribedConnection
 from settings import PROJECT_ROOT
-from tasks.blocks import BLOCKS, DescribedConnection
 
 GUIDE = (PROJECT_ROOT / "docs" / "custom-systems.md").read_text(encoding="utf-8")
 EXAMPLE = re.compile(

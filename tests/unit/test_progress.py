@@ -4,8 +4,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-import tasks.progress
-from tasks.progress import Progress
+import panel.runs.progress
+from panel.runs.progress import Progress
 
 
 class Shown:
@@ -37,8 +37,8 @@ class Clock:
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> Shown:
     made = Shown()
-    monkeypatch.setattr(tasks.progress, "create_progress_artifact", made.create)
-    monkeypatch.setattr(tasks.progress, "update_progress_artifact", made.update)
+    monkeypatch.setattr(panel.runs.progress, "create_progress_artifact", made.create)
+    monkeypatch.setattr(panel.runs.progress, "update_progress_artifact", made.update)
     return made
 
 

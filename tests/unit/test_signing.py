@@ -159,7 +159,7 @@ def test_the_block_gives_the_connector_what_it_needs() -> None:
     """However the account is written; no secret shows; the shortest look back is a day."""
     from pydantic import ValidationError
 
-    from tasks.blocks import NetSuiteConnection
+    from panel.blocks import NetSuiteConnection
 
     values = {name: secret.get_secret_value() for name, secret in NETSUITE_TBA.items()}
     block = NetSuiteConnection(account_id="7654321-sb1", login="token_based", **values)

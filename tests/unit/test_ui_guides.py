@@ -6,9 +6,9 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
+from panel.pages import guides, publish
+from panel.pages.reflow import reflowed
 from settings import PROJECT_ROOT
-from tasks.pages import guides, publish
-from tasks.pages.reflow import reflowed
 
 
 class TestGuides:

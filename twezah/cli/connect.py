@@ -14,8 +14,8 @@ from twezah.cli.output import print_json, print_table, say
 if TYPE_CHECKING:
     from connectors.kit.http.consent import Granted, Started
     from connectors.kit.spec import GrantedAccount
-    from tasks.blocks import ConsentedConnection
-    from tasks.check import Checked
+    from panel.blocks import ConsentedConnection
+    from panel.connect.check import Checked
 
 PASTES_MAX = 3
 connection = typer.Typer(no_args_is_help=True, help="Look after a connection.")
@@ -64,7 +64,7 @@ def connect(
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--redirect-uri") from None
     with stoppable(), serving(settings(), simulator=False) as stack, _operators():
-        from tasks import consent
+        from panel.connect import consent
 
         values = _application(name, system, client_id)
         found = consent.block_for(name, system, values)
@@ -101,7 +101,7 @@ def try_connection(
     from twezah.cli.serving import serving, stoppable
 
     with stoppable(), serving(settings(), simulator=False) as stack, _operators():
-        from tasks.connections import find_block
+        from panel.blocks.connected import find_block
 
         result = _tested(find_block(name), stack.dsn)
     _print(result, json=json)
@@ -117,7 +117,7 @@ class _operators:  # noqa: N801  used like a function
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         from connectors.kit.errors import ConnectorError, NeedsOperator
-        from tasks.blocks import NotConnectedError
+        from panel.blocks import NotConnectedError
 
         if isinstance(error, ConnectorError | NotConnectedError):
             say(str(error))
@@ -129,7 +129,7 @@ def _application(name: str, system: str, client_id: str | None) -> dict[str, Any
     """Client id and secret, where the block does not have them already."""
     from pydantic import SecretStr
 
-    from tasks.connections import connections
+    from panel.blocks.connected import connections
 
     given: dict[str, Any] = {"client_id": client_id} if client_id else {}
     if secret := os.environ.get(CLIENT_SECRET):
@@ -144,8 +144,8 @@ def _application(name: str, system: str, client_id: str | None) -> dict[str, Any
 
 
 def _consented(block: "ConsentedConnection", started: "Started", *, browser: bool, paste: bool) -> "Granted":
-    from tasks import consent
-    from tasks.callback import Desk, address_of, serving
+    from panel.connect import consent
+    from panel.connect.callback import Desk, address_of, serving
 
     title = consent.title_of(block)
     address = None if paste else address_of(started.redirect_uri)
@@ -193,7 +193,7 @@ def _open(link: str, browser: bool) -> None:
 def _choose(
     block: "ConsentedConnection", name: str, granted: "Granted", account: str | None
 ) -> "GrantedAccount | None":
-    from tasks import consent
+    from panel.connect import consent
 
     chosen, choices = consent.choose(block, name, granted, account or "")
     if chosen is not None:
@@ -208,8 +208,8 @@ def _choose(
 
 
 def _tested(block: Any, dsn: str) -> "Checked":
+    from panel.connect.check import check_connection
     from settings import settings
-    from tasks.check import check_connection
 
     return check_connection(block, dsn=dsn, key=settings().fernet_key())
 

@@ -213,8 +213,8 @@ def _of_block(system: str, name: str) -> Any:
     if up is None and settings().starts_prefect:
         raise typer.BadParameter("blocks can be read only while the stack is up (`twezah up`)", param_hint="--block")
     use_api(at_running_stack(settings()))
-    from tasks.blocks import NotConnectedError
-    from tasks.connections import load_block
+    from panel.blocks import NotConnectedError
+    from panel.blocks.connected import load_block
 
     try:
         found = load_block(name)
@@ -233,7 +233,7 @@ def _of_config(system: str, text: str) -> Any:
     from pydantic import ValidationError
 
     from connectors.kit.described.documents import problems
-    from tasks.blocks import BLOCKS, DescribedConnection
+    from panel.blocks import BLOCKS, DescribedConnection
 
     block = BLOCKS[system]
     if not issubclass(block, DescribedConnection):

@@ -137,8 +137,8 @@ def _run(
 
 def _not_connected(name: str) -> None:
     """Says what to do about a connection that cannot be used, or that its name is wrong, and ends the command."""
-    from tasks.blocks import NotConnectedError
-    from tasks.connections import load_block
+    from panel.blocks import NotConnectedError
+    from panel.blocks.connected import load_block
 
     try:
         load_block(name)
@@ -149,7 +149,7 @@ def _not_connected(name: str) -> None:
 
 def known_connection(name: str) -> str:
     """The system of a connection."""
-    from tasks.connections import connections
+    from panel.blocks.connected import connections
 
     return connections()[name]
 

@@ -99,7 +99,7 @@ def _at_another(settings: Settings) -> Iterator[Serving]:
     if not is_healthy(found.api_url, timeout_seconds=10):
         raise StackError(f"The Prefect server at {found.api_url} does not answer. Try again in a moment.")
     use_api(found)
-    from tasks.connections import connected_systems
+    from panel.blocks.connected import connected_systems
     from twezah.stack.postgres import running
 
     with running(settings) as dsn:

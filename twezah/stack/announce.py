@@ -34,7 +34,7 @@ def introduce(settings: Settings, dsn: str) -> list[str]:
     Only connections that lead to the simulator. Repeating it changes nothing. Raises OSError if the simulator does not answer.
     """
     from connectors.registry import declaration
-    from tasks.connections import connected, load_block
+    from panel.blocks.connected import connected, load_block
 
     if settings.api_tls_certificate is not None:  # which the simulator has no reason to trust
         return []

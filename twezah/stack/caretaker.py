@@ -116,8 +116,8 @@ class Caretaker:
             say,
         )
         for name in (
-            "tasks.pages.publish",
-            "tasks.pages.refresh",
+            "panel.pages.publish",
+            "panel.pages.refresh",
             "twezah.stack.provision",
             "twezah.stack.tidy",
         ):

@@ -211,7 +211,7 @@ def activate_connected(
         present: The deployments that are there; by default the server is asked.
 
     """
-    from tasks.connections import connected
+    from panel.blocks.connected import connected
 
     activated = []
     with get_client(sync_client=True) as client:
@@ -234,7 +234,7 @@ def activate_connected(
 
 def renew_pages() -> None:
     """Shows the connections as they are now. Without it the pages would follow with the next run."""
-    from tasks.pages.refresh import refresh
+    from panel.pages.refresh import refresh
 
     try:
         refresh(settings(), charts=False)
@@ -254,10 +254,10 @@ def provision(simulator_url: str | None, flows: Descriptions | None = None) -> d
         was switched on now.
 
     """
-    from tasks.alerts.automations import ensure_automations
-    from tasks.blocks import connect_simulator, register_blocks
-    from tasks.connections import connected, connections
-    from tasks.pages.publish import ensure_linked
+    from panel.alerts.automations import ensure_automations
+    from panel.blocks import connect_simulator, register_blocks
+    from panel.blocks.connected import connected, connections
+    from panel.pages.publish import ensure_linked
 
     digest = source_digest()
     flows = descriptions(settings().home, digest) if flows is None else flows

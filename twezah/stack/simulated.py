@@ -9,7 +9,7 @@ from twezah.stack.errors import StackError
 
 def accounts(url: str) -> list[tuple[str, str]]:
     """(system, account) of the connections that lead to the simulator at `url`."""
-    from tasks.connections import connected, load_block
+    from panel.blocks.connected import connected, load_block
 
     blocks = [load_block(name) for name in connected()]
     return [(block.system, block.account()) for block in blocks if block.base_url.startswith(f"{url}/")]

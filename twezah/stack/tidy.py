@@ -23,8 +23,8 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Crashed, Scheduled
 
-from tasks.alerts.automations import ensure_automations
-from tasks.alerts.rules import CONTINUED_MAX, SILENCE, SILENT
+from panel.alerts.automations import ensure_automations
+from panel.alerts.rules import CONTINUED_MAX, SILENCE, SILENT
 from twezah.stack.leftovers import MARK
 from twezah.stack.provision import SYNC, Present, project_deployments
 

@@ -1,0 +1,184 @@
+"""What is watched: each rule is one of Prefect's automations, shown and edited under *Automations*.
+
+Repetition is bounded by Prefect itself: a reactive trigger that has fired is deaf for `within`, separately for each value
+of `for_each`; one with `after` fires once and then waits for that event again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from prefect.client.schemas.objects import StateType
+from prefect.events.actions import ActionTypes, ChangeFlowRunState, DoNothing, SendNotification
+from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+
+from panel.alerts.events import (
+    KINDS,
+    CorrectionsRefused,
+    CredentialsExpiring,
+    KeysExpiring,
+    RejectRatio,
+    WebhooksBacklog,
+)
+from panel.runs.refused import REFUSED
+
+#: A system that keeps failing is told of this often, once each: four times a day instead of 288.
+FAILED_EVERY = timedelta(hours=6)
+WARNED_EVERY = timedelta(days=1)
+#: A deployment has had no success when this many of its intervals have passed, and at least that long.
+INTERVALS = 6
+NO_SUCCESS_MIN = timedelta(minutes=30)
+#: A run says every 30 s that it lives (PREFECT_FLOWS_HEARTBEAT_FREQUENCY); silence for this long is its death.
+SILENCE = timedelta(seconds=90)
+#: How often one run goes on by itself after its process has died.
+CONTINUED_MAX = 3
+
+_RUN = "prefect.flow-run."
+_TAGS = {"prefect.resource.id": ["prefect.tag.billing", "prefect.tag.loyalty"]}
+#: (Its consent in the browser cannot be taken up again by a machine.)
+_CONTINUED = {"prefect.resource.role": "deployment", "prefect.resource.name": "!connect"}
+_ENDS = ("Completed", "Failed", REFUSED, "TimedOut", "Crashed", "Cancelled", "Cached", "RolledBack")
+_BEGUN = (
+    *_ENDS,
+    "Running",
+    "Retrying",
+    "AwaitingRetry",
+    "AwaitingConcurrencySlot",
+    "Scheduled",
+    "Late",
+    "Cancelling",
+    "Paused",
+    "Suspended",
+)
+_WARNINGS = {
+    CorrectionsRefused: "corrections were refused",
+    RejectRatio: "many rejects",
+    CredentialsExpiring: "credentials end soon",
+    KeysExpiring: "an API key ends soon",
+    WebhooksBacklog: "webhooks pile up",
+}
+DIED = (
+    "The process of this run has ended before the run did (killed, out of memory, or the machine restarted). It goes on by itself "
+    "where it stopped, three times at most; then press Retry. Nothing counts twice."
+)
+SILENT = "Nothing was heard of this run for a minute and a half: its process, its worker or the machine has died. It goes on by itself."
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A deployment that should succeed regularly."""
+
+    name: str
+    interval: timedelta
+
+
+def rules(ui_url: str, block_id: UUID | None, watched: Sequence[Watched]) -> list[AutomationCore]:
+    """All automations; alerts go to the notification block, or, without one, only into Prefect's event feed."""
+    alerts = [_failed(ui_url, block_id), *(_no_success(one, ui_url, block_id) for one in watched)]
+    return [*alerts, *(_warning(kind.event, _WARNINGS[kind], block_id) for kind in KINDS), *continuing()]
+
+
+def continuing() -> list[AutomationCore]:
+    """What makes a run go on whose process died."""
+    # Never by force: a heartbeat that arrives after the end of its run looks like a silence, and the server keeps ends as they are.
+    died = [ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", message=SILENT)]
+    each_run = {"prefect.resource.id"}
+    return [
+        AutomationCore(
+            name="Twezah: a run whose process died goes on",
+            description=f"At most {CONTINUED_MAX} times per run; then it stays Crashed, and Retry continues it.",
+            trigger=EventTrigger(
+                expect={_RUN + "Crashed"}, for_each=each_run,
+                match={"prefect.resource.id": _RUN + "*", "prefect.run-count": [str(n) for n in range(CONTINUED_MAX + 1)]},
+                match_related=[_TAGS, _CONTINUED], posture=Posture.Reactive,
+            ),
+            actions=[ChangeFlowRunState(state=StateType.SCHEDULED, name="AwaitingRetry", message=DIED)],
+        ),
+        AutomationCore(
+            name="Twezah: a run that has fallen silent has died",
+            description="Its process, its worker or its machine is gone, and nobody was left to say so.",
+            trigger=EventTrigger(
+                after={_RUN + "heartbeat"}, expect={_RUN + name for name in ("heartbeat", *_ENDS)}, for_each=each_run,
+                match={"prefect.resource.id": _RUN + "*"}, match_related=_TAGS, posture=Posture.Proactive, within=SILENCE,
+            ),
+            actions=died,
+        ),
+        AutomationCore(
+            name="Twezah: a run that does not begin has died",
+            description="Its worker took it and was gone before it began.",
+            trigger=EventTrigger(
+                after={_RUN + "Pending"}, expect={_RUN + name for name in ("heartbeat", *_BEGUN)}, for_each=each_run,
+                match={"prefect.resource.id": _RUN + "*"}, match_related=_TAGS, posture=Posture.Proactive, within=SILENCE,
+            ),
+            actions=died,
+        ),
+    ]  # fmt: skip
+
+
+def _failed(ui_url: str, block_id: UUID | None) -> AutomationCore:
+    body = f"""System: {{{{ deployment.name }}}}
+What happened: {{% if 'encountered an exception' in flow_run.state.message %}}an error that was not foreseen; the run's log has it{{% else %}}{{{{ flow_run.state.message|truncate(800) }}}}{{% endif %}}
+What to do: what the message says; then press Retry on the run. It goes on where it stopped, and nothing counts twice.
+Run: {ui_url}/runs/flow-run/{{{{ flow_run.id }}}}
+
+While it keeps failing, this comes again every {_hours(FAILED_EVERY)} hours."""
+    return AutomationCore(
+        name="Twezah alert: a run failed",
+        description=f"One message per deployment, again after {_hours(FAILED_EVERY)} hours while it keeps failing.",
+        trigger=EventTrigger(
+            expect={_RUN + "Failed", _RUN + "TimedOut"}, for_each={"related:deployment:prefect.resource.id"},
+            match={"prefect.resource.id": _RUN + "*"}, match_related=_TAGS, posture=Posture.Reactive, within=FAILED_EVERY,
+        ),
+        actions=_actions(block_id, "Twezah: {{ deployment.name }} failed", body),
+    )  # fmt: skip
+
+
+def _no_success(one: Watched, ui_url: str, block_id: UUID | None) -> AutomationCore:
+    within = max(INTERVALS * one.interval, NO_SUCCESS_MIN)
+    minutes = int(within.total_seconds() // 60)
+    body = f"""System: {one.name}
+What happened: it has not succeeded for {minutes} minutes; it should every {int(one.interval.total_seconds() // 60)}.
+What to do: look at its latest run. Failed: do what its message says. Late: no worker runs, start `twezah up`. None: its schedule is off. Sales are not lost; the next run that succeeds brings them.
+Runs: {ui_url}/deployments
+
+This comes once; after the next success it is watched again."""
+    return AutomationCore(
+        name=f"Twezah alert: no success, {one.name}",
+        description=f"Once, when {minutes} minutes have passed since the last success.",
+        trigger=EventTrigger(
+            after={_RUN + "Completed"}, expect={_RUN + "Completed"}, for_each={"related:deployment:prefect.resource.id"},
+            match={"prefect.resource.id": _RUN + "*"},
+            match_related={"prefect.resource.role": "deployment", "prefect.resource.name": one.name},
+            posture=Posture.Proactive, within=within,
+        ),
+        actions=_actions(block_id, f"Twezah: no success of {one.name} for {minutes} minutes", body),
+    )  # fmt: skip
+
+
+def _warning(event: str, title: str, block_id: UUID | None) -> AutomationCore:
+    body = """About: {{ event.payload.about }}
+What happened: {{ event.payload.what }}
+What to do: {{ event.payload.todo }}
+{% if event.payload.link %}Look: {{ event.payload.link }}
+{% endif %}
+While it stays so, this comes once a day."""
+    return AutomationCore(
+        name=f"Twezah alert: {title}",
+        description="Once a day for each connection, key or consent it is about.",
+        trigger=EventTrigger(
+            expect={event}, for_each={"prefect.resource.id"}, match={"prefect.resource.id": f"{event}.*"},
+            posture=Posture.Reactive, within=WARNED_EVERY,
+        ),
+        actions=_actions(block_id, f"Twezah: {title}: {{{{ event.payload.about }}}}", body),
+    )  # fmt: skip
+
+
+def _actions(block_id: UUID | None, subject: str, body: str) -> list[ActionTypes]:
+    if block_id is None:
+        return [DoNothing()]
+    return [SendNotification(block_document_id=block_id, subject=subject, body=body)]
+
+
+def _hours(time: timedelta) -> int:
+    return int(time.total_seconds() // 3600)

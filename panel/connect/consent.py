@@ -1,0 +1,151 @@
+"""What happens before and after a consent: the block it is for, the account it opened, the token it gave."""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import SecretStr
+
+from connectors import spec_for
+from connectors.kit.errors import ConsentFailed, Misconfigured
+from connectors.kit.http.consent import Granted, Started, consent_of
+from connectors.kit.spec import ConnectorSpec, GrantedAccount
+from panel.blocks import BLOCKS, BillingConnection, ConsentedConnection, NotConnectedError, account_field
+from panel.blocks.connected import connections, find_block
+from panel.connect.callback import PORT, address_of
+from tasks.job import token_rows
+
+Consented = TypeVar("Consented", bound=ConsentedConnection)
+_NOT_CHOSEN = ConsentedConnection.model_fields["redirect_uri"].default
+
+
+def block_for(name: str, system: str, values: Mapping[str, Any]) -> ConsentedConnection:
+    """The block to connect: the one of that name, with `values` (client_id, ...) changed, or a new one that is not saved yet.
+
+    Raises:
+        NotConnectedError: The block of that name is of another system, or cannot be read.
+        ConsentFailed: The system has no consent.
+    """
+    kind = BLOCKS[system]
+    if not issubclass(kind, ConsentedConnection):
+        message = "this system is not connected in a browser: fill its block in Prefect's UI instead"
+        raise ConsentFailed(system, "connect", message).of_block(name)
+    if name not in connections():
+        return kind(**values)
+    found = find_block(name)
+    if not isinstance(found, kind):
+        message = f"the block {name!r} is a connection of {found.system}, not of {system}: choose another name"
+        raise NotConnectedError(message)
+    return _changed(found, values)
+
+
+def start(block: ConsentedConnection, *, port: int | None = None, redirect_uri: str = "") -> Started:
+    """The link to open. Raises Misconfigured where the block cannot work."""
+    connection = block.connection()
+    if not block.account() and not consent_of(spec_for(connection)).tells_account:
+        detail = f"the vendor does not tell which account a consent opens: fill in {account_field(block.system)} first"
+        raise Misconfigured(block.system, "connect", detail).of_block(block.name)
+    return Started(connection, spec_for(connection), redirect_for(block, port=port, redirect_uri=redirect_uri))
+
+
+def redirect_for(block: ConsentedConnection, *, port: int | None, redirect_uri: str) -> str:
+    """Where the vendor sends the browser: as asked, as in the block, or this machine where the vendor allows that."""
+    if redirect_uri:
+        return redirect_uri
+    if port is not None:
+        return f"http://localhost:{port}/callback"
+    if block.redirect_uri != _NOT_CHOSEN:
+        return block.redirect_uri
+    return f"http://localhost:{PORT}/callback" if consent_of(spec_for(block.connection())).loopback else _NOT_CHOSEN
+
+
+def comes_by_itself(started: Started) -> bool:
+    """Whether the browser brings the answer to this machine; otherwise it is pasted."""
+    return address_of(started.redirect_uri) is not None
+
+
+def choose(
+    block: ConsentedConnection, name: str, granted: Granted, account: str = ""
+) -> tuple[GrantedAccount | None, list[GrantedAccount]]:
+    """(the account to connect, None where someone must choose; the accounts that could be).
+
+    Raises ConsentFailed where the wanted account was not opened, or all are connected under other names.
+    """
+    system = block.system
+    wanted = account or block.account()
+    for one in granted.accounts:
+        if one.account.lower() == wanted.lower():
+            return one, [one]
+    if account:
+        opened = ", ".join(f"{one.account} ({one.name})" if one.name else one.account for one in granted.accounts)
+        detail = f"the consent does not open the account {account}; it opens {opened}. Choose it on the vendor's page"
+        raise ConsentFailed(system, "connect", detail).of_block(name)
+    taken = {other.account() for other in _others(block, name)}
+    free = [one for one in granted.accounts if one.account not in taken]
+    if not free:
+        detail = "every account that the consent opens is connected under another name already"
+        raise ConsentFailed(system, "connect", detail).of_block(name)
+    return (free[0] if len(free) == 1 else None), free
+
+
+def store(
+    block: ConsentedConnection, name: str, granted: Granted, account: str, *, redirect_uri: str, dsn: str, key: bytes
+) -> ConsentedConnection:
+    """Saves the block and the token of its consent; connections that the same consent covers go on with it too.
+
+    The block first: a run that starts between the two renews from the block's token under the same lock, and what is
+    stored then wins.
+
+    Args:
+        block: See `block_for`.
+        name: What the connection is called.
+        granted: What the consent gave.
+        account: Which account of it; "" leaves the choice to whoever edits the block.
+        redirect_uri: The one used.
+        dsn: The ledger database.
+        key: Encrypts the token.
+    """
+    seed = {
+        "client_id": block.client_id,
+        "client_secret": block.client_secret,
+        "refresh_token": SecretStr(granted.token.refresh_token),
+        "redirect_uri": redirect_uri,
+    }
+    opened = {one.account for one in granted.accounts}
+    covered = [other for other in _others(block, name) if other.account() in opened]
+    for other in covered:
+        _changed(other, seed).save(other.name, overwrite=True)
+    own = {**seed, account_field(block.system): account} if account and account != block.account() else seed
+    _changed(block, own).save(name, overwrite=True)
+    saved = find_block(name)
+    assert isinstance(saved, ConsentedConnection)
+    token_rows(dsn, saved.connection(), key).refresh(None, lambda _: granted.token)
+    return saved
+
+
+def _others(block: ConsentedConnection, name: str) -> list[ConsentedConnection]:
+    """Connections of the same system and application under other names."""
+    found = []
+    for other, system in connections().items():
+        if system != block.system or other == name:
+            continue
+        try:
+            loaded = find_block(other)
+        except NotConnectedError:
+            continue
+        if isinstance(loaded, ConsentedConnection) and loaded.client_id == block.client_id:
+            found.append(loaded)
+    return found
+
+
+def _changed(block: Consented, values: Mapping[str, Any]) -> Consented:
+    """The block with other values, validated; saved only by `save`."""
+    kept = {name: getattr(block, name) for name in type(block).model_fields}
+    made = type(block)(**{**kept, **values})
+    made._block_document_name = block._block_document_name
+    return made
+
+
+def title_of(block: BillingConnection) -> str:
+    """What people call the billing system."""
+    spec: ConnectorSpec = spec_for(block.connection())
+    return spec.title

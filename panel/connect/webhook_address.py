@@ -1,0 +1,188 @@
+"""Addresses for webhooks, made and supplied with their secret from the connection's block: no command line needed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import SecretStr
+
+from connectors.kit.errors import ConnectorError
+from connectors.kit.spec import NO_SECRET
+from connectors.kit.webhooks.scheme import Webhook, unusable
+from connectors.kit.webhooks.settings import WebhookSettings
+from connectors.registry import DESCRIBED_WEBHOOKS, WEBHOOKS, declaration
+from panel.blocks import BillingConnection, NotConnectedError
+from panel.blocks.connected import find_block
+from panel.reports.run import table
+from sql import endpoints as stored
+from sql import webhooks
+from sql.db import Connection, connect
+from sql.endpoints import EndpointRow, NewEndpoint
+from sql.tokens import TokenUnreadableError
+
+#: How long signatures with the secret before are accepted.
+OVERLAP_SECONDS: Final = 86_400.0
+#: FreshBooks signs the events of each callback with a code of its own: invoices and credit notes need an address each.
+_ADDRESSES: Final[Mapping[str, int]] = {"freshbooks": 2}
+#: What to do at the billing system, and here afterwards.
+_PLACES: Final[Mapping[str, str]] = {
+    "quickbooks": "1. [developer.intuit.com](https://developer.intuit.com), your app, *Webhooks*: enter the address, choose *Invoice*, *SalesReceipt*, *CreditMemo* and "
+    "*RefundReceipt*, save.\n2. *Show verifier token* there; enter it as *Webhook secret* in the {block}.\n3. Run this deployment again: it takes the secret.",
+    "xero": "1. [developer.xero.com](https://developer.xero.com/app/manage), your app, *Webhooks*: choose *Invoices* and *Credit Notes*, enter the address, save.\n"
+    "2. Copy the *webhooks key* there; enter it as *Webhook secret* in the {block}.\n3. Run this deployment again: it takes the secret.\n"
+    "4. *Send 'Intent to receive'* there. Its status turns to *OK* within a minute.",
+    "freshbooks": "1. Register one address for the event `invoice` and the other for `credit_note`: `POST /events/account/ACCOUNT/events/callbacks`, docs/webhooks.md has the command.\n"
+    "2. FreshBooks sends a verification, which is answered by itself; its code becomes the secret.",
+    "custom": "1. Choose a secret, and enter it in your system and as *Webhook secret* in the {block} (how webhooks are signed is said there as well).\n"
+    "2. Run this deployment again: it takes the secret.\n3. Enter the address in your system. What it should send: docs/webhooks.md.",
+}
+
+
+class NoWebhooksError(ValueError):
+    """The system sends none, or its secret cannot be used. The message says what to do."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The addresses of a connection. `made` of them are new; `secret_taken`: the block's secret was new."""
+
+    addresses: Sequence[EndpointRow]
+    made: int = 0
+    secret_taken: bool = False
+
+    @property
+    def state(self) -> str:
+        """What is still to be done, in a few words."""
+        if any(one.handshake in ("awaited", "seen") for one in self.addresses):
+            return "awaits the vendor's verification"
+        return "ready" if all(one.secrets for one in self.addresses) else "needs its secret"
+
+
+def can_announce(system: str) -> bool:
+    """Whether the system sends webhooks that can be verified."""
+    return system in WEBHOOKS or system in DESCRIBED_WEBHOOKS
+
+
+def keep_address(
+    db: Connection,
+    block: BillingConnection,
+    key: bytes,
+    *,
+    make: bool = True,
+    known: Sequence[EndpointRow] | None = None,
+) -> Kept:
+    """Makes the connection's addresses where they are missing, and takes the block's options and secret; the caller commits.
+
+    Without `make` only those that exist are looked at. `known` are all endpoints, where they have
+    been read already: reading
+    them counts their events. Raises NoWebhooksError.
+    """
+    if not can_announce(block.system):
+        others = ", ".join(sorted([*WEBHOOKS, *DESCRIBED_WEBHOOKS]))
+        raise NoWebhooksError(
+            f"{block.system} sends no webhooks that could be verified; it is polled. Those that do: {others}"
+        )
+    options = _options(block)
+    hook = _declared(block, options)
+    secret: SecretStr = getattr(block, "webhook_secret", NO_SECRET)
+    if secret.get_secret_value() and (problem := unusable(hook, secret)):
+        raise NoWebhooksError(f'field "Webhook secret" of block "{block.name}": {problem}')
+    found, made = _of(stored.endpoints(db) if known is None else known, block), 0
+    while make and len(found) < _ADDRESSES.get(block.system, 1):
+        stored.create_endpoint(
+            db, NewEndpoint(block.system, block.name, handshake="awaited" if hook.confirm else "none")
+        )
+        found, made = _of(stored.endpoints(db), block), made + 1
+    taken = False
+    for one in found:
+        _take_options(db, one, options, asked=make)
+        if secret.get_secret_value():
+            taken |= _take(db, one, secret.get_secret_value(), key, asked=make)
+    return Kept(_of(stored.endpoints(db), block) if make else found, made, taken)
+
+
+def take_secrets(dsn: str, key: bytes) -> list[str]:
+    """Takes the secrets that are new in the blocks of connections that have an address; says of which. Raises psycopg.Error."""
+    said = []
+    with connect(dsn) as db:
+        known = stored.endpoints(db)
+        for name in sorted({one.connection for one in known if one.disabled_at is None}):
+            try:
+                if keep_address(db, find_block(name), key, make=False, known=known).secret_taken:
+                    said.append(f"{name}: the webhook secret of the block is in use now")
+            except NotConnectedError:  # which the page says
+                continue
+            except (NoWebhooksError, TokenUnreadableError) as error:
+                said.append(f"{name}: {error}")
+        db.commit()
+    return said
+
+
+def _of(known: Sequence[EndpointRow], block: BillingConnection) -> list[EndpointRow]:
+    return [one for one in known if one.connection == block.name and one.disabled_at is None]
+
+
+def _options(block: BillingConnection) -> dict[str, Any]:
+    """How webhooks are signed, where the block says it otherwise than usual."""
+    if block.system not in DESCRIBED_WEBHOOKS:
+        return {}
+    fields = WebhookSettings.model_fields
+    said = {name: getattr(block, name) for name in fields}
+    return {name: value for name, value in said.items() if value != fields[name].get_default(call_default_factory=True)}
+
+
+def _take_options(db: Connection, one: EndpointRow, of_block: Mapping[str, Any], *, asked: bool) -> None:
+    """Notes what the block says.
+
+    What was said of the address goes before it, until somebody asks for the block's.
+    """
+    own = {
+        name: value
+        for name, value in one.options.items()
+        if name not in of_block or (not asked and of_block[name] != value)
+    }
+    if (own, dict(of_block)) != (dict(one.options), dict(one.block_options)):
+        stored.set_options(db, one.endpoint_no, own, of_block)
+
+
+def _declared(block: BillingConnection, options: Mapping[str, Any]) -> Webhook:
+    try:
+        hook = declaration(block.system, options)
+    except ConnectorError as error:
+        raise NoWebhooksError(f'block "{block.name}": {error.detail}') from None
+    assert hook is not None
+    return hook
+
+
+def _take(db: Connection, one: EndpointRow, secret: str, key: bytes, *, asked: bool) -> bool:
+    known = webhooks.endpoint(db, one.endpoint_id, key)
+    if known is None or secret in known.secrets:
+        return False
+    # One that was replaced on the command line since stays replaced, unless somebody asks: the block's is then an older one.
+    if not asked and webhooks.had_secret(db, one.endpoint_no, secret, key):
+        return False
+    webhooks.add_secret(db, one.endpoint_no, secret, key, overlap_seconds=OVERLAP_SECONDS)
+    return True
+
+
+def markdown(block: BillingConnection, title: str, kept: Kept, http_url: str, *, public: bool) -> str:
+    """The addresses and what to do with them, as Prefect's UI shows it."""
+    rows = [[f"`{address(http_url, one.endpoint_id)}`", one.last_event_at] for one in kept.addresses]
+    link = f"[block](/blocks/block/{block._block_document_id})"
+    parts = [
+        f"# Webhooks of {title}",
+        f"**{kept.state.capitalize()}.** {'The secret of the block is in use now; the one before it for a day more.' if kept.secret_taken else ''}",
+        table(["Address", "Last webhook"], rows),
+        _PLACES[block.system].format(block=link),
+        "Polling goes on beside it: a sale whose webhook is lost comes with the next poll, and none counts twice.",
+    ]
+    if not public:
+        parts.append(
+            "**The address is this machine's own.** Set TWEZAH_API_PUBLIC_URL to how the billing system reaches it (docs/api.md), and restart."
+        )
+    return "\n\n".join(parts)
+
+
+def address(http_url: str, endpoint_id: str) -> str:
+    """Where webhooks are sent to."""
+    return f"{http_url}/api/webhooks/billing/{endpoint_id}"

@@ -1,0 +1,74 @@
+"""The end of every deployment's description: its block, its address for webhooks, and the pages. Prefect's UI has no menu entry for those."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+from uuid import UUID
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import DeploymentUpdate
+
+from panel.connect.webhook_address import address, can_announce
+from panel.pages.connection_status import SYNC, Desk, Desks
+from panel.pages.publish import AUDIT, STATUS, SYSTEMS, path
+from sql.panel_pages import Address
+
+#: What is before it is prefect.yaml's, what is behind it is ours.
+MARK: Final = "\n\n---\n\n"
+#: Words of the links to the guides, and where those are as long as they have no page.
+_GUIDES: Final = (
+    ("operations", "guide-operations", "docs/operations.md"),
+    ("run book", "guide-runbook", "docs/runbook"),
+    ("configuration", "guide-configuration", "docs/configuration.md"),
+    ("the pages", "guide-pages", "docs/pages.md"),
+)
+
+
+def renew(
+    client: SyncPrefectClient, desks: Desks, addresses: Sequence[Address], known: Mapping[str, str], http_url: str
+) -> int:
+    """Writes the ends that are missing or have changed; returns how many. Nothing else of a deployment is touched."""
+    written = 0
+    by_deployment = {desk.deployment_id: desk for desk in desks.connections.values()}
+    for name, (deployment_id, description) in desks.descriptions.items():
+        desk = by_deployment.get(deployment_id)
+        webhooks = desks.others.get("webhook-address", "")
+        wanted = with_end(description, end(desk, addresses, known, http_url, webhooks, is_sync=name.startswith(SYNC)))
+        if wanted != description:
+            client.update_deployment(UUID(deployment_id), DeploymentUpdate(description=wanted))
+            written += 1
+    return written
+
+
+def with_end(description: str, text: str) -> str:
+    """The description with this end instead of its own."""
+    return description.partition(MARK)[0].rstrip() + MARK + text
+
+
+def end(
+    desk: Desk | None, addresses: Sequence[Address], known: Mapping[str, str], http_url: str,
+    webhook_deployment: str, *, is_sync: bool,
+) -> str:  # fmt: skip
+    """What stands below a description. Only what changes rarely: each change is a write."""
+    lines = []
+    if desk is not None and is_sync:
+        lines.append(
+            f"**Block**: [{desk.name}](/blocks/block/{desk.block_id})"
+            if desk.block_id
+            else f"**Block**: none yet, [fill in the form]({desk.form})"
+        )
+        lines.append(f"**Webhooks**: {_webhooks(desk, addresses, http_url, webhook_deployment)}")
+    titles = {SYSTEMS: "Billing systems", STATUS: "Sync status", AUDIT: "Audit log"}
+    lines.append("**Pages**: " + " · ".join(f"[{title}]({path(known, key)})" for key, title in titles.items()))
+    guides = (f"[{words}]({path(known, key)})" if key in known else file for words, key, file in _GUIDES)
+    lines.append("**Guides**: " + " · ".join(guides))
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _webhooks(desk: Desk, addresses: Sequence[Address], http_url: str, deployment: str) -> str:
+    if not can_announce(desk.system):
+        return "this system sends none; it is polled"
+    own = [f"`{address(http_url, one.endpoint_id)}`" for one in addresses if one.connection == desk.name]
+    if own:
+        return ", ".join(own)
+    run = f"[webhook-address](/deployments/deployment/{deployment})" if deployment else "*webhook-address*"
+    return f"none yet; run {run} for points within a second of the sale"

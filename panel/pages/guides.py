@@ -1,0 +1,75 @@
+"""The guides for operators, readable in Prefect's UI: whoever works there has no checkout at hand."""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from posixpath import normpath
+from typing import Final
+
+from prefect.client.orchestration import SyncPrefectClient
+
+from panel.pages.publish import publish
+from panel.pages.reflow import reflowed
+
+#: Title of each guide and the files it is made of, by its artifact's key.
+GUIDES: Final[Mapping[str, tuple[str, str]]] = {
+    "guide-operations": ("operations", "operations.md"),
+    "guide-runbook": ("run book", "runbook/*.md"),
+    "guide-configuration": ("configuration", "configuration.md"),
+    "guide-pages": ("the pages", "pages.md"),
+    "guide-webhooks": ("webhooks", "webhooks.md"),
+    "guide-retry": ("failures and Retry", "retry.md"),
+    "guide-alerts": ("alerts", "alerts.md"),
+    "guide-audit": ("audit log", "audit.md"),
+}
+_LINK: Final = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
+
+
+def ids(client: SyncPrefectClient) -> dict[str, tuple[str, str]]:
+    """Artifact and description of each guide that is there."""
+    wanted = {"artifacts": {"key": {"any_": list(GUIDES)}}, "limit": 50}
+    found = client.request("POST", "/artifacts/latest/filter", json=wanted).json()
+    return {one["key"]: (one["latest_id"], one["description"] or "") for one in found}
+
+
+def renew(client: SyncPrefectClient, docs: Path) -> int:
+    """Publishes the guides that are missing or have changed; returns how many. Without the folder it leaves them alone."""
+    files = {key: text for key in GUIDES if (text := _read(docs, key))}
+    known = ids(client)
+    for key in files:
+        if key not in known:  # first of all an address for each, which the others link to
+            known[key] = (publish(client, key, None, "", "Guide"), "Guide")
+    written = 0
+    for key, text in files.items():
+        page = reflowed(linked(text, GUIDES[key][1], {one: artifact for one, (artifact, _) in known.items()}))
+        said = f"Guide: {GUIDES[key][0]} ({hashlib.sha256(page.encode()).hexdigest()[:8]})"
+        if known[key][1] != said:
+            publish(client, key, known[key][0], page, said)
+            written += 1
+    return written
+
+
+def _read(docs: Path, key: str) -> str:
+    pattern = GUIDES[key][1]
+    # (README first, as capitals come before small letters.)
+    return "\n\n".join(file.read_text(encoding="utf-8") for file in sorted(docs.glob(pattern)))
+
+
+def linked(text: str, own: str, artifacts: Mapping[str, str]) -> str:
+    """The text with links to other guides that work in Prefect's UI; links to anything else of the checkout become their words."""
+    folder = own.rpartition("/")[0]
+
+    def place(match: re.Match[str]) -> str:
+        image, words, target = match.groups()
+        if image:
+            return ""
+        if "://" in target or target.startswith(("/", "mailto:")):
+            return match[0]
+        path = normpath(f"{folder}/{target.partition('#')[0]}".lstrip("/")) if target[:1] != "#" else own
+        key = next((one for one, (_, pattern) in GUIDES.items() if Path(path).match(pattern)), "")
+        if key not in artifacts or GUIDES[key][1] == own:
+            return words
+        return f"[{words}](/artifacts/artifact/{artifacts[key]})"
+
+    return _LINK.sub(place, text)

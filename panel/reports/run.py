@@ -1,0 +1,371 @@
+"""The artifact of a run: everything an operator wants to know, in the order of the questions they ask."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from connectors.kit.errors import ContractBroken, NeedsOperator, Retriable
+from connectors.kit.http.responses import Call
+from panel.reports.reject_advice import fix
+from sql.refused import AccountRefused
+from tasks.award import Awarded
+from tasks.drift import Change
+from tasks.extract import Extracted
+from tasks.job import Job
+from tasks.load import Loaded, SightLostError, TooManyRejectsError
+
+#: Rows of the longest table; the rest is in billing.reject.
+REASONS_SHOWN = 20
+#: Changes of the vendor's records in the report and in the log; all are in billing.vendor_field.
+CHANGES_SHOWN, CHANGES_LOGGED = 30, 5
+
+
+@dataclass(frozen=True)
+class Links:
+    """Where the report leads: the run and the block in Prefect's UI; `name` is the block's."""
+
+    run: str
+    block: str
+    name: str
+
+
+@dataclass
+class RunReport:
+    """What is known of a run so far; each step fills its part, so that a failed run tells as much as it can."""
+
+    job: Job
+    started_at: datetime
+    extracted: Extracted | None = None
+    pages: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    loaded: Loaded | None = None
+    awarded: Awarded | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    error: Exception | None = None
+    #: Corrections of the account that are refused and open, of this run or an earlier one.
+    corrections: Sequence[AccountRefused] = ()
+
+    def summary(self) -> dict[str, Any]:
+        """The counts kept in billing.sync_run."""
+        loaded, awarded = self.loaded or Loaded(), self.awarded or Awarded()
+        return {
+            "pages": sum(pages for pages, _, _ in self.pages.values()),
+            "fetched": loaded.records,
+            "new": loaded.stored.new,
+            "changed": loaded.stored.changed + loaded.stored.voided,
+            "unchanged": loaded.stored.unchanged,
+            "older": loaded.stored.older,
+            "ahead": loaded.ahead,
+            "rejected": loaded.rejected + awarded.rejected,
+            "reasons": dict(loaded.reasons + awarded.reasons),
+            "resolved": loaded.resolved,
+            "tried_again": loaded.tried_again,
+            "members": awarded.members,
+            "entries": awarded.entries,
+            "points": awarded.points,
+            "calls": len(self.job.calls),
+            "throttled": sum(call.throttled for call in self.job.calls),
+            "response_ms_p50": percentile([call.elapsed_ms for call in self.job.calls], 50),
+            "response_ms_p95": percentile([call.elapsed_ms for call in self.job.calls], 95),
+        }
+
+    def headline(self) -> str:
+        """One line: the message of the run's final state."""
+        counts = self.summary()
+        text = (
+            f"{counts['new']} new, {counts['changed']} changed, {counts['rejected']} rejected; "
+            f"{counts['entries']} entries, {grouped(counts['points'], sign=True)} points"
+        )
+        for one in self.corrections:
+            text += f". {in_words(one).capitalize()}: the old points stand"
+        if self.job.replay:
+            text = f"Replay of {'rejects' if self.job.rejects else 'stored pages'}: {text}"
+        return f"Dry run, nothing kept: {text}" if self.job.dry_run else text
+
+
+def grouped(number: int, *, sign: bool = False) -> str:
+    """A whole number a person can read: 189 939 993, or +189 939 993."""
+    return f"{number:{'+' if sign else ''},}".replace(",", " ")
+
+
+def percentile(values: Sequence[int], percent: int) -> int | None:
+    """The value that `percent` of the values do not exceed; None of none."""
+    ordered = sorted(values)
+    return ordered[max(0, -(-len(ordered) * percent // 100) - 1)] if ordered else None
+
+
+def summary_line(report: RunReport) -> str:
+    """What stands above the report and in the list of reports; the report itself has the error's text, once."""
+    return f"Failed: {type(report.error).__name__}" if report.error is not None else report.headline()
+
+
+def markdown(report: RunReport, links: Links, title: str) -> str:
+    """The report as Prefect's UI shows it."""
+    parts = [
+        _outcome(report, links, title),
+        refused(report.corrections),
+        _came_of_it(report),
+        _times(report),
+        _rejected(report),
+        _noted(report),
+        _changed(report),
+        _fetched(report),
+        _cursors(report),
+        _calls(report),
+        _checks(report),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A markdown table; a cell's own bars and line breaks are made harmless."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(_cell(value) for value in line) + " |" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return grouped(value)
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S} UTC"
+    return str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def who_acts(error: BaseException) -> str:
+    """The first words of a failed run's report: who has to do something."""
+    if isinstance(error, NeedsOperator | SightLostError):
+        return "Failed: someone must correct the connection."
+    if isinstance(error, Retriable):
+        return "Failed: nothing to correct; the next scheduled run continues."
+    if isinstance(error, ContractBroken):
+        return "Failed: the vendor's answer was not what was agreed."
+    if isinstance(error, TooManyRejectsError):
+        return "Failed: the data or the field mapping must be corrected."
+    return "Failed."
+
+
+def _outcome(report: RunReport, links: Links, title: str) -> str:
+    job = report.job
+    lines = [f"# {title}"]
+    if report.error is not None:
+        lines += [
+            f"**{who_acts(report.error)}** {report.error}",
+            f"Block: [{links.name}]({links.block}). Then press **Retry** on [the run]({links.run}): it goes on where it stopped.",
+        ]
+    else:
+        outcome = "Dry run: everything was computed and nothing was kept." if job.dry_run else "Completed."
+        lines.append(f"**{outcome}** {report.headline()}.")
+    total = sum(report.seconds.values())
+    steps = ", ".join(f"{step} {seconds:.1f} s" for step, seconds in report.seconds.items())
+    lines.append(
+        f"Account `{job.account.account}`, started {_cell(report.started_at)}, {total:.1f} s ({steps}). [Run]({links.run}), "
+        f"[block]({links.block}), all [billing systems](/artifacts/key/billing-systems)."
+    )
+    if report.extracted is not None and report.extracted.resumed:
+        lines.append("It continued an interrupted run: pages stored by that one were not fetched again.")
+    return "\n\n".join(lines)
+
+
+def _came_of_it(report: RunReport) -> str:
+    if report.loaded is None or report.error is not None:
+        return ""
+    stored, awarded = report.loaded.stored, report.awarded or Awarded()
+    always = [
+        ["New sales", stored.new],
+        ["Changed sales", stored.changed],
+        ["Rejected records", report.loaded.rejected],
+        ["Members recomputed", awarded.members],
+        ["Ledger entries posted (drafts, voids and unchanged points have none)", awarded.entries],
+        ["Points posted", awarded.points],
+    ]
+    if_any = [
+        ["Seen again in the overlap, unchanged", stored.unchanged],
+        ["Different, but older than what is stored: left out", stored.older],
+        ["With a time of change in the future", report.loaded.ahead],
+        ["Deleted at the vendor, now void", stored.voided],
+        ["Earlier rejects tried again from their stored pages", report.loaded.tried_again],
+        ["Earlier rejects now accepted", report.loaded.resolved],
+        ["Sales without a rate in the program", awarded.rejected],
+        ["Members that another run is working on", awarded.waiting],
+    ]
+    return f"## What came of it\n\n{table(['', 'Count'], always + [row for row in if_any if row[1]])}"
+
+
+def _times(report: RunReport) -> str:
+    """Documents whose times of change cannot be right, or say that they are old; "" where there are none."""
+    lines = times_lines(report.loaded) if report.loaded is not None else []
+    return "## Times of change\n\n" + "\n".join(f"- {line}" for line in lines) if lines else ""
+
+
+def times_lines(loaded: Loaded) -> list[str]:
+    """The same as sentences, for the log and for the report."""
+    lines, stored = [], loaded.stored
+    if loaded.ahead:
+        shown = ", ".join(f"{name} ({_cell(at)})" for name, at in loaded.ahead_documents.items())
+        lines.append(
+            f"{grouped(loaded.ahead)} records say that they were changed in the future, for example {shown}. The time of "
+            "reading counts instead, so that later corrections count. Look at the clock and time zone of the billing system"
+        )
+    if stored.older:
+        lines.append(
+            f"{grouped(stored.older)} versions differ from what is stored and are older, so they were left out, for example "
+            f"{', '.join(stored.older_documents)}. After a replay, or where webhooks arrive late, that is as it should be. "
+            "Otherwise compare these documents with the billing system: *reconcile*"
+        )
+    return lines
+
+
+def _fetched(report: RunReport) -> str:
+    if not report.pages:
+        return ""
+    rows = [
+        [name, pages, records, f"{size / 1024:.0f} KB"] for name, (pages, records, size) in sorted(report.pages.items())
+    ]
+    return f"## Fetched\n\n{table(['List', 'Pages', 'Records', 'Received'], rows)}"
+
+
+def _rejected(report: RunReport) -> str:
+    reasons: dict[str, int] = dict(report.loaded.reasons) if report.loaded else {}
+    combined = {**reasons, **(report.awarded.reasons if report.awarded else {})}
+    if not combined:
+        return ""
+    examples = report.loaded.examples if report.loaded else {}
+    ordered = sorted(combined.items(), key=lambda item: -item[1])
+    values = report.loaded.values if report.loaded else {}
+    rows = [
+        [count, reason, ", ".join(values.get(reason, [])) or None, ", ".join(examples.get(reason, []))]
+        for reason, count in ordered[:REASONS_SHOWN]
+    ]
+    head = ["Records", "Reason", "Value begins with", "For example"]
+    if not any(row[2] for row in rows):
+        head, rows = [*head[:2], *head[3:]], [[*row[:2], *row[3:]] for row in rows]
+    more = f"\n\n{len(ordered) - REASONS_SHOWN} more reasons." if len(ordered) > REASONS_SHOWN else ""
+    found = f"## Rejected, by reason\n\n{table(head, rows)}{more}\n\n{_to_do(combined)}"
+    if report.error is not None:
+        return found
+    advice = (
+        "Nothing is lost: the records are in `analytics.reject`, their raw pages are kept. They come back by themselves: a document corrected at "
+        "the vendor is read again; after a correction of the field mapping or another setting in the block, and once a missing phone is entered "
+        "at the customer, the next run tries the stored records again. At once: `twezah replay SYSTEM --rejects`. Nothing counts twice."
+    )
+    return f"{found}\n\n{advice}"
+
+
+def in_words(found: AccountRefused) -> str:
+    """`2 refused corrections, 1 500 points at stake`."""
+    noun = "refused correction" if found.records == 1 else "refused corrections"
+    return f"{grouped(found.records)} {noun}, {grouped(found.points_at_stake)} points at stake"
+
+
+def refused(found: Sequence[AccountRefused], *, heading: str = "##") -> str:
+    """The section of a report, "" where there is none."""
+    parts = [_refused_of(one) for one in found]
+    return f"{heading} Corrections that were refused\n\n" + "\n\n".join(parts) if parts else ""
+
+
+def _refused_of(found: AccountRefused) -> str:
+    rows = [
+        [one.invoice_number or one.external_id, one.points_at_stake, one.reason, fix(one.reason.split("; ")[0])]
+        for one in found.largest
+    ]
+    more = found.records - len(rows)
+    tail = f"\n\n{grouped(more)} more are in `analytics.refused_correction`." if more > 0 else ""
+    return (
+        f"**{found.system}, {found.account}: {in_words(found)}.** Each would have changed a sale that is in the ledger, and could "
+        "not be used: **the old points stand**. Correct the document or the mapping; it is then tried again by itself. Until "
+        "then somebody should look at these members first (docs/runbook/refused-corrections.md).\n\n"
+        + table(["Document", "Points that stand", "Why it was refused", "What to do"], rows)
+        + tail
+    )
+
+
+def _noted(report: RunReport) -> str:
+    """What was read otherwise than it is written; also in `analytics.sale_note`."""
+    if report.loaded is None or not report.loaded.notes:
+        return ""
+    rows = [
+        [count, note, ", ".join(report.loaded.note_examples.get(note, []))]
+        for note, count in report.loaded.notes.most_common()
+    ]
+    return f"## Read with a note\n\n{table(['Records', 'Note', 'For example'], rows)}"
+
+
+def _to_do(reasons: dict[str, int]) -> str:
+    """What to do about them, and for how many records each; below the table, which does not wrap."""
+    counts: Counter[str] = Counter()
+    for reason, count in reasons.items():
+        counts[fix(reason)] += count
+    lines = [f"- {grouped(count)} records: {text}." for text, count in counts.most_common()]
+    return "**What to do**\n\n" + "\n".join(lines)
+
+
+def _changed(report: RunReport) -> str:
+    """What is new about the vendor's records; each change is told once."""
+    changes = report.extracted.changes if report.extracted else []
+    if not changes:
+        return ""
+    lines = [f"- {change.stream}: {_cell(change.to_text())}" for change in changes[:CHANGES_SHOWN]]
+    if len(changes) > CHANGES_SHOWN:
+        lines.append(f"- {len(changes) - CHANGES_SHOWN} more, in `billing.vendor_field`")
+    return "## The vendor's records have changed\n\n" + "\n".join(lines)
+
+
+def changes_line(changes: Sequence[Change]) -> str:
+    """The same in one line of the log."""
+    shown = "; ".join(f"{change.stream}: {change.to_text()}" for change in changes[:CHANGES_LOGGED])
+    more = f"; and {len(changes) - CHANGES_LOGGED} more" if len(changes) > CHANGES_LOGGED else ""
+    return f"the vendor's records have changed: {shown}{more}"
+
+
+def _cursors(report: RunReport) -> str:
+    if report.extracted is None:
+        return ""
+    moved = report.loaded.cursors if report.loaded else {}
+    rows = []
+    for name, state in report.extracted.streams.items():
+        since = datetime.fromisoformat(state["since"]) if state["since"] else "the beginning"
+        rows.append([name, since, moved.get(name, "not moved"), "yes" if state["complete"] else "no"])
+    head = ["List", "Read changes since", "Cursor now", "Read to its end"]
+    ahead_seconds = max((state.get("clock_ahead_seconds", 0) for state in report.extracted.streams.values()), default=0)
+    return f"## Cursor\n\n{table(head, rows)}{clock_advice(ahead_seconds)}"
+
+
+def clock_advice(ahead_seconds: int) -> str:
+    """What to do where our clock is ahead of the vendor's; "" where it is not."""
+    if not ahead_seconds:
+        return ""
+    return (
+        f"\n\n**This machine's clock is {grouped(ahead_seconds)} s ahead of the vendor's.** Nothing is missed: the cursor follows the vendor's "
+        "clock. Whoever administers this machine should switch on time synchronisation (NTP): tokens and signatures depend on it."
+    )
+
+
+def _calls(report: RunReport) -> str:
+    by_operation: dict[str, list[Call]] = defaultdict(list)
+    for call in report.job.calls:
+        by_operation[call.operation].append(call)
+    if not by_operation:
+        return ""
+    rows = []
+    for operation, calls in by_operation.items():
+        times = [call.elapsed_ms for call in calls]
+        failed = sum(1 for call in calls if call.status == 0 or call.status >= 400)
+        throttled = sum(call.throttled for call in calls)
+        rows.append(
+            [operation, len(calls), percentile(times, 50), percentile(times, 95), max(times), failed, throttled]
+        )
+    head = ["API call", "Calls", "Median ms", "p95 ms", "Slowest ms", "Failed", "Throttled"]
+    return f"## API response times\n\n{table(head, rows)}"
+
+
+def _checks(report: RunReport) -> str:
+    if report.loaded is None or not report.loaded.expectations:
+        return ""
+    results = sorted(report.loaded.expectations.values(), key=lambda result: -result.failed)
+    failed = [[result.expectation, result.checked, result.failed] for result in results if result.failed]
+    line = f"{len(results)} expectations over {grouped(max(result.checked for result in results))} records: {len(failed)} failed."
+    detail = f"\n\n{table(['Expectation', 'Checked', 'Failed'], failed)}" if failed else ""
+    return f"## Validation (Great Expectations)\n\n{line}{detail}"

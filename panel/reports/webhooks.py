@@ -1,0 +1,115 @@
+"""The artifact of a run that awarded webhooks: what came, how fast it became points, and what waits for someone."""
+
+from collections.abc import Mapping, Sequence
+
+from panel.reports.run import grouped, refused, table
+from sql.refused import AccountRefused
+from sql.webhook_documents import EventCount, Parked
+from sql.webhooks import Backlog
+from tasks.webhooks import Counts
+
+#: Rows of the longest table; the rest is in analytics.webhook.
+_REASONS_SHOWN = 20
+
+
+def headline(counts: Mapping[str, Counts]) -> str:
+    """One line: the message of the run's final state."""
+    total = {
+        name: sum(getattr(one, name) for one in counts.values())
+        for name in ("done", "failed", "parked", "new", "entries", "points")
+    }
+    if not any(one.deliveries for one in counts.values()):
+        return "No webhooks were waiting"
+    text = f"{total['done']} webhooks done"
+    text += f", {total['failed']} to be tried again" if total["failed"] else ""
+    text += f", {total['parked']} parked" if total["parked"] else ""
+    return f"{text}; {total['new']} new sales, {total['entries']} entries, {grouped(total['points'], sign=True)} points"
+
+
+def markdown(
+    counts: Mapping[str, Counts],
+    events: Sequence[EventCount],
+    backlog: Sequence[Backlog],
+    parked: Sequence[Parked],
+    corrections: Sequence[AccountRefused] = (),
+) -> str:
+    """The report as Prefect's UI shows it."""
+    parts = [
+        f"**{headline(counts)}**",
+        refused(corrections, heading="###"),
+        _connections(counts),
+        _speed(events),
+        _waiting(backlog),
+        _reasons(counts),
+        _notes(counts),
+        _parked(parked),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _connections(counts: Mapping[str, Counts]) -> str:
+    rows = [
+        (
+            name,
+            one.deliveries,
+            one.done,
+            one.failed,
+            one.parked,
+            one.new,
+            one.changed,
+            one.rejected,
+            one.entries,
+            one.points,
+        )
+        for name, one in sorted(counts.items())
+    ]
+    header = (
+        "Connection",
+        "Claimed",
+        "Done",
+        "Tried again",
+        "Parked",
+        "New sales",
+        "Changed",
+        "Rejected",
+        "Entries",
+        "Points",
+    )
+    return "### What came in\n\n" + table(header, rows) if rows else ""
+
+
+def _speed(events: Sequence[EventCount]) -> str:
+    rows = [(one.state, one.events, _seconds(one.seconds_p50), _seconds(one.seconds_p99)) for one in events]
+    header = ("State", "Webhooks", "Half within", "99 % within")
+    return "### From arrival to the ledger\n\n" + table(header, rows) if rows else ""
+
+
+def _waiting(backlog: Sequence[Backlog]) -> str:
+    rows = [(one.connection, one.waiting, one.parked, one.oldest_at) for one in backlog]
+    return "### Not in the ledger yet\n\n" + table(("Connection", "Waiting", "Parked", "Oldest"), rows) if rows else ""
+
+
+def _reasons(counts: Mapping[str, Counts]) -> str:
+    rows = [
+        (name, count, reason) for name, one in sorted(counts.items()) for reason, count in one.reasons.most_common(5)
+    ]
+    header = ("Connection", "Sales", "Why they were rejected")
+    return "### Rejected\n\n" + table(header, rows[:_REASONS_SHOWN]) if rows else ""
+
+
+def _notes(counts: Mapping[str, Counts]) -> str:
+    rows = [(name, count, note) for name, one in sorted(counts.items()) for note, count in one.notes.most_common(5)]
+    return "### Read with a note\n\n" + table(("Connection", "Sales", "Note"), rows) if rows else ""
+
+
+def _parked(parked: Sequence[Parked]) -> str:
+    if not parked:
+        return ""
+    rows = [(one.connection, one.events, one.oldest_at, one.latest_no, one.reason) for one in parked]
+    advice = "Correct the cause, then `twezah webhooks replay` tries them again: all, or `--connection NAME`, or `--event NUMBER`."
+    header = ("Connection", "Webhooks", "Oldest", "Latest number", "Why")
+    return f"### Parked\n\n{advice}\n\n" + table(header, rows)
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f} s"

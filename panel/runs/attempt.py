@@ -1,0 +1,73 @@
+"""Notes in the ledger how an attempt of a run ended, for success rates and response times over time."""
+
+from contextlib import suppress
+from datetime import datetime
+from typing import Literal
+
+import psycopg
+
+from panel.reports.run import RunReport
+from sql import attempts, audit
+from sql.attempts import Attempt
+from sql.db import connect
+from tasks.load import TooManyRejectsError
+
+
+def remember(report: RunReport, connection_name: str, error: str | None) -> None:
+    """Notes how the run ended; `error` None: it succeeded. A dry run leaves no trace.
+
+    Never raises what the database raises: it may be what failed, and a note that is missing changes no points.
+    """
+    job, counts = report.job, report.summary()
+    if job.dry_run:
+        return
+    stored = report.loaded is not None and not isinstance(report.error, TooManyRejectsError)
+    made = Attempt(
+        job.run_id,
+        connection_name,
+        _kind(report),
+        report.started_at,
+        job.account.system,
+        job.account.account,
+        report.extracted.sync_id if report.extracted else None,
+        records=sum(records for name, (_, records, _) in report.pages.items() if _is_list(report, name)),
+        new_sales=counts["new"] if stored else 0,
+        changed_sales=counts["changed"] if stored else 0,
+        rejected=counts["rejected"],
+        entries=counts["entries"],
+        points=counts["points"],
+        calls=len(job.calls),
+        failed_calls=sum(1 for call in job.calls if call.status == 0 or call.status >= 400),
+        throttled=counts["throttled"],
+        response_ms=[call.elapsed_ms for call in job.calls],
+        error=error,
+    )
+    _add(job.dsn, made)
+
+
+def remember_refused(dsn: str, run_id: str, connection_name: str, started_at: datetime, error: str) -> None:
+    """Notes a run that could not begin: the connection is not there, or not usable."""
+    _add(dsn, Attempt(run_id, connection_name, "poll", started_at, error=error))
+
+
+def audit_refused(dsn: str, run_id: str, connection_name: str, error: str) -> None:
+    """The audit log has runs that could not begin as well; those that did begin are recorded where they are stored."""
+    with suppress(psycopg.Error), connect(dsn) as connection:
+        audit.record(connection, "sync", connection_name, status="error", error=error, run_id=run_id)
+        connection.commit()
+
+
+def _add(dsn: str, made: Attempt) -> None:
+    with suppress(psycopg.Error), connect(dsn) as connection:
+        attempts.add(connection, made)
+        connection.commit()
+
+
+def _kind(report: RunReport) -> Literal["poll", "window", "replay"]:
+    if report.job.replay:
+        return "replay"
+    return "window" if report.job.by_hand else "poll"
+
+
+def _is_list(report: RunReport, name: str) -> bool:
+    return report.extracted is not None and name in report.extracted.streams

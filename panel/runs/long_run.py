@@ -1,0 +1,60 @@
+"""A bar for a synchronisation that takes long, a first one or one of a long period: it shows how far each step is."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import copy_context
+from typing import Final
+
+import psycopg
+
+from panel.reports.run import RunReport
+from panel.runs.progress import UPDATE_SECONDS, Progress
+from sql import ledger
+from sql.db import connect
+
+#: Runs that end sooner show none.
+SHOWN_AFTER_SECONDS: Final = 20.0
+
+
+@contextmanager
+def shown_while_long(report: RunReport, name: str, *, after_seconds: float = SHOWN_AFTER_SECONDS) -> Iterator[None]:
+    """Shows how far the run of the connection `name` is; looks at its report from a thread of its own.
+
+    To be entered in the flow's own thread: Prefect knows from there whose the bar is.
+    """
+    ended = threading.Event()
+    with Progress(f"sync-{name}", "requests", after_seconds=after_seconds) as bar:
+        looking = threading.Thread(
+            target=copy_context().run, args=(_look, report, bar, ended, after_seconds), name="progress", daemon=True
+        )
+        looking.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            looking.join(timeout=10)
+
+
+def _look(report: RunReport, bar: Progress, ended: threading.Event, after_seconds: float) -> None:
+    members = 0
+    if ended.wait(after_seconds):
+        return
+    while True:
+        if report.extracted is None or "extract" not in report.seconds:
+            bar.at(len(report.job.calls), said="reading what the billing system has", what="requests")
+        elif "load" not in report.seconds:
+            records = sum(records for _, records, _ in report.pages.values())
+            bar.at(records, said="checking and storing", what="records")
+        else:
+            left = _members_waiting(report)
+            members = max(members, left)
+            bar.at(members - left, members, said="computing points", what="members")
+        if ended.wait(UPDATE_SECONDS):
+            return
+
+
+def _members_waiting(report: RunReport) -> int:
+    with suppress(psycopg.Error), connect(report.job.dsn) as connection:
+        return ledger.dirty_members(connection)
+    return 0

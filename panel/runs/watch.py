@@ -1,0 +1,111 @@
+"""What operators change in Prefect's UI: blocks, schedules, pauses. Compared with how it was last seen, and recorded in the audit log.
+
+Prefect does not say who saved a block, and keeps no history of it; so a fingerprint of every setting is kept, made with the
+installation's key: texts and secrets cannot be guessed from it. Numbers and switches are kept as they are.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from typing import Any, Final
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.sorting import DeploymentSort
+from prefect.exceptions import ObjectNotFound
+
+from panel.blocks import BLOCKS
+from sql import audit
+from sql.actor import acting_as
+from sql.db import Connection, connect
+from tasks.actor import OPERATOR
+
+#: Prefect gives no more at a time.
+_PAGE: Final = 200
+State = dict[str, Any]
+
+
+def look(dsn: str, key: bytes) -> int:
+    """Records what differs from the last look, in one transaction; the first look only remembers. Returns how many changes."""
+    with get_client(sync_client=True) as client:
+        now = {**_blocks(client, key), **_deployments(client)}
+    with acting_as(OPERATOR), connect(dsn) as connection:
+        changes = compare(connection, now)
+        connection.commit()
+    return changes
+
+
+def compare(connection: Connection, now: Mapping[tuple[str, str], State]) -> int:
+    """Records the differences between `now` and what was seen last, and remembers `now`; the caller commits."""
+    before = audit.seen(connection)
+    first = not before
+    changes = 0
+    for kind, name in sorted({*before, *now}):
+        old, new = before.get((kind, name)), now.get((kind, name))
+        if old == new:
+            continue
+        audit.save_seen(connection, kind, name, new)
+        if not first:
+            _record(connection, kind, name, old, new)
+            changes += 1
+    return changes
+
+
+def _record(connection: Connection, kind: str, name: str, old: State | None, new: State | None) -> None:
+    what = "changed" if old and new else "created" if new else "deleted"
+    was, is_now = old or {}, new or {}
+    names = sorted(one for one in {*was, *is_now} if was.get(one) != is_now.get(one))
+    plain = {
+        one: [_plain(was.get(one)), _plain(is_now.get(one))]
+        for one in names
+        if _is_plain(was.get(one), is_now.get(one))
+    }
+    details = {"settings": names, "from_to": plain} if what == "changed" else {}
+    system = (new or old or {}).get("system")
+    audit.record(connection, f"settings.{what}", f"{kind} {name}", details=details, system=system)
+
+
+def _is_plain(*values: Any) -> bool:
+    return not any(isinstance(value, str) and value.startswith("hmac:") for value in values)
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, bool | int | float | str | list) else None
+
+
+def _blocks(client: SyncPrefectClient, key: bytes) -> dict[tuple[str, str], State]:
+    found: dict[tuple[str, str], State] = {}
+    for system, block in BLOCKS.items():
+        try:
+            documents = client.read_block_documents_by_type(
+                block.get_block_type_slug(), limit=_PAGE, include_secrets=True
+            )
+        except ObjectNotFound:  # the type is not registered yet
+            continue
+        for document in documents:
+            if document.name:
+                values = {name: fingerprint(value, key) for name, value in document.data.items()}
+                found["block", document.name] = {"system": system, **values}
+    return found
+
+
+def fingerprint(value: Any, key: bytes) -> Any:
+    """A number or a switch itself; of anything else what only the holder of the key could compare."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    secret = value.get_secret_value() if hasattr(value, "get_secret_value") else value
+    return "hmac:" + hmac.digest(key, b"twezah setting " + repr(secret).encode(), hashlib.sha256).hex()[:32]
+
+
+def _deployments(client: SyncPrefectClient) -> dict[tuple[str, str], State]:
+    found: dict[tuple[str, str], State] = {}
+    for one in client.read_deployments(limit=_PAGE, sort=DeploymentSort.NAME_ASC):
+        schedules = sorted(f"{_every(s.schedule)}{'' if s.active else ' (off)'}" for s in one.schedules)
+        found["deployment", one.name] = {"paused": one.paused, "schedules": schedules}
+    return found
+
+
+def _every(schedule: Any) -> str:
+    interval = getattr(schedule, "interval", None)
+    if interval is not None:
+        return f"every {interval.total_seconds():.0f} s"
+    return str(getattr(schedule, "cron", None) or getattr(schedule, "rrule", "?"))
