@@ -24,8 +24,8 @@ from connectors.kit.http.responses import Call
 from connectors.kit.spec import Connection, ConnectorSpec, RateLimit
 from expectations import preload
 from sql.migrate import migrate
+from tasks.extract.bulk.map_process import prepare_run
 from tasks.job import Job
-from tasks.sibling import prepare_run
 from tasks.sync import synchronise
 
 DATABASE = "bench_ledger"

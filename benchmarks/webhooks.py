@@ -27,8 +27,8 @@ from sql.db import connect
 from sql.endpoints import NewEndpoint, create_endpoint
 from sql.webhooks import NewEvent
 from tasks.job import Job, Policy
-from tasks.webhook_run import Pace, listen
-from tasks.webhooks import Connections
+from tasks.webhooks.listener import Pace, listen
+from tasks.webhooks.process import Connections
 from twezah.stack.postgres import running
 
 #: What the product promises: seconds at 20 a second (half of them, 99 % of them), and for a burst.

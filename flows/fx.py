@@ -16,8 +16,8 @@ from settings import settings
 from sql import fx
 from sql.db import connect
 from sql.fx import RateChangedError
-from tasks.rates import read_rates
-from tasks.recompute import post_waiting
+from tasks.award.recompute import post_waiting
+from tasks.program.fx_rates import read_rates
 from tasks.steps import without_row_data
 
 

@@ -18,11 +18,11 @@ from settings import DatabaseNotRunning, settings
 from sql import corrections
 from sql.corrections import CorrectionRefusedError
 from sql.db import connect
-from tasks.confirmed import check_confirmed
+from tasks.award.recompute import post_waiting
+from tasks.award.tier_review import evaluate
 from tasks.erase import erase_everywhere
-from tasks.recompute import post_waiting
+from tasks.program.change_limit import check_confirmed
 from tasks.steps import without_row_data
-from tasks.tiers import evaluate
 
 
 @changing_flow(name="adjust-points", flow_run_name="adjust points of member {member}")

@@ -23,8 +23,8 @@ from panel.runs.refused import REFUSED
 from settings import settings
 from sql.db import connect
 from sql.program import RulesChangedError
-from tasks.program import ChangeRefusedError, Look, apply_rules, look, shown
-from tasks.recompute import post_waiting
+from tasks.award.recompute import post_waiting
+from tasks.program.change import ChangeRefusedError, Look, apply_rules, look, shown
 from tasks.steps import without_row_data
 
 

@@ -23,8 +23,8 @@ from settings import DatabaseNotRunning, settings
 from sql import sync
 from sql.corrections import CorrectionRefusedError, find_member
 from sql.db import connect
-from tasks.check_points import PointsCheck, TooManyPointsError, check_points, recompute
-from tasks.reconcile import Reconciled, listed_since, reconcile_vendor
+from tasks.reconcile.points_due import PointsCheck, TooManyPointsError, check_points, recompute
+from tasks.reconcile.vendor import Reconciled, listed_since, reconcile_vendor
 from tasks.steps import without_row_data
 from tasks.sync import WAIT_SECONDS
 

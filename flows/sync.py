@@ -29,7 +29,7 @@ from settings import DatabaseNotRunning, settings
 from sql import refused as refusals
 from sql import sync
 from tasks.job import Job, Policy
-from tasks.load import TooManyRejectsError
+from tasks.load.invoices import TooManyRejectsError
 from tasks.sync import synchronise
 
 #: A run that takes longer is ended, so that those behind it get their turn. A backfill goes on where it was with the next.

@@ -23,8 +23,8 @@ from sql import webhooks as stored
 from sql.db import connect
 from tasks.job import Job, Policy
 from tasks.steps import without_row_data
-from tasks.webhook_run import HANDOVER_SECONDS_MAX, Listening, Pace, listen
-from tasks.webhooks import Connections
+from tasks.webhooks.listener import HANDOVER_SECONDS_MAX, Listening, Pace, listen
+from tasks.webhooks.process import Connections
 
 #: Reasons for parking that the report shows.
 _PARKED_SHOWN = 20

@@ -17,7 +17,7 @@ from prefect.exceptions import ObjectNotFound
 
 from sql import audit, maintenance
 from sql.db import connect
-from tasks.check_points import PointsCheck, check_points
+from tasks.reconcile.points_due import PointsCheck, check_points
 
 #: Runs deleted by one maintenance.
 RUNS_MAX: Final = 2_000

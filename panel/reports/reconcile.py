@@ -3,8 +3,8 @@
 from datetime import datetime
 
 from loyalty.masking import identifier
-from tasks.check_points import PointsCheck
-from tasks.reconcile import SHOWN_MAX, Reconciled
+from tasks.reconcile.points_due import PointsCheck
+from tasks.reconcile.vendor import SHOWN_MAX, Reconciled
 
 FOOT = (
     "*Run, Custom run* with **repair** corrects what can be corrected; it can be repeated. "

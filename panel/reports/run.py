@@ -10,11 +10,11 @@ from connectors.kit.errors import ContractBroken, NeedsOperator, Retriable
 from connectors.kit.http.responses import Call
 from panel.reports.reject_advice import fix
 from sql.refused import AccountRefused
-from tasks.award import Awarded
-from tasks.drift import Change
-from tasks.extract import Extracted
+from tasks.award.members import Awarded
+from tasks.extract.pages import Extracted
+from tasks.extract.schema_drift import Change
 from tasks.job import Job
-from tasks.load import Loaded, SightLostError, TooManyRejectsError
+from tasks.load.invoices import Loaded, SightLostError, TooManyRejectsError
 
 #: Rows of the longest table; the rest is in billing.reject.
 REASONS_SHOWN = 20

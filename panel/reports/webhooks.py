@@ -6,7 +6,7 @@ from panel.reports.run import grouped, refused, table
 from sql.refused import AccountRefused
 from sql.webhook_documents import EventCount, Parked
 from sql.webhooks import Backlog
-from tasks.webhooks import Counts
+from tasks.webhooks.process import Counts
 
 #: Rows of the longest table; the rest is in analytics.webhook.
 _REASONS_SHOWN = 20

@@ -10,7 +10,7 @@ from panel.reports.run import RunReport
 from sql import attempts, audit
 from sql.attempts import Attempt
 from sql.db import connect
-from tasks.load import TooManyRejectsError
+from tasks.load.invoices import TooManyRejectsError
 
 
 def remember(report: RunReport, connection_name: str, error: str | None) -> None:

@@ -20,8 +20,8 @@ from connectors.kit.webhooks.settings import TOPIC_HEADERS, WebhookSettings
 from panel.blocks import CustomConnection
 from settings import settings
 from tasks.job import Job, Policy
-from tasks.webhook_run import Pace, listen
-from tasks.webhooks import Connections
+from tasks.webhooks.listener import Pace, listen
+from tasks.webhooks.process import Connections
 from tests.api.conftest import open_office
 from tests.api.office import Office, settings_for
 from tests.support.database import databases, dsn

@@ -11,7 +11,7 @@ from loyalty.corrections import Adjustment, Decision
 from sql import corrections
 from sql.corrections import CorrectionRefusedError
 from sql.db import connect
-from tasks.award import award_members
+from tasks.award.members import award_members
 from tasks.work import Work
 from tests.support.books import HOUR, NOON, OTHER_PHONE, PHONE, Books, invoice
 

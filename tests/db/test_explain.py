@@ -10,7 +10,7 @@ from loyalty.corrections import Adjustment, Decision
 from sql import corrections
 from sql.explain import explain
 from sql.explain_member import explain_member
-from tasks.program import apply_rules
+from tasks.program.change import apply_rules
 from tests.support.books import HOUR, NOON, OTHER_PHONE, Books, invoice, line
 
 LUANDA = ZoneInfo("Africa/Luanda")

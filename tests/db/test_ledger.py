@@ -13,7 +13,7 @@ from loyalty.difference import difference
 from sql import ledger
 from sql.db import connect
 from sql.sync import Account
-from tasks import award as award_step
+from tasks.award import members as award_step
 from tests.support.books import HOUR, NOON, OTHER_PHONE, Books, invoice
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)

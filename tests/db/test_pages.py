@@ -21,8 +21,8 @@ from sql import attempts, ledger, sync, webhooks
 from sql import panel_pages as pages
 from sql.attempts import Attempt
 from sql.db import Connection, connect
-from tasks.extract import Extracted
-from tasks.load import Loaded, TooManyRejectsError
+from tasks.extract.pages import Extracted
+from tasks.load.invoices import Loaded, TooManyRejectsError
 from tests.support.books import PHONE, Books, invoice
 
 NOW = datetime.now(UTC)

@@ -7,7 +7,7 @@ import pytest
 from loyalty.authored import write_rules
 from sql import ledger
 from sql.db import connect
-from tasks import program as step
+from tasks.program import change as step
 from tests.support.books import HOUR, NOON, OTHER_PHONE, Books, invoice
 from tests.support.rules_file import HEAD, LATER, applied, bonus, looked, post, rules
 
@@ -41,7 +41,7 @@ class TestLooking:
 
     def test_many_members_in_parts(self, two: Books, monkeypatch: pytest.MonkeyPatch) -> None:
         whole = looked(two, rules(default=20)).trial
-        monkeypatch.setattr("tasks.trial.MEMBERS_AT_ONCE", 1)
+        monkeypatch.setattr("tasks.program.preview.MEMBERS_AT_ONCE", 1)
         assert looked(two, rules(default=20)).trial == whole
         assert whole.points == 5250
 
@@ -92,7 +92,7 @@ class TestLooking:
         two.store(invoice(external_id="C", issued_at=NOON - HOUR, customer_phone=OTHER_PHONE))
         two.award()
         text = bonus(50, more="limits = { budget = 120 }")
-        monkeypatch.setattr("tasks.trial.MEMBERS_AT_ONCE", 1)
+        monkeypatch.setattr("tasks.program.preview.MEMBERS_AT_ONCE", 1)
         found = looked(two, text)
         assert found.trial.points == 120
         assert {m.member_id: m.points for m in found.trial.largest} == {two.member(): 50, two.member(OTHER_PHONE): 70}

@@ -11,9 +11,9 @@ from settings import settings
 from sql import budgets, ledger
 from sql.db import Connection, connect
 from sql.program import RulesChangedError
-from tasks import award as award_step
-from tasks import program as step
-from tasks.program import ChangeRefusedError, Look
+from tasks.award import members as award_step
+from tasks.program import change as step
+from tasks.program.change import ChangeRefusedError, Look
 from tasks.work import Work
 from tests.support.books import NOON, OTHER_PHONE, Books, invoice
 from tests.support.rules_file import LATER, WHY, applied, bonus, facts_of, looked, post, rules

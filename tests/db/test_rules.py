@@ -9,7 +9,7 @@ from psycopg.types.json import Jsonb
 
 from sql import budgets
 from sql.db import connect
-from tasks import award as award_step
+from tasks.award import members as award_step
 from tests.support.books import HOUR, NOON, OTHER_PHONE, PHONE, Books, invoice, line
 
 DAY = timedelta(days=1)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from loyalty.promotions import Promotion
-from tasks import award as award_step
+from tasks.award import members as award_step
 from tests.db.test_rules import LONG_AGO, promote
 from tests.support import reference
 from tests.support.books import NOON, Books, invoice

@@ -14,7 +14,7 @@ from sql import store, sync
 from sql.copying import copy_in
 from sql.sync import Account
 from sql.versions import READING
-from tasks.load import judged
+from tasks.load.invoices import judged
 from tests.support.books import HOUR, NOON, OTHER_PHONE, PHONE, Books, deletions, invoice, invoices, line, lines
 
 FACTS = "SELECT external_id, total_minor, status, updated_at FROM billing.invoice ORDER BY external_id"

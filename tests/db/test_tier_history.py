@@ -10,7 +10,7 @@ from psycopg.types.json import Jsonb
 
 from sql import ledger
 from sql.db import Connection
-from tasks.tiers import evaluate
+from tasks.award.tier_review import evaluate
 from tests.db.test_rules import program
 from tests.support.books import HOUR, NOON, OTHER_PHONE, Books, invoice
 
@@ -103,7 +103,7 @@ def test_twice_at_once_and_beside_a_run_it_posts_each_step_once(
 ) -> None:
     """Also if a review dies in the middle: what it has marked is posted by whoever comes next."""
     phones = [f"+24492300040{n}" for n in range(6)]
-    monkeypatch.setattr("tasks.award.MEMBERS_AT_ONCE", 1)
+    monkeypatch.setattr("tasks.award.members.MEMBERS_AT_ONCE", 1)
     evaluated.store(*(invoice(external_id=phone, customer_phone=phone) for phone in phones))
     with monkeypatch.context() as then:
         then.setattr("sql.expiry.now", lambda _: NOON + timedelta(days=3))

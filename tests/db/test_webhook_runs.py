@@ -19,8 +19,8 @@ from sql.db import connect
 from sql.endpoints import NewEndpoint, create_endpoint
 from sql.webhooks import NewEvent
 from tasks.job import Job, Policy
-from tasks.webhook_run import Listening, Pace, listen
-from tasks.webhooks import Connections
+from tasks.webhooks.listener import Listening, Pace, listen
+from tasks.webhooks.process import Connections
 
 KEY = Fernet.generate_key()
 #: Claims everything for a second, says so, and does nothing more.
@@ -163,7 +163,7 @@ def test_two_that_work_on_the_same_events_post_once(dsn: str, endpoint_no: int) 
     """A lease that ends too early lets two runs have the same events: whoever comes second finds nothing to post."""
     keys = [f"k{n}" for n in range(40)]
     send(dsn, endpoint_no, *keys)
-    from tasks.webhooks import process
+    from tasks.webhooks.process import process
 
     with connect(dsn) as connection:
         claimed = webhooks.claim_events(connection, 100, run_id="run", lease_seconds=0)

@@ -13,11 +13,11 @@ import psycopg
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
-import tasks.award
-import tasks.extract
-import tasks.load
-import tasks.mapper
-import tasks.pushed
+import tasks.award.members
+import tasks.extract.bulk.map_threads
+import tasks.extract.pages
+import tasks.load.invoices
+import tasks.webhooks.documents
 from connectors.kit.http.client import Client, Timing, open_client
 from connectors.kit.http.responses import Call
 from connectors.kit.mapping import Mapped
@@ -31,14 +31,14 @@ from sql.db import connect
 from sql.endpoints import NewEndpoint, create_endpoint
 from sql.sync import StoredPage
 from sql.webhooks import NewEvent
-from tasks.award import Awarded, award_members
+from tasks.award.members import Awarded, award_members
+from tasks.extract.bulk.spool import Packed, pack
 from tasks.job import Job, Policy
-from tasks.load import Loaded
-from tasks.spool import Packed, pack
+from tasks.load.invoices import Loaded
 from tasks.sync import award as award_step
 from tasks.sync import load as load_step
 from tasks.sync import read
-from tasks.webhooks import Connections, process
+from tasks.webhooks.process import Connections, process
 from tasks.work import Work
 from tests.fuzz.faults import ProcessKilledError, Worker
 from tests.fuzz.oracle import DIGITS
@@ -154,13 +154,13 @@ def abridged(clock: Callable[[], datetime], *, whole: bool) -> Iterator[None]:
         def now(cls, tz: Any = None) -> Any:
             return clock().astimezone(tz)
 
-    replaced: list[tuple[Any, str, Any]] = [(tasks.extract, "datetime", Now)]
+    replaced: list[tuple[Any, str, Any]] = [(tasks.extract.pages, "datetime", Now)]
     if not whole:
         replaced += [
-            (tasks.mapper, "_mapped", _mapped),
-            (tasks.load, "validate_invoices", _plausible),
-            (tasks.award, "validate_awards", _plausible),
-            (tasks.pushed, "looked_at", _looked_at),
+            (tasks.extract.bulk.map_threads, "_mapped", _mapped),
+            (tasks.load.invoices, "validate_invoices", _plausible),
+            (tasks.award.members, "validate_awards", _plausible),
+            (tasks.webhooks.documents, "looked_at", _looked_at),
         ]
     before = [(module, name, getattr(module, name)) for module, name, _ in replaced]
     for module, name, value in replaced:

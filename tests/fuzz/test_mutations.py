@@ -13,9 +13,9 @@ import loyalty.earning
 import loyalty.promotions.chain
 import sql.ledger
 import sql.store
-import tasks.award
-import tasks.extract
-import tasks.load
+import tasks.award.members
+import tasks.extract.pages
+import tasks.load.invoices
 from sql.db import Connection
 from tasks.job import Job, Policy
 from tests.fuzz import road
@@ -37,7 +37,9 @@ def rounds_up(patch: pytest.MonkeyPatch) -> None:
 
 
 def forgets_the_mark(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(tasks.load.store, "mark_dirty", lambda _connection, members: members.clear())
+    patch.setattr(
+        tasks.load.invoices.store, "mark_dirty", lambda _connection, members: members.clear()
+    )
 
 
 def forgets_who_had_it_before(patch: pytest.MonkeyPatch) -> None:
@@ -62,7 +64,7 @@ def posts_twice(patch: pytest.MonkeyPatch) -> None:
         )
         append(connection, again, run_id)
 
-    patch.setattr(tasks.award.ledger, "append", doubled)
+    patch.setattr(tasks.award.members.ledger, "append", doubled)
 
 
 def takes_the_older_version(patch: pytest.MonkeyPatch) -> None:
@@ -79,8 +81,8 @@ def clears_everybody(patch: pytest.MonkeyPatch) -> None:
     def clear(connection: Connection, _members: object) -> None:
         connection.execute("DELETE FROM loyalty.member_dirty")
 
-    patch.setattr(tasks.award.ledger, "clear", clear)
-    patch.setattr(tasks.award, "MEMBERS_AT_ONCE", 1)
+    patch.setattr(tasks.award.members.ledger, "clear", clear)
+    patch.setattr(tasks.award.members, "MEMBERS_AT_ONCE", 1)
 
 
 def commits_before_the_marks(patch: pytest.MonkeyPatch) -> None:
@@ -91,7 +93,7 @@ def commits_before_the_marks(patch: pytest.MonkeyPatch) -> None:
         connection.commit()
         mark(connection, members)
 
-    patch.setattr(tasks.load.store, "mark_dirty", late)
+    patch.setattr(tasks.load.invoices.store, "mark_dirty", late)
 
 
 def moves_the_cursor_too_far(patch: pytest.MonkeyPatch) -> None:
@@ -100,7 +102,7 @@ def moves_the_cursor_too_far(patch: pytest.MonkeyPatch) -> None:
 
 
 def deletes_nothing(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(tasks.load.store, "void_deleted", lambda *_, **__: None)
+    patch.setattr(tasks.load.invoices.store, "void_deleted", lambda *_, **__: None)
 
 
 def keeps_a_rehearsal(patch: pytest.MonkeyPatch) -> None:

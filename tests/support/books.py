@@ -16,7 +16,7 @@ from loyalty.schema import INVOICE, LINE
 from sql import store, sync
 from sql.db import Connection, connect
 from sql.sync import Account
-from tasks.award import Awarded, award_members
+from tasks.award.members import Awarded, award_members
 from tasks.job import Job
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

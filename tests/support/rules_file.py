@@ -9,8 +9,8 @@ from loyalty.corrections import Decision
 from settings import settings
 from sql import member_history as facts
 from sql.db import connect
-from tasks.award import award_members
-from tasks.program import Applied, Look, apply_rules, look
+from tasks.award.members import award_members
+from tasks.program.change import Applied, Look, apply_rules, look
 from tasks.work import Work
 from tests.support.books import HOUR, NOON, OTHER_PHONE, Books, invoice
 

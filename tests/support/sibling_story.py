@@ -11,7 +11,7 @@ from threading import Event
 import zstandard
 
 from sql.sync import StoredPage
-from tasks import sibling
+from tasks.extract.bulk import map_process as sibling
 
 
 def children() -> list[int]:

@@ -18,10 +18,10 @@ from connectors.kit.http.client import Client, open_client
 from connectors.kit.http.responses import Call
 from connectors.kit.spec import Connection, ConnectorSpec
 from sql.db import connect
-from tasks.award import Awarded
-from tasks.extract import Extracted
+from tasks.award.members import Awarded
+from tasks.extract.pages import Extracted
 from tasks.job import Job, Policy
-from tasks.load import Loaded
+from tasks.load.invoices import Loaded
 from tasks.sync import synchronise
 from tests.support.database import databases, dsn
 from tests.support.vendors import credentials

@@ -11,7 +11,7 @@ from connectors.kit.errors import Transient
 from sql import sync
 from sql.db import connect
 from tasks.job import Policy
-from tasks.load import SightLostError
+from tasks.load.invoices import SightLostError
 from tests.sync.conftest import Shop, expected
 
 SYSTEM = "sage_intacct"

@@ -20,8 +20,8 @@ from datetime import datetime
 import stamina, simulator
 from tests.sync.conftest import Shop, run
 dsn, start, key = sys.argv[1], datetime.fromisoformat(sys.argv[2]), sys.argv[3].encode()
-import tasks.award
-tasks.award.MEMBERS_AT_ONCE = 7
+import tasks.award.members
+tasks.award.members.MEMBERS_AT_ONCE = 7
 shop = Shop(dsn, simulator.World(seed=11, customers=40, invoices=90, start=start, until=datetime.fromisoformat(sys.argv[4])), key=key)
 print("ready", flush=True)
 for system in ("xero", "quickbooks", "freshbooks"):

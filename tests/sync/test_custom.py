@@ -20,7 +20,7 @@ from connectors.kit.http.responses import Call
 from connectors.kit.spec import Connection, ConnectorSpec
 from sql.db import connect
 from tasks.job import Job
-from tasks.load import TooManyRejectsError
+from tasks.load.invoices import TooManyRejectsError
 from tests.support.database import databases, dsn
 from tests.sync.conftest import Shop, expected, run
 

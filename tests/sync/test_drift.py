@@ -13,7 +13,7 @@ import simulator
 from connectors.kit.spec import Connection
 from panel.reports.run import Links, RunReport, changes_line, markdown
 from tasks.job import Job, Policy
-from tasks.load import TooManyRejectsError
+from tasks.load.invoices import TooManyRejectsError
 from tasks.sync import synchronise
 from tests.sync.conftest import Shop, expected, run
 from tests.sync.test_pipeline import SYSTEMS, rows_of

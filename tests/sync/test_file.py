@@ -19,7 +19,7 @@ from connectors.kit.errors import Misconfigured
 from connectors.kit.spec import Connection
 from sql.db import connect
 from tasks.job import Job
-from tasks.load import Loaded
+from tasks.load.invoices import Loaded
 from tests.support.database import databases, dsn
 from tests.sync.conftest import run
 

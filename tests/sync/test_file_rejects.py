@@ -8,7 +8,7 @@ import pytest
 from connectors.kit.described.documents import named
 from connectors.kit.files.csv_text import Place
 from sql.db import connect
-from tasks.again import is_corrected
+from tasks.load.retry_rejects import is_corrected
 from tests.support.database import databases, dsn
 from tests.sync.test_file import no_waiting, points, sync
 from tests.unit.test_file_tables import CASES, LINES, needs_cases

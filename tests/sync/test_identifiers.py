@@ -10,7 +10,7 @@ from connectors.kit.errors import UnexpectedShape
 from panel.runs.advice import named
 from sql.explain import explain
 from tasks.job import Policy
-from tasks.load import TooManyRejectsError
+from tasks.load.invoices import TooManyRejectsError
 from tests.support.database import databases, dsn
 from tests.sync.conftest import run
 from tests.sync.test_custom import connection, job

@@ -13,10 +13,11 @@ import simulator
 from connectors.kit.errors import CredentialsRejected, Transient
 from simulator.faults import FaultPlan, Faults
 from sql.db import connect
-from tasks import load, mapper
-from tasks.early import Early
+from tasks.extract.bulk import map_threads as mapper
+from tasks.extract.bulk.overlapped_store import Early
 from tasks.job import Policy
-from tasks.load import Loading, TooManyRejectsError
+from tasks.load import invoices as load
+from tasks.load.invoices import Loading, TooManyRejectsError
 from tasks.sync import read
 from tests.support.database import Databases
 from tests.sync.conftest import START, Shop, expected, run

@@ -8,8 +8,8 @@ import simulator
 from connectors import DESCRIBED
 from panel.reports.reconcile import markdown
 from sql.db import connect
-from tasks.check_points import TooManyPointsError, check_points, recompute
-from tasks.reconcile import Reconciled, listed_since, reconcile_vendor
+from tasks.reconcile.points_due import TooManyPointsError, check_points, recompute
+from tasks.reconcile.vendor import Reconciled, listed_since, reconcile_vendor
 from tests.support.database import databases, dsn
 from tests.sync.conftest import START, Shop, expected
 

@@ -12,8 +12,8 @@ import pytest
 from pydantic import SecretStr
 
 import simulator
-import tasks.pushed
-import tasks.webhooks
+import tasks.webhooks.documents
+import tasks.webhooks.process
 from connectors import registry as connectors_webhooks
 from connectors.custom.connector import KeyRejected
 from connectors.kit.errors import CredentialsRejected
@@ -27,8 +27,8 @@ from sql.db import connect
 from sql.endpoints import NewEndpoint, create_endpoint
 from sql.webhooks import NewEvent
 from tasks.job import Job, Policy
-from tasks.webhook_run import Listening, Pace, listen
-from tasks.webhooks import Connections, process
+from tasks.webhooks.listener import Listening, Pace, listen
+from tasks.webhooks.process import Connections, process
 from tests.support.database import databases, dsn
 from tests.sync.conftest import START, Shop, expected
 
@@ -321,7 +321,7 @@ def test_a_number_alone_and_the_id_with_the_number_are_one_sale(
 def test_a_poll_that_stores_the_id_while_the_number_is_on_its_way_does_not_double_it(box: Mailbox) -> None:
     """The number was looked up before the id was there, and is stored after it."""
     box.receive([pushed("sale.completed", NUMBERED, "msg_1")])
-    real = tasks.pushed.held_pages
+    real = tasks.webhooks.documents.held_pages
     times = 0
 
     def late(*arguments: Any) -> Any:
@@ -337,7 +337,7 @@ def test_a_poll_that_stores_the_id_while_the_number_is_on_its_way_does_not_doubl
         return real(*arguments)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(tasks.webhooks, "held_pages", late)
+        patched.setattr(tasks.webhooks.process, "held_pages", late)
         box.run()
     assert box.shop.points() == {("custom", "doc_7"): 1500}
 
@@ -460,7 +460,7 @@ def test_who_must_act_is_named(box: Mailbox) -> None:
 def test_one_document_that_breaks_the_code_does_not_hold_up_the_others(
     box: Mailbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tasks import pushed as module
+    from tasks.webhooks import documents as module
 
     real = module.pushed_page
 

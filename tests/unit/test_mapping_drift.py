@@ -16,7 +16,7 @@ from connectors.kit.mapping.reader import plan_for
 from connectors.kit.spec import Connection
 from loyalty.schema import INVOICE
 from sql.versions import READING
-from tasks.load import judged
+from tasks.load.invoices import judged
 from tests.unit.test_mapping_records import QBO, RECORDS, XERO, connection
 
 NETSUITE = {

@@ -16,7 +16,7 @@ from connectors.kit.errors import Misconfigured, UnexpectedShape
 from connectors.kit.mapping import Mapped, fill, map_lookup, map_page, map_pages, missing, try_record
 from connectors.kit.spec import Connection
 from loyalty.schema import INVOICE, LINE, PROBLEM
-from tasks.spool import Spool, pack
+from tasks.extract.bulk.spool import Spool, pack
 
 QBO = {
     "Id": "130",

@@ -49,7 +49,7 @@ def load(
     from sql import fx as rates
     from sql.db import connect
     from sql.fx import RateChangedError
-    from tasks.rates import BYTES_MAX, read_rates
+    from tasks.program.fx_rates import BYTES_MAX, read_rates
 
     run_id = command_id("fx load")
     text = sys.stdin.read(BYTES_MAX + 1) if file == "-" else ""

@@ -55,7 +55,7 @@ def _user() -> str:
 
 def post_waiting(dsn: str, run_id: str) -> None:
     """Posts what is due to members who wait for it, and says what that was."""
-    from tasks.award import award_members
+    from tasks.award.members import award_members
     from tasks.work import Work
 
     done = award_members(Work(dsn, run_id), None)

@@ -48,7 +48,7 @@ def adjust(
     from loyalty.corrections import Adjustment
     from sql import corrections
     from sql.db import connect
-    from tasks.confirmed import check_confirmed
+    from tasks.program.change_limit import check_confirmed
 
     with refusals():
         check_confirmed(amount, confirm)
@@ -104,7 +104,7 @@ def try_basket(
     from loyalty.authoring import BadRulesError
     from loyalty.basket import BadBasketsError, read_baskets
     from sql.db import connect
-    from tasks.trial_basket import reckon_baskets
+    from tasks.program.basket import reckon_baskets
     from twezah.cli.program import read_file
 
     try:

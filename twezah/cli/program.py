@@ -60,7 +60,7 @@ def diff(
 ) -> None:
     """What the file would change, for how many members, by how many points. Changes nothing."""
     from sql.db import connect
-    from tasks.program import look
+    from tasks.program.change import look
 
     text = read_file(file)
     since = None if as_if is None else datetime.fromisoformat(moment_utc(as_if, "--as-if"))
@@ -93,7 +93,7 @@ def apply(
     """
     from loyalty.corrections import Decision
     from sql.program import RulesChangedError
-    from tasks.program import ChangeRefusedError, apply_rules
+    from tasks.program.change import ChangeRefusedError, apply_rules
 
     run_id, text = command_id("program apply"), read_file(file)
     with refusals(), _bad_rules():
@@ -131,7 +131,7 @@ def _print(found: Any, *, json: bool, change_id: int | None = None) -> None:
     from zoneinfo import ZoneInfo
 
     from settings import settings
-    from tasks.program import shown
+    from tasks.program.change import shown
 
     if json:
         print_json(found.to_json() | {"change_id": change_id})

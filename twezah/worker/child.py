@@ -227,6 +227,6 @@ def _refresh_others() -> None:
 
 def _prepare_run() -> None:
     """What only a fork can give a run, before it starts threads."""
-    sibling: Any = sys.modules.get("tasks.sibling")
+    sibling: Any = sys.modules.get("tasks.extract.bulk.map_process")
     if sibling is not None:
         sibling.prepare_run()

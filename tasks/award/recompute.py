@@ -4,7 +4,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from settings import settings
-from tasks.award import Awarded, award_members
+from tasks.award.members import Awarded, award_members
 from tasks.steps import BUSY, without_row_data
 from tasks.work import Work
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 from sql import audit
 from sql.db import Connection
 from sql.webhooks import ClaimedEvent
-from tasks.pushed import Failed
+from tasks.webhooks.documents import Failed
 
 if TYPE_CHECKING:
-    from tasks.webhooks import Counts
+    from tasks.webhooks.process import Counts
 
 
 def record_batch(

@@ -18,13 +18,13 @@ from loyalty.masking import identifier
 from sql import policy, refused, store, sync
 from sql.db import Connection
 from sql.versions import newest, readings, with_plausible_times
-from tasks.ahead import ahead
-from tasks.census import Census
+from tasks.extract.bulk.prefetch import ahead
 from tasks.job import Job
-from tasks.taking_back import VOIDED, completed, take_void_ones, taking, void_ones
+from tasks.load.corrections import VOIDED, completed, take_void_ones, taking, void_ones
+from tasks.load.deletions import Census
 
 if TYPE_CHECKING:
-    from tasks.extract import Extracted
+    from tasks.extract.pages import Extracted
 
 #: Records judged and stored at a time.
 RECORDS_AT_ONCE = 20_000
@@ -82,7 +82,7 @@ class Batch:
 
     Accepted invoices and lines, rejects, deletions, and what a census listed.
 
-    `voided` (`tasks.taking_back.VOIDED`) are rejected records that name a document and say that it
+    `voided` (`tasks.load.corrections.VOIDED`) are rejected records that name a document and say that it
     is void; `taking` are the places of those that take points back; `notes` say what was read
     otherwise of accepted ones (external_id, document, reason).
     """

@@ -18,7 +18,7 @@ from psycopg import sql as text
 from sql import webhooks
 from sql.db import Connection, connect
 from sql.webhooks import ClaimedEvent
-from tasks.webhooks import Connections, process
+from tasks.webhooks.process import Connections, process
 
 log = logging.getLogger(__name__)
 #: Deliveries claimed at a time, and endpoints worked on at once.

@@ -9,10 +9,10 @@ from typing import Self
 from connectors.kit.mapping.outline import Watch
 from connectors.kit.spec import Stream, Window
 from sql.sync import StoredPage
-from tasks.early import Early
+from tasks.extract.bulk.map_process import map_and_pack, mapped_by_sibling
+from tasks.extract.bulk.overlapped_store import Early
+from tasks.extract.bulk.spool import Packed, Spool
 from tasks.job import Job
-from tasks.sibling import map_and_pack, mapped_by_sibling
-from tasks.spool import Packed, Spool
 
 #: A batch ends with the first of these: the cost of a pass, and of a validation, is that of some thousand records, and
 #: memory follows the batch and not the size of the backfill. The first ones are smaller, so that nobody waits long for work.

@@ -8,7 +8,7 @@ from sql import webhooks
 from sql.db import connect
 from sql.webhooks import ClaimedEvent
 from tasks.job import Job
-from tasks.pushed import Failed
+from tasks.webhooks.documents import Failed
 
 #: What is under way is signed with the code before.
 _OVERLAP_SECONDS: Final = 86_400.0

@@ -21,15 +21,15 @@ from sql import sync, webhooks
 from sql import webhook_documents as pushed
 from sql.db import connect
 from sql.webhooks import ClaimedEvent
-from tasks.award import Awarded
-from tasks.extract import Extracted
+from tasks.award.members import Awarded
+from tasks.extract.pages import Extracted
 from tasks.job import Job
-from tasks.load import Loaded
-from tasks.pushed import Failed, Incoming, Sorted, asked_pages, held_pages, sort_out
+from tasks.load.invoices import Loaded
 from tasks.steps import without_row_data
 from tasks.sync import bring_in
-from tasks.webhook_audit import record_batch
-from tasks.webhook_handshake import confirm, greeting
+from tasks.webhooks.audit import record_batch
+from tasks.webhooks.documents import Failed, Incoming, Sorted, asked_pages, held_pages, sort_out
+from tasks.webhooks.handshake import confirm, greeting
 
 log = logging.getLogger(__name__)
 #: Waits for someone to correct a block at least this long before it is tried again.

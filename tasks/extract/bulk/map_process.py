@@ -18,7 +18,7 @@ from connectors import spec_for
 from connectors.kit.mapping import map_pages, missing
 from connectors.kit.spec import Connection, ConnectorSpec, Stream, Window
 from sql.sync import StoredPage
-from tasks.spool import Packed, pack
+from tasks.extract.bulk.spool import Packed, pack
 
 Pages = Sequence[StoredPage]
 

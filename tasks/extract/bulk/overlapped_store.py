@@ -8,9 +8,9 @@ import logging
 import threading
 import time
 
+from tasks.extract.bulk.spool import NotYetError, Spool
 from tasks.job import Job
-from tasks.load import Loading
-from tasks.spool import NotYetError, Spool
+from tasks.load.invoices import Loading
 
 log = logging.getLogger(__name__)
 #: How long the transaction may be open before everything is read.

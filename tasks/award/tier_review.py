@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sql import member_history as facts
 from sql import store, tier_history
-from tasks.award import Awarded, award_members
+from tasks.award.members import Awarded, award_members
 from tasks.work import Work
 
 

@@ -20,10 +20,10 @@ from sql import rejects, store
 from sql.db import Connection
 from sql.rejects import Waiting
 from sql.versions import readings
-from tasks.extract import Extracted
+from tasks.extract.pages import Extracted
 from tasks.job import Job
-from tasks.load import Loaded, filled, judged, load_pages, store_batch
-from tasks.taking_back import completed
+from tasks.load.corrections import completed
+from tasks.load.invoices import Loaded, filled, judged, load_pages, store_batch
 
 #: Raw pages in one transaction, and transactions in one run; a replay that was asked for goes on to the end.
 PAGES_AT_ONCE: Final = 50

@@ -12,7 +12,7 @@ from settings import settings
 from sql import ledger, store
 from sql import member_history as facts
 from sql.db import connect
-from tasks.award import Awarded, award_members
+from tasks.award.members import Awarded, award_members
 from tasks.work import Work
 
 #: Members computed at a time.

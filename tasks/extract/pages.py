@@ -14,12 +14,12 @@ from connectors.kit.read.pages import extract
 from connectors.kit.spec import Page, PageRequest, Resume, Stream, Window
 from sql import rejects, sync
 from sql.db import Connection
-from tasks.drift import Change, note
-from tasks.early import Early
+from tasks.extract.bulk.map_threads import Mapper
+from tasks.extract.bulk.overlapped_store import Early
+from tasks.extract.bulk.spool import Spool
+from tasks.extract.schema_drift import Change, note
 from tasks.job import Job
-from tasks.load import Loading
-from tasks.mapper import Mapper
-from tasks.spool import Spool
+from tasks.load.invoices import Loading
 
 #: Pages decompressed at a time where an interrupted extraction is continued.
 PAGES_AT_ONCE = 20

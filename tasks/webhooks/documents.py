@@ -19,10 +19,10 @@ from connectors.kit.webhooks.scheme import BadBody, Event
 from sql import sync
 from sql import webhook_documents as pushed
 from sql.db import Connection
-from tasks.extract import Extracted, look_up_missing, page_row
+from tasks.extract.bulk.map_threads import Mapper
+from tasks.extract.bulk.spool import pack
+from tasks.extract.pages import Extracted, look_up_missing, page_row
 from tasks.job import Job
-from tasks.mapper import Mapper
-from tasks.spool import pack
 
 #: How long to wait for a poll where an event named a document by a number that the lists do not
 #: tell.

@@ -14,7 +14,7 @@ from sql import member_history as facts
 from sql import program as stored
 from sql.db import Connection, connect
 from sql.member_history import Rules
-from tasks.trial import MemberChange, Trial, try_rules
+from tasks.program.preview import MemberChange, Trial, try_rules
 
 
 class ChangeRefusedError(ValueError):
