@@ -21,7 +21,7 @@ from benchmarks.harness import PagesFactory
 from connectors import SYSTEMS
 from connectors.kit.http.client import Client, open_client
 from connectors.kit.http.responses import Call
-from connectors.kit.spec import Connection, ConnectorSpec, RateLimit
+from connectors.kit.spec import Account, ConnectorSpec, RateLimit
 from expectations import preload
 from sql.migrate import migrate
 from tasks.extract.bulk.map_process import prepare_run
@@ -61,7 +61,7 @@ def fresh_database(dsn: str) -> str:
 
 def memory_job(factory: PagesFactory, dsn: str) -> Job:
     """A Xero synchronisation whose vendor answers from memory, without rate limits."""
-    vendor = Connection(
+    vendor = Account(
         "xero",
         "b0a5c0de-0000-4000-8000-000000000001",
         "http://127.0.0.1:9",
@@ -78,7 +78,7 @@ def memory_job(factory: PagesFactory, dsn: str) -> Job:
         return httpx.Response(200, content=_body(request, pages), headers=JSON)
 
     def opened(
-        vendor: Connection, spec: ConnectorSpec, tokens: Any, on_call: Callable[[Call], None]
+        vendor: Account, spec: ConnectorSpec, tokens: Any, on_call: Callable[[Call], None]
     ) -> AbstractContextManager[Client]:
         return open_client(vendor, spec, tokens, transport=httpx.MockTransport(answer), on_call=on_call)
 

@@ -19,7 +19,7 @@ from typing import Final
 from cryptography.fernet import Fernet
 
 from benchmarks.ledger import fresh_database
-from connectors.kit.spec import Connection as Vendor
+from connectors.kit.spec import Account
 from expectations import preload
 from settings import Settings
 from sql import webhooks as stored
@@ -68,7 +68,7 @@ def body(number: int) -> bytes:
 def award(dsn: str, key: bytes) -> None:
     """The run: stays until it has been quiet for a while."""
     preload()
-    vendor = Vendor("custom", "shop", "https://shop.invalid", options={"authentication": "none"})
+    vendor = Account("custom", "shop", "https://shop.invalid", options={"authentication": "none"})
     policy = Policy(reject_percent_max=100)
     connections = Connections(lambda _: Job(dsn, vendor, key=key, run_id="bench", policy=policy, pushed=True))
     listen(dsn, "bench", connections, key, Pace(5, 3600), lambda *_: None)

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any, Final
 
-from connectors.kit.spec import Connection, ConnectorSpec
+from connectors.kit.spec import Account, ConnectorSpec
 from connectors.kit.webhooks.scheme import Webhook
 
 _FOLDER: Final = Path(__file__).parent
@@ -32,7 +32,7 @@ SYSTEMS: Final[Mapping[str, ConnectorSpec]] = MappingProxyType(
     {name: module.SPEC for name, module in _CONNECTORS.items() if hasattr(module, "SPEC")}
 )
 #: Systems that an operator describes in a block.
-DESCRIBED: Final[Mapping[str, Callable[[Connection], ConnectorSpec]]] = MappingProxyType(
+DESCRIBED: Final[Mapping[str, Callable[[Account], ConnectorSpec]]] = MappingProxyType(
     {name: module.spec_from for name, module in _CONNECTORS.items() if name not in SYSTEMS}
 )
 #: Webhooks of the systems that are described in code, by name.
@@ -40,12 +40,12 @@ WEBHOOKS: Final[Mapping[str, Webhook]] = MappingProxyType(
     {name: module.WEBHOOK for name, module in _WEBHOOK_MODULES.items() if hasattr(module, "WEBHOOK")}
 )
 #: Systems whose webhooks an operator describes in a block.
-DESCRIBED_WEBHOOKS: Final[Mapping[str, Callable[[Connection], Webhook]]] = MappingProxyType(
+DESCRIBED_WEBHOOKS: Final[Mapping[str, Callable[[Account], Webhook]]] = MappingProxyType(
     {name: module.webhook_from for name, module in _WEBHOOK_MODULES.items() if name not in WEBHOOKS}
 )
 
 
-def spec_for(connection: Connection) -> ConnectorSpec:
+def spec_for(connection: Account) -> ConnectorSpec:
     """The description of the connection's billing system.
 
     Raises:
@@ -64,10 +64,10 @@ def declaration(system: str, options: Mapping[str, Any]) -> Webhook | None:
     Raises:
         Misconfigured: If the options cannot be as they are.
     """
-    return webhook_for(Connection(system, ""), options)
+    return webhook_for(Account(system, ""), options)
 
 
-def webhook_for(connection: Connection, options: Mapping[str, Any] = MappingProxyType({})) -> Webhook | None:
+def webhook_for(connection: Account, options: Mapping[str, Any] = MappingProxyType({})) -> Webhook | None:
     """How the connection's webhooks work at an address; None.
 
     Its system sends none that could be verified.

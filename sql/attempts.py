@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Final, Literal
 
-from sql.db import Connection
+from sql.db import DbConnection
 from sql.named_queries import query
 
 #: Response times kept of one attempt: of each request, or of so many in equal steps.
@@ -37,7 +37,7 @@ class Attempt:
     error: str | None = None
 
 
-def add(connection: Connection, attempt: Attempt) -> None:
+def add(connection: DbConnection, attempt: Attempt) -> None:
     """Appends it; the caller commits."""
     values = asdict(attempt) | {
         "outcome": "succeeded" if attempt.error is None else "failed",

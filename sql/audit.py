@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from psycopg.types.json import Jsonb
 
-from sql.db import Connection
+from sql.db import DbConnection
 from sql.named_queries import query
 
 STATUSES: Final = ("success", "error", "pending")
@@ -94,7 +94,7 @@ class Verdict:
 
 
 def record(  # noqa: PLR0913  an entry names all it consists of
-    connection: Connection,
+    connection: DbConnection,
     operation: str,
     subject: str,
     *,
@@ -115,24 +115,24 @@ def record(  # noqa: PLR0913  an entry names all it consists of
     connection.execute(query("audit", "record"), parameters)
 
 
-def entries(connection: Connection, wanted: Filter, *, limit: int, before: int | None = None) -> list[Entry]:
+def entries(connection: DbConnection, wanted: Filter, *, limit: int, before: int | None = None) -> list[Entry]:
     """The newest first, of those before the entry with number `before`."""
     parameters = {**asdict(wanted), "limit": limit, "before": before}
     return [Entry(*row) for row in connection.execute(query("audit", "entries"), parameters).fetchall()]
 
 
-def counts(connection: Connection, *, hours: int) -> list[tuple[str, str, int, int, int]]:
+def counts(connection: DbConnection, *, hours: int) -> list[tuple[str, str, int, int, int]]:
     """(operation, status, entries, records, points) of the last hours."""
     return [(r[0], r[1], r[2], r[3], r[4]) for r in connection.execute(query("audit", "counts"), {"hours": hours})]
 
 
-def head(connection: Connection) -> Head | None:
+def head(connection: DbConnection) -> Head | None:
     """The last entry; None where there is none, which never is so unless it was removed."""
     row = connection.execute(query("audit", "head")).fetchone()
     return None if row is None else Head(row[0], bytes(row[1]).hex())
 
 
-def verify(connection: Connection, anchors: Sequence[Head] = ()) -> Verdict:
+def verify(connection: DbConnection, anchors: Sequence[Head] = ()) -> Verdict:
     """Reads the whole chain, in constant memory, and computes every hash anew, without the database's functions.
 
     Args:
@@ -175,7 +175,7 @@ def _field(value: str | None) -> bytes:
     return b"%d:%b\n" % (len(text), text)
 
 
-def _chain(connection: Connection) -> Iterator[tuple[int, bytes, bytes, list[str | None]]]:
+def _chain(connection: DbConnection) -> Iterator[tuple[int, bytes, bytes, list[str | None]]]:
     with connection.cursor("audit_chain") as cursor:
         cursor.itersize = _ROWS_AT_ONCE
         cursor.execute(query("audit", "chain"))
@@ -183,13 +183,13 @@ def _chain(connection: Connection) -> Iterator[tuple[int, bytes, bytes, list[str
             yield found_no, bytes(previous), bytes(digest), values
 
 
-def seen(connection: Connection) -> dict[tuple[str, str], dict[str, Any]]:
+def seen(connection: DbConnection) -> dict[tuple[str, str], dict[str, Any]]:
     """What was seen last, by kind and name. Until the transaction ends nobody else looks."""
     connection.execute(query("audit", "lock_seen"))
     return {(kind, name): state for kind, name, state in connection.execute(query("audit", "seen")).fetchall()}
 
 
-def save_seen(connection: Connection, kind: str, name: str, state: Mapping[str, Any] | None) -> None:
+def save_seen(connection: DbConnection, kind: str, name: str, state: Mapping[str, Any] | None) -> None:
     """Remembers how it is now; None: it is gone. The caller commits."""
     parameters = {"kind": kind, "name": name, "state": Jsonb(dict(state or {}))}
     connection.execute(query("audit", "forget_seen" if state is None else "save_seen"), parameters)

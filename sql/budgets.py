@@ -10,16 +10,16 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from sql.copying import copy_in
-from sql.db import Connection
+from sql.db import DbConnection
 from sql.named_queries import query
 
 
-def share(connection: Connection) -> None:
+def share(connection: DbConnection) -> None:
     """Until the transaction ends, nobody divides a budget. To be called before members are claimed, never after."""
     connection.execute(query("member_history", "share_budgets"))
 
 
-def save_claims(connection: Connection, members: Sequence[int], claims: pl.DataFrame) -> None:
+def save_claims(connection: DbConnection, members: Sequence[int], claims: pl.DataFrame) -> None:
     """What the members claim now (loyalty.inputs.CLAIMS) replaces what they claimed. The caller holds their claim (lock)."""
     connection.execute(query("member_history", "stage_claims"))
     connection.execute(query("member_history", "empty_claim_stage"))
@@ -28,7 +28,7 @@ def save_claims(connection: Connection, members: Sequence[int], claims: pl.DataF
     connection.execute(query("member_history", "save_claims"))
 
 
-def settle(connection: Connection, budgets: Mapping[tuple[str, int], int]) -> set[int]:
+def settle(connection: DbConnection, budgets: Mapping[tuple[str, int], int]) -> set[int]:
     """Divides the budgets whose claims changed; returns the members whose points change by it. The caller commits.
 
     Waits for the transactions that `share`, and they for this one: it marks members afterwards, whom they may hold.

@@ -11,7 +11,7 @@ from psycopg.copy import QueuedLibpqWriter
 from psycopg.postgres import types
 
 from loyalty.schema import UTC_US
-from sql.db import Connection
+from sql.db import DbConnection
 
 #: There are no wheels for Linux on ARM: there, a load takes a fifth longer.
 BINARY: Final = find_spec("pgpq") is not None
@@ -31,7 +31,7 @@ _SENT_AS: Final[dict[int, pl.DataType]] = {
 }  # fmt: skip
 
 
-def copy_in(connection: Connection, table: str, frame: pl.DataFrame) -> None:
+def copy_in(connection: DbConnection, table: str, frame: pl.DataFrame) -> None:
     """Appends `frame` to `table` ("schema.name"), a part being encoded while the database takes the one before.
 
     The table's columns are named like the frame's. The caller commits. Raises polars.exceptions.InvalidOperationError for a

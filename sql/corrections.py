@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from loyalty.corrections import Adjustment, Decision
-from sql.db import Connection
+from sql.db import DbConnection
 from sql.named_queries import query
 
 
@@ -81,7 +81,7 @@ class PhoneChanged:
         return f"Member {self.member_id} has the new phone; {kept}"
 
 
-def find_member(connection: Connection, member_id: int) -> Member:
+def find_member(connection: DbConnection, member_id: int) -> Member:
     """Raises CorrectionRefusedError if there is no such member."""
     row = connection.execute(query("corrections", "member"), {"member_id": member_id}).fetchone()
     if row is None:
@@ -90,25 +90,25 @@ def find_member(connection: Connection, member_id: int) -> Member:
     return Member(*row)
 
 
-def member_of_phone(connection: Connection, phone: str) -> Member | None:
+def member_of_phone(connection: DbConnection, phone: str) -> Member | None:
     """The member with this phone (E.164)."""
     row = connection.execute(query("corrections", "member_by_phone"), {"phone": phone}).fetchone()
     return None if row is None else Member(*row)
 
 
-def owners(connection: Connection, members: Sequence[int]) -> dict[int, int]:
+def owners(connection: DbConnection, members: Sequence[int]) -> dict[int, int]:
     """Merged members -> who earns for them: those among `members`, and those that one of `members` earns for."""
     found = connection.execute(query("corrections", "owners"), {"members": list(members)}).fetchall()
     return {int(member): int(owner) for member, owner in found}
 
 
-def earning_for(connection: Connection, members: Sequence[int]) -> list[int]:
+def earning_for(connection: DbConnection, members: Sequence[int]) -> list[int]:
     """Whose sales are the members': their own, unless they were merged away, and those of whom was merged into them."""
     merged, mine = owners(connection, members), set(members)
     return sorted((mine - merged.keys()) | {member for member, owner in merged.items() if owner in mine})
 
 
-def adjust(connection: Connection, adjustment: Adjustment, run_id: str) -> Adjusted:
+def adjust(connection: DbConnection, adjustment: Adjustment, run_id: str) -> Adjusted:
     """Adds the adjustment, unless one with its key is there.
 
     Raises CorrectionRefusedError: no such member, or the key was used for something else.
@@ -119,7 +119,7 @@ def adjust(connection: Connection, adjustment: Adjustment, run_id: str) -> Adjus
 
 
 def void_adjustment(
-    connection: Connection,
+    connection: DbConnection,
     adjustment_id: int,
     decision: Decision,
     key: str,
@@ -150,11 +150,11 @@ def void_adjustment(
     return _add(connection, find_member(connection, member_id), values)
 
 
-def _is_known(connection: Connection, values: Mapping[str, Any]) -> bool:
+def _is_known(connection: DbConnection, values: Mapping[str, Any]) -> bool:
     return connection.execute(query("corrections", "adjustment_of_key"), values).fetchone() is not None
 
 
-def _add(connection: Connection, member: Member, values: Mapping[str, Any]) -> Adjusted:
+def _add(connection: DbConnection, member: Member, values: Mapping[str, Any]) -> Adjusted:
     row = connection.execute(query("corrections", "adjust"), values).fetchone()
     known = connection.execute(query("corrections", "adjustment_of_key"), values).fetchone()
     assert known is not None
@@ -168,7 +168,7 @@ def _add(connection: Connection, member: Member, values: Mapping[str, Any]) -> A
     )
 
 
-def merge(connection: Connection, member_id: int, into_id: int, decision: Decision, run_id: str) -> Merged:
+def merge(connection: DbConnection, member_id: int, into_id: int, decision: Decision, run_id: str) -> Merged:
     """From now on (and for all that was) `into_id` earns for `member_id`.
 
     Raises CorrectionRefusedError: one is unknown, they are the same, or it contradicts an earlier merge.
@@ -190,7 +190,7 @@ def merge(connection: Connection, member_id: int, into_id: int, decision: Decisi
     return _merge(connection, member_id, into, decision, run_id)
 
 
-def _merge(connection: Connection, member_id: int, into: Member, decision: Decision, run_id: str) -> Merged:
+def _merge(connection: DbConnection, member_id: int, into: Member, decision: Decision, run_id: str) -> Merged:
     values = decision.model_dump() | {"member_id": member_id, "into_id": into.member_id, "run_id": run_id}
     row = connection.execute(query("corrections", "merge"), values).fetchone()
     assert row is not None
@@ -198,7 +198,7 @@ def _merge(connection: Connection, member_id: int, into: Member, decision: Decis
 
 
 def unmerge(
-    connection: Connection, member_id: int, decision: Decision, run_id: str, *, of_member: int | None = None
+    connection: DbConnection, member_id: int, decision: Decision, run_id: str, *, of_member: int | None = None
 ) -> Merged:
     """Takes the merge of `member_id` (into `of_member`) back: everybody has what they would have had without it.
 
@@ -215,14 +215,14 @@ def unmerge(
     return _merge(connection, member_id, Member(member_id, member_id), decision, run_id)
 
 
-def _active(connection: Connection, member_id: int) -> tuple[int, int] | None:
+def _active(connection: DbConnection, member_id: int) -> tuple[int, int] | None:
     """The member's merge in force: its number, and into whom."""
     row = connection.execute(query("corrections", "last_merge"), {"member_id": member_id}).fetchone()
     return None if row is None or row[1] == member_id else (row[0], row[1])
 
 
 def change_phone(
-    connection: Connection, member_id: int, phone: str, decision: Decision, run_id: str, *, keep_former: bool = True
+    connection: DbConnection, member_id: int, phone: str, decision: Decision, run_id: str, *, keep_former: bool = True
 ) -> PhoneChanged:
     """Gives the member another phone (E.164).
 
@@ -254,7 +254,7 @@ def change_phone(
 
 
 def _swap(
-    connection: Connection,
+    connection: DbConnection,
     member_id: int,
     former: str | None,
     phone: str,

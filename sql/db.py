@@ -14,7 +14,7 @@ from psycopg import sql
 from sql.actor import actor
 from sql.named_queries import query
 
-Connection = psycopg.Connection[tuple[Any, ...]]
+DbConnection = psycopg.Connection[tuple[Any, ...]]
 #: Between the values of a column on their way out: the unit separator, which no document's texts hold.
 _BETWEEN = "\x1f"
 
@@ -32,7 +32,7 @@ def engine(dsn: str) -> sqlalchemy.Engine:
 
 
 @contextmanager
-def connect(dsn: str) -> Iterator[Connection]:
+def connect(dsn: str) -> Iterator[DbConnection]:
     """A pooled connection; whatever was not committed is rolled back. Raises psycopg.Error."""
     try:
         pooled = engine(dsn).raw_connection()
@@ -48,7 +48,7 @@ def connect(dsn: str) -> Iterator[Connection]:
         pooled.close()
 
 
-def _introduce(driver: Connection, known: dict[Any, Any]) -> None:
+def _introduce(driver: DbConnection, known: dict[Any, Any]) -> None:
     """Tells the database who acts, for the audit log, unless it was told so before on this connection."""
     who = actor()
     if known.get("actor") != who:
@@ -59,7 +59,7 @@ def _introduce(driver: Connection, known: dict[Any, Any]) -> None:
 
 
 def read_frame(
-    connection: Connection, statement: bytes, parameters: Mapping[str, Any], schema: pl.Schema
+    connection: DbConnection, statement: bytes, parameters: Mapping[str, Any], schema: pl.Schema
 ) -> pl.DataFrame:
     """The rows of a SELECT as a frame of `schema`, columns in order; times are selected as UTC microseconds.
 

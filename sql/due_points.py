@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from loyalty.award import evaluate
 from loyalty.explain import Reckoning, reckonings
 from sql import member_history as facts
-from sql.db import Connection
+from sql.db import DbConnection
 
 
-def reckon_members(connection: Connection, members: Sequence[int]) -> list[Reckoning]:
+def reckon_members(connection: DbConnection, members: Sequence[int]) -> list[Reckoning]:
     """One per sale that the members earn for. Reads only."""
     rules = facts.rules(connection)
     stored = facts.read(connection, members, rules)

@@ -8,7 +8,7 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from sql.db import Connection
+from sql.db import DbConnection
 from sql.named_queries import query
 
 #: 192 random bits: an address that nobody finds by trying.
@@ -63,7 +63,7 @@ class EndpointRow:
     last_event_at: datetime | None
 
 
-def create_endpoint(connection: Connection, wanted: NewEndpoint) -> Made:
+def create_endpoint(connection: DbConnection, wanted: NewEndpoint) -> Made:
     """Makes an endpoint without a secret; the caller adds one and commits.
 
     Raises psycopg.errors.UniqueViolation where `is_default` and there is a default one already.
@@ -81,13 +81,13 @@ def create_endpoint(connection: Connection, wanted: NewEndpoint) -> Made:
     return Made(int(row[0]), endpoint_id)
 
 
-def endpoints(connection: Connection) -> list[EndpointRow]:
+def endpoints(connection: DbConnection) -> list[EndpointRow]:
     """All endpoints, the oldest first."""
     return [EndpointRow(*row) for row in connection.execute(query("webhooks", "endpoints")).fetchall()]
 
 
 def set_options(
-    connection: Connection, endpoint_no: int, options: Mapping[str, Any], block_options: Mapping[str, Any]
+    connection: DbConnection, endpoint_no: int, options: Mapping[str, Any], block_options: Mapping[str, Any]
 ) -> None:
     """How its deliveries are signed and read from now on: as was said of it, and as its block says.
 
@@ -101,11 +101,11 @@ def set_options(
     connection.execute(query("webhooks", "set_options"), values)
 
 
-def disable_endpoint(connection: Connection, endpoint_id: str) -> bool:
+def disable_endpoint(connection: DbConnection, endpoint_id: str) -> bool:
     """It answers 410 from now on; False if there is none in use with this id. The caller commits."""
     return connection.execute(query("webhooks", "disable_endpoint"), {"endpoint_id": endpoint_id}).rowcount == 1
 
 
-def await_handshake(connection: Connection, endpoint_no: int) -> None:
+def await_handshake(connection: DbConnection, endpoint_no: int) -> None:
     """The vendor's verification may come (again). The caller commits."""
     connection.execute(query("webhooks", "await_handshake"), {"endpoint_no": endpoint_no})

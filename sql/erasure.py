@@ -11,7 +11,7 @@ from psycopg.errors import InvalidTextRepresentation
 
 from loyalty.corrections import Decision
 from sql.corrections import CorrectionRefusedError, find_member
-from sql.db import Connection
+from sql.db import DbConnection
 from sql.named_queries import query
 from sql.redaction import ERASED, Person, redact, said_in
 
@@ -81,7 +81,7 @@ class Erased:
         return "".join(f" {part}" for part in parts)
 
 
-def erase(connection: Connection, member_id: int, decision: Decision, run_id: str, *, dry_run: bool) -> Erased:
+def erase(connection: DbConnection, member_id: int, decision: Decision, run_id: str, *, dry_run: bool) -> Erased:
     """Removes the member's personal data, and that of whoever was merged into them. One transaction; the caller commits.
 
     Records are theirs that name a phone of theirs, an e-mail address of theirs, or their customer number at the
@@ -117,7 +117,7 @@ def erase(connection: Connection, member_id: int, decision: Decision, run_id: st
     return done
 
 
-def _customers(connection: Connection, members: list[int], phones: list[str]) -> dict[tuple[str, str], set[str]]:
+def _customers(connection: DbConnection, members: list[int], phones: list[str]) -> dict[tuple[str, str], set[str]]:
     """Their customer numbers per account; not those that documents of others have as well (a till's `walk-in`)."""
     found: dict[tuple[str, str], set[str]] = defaultdict(set)
     parameters = {"members": members, "phones": phones}
@@ -133,7 +133,7 @@ def _cached(phones: list[str], theirs: dict[tuple[str, str], set[str]]) -> dict[
 
 
 def _rewrite(
-    connection: Connection, what: str, person: Person, theirs: dict[tuple[str, str], set[str]], done: Erased
+    connection: DbConnection, what: str, person: Person, theirs: dict[tuple[str, str], set[str]], done: Erased
 ) -> int:
     changed = 0
     for number, system, account, stream, body in _bodies(connection, what):
@@ -163,7 +163,7 @@ def _known_at(theirs: dict[tuple[str, str], set[str]], system: str, account: str
     return set().union(*(ids for (known, _), ids in theirs.items() if known == system))
 
 
-def _bodies(connection: Connection, what: str) -> Iterator[tuple[int, str, str | None, str, bytes]]:
+def _bodies(connection: DbConnection, what: str) -> Iterator[tuple[int, str, str | None, str, bytes]]:
     after, decompress = 0, zstandard.ZstdDecompressor()
     while True:
         parameters = {"after": after, "limit": _AT_ONCE}
@@ -182,7 +182,7 @@ def _decoded(body: bytes) -> str | None:
         return body.decode("latin-1")
 
 
-def _messages(connection: Connection, person: Person, done: Erased) -> None:
+def _messages(connection: DbConnection, person: Person, done: Erased) -> None:
     """What rejects, runs and webhooks quoted."""
     for table, columns in _QUOTING.items():
         schema, _, name = table.partition(".")
@@ -191,7 +191,7 @@ def _messages(connection: Connection, person: Person, done: Erased) -> None:
 
 
 def scrub(
-    connection: Connection, schema: str, table: str, columns: tuple[str, ...], person: Person, *, dry_run: bool
+    connection: DbConnection, schema: str, table: str, columns: tuple[str, ...], person: Person, *, dry_run: bool
 ) -> int:
     """Replaces what names the person in texts (or JSON) of a table; how many rows. The caller commits."""
     pattern = person.everywhere()
@@ -214,7 +214,7 @@ def scrub(
         return connection.execute(statement, {"pattern": pattern, "erased": "0"}).rowcount
 
 
-def _replacing(connection: Connection, schema: str, table: str, columns: tuple[str, ...]) -> sql.Composed:
+def _replacing(connection: DbConnection, schema: str, table: str, columns: tuple[str, ...]) -> sql.Composed:
     return sql.SQL(", ").join(
         sql.SQL("{0} = regexp_replace({0}::text, %(pattern)s, %(erased)s, 'g')::{1}").format(
             sql.Identifier(one), sql.SQL(_type_of(connection, schema, table, one))
@@ -223,14 +223,14 @@ def _replacing(connection: Connection, schema: str, table: str, columns: tuple[s
     )
 
 
-def _type_of(connection: Connection, schema: str, table: str, column: str) -> Any:
+def _type_of(connection: DbConnection, schema: str, table: str, column: str) -> Any:
     row = connection.execute(
         query("erasure", "type_of"), {"schema": schema, "table": table, "column": column}
     ).fetchone()
     return row[0] if row else "text"
 
 
-def texts_of(connection: Connection, schemas: Sequence[str]) -> dict[tuple[str, str], list[str]]:
+def texts_of(connection: DbConnection, schemas: Sequence[str]) -> dict[tuple[str, str], list[str]]:
     """Per table of the schemas the columns that hold text."""
     columns: dict[tuple[str, str], list[str]] = defaultdict(list)
     for schema, table, column in connection.execute(query("erasure", "texts"), {"schemas": list(schemas)}):
@@ -238,7 +238,7 @@ def texts_of(connection: Connection, schemas: Sequence[str]) -> dict[tuple[str, 
     return columns
 
 
-def _remaining(connection: Connection, person: Person, done: Erased) -> dict[str, int]:
+def _remaining(connection: DbConnection, person: Person, done: Erased) -> dict[str, int]:
     """Rows per table that still name the person, and are kept on purpose: keys of the ledger, the audit log."""
     found: Counter[str] = Counter()
     skipped = {*_QUOTING, "loyalty.member", "billing.customer"} if done.dry_run else set()

@@ -8,14 +8,14 @@ import polars as pl
 from loyalty.expiry import MOVES, POSTED, difference, earned_before, expired
 from loyalty.program import Program
 from sql.copying import copy_in
-from sql.db import Connection, read_frame
+from sql.db import DbConnection, read_frame
 from sql.named_queries import query
 
 #: Sales older than any: where a watch begins.
 _EVER = datetime(1900, 1, 1, tzinfo=UTC)
 
 
-def now(connection: Connection) -> datetime:
+def now(connection: DbConnection) -> datetime:
     """The database's clock."""
     row = connection.execute(query("expiry", "now")).fetchone()
     assert row
@@ -23,7 +23,7 @@ def now(connection: Connection) -> datetime:
     return at.astimezone(UTC)
 
 
-def newly_expired(connection: Connection, programs: Sequence[Program], as_of: datetime) -> set[int]:
+def newly_expired(connection: DbConnection, programs: Sequence[Program], as_of: datetime) -> set[int]:
     """Members of whose points some may have expired since this was asked last. Remembers that it was asked."""
     until = earned_before(programs, as_of)
     if until is None:
@@ -39,7 +39,7 @@ def newly_expired(connection: Connection, programs: Sequence[Program], as_of: da
 
 
 def post(
-    connection: Connection,
+    connection: DbConnection,
     members: Sequence[int],
     due: pl.DataFrame,
     programs: Sequence[Program],
@@ -59,7 +59,7 @@ def post(
 
 
 def gone(
-    connection: Connection, members: Sequence[int], due: pl.DataFrame, programs: Sequence[Program], as_of: datetime
+    connection: DbConnection, members: Sequence[int], due: pl.DataFrame, programs: Sequence[Program], as_of: datetime
 ) -> pl.DataFrame:
     """member_id, expired: what would have expired until `as_of` by these versions of the program. Nothing is posted."""
     if not any(p.expiry for p in programs):
@@ -68,6 +68,6 @@ def gone(
     return found.group_by("member_id").agg(pl.col("due").sum().alias("expired"))
 
 
-def _moves(connection: Connection, members: Sequence[int], due: pl.DataFrame) -> pl.DataFrame:
+def _moves(connection: DbConnection, members: Sequence[int], due: pl.DataFrame) -> pl.DataFrame:
     sales = due.select("member_id", pl.col("issued_at").alias("at"), pl.col("due").alias("points")).drop_nulls()
     return pl.concat([sales, read_frame(connection, query("expiry", "adjustments"), {"members": list(members)}, MOVES)])

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from loyalty.explain import Part, Reckoning, part_of
 from loyalty.masking import identifier
-from sql.db import Connection, connect
+from sql.db import DbConnection, connect
 from sql.due_points import reckon_members
 from sql.named_queries import query
 
@@ -184,7 +184,7 @@ NOTHING_DUE: Final = {
 }
 
 
-def _now(connection: Connection, found: Explanation) -> Reckoning | None:
+def _now(connection: DbConnection, found: Explanation) -> Reckoning | None:
     sale = (found.system, found.account, found.external_id)
     assert found.member_id is not None
     due = reckon_members(connection, [found.member_id])

@@ -14,7 +14,7 @@ from psycopg import sql
 
 from sql import audit
 from sql.corrections import find_member
-from sql.db import Connection
+from sql.db import DbConnection
 from sql.named_queries import query
 
 #: What can be exported; `phones` is personal data and comes only when it is asked for.
@@ -45,7 +45,7 @@ class Exported:
 
 
 def export(
-    connection: Connection,
+    connection: DbConnection,
     home: Path,
     run_id: str,
     *,
@@ -88,7 +88,9 @@ def export(
     return Exported(str(folder), personal, rows)
 
 
-def _write(connection: Connection, name: str, member_id: int | None, folder: Path, kind: Format, rows_max: int) -> int:
+def _write(
+    connection: DbConnection, name: str, member_id: int | None, folder: Path, kind: Format, rows_max: int
+) -> int:
     """A table as a file; its rows."""
     select = sql.SQL(query("export", name).decode().replace("%(member)s", "{member}")).format(
         member=sql.Literal(member_id)
@@ -111,7 +113,7 @@ def _write(connection: Connection, name: str, member_id: int | None, folder: Pat
     return cursor.rowcount
 
 
-def _to_parquet(connection: Connection, select: sql.Composed, path: Path) -> None:
+def _to_parquet(connection: DbConnection, select: sql.Composed, path: Path) -> None:
     """The CSV file as Parquet, by the database's types; times as UTC."""
     described = connection.execute(sql.SQL("SELECT * FROM ({}) AS exported LIMIT 0").format(select)).description or []
     names = {column.name: column.type_display for column in described}

@@ -3,9 +3,9 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sql.db import Connection
+from sql.db import DbConnection
 from sql.named_queries import query
-from sql.sync import Account
+from sql.sync import AccountKey
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,13 @@ class Seen:
     base_line: bool = False
 
 
-def known(connection: Connection, account: Account, streams: Collection[str]) -> list[Known]:
+def known(connection: DbConnection, account: AccountKey, streams: Collection[str]) -> list[Known]:
     """The known fields of these lists."""
     parameters = account.parameters(streams=list(streams))
     return [Known(*row) for row in connection.execute(query("fields", "known"), parameters).fetchall()]
 
 
-def save(connection: Connection, account: Account, sync_id: int, seen: Sequence[Seen]) -> None:
+def save(connection: DbConnection, account: AccountKey, sync_id: int, seen: Sequence[Seen]) -> None:
     """Counts what a read saw in; fields that are known and were not seen are given with 0."""
     parameters = account.parameters(
         sync_id=sync_id,
@@ -53,7 +53,7 @@ def save(connection: Connection, account: Account, sync_id: int, seen: Sequence[
     connection.execute(query("fields", "save"), parameters)
 
 
-def mark_gone(connection: Connection, account: Account, fields: Collection[tuple[str, str]]) -> None:
+def mark_gone(connection: DbConnection, account: AccountKey, fields: Collection[tuple[str, str]]) -> None:
     """These (stream, path) are noted as gone, until they are seen again."""
     ordered = sorted(fields)
     parameters = account.parameters(streams=[one for one, _ in ordered], paths=[one for _, one in ordered])

@@ -7,7 +7,7 @@ import polars as pl
 
 from loyalty.fx import FX, PROBLEMS_SHOWN, RATES, FxRate, by_version
 from loyalty.program import Program
-from sql.db import Connection, read_frame
+from sql.db import DbConnection, read_frame
 from sql.named_queries import query
 
 
@@ -28,7 +28,7 @@ class LoadedRates:
         return f"{self.new} new exchange rates, {self.corrected} corrected, {self.known} known before"
 
 
-def rates(connection: Connection, programs: Sequence[Program]) -> pl.DataFrame:
+def rates(connection: DbConnection, programs: Sequence[Program]) -> pl.DataFrame:
     """The rates that the programs may need: loyalty.fx.FX."""
     bases = sorted({p.base_currency for p in programs if p.base_currency is not None})
     if not bases:
@@ -39,7 +39,7 @@ def rates(connection: Connection, programs: Sequence[Program]) -> pl.DataFrame:
 
 
 def add(
-    connection: Connection, found: Sequence[FxRate], source: str, run_id: str, *, correct: bool = False
+    connection: DbConnection, found: Sequence[FxRate], source: str, run_id: str, *, correct: bool = False
 ) -> LoadedRates:
     """Adds the rates that are not known; loading a file twice adds nothing.
 
@@ -72,7 +72,7 @@ def add(
     return LoadedRates(len(fresh) - len(changed), len(found) - len(fresh), len(changed))
 
 
-def _known(connection: Connection, found: Sequence[FxRate]) -> list[tuple[object, ...]]:
+def _known(connection: DbConnection, found: Sequence[FxRate]) -> list[tuple[object, ...]]:
     return connection.execute(query("fx", "known"), _columns(found)).fetchall()
 
 

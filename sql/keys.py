@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from sql.db import Connection
+from sql.db import DbConnection
 from sql.named_queries import query
 
 #: What a key may be allowed to do.
@@ -104,7 +104,7 @@ def digest_of(presented: str) -> bytes:
 
 
 def create(
-    connection: Connection,
+    connection: DbConnection,
     name: str,
     scopes: Sequence[str],
     *,
@@ -132,7 +132,7 @@ def create(
     return NewKey(row[0], prefix, secret, row[1])
 
 
-def find(connection: Connection, prefix: str) -> ApiKey | None:
+def find(connection: DbConnection, prefix: str) -> ApiKey | None:
     """The key with this prefix, whatever its state."""
     return key_of(connection.execute(query("keys", "find"), {"prefix": prefix}).fetchone())
 
@@ -142,12 +142,12 @@ def key_of(row: Sequence[Any] | None) -> ApiKey | None:
     return None if row is None else ApiKey(row[0], row[1], bytes(row[2]), *row[3:])
 
 
-def listed(connection: Connection) -> list[KeyRow]:
+def listed(connection: DbConnection) -> list[KeyRow]:
     """All keys, the oldest first."""
     return [KeyRow(*row) for row in connection.execute(query("keys", "list")).fetchall()]
 
 
-def rotate(connection: Connection, prefix: str, *, days: int = DAYS, overlap: timedelta) -> NewKey:
+def rotate(connection: DbConnection, prefix: str, *, days: int = DAYS, overlap: timedelta) -> NewKey:
     """A new key with the same name, scopes and limit; the old one works for `overlap` longer. The caller commits.
 
     Raises UnknownKeyError where there is no such key in force.
@@ -162,7 +162,7 @@ def rotate(connection: Connection, prefix: str, *, days: int = DAYS, overlap: ti
     return made
 
 
-def revoke(connection: Connection, prefix: str) -> None:
+def revoke(connection: DbConnection, prefix: str) -> None:
     """The key opens nothing any more, from now on. Raises UnknownKeyError where there is none that does."""
     if connection.execute(query("keys", "revoke"), {"prefix": prefix}).rowcount == 0:
         raise UnknownKeyError(f"There is no key {prefix} that is not revoked. `twezah keys list` shows all.")

@@ -18,7 +18,7 @@ from loyalty.schema import UTC_US
 from loyalty.types import BEGINNING, spans
 from sql.copying import copy_in
 from sql.corrections import earning_for, owners
-from sql.db import Connection, read_frame
+from sql.db import DbConnection, read_frame
 from sql.named_queries import query
 
 #: The last entry of each chain: how much is posted for a sale and member.
@@ -44,39 +44,39 @@ ENTRY: Final = (
 )  # fmt: skip
 
 
-def claim(connection: Connection, limit: int) -> list[int]:
+def claim(connection: DbConnection, limit: int) -> list[int]:
     """Up to `limit` dirty members that nobody else is working on, locked until the transaction ends."""
     return [row[0] for row in connection.execute(query("ledger", "claim"), {"limit": limit}).fetchall()]
 
 
-def claim_of(connection: Connection, members: Sequence[int]) -> list[int]:
+def claim_of(connection: DbConnection, members: Sequence[int]) -> list[int]:
     """Those of the members that are dirty and that nobody else is working on, locked until the transaction ends."""
     return [row[0] for row in connection.execute(query("ledger", "claim_of"), {"members": list(members)}).fetchall()]
 
 
-def claim_after(connection: Connection, after: int, limit: int) -> list[int]:
+def claim_after(connection: DbConnection, after: int, limit: int) -> list[int]:
     """Like `claim`, of the members above `after`: to go through them without clearing any."""
     parameters = {"after": after, "limit": limit}
     return [row[0] for row in connection.execute(query("ledger", "claim_after"), parameters).fetchall()]
 
 
-def dirty_members(connection: Connection) -> int:
+def dirty_members(connection: DbConnection) -> int:
     """How many members are waiting for their points."""
     row = connection.execute(query("ledger", "count_dirty")).fetchone()
     return int(row[0]) if row else 0
 
 
-def everyone(connection: Connection) -> list[int]:
+def everyone(connection: DbConnection) -> list[int]:
     """All members, by number."""
     return [row[0] for row in connection.execute(query("ledger", "everyone")).fetchall()]
 
 
-def waiting_of(connection: Connection, members: Sequence[int]) -> set[int]:
+def waiting_of(connection: DbConnection, members: Sequence[int]) -> set[int]:
     """Those of the members who are waiting for their points."""
     return {row[0] for row in connection.execute(query("ledger", "waiting_of"), {"members": list(members)}).fetchall()}
 
 
-def history(connection: Connection, members: Sequence[int]) -> pl.DataFrame:
+def history(connection: DbConnection, members: Sequence[int]) -> pl.DataFrame:
     """All stored invoices that the members earn for: loyalty.award.HISTORY.
 
     The sales of a member who was merged into another one are the other one's.
@@ -87,22 +87,22 @@ def history(connection: Connection, members: Sequence[int]) -> pl.DataFrame:
     return found.with_columns(pl.col("member_id").replace(merged)) if merged else found
 
 
-def tiers(connection: Connection, members: Sequence[int]) -> pl.DataFrame:
+def tiers(connection: DbConnection, members: Sequence[int]) -> pl.DataFrame:
     """Their tier history: loyalty.award.TIERS."""
     return read_frame(connection, query("ledger", "tiers"), {"members": list(members)}, TIERS)
 
 
-def posted(connection: Connection, members: Sequence[int]) -> pl.DataFrame:
+def posted(connection: DbConnection, members: Sequence[int]) -> pl.DataFrame:
     """What is posted for them so far: POSTED, one row per sale and member."""
     return read_frame(connection, query("ledger", "posted"), {"members": list(members)}, POSTED)
 
 
-def programs(connection: Connection) -> list[Program]:
+def programs(connection: DbConnection) -> list[Program]:
     """All versions of the program."""
     return [Program(**row) for row in _rows(connection, "programs")]
 
 
-def promotions(connection: Connection) -> list[Promotion]:
+def promotions(connection: DbConnection) -> list[Promotion]:
     """All promotions, without versions that are wholly replaced. Raises UnknownPromotionKindError, pydantic.ValidationError."""
     found: dict[str, list[_Row]] = {}
     for row in _rows(connection, "promotions"):
@@ -119,7 +119,7 @@ class _Row:
     row: dict[str, Any]
 
 
-def _rows(connection: Connection, name: str) -> list[dict[str, Any]]:
+def _rows(connection: DbConnection, name: str) -> list[dict[str, Any]]:
     """The rows of a named query by column; a `valid_from` without beginning is the earliest Python knows."""
     cursor = connection.execute(query("ledger", name))
     names = [column.name for column in cursor.description or ()]
@@ -127,11 +127,11 @@ def _rows(connection: Connection, name: str) -> list[dict[str, Any]]:
     return [row | {"valid_from": row["valid_from"] or BEGINNING} for row in rows]
 
 
-def append(connection: Connection, entries: pl.DataFrame, run_id: str) -> None:
+def append(connection: DbConnection, entries: pl.DataFrame, run_id: str) -> None:
     """Appends entries. The database refuses any that does not continue its chain."""
     copy_in(connection, "loyalty.award_entry", entries.with_columns(pl.lit(run_id).alias("run_id")).select(ENTRY))
 
 
-def clear(connection: Connection, members: Sequence[int]) -> None:
+def clear(connection: DbConnection, members: Sequence[int]) -> None:
     """The members' points are up to date."""
     connection.execute(query("ledger", "clear"), {"members": list(members)})

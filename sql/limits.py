@@ -8,9 +8,9 @@ from contextlib import contextmanager
 
 import psycopg
 
-from sql.db import Connection
+from sql.db import DbConnection
 from sql.named_queries import query
-from sql.sync import Account
+from sql.sync import AccountKey
 
 #: A vendor that asks for a longer rest is asked again after this one.
 REST_SECONDS_MAX = 86_400.0
@@ -23,7 +23,7 @@ class SharedLimit:
     def __init__(
         self,
         dsn: str,
-        account: Account,
+        account: AccountKey,
         windows: Sequence[tuple[int, float]],
         *,
         at_once: int,
@@ -45,7 +45,7 @@ class SharedLimit:
         )  # fmt: skip
         self._account = account
         self._lock = threading.Lock()
-        self._connection: Connection | None = None
+        self._connection: DbConnection | None = None
 
     def enter(self) -> tuple[int, float]:
         """(its number, 0), or (0, seconds until it is worth asking again). Raises psycopg.OperationalError."""
@@ -73,7 +73,7 @@ class SharedLimit:
                 log.warning("a request's end could not be counted: %s", type(error).__name__)
                 self._close()
 
-    def _open(self) -> Connection:
+    def _open(self) -> DbConnection:
         if self._connection is None or self._connection.closed:
             self._connection = psycopg.connect(self._dsn, application_name="twezah limits", autocommit=True)
         return self._connection
@@ -92,7 +92,7 @@ class SharedLimit:
 
 @contextmanager
 def shared_limit(
-    dsn: str, account: Account, windows: Sequence[tuple[int, float]], *, at_once: int, lease_seconds: float
+    dsn: str, account: AccountKey, windows: Sequence[tuple[int, float]], *, at_once: int, lease_seconds: float
 ) -> Iterator[SharedLimit]:
     """The limit of one account, closed at the end; see `SharedLimit`."""
     made = SharedLimit(dsn, account, windows, at_once=at_once, lease_seconds=lease_seconds)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sql.db import Connection
+from sql.db import DbConnection
 from sql.named_queries import query
 
 
@@ -15,11 +15,11 @@ class Size:
     size_bytes: int
 
 
-def sizes(connection: Connection) -> list[Size]:
+def sizes(connection: DbConnection) -> list[Size]:
     """The tables of the product, the largest first."""
     return [Size(*row) for row in connection.execute(query("maintenance", "sizes")).fetchall()]
 
 
-def analyze(connection: Connection) -> None:
+def analyze(connection: DbConnection) -> None:
     """Tells the planner how the tables are filled now."""
     connection.execute(query("maintenance", "analyze"))

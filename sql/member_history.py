@@ -11,7 +11,7 @@ from loyalty.program import Program
 from loyalty.promotions import ProductBonus, Promotion, ReferralReward
 from sql import fx, ledger
 from sql.corrections import earning_for
-from sql.db import Connection, read_frame
+from sql.db import DbConnection, read_frame
 from sql.named_queries import query
 
 
@@ -48,24 +48,24 @@ class Stored:
     facts: Facts
 
 
-def rules(connection: Connection) -> Rules:
+def rules(connection: DbConnection) -> Rules:
     """The rules as they are now. Raises UnknownPromotionKindError, pydantic.ValidationError."""
     stamp = _stamp(connection)
     return Rules(ledger.programs(connection), ledger.promotions(connection), stamp)
 
 
-def are_current(connection: Connection, rules: Rules) -> bool:
+def are_current(connection: DbConnection, rules: Rules) -> bool:
     """Whether no version was added since `rules` were read, as this transaction sees it."""
     return _stamp(connection) == rules.stamp
 
 
-def _stamp(connection: Connection) -> tuple[int, int]:
+def _stamp(connection: DbConnection) -> tuple[int, int]:
     row = connection.execute(query("member_history", "stamp")).fetchone()
     assert row is not None
     return row[0], row[1]
 
 
-def read(connection: Connection, members: Sequence[int], rules: Rules) -> Stored:
+def read(connection: DbConnection, members: Sequence[int], rules: Rules) -> Stored:
     """What `loyalty.award` needs to compute the points of `members`, in one view of the database."""
     referrals = REFERRALS.to_frame()
     if any(isinstance(p.rule, ReferralReward) for p in rules.promotions):
@@ -84,7 +84,7 @@ def read(connection: Connection, members: Sequence[int], rules: Rules) -> Stored
     return Stored(ledger.history(connection, everybody), ledger.tiers(connection, everybody), facts)
 
 
-def _lines(connection: Connection, members: Sequence[int], rules: Rules) -> pl.DataFrame:
+def _lines(connection: DbConnection, members: Sequence[int], rules: Rules) -> pl.DataFrame:
     if rules._lines is None:  # noqa: SLF001  its own module
         return LINES.to_frame()
     since, until = rules._lines  # noqa: SLF001
@@ -92,11 +92,11 @@ def _lines(connection: Connection, members: Sequence[int], rules: Rules) -> pl.D
     return read_frame(connection, query("member_history", "lines"), parameters, LINES)
 
 
-def _zones(connection: Connection, members: Sequence[int], rules: Rules) -> pl.DataFrame:
+def _zones(connection: DbConnection, members: Sequence[int], rules: Rules) -> pl.DataFrame:
     if not any(p.when.clock == "customer" for p in rules.promotions):
         return ZONES.to_frame()
     return read_frame(connection, query("member_history", "zones"), {"members": list(members)}, ZONES)
 
 
-def _grants(connection: Connection, members: Sequence[int]) -> pl.DataFrame:
+def _grants(connection: DbConnection, members: Sequence[int]) -> pl.DataFrame:
     return read_frame(connection, query("member_history", "grants"), {"members": list(members)}, GRANTS)

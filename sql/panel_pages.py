@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sql.db import Connection
+from sql.db import DbConnection
 from sql.named_queries import query
 
 
@@ -105,24 +105,24 @@ class WebhookTotals:
     seconds_p95: float | None
 
 
-def accounts(connection: Connection) -> dict[tuple[str, str], AccountState]:
+def accounts(connection: DbConnection) -> dict[tuple[str, str], AccountState]:
     """By system and account, where anything is known."""
     rows = connection.execute(query("panel_pages", "accounts")).fetchall()
     return {(system, account): AccountState(*state) for system, account, *state in rows}
 
 
-def last_attempts(connection: Connection, names: Sequence[str]) -> dict[str, LastAttempt]:
+def last_attempts(connection: DbConnection, names: Sequence[str]) -> dict[str, LastAttempt]:
     """The latest attempt of each connection."""
     rows = connection.execute(query("panel_pages", "last_attempts"), {"connections": list(names)}).fetchall()
     return {name: LastAttempt(*attempt) for name, *attempt in rows}
 
 
-def addresses(connection: Connection) -> list[Address]:
+def addresses(connection: DbConnection) -> list[Address]:
     """Where webhooks are received."""
     return [Address(*row) for row in connection.execute(query("panel_pages", "addresses")).fetchall()]
 
 
-def totals(connection: Connection, since: datetime, names: Mapping[tuple[str, str], str]) -> list[Totals]:
+def totals(connection: DbConnection, since: datetime, names: Mapping[tuple[str, str], str]) -> list[Totals]:
     """All together first, as "", then per connection; `names` are those of (system, account). None where nothing ran."""
     parameters = {
         "since": since,
@@ -133,13 +133,13 @@ def totals(connection: Connection, since: datetime, names: Mapping[tuple[str, st
     return [Totals(*row) for row in connection.execute(query("panel_pages", "totals"), parameters).fetchall()]
 
 
-def over_time(connection: Connection, since: datetime, step: timedelta) -> list[Slot]:
+def over_time(connection: DbConnection, since: datetime, step: timedelta) -> list[Slot]:
     """Per slot of time and system, from `since` on; slots without an attempt are left out."""
     rows = connection.execute(query("panel_pages", "over_time"), {"since": since, "step": step}).fetchall()
     return [Slot(*row) for row in rows]
 
 
-def last_failures(connection: Connection, since: datetime, limit: int) -> list[Failure]:
+def last_failures(connection: DbConnection, since: datetime, limit: int) -> list[Failure]:
     """The latest first."""
     return [
         Failure(*row)
@@ -149,7 +149,7 @@ def last_failures(connection: Connection, since: datetime, limit: int) -> list[F
     ]
 
 
-def webhooks_over(connection: Connection, since: datetime) -> list[WebhookTotals]:
+def webhooks_over(connection: DbConnection, since: datetime) -> list[WebhookTotals]:
     """Per connection, of those that arrived since."""
     return [
         WebhookTotals(*row)

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from sql.db import Connection
+from sql.db import DbConnection
 from sql.named_queries import query
-from sql.sync import Account
+from sql.sync import AccountKey
 
 AwardWhen = Literal["issued", "paid"]
 
@@ -19,7 +19,7 @@ class Wanted:
     valid_from: datetime | None = None
 
 
-def follow(connection: Connection, account: Account, sync_id: int, run_id: str, wanted: Wanted) -> set[int]:
+def follow(connection: DbConnection, account: AccountKey, sync_id: int, run_id: str, wanted: Wanted) -> set[int]:
     """Enters a new version if the block says something else than the last one; returns the members it may concern.
 
     A change is valid for sales dated from now on, or from the instant that the block names; the very first one, before
@@ -38,6 +38,6 @@ def follow(connection: Connection, account: Account, sync_id: int, run_id: str, 
     return {row[0] for row in connection.execute(query("policy", "touched_members"), parameters).fetchall()}
 
 
-def _has_past(connection: Connection, account: Account, sync_id: int) -> bool:
+def _has_past(connection: DbConnection, account: AccountKey, sync_id: int) -> bool:
     row = connection.execute(query("policy", "has_past"), account.parameters(sync_id=sync_id)).fetchone()
     return bool(row and row[0])

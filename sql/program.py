@@ -13,7 +13,7 @@ from loyalty.program_diff import Plan
 from loyalty.promotions import Promotion
 from loyalty.types import BEGINNING
 from sql import ledger
-from sql.db import Connection
+from sql.db import DbConnection
 from sql.named_queries import query
 
 
@@ -34,14 +34,14 @@ class Effect:
     recompute: bool
 
 
-def concerned(connection: Connection, since: datetime | None) -> list[int]:
+def concerned(connection: DbConnection, since: datetime | None) -> list[int]:
     """Members, by number, whose points may depend on sales from `since` on (None: on any)."""
     begin = None if since is None or since <= BEGINNING else since
     return [row[0] for row in connection.execute(query("program", "concerned"), {"since": begin}).fetchall()]
 
 
 def apply(
-    connection: Connection, plan: Plan, before: tuple[Sequence[Program], Sequence[Promotion]], decision: Decision, *,
+    connection: DbConnection, plan: Plan, before: tuple[Sequence[Program], Sequence[Promotion]], decision: Decision, *,
     text: str, effect: Effect, run_id: str,
 ) -> int:  # fmt: skip
     """Adds the new versions, the record, and the marks of the members to recompute; returns the change's number.

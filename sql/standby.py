@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sql import audit
-from sql.db import Connection
+from sql.db import DbConnection
 from sql.named_queries import query
 
 RESTORED = "restored from a backup"
@@ -27,19 +27,19 @@ class Standby:
         )
 
 
-def read(connection: Connection) -> Standby | None:
+def read(connection: DbConnection) -> Standby | None:
     """None where the installation is live."""
     row = connection.execute(query("standby", "read")).fetchone()
     return None if row is None else Standby(*row)
 
 
-def begin(connection: Connection, reason: str = RESTORED) -> None:
+def begin(connection: DbConnection, reason: str = RESTORED) -> None:
     """From now on it stands by; the caller commits."""
     connection.execute(query("standby", "begin"), {"reason": reason})
     audit.record(connection, "standby.begin", "installation", details={"reason": reason})
 
 
-def end(connection: Connection) -> bool:
+def end(connection: DbConnection) -> bool:
     """It is live; False where it was before. The caller commits."""
     row = connection.execute(query("standby", "finish")).fetchone()
     if row is None:

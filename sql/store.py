@@ -14,9 +14,9 @@ from psycopg.errors import UniqueViolation
 
 from loyalty.schema import UTC_US
 from sql.copying import copy_in
-from sql.db import Connection, read_frame
+from sql.db import DbConnection, read_frame
 from sql.named_queries import query
-from sql.sync import Account
+from sql.sync import AccountKey
 from sql.versions import AHEAD_MAX, READING, outlives, readings, supersedes, versions, with_plausible_times
 
 _FACTS: Final = pl.Schema(
@@ -78,7 +78,7 @@ _STORED_VERSION: Final = pl.Schema(
 _GONE: Final = pl.Schema({name: kind for name, kind in _STORED_VERSION.items() if name != "_status"})
 
 #: Opens a short transaction of its own; see `with_members`.
-Aside = Callable[[], AbstractContextManager[Connection]]
+Aside = Callable[[], AbstractContextManager[DbConnection]]
 
 
 @dataclass
@@ -102,20 +102,20 @@ class Stored:
                 self.older_documents.append(name)
 
 
-def lock_account(connection: Connection, account: Account) -> None:
+def lock_account(connection: DbConnection, account: AccountKey) -> None:
     """Until the transaction ends, nobody else stores invoices of this account."""
     connection.execute(query("store", "lock_account"), account.parameters())
 
 
-def is_first_load(connection: Connection, account: Account) -> bool:
+def is_first_load(connection: DbConnection, account: AccountKey) -> bool:
     """Whether nothing of the account was ever stored by a synchronisation."""
     row = connection.execute(query("store", "first_load"), account.parameters()).fetchone()
     return bool(row and row[0])
 
 
 def store_invoices(
-    connection: Connection,
-    account: Account,
+    connection: DbConnection,
+    account: AccountKey,
     sync_id: int,
     invoices: pl.DataFrame,
     lines: pl.DataFrame,
@@ -155,7 +155,7 @@ def store_invoices(
     into.unchanged += found.height - fresh.height - changed.height
 
 
-def _void_where_deleted(connection: Connection, account: Account, found: pl.DataFrame) -> pl.DataFrame:
+def _void_where_deleted(connection: DbConnection, account: AccountKey, found: pl.DataFrame) -> pl.DataFrame:
     """Versions of documents whose deletion is known, and is newer, are void as of the deletion.
 
     A webhook that waited may bring a document after a poll read that it is deleted.
@@ -185,7 +185,7 @@ def _void_where_deleted(connection: Connection, account: Account, found: pl.Data
     )
 
 
-def _add_new(connection: Connection, found: pl.DataFrame) -> bool:
+def _add_new(connection: DbConnection, found: pl.DataFrame) -> bool:
     """Stores them if none is stored yet; returns whether it did."""
     try:
         with connection.transaction():
@@ -195,7 +195,7 @@ def _add_new(connection: Connection, found: pl.DataFrame) -> bool:
     return True
 
 
-def _supersede(connection: Connection, account: Account, sync_id: int, written: pl.DataFrame) -> set[int]:
+def _supersede(connection: DbConnection, account: AccountKey, sync_id: int, written: pl.DataFrame) -> set[int]:
     """Voids what webhooks named by its number where the same document is known by its id.
 
     Returns the members it was of.
@@ -236,7 +236,7 @@ def with_members(invoices: pl.DataFrame, aside: Aside) -> pl.DataFrame:
     return kept.with_columns(pl.coalesce("_erased_id", "member_id").alias("member_id")).drop("_erased_id")
 
 
-def _of_erased(connection: Connection, invoices: pl.DataFrame) -> pl.DataFrame | None:
+def _of_erased(connection: DbConnection, invoices: pl.DataFrame) -> pl.DataFrame | None:
     """Documents among these of members whose personal data was removed: they stay theirs, and make no new member."""
     row = connection.execute(query("erasure", "any")).fetchone()
     if not (row and row[0]):
@@ -250,18 +250,18 @@ def _without(invoices: pl.DataFrame, some: pl.DataFrame) -> pl.DataFrame:
     return invoices.join(some, on=_DOCUMENT, how="anti")
 
 
-def _members(connection: Connection, phones: pl.Series) -> pl.DataFrame:
+def _members(connection: DbConnection, phones: pl.Series) -> pl.DataFrame:
     return read_frame(connection, query("store", "members"), {"phones": ",".join(phones)}, _MEMBERS)
 
 
-def _stored(connection: Connection, account: Account, ids: pl.Series) -> pl.DataFrame:
+def _stored(connection: DbConnection, account: AccountKey, ids: pl.Series) -> pl.DataFrame:
     """What is stored of these documents: the facts, by external_id."""
     wanted = account.parameters(ids=json.dumps(ids.to_list()))
     return read_frame(connection, query("store", "stored_invoices"), wanted, _FACTS)
 
 
 def _compare(
-    connection: Connection, account: Account, found: pl.DataFrame, stored: pl.DataFrame
+    connection: DbConnection, account: AccountKey, found: pl.DataFrame, stored: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """Parts of `found`: new; different from the stored one and newer; different and older."""
     facts = [name for name in _FACTS.names() if name not in {"external_id", "updated_at"}]
@@ -281,7 +281,7 @@ def _compare(
     return fresh, candidates.filter(wins), candidates.filter(differing & ~wins)
 
 
-def _supersede_stored(connection: Connection, account: Account, candidates: pl.DataFrame) -> pl.Series:
+def _supersede_stored(connection: DbConnection, account: AccountKey, candidates: pl.DataFrame) -> pl.Series:
     """Which of the candidates, each stored in another version, are newer than that one."""
     if candidates.is_empty():
         return pl.Series([], dtype=pl.Boolean)
@@ -295,7 +295,7 @@ def _supersede_stored(connection: Connection, account: Account, candidates: pl.D
     return pl.Series([supersedes(version, ours) for version, ours in pairs], dtype=pl.Boolean)
 
 
-def _stored_versions(connection: Connection, account: Account, ids: pl.Series) -> pl.DataFrame:
+def _stored_versions(connection: DbConnection, account: AccountKey, ids: pl.Series) -> pl.DataFrame:
     wanted = account.parameters(ids=json.dumps(ids.to_list()), ahead_max=AHEAD_MAX)
     return read_frame(connection, query("store", "stored_versions"), wanted, _STORED_VERSION)
 
@@ -310,7 +310,7 @@ def _columns(invoices: pl.DataFrame) -> pl.DataFrame:
     return invoices.select(*_COLUMNS, *(["claimed_at"] if claims else []))
 
 
-def _update(connection: Connection, changed: pl.DataFrame) -> None:
+def _update(connection: DbConnection, changed: pl.DataFrame) -> None:
     connection.execute(query("store", "stage_changed"))
     connection.execute(query("store", "empty_stage"))
     copy_in(connection, "pg_temp.changed_invoice", changed)
@@ -319,7 +319,7 @@ def _update(connection: Connection, changed: pl.DataFrame) -> None:
 
 
 def void_deleted(
-    connection: Connection, account: Account, sync_id: int, deletions: pl.DataFrame, *, into: Stored
+    connection: DbConnection, account: AccountKey, sync_id: int, deletions: pl.DataFrame, *, into: Stored
 ) -> None:
     """Documents that the vendor deleted (external_id, deleted_at, page_id) earn nothing from now on.
 
@@ -357,7 +357,7 @@ def void_deleted(
     into.members.update(row[0] for row in rows if row[0] is not None)
 
 
-def _remember_deleted(connection: Connection, account: Account, sync_id: int, gone: pl.DataFrame) -> None:
+def _remember_deleted(connection: DbConnection, account: AccountKey, sync_id: int, gone: pl.DataFrame) -> None:
     """Keeps the newest deletion of each document that is not stored."""
     if gone.is_empty():
         return
@@ -375,7 +375,12 @@ def _remember_deleted(connection: Connection, account: Account, sync_id: int, go
 
 
 def unlisted(
-    connection: Connection, account: Account, sync_id: int, listed: Sequence[str], *, kinds: Sequence[str] | None = None
+    connection: DbConnection,
+    account: AccountKey,
+    sync_id: int,
+    listed: Sequence[str],
+    *,
+    kinds: Sequence[str] | None = None,
 ) -> tuple[int, list[str]]:
     """How many documents of the account are not void, and those of them that are not `listed`; of these `kinds` only."""
     wanted = None if kinds is None else list(kinds)
@@ -385,7 +390,7 @@ def unlisted(
 
 
 def save_rejects(
-    connection: Connection, account: Account, sync_id: int, rejects: pl.DataFrame, *, mapping: str | None = None
+    connection: DbConnection, account: AccountKey, sync_id: int, rejects: pl.DataFrame, *, mapping: str | None = None
 ) -> None:
     """Opens a reject for every row of `rejects` (REJECT or REJECT_BY_CONTENT), by the mapping of that fingerprint.
 
@@ -408,21 +413,21 @@ def save_rejects(
     connection.execute(query("store", "save_rejects"), whole)
 
 
-def has_open_rejects(connection: Connection, account: Account) -> bool:
+def has_open_rejects(connection: DbConnection, account: AccountKey) -> bool:
     """Whether any record of the account is waiting to be accepted."""
     row = connection.execute(query("store", "open_rejects"), account.parameters()).fetchone()
     return bool(row and row[0])
 
 
 def resolve_rejects(
-    connection: Connection, account: Account, sync_id: int, external_ids: Sequence[str], *, awards: bool = False
+    connection: DbConnection, account: AccountKey, sync_id: int, external_ids: Sequence[str], *, awards: bool = False
 ) -> int:
     """Closes the open rejects of records that are accepted now (`awards`: those of the award step); returns how many."""
     parameters = account.parameters(sync_id=sync_id, ids=list(external_ids), awards=awards)
     return connection.execute(query("store", "resolve_rejects"), parameters).rowcount
 
 
-def mark_dirty(connection: Connection, members: set[int]) -> None:
+def mark_dirty(connection: DbConnection, members: set[int]) -> None:
     """Asks for the members' points to be recomputed. Last in the transaction and in order, so that nobody deadlocks.
 
     The row is updated even if it is there already: that waits for an award in progress, which would otherwise clear the

@@ -11,7 +11,7 @@ import polars as pl
 import zstandard
 from psycopg.types.json import Jsonb
 
-from sql.db import Connection, connect
+from sql.db import DbConnection, connect
 from sql.named_queries import query
 
 #: An interrupted extraction is continued within this time; later it starts anew from the cursor.
@@ -25,7 +25,7 @@ class SyncBusyError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Account:
+class AccountKey:
     """Which account of which billing system: the first half of every key."""
 
     system: str
@@ -37,7 +37,7 @@ class Account:
 
 
 @contextmanager
-def exclusive(dsn: str, account: Account, *, wait_seconds: float) -> Iterator[None]:
+def exclusive(dsn: str, account: AccountKey, *, wait_seconds: float) -> Iterator[None]:
     """Holds the account's synchronisation lock, which vanishes with its holder.
 
     Raises SyncBusyError after `wait_seconds`.
@@ -65,8 +65,8 @@ def exclusive(dsn: str, account: Account, *, wait_seconds: float) -> Iterator[No
 
 
 def begin(
-    connection: Connection,
-    account: Account,
+    connection: DbConnection,
+    account: AccountKey,
     run_id: str,
     requested: tuple[datetime | None, datetime | None],
     streams: Mapping[str, Any],
@@ -87,25 +87,25 @@ def begin(
     return sync_id, dict(streams)
 
 
-def cursors(connection: Connection, account: Account) -> dict[str, datetime]:
+def cursors(connection: DbConnection, account: AccountKey) -> dict[str, datetime]:
     """Per stream: up to when it is complete."""
     return dict(connection.execute(query("sync", "cursors"), account.parameters()).fetchall())
 
 
-def move_cursors(connection: Connection, account: Account, sync_id: int, to: Mapping[str, datetime]) -> None:
+def move_cursors(connection: DbConnection, account: AccountKey, sync_id: int, to: Mapping[str, datetime]) -> None:
     """Moves the cursors of the streams named forward; backward only out of the future."""
     for stream, cursor_at in sorted(to.items()):
         parameters = account.parameters(stream=stream, cursor_at=cursor_at, sync_id=sync_id)
         connection.execute(query("sync", "move_cursor"), parameters)
 
 
-def save_streams(connection: Connection, sync_id: int, streams: Mapping[str, Any]) -> None:
+def save_streams(connection: DbConnection, sync_id: int, streams: Mapping[str, Any]) -> None:
     """Remembers which streams are complete."""
     connection.execute(query("sync", "set_streams"), {"sync_id": sync_id, "streams": Jsonb(dict(streams))})
 
 
 def set_state(
-    connection: Connection, sync_id: int, state: str, *, error: str | None = None, summary: Any = None
+    connection: DbConnection, sync_id: int, state: str, *, error: str | None = None, summary: Any = None
 ) -> None:
     """extracted, stored or failed (with the reason)."""
     parameters = {
@@ -117,12 +117,12 @@ def set_state(
     connection.execute(query("sync", "set_state"), parameters)
 
 
-def set_summary(connection: Connection, sync_id: int, summary: Mapping[str, Any]) -> None:
+def set_summary(connection: DbConnection, sync_id: int, summary: Mapping[str, Any]) -> None:
     """The counts of the finished synchronisation."""
     connection.execute(query("sync", "set_summary"), {"sync_id": sync_id, "summary": Jsonb(dict(summary))})
 
 
-def latest(connection: Connection, account: Account) -> int:
+def latest(connection: DbConnection, account: AccountKey) -> int:
     """The latest synchronisation of an account of which anything is stored."""
     return int(_scalar(connection, "latest", account.parameters()))
 
@@ -152,7 +152,7 @@ class StoredPage:
         return zstandard.decompress(self.body_zstd)
 
 
-def save_page(connection: Connection, account: Account, sync_id: int, page: Mapping[str, Any]) -> StoredPage:
+def save_page(connection: DbConnection, account: AccountKey, sync_id: int, page: Mapping[str, Any]) -> StoredPage:
     """Stores one answer as received.
 
     The transaction's commit does not wait for the disk: a page lost with the machine is fetched again, and whatever is
@@ -182,7 +182,7 @@ def save_page(connection: Connection, account: Account, sync_id: int, page: Mapp
 
 
 def last_page(
-    connection: Connection, sync_id: int, stream: str
+    connection: DbConnection, sync_id: int, stream: str
 ) -> tuple[dict[str, Any], bytes, dict[str, Any] | None] | None:
     """The last page stored of a stream: its request, its body, and what would be asked next; None if there is none."""
     parameters = {"sync_id": sync_id, "stream": stream}
@@ -190,7 +190,7 @@ def last_page(
     return None if row is None else (row[0], zstandard.ZstdDecompressor().decompress(row[1]), row[2])
 
 
-def pages(connection: Connection, sync_id: int, stream: str, *, batch: int) -> Iterator[list[StoredPage]]:
+def pages(connection: DbConnection, sync_id: int, stream: str, *, batch: int) -> Iterator[list[StoredPage]]:
     """The stored pages of a stream, some at a time, in order."""
     after = 0
     while True:
@@ -203,7 +203,13 @@ def pages(connection: Connection, sync_id: int, stream: str, *, batch: int) -> I
 
 
 def stored_pages(
-    connection: Connection, account: Account, stream: str, since: datetime | None, until: datetime | None, *, batch: int
+    connection: DbConnection,
+    account: AccountKey,
+    stream: str,
+    since: datetime | None,
+    until: datetime | None,
+    *,
+    batch: int,
 ) -> Iterator[StoredPage]:
     """All pages of a stream that were fetched in [since, until), in order; `batch` are read at a time."""
     after = 0
@@ -216,14 +222,20 @@ def stored_pages(
         after = rows[-1][0]
 
 
-def page_counts(connection: Connection, sync_id: int) -> dict[str, tuple[int, int, int]]:
+def page_counts(connection: DbConnection, sync_id: int) -> dict[str, tuple[int, int, int]]:
     """Per stream: pages, records, bytes as received."""
     rows = connection.execute(query("sync", "page_counts"), {"sync_id": sync_id}).fetchall()
     return {stream: (int(count), int(records), int(size)) for stream, count, records, size in rows}
 
 
 def unknown(
-    connection: Connection, account: Account, lookup: str, ids: Sequence[str], *, by_name: bool, again: bool = False
+    connection: DbConnection,
+    account: AccountKey,
+    lookup: str,
+    ids: Sequence[str],
+    *,
+    by_name: bool,
+    again: bool = False,
 ) -> list[str]:
     """Which of `ids` are not cached, or too old.
 
@@ -239,7 +251,7 @@ def unknown(
     return sorted(set(ids) - {row[0] for row in rows})
 
 
-def save_lookup(connection: Connection, account: Account, lookup: str, frame: pl.DataFrame) -> None:
+def save_lookup(connection: DbConnection, account: AccountKey, lookup: str, frame: pl.DataFrame) -> None:
     """Caches customers (external_id, phone) or items (external_id, name, sku)."""
     rows = frame.unique("external_id", keep="last").sort("external_id")
     parameters = account.parameters(external_ids=rows["external_id"].to_list())
@@ -250,19 +262,19 @@ def save_lookup(connection: Connection, account: Account, lookup: str, frame: pl
         connection.execute(query("sync", "save_items"), parameters)
 
 
-def customers(connection: Connection, account: Account, ids: Sequence[str]) -> pl.DataFrame:
+def customers(connection: DbConnection, account: AccountKey, ids: Sequence[str]) -> pl.DataFrame:
     """Cached customers: external_id, phone."""
     rows = connection.execute(query("sync", "customers"), account.parameters(ids=list(ids))).fetchall()
     return pl.DataFrame(rows, schema={"external_id": pl.String, "phone": pl.String}, orient="row")
 
 
-def items(connection: Connection, account: Account, ids: Sequence[str], names: Sequence[str]) -> pl.DataFrame:
+def items(connection: DbConnection, account: AccountKey, ids: Sequence[str], names: Sequence[str]) -> pl.DataFrame:
     """Cached items: external_id, name, sku."""
     parameters = account.parameters(ids=list(ids), names=list(names))
     rows = connection.execute(query("sync", "items"), parameters).fetchall()
     return pl.DataFrame(rows, schema=dict.fromkeys(("external_id", "name", "sku"), pl.String), orient="row")
 
 
-def _scalar(connection: Connection, name: str, parameters: Mapping[str, Any]) -> Any:
+def _scalar(connection: DbConnection, name: str, parameters: Mapping[str, Any]) -> Any:
     row = connection.execute(query("sync", name), parameters).fetchone()
     return None if row is None else row[0]

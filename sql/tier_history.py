@@ -9,7 +9,7 @@ import polars as pl
 from loyalty.program import Program
 from loyalty.tier_history import POSTED, difference, steps
 from sql.copying import copy_in
-from sql.db import Connection, read_frame
+from sql.db import DbConnection, read_frame
 from sql.member_history import Stored
 from sql.named_queries import query
 
@@ -23,7 +23,7 @@ class Posted:
 
 
 def post(
-    connection: Connection,
+    connection: DbConnection,
     members: Sequence[int],
     stored: Stored,
     programs: Sequence[Program],
@@ -41,14 +41,14 @@ def post(
     return entries.height
 
 
-def may_change(connection: Connection, *, everyone: bool) -> list[int]:
+def may_change(connection: DbConnection, *, everyone: bool) -> list[int]:
     """Members whose tier time alone may change: who has one that was reached, or credits that leave the window; or all who bought."""
     return [
         row[0] for row in connection.execute(query("tier_history", "may_change"), {"everyone": everyone}).fetchall()
     ]
 
 
-def totals(connection: Connection, run_id: str) -> Posted:
+def totals(connection: DbConnection, run_id: str) -> Posted:
     """What this run posted."""
     row = connection.execute(query("tier_history", "totals"), {"run_id": run_id}).fetchone()
     assert row is not None

@@ -10,9 +10,9 @@ from typing import Any, Generic, TypeVar
 from cryptography.fernet import Fernet, InvalidToken
 
 from sql import standby
-from sql.db import Connection, connect
+from sql.db import DbConnection, connect
 from sql.named_queries import query
-from sql.sync import Account
+from sql.sync import AccountKey
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ class TokenRows(Generic[T]):
     """
 
     dsn: str
-    account: Account
+    account: AccountKey
     key: bytes
     seed: str
     pack: Callable[[T], Mapping[str, Any]]
@@ -63,7 +63,7 @@ class TokenRows(Generic[T]):
             self._save(connection, fresh)
         return fresh
 
-    def _load(self, connection: Connection) -> T | None:
+    def _load(self, connection: DbConnection) -> T | None:
         parameters = self.account.parameters(digest=self._digest())
         row = connection.execute(query("tokens", "read"), parameters).fetchone()
         if row is None:
@@ -73,7 +73,7 @@ class TokenRows(Generic[T]):
         except InvalidToken as error:
             raise TokenUnreadableError(str(TokenUnreadableError.__doc__)) from error
 
-    def _save(self, connection: Connection, token: T) -> None:
+    def _save(self, connection: DbConnection, token: T) -> None:
         values = self.pack(token)
         parameters = self.account.parameters(
             token=Fernet(self.key).encrypt(json.dumps(dict(values)).encode()),
@@ -86,7 +86,7 @@ class TokenRows(Generic[T]):
         return hashlib.sha256(b"twezah seed " + self.seed.encode()).hexdigest()[:16]
 
 
-def _require_live(connection: Connection) -> None:
+def _require_live(connection: DbConnection) -> None:
     state = standby.read(connection)
     if state is not None:
         raise StandbyError(state.to_text())

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import polars as pl
 
 from loyalty.schema import UTC_US
-from sql.db import Connection, read_frame
+from sql.db import DbConnection, read_frame
 from sql.named_queries import query
 
 #: A time of change further ahead of our clock than this, when it was fetched, is not believed.
@@ -80,7 +80,7 @@ def _is_read_after(later: Version, earlier: Version) -> bool:
     return later.page_id > earlier.page_id and later.asked_at > earlier.fetched_at
 
 
-def readings(connection: Connection, page_ids: pl.Series) -> pl.DataFrame:
+def readings(connection: DbConnection, page_ids: pl.Series) -> pl.DataFrame:
     """How these pages were read (READING)."""
     wanted = page_ids.drop_nulls().unique().sort().to_list()
     if not wanted:

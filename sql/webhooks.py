@@ -20,7 +20,7 @@ from cryptography.fernet import Fernet, InvalidToken
 from psycopg.types.json import Jsonb
 
 from sql import audit
-from sql.db import Connection
+from sql.db import DbConnection
 from sql.named_queries import query
 from sql.tokens import TokenUnreadableError
 
@@ -109,7 +109,7 @@ def endpoint_of(row: Sequence[Any], key: bytes) -> Endpoint:
     return Endpoint(*[*row[:-1], secrets])
 
 
-def endpoint(connection: Connection, endpoint_id: str | None, key: bytes) -> Endpoint | None:
+def endpoint(connection: DbConnection, endpoint_id: str | None, key: bytes) -> Endpoint | None:
     """The endpoint of an address, the default one for None; None if there is none. A disabled one is returned as such."""
     row = connection.execute(query("webhooks", "endpoint"), {"endpoint_id": endpoint_id}).fetchone()
     return None if row is None else endpoint_of(row, key)
@@ -129,14 +129,14 @@ def store_parameters(events: Sequence[NewEvent]) -> dict[str, Any]:
     }
 
 
-def store_event(connection: Connection, event: NewEvent) -> int | None:
+def store_event(connection: DbConnection, event: NewEvent) -> int | None:
     """Stores an event; its number, or None if it is known already. The caller commits, then acknowledges."""
     row = connection.execute(query("webhooks", "store"), store_parameters([event])).fetchone()
     return None if row is None else int(row[2])
 
 
 def claim_events(
-    connection: Connection,
+    connection: DbConnection,
     limit: int,
     *,
     run_id: str,
@@ -155,7 +155,7 @@ def claim_events(
 
 
 def finish(
-    connection: Connection, event_nos: Sequence[int], *, run_id: str, sync_id: int | None, reason: str | None = None
+    connection: DbConnection, event_nos: Sequence[int], *, run_id: str, sync_id: int | None, reason: str | None = None
 ) -> int:
     """These events are in the ledger (or, with a reason, need not be); how many the run still held."""
     parameters = {"event_nos": list(event_nos), "run_id": run_id, "sync_id": sync_id, "reason": reason}
@@ -163,7 +163,7 @@ def finish(
 
 
 def fail(
-    connection: Connection, event_nos: Sequence[int], *, run_id: str, reason: str, wait_seconds: float = 0.0
+    connection: DbConnection, event_nos: Sequence[int], *, run_id: str, reason: str, wait_seconds: float = 0.0
 ) -> int:
     """These are tried again, each time later, not before `wait_seconds`; after ATTEMPTS_MAX they are parked."""
     parameters = {
@@ -173,13 +173,13 @@ def fail(
     return connection.execute(query("webhooks", "fail"), parameters).rowcount
 
 
-def park(connection: Connection, event_nos: Sequence[int], *, run_id: str, reason: str) -> int:
+def park(connection: DbConnection, event_nos: Sequence[int], *, run_id: str, reason: str) -> int:
     """These cannot be used as they are: they wait for a replay."""
     parameters = {"event_nos": list(event_nos), "run_id": run_id, "reason": reason}
     return connection.execute(query("webhooks", "park"), parameters).rowcount
 
 
-def replay(connection: Connection, *, event_nos: Sequence[int] | None = None, of: str | None = None) -> int:
+def replay(connection: DbConnection, *, event_nos: Sequence[int] | None = None, of: str | None = None) -> int:
     """Parked and failed events are due again at once: those named, or all of the connection `of`, or all; how many."""
     parameters = {"event_nos": None if event_nos is None else list(event_nos), "connection": of}
     count = connection.execute(query("webhooks", "replay"), parameters).rowcount
@@ -194,24 +194,24 @@ def replay(connection: Connection, *, event_nos: Sequence[int] | None = None, of
     return count
 
 
-def next_due_seconds(connection: Connection) -> float | None:
+def next_due_seconds(connection: DbConnection) -> float | None:
     """Seconds until an event is due, not positive if one is; None if none waits."""
     row = connection.execute(query("webhooks", "next_due")).fetchone()
     return None if row is None or row[0] is None else float(row[0])
 
 
-def backlog(connection: Connection) -> list[Backlog]:
+def backlog(connection: DbConnection) -> list[Backlog]:
     """What waits and what is parked, per connection that has any."""
     return [Backlog(*row) for row in connection.execute(query("webhooks", "backlog")).fetchall()]
 
 
-def nudge(connection: Connection) -> None:
+def nudge(connection: DbConnection) -> None:
     """Wakes whoever claims, once the transaction commits. Not in a transaction that stores: such commits are one at a time."""
     connection.execute(query("webhooks", "nudge"))
 
 
 @contextmanager
-def claiming(connection: Connection, *, wait_seconds: float = 0.0) -> Iterator[bool]:
+def claiming(connection: DbConnection, *, wait_seconds: float = 0.0) -> Iterator[bool]:
     """Held for as long as somebody claims events and listens to CHANNEL; False if another does. Vanishes with its holder.
 
     Needs a connection of its own, in autocommit mode. Whoever waits for the holder to leave is seen by it (`is_awaited`).
@@ -225,7 +225,7 @@ def claiming(connection: Connection, *, wait_seconds: float = 0.0) -> Iterator[b
             connection.execute(query("webhooks", "release_claims"))
 
 
-def _awaited(connection: Connection, wait_seconds: float) -> bool:
+def _awaited(connection: DbConnection, wait_seconds: float) -> bool:
     connection.execute(query("webhooks", "set_lock_timeout"), {"wait_ms": f"{round(wait_seconds * 1000)}ms"})
     try:
         connection.execute(query("webhooks", "await_claims"))
@@ -236,25 +236,25 @@ def _awaited(connection: Connection, wait_seconds: float) -> bool:
     return True
 
 
-def is_awaited(connection: Connection) -> bool:
+def is_awaited(connection: DbConnection) -> bool:
     """Whether somebody waits for the holder of `claiming` to leave."""
     row = connection.execute(query("webhooks", "claims_awaited")).fetchone()
     return bool(row and row[0])
 
 
-def any_endpoint(connection: Connection) -> bool:
+def any_endpoint(connection: DbConnection) -> bool:
     """Whether webhooks are expected at all."""
     row = connection.execute(query("webhooks", "any_endpoint")).fetchone()
     return bool(row and row[0])
 
 
-def is_claimed(connection: Connection) -> bool:
+def is_claimed(connection: DbConnection) -> bool:
     """Whether somebody holds `claiming`."""
     row = connection.execute(query("webhooks", "claims_held")).fetchone()
     return bool(row and row[0])
 
 
-def add_secret(connection: Connection, endpoint_no: int, secret: str, key: bytes, *, overlap_seconds: float) -> int:
+def add_secret(connection: DbConnection, endpoint_no: int, secret: str, key: bytes, *, overlap_seconds: float) -> int:
     """A further active secret; those before it end after `overlap_seconds`. Returns its number. The caller commits."""
     sealed = {"endpoint_no": endpoint_no, "secret": Fernet(key).encrypt(secret.encode())}
     row = connection.execute(query("webhooks", "add_secret"), sealed).fetchone()
@@ -264,7 +264,7 @@ def add_secret(connection: Connection, endpoint_no: int, secret: str, key: bytes
     return int(row[0])
 
 
-def had_secret(connection: Connection, endpoint_no: int, secret: str, key: bytes) -> bool:
+def had_secret(connection: DbConnection, endpoint_no: int, secret: str, key: bytes) -> bool:
     """Whether it is, or was once, a secret of the endpoint. Raises TokenUnreadableError."""
     rows = connection.execute(query("webhooks", "secrets_of"), {"endpoint_no": endpoint_no}).fetchall()
     try:
@@ -273,7 +273,7 @@ def had_secret(connection: Connection, endpoint_no: int, secret: str, key: bytes
         raise TokenUnreadableError(str(TokenUnreadableError.__doc__)) from error
 
 
-def set_handshake(connection: Connection, endpoint_no: int, *, now: str, then: str) -> bool:
+def set_handshake(connection: DbConnection, endpoint_no: int, *, now: str, then: str) -> bool:
     """Moves the endpoint's handshake from `now` to `then`; False if it was elsewhere. The caller commits."""
     parameters = {"endpoint_no": endpoint_no, "from": now, "to": then}
     return connection.execute(query("webhooks", "set_handshake"), parameters).rowcount == 1

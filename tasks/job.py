@@ -11,11 +11,10 @@ from connectors.kit.http.auth import Token
 from connectors.kit.http.client import Client, open_client
 from connectors.kit.http.responses import Call
 from connectors.kit.mapping import mapping_digest
-from connectors.kit.spec import Connection as Vendor
-from connectors.kit.spec import ConnectorSpec
+from connectors.kit.spec import Account, ConnectorSpec
 from sql.limits import shared_limit
 from sql.policy import Wanted as AwardPolicy
-from sql.sync import Account
+from sql.sync import AccountKey
 from sql.tokens import TokenRows
 from tasks.work import Work
 
@@ -31,7 +30,7 @@ class Policy:
 
 
 #: Opens the client of a job; replaced in tests and benchmarks.
-Open = Callable[[Vendor, ConnectorSpec, Any, Callable[[Call], None]], AbstractContextManager[Client]]
+Open = Callable[[Account, ConnectorSpec, Any, Callable[[Call], None]], AbstractContextManager[Client]]
 
 
 class Job(Work):
@@ -43,7 +42,7 @@ class Job(Work):
     def __init__(  # noqa: PLR0913  one for each thing that may be asked for
         self,
         dsn: str,
-        vendor: Vendor,
+        vendor: Account,
         *,
         key: bytes,
         run_id: str,
@@ -59,7 +58,7 @@ class Job(Work):
         super().__init__(dsn, run_id, dry_run=dry_run)
         self.vendor = vendor
         self.spec = spec_for(vendor)
-        self.account = Account(vendor.system, vendor.account)
+        self.account = AccountKey(vendor.system, vendor.account)
         self.policy = policy or Policy()
         self.since = since
         self.until = until
@@ -82,18 +81,18 @@ class Job(Work):
         return self._open_vendor(self.vendor, self.spec, tokens, self.calls.append)
 
     def _open(
-        self, vendor: Vendor, spec: ConnectorSpec, tokens: Any, on_call: Callable[[Call], None]
+        self, vendor: Account, spec: ConnectorSpec, tokens: Any, on_call: Callable[[Call], None]
     ) -> AbstractContextManager[Client]:
         return limited_client(self.dsn, vendor, spec, tokens, on_call)
 
 
 @contextmanager
 def limited_client(
-    dsn: str, vendor: Vendor, spec: ConnectorSpec, tokens: Any, on_call: Callable[[Call], None]
+    dsn: str, vendor: Account, spec: ConnectorSpec, tokens: Any, on_call: Callable[[Call], None]
 ) -> Iterator[Client]:
     """A client that keeps within the account's limits together with all other workers."""
     lease_seconds = 5 * vendor.timeout_seconds + 30  # an answer takes four timeouts at most
-    account = Account(vendor.system, vendor.account)
+    account = AccountKey(vendor.system, vendor.account)
     with (
         shared_limit(
             dsn, account, spec.rate.windows, at_once=spec.rate.concurrency, lease_seconds=lease_seconds
@@ -103,13 +102,13 @@ def limited_client(
         yield client
 
 
-def token_rows(dsn: str, vendor: Vendor, key: bytes) -> TokenRows[Token]:
+def token_rows(dsn: str, vendor: Account, key: bytes) -> TokenRows[Token]:
     """Where the connection's live token is kept, encrypted with `key`."""
-    account = Account(vendor.system, vendor.account)
+    account = AccountKey(vendor.system, vendor.account)
     return TokenRows[Token](dsn, account, key, _seed(vendor), _pack, _unpack)
 
 
-def _seed(vendor: Vendor) -> str:
+def _seed(vendor: Account) -> str:
     secrets = [vendor.client_secret, vendor.refresh_token, *(vendor.secrets[name] for name in sorted(vendor.secrets))]
     return " ".join([vendor.client_id, *(secret.get_secret_value() for secret in secrets)])
 

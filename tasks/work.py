@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sql.db import Connection, connect
+from sql.db import DbConnection, connect
 
 
 class Work:
@@ -16,10 +16,10 @@ class Work:
         self.dsn = dsn
         self.run_id = run_id
         self.dry_run = dry_run
-        self._shared: Connection | None = None
+        self._shared: DbConnection | None = None
 
     @contextmanager
-    def transaction(self) -> Iterator[Connection]:
+    def transaction(self) -> Iterator[DbConnection]:
         """A connection for one step. What was not committed is rolled back at its end (in a dry run: at the job's end)."""
         if self._shared is not None:
             yield self._shared
@@ -27,13 +27,13 @@ class Work:
         with connect(self.dsn) as connection:
             yield connection
 
-    def commit(self, connection: Connection) -> None:
+    def commit(self, connection: DbConnection) -> None:
         """Commits, except in a dry run."""
         if not self.dry_run:
             connection.commit()
 
     @contextmanager
-    def aside(self) -> Iterator[Connection]:
+    def aside(self) -> Iterator[DbConnection]:
         """A short transaction of its own (in a dry run: the shared one)."""
         if self._shared is not None:
             yield self._shared

@@ -16,8 +16,8 @@ from connectors.kit.errors import CredentialsRejected, Misconfigured, Unexpected
 from connectors.kit.mapping.fields import phone, text
 from connectors.kit.mapping.pointers import dig, segments
 from connectors.kit.spec import (
+    Account,
     ById,
-    Connection,
     ConnectorSpec,
     Lookup,
     PageRequest,
@@ -41,7 +41,7 @@ class CustomOptions(CustomSettings):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-def spec_from(connection: Connection) -> ConnectorSpec:
+def spec_from(connection: Account) -> ConnectorSpec:
     """The description of the API that the connection's options give.
 
     Raises:
@@ -68,7 +68,7 @@ def spec_from(connection: Connection) -> ConnectorSpec:
     )
 
 
-def _check_encrypted(connection: Connection, field: str, url: str) -> None:
+def _check_encrypted(connection: Account, field: str, url: str) -> None:
     try:
         found = httpx.URL(url.strip())
     except httpx.InvalidURL:
@@ -78,7 +78,7 @@ def _check_encrypted(connection: Connection, field: str, url: str) -> None:
         raise Misconfigured(connection.system, "settings", detail)
 
 
-def _stream(connection: Connection, options: CustomOptions) -> Stream:
+def _stream(connection: Account, options: CustomOptions) -> Stream:
     documented = documents(options, connection, "invoices")
     param = options.page_param or USUAL_PARAM.get(options.paging, "")
     paths = {
@@ -90,7 +90,7 @@ def _stream(connection: Connection, options: CustomOptions) -> Stream:
     if options.paging == "link header":
         del paths["next"]
 
-    def first(connection: Connection, window: Window, _now: datetime) -> PageRequest:
+    def first(connection: Account, window: Window, _now: datetime) -> PageRequest:
         size = connection.page_size or _PAGE_SIZE
         request = _template_request(options, size)
         if options.paging in ("page number", "offset"):
@@ -123,7 +123,7 @@ def _stream(connection: Connection, options: CustomOptions) -> Stream:
 def _by_id(options: CustomOptions) -> ById:
     template = options.document_path or options.path.rstrip("/") + "/{id}"
 
-    def requests(_connection: Connection, ids: Sequence[str]) -> Iterable[PageRequest]:
+    def requests(_connection: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
         for one in ids:
             yield PageRequest("GET", template.replace("{id}", quote(one, safe="")))
 
@@ -164,8 +164,8 @@ def _lookups(options: CustomOptions) -> tuple[Lookup, ...]:
     )
 
 
-def _batched(options: CustomOptions) -> Callable[[Connection, Sequence[str]], Iterable[PageRequest]]:
-    def requests(_connection: Connection, ids: Sequence[str]) -> Iterable[PageRequest]:
+def _batched(options: CustomOptions) -> Callable[[Account, Sequence[str]], Iterable[PageRequest]]:
+    def requests(_connection: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
         for batch in batches(ids, _IDS_PER_REQUEST):
             yield PageRequest("GET", options.customer_path, {options.customer_ids_param: ",".join(batch)})
 
@@ -199,7 +199,7 @@ class KeyRejected(CredentialsRejected):
     )
 
 
-def _auth(connection: Connection, options: CustomOptions) -> TokenAuth | RequestAuth:
+def _auth(connection: Account, options: CustomOptions) -> TokenAuth | RequestAuth:
     """How the connection proves itself.
 
     Raises:
@@ -226,7 +226,7 @@ def _auth(connection: Connection, options: CustomOptions) -> TokenAuth | Request
     return RequestAuth(lambda connection, request, _: _sign(connection, options, request), refused=KeyRejected)
 
 
-def _sign(connection: Connection, options: CustomOptions, request: httpx.Request) -> None:
+def _sign(connection: Account, options: CustomOptions, request: httpx.Request) -> None:
     key = connection.secret("api_key").strip()
     if options.authentication == "bearer":
         request.headers["authorization"] = f"Bearer {key.removeprefix('Bearer ').strip()}"
@@ -239,7 +239,7 @@ def _sign(connection: Connection, options: CustomOptions, request: httpx.Request
         next(httpx.BasicAuth(options.username, connection.secret("password")).sync_auth_flow(request))
 
 
-def _credentials_request(connection: Connection, options: CustomOptions, url: str) -> httpx.Request:
+def _credentials_request(connection: Account, options: CustomOptions, url: str) -> httpx.Request:
     """OAuth 2, client credentials (RFC 6749, 4.4)."""
     secret = connection.client_secret.get_secret_value()
     form = {"grant_type": "client_credentials"} | ({"scope": options.scope} if options.scope else {})

@@ -10,7 +10,7 @@ from typing import Any, Final
 from connectors.kit.described.documents import settings_of
 from connectors.kit.mapping.ids import joined_id
 from connectors.kit.mapping.pointers import dig, joined_paths, segments
-from connectors.kit.spec import Connection
+from connectors.kit.spec import Account
 from connectors.kit.webhooks.bodies import BadBody, moment, opened, optional_word, raw_at, raw_list
 from connectors.kit.webhooks.scheme import EVENTS_MAX, Event, Handshake, Webhook
 from connectors.kit.webhooks.settings import EventKind, WebhookSettings
@@ -44,14 +44,14 @@ class _Reading:
     state: str
 
 
-def webhook_from(connection: Connection) -> Webhook:
+def webhook_from(connection: Account) -> Webhook:
     """The webhooks that the connection's options describe.
 
     Raises:
         Misconfigured: Naming the field of the block.
     """
     known = {name: value for name, value in connection.options.items() if name in WebhookSettings.model_fields}
-    settings = settings_of(WebhookSettings, Connection(SYSTEM, connection.account, options=known))
+    settings = settings_of(WebhookSettings, Account(SYSTEM, connection.account, options=known))
     chosen = _path(connection, "external_id")
     state = _path(connection, "status") or "/status"
     reading = _Reading(settings, settings.scheme(), (chosen,) if chosen else _ID_PATHS, state)
@@ -64,7 +64,7 @@ def webhook_from(connection: Connection) -> Webhook:
     )
 
 
-def _path(connection: Connection, field: str) -> str | None:
+def _path(connection: Account, field: str) -> str | None:
     return connection.paths.get(f"invoices.{field}") or connection.paths.get(field)
 
 

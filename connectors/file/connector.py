@@ -18,7 +18,7 @@ from connectors.kit.files.folder import Folder
 from connectors.kit.files.row_groups import Layout, RowsWithoutId
 from connectors.kit.files.tables import Table
 from connectors.kit.mapping.reader import has_marks, marked
-from connectors.kit.spec import Connection, ConnectorSpec, PageRequest, RateLimit, RequestAuth, Stream, Window
+from connectors.kit.spec import Account, ConnectorSpec, PageRequest, RateLimit, RequestAuth, Stream, Window
 
 NAME: Final = "file"
 #: Nobody is asked over a network: the folder answers.
@@ -81,7 +81,7 @@ class FileOptions(FileSettings, FolderPath):
     folder: str = ""
 
 
-def spec_from(connection: Connection) -> ConnectorSpec:
+def spec_from(connection: Account) -> ConnectorSpec:
     """The description of the folder that the connection's options name.
 
     Raises:
@@ -100,7 +100,7 @@ def spec_from(connection: Connection) -> ConnectorSpec:
         "files",
         "invoice",
         partial(_first, settle=timedelta(seconds=options.settle_seconds)),
-        paginate(Paging("link header", "", 0, 0, short_page_is_last=False), Connection(NAME, "", _ADDRESS), NAME),
+        paginate(Paging("link header", "", 0, 0, short_page_is_last=False), Account(NAME, "", _ADDRESS), NAME),
         records="",
         fields=documented.fields,
         helpers=documented.helpers,
@@ -127,7 +127,7 @@ def spec_from(connection: Connection) -> ConnectorSpec:
     )
 
 
-def _layout(options: FileOptions, documented: Documents, connection: Connection) -> Layout:
+def _layout(options: FileOptions, documented: Documents, connection: Account) -> Layout:
     fields = documented.fields
     words = {name: fields[name].words or {} for name in ("kind", "status")}
     return Layout(
@@ -144,7 +144,7 @@ def _layout(options: FileOptions, documented: Documents, connection: Connection)
     )
 
 
-def _folder(connection: Connection, options: FileOptions, table: Table) -> Folder:
+def _folder(connection: Account, options: FileOptions, table: Table) -> Folder:
     path = Path(options.folder)
     if not options.folder or not path.is_dir() or not os.access(path, os.R_OK | os.X_OK):
         detail = 'field "Folder" (folder): there is no such folder on the worker\'s machine, or it may not be read'
@@ -157,7 +157,7 @@ def _sold(lines: pl.DataFrame) -> pl.DataFrame:
     return lines.filter(pl.any_horizontal(pl.col("sku", "name", "item_external_id", "amount_minor").is_not_null()))
 
 
-def _first(_connection: Connection, window: Window, now: datetime, *, settle: timedelta) -> PageRequest:
+def _first(_connection: Account, window: Window, now: datetime, *, settle: timedelta) -> PageRequest:
     before = min(now - settle, window.until or now)
     # What was too young for the last run had changed as long before it.
     since = {"since": (window.since - settle).isoformat()} if window.since else {}

@@ -27,8 +27,8 @@ from connectors.kit.mapping.fields import (
 )
 from connectors.kit.read.pagination import by_page
 from connectors.kit.spec import (
+    Account,
     ById,
-    Connection,
     ConnectorSpec,
     Consent,
     GrantedAccount,
@@ -48,10 +48,10 @@ _RESULT = "/response/result"
 _INFO = {name: f"{_RESULT}/{key}" for name, key in (("pages", "pages"), ("total", "total"), ("size", "per_page"))}
 
 
-def _list(resource: str, **params: str) -> Callable[[Connection, Window, datetime], PageRequest]:
+def _list(resource: str, **params: str) -> Callable[[Account, Window, datetime], PageRequest]:
     """The filter knows only days, so it starts a day early; the order is by id, newest first."""
 
-    def first(connection: Connection, window: Window, _now: datetime) -> PageRequest:
+    def first(connection: Account, window: Window, _now: datetime) -> PageRequest:
         asked = {"page": "1", "per_page": str(SPEC.size(connection)), "include[]": "lines", **params}
         if window.since:
             since = window.since.astimezone(ZoneInfo(_EASTERN)) - timedelta(days=1)
@@ -65,7 +65,7 @@ def _list(resource: str, **params: str) -> Callable[[Connection, Window, datetim
 def _by_id(resource: str, name: str) -> ById:
     """One by one: deleted documents are left out of lists, and told by their id."""
 
-    def requests(connection: Connection, ids: Sequence[str]) -> Iterable[PageRequest]:
+    def requests(connection: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
         for one in ids:
             path = f"/accounting/account/{connection.account}/{resource}/{resource}/{quote(one, safe='')}"
             yield PageRequest("GET", path, {"include[]": "lines"})
@@ -173,17 +173,17 @@ def _credit_notes(name: str, **params: str) -> Stream:
     )
 
 
-def _clients(connection: Connection, ids: Sequence[str]) -> Iterable[PageRequest]:
+def _clients(connection: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
     path = f"/accounting/account/{connection.account}/users/clients"
     for batch in batches(ids, _PAGE_SIZE):
         yield PageRequest("GET", path, {"page": "1", "per_page": str(_PAGE_SIZE), "search[ids][]": batch})
 
 
-def _client(connection: Connection, external_id: str) -> PageRequest:
+def _client(connection: Account, external_id: str) -> PageRequest:
     return PageRequest("GET", f"/accounting/account/{connection.account}/users/clients/{external_id}")
 
 
-def _items(connection: Connection, _names: Sequence[str]) -> Iterable[PageRequest]:
+def _items(connection: Account, _names: Sequence[str]) -> Iterable[PageRequest]:
     """Lines name no item id, so the whole list is read once and joined by name."""
     path = f"/accounting/account/{connection.account}/items/items"
     yield PageRequest("GET", path, {"page": "1", "per_page": str(_PAGE_SIZE)})

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from pydantic import SecretStr
 
-from connectors.kit.spec import Connection, PageRequest
+from connectors.kit.spec import Account, PageRequest
 from connectors.kit.webhooks.bodies import BadBody, form, word
 from connectors.kit.webhooks.scheme import Event, Handshake, Webhook
 from connectors.kit.webhooks.signatures import Delivery, plain_hmac
@@ -45,7 +45,7 @@ def _greet(received: Delivery) -> Handshake | None:
     return Handshake(callback=word(fields, "/object_id", longest=40), verifier=SecretStr(word(fields, "/verifier")))
 
 
-def _confirm(connection: Connection, hello: Handshake) -> PageRequest:
+def _confirm(connection: Account, hello: Handshake) -> PageRequest:
     path = f"/events/account/{connection.account}/events/callbacks/{quote(hello.callback, safe='')}"
     code = hello.verifier.get_secret_value() if hello.verifier else ""
     body = json.dumps({"callback": {"callback_id": hello.callback, "verifier": code}})

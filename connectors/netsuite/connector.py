@@ -17,8 +17,8 @@ from connectors.kit.http.signing import machine_to_machine, token_based
 from connectors.kit.mapping.fields import Field, computed, currency, day, instant, money, phone, status_map, text
 from connectors.kit.read.pagination import by_last_id, by_offset
 from connectors.kit.spec import (
+    Account,
     AssertionAuth,
-    Connection,
     ConnectorSpec,
     Deleted,
     Details,
@@ -36,14 +36,14 @@ _PAGE_SIZE = 1000
 _MORE = {"more": "/hasMore"}
 
 
-def _list(kind: str, total: str) -> Callable[[Connection, Window, datetime], PageRequest]:
+def _list(kind: str, total: str) -> Callable[[Account, Window, datetime], PageRequest]:
     columns = (
         "t.id AS id, t.type AS type, t.tranid AS tranid, TO_CHAR(t.trandate, 'YYYY-MM-DD') AS trandate, "
         f"t.entity AS customer, c.symbol AS symbol, {total} AS total, t.status AS status, t.voided AS isvoided, "
         f"t.posting AS isposting, TO_CHAR(t.lastmodifieddate, {STAMP}) AS modified"
     )
 
-    def first(connection: Connection, window: Window, _now: datetime) -> PageRequest:
+    def first(connection: Account, window: Window, _now: datetime) -> PageRequest:
         statement = (
             f"SELECT {columns} FROM transaction t LEFT JOIN currency c ON c.id = t.currency "
             f"WHERE t.type = '{kind}' AND t.id > 0{changed('t.lastmodifieddate', window)} ORDER BY t.id ASC"
@@ -53,7 +53,7 @@ def _list(kind: str, total: str) -> Callable[[Connection, Window, datetime], Pag
     return first
 
 
-def _of_documents(_connection: Connection, ids: Sequence[str]) -> Iterable[PageRequest]:
+def _of_documents(_connection: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
     """Neither the document's own row, nor tax, nor the cost of what was sold."""
     for numbers in id_lists(ids):
         yield query(
@@ -66,7 +66,7 @@ def _of_documents(_connection: Connection, ids: Sequence[str]) -> Iterable[PageR
         )
 
 
-def _customers(_connection: Connection, ids: Sequence[str]) -> Iterable[PageRequest]:
+def _customers(_connection: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
     for numbers in id_lists(ids):
         yield query(
             "SELECT c.id AS id, c.mobilephone AS mobilephone, c.phone AS phone, c.altphone AS altphone "
@@ -91,7 +91,7 @@ _DELETED = frozenset(
 )
 
 
-def _deletions(connection: Connection, window: Window, _now: datetime) -> PageRequest | None:
+def _deletions(connection: Account, window: Window, _now: datetime) -> PageRequest | None:
     """Deletions are only ever added, so in the order of their time an offset stays where it is."""
     if window.since is None:
         return None
@@ -239,7 +239,7 @@ class AssertionRejected(CredentialsRejected):
     )
 
 
-def _auth(connection: Connection) -> AssertionAuth | RequestAuth:
+def _auth(connection: Account) -> AssertionAuth | RequestAuth:
     """As chosen in the block. The realm is the account with underscore and capitals, where the host has a hyphen and none.
 
     Raises:

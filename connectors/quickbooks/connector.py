@@ -15,8 +15,8 @@ from connectors.kit.http.auth import basic_form, refresh_token
 from connectors.kit.mapping.fields import computed, currency, day, decimal, instant, money, phone, text
 from connectors.kit.read.pagination import by_start_position, single
 from connectors.kit.spec import (
+    Account,
     ById,
-    Connection,
     ConnectorSpec,
     Consent,
     Deleted,
@@ -42,13 +42,13 @@ _CDC_OBJECTS = 1000
 _ENTITIES = ("Invoice", "SalesReceipt", "CreditMemo", "RefundReceipt")
 
 
-def _query(connection: Connection, statement: str) -> PageRequest:
+def _query(connection: Account, statement: str) -> PageRequest:
     path = f"/v3/company/{connection.account}/query"
     return PageRequest("GET", path, {"query": statement, **_MINOR_VERSION})
 
 
-def _list(entity: str) -> Callable[[Connection, Window, datetime], PageRequest]:
-    def first(connection: Connection, window: Window, _now: datetime) -> PageRequest:
+def _list(entity: str) -> Callable[[Account, Window, datetime], PageRequest]:
+    def first(connection: Account, window: Window, _now: datetime) -> PageRequest:
         where = f" WHERE MetaData.LastUpdatedTime >= '{utc_seconds(window.since)}Z'" if window.since else ""
         size = SPEC.size(connection)
         statement = f"SELECT * FROM {entity}{where} ORDERBY Id STARTPOSITION 1 MAXRESULTS {size}"
@@ -57,7 +57,7 @@ def _list(entity: str) -> Callable[[Connection, Window, datetime], PageRequest]:
     return first
 
 
-def _changes(connection: Connection, window: Window, now: datetime) -> PageRequest | None:
+def _changes(connection: Account, window: Window, now: datetime) -> PageRequest | None:
     """Deleted documents vanish from queries; change data capture names them, thirty days back (later: `_census`)."""
     if window.since is None or now - window.since > _CDC_DAYS:
         return None
@@ -88,7 +88,7 @@ def _ids(entity: str) -> str:
     return f"SELECT Id FROM {entity} ORDERBY Id STARTPOSITION 1 MAXRESULTS {_PAGE_SIZE}"
 
 
-def _census(connection: Connection, window: Window, now: datetime) -> PageRequest | None:
+def _census(connection: Account, window: Window, now: datetime) -> PageRequest | None:
     """What still exists, where change data does not go back far enough: it has deletions of thirty days only."""
     if window.since is None or now - window.since <= _CDC_DAYS:
         return None
@@ -176,10 +176,10 @@ _LINES = Lines(
 )
 
 
-def _by_id(entity: str, more: str = "") -> Callable[[Connection, Sequence[str]], Iterable[PageRequest]]:
+def _by_id(entity: str, more: str = "") -> Callable[[Account, Sequence[str]], Iterable[PageRequest]]:
     """Inactive customers and items are left out of answers unless asked for (`more`)."""
 
-    def requests(connection: Connection, ids: Sequence[str]) -> Iterable[PageRequest]:
+    def requests(connection: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
         for batch in batches(ids, _IDS_PER_QUERY):
             listed = ",".join("'" + one.replace("\\", "\\\\").replace("'", "\\'") + "'" for one in batch)
             where = f"WHERE Id IN ({listed}){more}"

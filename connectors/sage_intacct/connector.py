@@ -30,7 +30,7 @@ from connectors.kit.mapping.fields import (
     text,
 )
 from connectors.kit.spec import (
-    Connection,
+    Account,
     ConnectorSpec,
     Consent,
     Deleted,
@@ -56,30 +56,30 @@ _CUSTOMER_FIELDS = ["id", "key", *(f"contacts.default.{name}" for name in _PHONE
 _CENSUS_HOURS = 6
 
 
-def _list(name: str, kind: str) -> Callable[[Connection, Window, datetime], PageRequest]:
-    def first(connection: Connection, window: Window, _now: datetime) -> PageRequest:
+def _list(name: str, kind: str) -> Callable[[Account, Window, datetime], PageRequest]:
+    def first(connection: Account, window: Window, _now: datetime) -> PageRequest:
         fields = asked(SPEC, name, connection, "key")
         return query(kind, fields, changed(window), SPEC.size(connection))
 
     return first
 
 
-def _lines_of(name: str, kind: str, owner: str) -> Callable[[Connection, Sequence[str]], Iterable[PageRequest]]:
-    def requests(connection: Connection, keys: Sequence[str]) -> Iterable[PageRequest]:
+def _lines_of(name: str, kind: str, owner: str) -> Callable[[Account, Sequence[str]], Iterable[PageRequest]]:
+    def requests(connection: Account, keys: Sequence[str]) -> Iterable[PageRequest]:
         fields = asked(SPEC, name, connection, "key", owner, lines=True)
         return about(f"{kind}-line", fields, owner, keys, _PAGE_SIZE)
 
     return requests
 
 
-def _customers(_connection: Connection, ids: Sequence[str]) -> Iterable[PageRequest]:
+def _customers(_connection: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
     return about("accounts-receivable/customer", _CUSTOMER_FIELDS, "id", ids, _PAGE_SIZE)
 
 
-def _all(kind: str, *fields: str) -> Callable[[Connection, Window, datetime], PageRequest | None]:
+def _all(kind: str, *fields: str) -> Callable[[Account, Window, datetime], PageRequest | None]:
     """All that there is, whenever it was changed, a few times a day. The first read has nothing to compare with."""
 
-    def first(connection: Connection, window: Window, now: datetime) -> PageRequest | None:
+    def first(connection: Account, window: Window, now: datetime) -> PageRequest | None:
         every_hours = int(connection.options.get("deletions_hours", _CENSUS_HOURS))
         if not due(window.since, now, every_hours):
             return None
@@ -193,14 +193,14 @@ def _census(name: str, kind: str, listed: Callable[[Any], Deleted], *fields: str
     )
 
 
-def _auth(connection: Connection) -> TokenAuth:
+def _auth(connection: Account) -> TokenAuth:
     """The consent of a user, or the application on behalf of a user: `user@company` or `user@company|entity`."""
     if connection.options.get("login") == "client_credentials":
         return TokenAuth(client_credentials(f"{connection.options.get('user')}@{connection.account}"), seeded=False)
     return TokenAuth(form_body)
 
 
-def _headers(connection: Connection) -> Mapping[str, str]:
+def _headers(connection: Account) -> Mapping[str, str]:
     """Without an entity the top level is read; so it is under a misspelt header, which is ignored."""
     entity = connection.account.partition("|")[2]
     return {"content-type": "application/json", **({"x-ia-api-param-entity": entity} if entity else {})}

@@ -9,7 +9,7 @@ from typing import Any, Final
 from connectors.kit.errors import UnexpectedShape
 from connectors.kit.mapping.reader import plan_for
 from connectors.kit.spec import (
-    Connection,
+    Account,
     ConnectorSpec,
     ListMovedError,
     PageRequest,
@@ -32,7 +32,7 @@ def both(*names: str) -> tuple[str, ...]:
     return tuple(pointer for name in names for pointer in dict.fromkeys((f"/{name}", f"/{name.replace('.', '/')}")))
 
 
-def asked(spec: ConnectorSpec, name: str, connection: Connection, *more: str, lines: bool = False) -> list[str]:
+def asked(spec: ConnectorSpec, name: str, connection: Account, *more: str, lines: bool = False) -> list[str]:
     """The dotted names of everything that a list's documents, or their lines, are read from, and `more`.
 
     An operator's own paths, and the usual ones as well: where a path was wrong, the stored pages are read again.

@@ -27,8 +27,8 @@ from connectors.kit.mapping.fields import (
 )
 from connectors.kit.read.pagination import by_page
 from connectors.kit.spec import (
+    Account,
     ById,
-    Connection,
     ConnectorSpec,
     Consent,
     GrantedAccount,
@@ -48,10 +48,10 @@ _IDS_PER_QUERY = 50
 _PHONES = ("MOBILE", "DEFAULT", "DDI", "OFFICE")
 
 
-def _list(resource: str, kind: str, key: str) -> Callable[[Connection, Window, datetime], PageRequest]:
+def _list(resource: str, kind: str, key: str) -> Callable[[Account, Window, datetime], PageRequest]:
     """The date goes in a header, UTC, whole seconds. Without `page` no lines are sent."""
 
-    def first(connection: Connection, window: Window, _now: datetime) -> PageRequest:
+    def first(connection: Account, window: Window, _now: datetime) -> PageRequest:
         params = {
             "where": f'Type=="{kind}"',
             "order": f"{key} ASC",
@@ -66,12 +66,12 @@ def _list(resource: str, kind: str, key: str) -> Callable[[Connection, Window, d
     return first
 
 
-def _invoices(_connection: Connection, ids: Sequence[str]) -> Iterable[PageRequest]:
+def _invoices(_connection: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
     for batch in batches(ids, _IDS_PER_QUERY):
         yield PageRequest("GET", f"{_ROOT}/Invoices", {"IDs": ",".join(batch), "page": "1", "pageSize": "100"})
 
 
-def _credit_notes(_connection: Connection, ids: Sequence[str]) -> Iterable[PageRequest]:
+def _credit_notes(_connection: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
     """They can be asked for one by one only; the answer is a list all the same."""
     for one in ids:
         yield PageRequest("GET", f"{_ROOT}/CreditNotes/{quote(one, safe='')}")
@@ -163,7 +163,7 @@ def _fields(entity: str, refunded: pl.Expr, paid: Field) -> dict[str, Field]:
 _SHARED = {"state": text("/Status"), "type": text("/Type")}
 
 
-def _contacts(_connection: Connection, ids: Sequence[str]) -> Iterable[PageRequest]:
+def _contacts(_connection: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
     for batch in batches(ids, _IDS_PER_QUERY):
         params = {"IDs": ",".join(batch), "page": "1", "pageSize": "100", "includeArchived": "true"}
         yield PageRequest("GET", f"{_ROOT}/Contacts", params)

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, SecretStr, ValidationInfo, field_validat
 
 from connectors.kit.errors import Misconfigured, block_name
 from connectors.kit.http.urls import refuse_credentials
-from connectors.kit.spec import Connection
+from connectors.kit.spec import Account
 from sql.policy import Wanted as AwardPolicy
 
 _EXAMPLE = '{"customer_phone": "/CustomField/0/StringValue"}'
@@ -173,9 +173,9 @@ class BillingConnection(Block):
             raise Misconfigured(self.system, "settings", 'field "Time zone": there is no such time zone') from None
         return AwardPolicy(self.award_when, datetime.combine(self.award_from, time(), zone).astimezone(UTC))
 
-    def connection(self) -> Connection:
+    def connection(self) -> Account:
         """The values the connector needs."""
-        return Connection(
+        return Account(
             system=self.system,
             account=self.account(),
             base_url=self.base_url,

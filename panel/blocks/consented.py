@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from pydantic import BaseModel, Field, SecretStr
 
-from connectors.kit.spec import Connection
+from connectors.kit.spec import Account
 from panel.blocks.announced import Announced
 from panel.blocks.base import BillingConnection
 
@@ -49,7 +49,7 @@ class ConsentedConnection(BillingConnection, ConsentedApp):
             f"the consent is missing: run `twezah connect {self.name}` or the deployment `connect` with {self.name!r}"
         )
 
-    def connection(self) -> Connection:
+    def connection(self) -> Account:
         """The values the connector needs."""
         return replace(
             super().connection(),

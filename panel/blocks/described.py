@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, SecretStr
 from connectors.file.connector import FileSettings, FolderPath
 from connectors.kit.described.documents import DEFAULT_CURRENCY, named
 from connectors.kit.described.settings import CustomSettings
-from connectors.kit.spec import Connection
+from connectors.kit.spec import Account
 from panel.blocks.announced import Announced
 from panel.blocks.base import BillingConnection
 
@@ -38,7 +38,7 @@ class DescribedConnection(BillingConnection):
         """The block's name."""
         return self.name
 
-    def connection(self) -> Connection:
+    def connection(self) -> Account:
         """The values the connector needs."""
         paths = {name: named(path) for name, path in self.field_mapping.items()}
         return replace(super().connection(), paths=paths)
@@ -89,7 +89,7 @@ class CustomConnection(Announced, DescribedConnection, CustomSettings, CustomCre
         """No address is reached."""
         return {"base_url": "https://sample.invalid"}
 
-    def connection(self) -> Connection:
+    def connection(self) -> Account:
         """The values the connector needs."""
         return replace(
             super().connection(),
@@ -118,7 +118,7 @@ class FileDropConnection(DescribedConnection, FileSettings, FolderPath):
         """No folder is read."""
         return {"folder": "/"}
 
-    def connection(self) -> Connection:
+    def connection(self) -> Account:
         """The values the connector needs."""
         names = (*FileSettings.model_fields, "folder")
         return replace(super().connection(), base_url="", options={name: getattr(self, name) for name in names})

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, Field, SecretStr
 
-from connectors.kit.spec import NO_SECRET, Connection
+from connectors.kit.spec import NO_SECRET, Account
 from panel.blocks.base import BillingConnection
 
 
@@ -87,7 +87,7 @@ class NetSuiteConnection(BillingConnection, NetSuiteLogin, NetSuiteAccount):
         """The account ID, with capitals and underscores."""
         return self.account_id.upper().replace("-", "_")
 
-    def connection(self) -> Connection:
+    def connection(self) -> Account:
         """The values the connector needs."""
         names = ("consumer_key", "consumer_secret", "token_id", "token_secret", "private_key")
         return replace(

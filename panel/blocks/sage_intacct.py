@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel, Field
 
 from connectors.kit.errors import block_name
-from connectors.kit.spec import Connection
+from connectors.kit.spec import Account
 from panel.blocks.consented import ConsentedConnection
 
 
@@ -70,7 +70,7 @@ class SageIntacctConnection(ConsentedConnection, SageIntacctAccount):
             return super().missing()
         return "" if self.web_services_user else f"fill in the Web Services user of the block {block_name(self.name)!r}"
 
-    def connection(self) -> Connection:
+    def connection(self) -> Account:
         """The values the connector needs. Paths are dotted, as the query service writes names and takes them."""
         return replace(
             super().connection(),

@@ -28,7 +28,7 @@ from connectors.kit.http.urls import base_url
 from connectors.kit.mapping import map_lookup, map_pages, missing
 from connectors.kit.read.look_up import look_up
 from connectors.kit.read.pages import extract
-from connectors.kit.spec import Connection, ConnectorSpec, Consent, Page, RetryPolicy, Stream, Window
+from connectors.kit.spec import Account, ConnectorSpec, Consent, Page, RetryPolicy, Stream, Window
 from panel.blocks import BillingConnection
 from panel.blocks.settings_check import check_settings
 from panel.reports.run import percentile, table
@@ -206,7 +206,7 @@ def who_must_act(error: ConnectorError) -> str:
     return "nobody: try again; if it stays, whoever runs the network, or the vendor"
 
 
-def _reach(done: Checked, vendor: Connection, spec: ConnectorSpec) -> None:
+def _reach(done: Checked, vendor: Account, spec: ConnectorSpec) -> None:
     """Both servers, and whether our clocks agree."""
     answers: list[Reached] = []
     base, token_url = str(base_url(vendor, spec)), (vendor.token_url or spec.token_url).strip()

@@ -5,12 +5,12 @@ from typing import Any, Final
 from connectors import spec_for
 from connectors.kit.mapping.parse import masked
 from connectors.kit.mapping.sample import try_record
-from connectors.kit.spec import Connection
+from connectors.kit.spec import Account
 from loyalty.masking import identifier
 from settings import settings
 from sql import rejects
 from sql.db import connect
-from sql.sync import Account
+from sql.sync import AccountKey
 
 #: Records shown.
 RECORDS_MAX: Final = 20
@@ -18,7 +18,7 @@ RECORDS_MAX: Final = 20
 _NUMBERS: Final = ("external_id", "invoice_number", "customer_external_id")
 
 
-def tried(connection: Connection, payload: str, document: str) -> list[dict[str, Any]]:
+def tried(connection: Account, payload: str, document: str) -> list[dict[str, Any]]:
     """What the payload, or the stored document of that number or id, becomes.
 
     Returns:
@@ -33,7 +33,7 @@ def tried(connection: Connection, payload: str, document: str) -> list[dict[str,
     if not document:
         return [_shown(record) for record in try_record(spec, None, connection, payload.encode())[:RECORDS_MAX]]
     with connect(settings().dsn()) as database:
-        found = rejects.page_of(database, Account(connection.system, connection.account), document)
+        found = rejects.page_of(database, AccountKey(connection.system, connection.account), document)
     if found is None:
         raise LookupError(
             f"no document {identifier(document)!r} was fetched of this connection: check the number, or paste a payload"

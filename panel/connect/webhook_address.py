@@ -16,7 +16,7 @@ from panel.blocks.connected import find_block
 from panel.reports.run import table
 from sql import endpoints as stored
 from sql import webhooks
-from sql.db import Connection, connect
+from sql.db import DbConnection, connect
 from sql.endpoints import EndpointRow, NewEndpoint
 from sql.tokens import TokenUnreadableError
 
@@ -64,7 +64,7 @@ def can_announce(system: str) -> bool:
 
 
 def keep_address(
-    db: Connection,
+    db: DbConnection,
     block: BillingConnection,
     key: bytes,
     *,
@@ -131,7 +131,7 @@ def _options(block: BillingConnection) -> dict[str, Any]:
     return {name: value for name, value in said.items() if value != fields[name].get_default(call_default_factory=True)}
 
 
-def _take_options(db: Connection, one: EndpointRow, of_block: Mapping[str, Any], *, asked: bool) -> None:
+def _take_options(db: DbConnection, one: EndpointRow, of_block: Mapping[str, Any], *, asked: bool) -> None:
     """Notes what the block says.
 
     What was said of the address goes before it, until somebody asks for the block's.
@@ -154,7 +154,7 @@ def _declared(block: BillingConnection, options: Mapping[str, Any]) -> Webhook:
     return hook
 
 
-def _take(db: Connection, one: EndpointRow, secret: str, key: bytes, *, asked: bool) -> bool:
+def _take(db: DbConnection, one: EndpointRow, secret: str, key: bytes, *, asked: bool) -> bool:
     known = webhooks.endpoint(db, one.endpoint_id, key)
     if known is None or secret in known.secrets:
         return False

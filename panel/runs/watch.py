@@ -16,7 +16,7 @@ from prefect.exceptions import ObjectNotFound
 from panel.blocks import BLOCKS
 from sql import audit
 from sql.actor import acting_as
-from sql.db import Connection, connect
+from sql.db import DbConnection, connect
 from tasks.actor import OPERATOR
 
 #: Prefect gives no more at a time.
@@ -34,7 +34,7 @@ def look(dsn: str, key: bytes) -> int:
     return changes
 
 
-def compare(connection: Connection, now: Mapping[tuple[str, str], State]) -> int:
+def compare(connection: DbConnection, now: Mapping[tuple[str, str], State]) -> int:
     """Records the differences between `now` and what was seen last, and remembers `now`; the caller commits."""
     before = audit.seen(connection)
     first = not before
@@ -50,7 +50,7 @@ def compare(connection: Connection, now: Mapping[tuple[str, str], State]) -> int
     return changes
 
 
-def _record(connection: Connection, kind: str, name: str, old: State | None, new: State | None) -> None:
+def _record(connection: DbConnection, kind: str, name: str, old: State | None, new: State | None) -> None:
     what = "changed" if old and new else "created" if new else "deleted"
     was, is_now = old or {}, new or {}
     names = sorted(one for one in {*was, *is_now} if was.get(one) != is_now.get(one))

@@ -15,9 +15,9 @@ from loyalty.difference import difference
 from loyalty.explain import not_computed
 from sql import audit, budgets, expiry, ledger, refused, store, sync, tier_history
 from sql import member_history as facts
-from sql.db import Connection
+from sql.db import DbConnection
 from sql.member_history import Rules, Stored
-from sql.sync import Account
+from sql.sync import AccountKey
 from tasks.work import Work
 
 #: Members per transaction, and transactions at a time.
@@ -174,7 +174,7 @@ def _settle(job: Work, rules: Rules) -> int:
     return len(members)
 
 
-def _evaluated(connection: Connection, members: list[int], rules: Rules) -> tuple[pl.DataFrame, Stored]:
+def _evaluated(connection: DbConnection, members: list[int], rules: Rules) -> tuple[pl.DataFrame, Stored]:
     """Points due to the members, and what they come from; what they claim of budgets is stored."""
     stored = facts.read(connection, members, rules)
     found = evaluate(stored.history, stored.tiers, rules.programs, rules.promotions, stored.facts)
@@ -195,7 +195,7 @@ def _until_done(job: Work, sync_id: int | None, rules: Rules, done: Awarded) -> 
                 connection.rollback()
 
 
-def _claim(connection: Connection, rules: Rules) -> list[int]:
+def _claim(connection: DbConnection, rules: Rules) -> list[int]:
     if rules.budgets:
         budgets.share(connection)
     members = ledger.claim(connection, MEMBERS_AT_ONCE)
@@ -205,7 +205,7 @@ def _claim(connection: Connection, rules: Rules) -> list[int]:
     return members
 
 
-def _chunk(connection: Connection, job: Work, sync_id: int | None, members: list[int], rules: Rules) -> Awarded:
+def _chunk(connection: DbConnection, job: Work, sync_id: int | None, members: list[int], rules: Rules) -> Awarded:
     done = Awarded(members=len(members))
     due, stored = _evaluated(connection, members, rules)
     entries = difference(due, ledger.posted(connection, members))
@@ -226,7 +226,7 @@ def _chunk(connection: Connection, job: Work, sync_id: int | None, members: list
     return done
 
 
-def _reject(connection: Connection, sync_id: int | None, bad: pl.DataFrame, done: Awarded, rules: Rules) -> None:
+def _reject(connection: DbConnection, sync_id: int | None, bad: pl.DataFrame, done: Awarded, rules: Rules) -> None:
     """A sale whose points cannot be computed is rejected by name; what was posted for it stays."""
     for row in bad.iter_rows(named=True):
         program = next((p for p in rules.programs if p.version == row["program_version"]), None)
@@ -239,17 +239,17 @@ def _reject(connection: Connection, sync_id: int | None, bad: pl.DataFrame, done
         sale = row["external_id"]
         values = ("awards", sale, sale, reason, problems, row["page_id"], row["record_no"], None)
         reject = pl.DataFrame([values], schema=store.REJECT, orient="row")
-        owner = Account(row["system"], row["account"])
+        owner = AccountKey(row["system"], row["account"])
         asked = sync_id or sync.latest(connection, owner)
         store.save_rejects(connection, owner, asked, reject)
         refused.classify(connection, owner, asked)
 
 
-def _resolve(connection: Connection, sync_id: int | None, due: pl.DataFrame) -> None:
+def _resolve(connection: DbConnection, sync_id: int | None, due: pl.DataFrame) -> None:
     """Members buy in several systems: a run closes the rejects of every account whose sales it could compute."""
     computed = due.filter(pl.col("due").is_not_null())
     for (system, account), rows in computed.group_by("system", "account"):
-        owner = Account(str(system), str(account))
+        owner = AccountKey(str(system), str(account))
         if store.has_open_rejects(connection, owner):
             asked = sync_id or sync.latest(connection, owner)
             store.resolve_rejects(connection, owner, asked, rows["external_id"].to_list(), awards=True)

@@ -13,7 +13,7 @@ from connectors.kit.read.look_up import look_up
 from connectors.kit.read.pages import extract
 from connectors.kit.spec import Page, PageRequest, Resume, Stream, Window
 from sql import rejects, sync
-from sql.db import Connection
+from sql.db import DbConnection
 from tasks.extract.bulk.map_threads import Mapper
 from tasks.extract.bulk.overlapped_store import Early
 from tasks.extract.bulk.spool import Spool
@@ -118,7 +118,7 @@ def replay_pages(job: Job) -> Extracted:
     return done
 
 
-def _begin(job: Job, connection: Connection) -> Extracted:
+def _begin(job: Job, connection: DbConnection) -> Extracted:
     known = sync.cursors(connection, job.account)
     now = datetime.now(UTC)
     streams = {}
@@ -152,7 +152,9 @@ def window_of(state: dict[str, Any]) -> Window:
     return Window(since, until)
 
 
-def _stream(job: Job, connection: Connection, client: Client, stream: Stream, done: Extracted, mapper: Mapper) -> None:
+def _stream(
+    job: Job, connection: DbConnection, client: Client, stream: Stream, done: Extracted, mapper: Mapper
+) -> None:
     state = done.streams[stream.name]
     window = window_of(state)
     last = sync.last_page(connection, done.sync_id, stream.name)
@@ -195,7 +197,7 @@ def _set_back(state: dict[str, Any], ahead_seconds: float) -> bool:
 
 def look_up_missing(
     job: Job,
-    connection: Connection,
+    connection: DbConnection,
     client: Client,
     sync_id: int,
     name: str,
@@ -235,7 +237,7 @@ def page_row(page: Page) -> dict[str, Any]:
     }
 
 
-def _keep_unreadable(job: Job, connection: Connection, sync_id: int, error: UnexpectedShape) -> None:
+def _keep_unreadable(job: Job, connection: DbConnection, sync_id: int, error: UnexpectedShape) -> None:
     """An answer that is not what was agreed is evidence: it is kept beside the pages, where nobody reads it as one."""
     body = getattr(error, "body", None)
     if not body:

@@ -7,7 +7,7 @@ from typing import Final
 
 from connectors.kit.mapping.outline import Outline, read_as
 from sql import fields
-from sql.db import Connection
+from sql.db import DbConnection
 from sql.fields import Known, Seen
 from tasks.job import Job
 
@@ -36,7 +36,7 @@ class Change:
         return f"{self.said} - ignored; map it in the block if it matters"
 
 
-def note(connection: Connection, job: Job, sync_id: int, outlines: Mapping[str, Outline]) -> list[Change]:
+def note(connection: DbConnection, job: Job, sync_id: int, outlines: Mapping[str, Outline]) -> list[Change]:
     """Compares what a read saw with what is known, keeps it, and returns the changes. The first records of a list are its base line.
 
     The caller commits.

@@ -13,8 +13,8 @@ import polars as pl
 from connectors.kit.mapping import Mapped
 from loyalty.schema import NEGATIVE_KINDS, PROBLEM
 from sql import refused, store
-from sql.db import Connection
-from sql.sync import Account
+from sql.db import DbConnection
+from sql.sync import AccountKey
 
 _PLACE: Final = ["page_id", "record_no"]
 #: What a correction may leave out, where the sale is stored.
@@ -27,7 +27,7 @@ VOIDED: Final = pl.Schema(
 )
 
 
-def completed(connection: Connection, account: Account, mapped: Mapped) -> Mapped:
+def completed(connection: DbConnection, account: AccountKey, mapped: Mapped) -> Mapped:
     """Refunds, credits and lowered sales with what they leave out, from the stored sale.
 
     With a note each.
@@ -59,7 +59,7 @@ def completed(connection: Connection, account: Account, mapped: Mapped) -> Mappe
     )
 
 
-def _of_the_sale(connection: Connection, account: Account, rows: pl.DataFrame) -> pl.DataFrame:
+def _of_the_sale(connection: DbConnection, account: AccountKey, rows: pl.DataFrame) -> pl.DataFrame:
     """Versions of stored sales that leave less of them, for the same customer as far as they say."""
     stored = refused.standing(connection, account, rows["external_id"].to_list())
     if stored.is_empty():
@@ -80,7 +80,7 @@ def _of_the_sale(connection: Connection, account: Account, rows: pl.DataFrame) -
     )
 
 
-def _of_the_customer(connection: Connection, account: Account, rows: pl.DataFrame) -> pl.DataFrame:
+def _of_the_customer(connection: DbConnection, account: AccountKey, rows: pl.DataFrame) -> pl.DataFrame:
     """Credits that lack nothing but a phone, of customers whose sales are all one member's."""
     bare = rows.filter(
         pl.col("kind").is_in(NEGATIVE_KINDS)
@@ -117,7 +117,7 @@ def void_ones(mapped: Mapped, problems: pl.DataFrame) -> pl.DataFrame:
 
 
 def take_void_ones(
-    connection: Connection, account: Account, sync_id: int, voided: pl.DataFrame, *, into: store.Stored
+    connection: DbConnection, account: AccountKey, sync_id: int, voided: pl.DataFrame, *, into: store.Stored
 ) -> pl.DataFrame:
     """Makes those that are stored void.
 

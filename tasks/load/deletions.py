@@ -11,8 +11,8 @@ from connectors.kit.errors import block_name
 from connectors.kit.mapping.frames import DELETION
 from connectors.kit.spec import ConnectorSpec
 from sql import store
-from sql.db import Connection
-from sql.sync import Account
+from sql.db import DbConnection
+from sql.sync import AccountKey
 from tasks.job import Job
 
 
@@ -54,7 +54,7 @@ class Census:
             self._listed.append(listed)
 
     def unlisted(
-        self, connection: Connection, account: Account, sync_id: int, streams: Mapping[str, Any]
+        self, connection: DbConnection, account: AccountKey, sync_id: int, streams: Mapping[str, Any]
     ) -> Unlisted | None:
         """What is stored and not listed; None if no census was taken this time.
 

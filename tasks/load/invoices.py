@@ -16,7 +16,7 @@ from connectors.kit.spec import Stream
 from expectations import FAILED, Report, Result, validate_invoices
 from loyalty.masking import identifier
 from sql import policy, refused, store, sync
-from sql.db import Connection
+from sql.db import DbConnection
 from sql.versions import newest, readings, with_plausible_times
 from tasks.extract.bulk.prefetch import ahead
 from tasks.job import Job
@@ -209,7 +209,7 @@ def load_pages(job: Job, extracted: "Extracted") -> Loaded:
         return loading.finish(extracted.streams)
 
 
-def filled(job: Job, reader: Connection, stream: str, mapped: Mapped) -> Mapped:
+def filled(job: Job, reader: DbConnection, stream: str, mapped: Mapped) -> Mapped:
     """Phones and SKUs from the lookups, where the pages had none."""
     customer_ids = (
         mapped.invoices.filter(pl.col("customer_phone").is_null())["customer_external_id"].drop_nulls().unique()
@@ -315,7 +315,7 @@ def describe(problem: dict[str, Any]) -> str:
 
 
 def _store(
-    job: Job, connection: Connection, sync_id: int, batch: Batch, done: Loaded, *, awaited: bool, expect_new: bool
+    job: Job, connection: DbConnection, sync_id: int, batch: Batch, done: Loaded, *, awaited: bool, expect_new: bool
 ) -> None:
     batch, resolved = store_batch(
         job, connection, sync_id, batch, into=done.stored, awaited=awaited, expect_new=expect_new
@@ -362,7 +362,7 @@ def _note_claims(invoices: pl.DataFrame, done: Loaded) -> None:
 
 def store_batch(
     job: Job,
-    connection: Connection,
+    connection: DbConnection,
     sync_id: int,
     batch: Batch,
     *,
@@ -430,7 +430,7 @@ def _shown(done: Loaded, reason: str) -> str:
 
 
 def _void_unlisted(
-    job: Job, connection: Connection, sync_id: int, census: Census, streams: Mapping[str, Any], done: Loaded
+    job: Job, connection: DbConnection, sync_id: int, census: Census, streams: Mapping[str, Any], done: Loaded
 ) -> None:
     """Documents that a complete census does not name are void from the moment the read began.
 
@@ -444,7 +444,7 @@ def _void_unlisted(
     store.void_deleted(connection, job.account, sync_id, found.deletions, into=done.stored)
 
 
-def _finish(job: Job, connection: Connection, sync_id: int, streams: Mapping[str, Any], done: Loaded) -> None:
+def _finish(job: Job, connection: DbConnection, sync_id: int, streams: Mapping[str, Any], done: Loaded) -> None:
     """Cursors, marks and state: last, so that the rows everyone shares are locked as briefly as possible."""
     if not job.by_hand:
         done.cursors = {name: datetime.fromisoformat(state["started_at"]) for name, state in streams.items()}

@@ -17,7 +17,7 @@ from connectors.kit.files.csv_text import Place
 from connectors.kit.mapping import Mapped, map_pages
 from connectors.kit.spec import Stream
 from sql import rejects, store
-from sql.db import Connection
+from sql.db import DbConnection
 from sql.rejects import Waiting
 from sql.versions import readings
 from tasks.extract.pages import Extracted
@@ -79,7 +79,7 @@ def bring_back(job: Job, sync_id: int) -> Again:
     return done
 
 
-def _turn(job: Job, connection: Connection, sync_id: int, found: Sequence[Waiting], done: Again) -> None:
+def _turn(job: Job, connection: DbConnection, sync_id: int, found: Sequence[Waiting], done: Again) -> None:
     bodies = rejects.bodies(connection, {one.page_id for one in found})
     of_stream: dict[str, list[Waiting]] = defaultdict(list)
     for one in found:
@@ -99,7 +99,7 @@ def _turn(job: Job, connection: Connection, sync_id: int, found: Sequence[Waitin
     done.changed += into.changed + into.voided
 
 
-def _store(job: Job, connection: Connection, sync_id: int, stream: Stream, mapped: Mapped, into: store.Stored) -> int:
+def _store(job: Job, connection: DbConnection, sync_id: int, stream: Stream, mapped: Mapped, into: store.Stored) -> int:
     """Stores what can be used; returns how many rejects were of those documents."""
     pages = readings(connection, mapped.invoices["page_id"])
     whole = completed(connection, job.account, filled(job, connection, stream.name, mapped))
@@ -109,7 +109,7 @@ def _store(job: Job, connection: Connection, sync_id: int, stream: Stream, mappe
 
 
 def _mapped(
-    job: Job, connection: Connection, stream: Stream, waiting: Sequence[Waiting], bodies: Mapping[int, bytes]
+    job: Job, connection: DbConnection, stream: Stream, waiting: Sequence[Waiting], bodies: Mapping[int, bytes]
 ) -> Iterator[tuple[Mapped | None, Sequence[Waiting]]]:
     """The records at these places, mapped; page by page, with None for one that cannot be read, where one cannot."""
     try:
@@ -132,7 +132,7 @@ def _pages(job: Job, stream: Stream, waiting: Iterable[Waiting], bodies: Mapping
     return map_pages(job.spec, stream, job.vendor, [(page_id, bodies[page_id]) for page_id in pages])
 
 
-def _only(job: Job, connection: Connection, stream: Stream, mapped: Mapped, waiting: Sequence[Waiting]) -> Mapped:
+def _only(job: Job, connection: DbConnection, stream: Stream, mapped: Mapped, waiting: Sequence[Waiting]) -> Mapped:
     """Without the records that were used already. A deletion does not tell its record: it is known by the document's id.
 
     Another mapping may make other documents of the rows of a table. So of a file every document counts, but those that
@@ -152,7 +152,7 @@ def _only(job: Job, connection: Connection, stream: Stream, mapped: Mapped, wait
     return replace(mapped, **kept, deletions=deletions, record_count=len(waiting))
 
 
-def _not_newer(job: Job, connection: Connection, mapped: Mapped, count: int) -> Mapped:
+def _not_newer(job: Job, connection: DbConnection, mapped: Mapped, count: int) -> Mapped:
     documents = mapped.invoices.select("external_id", "page_id").drop_nulls().rows()
     newer = rejects.newer(connection, job.account, documents) if documents else set()
     schema = ["page_id", "record_no"]

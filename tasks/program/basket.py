@@ -8,11 +8,11 @@ from loyalty.explain import Reckoning
 from loyalty.program_diff import plan
 from sql import fx
 from sql import member_history as facts
-from sql.db import Connection
+from sql.db import DbConnection
 from sql.member_history import Rules
 
 
-def reckon_baskets(connection: Connection, baskets: Sequence[Basket], text: str | None = None) -> list[Reckoning]:
+def reckon_baskets(connection: DbConnection, baskets: Sequence[Basket], text: str | None = None) -> list[Reckoning]:
     """The points of each basket.
 
     Args:

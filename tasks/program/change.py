@@ -12,7 +12,7 @@ from loyalty.types import BEGINNING
 from settings import settings
 from sql import member_history as facts
 from sql import program as stored
-from sql.db import Connection, connect
+from sql.db import DbConnection, connect
 from sql.member_history import Rules
 from tasks.program.preview import MemberChange, Trial, try_rules
 
@@ -76,7 +76,7 @@ def moment(at: datetime, zone: ZoneInfo | None = None) -> str:
     return f"{at.astimezone(zone):%Y-%m-%d %H:%M %Z}" if zone else at.isoformat()
 
 
-def look(connection: Connection, text: str, *, since: datetime | None = None) -> Look:
+def look(connection: DbConnection, text: str, *, since: datetime | None = None) -> Look:
     """What `text` (points.toml) would change.
 
     Args:

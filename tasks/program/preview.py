@@ -11,7 +11,7 @@ from loyalty.inputs import CLAIMS, GRANTS
 from loyalty.promotions.limits import allocate
 from sql import expiry
 from sql import member_history as facts
-from sql.db import Connection
+from sql.db import DbConnection
 from sql.member_history import Rules
 
 #: Members computed at a time.
@@ -69,7 +69,7 @@ class Trial:
         return 100.0 * self.moved / self.before if self.before > 0 else (100.0 if self.moved else 0.0)
 
 
-def try_rules(connection: Connection, members: Sequence[int], old: Rules, new: Rules) -> Trial:
+def try_rules(connection: DbConnection, members: Sequence[int], old: Rules, new: Rules) -> Trial:
     """Points due to `members` by the old rules and the new.
 
     Both are computed from the same stored sales, so what waits for the award step does not count as a change of the rules. Where
@@ -88,13 +88,13 @@ def try_rules(connection: Connection, members: Sequence[int], old: Rules, new: R
     return done
 
 
-def _evaluated(connection: Connection, members: list[int], rules: Rules, grants: pl.DataFrame | None) -> Evaluation:
+def _evaluated(connection: DbConnection, members: list[int], rules: Rules, grants: pl.DataFrame | None) -> Evaluation:
     stored = facts.read(connection, members, rules)
     known = replace(stored.facts, grants=grants)
     return evaluate(stored.history, stored.tiers, rules.programs, rules.promotions, known)
 
 
-def _granted(connection: Connection, members: Sequence[int], rules: Rules) -> pl.DataFrame | None:
+def _granted(connection: DbConnection, members: Sequence[int], rules: Rules) -> pl.DataFrame | None:
     """What the budgets leave, were these the rules: loyalty.inputs.GRANTS; None without budgets."""
     if not rules.budgets:
         return None

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sql import audit
-from sql.db import Connection
+from sql.db import DbConnection
 from sql.webhooks import ClaimedEvent
 from tasks.webhooks.documents import Failed
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def record_batch(
-    connection: Connection,
+    connection: DbConnection,
     run_id: str,
     claimed: Sequence[ClaimedEvent],
     counts: "Counts",

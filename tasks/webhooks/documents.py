@@ -18,7 +18,7 @@ from connectors.kit.spec import Page, PageRequest, Stream, Window
 from connectors.kit.webhooks.scheme import BadBody, Event
 from sql import sync
 from sql import webhook_documents as pushed
-from sql.db import Connection
+from sql.db import DbConnection
 from tasks.extract.bulk.map_threads import Mapper
 from tasks.extract.bulk.spool import pack
 from tasks.extract.pages import Extracted, look_up_missing, page_row
@@ -76,7 +76,7 @@ class Sorted:
             self.asked[stream].setdefault(one, []).append(incoming)
 
 
-def sort_out(job: Job, connection: Connection, events: Sequence[Incoming]) -> Sorted:
+def sort_out(job: Job, connection: DbConnection, events: Sequence[Incoming]) -> Sorted:
     """Which events hold what they are about, which name something to ask for, and which are no news.
 
     Raises Misconfigured.
@@ -123,7 +123,7 @@ def _held(job: Job, done: Sorted, incoming: Incoming, stream: Stream, numbered: 
         done.failed[incoming.event_no] = Failed(reason, for_good=True)
 
 
-def _numbered(job: Job, connection: Connection, done: Sorted, numbered: Sequence[Whole]) -> None:
+def _numbered(job: Job, connection: DbConnection, done: Sorted, numbered: Sequence[Whole]) -> None:
     """Documents named by their printed number.
 
     Counted under their id where one is known, or a sale would count twice.
@@ -151,7 +151,7 @@ def _numbered(job: Job, connection: Connection, done: Sorted, numbered: Sequence
             done.whole[stream].append(one)
 
 
-def _by_their_ids(job: Job, connection: Connection, done: Sorted) -> None:
+def _by_their_ids(job: Job, connection: DbConnection, done: Sorted) -> None:
     """Events that hold no whole document and name it by its number.
 
     About the one with that number, where one is stored.
@@ -194,7 +194,7 @@ def _single(done: Sorted, incoming: Incoming, ids: Sequence[str]) -> str | None:
     return None
 
 
-def _drop_superseded(job: Job, connection: Connection, done: Sorted) -> None:
+def _drop_superseded(job: Job, connection: DbConnection, done: Sorted) -> None:
     """Documents that do not say when they were changed.
 
     The latest event about each counts, whenever it arrives.
@@ -271,7 +271,7 @@ def _not_asked(done: Sorted, asked: dict[str, list[Incoming]], stream: Stream) -
 
 
 def _not_found(
-    job: Job, connection: Connection, done: Sorted, stream: Stream, missing: dict[str, list[Incoming]]
+    job: Job, connection: DbConnection, done: Sorted, stream: Stream, missing: dict[str, list[Incoming]]
 ) -> None:
     if not missing:
         return
@@ -294,14 +294,14 @@ def _page(stream: Stream, whole: Sequence[Whole]) -> Page:
     return Page(stream.name, 1, pushed_page(stream, records), "application/json", now, request, None, len(records), 0)
 
 
-def _add(job: Job, connection: Connection, sync_id: int, mapper: Mapper, stream: Stream, page: Page) -> None:
+def _add(job: Job, connection: DbConnection, sync_id: int, mapper: Mapper, stream: Stream, page: Page) -> None:
     stored = sync.save_page(connection, job.account, sync_id, page_row(page))
     job.commit(connection)
     mapper.add(stream, Window(), stored)
 
 
 def _finished(
-    job: Job, connection: Connection, sync_id: int, mapper: Mapper, client: Client | None = None
+    job: Job, connection: DbConnection, sync_id: int, mapper: Mapper, client: Client | None = None
 ) -> Extracted:
     """Everything mapped, and what is missing looked up."""
     mapper.finish()

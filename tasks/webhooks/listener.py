@@ -16,7 +16,7 @@ from typing import Final
 from psycopg import sql as text
 
 from sql import webhooks
-from sql.db import Connection, connect
+from sql.db import DbConnection, connect
 from sql.webhooks import ClaimedEvent
 from tasks.webhooks.process import Connections, process
 
@@ -102,7 +102,7 @@ class _Relief:
     def age(self) -> float:
         return time.monotonic() - self.started
 
-    def has_come(self, own: Connection) -> bool:
+    def has_come(self, own: DbConnection) -> bool:
         """Whether the successor waits; asks for it once the time is over."""
         if self.successor is None or self.age <= self.pace.life_seconds:
             return False
@@ -123,7 +123,7 @@ class _Relief:
 
 
 @contextmanager
-def _alone(dsn: str, wait_seconds: float) -> Iterator[Connection | None]:
+def _alone(dsn: str, wait_seconds: float) -> Iterator[DbConnection | None]:
     """A connection that listens for nudges, while no other run does; None if one does, and does not leave in time."""
     with connect(dsn) as own:
         own.autocommit = True
@@ -140,7 +140,7 @@ def _alone(dsn: str, wait_seconds: float) -> Iterator[Connection | None]:
 
 
 def _serve(
-    own: Connection,
+    own: DbConnection,
     dsn: str,
     run_id: str,
     connections: Connections,
@@ -185,7 +185,7 @@ def _claim(dsn: str, run_id: str, busy: set[int]) -> list[tuple[int, list[Claime
     return list(found.items())
 
 
-def _rest(own: Connection, running: dict[Future[None], int], done: Listening) -> None:
+def _rest(own: DbConnection, running: dict[Future[None], int], done: Listening) -> None:
     """Until a batch ends, an event is announced, or it is time to look."""
     if running:
         wait(running, timeout=_LOOK_SECONDS, return_when=FIRST_COMPLETED)

@@ -19,7 +19,7 @@ from connectors.kit.http.responses import Call
 from connectors.kit.mapping import Mapped, fill, map_lookup, map_pages, missing
 from connectors.kit.read.look_up import look_up
 from connectors.kit.read.pages import extract
-from connectors.kit.spec import Connection, ConnectorSpec, Page, Window
+from connectors.kit.spec import Account, ConnectorSpec, Page, Window
 from tests.support.vendors import credentials
 
 NOW = datetime(2026, 5, 20, 12, 0, tzinfo=UTC)
@@ -62,9 +62,9 @@ class Bench:
     changes: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def connection(self) -> Connection:
+    def connection(self) -> Account:
         name = self.spec.name
-        return Connection(
+        return Account(
             system=name,
             account=simulator.ACCOUNTS[name],
             base_url=f"http://127.0.0.1:9/{name}",

@@ -23,7 +23,7 @@ from connectors.kit.errors import (
 )
 from connectors.kit.http.client import Timing
 from connectors.kit.http.consent import LINK_SECONDS, NotThisLink, Started
-from connectors.kit.spec import Connection
+from connectors.kit.spec import Account
 
 CONSENTED = sorted(name for name, spec in SYSTEMS.items() if spec.consent is not None)
 SECOND = {
@@ -43,10 +43,10 @@ class Visit:
         self.requests: list[httpx.Request] = []
         self.before: Callable[[httpx.Request], httpx.Response | None] = lambda _: None
 
-    def connection(self, **changes: Any) -> Connection:
+    def connection(self, **changes: Any) -> Account:
         page = httpx.URL(self.bench.spec.consent.authorize_url).path
         account = "" if self.bench.spec.consent.tells_account else simulator.ACCOUNTS[self.name]
-        given: Connection = replace(
+        given: Account = replace(
             self.bench.connection, authorize_url=f"http://127.0.0.1:9/{self.name}{page}", account=account, refresh_token=SecretStr("")
         )  # fmt: skip
         return replace(given, **changes)

@@ -19,7 +19,7 @@ from connectors.custom.connector import spec_from
 from connectors.kit.errors import ListedTooFew, PaginationLoop, Transient
 from connectors.kit.http.client import Client, Timing, open_client
 from connectors.kit.read.pages import extract
-from connectors.kit.spec import Connection, ConnectorSpec, Page, PageRequest, Resume, Window
+from connectors.kit.spec import Account, ConnectorSpec, Page, PageRequest, Resume, Window
 from simulator import ManualClock
 from tests.contract.conftest import MemoryTokens
 
@@ -164,9 +164,9 @@ class Desk:
     options: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def connection(self) -> Connection:
+    def connection(self) -> Account:
         options = {"authentication": "none", "params": {}, "more_path": "", **APIS[self.api][1], **self.options}
-        return Connection(
+        return Account(
             "custom", "loja", "https://erp.test", "", "", SecretStr(""), SecretStr(""),
             page_size=SIZE, options=options,
         )  # fmt: skip

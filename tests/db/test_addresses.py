@@ -13,13 +13,13 @@ from panel.blocks import BillingConnection, CustomConnection, FreshBooksConnecti
 from panel.connect.webhook_address import NoWebhooksError, keep_address
 from sql import endpoints, webhooks
 from sql import panel_pages as pages
-from sql.db import Connection, connect
+from sql.db import DbConnection, connect
 
 KEY = Fernet.generate_key()
 
 
 @pytest.fixture
-def db(dsn: str) -> Iterator[Connection]:
+def db(dsn: str) -> Iterator[DbConnection]:
     """A connection to an empty ledger."""
     with connect(dsn) as connection:
         yield connection
@@ -35,13 +35,13 @@ def shop(**values: Any) -> CustomConnection:
     return block
 
 
-def active(db: Connection, endpoint_id: str) -> list[str]:
+def active(db: DbConnection, endpoint_id: str) -> list[str]:
     found = webhooks.endpoint(db, endpoint_id, KEY)
     assert found is not None
     return list(found.secrets)
 
 
-def counts(db: Connection, endpoint_id: str) -> dict[str, Any]:
+def counts(db: DbConnection, endpoint_id: str) -> dict[str, Any]:
     """The options by which the API verifies."""
     found = webhooks.endpoint(db, endpoint_id, KEY)
     assert found is not None
@@ -49,7 +49,7 @@ def counts(db: Connection, endpoint_id: str) -> dict[str, Any]:
 
 
 class TestAddresses:
-    def test_the_first_run_makes_one_the_second_takes_the_secret_the_third_does_nothing(self, db: Connection) -> None:
+    def test_the_first_run_makes_one_the_second_takes_the_secret_the_third_does_nothing(self, db: DbConnection) -> None:
         kept = keep_address(db, shop(), KEY)
         assert (kept.made, kept.secret_taken, kept.state) == (1, False, "needs its secret")
         chosen = secret()
@@ -62,13 +62,13 @@ class TestAddresses:
         (address,) = pages.addresses(db)
         assert (address.connection, address.has_secret) == ("shop", True)
 
-    def test_a_changed_secret_is_taken_and_the_one_before_is_good_for_a_day(self, db: Connection) -> None:
+    def test_a_changed_secret_is_taken_and_the_one_before_is_good_for_a_day(self, db: DbConnection) -> None:
         old, new = secret(), secret()
         endpoint_id = keep_address(db, shop(webhook_secret=old), KEY).addresses[0].endpoint_id
         assert keep_address(db, shop(webhook_secret=new), KEY, make=False).secret_taken
         assert active(db, endpoint_id) == [new.get_secret_value(), old.get_secret_value()]
 
-    def test_a_secret_that_was_replaced_elsewhere_does_not_come_back_by_itself(self, db: Connection) -> None:
+    def test_a_secret_that_was_replaced_elsewhere_does_not_come_back_by_itself(self, db: DbConnection) -> None:
         old, new = secret(), secret()
         (one,) = keep_address(db, shop(webhook_secret=old), KEY).addresses
         webhooks.add_secret(db, one.endpoint_no, new.get_secret_value(), KEY, overlap_seconds=0)
@@ -77,13 +77,13 @@ class TestAddresses:
         assert keep_address(db, shop(webhook_secret=old), KEY).secret_taken  # but where somebody asks for it
         assert active(db, one.endpoint_id)[0] == old.get_secret_value()
 
-    def test_a_secret_that_cannot_be_one_is_refused_without_being_shown(self, db: Connection) -> None:
+    def test_a_secret_that_cannot_be_one_is_refused_without_being_shown(self, db: DbConnection) -> None:
         with pytest.raises(NoWebhooksError, match='field "Webhook secret" of block "shop"') as refused:
             keep_address(db, shop(webhook_secret="my own words"), KEY)
         assert "my own words" not in str(refused.value)
         assert pages.addresses(db) == []
 
-    def test_how_it_is_signed_comes_from_the_block_and_follows_it(self, db: Connection) -> None:
+    def test_how_it_is_signed_comes_from_the_block_and_follows_it(self, db: DbConnection) -> None:
         signed = shop(webhook_scheme="hmac sha256", webhook_header="X-Shop", webhook_secret="s" * 32)
         (one,) = keep_address(db, signed, KEY).addresses
         assert counts(db, one.endpoint_id) == {"webhook_scheme": "hmac sha256", "webhook_header": "X-Shop"}
@@ -93,7 +93,7 @@ class TestAddresses:
         keep_address(db, shop(), KEY, make=False)
         assert counts(db, one.endpoint_id) == {}
 
-    def test_what_was_said_of_the_address_stays_until_somebody_asks_for_the_blocks(self, db: Connection) -> None:
+    def test_what_was_said_of_the_address_stays_until_somebody_asks_for_the_blocks(self, db: DbConnection) -> None:
         (one,) = keep_address(db, shop(), KEY).addresses
         own = {"webhook_scheme": "hmac sha256", "webhook_header": "X-Own"}
         endpoints.set_options(db, one.endpoint_no, own, {})
@@ -103,13 +103,13 @@ class TestAddresses:
         keep_address(db, block, KEY)
         assert counts(db, one.endpoint_id)["webhook_header"] == "X-Block"
 
-    def test_freshbooks_needs_two_and_tells_its_secrets_itself(self, db: Connection) -> None:
+    def test_freshbooks_needs_two_and_tells_its_secrets_itself(self, db: DbConnection) -> None:
         block = FreshBooksConnection(client_id="i", client_secret="s", account_id="a")
         kept = keep_address(db, block, KEY)
         assert (len(kept.addresses), kept.state) == (2, "awaits the vendor's verification")
         assert keep_address(db, block, KEY).made == 0
 
-    def test_each_connection_has_its_own(self, db: Connection) -> None:
+    def test_each_connection_has_its_own(self, db: DbConnection) -> None:
         first = XeroConnection(client_id="i", client_secret="s")
         further = first.model_copy()
         further._block_document_name = "xero-lisboa"
@@ -117,7 +117,7 @@ class TestAddresses:
         assert {one.connection for one in pages.addresses(db)} == {"xero", "xero-lisboa"}
 
     @pytest.mark.parametrize("make", [True, False])
-    def test_a_system_without_webhooks_says_so(self, db: Connection, make: bool) -> None:
+    def test_a_system_without_webhooks_says_so(self, db: DbConnection, make: bool) -> None:
         block: BillingConnection = NetSuiteConnection(account_id="1")
         with pytest.raises(NoWebhooksError, match="sends no webhooks"):
             keep_address(db, block, KEY, make=make)

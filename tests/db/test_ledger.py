@@ -12,7 +12,7 @@ from loyalty.award import award
 from loyalty.difference import difference
 from sql import ledger
 from sql.db import connect
-from sql.sync import Account
+from sql.sync import AccountKey
 from tasks.award import members as award_step
 from tests.support.books import HOUR, NOON, OTHER_PHONE, Books, invoice
 
@@ -176,7 +176,7 @@ class TestPrograms:
         assert books.rows("SELECT count(*) FROM billing.reject WHERE resolved_at IS NULL") == [(0,)]
 
     def test_a_run_of_another_account_resolves_what_it_awards_and_nothing_else(self, books: Books) -> None:
-        twin = Books(books.dsn, Account("xero", "other"))
+        twin = Books(books.dsn, AccountKey("xero", "other"))
         add_program(books, 2, NOON, AOA=100_000)
         books.store(invoice(currency="USD"))
         assert books.award().rejected == 1
@@ -329,7 +329,7 @@ class TestConcurrency:
             assert second.result(timeout=10).changed == 1
 
     def test_two_accounts_with_the_same_new_customers_in_another_order(self, books: Books) -> None:
-        other = Books(books.dsn, Account("quickbooks", "9130"))
+        other = Books(books.dsn, AccountKey("quickbooks", "9130"))
         with connect(books.dsn) as one, connect(books.dsn) as two, ThreadPoolExecutor(1) as pool:
             marked = [books.put(one, [invoice()])]
             one.commit()

@@ -12,9 +12,9 @@ import pytest
 from connectors.kit.http.ratelimit import Limiter, TooLong
 from connectors.kit.spec import RateLimit
 from sql.limits import SharedLimit, shared_limit
-from sql.sync import Account
+from sql.sync import AccountKey
 
-ACCOUNT = Account("xero", "books")
+ACCOUNT = AccountKey("xero", "books")
 Make = Callable[..., SharedLimit]
 
 
@@ -24,7 +24,7 @@ def make(dsn: str) -> Iterator[Make]:
     with ExitStack() as opened:
 
         def made(
-            *windows: tuple[int, float], at_once: int = 5, lease_seconds: float = 60, account: Account = ACCOUNT
+            *windows: tuple[int, float], at_once: int = 5, lease_seconds: float = 60, account: AccountKey = ACCOUNT
         ) -> SharedLimit:
             return opened.enter_context(
                 shared_limit(dsn, account, windows or ((5, 60.0),), at_once=at_once, lease_seconds=lease_seconds)
@@ -55,7 +55,7 @@ def test_each_window_holds_and_the_longest_wait_counts(make: Make) -> None:
 
 
 def test_accounts_have_limits_of_their_own(make: Make) -> None:
-    worker, other = make((1, 60.0), at_once=1), make((1, 60.0), at_once=1, account=Account("xero", "other"))
+    worker, other = make((1, 60.0), at_once=1), make((1, 60.0), at_once=1, account=AccountKey("xero", "other"))
     assert worker.enter()[0]
     assert not worker.enter()[0]
     assert other.enter()[0]

@@ -14,7 +14,7 @@ import pytest
 from sql import demo, report, store, sync
 from sql.db import connect
 from sql.explain import explain
-from sql.sync import Account
+from sql.sync import AccountKey
 from tests.support.books import HOUR, NOON, OTHER_PHONE, Books, invoice
 
 LUANDA = ZoneInfo("Africa/Luanda")
@@ -103,7 +103,7 @@ class TestReports:
         assert (report.summary(dsn), report.members(dsn), report.status(dsn)) == ([], [], [])
 
     def test_per_system_and_member(self, books: Books) -> None:
-        other = Books(books.dsn, Account("freshbooks", "TwZh01"))
+        other = Books(books.dsn, AccountKey("freshbooks", "TwZh01"))
         books.store(invoice(), invoice(external_id="V", status="void"))
         other.store(invoice(customer_phone=OTHER_PHONE, total_minor=30_000))
         books.award()
@@ -162,7 +162,7 @@ class TestReports:
         ]
 
     def test_the_demo_gives_tiers_to_simulated_members_only_and_once(self, books: Books) -> None:
-        other = Books(books.dsn, Account("freshbooks", "real"))
+        other = Books(books.dsn, AccountKey("freshbooks", "real"))
         third = "+244923000003"
         books.store(invoice(), invoice(external_id="B", customer_phone=OTHER_PHONE))
         other.store(invoice(customer_phone=OTHER_PHONE), invoice(external_id="T", customer_phone=third))
@@ -185,7 +185,7 @@ class TestCursors:
     def test_belong_to_one_account(self, books: Books) -> None:
         with books.transaction() as connection:
             sync.move_cursors(connection, books.account, books.begin(connection), {"invoices": NOON})
-            assert sync.cursors(connection, Account("xero", "other")) == {}
+            assert sync.cursors(connection, AccountKey("xero", "other")) == {}
 
 
 class TestRuns:
@@ -246,7 +246,7 @@ class TestExclusive:
     def test_other_accounts_do_not_wait(self, books: Books) -> None:
         with (
             sync.exclusive(books.dsn, books.account, wait_seconds=0),
-            sync.exclusive(books.dsn, Account("xero", "x"), wait_seconds=0),
+            sync.exclusive(books.dsn, AccountKey("xero", "x"), wait_seconds=0),
         ):
             pass
 

@@ -12,7 +12,7 @@ import pytest
 from connectors.kit.mapping.ids import normal_id
 from sql import migrate, store
 from sql.db import connect
-from sql.sync import Account
+from sql.sync import AccountKey
 from tests.support.books import NOON, OTHER_PHONE, PHONE, Books, invoice
 from tests.support.database import Databases
 
@@ -68,7 +68,7 @@ def test_python_and_the_database_agree(dsn: str) -> None:
 
 
 def test_one_form_is_renamed_with_its_entries(before: str) -> None:
-    books = Books(before, Account("xero", "books"))
+    books = Books(before, AccountKey("xero", "books"))
     synced(
         books, invoice(external_id="1001.0", invoice_number="FT\u00a01"), invoice(external_id="17", invoice_number="17")
     )
@@ -94,7 +94,7 @@ def test_one_form_is_renamed_with_its_entries(before: str) -> None:
 
 @pytest.mark.parametrize("newest", ["1001", "1001.0"])
 def test_two_forms_count_once_as_the_newest_says(before: str, newest: str) -> None:
-    books = Books(before, Account("xero", "books"))
+    books = Books(before, AccountKey("xero", "books"))
     older = "1001.0" if newest == "1001" else "1001"
     synced(
         books,
@@ -116,7 +116,7 @@ def test_two_forms_count_once_as_the_newest_says(before: str, newest: str) -> No
 
 def test_two_forms_of_different_customers(before: str) -> None:
     """The newest version says whose sale it is; the other's points are taken back."""
-    books = Books(before, Account("xero", "books"))
+    books = Books(before, AccountKey("xero", "books"))
     synced(
         books,
         invoice(external_id="FT 1"),
@@ -130,7 +130,7 @@ def test_two_forms_of_different_customers(before: str) -> None:
 
 
 def test_two_forms_of_which_none_is_right(before: str) -> None:
-    books = Books(before, Account("xero", "books"))
+    books = Books(before, AccountKey("xero", "books"))
     synced(
         books, invoice(external_id="7.0"), invoice(external_id="7.00", updated_at=NOON + timedelta(hours=1), page_id=2)
     )

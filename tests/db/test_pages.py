@@ -20,7 +20,7 @@ from panel.runs.attempt import remember, remember_refused
 from sql import attempts, ledger, sync, webhooks
 from sql import panel_pages as pages
 from sql.attempts import Attempt
-from sql.db import Connection, connect
+from sql.db import DbConnection, connect
 from tasks.extract.pages import Extracted
 from tasks.load.invoices import Loaded, TooManyRejectsError
 from tests.support.books import PHONE, Books, invoice
@@ -30,7 +30,7 @@ SINCE = NOW - timedelta(hours=1)
 
 
 @pytest.fixture
-def db(dsn: str) -> Iterator[Connection]:
+def db(dsn: str) -> Iterator[DbConnection]:
     """A connection to an empty ledger."""
     with connect(dsn) as connection:
         yield connection
@@ -44,7 +44,7 @@ def attempt(connection: str = "xero", **changes: Any) -> Attempt:
 
 
 class TestAttempts:
-    def test_totals_are_those_of_a_plain_count(self, db: Connection) -> None:
+    def test_totals_are_those_of_a_plain_count(self, db: DbConnection) -> None:
         dice = random.Random(5)
         made = []
         for number in range(40):
@@ -70,14 +70,14 @@ class TestAttempts:
                 assert getattr(total, what) == sum(getattr(one, what) for one in of), what
             assert (total.response_ms_p50, total.response_ms_p95) == (percentile(times, 50), percentile(times, 95))
 
-    def test_of_many_calls_a_hundred_stand_for_all(self, db: Connection) -> None:
+    def test_of_many_calls_a_hundred_stand_for_all(self, db: DbConnection) -> None:
         many = [10] * 9_000 + [5_000] * 1_000  # a tenth is slow
         attempts.add(db, attempt(calls=len(many), response_ms=many))
         attempts.add(db, attempt(calls=10, response_ms=[7] * 10))  # and weighs what it is
         (total, _) = pages.totals(db, SINCE, {})
         assert (total.response_ms_p50, total.response_ms_p95) == (10, 5_000)
 
-    def test_slots_hold_what_ended_in_them(self, db: Connection) -> None:
+    def test_slots_hold_what_ended_in_them(self, db: DbConnection) -> None:
         attempts.add(db, attempt(new_sales=2, changed_sales=1, points=30, calls=1, response_ms=[40]))
         attempts.add(db, attempt("custom", error="Transient: no answer"))
         begin = NOW - timedelta(hours=23)
@@ -87,7 +87,7 @@ class TestAttempts:
         assert first.at == begin + timedelta(hours=23)
         assert pages.over_time(db, NOW + timedelta(days=1), timedelta(hours=1)) == []
 
-    def test_the_latest_counts(self, db: Connection) -> None:
+    def test_the_latest_counts(self, db: DbConnection) -> None:
         attempts.add(db, attempt(error="Transient: no answer"))
         attempts.add(db, attempt(run_id="r2"))
         found = pages.last_attempts(db, ["xero", "never"])
@@ -95,7 +95,7 @@ class TestAttempts:
         assert [one.connection for one in pages.last_failures(db, SINCE, 10)] == ["xero"]
 
     @pytest.mark.parametrize("statement", ["UPDATE", "DELETE", "TRUNCATE"])
-    def test_they_are_kept_as_they_were_written(self, db: Connection, statement: str) -> None:
+    def test_they_are_kept_as_they_were_written(self, db: DbConnection, statement: str) -> None:
         attempts.add(db, attempt())
         text = {"UPDATE": "UPDATE {} SET points = 1", "DELETE": "DELETE FROM {}", "TRUNCATE": "TRUNCATE {}"}[statement]
         with pytest.raises(psycopg.Error, match="keeps its history"):

@@ -9,7 +9,7 @@ import pytest
 from loyalty.authoring import BadRulesError
 from settings import settings
 from sql import budgets, ledger
-from sql.db import Connection, connect
+from sql.db import DbConnection, connect
 from sql.program import RulesChangedError
 from tasks.award import members as award_step
 from tasks.program import change as step
@@ -129,7 +129,7 @@ class TestApplying:
         """It has read the rules, then they change, and then it claims the members that the change marked."""
         claim = ledger.claim
 
-        def changed_before(connection: Connection, limit: int) -> list[int]:
+        def changed_before(connection: DbConnection, limit: int) -> list[int]:
             monkeypatch.setattr(ledger, "claim", claim)
             applied(two, rules(default=20), recompute=True)
             return claim(connection, limit)
@@ -148,7 +148,7 @@ class TestApplying:
         post(two)
         settle, text = budgets.settle, bonus(50, begins="2025-01-01", more="limits = { budget = 70 }")
 
-        def claimed_before(connection: Connection, known: Any) -> set[int]:
+        def claimed_before(connection: DbConnection, known: Any) -> set[int]:
             monkeypatch.setattr(budgets, "settle", settle)
             applied(two, text, recompute=True)
             award_step._claim_budgets(Work(two.dsn, "another"), facts_of(two))

@@ -12,7 +12,7 @@ from connectors.kit.mapping import Mapped
 from loyalty.schema import LINE, PROBLEM
 from sql import store, sync
 from sql.copying import copy_in
-from sql.sync import Account
+from sql.sync import AccountKey
 from sql.versions import READING
 from tasks.load.invoices import judged
 from tests.support.books import HOUR, NOON, OTHER_PHONE, PHONE, Books, deletions, invoice, invoices, line, lines
@@ -75,7 +75,7 @@ def test_the_first_load_is_the_one_before_any_was_stored(books: Books) -> None:
         assert store.is_first_load(connection, books.account)
         books.begin(connection)
         assert not store.is_first_load(connection, books.account)
-        assert store.is_first_load(connection, Account("xero", "another"))
+        assert store.is_first_load(connection, AccountKey("xero", "another"))
 
 
 def test_an_older_version_never_replaces_a_newer_one(books: Books) -> None:
@@ -128,7 +128,7 @@ def test_unlisted_are_those_that_live_and_were_stored_before(books: Books) -> No
     """Not the void ones, not those of another account, and not what a synchronisation that began later has stored."""
     books.store(invoice(), invoice(external_id="B"), invoice(external_id="C", status="void"))
     (sync_id,) = {row[0] for row in books.rows("SELECT sync_id FROM billing.invoice")}
-    Books(books.dsn, Account("quickbooks", "9130")).store(invoice(external_id="D"))
+    Books(books.dsn, AccountKey("quickbooks", "9130")).store(invoice(external_id="D"))
     books.store(invoice(external_id="E"))
     with books.transaction() as connection:
         assert store.unlisted(connection, books.account, sync_id, ["B", "B", "Z"]) == (2, ["A"])
@@ -137,7 +137,7 @@ def test_unlisted_are_those_that_live_and_were_stored_before(books: Books) -> No
 
 
 def test_the_same_number_in_two_accounts(books: Books) -> None:
-    other = Books(books.dsn, Account("quickbooks", "9130"))
+    other = Books(books.dsn, AccountKey("quickbooks", "9130"))
     books.store(invoice(), lines=[line()])
     other.store(invoice(total_minor=1_000), lines=[line(), line(line_no=2)])
     other.store(invoice(total_minor=2_000, updated_at=NOON + HOUR), lines=[line()], gone=[("B", NOON)])
@@ -265,7 +265,7 @@ class TestRejects:
 
     def test_another_account_keeps_its_rejects(self, books: Books) -> None:
         self.save(books, reject())
-        assert self.resolve(Books(books.dsn, Account("xero", "other")), "A") == 0
+        assert self.resolve(Books(books.dsn, AccountKey("xero", "other")), "A") == 0
 
 
 def mapped(found: pl.DataFrame, belonging: pl.DataFrame) -> Mapped:

@@ -9,7 +9,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from sql import ledger
-from sql.db import Connection
+from sql.db import DbConnection
 from tasks.award.tier_review import evaluate
 from tests.db.test_rules import program
 from tests.support.books import HOUR, NOON, OTHER_PHONE, Books, invoice
@@ -111,7 +111,7 @@ def test_twice_at_once_and_beside_a_run_it_posts_each_step_once(
     before = evaluated.rows("SELECT count(*) FROM loyalty.tier_entry")[0][0]
     clear, cleared = ledger.clear, iter([True])
 
-    def dies_after_one(connection: Connection, members: list[int]) -> None:
+    def dies_after_one(connection: DbConnection, members: list[int]) -> None:
         if not next(cleared, False):
             raise KeyboardInterrupt
         clear(connection, members)

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from cryptography.fernet import Fernet
 
-from sql.sync import Account
+from sql.sync import AccountKey
 from sql.tokens import TokenRows, TokenUnreadableError
 from tests.support.books import Books
 
@@ -36,7 +36,7 @@ def unpack(values: Mapping[str, Any]) -> Token:
 
 
 def rows(books: Books, seed: str = "id secret first", key: bytes = KEY, account: str = "books") -> TokenRows[Token]:
-    return TokenRows(books.dsn, Account("xero", account), key, seed, pack, unpack)
+    return TokenRows(books.dsn, AccountKey("xero", account), key, seed, pack, unpack)
 
 
 def test_before_the_first_there_is_none(books: Books) -> None:

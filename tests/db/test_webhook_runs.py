@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from cryptography.fernet import Fernet
 
-from connectors.kit.spec import Connection as Vendor
+from connectors.kit.spec import Account
 from sql import webhooks
 from sql.db import connect
 from sql.endpoints import NewEndpoint, create_endpoint
@@ -57,7 +57,7 @@ def send(dsn: str, endpoint_no: int, *keys: str) -> None:
 
 def jobs(dsn: str, run_id: str = "run") -> Connections:
     def job(name: str) -> Job:
-        vendor = Vendor(
+        vendor = Account(
             "custom", name, "https://shop.invalid", default_currency="AOA", options={"authentication": "none"}
         )
         return Job(dsn, vendor, key=KEY, run_id=run_id, policy=Policy(reject_percent_max=100), pushed=True)

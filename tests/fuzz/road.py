@@ -23,7 +23,7 @@ from connectors.kit.http.responses import Call
 from connectors.kit.mapping import Mapped
 from connectors.kit.mapping.frames import DELETION
 from connectors.kit.read.fetch import Held
-from connectors.kit.spec import Connection, ConnectorSpec, Stream, Window
+from connectors.kit.spec import Account, ConnectorSpec, Stream, Window
 from expectations import FAILED, Report
 from loyalty.schema import INVOICE, PROBLEM
 from sql import webhooks as stored
@@ -75,13 +75,13 @@ def job_of(
     worker: Worker, account: str, vendor: Vendor, clock: Callable[[], datetime], **request: Any
 ) -> Job:
     """A run of its own on an account."""
-    connection = Connection(
+    connection = Account(
         "custom", account, "https://erp.test", "", default_currency="AOA", page_size=PAGE_SIZE,
         paths={"kind": "/kind"}, secrets={"api_key": SecretStr("key")}, name=account,
     )  # fmt: skip
 
     def opened(
-        asked: Connection, spec: ConnectorSpec, tokens: Any, on_call: Callable[[Call], None]
+        asked: Account, spec: ConnectorSpec, tokens: Any, on_call: Callable[[Call], None]
     ) -> AbstractContextManager[Client]:
         transport = httpx.MockTransport(vendor.answer)
         timing = Timing(sleep=lambda _: None, now=clock)

@@ -16,7 +16,7 @@ import sql.store
 import tasks.award.members
 import tasks.extract.pages
 import tasks.load.invoices
-from sql.db import Connection
+from sql.db import DbConnection
 from tasks.job import Job, Policy
 from tests.fuzz import road
 from tests.fuzz.events import Change, Fault, History, Poll, Push, State, history
@@ -55,7 +55,7 @@ def forgets_who_had_it_before(patch: pytest.MonkeyPatch) -> None:
 def posts_twice(patch: pytest.MonkeyPatch) -> None:
     append = sql.ledger.append
 
-    def doubled(connection: Connection, entries: pl.DataFrame, run_id: str) -> None:
+    def doubled(connection: DbConnection, entries: pl.DataFrame, run_id: str) -> None:
         append(connection, entries, run_id)
         again = entries.with_columns(
             pl.col("entry_no") + 1,
@@ -78,7 +78,7 @@ def takes_the_older_version(patch: pytest.MonkeyPatch) -> None:
 
 
 def clears_everybody(patch: pytest.MonkeyPatch) -> None:
-    def clear(connection: Connection, _members: object) -> None:
+    def clear(connection: DbConnection, _members: object) -> None:
         connection.execute("DELETE FROM loyalty.member_dirty")
 
     patch.setattr(tasks.award.members.ledger, "clear", clear)
@@ -89,7 +89,7 @@ def commits_before_the_marks(patch: pytest.MonkeyPatch) -> None:
     """A crash in between leaves a sale that nobody computes."""
     mark = sql.store.mark_dirty
 
-    def late(connection: Connection, members: set[int]) -> None:
+    def late(connection: DbConnection, members: set[int]) -> None:
         connection.commit()
         mark(connection, members)
 

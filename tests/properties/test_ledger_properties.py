@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from loyalty.program import Program
 from sql import ledger
 from sql.db import connect
-from sql.sync import Account
+from sql.sync import AccountKey
 from tests.properties.stories import PHONES, Batch, Story, Tier, Version, arrivals, moment, newest, stories
 from tests.support.books import HOUR, NOON, Books
 from tests.support.database import Databases
@@ -66,7 +66,7 @@ class World:
     @classmethod
     def new(cls, dsn: str) -> "World":
         number = next(_NUMBERS)
-        books = Books(dsn, Account("xero", f"books {number}"))
+        books = Books(dsn, AccountKey("xero", f"books {number}"))
         phones = [f"+2449{number:06}{n:02}" for n in range(PHONES)]
         for phone in phones:
             books.run("INSERT INTO loyalty.member (phone) VALUES (%(phone)s)", phone=phone)

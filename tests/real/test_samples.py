@@ -12,7 +12,7 @@ import pytest
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
-from connectors.kit.spec import Connection
+from connectors.kit.spec import Account
 from sql.db import connect
 from tasks.job import Job, Policy
 from tasks.sync import synchronise as run
@@ -120,7 +120,7 @@ def synchronise(system: str, dsn: str) -> dict[str, int]:
     """One run from zero against the published payloads."""
     with served(system) as url:
         secret = SecretStr("x")
-        vendor = Connection(system, ACCOUNTS[system], url, f"{url}/token", "id", secret, secret)
+        vendor = Account(system, ACCOUNTS[system], url, f"{url}/token", "id", secret, secret)
         job = Job(dsn, vendor, key=Fernet.generate_key(), run_id="samples", policy=Policy())
         report = run(job)
     loaded, awarded = report.loaded, report.awarded

@@ -11,11 +11,11 @@ import polars as pl
 from pydantic import SecretStr
 
 from connectors.kit.mapping.frames import DELETION
-from connectors.kit.spec import Connection as Vendor
+from connectors.kit.spec import DbConnection as Vendor
 from loyalty.schema import INVOICE, LINE
 from sql import store, sync
-from sql.db import Connection, connect
-from sql.sync import Account
+from sql.db import DbConnection, connect
+from sql.sync import AccountKey
 from tasks.award.members import Awarded, award_members
 from tasks.job import Job
 
@@ -63,7 +63,7 @@ class Books:
     """The books of one account; everything goes through the store and award steps of the product."""
 
     dsn: str
-    account: Account = Account("xero", "books")
+    account: AccountKey = AccountKey("xero", "books")
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def job(self, *, dry_run: bool = False) -> Job:
@@ -72,13 +72,13 @@ class Books:
         return Job(self.dsn, vendor, key=b"", run_id=f"run-{next(self._numbers)}", dry_run=dry_run)
 
     @contextmanager
-    def transaction(self) -> Iterator[Connection]:
+    def transaction(self) -> Iterator[DbConnection]:
         """A connection whose work is committed at the end."""
         with connect(self.dsn) as connection:
             yield connection
             connection.commit()
 
-    def begin(self, connection: Connection) -> int:
+    def begin(self, connection: DbConnection) -> int:
         """A new synchronisation with one raw page; returns its number. The page's number is the same as its."""
         sync_id, _ = sync.begin(connection, self.account, "run", (None, None), {"invoices": {"complete": True}})
         sync.set_state(connection, sync_id, "stored")
@@ -90,7 +90,7 @@ class Books:
         return sync_id
 
     def put(
-        self, connection: Connection, versions: Iterable[dict[str, Any]], *more: dict[str, Any],
+        self, connection: DbConnection, versions: Iterable[dict[str, Any]], *more: dict[str, Any],
         gone: Sequence[tuple[str, datetime | None]] = (),
     ) -> store.Stored:  # fmt: skip
         """What the store step does in its transaction; `more` are lines, `gone` are deletions."""

@@ -9,7 +9,7 @@ import httpx
 from connectors.kit.mapping.fields import computed, currency, day, decimal, instant, money, phone, status_map, text
 from connectors.kit.read.pagination import by_page
 from connectors.kit.spec import (
-    Connection,
+    Account,
     ConnectorSpec,
     Lines,
     PageRequest,
@@ -23,11 +23,11 @@ from connectors.kit.spec import (
 PAGE_SIZE = 50
 
 
-def _sign(connection: Connection, request: httpx.Request, _now: datetime) -> None:
+def _sign(connection: Account, request: httpx.Request, _now: datetime) -> None:
     request.headers["authorization"] = f"Bearer {connection.secret('api_key')}"
 
 
-def _first(connection: Connection, window: Window, _now: datetime) -> PageRequest:
+def _first(connection: Account, window: Window, _now: datetime) -> PageRequest:
     params = {"page": "1", "per_page": str(SPEC.size(connection)), "order": "id"}
     if window.since:
         params["changed_since"] = f"{utc_seconds(window.since)}Z"

@@ -44,9 +44,9 @@ def main() -> None:
     sibling.prepare_run()
     [pid] = children()
     from connectors import SYSTEMS
-    from connectors.kit.spec import Connection, Window
+    from connectors.kit.spec import Account, Window
 
-    vendor, spec = Connection("xero", "tenant"), SYSTEMS["xero"]
+    vendor, spec = Account("xero", "tenant"), SYSTEMS["xero"]
     stream, window = spec.stream("invoices"), Window()
     hurry = Event()
     pages = [stored(number, page(number)) for number in range(1, 4)]

@@ -16,7 +16,7 @@ import simulator
 from connectors import DESCRIBED, SYSTEMS
 from connectors.kit.http.client import Client, open_client
 from connectors.kit.http.responses import Call
-from connectors.kit.spec import Connection, ConnectorSpec
+from connectors.kit.spec import Account, ConnectorSpec
 from sql.db import connect
 from tasks.award.members import Awarded
 from tasks.extract.pages import Extracted
@@ -59,7 +59,7 @@ class Shop:
         """A synchronisation of `system`; `request` is since, until, dry_run."""
         origin = "https://" if system in DESCRIBED else "http://"
         token_path = "/oauth/token" if system in DESCRIBED else httpx.URL(SYSTEMS[system].token_url).path
-        vendor = Connection(
+        vendor = Account(
             system, simulator.ACCOUNTS[system], f"{origin}{system}.test", f"{origin}{system}.test{token_path}",
             page_size=page_size, paths=paths or {}, **credentials(self.world, system, login=self.netsuite_login),
         )  # fmt: skip
@@ -70,7 +70,7 @@ class Shop:
             return self.before(request) or serve(request)
 
         def opened(
-            vendor: Connection, spec: ConnectorSpec, tokens: Any, on_call: Callable[[Call], None]
+            vendor: Account, spec: ConnectorSpec, tokens: Any, on_call: Callable[[Call], None]
         ) -> AbstractContextManager[Client]:
             return open_client(vendor, spec, tokens, transport=httpx.MockTransport(answer), on_call=on_call)
 

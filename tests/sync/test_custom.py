@@ -17,7 +17,7 @@ from connectors.kit.described.api import SinceFormat, since_value
 from connectors.kit.errors import CredentialsRejected, Misconfigured, PaginationLoop, PermissionMissing, UnexpectedShape
 from connectors.kit.http.client import Client, open_client
 from connectors.kit.http.responses import Call
-from connectors.kit.spec import Connection, ConnectorSpec
+from connectors.kit.spec import Account, ConnectorSpec
 from sql.db import connect
 from tasks.job import Job
 from tasks.load.invoices import TooManyRejectsError
@@ -35,15 +35,15 @@ def no_waiting() -> Iterator[None]:
         yield
 
 
-def connection(options: dict[str, Any], **more: Any) -> Connection:
+def connection(options: dict[str, Any], **more: Any) -> Account:
     given = {"account": "loja", "base_url": "https://erp.test/api/v1", "default_currency": "AOA"}
     secrets = {"api_key": SecretStr("k3y-of-the-shop"), "password": SecretStr("p4ssword")}
-    return Connection("custom", options=options, secrets=secrets, **{**given, **more})
+    return Account("custom", options=options, secrets=secrets, **{**given, **more})
 
 
-def job(dsn: str, vendor: Connection, answer: Answer, **request: Any) -> Job:
+def job(dsn: str, vendor: Account, answer: Answer, **request: Any) -> Job:
     def opened(
-        vendor: Connection, spec: ConnectorSpec, tokens: Any, on_call: Callable[[Call], None]
+        vendor: Account, spec: ConnectorSpec, tokens: Any, on_call: Callable[[Call], None]
     ) -> AbstractContextManager[Client]:
         return open_client(vendor, spec, tokens, transport=httpx.MockTransport(answer), on_call=on_call)
 
@@ -144,7 +144,7 @@ class Erp:
         return httpx.Response(200, json={"resultado": {"documentos": shown, "paginas": pages}})
 
 
-def erp_connection() -> Connection:
+def erp_connection() -> Account:
     return connection(ERP_OPTIONS, paths=ERP_PATHS, page_size=2, timezone="Africa/Luanda")
 
 
@@ -432,7 +432,7 @@ def test_several_custom_systems_are_several_accounts(dsn: str) -> None:
 
 @pytest.mark.parametrize("authentication", ["bearer", "api key", "basic", "client credentials"])
 def test_every_way_to_prove_oneself(shop: Shop, authentication: str) -> None:
-    vendor = Connection(
+    vendor = Account(
         "custom", "custom", "https://erp.test", "https://erp.test/oauth/token", simulator.CLIENT_ID, SecretStr(simulator.CLIENT_SECRET),
         options={"authentication": authentication, "username": simulator.CLIENT_ID},
         secrets={"api_key": SecretStr("Bearer sim-secret" if authentication == "bearer" else "sim-secret"), "password": SecretStr("sim-secret")},
@@ -445,7 +445,7 @@ def test_every_way_to_prove_oneself(shop: Shop, authentication: str) -> None:
 
 
 def test_a_missing_credential_is_named_before_anything_is_sent(dsn: str) -> None:
-    vendor = Connection("custom", "loja", "https://erp.test", options={"authentication": "basic"})
+    vendor = Account("custom", "loja", "https://erp.test", options={"authentication": "basic"})
 
     def never(request: httpx.Request) -> httpx.Response:
         raise AssertionError(request.url)

@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 
 from connectors import DESCRIBED, SYSTEMS, spec_for
-from connectors.kit.spec import Connection
+from connectors.kit.spec import Account
 from sql.db import connect
 from tests.sync.conftest import Shop, expected
 
@@ -23,7 +23,7 @@ def specs() -> list[Any]:
     """Every system; those that an operator describes, as they come."""
     key = {"api_key": SecretStr("k")}
     described = [
-        spec_for(Connection(name, name, "https://a.test", "", "", SecretStr(""), SecretStr(""), secrets=key))
+        spec_for(Account(name, name, "https://a.test", "", "", SecretStr(""), SecretStr(""), secrets=key))
         for name in DESCRIBED
         if name != "file"
     ]

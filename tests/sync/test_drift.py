@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 import simulator
-from connectors.kit.spec import Connection
+from connectors.kit.spec import Account
 from panel.reports.run import Links, RunReport, changes_line, markdown
 from tasks.job import Job, Policy
 from tasks.load.invoices import TooManyRejectsError
@@ -155,7 +155,7 @@ def test_a_column_of_a_file(dsn: str, tmp_path: Path) -> None:
         for old in tmp_path.iterdir():
             old.unlink()
         (tmp_path / name).write_text(f"{header}\n" + "".join(f"{name}-{n},{row}\n" for n in range(15)))
-        vendor = Connection(
+        vendor = Account(
             "file", "caixa", default_currency="AOA", options={"folder": str(tmp_path), "settle_seconds": 0}
         )
         done = Job(dsn, vendor, key=b"", run_id="test")

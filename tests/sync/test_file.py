@@ -16,7 +16,7 @@ import zstandard
 from cryptography.fernet import Fernet
 
 from connectors.kit.errors import Misconfigured
-from connectors.kit.spec import Connection
+from connectors.kit.spec import Account
 from sql.db import connect
 from tasks.job import Job
 from tasks.load.invoices import Loaded
@@ -47,7 +47,7 @@ def sync(
     dsn: str, folder: Path, options: dict[str, Any] | None = None, paths: dict[str, str] | None = None, **request: Any
 ) -> Loaded:
     settings = {"folder": str(folder), "settle_seconds": 0, **(options or {})}
-    vendor = Connection("file", "caixa", default_currency="AOA", options=settings, paths=paths or {})
+    vendor = Account("file", "caixa", default_currency="AOA", options=settings, paths=paths or {})
     return run(Job(dsn, vendor, key=KEY, run_id="test", **request))[1]
 
 

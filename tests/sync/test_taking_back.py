@@ -15,13 +15,13 @@ import stamina
 from cryptography.fernet import Fernet
 
 from connectors.kit.described.documents import named
-from connectors.kit.spec import Connection
+from connectors.kit.spec import Account
 from panel.alerts.watch import look
 from panel.reports.run import Links, RunReport, markdown
 from settings import PROJECT_ROOT
 from sql import refused
 from sql.db import connect
-from sql.sync import Account
+from sql.sync import AccountKey
 from tasks.job import Job, Policy
 from tests.support.database import databases, dsn
 from tests.sync.conftest import run
@@ -55,12 +55,12 @@ class Till:
     def read_file(self, name: str, body: bytes) -> RunReport:
         (self.folder / name).write_bytes(body)
         settings = {"folder": str(self.folder), "settle_seconds": 0, **self.options}
-        vendor = Connection("file", "caixa", default_currency=self.currency, options=settings, paths=self.paths)
+        vendor = Account("file", "caixa", default_currency=self.currency, options=settings, paths=self.paths)
         job = Job(self.dsn, vendor, key=KEY, run_id="test", policy=Policy(reject_percent_max=100))
         report = RunReport(job, datetime.now(UTC))
         report.extracted, report.loaded, report.awarded = run(job)
         with connect(self.dsn) as connection:
-            report.corrections = refused.open_ones(connection, Account("file", "caixa"))
+            report.corrections = refused.open_ones(connection, AccountKey("file", "caixa"))
         return report
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from connectors.kit.spec import Connection
+from connectors.kit.spec import Account
 from sql.db import connect
 from tasks.sync import synchronise
 from tests.sync.conftest import Shop, expected
@@ -27,7 +27,7 @@ EVER = datetime(1960, 1, 1, tzinfo=UTC)
 CHANGED = "SELECT external_id, updated_at, claimed_at FROM billing.invoice ORDER BY 1"
 
 
-def erp_of() -> Connection:
+def erp_of() -> Account:
     statuses = {"Emitida": "open", "Anulada": "void"}
     options = ERP_OPTIONS | {"statuses": statuses}
     return connection(options, paths=ERP_PATHS, page_size=2, timezone="Africa/Luanda")

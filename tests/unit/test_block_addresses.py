@@ -10,7 +10,7 @@ from connectors import spec_for
 from connectors.kit.described.documents import problems
 from connectors.kit.errors import Misconfigured
 from connectors.kit.http.urls import base_url, refuse_credentials
-from connectors.kit.spec import Connection
+from connectors.kit.spec import Account
 from panel.blocks import BLOCKS, BillingConnection
 from settings import Settings
 
@@ -98,7 +98,7 @@ def test_other_addresses_are_as_good_as_before(address: str) -> None:
 
 
 def test_a_connection_that_no_block_made_is_refused_too() -> None:
-    vendor = Connection(system="custom", account="x", base_url=WITH_PASSWORD)
+    vendor = Account(system="custom", account="x", base_url=WITH_PASSWORD)
     with pytest.raises(Misconfigured, match="a user or a password") as error:
         base_url(vendor, spec_for(vendor))
     assert SECRET not in str(error.value)

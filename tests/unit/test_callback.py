@@ -13,7 +13,7 @@ import simulator
 from connectors import SYSTEMS
 from connectors.kit.errors import ConsentFailed, Misconfigured
 from connectors.kit.http.consent import Started
-from connectors.kit.spec import Connection
+from connectors.kit.spec import Account
 from panel.connect.callback import Address, Desk, address_of, serving
 
 
@@ -34,7 +34,7 @@ class Office:
 
     def open(self, address: Address) -> Desk:
         started = Started(
-            Connection(
+            Account(
                 "xero", "", "http://vendor.test/xero", "http://vendor.test/xero/connect/token", simulator.CLIENT_ID,
                 SecretStr(simulator.CLIENT_SECRET), authorize_url="http://vendor.test/xero/identity/connect/authorize",
             ),

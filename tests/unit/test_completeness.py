@@ -10,7 +10,7 @@ from connectors.kit.errors import CredentialsRejected, block_name
 from connectors.kit.http.client import open_client
 from connectors.kit.mapping import map_pages
 from connectors.kit.read.pages import extract
-from connectors.kit.spec import Connection, RateLimit, Window
+from connectors.kit.spec import Account, RateLimit, Window
 from panel.blocks import BLOCKS
 from settings import PROJECT_ROOT
 from tests.support import seventh
@@ -34,7 +34,7 @@ def test_a_system_is_complete(system: str) -> None:
 
 def test_one_declarative_file_reads_and_maps() -> None:
     """The file alone, with nothing registered, gives sales."""
-    connection = Connection("garrafa", "loja-1", secrets={"api_key": SecretStr("k3y")})
+    connection = Account("garrafa", "loja-1", secrets={"api_key": SecretStr("k3y")})
     with open_client(connection, seventh.SPEC, NoTokens(), transport=seventh.api(120)) as client:
         pages = list(extract(seventh.SPEC, seventh.SPEC.streams[0], client, Window()))
     assert [page.record_count for page in pages] == [50, 49, 24]  # each begins with one that was read before
@@ -51,7 +51,7 @@ def test_one_declarative_file_reads_and_maps() -> None:
 
 
 def test_its_refusals_are_named() -> None:
-    connection = Connection("garrafa", "loja-1", secrets={"api_key": SecretStr("wrong")})
+    connection = Account("garrafa", "loja-1", secrets={"api_key": SecretStr("wrong")})
     with (
         open_client(connection, seventh.SPEC, NoTokens(), transport=seventh.api(1)) as client,
         pytest.raises(CredentialsRejected, match=r'bad_key.*block "garrafa"'),

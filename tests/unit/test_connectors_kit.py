@@ -16,7 +16,7 @@ from connectors.kit.http.responses import retry_after_seconds
 from connectors.kit.http.retry import Patience
 from connectors.kit.http.urls import join_url
 from connectors.kit.read.pagination import by_page, by_start_position
-from connectors.kit.spec import Connection, ListMovedError, PageRequest, PageView, RateLimit, RetryPolicy, batches
+from connectors.kit.spec import Account, ListMovedError, PageRequest, PageView, RateLimit, RetryPolicy, batches
 
 
 def statement(start: int, size: int = 10) -> PageRequest:
@@ -167,7 +167,7 @@ def test_errors_say_what_where_and_who() -> None:
 
 
 def test_secrets_do_not_show() -> None:
-    connection = Connection("xero", "A", "", "", "id", SecretStr("s3cret"), SecretStr("r3fresh"))
+    connection = Account("xero", "A", "", "", "id", SecretStr("s3cret"), SecretStr("r3fresh"))
     token = Token("acc3ss", "r3fresh", datetime(2026, 1, 1, tzinfo=UTC))
     for secret in ("s3cret", "r3fresh", "acc3ss"):
         assert secret not in f"{connection!r} {token!r}"

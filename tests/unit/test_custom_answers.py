@@ -9,13 +9,13 @@ from connectors import spec_for
 from connectors.custom.connector import ApiFailed, RecordsElsewhere
 from connectors.kit.mapping import try_record
 from connectors.kit.mapping.reader import view
-from connectors.kit.spec import Connection
+from connectors.kit.spec import Account
 
 SALE = {"id": "1", "customer_phone": "923456789", "sale_date": "2026-05-01", "total": "5.00"}
 
 
-def connection(**options: Any) -> Connection:
-    return Connection("custom", "loja", "https://erp.test", options=options, default_currency="AOA", name="loja")
+def connection(**options: Any) -> Account:
+    return Account("custom", "loja", "https://erp.test", options=options, default_currency="AOA", name="loja")
 
 
 def count(answer: Any, **options: Any) -> int:

@@ -9,7 +9,7 @@ import pytest
 from connectors import spec_for
 from connectors.kit.mapping.fields import Field
 from connectors.kit.mapping.sample import try_record
-from connectors.kit.spec import Connection
+from connectors.kit.spec import Account
 from panel.blocks import BLOCKS, DescribedConnection
 from settings import PROJECT_ROOT
 
@@ -49,7 +49,7 @@ def test_an_example_gives_what_the_guide_says(name: str, kind: str, answer: str,
 
 def test_the_table_of_fields_is_that_of_the_code() -> None:
     """Every field an operator can map is named, with the places where it is looked for."""
-    (stream,) = spec_for(Connection("custom", "custom")).streams
+    (stream,) = spec_for(Account("custom", "custom")).streams
     assert stream.lines is not None
     table = GUIDE[GUIDE.index("| Field |") : GUIDE.index("A document needs an id")]
     fields: dict[str, Field] = {**stream.fields, **stream.helpers}

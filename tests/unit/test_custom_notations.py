@@ -10,18 +10,18 @@ import pytest
 
 from connectors import spec_for
 from connectors.kit.mapping import map_page, try_record
-from connectors.kit.spec import Connection
+from connectors.kit.spec import Account
 
 SALE = {"id": "A1", "customer_phone": "923456789", "sale_date": "2026-05-01"}
 
 
-def connection(system: str = "custom", **options: Any) -> Connection:
-    return Connection(
+def connection(system: str = "custom", **options: Any) -> Account:
+    return Account(
         system, "loja", "https://erp.test", options=options, default_currency="AOA", timezone="Africa/Luanda"
     )
 
 
-def mapped(vendor: Connection, body: bytes) -> Any:
+def mapped(vendor: Account, body: bytes) -> Any:
     spec = spec_for(vendor)
     return map_page(spec, spec.streams[0], vendor, body, page_id=1)
 
@@ -30,7 +30,7 @@ def page(record: str) -> bytes:
     return b'{"data": [' + (json.dumps(SALE)[:-1] + ", " + record + "}").encode() + b"]}"
 
 
-def totals(vendor: Connection, body: bytes) -> list[int | None]:
+def totals(vendor: Account, body: bytes) -> list[int | None]:
     found = mapped(vendor, body)
     assert found.record_count == 1
     return list(found.invoices["total_minor"])

@@ -13,7 +13,7 @@ import pytest
 from connectors import spec_for
 from connectors.kit.described.documents import named
 from connectors.kit.mapping import Mapped, map_page
-from connectors.kit.spec import Connection
+from connectors.kit.spec import Account
 from settings import PROJECT_ROOT
 
 CASES = PROJECT_ROOT.parent / "shared" / "samples" / "field-cases"
@@ -35,9 +35,7 @@ OF_LINES = "Factura;Data;Telefone;Produto;Valor\n"
 def mapped(body: bytes | str, mapping: dict[str, str] = WHOLE, **options: Any) -> Mapped:
     settings = {"amounts": "decimal comma", "dates": "day first", **options}
     paths = {name: named(path) for name, path in mapping.items()}
-    vendor = Connection(
-        "file", "caixa", options=settings, paths=paths, default_currency="AOA", timezone="Africa/Luanda"
-    )
+    vendor = Account("file", "caixa", options=settings, paths=paths, default_currency="AOA", timezone="Africa/Luanda")
     spec = spec_for(vendor)
     sent = body.encode() if isinstance(body, str) else body
     return map_page(spec, spec.streams[0], vendor, sent, page_id=1)

@@ -11,11 +11,11 @@ from pydantic import SecretStr
 
 from connectors import SYSTEMS
 from connectors.kit.mapping import Mapped, gather, map_pages
-from connectors.kit.spec import Connection, Window
+from connectors.kit.spec import Account, Window
 
 SPEC = SYSTEMS["xero"]
 STREAM = SPEC.stream("invoices")
-CONNECTION = Connection("xero", "tenant", "http://vendor.test", "", "id", SecretStr("s"), SecretStr("s"))
+CONNECTION = Account("xero", "tenant", "http://vendor.test", "", "id", SecretStr("s"), SecretStr("s"))
 #: Odd ones are changed on the second day.
 DAYS = [datetime(2026, 5, day, tzinfo=UTC) for day in (1, 2, 3)]
 

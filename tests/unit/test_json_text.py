@@ -12,9 +12,9 @@ from connectors import spec_for
 from connectors.kit.mapping import map_page, try_record
 from connectors.kit.mapping.json_text import Decoder, mend
 from connectors.kit.mapping.reader import view
-from connectors.kit.spec import Connection
+from connectors.kit.spec import Account
 
-CUSTOM = Connection("custom", "loja", "https://erp.test", default_currency="AOA")
+CUSTOM = Account("custom", "loja", "https://erp.test", default_currency="AOA")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from connectors.kit.mapping import Mapped, fill, map_page, phone_place
 from connectors.kit.mapping.outline import Outline, Watch
 from connectors.kit.mapping.pointers import segments
 from connectors.kit.mapping.reader import plan_for
-from connectors.kit.spec import Connection
+from connectors.kit.spec import Account
 from loyalty.schema import INVOICE
 from sql.versions import READING
 from tasks.load.invoices import judged
@@ -33,8 +33,8 @@ NEEDED = ("external_id", "customer_external_id", "total_minor", "issued_at", "cu
 SECRETS = ("Nobody", "923", "+244")
 
 
-def link(system: str) -> Connection:
-    return Connection("custom", "loja", "https://erp.test") if system == "custom" else connection(system)
+def link(system: str) -> Account:
+    return Account("custom", "loja", "https://erp.test") if system == "custom" else connection(system)
 
 
 def mapped(system: str, record: dict[str, Any]) -> Mapped:

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from connectors import SYSTEMS
 from connectors.kit.errors import Misconfigured, UnexpectedShape
 from connectors.kit.mapping import Mapped, fill, map_lookup, map_page, map_pages, missing, try_record
-from connectors.kit.spec import Connection
+from connectors.kit.spec import Account
 from loyalty.schema import INVOICE, LINE, PROBLEM
 from tasks.extract.bulk.spool import Spool, pack
 
@@ -103,8 +103,8 @@ SAGE_INTACCT = {
 RECORDS = {"quickbooks": QBO, "xero": XERO, "freshbooks": FRESHBOOKS, "sage_intacct": SAGE_INTACCT}
 
 
-def connection(system: str, **changes: Any) -> Connection:
-    return Connection(system, "A", "", "", "id", SecretStr("s"), SecretStr("r"), **changes)
+def connection(system: str, **changes: Any) -> Account:
+    return Account(system, "A", "", "", "id", SecretStr("s"), SecretStr("r"), **changes)
 
 
 def page(system: str, records: list[Any], stream: str = "invoices") -> bytes:

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from connectors import SYSTEMS
 from connectors.kit.mapping import map_lookup, try_record
-from connectors.kit.spec import Connection
+from connectors.kit.spec import Account
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "samples"
 FILES = sorted(path for path in SAMPLES.rglob("*.json")) if SAMPLES.is_dir() else []
@@ -18,7 +18,7 @@ needs_samples = pytest.mark.skipif(not FILES, reason=f"no published samples in {
 
 def attempt(system: str, payload: Any, stream: str | None = None, **changes: Any) -> list[dict[str, Any]]:
     spec = SYSTEMS[system]
-    connection = Connection(system, "A", "", "", "id", SecretStr("s"), SecretStr("r"), **changes)
+    connection = Account(system, "A", "", "", "id", SecretStr("s"), SecretStr("r"), **changes)
     body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
     return try_record(spec, spec.stream(stream) if stream else None, connection, body)
 
@@ -71,7 +71,7 @@ def test_the_published_quickbooks_invoice_lacks_four_things() -> None:
 )
 def test_published_customers(system: str, file: str, rows: list[tuple[str, str | None]]) -> None:
     spec = SYSTEMS[system]
-    connection = Connection(system, "A", "", "", "id", SecretStr("s"), SecretStr("r"))
+    connection = Account(system, "A", "", "", "id", SecretStr("s"), SecretStr("r"))
     body = (SAMPLES / system / file).read_bytes()
     assert map_lookup(spec, spec.lookup("customers"), connection, body).rows() == rows
 

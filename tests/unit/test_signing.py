@@ -23,7 +23,7 @@ from connectors import SYSTEMS
 from connectors.kit.errors import Misconfigured
 from connectors.kit.http.auth import SignedSession
 from connectors.kit.http.signing import assertion, oauth1_hmac_sha256, private_key
-from connectors.kit.spec import AssertionAuth, Connection, RequestAuth, of_account
+from connectors.kit.spec import Account, AssertionAuth, RequestAuth, of_account
 from simulator.systems.netsuite.auth import signature
 from tests.support.vendors import NETSUITE_TBA, key_pair
 
@@ -32,8 +32,8 @@ NOW = datetime(2026, 5, 20, 12, tzinfo=UTC)
 SPEC = SYSTEMS["netsuite"]
 
 
-def connection(**changes: Any) -> Connection:
-    return Connection("netsuite", "7654321_SB1", **changes)
+def connection(**changes: Any) -> Account:
+    return Account("netsuite", "7654321_SB1", **changes)
 
 
 @pytest.mark.skipif(not VECTORS.is_file(), reason=f"no published vectors in {VECTORS}")
@@ -63,7 +63,7 @@ def test_the_published_signature() -> None:
 def test_the_realm_is_the_account_and_the_host_its_label() -> None:
     """1234567_SB1 in the realm is 1234567-sb1 in the host, however the operator wrote it."""
     for account in ("7654321_SB1", "7654321-sb1", "7654321_sb1"):
-        one = Connection("netsuite", account, secrets=NETSUITE_TBA)
+        one = Account("netsuite", account, secrets=NETSUITE_TBA)
         auth = SPEC.auth(one)
         assert isinstance(auth, RequestAuth)
         request = httpx.Request("POST", of_account(SPEC.base_url, one), content=b"{}")

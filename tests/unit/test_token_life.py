@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 
 from connectors.kit.http.auth import TokenSession, basic_form
-from connectors.kit.spec import Connection, TokenAuth
+from connectors.kit.spec import Account, TokenAuth
 from tests.contract.conftest import MemoryTokens
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -29,6 +29,6 @@ def test_a_life_that_no_calendar_holds_is_a_year(said: str, lives: timedelta) ->
         body = b'{"access_token": "a", "refresh_token": "r", "expires_in": %s}' % said.encode()
         return httpx.Response(200, content=body, request=httpx.Request("POST", "https://vendor.test/token"))
 
-    connection = Connection("xero", "A", "", "", "id", SecretStr("s"), SecretStr("r"))
+    connection = Account("xero", "A", "", "", "id", SecretStr("s"), SecretStr("r"))
     session = TokenSession(connection, TokenAuth(basic_form), MemoryTokens(), ask, lambda: NOW)
     assert session.token().expires_at == NOW + lives

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from connectors import registry as declared
 from connectors.custom.webhooks import webhook_from
-from connectors.kit.spec import Connection
+from connectors.kit.spec import Account
 from connectors.kit.webhooks.bodies import list_page, opened, raw_at, raw_list
 from connectors.kit.webhooks.scheme import BadBody, Event, Webhook, events
 
@@ -32,7 +32,7 @@ QBO = {
 
 def read(system: str, body: Any, headers: dict[str, str] | None = None, **options: Any) -> list[Event]:
     hook: Webhook = (
-        webhook_from(Connection("custom", "shop", **options)) if system == "custom" else declared.WEBHOOKS[system]
+        webhook_from(Account("custom", "shop", **options)) if system == "custom" else declared.WEBHOOKS[system]
     )
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     return events(hook, raw, headers or {})

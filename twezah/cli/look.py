@@ -258,10 +258,10 @@ def _sample_connection(system: str, paths: dict[str, str]) -> Any:
 
     from connectors import DESCRIBED
     from connectors.kit.described.documents import DEFAULT_CURRENCY
-    from connectors.kit.spec import Connection
+    from connectors.kit.spec import Account
     from settings import settings
 
-    return Connection(
+    return Account(
         system=system,
         account="sample",
         base_url="",

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from settings import Settings
 from sql import webhooks
-from sql.db import Connection, connect
+from sql.db import DbConnection, connect
 from sql.endpoints import NewEndpoint, create_endpoint, endpoints
 
 
@@ -56,7 +56,7 @@ def introduce(settings: Settings, dsn: str) -> list[str]:
     return told
 
 
-def _address(db: Connection, system: str, name: str, key: bytes) -> tuple[str, str]:
+def _address(db: DbConnection, system: str, name: str, key: bytes) -> tuple[str, str]:
     """The connection's endpoint and its newest secret, made where there is none."""
     for one in endpoints(db):
         if (one.system, one.connection, one.disabled_at) == (system, name, None) and one.secrets:

@@ -16,7 +16,7 @@ from connectors.kit.errors import Misconfigured, PaginationLoop, UnexpectedShape
 from connectors.kit.http.urls import join_url
 from connectors.kit.mapping.pointers import segments
 from connectors.kit.read.positions import Links, Numbers, Offsets, guarded
-from connectors.kit.spec import Connection, ListMovedError, PageRequest, Pages, PageView, Special, Window
+from connectors.kit.spec import Account, ListMovedError, PageRequest, Pages, PageView, Special, Window
 
 PagingKind = Literal["none", "page number", "offset", "cursor", "last id", "next link in the body", "link header"]
 SinceFormat = Literal["rfc3339", "date", "date and time", "unix seconds", "unix milliseconds", "not sent"]
@@ -87,7 +87,7 @@ def first_request(template: PageRequest, window: Window, param: str, form: Since
     return put(template, param, since_value(window.since, form, zone))
 
 
-def paginate(paging: Paging, connection: Connection, system: str) -> Callable[[PageRequest], Pages]:
+def paginate(paging: Paging, connection: Account, system: str) -> Callable[[PageRequest], Pages]:
     """The generator that pages this API."""
     if paging.kind == "none":
         return partial(_only, system=system)
@@ -135,7 +135,7 @@ def _counted(first: PageRequest, *, paging: Paging) -> Pages:
     return guarded(first, Numbers(place, at, ended, sized=sized))
 
 
-def _followed(first: PageRequest, *, paging: Paging, connection: Connection, system: str) -> Pages:
+def _followed(first: PageRequest, *, paging: Paging, connection: Account, system: str) -> Pages:
     """By cursor or address. An address that names a position moves with the list as any other position does."""
 
     def following(request: PageRequest, view: PageView) -> PageRequest | None:
@@ -279,7 +279,7 @@ def next_link(header: str) -> str | None:
     return None
 
 
-def _moved(request: PageRequest, address: str, connection: Connection, system: str) -> PageRequest:
+def _moved(request: PageRequest, address: str, connection: Account, system: str) -> PageRequest:
     """The request of an address that a server named: of the same origin and below the base URL, or none at all.
 
     Credentials go with every request, so an address elsewhere would hand them to whoever it belongs to.

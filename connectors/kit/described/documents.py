@@ -12,7 +12,7 @@ from connectors.kit.mapping import fields as kinds
 from connectors.kit.mapping.fields import Field as Source
 from connectors.kit.mapping.notation import AMOUNTS, DATES, Notation
 from connectors.kit.mapping.pointers import joined_paths
-from connectors.kit.spec import Connection, Lines
+from connectors.kit.spec import Account, Lines
 from loyalty.schema import KINDS, STATUSES
 
 #: The currency of documents that name none, unless the block says another or none.
@@ -76,7 +76,7 @@ class DocumentSettings(BaseModel):
     )  # fmt: skip
 
 
-def settings_of(model: type[M], connection: Connection) -> M:
+def settings_of(model: type[M], connection: Account) -> M:
     """The connection's options as this model.
 
     Raises:
@@ -119,7 +119,7 @@ class Documents:
     finish: Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame]
 
 
-def documents(settings: DocumentSettings, connection: Connection, stream: str) -> Documents:
+def documents(settings: DocumentSettings, connection: Account, stream: str) -> Documents:
     """Fields at their usual paths, or at those of the connection, written as the settings say.
 
     The paths of the connection are put in here, so that they keep the notation; unknown names are left for the

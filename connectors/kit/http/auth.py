@@ -10,7 +10,7 @@ import httpx
 import msgspec
 
 from connectors.kit.errors import ConnectorError, CredentialsRejected, Transient, UnexpectedShape
-from connectors.kit.spec import AssertionAuth, Connection, Grant, RequestAuth, TokenAuth
+from connectors.kit.spec import Account, AssertionAuth, Grant, RequestAuth, TokenAuth
 
 #: A token this close to its end is renewed before it is used.
 EXPIRY_MARGIN = timedelta(seconds=60)
@@ -44,7 +44,7 @@ class TokenStore(Protocol):
         """
 
 
-def basic_form(connection: Connection, url: str, refresh_token: str) -> httpx.Request:
+def basic_form(connection: Account, url: str, refresh_token: str) -> httpx.Request:
     """QuickBooks, Xero: client id and secret as HTTP Basic, the rest as a form."""
     secret = connection.client_secret.get_secret_value()
     form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
@@ -52,7 +52,7 @@ def basic_form(connection: Connection, url: str, refresh_token: str) -> httpx.Re
     return next(httpx.BasicAuth(connection.client_id, secret).sync_auth_flow(request))
 
 
-def form_body(connection: Connection, url: str, refresh_token: str) -> httpx.Request:
+def form_body(connection: Account, url: str, refresh_token: str) -> httpx.Request:
     """Sage Intacct: everything in a form, client id and secret as well."""
     form = {
         "grant_type": "refresh_token",
@@ -66,7 +66,7 @@ def form_body(connection: Connection, url: str, refresh_token: str) -> httpx.Req
 def client_credentials(username: str) -> Grant:
     """Sage Intacct: no consent, the application acts for a user of the company; its tokens are asked for anew."""
 
-    def grant(connection: Connection, url: str, _refresh_token: str) -> httpx.Request:
+    def grant(connection: Account, url: str, _refresh_token: str) -> httpx.Request:
         form = {
             "grant_type": "client_credentials",
             "client_id": connection.client_id,
@@ -78,7 +78,7 @@ def client_credentials(username: str) -> Grant:
     return grant
 
 
-def json_body(connection: Connection, url: str, refresh_token: str) -> httpx.Request:
+def json_body(connection: Account, url: str, refresh_token: str) -> httpx.Request:
     """FreshBooks: everything in a JSON body, the redirect URI as well."""
     body = {
         "grant_type": "refresh_token",
@@ -90,7 +90,7 @@ def json_body(connection: Connection, url: str, refresh_token: str) -> httpx.Req
     return httpx.Request("POST", url, json=body, headers={"accept": "application/json"})
 
 
-def refresh_token(grant: Grant) -> Callable[[Connection], TokenAuth]:
+def refresh_token(grant: Grant) -> Callable[[Account], TokenAuth]:
     """For systems where every connection is an OAuth 2 consent, renewed by `grant`."""
     return lambda _: TokenAuth(grant)
 
@@ -113,7 +113,7 @@ class Session(Protocol):
 
 
 def open_session(
-    connection: Connection,
+    connection: Account,
     auth: TokenAuth | AssertionAuth | RequestAuth,
     tokens: TokenStore,
     ask: Ask,
@@ -131,7 +131,7 @@ def open_session(
 class SignedSession:
     """Requests that carry their own proof."""
 
-    def __init__(self, connection: Connection, auth: RequestAuth, now: Callable[[], datetime]) -> None:
+    def __init__(self, connection: Account, auth: RequestAuth, now: Callable[[], datetime]) -> None:
         self._connection = connection
         self._auth = auth
         self._now = now
@@ -153,7 +153,7 @@ class TokenSession:
 
     def __init__(
         self,
-        connection: Connection,
+        connection: Account,
         auth: TokenAuth,
         tokens: TokenStore,
         ask: Ask,

@@ -21,7 +21,7 @@ from connectors.kit.http.probe import clock_skew_seconds, why_no_answer
 from connectors.kit.http.ratelimit import Limiter, SharedLimit, TooLong
 from connectors.kit.http.responses import Answer, Call, failure, fault_code, refuses_proof, retry_after_seconds
 from connectors.kit.http.urls import base_url, join_url, shown
-from connectors.kit.spec import Connection, ConnectorSpec, Grant, PageRequest, of_account
+from connectors.kit.spec import Account, ConnectorSpec, Grant, PageRequest, of_account
 
 # Their messages carry whole URLs, with the query.
 for _noisy in ("httpx", "httpcore"):
@@ -46,7 +46,7 @@ DAY_USED_UP_SECONDS = 900.0
 
 @contextmanager
 def open_client(
-    connection: Connection,
+    connection: Account,
     spec: ConnectorSpec,
     tokens: TokenStore,
     *,
@@ -88,7 +88,7 @@ class Client:
 
     def __init__(
         self,
-        connection: Connection,
+        connection: Account,
         spec: ConnectorSpec,
         tokens: TokenStore,
         http: httpx.Client,

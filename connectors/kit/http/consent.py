@@ -26,7 +26,7 @@ from connectors.kit.http.auth import Token
 from connectors.kit.http.client import SYSTEM_TIME, Client, Timing, open_client
 from connectors.kit.http.retry import Patience
 from connectors.kit.mapping.reader import error_code
-from connectors.kit.spec import Connection, ConnectorSpec, Consent, GrantedAccount, PageRequest, TokenAuth
+from connectors.kit.spec import Account, ConnectorSpec, Consent, GrantedAccount, PageRequest, TokenAuth
 
 #: How long a link may be used.
 LINK_SECONDS = 600
@@ -66,7 +66,7 @@ class Started:
 
     def __init__(
         self,
-        connection: Connection,
+        connection: Account,
         spec: ConnectorSpec,
         redirect_uri: str,
         *,
@@ -161,10 +161,10 @@ class Started:
             accounts = self._accounts(client, told)
         return Granted(tokens.held or token, accounts)
 
-    def _once(self, code: str) -> Callable[[Connection, str, str], httpx.Request]:
+    def _once(self, code: str) -> Callable[[Account, str, str], httpx.Request]:
         codes = [code]
 
-        def grant(connection: Connection, url: str, _: str) -> httpx.Request:
+        def grant(connection: Account, url: str, _: str) -> httpx.Request:
             if not codes:
                 raise self._failed("the vendor refuses the token it has just given")
             return code_request(connection, self._consent, url, codes.pop(), self._verifier)
@@ -223,7 +223,7 @@ def _ask(client: Client, request: PageRequest) -> bytes:
     raise AssertionError("stamina re-raises the last error")  # pragma: no cover
 
 
-def code_request(connection: Connection, consent: Consent, url: str, code: str, verifier: str) -> httpx.Request:
+def code_request(connection: Account, consent: Consent, url: str, code: str, verifier: str) -> httpx.Request:
     """The request that exchanges a code, proving that it is the same application that asked for it."""
     body = prepare_token_request(
         "authorization_code", "", redirect_uri=connection.redirect_uri, code=code, code_verifier=verifier or None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import httpx
 
 from connectors.kit.errors import CredentialsRejected, Misconfigured
-from connectors.kit.spec import AssertionAuth, Connection, RequestAuth
+from connectors.kit.spec import Account, AssertionAuth, RequestAuth
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -96,7 +96,7 @@ def assertion(
     return jwt.encode({**claims, **times}, key, algorithm=algorithm, headers={"kid": key_id})
 
 
-def token_based(connection: Connection, *, realm: str, refused: type[CredentialsRejected]) -> RequestAuth:
+def token_based(connection: Account, *, realm: str, refused: type[CredentialsRejected]) -> RequestAuth:
     """Signed requests, with the connection's secrets consumer_key, consumer_secret, token_id and token_secret.
 
     Raises:
@@ -105,7 +105,7 @@ def token_based(connection: Connection, *, realm: str, refused: type[Credentials
     names = ("consumer_key", "consumer_secret", "token_id", "token_secret")
     _needed(connection, **{name: connection.secret(name) for name in names})
 
-    def sign(connection: Connection, request: httpx.Request, now: datetime) -> None:
+    def sign(connection: Account, request: httpx.Request, now: datetime) -> None:
         consumer = (connection.secret("consumer_key"), connection.secret("consumer_secret"))
         token = (connection.secret("token_id"), connection.secret("token_secret"))
         oauth1_hmac_sha256(request, consumer=consumer, token=token, realm=realm, now=now)
@@ -113,9 +113,7 @@ def token_based(connection: Connection, *, realm: str, refused: type[Credentials
     return RequestAuth(sign, refused)
 
 
-def machine_to_machine(
-    connection: Connection, *, default_scope: str, refused: type[CredentialsRejected]
-) -> AssertionAuth:
+def machine_to_machine(connection: Account, *, default_scope: str, refused: type[CredentialsRejected]) -> AssertionAuth:
     """Tokens for signed assertions, with client_id, the options certificate_id and scope, and the secret private_key.
 
     Raises:
@@ -128,7 +126,7 @@ def machine_to_machine(
     except ValueError as error:
         raise Misconfigured(connection.system, "connect", f"the private key cannot be used: {error}") from None
 
-    def grant(connection: Connection, url: str, now: datetime) -> httpx.Request:
+    def grant(connection: Account, url: str, now: datetime) -> httpx.Request:
         scope = connection.options.get("scope") or default_scope
         claims = {"iss": connection.client_id, "scope": scope, "aud": url}
         form = {
@@ -141,7 +139,7 @@ def machine_to_machine(
     return AssertionAuth(grant, refused)
 
 
-def _needed(connection: Connection, **values: str) -> None:
+def _needed(connection: Account, **values: str) -> None:
     missing = [name.replace("_", " ") for name, value in values.items() if not value]
     if missing:
         raise Misconfigured(connection.system, "connect", f"fill in {' and '.join(missing)}")

@@ -6,7 +6,7 @@ from typing import Final
 import httpx
 
 from connectors.kit.errors import Misconfigured
-from connectors.kit.spec import Connection, ConnectorSpec, of_account
+from connectors.kit.spec import Account, ConnectorSpec, of_account
 
 #: A user, or a user and a password, before the host of an address. Browsers read "\\" as "/".
 _CREDENTIALS: Final = re.compile(r"(?:[a-z][a-z0-9+.-]*:|^\s*)[/\\]{2}[^/\\?#\s]*@", re.IGNORECASE)
@@ -37,7 +37,7 @@ def shown(request: httpx.Request) -> str:
     return f"{request.method} {request.url.host}{request.url.path}"
 
 
-def base_url(connection: Connection, spec: ConnectorSpec) -> httpx.URL:
+def base_url(connection: Account, spec: ConnectorSpec) -> httpx.URL:
     """The base URL in force.
 
     Raises:

@@ -29,7 +29,7 @@ from connectors.kit.mapping.parse import (
 )
 from connectors.kit.mapping.pointers import Shape
 from connectors.kit.mapping.reader import Picked, has_marks, values
-from connectors.kit.spec import Connection
+from connectors.kit.spec import Account
 
 EXPONENT = "_exponent"
 _NO_TEXT: Final = pl.Series((), dtype=pl.String)
@@ -105,7 +105,7 @@ def raw_columns(record: Shape, fields: Mapping[str, Field], items: Sequence[Any]
     return columns.frame()
 
 
-def typed(fields: Mapping[str, Field], raw: pl.DataFrame, connection: Connection) -> pl.DataFrame:
+def typed(fields: Mapping[str, Field], raw: pl.DataFrame, connection: Account) -> pl.DataFrame:
     """Parses every column; null where unusable. Money needs `EXPONENT`, computed ones their columns."""
     raw = rewritten(raw, {name: field.notation for name, field in fields.items()}, EXPONENT)
     numeric = [name for name, field in fields.items() if field.kind in ("money", "decimal")]

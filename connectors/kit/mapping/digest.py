@@ -6,14 +6,14 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from connectors.kit.spec import Connection
+from connectors.kit.spec import Account
 
 _ROOT: Final = Path(__file__).parents[3]
 #: The code that maps and judges records.
 _CODE: Final = ("connectors/**/*.py", "expectations/*.py", "loyalty/schema.py", "loyalty/currency.py")
 
 
-def mapping_digest(connection: Connection) -> str:
+def mapping_digest(connection: Account) -> str:
     """Of the connection's settings (no secrets) and of the program's own mapping: another one may read a record otherwise."""
     settings = {
         "system": connection.system,

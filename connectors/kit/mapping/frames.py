@@ -16,7 +16,7 @@ from connectors.kit.mapping.parse import currency_code, exponents, instants, tex
 from connectors.kit.mapping.pointers import paused_gc
 from connectors.kit.mapping.reader import Broken, Plan, plan_for, read_deleted
 from connectors.kit.mapping.taking_back import lines_without_sign, settled, without_sign
-from connectors.kit.spec import Connection, ConnectorSpec, Stream, Window
+from connectors.kit.spec import Account, ConnectorSpec, Stream, Window
 from loyalty.schema import IDLE, INVOICE, KINDS, LINE, PROBLEM, STATUSES, UTC_US
 
 #: Documents that are gone, when that was, and the page that says so: None where a webhook does.
@@ -76,7 +76,7 @@ class Mapped:
 def map_page(
     spec: ConnectorSpec,
     stream: Stream,
-    connection: Connection,
+    connection: Account,
     body: bytes,
     *,
     page_id: int,
@@ -89,7 +89,7 @@ def map_page(
 def map_pages(
     spec: ConnectorSpec,
     stream: Stream,
-    connection: Connection,
+    connection: Account,
     pages: Iterable[tuple[int, bytes]],
     *,
     window: Window | None = None,
@@ -118,7 +118,7 @@ def map_pages(
     return assemble(stream, plan, connection, raw, window=window if stream.windowed else None)
 
 
-def assemble(stream: Stream, plan: Plan, connection: Connection, raw: Raw, *, window: Window | None) -> Mapped:
+def assemble(stream: Stream, plan: Plan, connection: Account, raw: Raw, *, window: Window | None) -> Mapped:
     """Frames of what some pages say."""
     count, broken = raw.count, raw.broken
     every = {**plan.fields, **plan.helpers}
@@ -156,7 +156,7 @@ def assemble(stream: Stream, plan: Plan, connection: Connection, raw: Raw, *, wi
     )
 
 
-def _with_default_currency(raw: Raw, connection: Connection) -> Raw:
+def _with_default_currency(raw: Raw, connection: Account) -> Raw:
     if connection.default_currency is None:
         return raw
     return replace(raw, records=raw.records.with_columns(pl.col("currency").fill_null(connection.default_currency)))
@@ -220,7 +220,7 @@ def _inside(window: Window | None, raw: Raw, invoices: pl.DataFrame) -> tuple[Ra
     return raw.only(mask), invoices.filter(mask)
 
 
-def _lines(plan: Plan, said: Raw, invoices: pl.DataFrame, connection: Connection) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _lines(plan: Plan, said: Raw, invoices: pl.DataFrame, connection: Account) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Lines with `row`, the position of their invoice, and their problems by that row."""
     if plan.lines is None:
         return pl.DataFrame(schema={"row": pl.UInt32, "amount_minor": pl.Int64}), problems({}, invoices, invoices)
@@ -339,9 +339,7 @@ def _identities(records: pl.DataFrame, invoices: pl.DataFrame, broken: list[Brok
     return pl.DataFrame(rows, schema=IDENTITY, orient="row")
 
 
-def _deletions(
-    spec: ConnectorSpec, stream: Stream, connection: Connection, pages: Iterable[tuple[int, bytes]]
-) -> Mapped:
+def _deletions(spec: ConnectorSpec, stream: Stream, connection: Account, pages: Iterable[tuple[int, bytes]]) -> Mapped:
     read = [(page_id, read_deleted(spec, stream, body)) for page_id, body in pages]
     answers = [answer for _, answer in read]
     ids = [normal_id(one) for answer in answers for one in answer.external_ids]

@@ -15,7 +15,7 @@ from connectors.kit.mapping.json_text import Decoder
 from connectors.kit.mapping.parse import masked
 from connectors.kit.mapping.pointers import Shape, dig, segments, shape
 from connectors.kit.mapping.reader import UNREADABLE, Opener, opener, plan_for, read
-from connectors.kit.spec import Connection, ConnectorSpec, Lookup, Stream
+from connectors.kit.spec import Account, ConnectorSpec, Lookup, Stream
 from loyalty.schema import IDLE, PROBLEM
 
 CUSTOMER = pl.Schema({"external_id": pl.String, "phone": pl.String})
@@ -38,7 +38,7 @@ def missing(spec: ConnectorSpec, mapped: Mapped) -> dict[str, set[str]]:
     return needs
 
 
-def map_lookup(spec: ConnectorSpec, lookup: Lookup, connection: Connection, body: bytes) -> pl.DataFrame:
+def map_lookup(spec: ConnectorSpec, lookup: Lookup, connection: Account, body: bytes) -> pl.DataFrame:
     """Reads a page of customers (external_id, phone: E.164 or null) or items (external_id, name, sku).
 
     Of several phone numbers the first that can be dialled is taken. No other personal datum is read.
@@ -92,7 +92,7 @@ def _single(lookup: Lookup, opened: Opener, body: bytes) -> list[Any] | None:
         return None
 
 
-def phone_place(spec: ConnectorSpec, stream: Stream, connection: Connection) -> str:
+def phone_place(spec: ConnectorSpec, stream: Stream, connection: Account) -> str:
     """Where a phone number is looked for: in the customer's own record, in brackets, or else in the document."""
     for lookup in spec.lookups:
         if lookup.name == "customers":

@@ -14,7 +14,7 @@ from connectors.kit.mapping.json_text import Decoder
 from connectors.kit.mapping.pointers import shape
 from connectors.kit.mapping.reader import UNREADABLE, plan_for
 from connectors.kit.mapping.shown import KEYS_MAX, NAME
-from connectors.kit.spec import Connection, ConnectorSpec, Lookup, Stream
+from connectors.kit.spec import Account, ConnectorSpec, Lookup, Stream
 
 #: Bounds of a look: records of a page, depth of a path and its length, elements of an array, fields of a record.
 RECORDS_OF_PAGE: Final = 10
@@ -49,7 +49,7 @@ class Outline:
 class Watch:
     """Looks at some pages of every list of one read: all of a few, ever fewer of many."""
 
-    def __init__(self, spec: ConnectorSpec, connection: Connection) -> None:
+    def __init__(self, spec: ConnectorSpec, connection: Account) -> None:
         self._spec, self._connection = spec, connection
         self._pages: Counter[str] = Counter()
         self.outlines: dict[str, Outline] = {}
@@ -104,7 +104,7 @@ def lines_of(stream: str) -> str:
     return f"{stream}: lines"
 
 
-def read_as(spec: ConnectorSpec, connection: Connection) -> dict[str, dict[str, str]]:
+def read_as(spec: ConnectorSpec, connection: Account) -> dict[str, dict[str, str]]:
     """Per list, which paths the mapping reads, and as what.
 
     Raises:

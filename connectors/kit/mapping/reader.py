@@ -18,7 +18,7 @@ from connectors.kit.mapping.notation import NUMBER
 from connectors.kit.mapping.parse import NOT_TEXT
 from connectors.kit.mapping.pointers import EACH, Column, Shape, dig, joined_paths, segments, shape
 from connectors.kit.mapping.shown import instead
-from connectors.kit.spec import Connection, ConnectorSpec, Deleted, Lines, MissingIsEmpty, PageView, Stream
+from connectors.kit.spec import Account, ConnectorSpec, Deleted, Lines, MissingIsEmpty, PageView, Stream
 from loyalty.schema import EXACT, INVOICE, LINE, UTC_US
 
 #: What decoding may raise, whatever is sent.
@@ -254,7 +254,7 @@ class Plan:
         return found
 
 
-def plan_for(spec: ConnectorSpec, stream: Stream, connection: Connection) -> Plan:
+def plan_for(spec: ConnectorSpec, stream: Stream, connection: Account) -> Plan:
     """The plan, cached per stream and set of overridden paths.
 
     Raises:

@@ -14,7 +14,7 @@ from connectors.kit.mapping.json_text import Decoder
 from connectors.kit.mapping.pointers import dig, segments
 from connectors.kit.mapping.reader import UNREADABLE, Broken, Records, blame, error_code, plan_for
 from connectors.kit.mapping.shown import instead
-from connectors.kit.spec import Connection, ConnectorSpec, Stream
+from connectors.kit.spec import Account, ConnectorSpec, Stream
 
 #: Numbers with a fraction stay what they are, so that they can be told from texts when the record is read.
 _SAMPLE: Final = Decoder(Any, lambda number: msgspec.Raw(number.encode()))
@@ -22,9 +22,7 @@ Found = tuple[Stream, list[Any]]
 _TELLING = ("external_id", "invoice_number", "customer_external_id", "total_minor", "issued_at")
 
 
-def try_record(
-    spec: ConnectorSpec, stream: Stream | None, connection: Connection, payload: bytes
-) -> list[dict[str, Any]]:
+def try_record(spec: ConnectorSpec, stream: Stream | None, connection: Account, payload: bytes) -> list[dict[str, Any]]:
     """Maps a sample: a whole page of the vendor, one record as the vendor wraps it, or a record alone.
 
     Args:
@@ -45,7 +43,7 @@ def try_record(
     return _file(spec, files[0], connection, payload) if files else _json(spec, stream, connection, payload)
 
 
-def _json(spec: ConnectorSpec, stream: Stream | None, connection: Connection, payload: bytes) -> list[dict[str, Any]]:
+def _json(spec: ConnectorSpec, stream: Stream | None, connection: Account, payload: bytes) -> list[dict[str, Any]]:
     try:
         value = _SAMPLE.decode(payload)
     except UNREADABLE:
@@ -72,7 +70,7 @@ def _json(spec: ConnectorSpec, stream: Stream | None, connection: Connection, pa
     return _mapped(spec, chosen, connection, values, notes)
 
 
-def _file(spec: ConnectorSpec, stream: Stream, connection: Connection, payload: bytes) -> list[dict[str, Any]]:
+def _file(spec: ConnectorSpec, stream: Stream, connection: Account, payload: bytes) -> list[dict[str, Any]]:
     """A sample that is no JSON: its records with the numbers they have in it."""
     plan = plan_for(spec, stream, connection)
     raw = gather(plan, plan.open(spec, stream, [(0, payload)]))
@@ -125,7 +123,7 @@ def _restyled(value: Any, style: Callable[[str], str]) -> Any:
 
 
 def _mapped(
-    spec: ConnectorSpec, stream: Stream, connection: Connection, values: list[Any], notes: list[str]
+    spec: ConnectorSpec, stream: Stream, connection: Account, values: list[Any], notes: list[str]
 ) -> list[dict[str, Any]]:
     plan = plan_for(spec, stream, connection)
     records = Records([], [], [], [])

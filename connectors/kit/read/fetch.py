@@ -13,7 +13,7 @@ from connectors.kit.mapping.ids import joined_id, normal_id
 from connectors.kit.mapping.pointers import dig, segments
 from connectors.kit.mapping.reader import plan_for, unexpected, view
 from connectors.kit.read.hydrate import UNKNOWN
-from connectors.kit.spec import Connection, ConnectorSpec, Page, PageRequest, Stream
+from connectors.kit.spec import Account, ConnectorSpec, Page, PageRequest, Stream
 from connectors.kit.webhooks.bodies import list_page, opened, raw_at
 
 
@@ -106,7 +106,7 @@ class Held:
     dated: bool
 
 
-def looked_at(spec: ConnectorSpec, stream: Stream, connection: Connection, record: bytes) -> Held:
+def looked_at(spec: ConnectorSpec, stream: Stream, connection: Account, record: bytes) -> Held:
     """Whether a document that came by itself is whole, and whose.
 
     Raises:

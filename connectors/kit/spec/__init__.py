@@ -10,7 +10,7 @@ import polars as pl
 
 from connectors.kit.errors import ConnectorError, UnexpectedShape
 from connectors.kit.spec.access import AssertionAuth, Consent, Grant, GrantedAccount, RequestAuth, TokenAuth
-from connectors.kit.spec.account import NO_SECRET, Connection, of_account
+from connectors.kit.spec.account import NO_SECRET, Account, of_account
 from connectors.kit.spec.requests import (
     ListMovedError,
     Page,
@@ -36,8 +36,8 @@ MissingIsEmpty = bool | Literal["whatever is missing"]
 
 __all__ = [
     "NO_SECRET",
+    "Account",
     "AssertionAuth",
-    "Connection",
     "ConnectorSpec",
     "Consent",
     "Deleted",
@@ -136,7 +136,7 @@ class Stream:
 
     name: str
     kind: str
-    first: Callable[[Connection, Window, datetime], PageRequest | None]
+    first: Callable[[Account, Window, datetime], PageRequest | None]
     paginate: Callable[[PageRequest], Pages]
     records: str
     fields: Mapping[str, "Field"] = field(default_factory=dict)
@@ -171,7 +171,7 @@ class ById:
     the pointers `single` ("": it is the answer).
     """
 
-    requests: Callable[[Connection, Sequence[str]], Iterable[PageRequest]]
+    requests: Callable[[Account, Sequence[str]], Iterable[PageRequest]]
     single: tuple[str, ...] = ()
 
 
@@ -202,12 +202,12 @@ class Lookup:
     """
 
     name: Literal["customers", "items", "lines"]
-    requests: Callable[[Connection, Sequence[str]], Iterable[PageRequest]]
+    requests: Callable[[Account, Sequence[str]], Iterable[PageRequest]]
     records: str
     fields: Mapping[str, "Field"]
     key: Literal["external_id", "name"] = "external_id"
     paginate: Callable[[PageRequest], Pages] | None = None
-    fallback: Callable[[Connection, str], PageRequest] | None = None
+    fallback: Callable[[Account, str], PageRequest] | None = None
     fallback_record: str | None = None
     info: Mapping[str, str] = field(default_factory=dict)
     missing_is_empty: bool = False
@@ -248,12 +248,12 @@ class ConnectorSpec:
     docs_url: str
     base_url: str
     token_url: str
-    auth: Callable[[Connection], TokenAuth | AssertionAuth | RequestAuth]
+    auth: Callable[[Account], TokenAuth | AssertionAuth | RequestAuth]
     streams: tuple[Stream, ...]
     lookups: tuple[Lookup, ...]
     rate: RateLimit
     page_size: int
-    headers: Callable[[Connection], Mapping[str, str]] = lambda _: {}
+    headers: Callable[[Account], Mapping[str, str]] = lambda _: {}
     fault: Callable[[Any], str | None] = lambda _: None
     errors: Mapping[int | str, type[ConnectorError]] = field(default_factory=dict)
     no_list: type[UnexpectedShape] = UnexpectedShape
@@ -263,7 +263,7 @@ class ConnectorSpec:
     body_bytes_limit: int = 64 * 1024 * 1024
     retry: RetryPolicy = RetryPolicy()
     key_style: Callable[[str], str] | None = None
-    transport: Callable[[Connection], httpx.BaseTransport] | None = None
+    transport: Callable[[Account], httpx.BaseTransport] | None = None
     consent: Consent | None = None
 
     def stream(self, name: str) -> Stream:
@@ -274,6 +274,6 @@ class ConnectorSpec:
         """The lookup of that name; KeyError where there is none."""
         return {str(lookup.name): lookup for lookup in self.lookups}[name]
 
-    def size(self, connection: Connection) -> int:
+    def size(self, connection: Account) -> int:
         """Records to ask for per page: the operator's choice, within what the vendor allows."""
         return max(1, min(connection.page_size or self.page_size, self.page_size))

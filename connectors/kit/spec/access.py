@@ -8,11 +8,11 @@ from typing import Any
 import httpx
 
 from connectors.kit.errors import CredentialsRejected
-from connectors.kit.spec.account import Connection
+from connectors.kit.spec.account import Account
 from connectors.kit.spec.requests import PageRequest
 
 #: Builds the request that fetches or renews a token, from the connection, the token URL and the refresh token in force.
-Grant = Callable[[Connection, str, str], httpx.Request]
+Grant = Callable[[Account, str, str], httpx.Request]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class AssertionAuth:
     `grant` builds the request from the connection, the token URL and the time, UTC. `refused` says what to check.
     """
 
-    grant: Callable[[Connection, str, datetime], httpx.Request]
+    grant: Callable[[Account, str, datetime], httpx.Request]
     refused: type[CredentialsRejected] = CredentialsRejected
 
 
@@ -82,5 +82,5 @@ class RequestAuth:
     when the vendor refuses the proof.
     """
 
-    sign: Callable[[Connection, httpx.Request, datetime], None]
+    sign: Callable[[Account, httpx.Request, datetime], None]
     refused: type[CredentialsRejected] = CredentialsRejected

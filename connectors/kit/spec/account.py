@@ -11,7 +11,7 @@ NO_SECRET: Final = SecretStr("")
 
 
 @dataclass(frozen=True)
-class Connection:
+class Account:
     """One connected account, as an operator configured it. Secrets never show in its repr.
 
     `base_url` and `token_url` empty: the vendor's own. `base_url` may carry a path prefix, or repeat the start of
@@ -48,6 +48,6 @@ class Connection:
         return found.get_secret_value() if found else ""
 
 
-def of_account(url: str, connection: Connection) -> str:
+def of_account(url: str, connection: Account) -> str:
     """A URL with `{account}` filled in as a host label: lower case, hyphens for everything else."""
     return url.replace("{account}", re.sub(r"[^a-z0-9]+", "-", connection.account.lower()).strip("-"))

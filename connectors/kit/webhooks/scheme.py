@@ -18,7 +18,7 @@ from typing import Final, Literal
 
 from pydantic import SecretStr
 
-from connectors.kit.spec import Connection, PageRequest
+from connectors.kit.spec import Account, PageRequest
 from connectors.kit.webhooks.bodies import BadBody
 from connectors.kit.webhooks.signatures import Delivery, Headers, Reason, Scheme, Unusable, delivery, matching
 
@@ -82,7 +82,7 @@ class Webhook:
     scheme: Scheme
     read: Callable[[Delivery], Sequence[Event]]
     greet: Callable[[Delivery], Handshake | None] | None = None
-    confirm: Callable[[Connection, Handshake], PageRequest] | None = None
+    confirm: Callable[[Account, Handshake], PageRequest] | None = None
     answer_seconds: float = 0
     refused_status: int = 401
     body_bytes_max: int = 2 * 1024 * 1024
