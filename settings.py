@@ -33,7 +33,11 @@ class Settings(BaseSettings):
     """One installation. All times are UTC unless a name says otherwise; secrets never show in `repr`."""
 
     model_config = SettingsConfigDict(
-        env_prefix="TWEZAH_", extra="ignore", hide_input_in_errors=True, env_ignore_empty=True, frozen=True
+        env_prefix="TWEZAH_",
+        extra="ignore",
+        hide_input_in_errors=True,
+        env_ignore_empty=True,
+        frozen=True,
     )
 
     #: State folder: embedded database, logs, generated secret key, Prefect's files.
@@ -62,7 +66,9 @@ class Settings(BaseSettings):
     api_host: str = "127.0.0.1"
     api_port: Port = 8080
     #: How others reach the API, for the addresses it prints: https://points.example.com
-    api_public_url: Annotated[str, Field(pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$")] | None = None
+    api_public_url: Annotated[str, Field(pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$")] | None = (
+        None
+    )
     api_tls_certificate: Path | None = None
     api_tls_key: Path | None = None
     #: Addresses or networks, separated by commas, of proxies whose X-Forwarded-For and -Proto are believed.
@@ -96,7 +102,9 @@ class Settings(BaseSettings):
     @field_validator("database_url", "analyst_database_url")
     @classmethod
     def _postgres_url(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is not None and not url.get_secret_value().startswith(("postgresql://", "postgres://")):
+        if url is not None and not url.get_secret_value().startswith(
+            ("postgresql://", "postgres://")
+        ):
             raise ValueError("must be a postgresql:// URL")
         return url
 
@@ -129,12 +137,18 @@ class Settings(BaseSettings):
         if self.prefect_port == self.simulator_port:
             raise ValueError("TWEZAH_PREFECT_PORT and TWEZAH_SIMULATOR_PORT must differ")
         if self.api_port in (self.prefect_port, self.simulator_port):
-            raise ValueError("TWEZAH_API_PORT must differ from TWEZAH_PREFECT_PORT and TWEZAH_SIMULATOR_PORT")
+            raise ValueError(
+                "TWEZAH_API_PORT must differ from TWEZAH_PREFECT_PORT and TWEZAH_SIMULATOR_PORT"
+            )
         if (self.api_tls_certificate is None) != (self.api_tls_key is None):
             raise ValueError("TWEZAH_API_TLS_CERTIFICATE and TWEZAH_API_TLS_KEY belong together")
         if (self.prefect_tls_certificate is None) != (self.prefect_tls_key is None):
-            raise ValueError("TWEZAH_PREFECT_TLS_CERTIFICATE and TWEZAH_PREFECT_TLS_KEY belong together")
-        if self.prefect_tls_certificate and not (self.prefect_public_url or "").startswith("https:"):
+            raise ValueError(
+                "TWEZAH_PREFECT_TLS_CERTIFICATE and TWEZAH_PREFECT_TLS_KEY belong together"
+            )
+        if self.prefect_tls_certificate and not (self.prefect_public_url or "").startswith(
+            "https:"
+        ):
             raise ValueError(
                 "TWEZAH_PREFECT_TLS_CERTIFICATE needs TWEZAH_PREFECT_PUBLIC_URL: an https address "
                 "with the name and the port that the certificate is for"

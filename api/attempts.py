@@ -55,7 +55,9 @@ class Gathered:
 
     def add(self, attempt: Attempt) -> None:
         """Another one. Those that proved who they are keep a row each; anyone may ask /health as often as he likes."""
-        proven = attempt.status < 400 and (attempt.key_no is not None or attempt.event_no is not None)
+        proven = attempt.status < 400 and (
+            attempt.key_no is not None or attempt.event_no is not None
+        )
         key = (id(attempt),) if proven else attempt.likeness
         known = self._rows.get(key)
         if known is not None:

@@ -26,7 +26,9 @@ class Source:
         """What is kept of it in the audit: /24 or /48."""
         if self.address is None:
             return None
-        return str(ip_network((self.address, 24 if self.address.version == 4 else 48), strict=False))
+        return str(
+            ip_network((self.address, 24 if self.address.version == 4 else 48), strict=False)
+        )
 
     def subject(self, key: bytes) -> str:
         """Its name among the rate limits: a keyed fingerprint; of IPv6, the /64 that one subscriber has."""

@@ -31,13 +31,13 @@ class Cursors:
             raw = b""
         mac, said = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
         if not hmac.compare_digest(mac, self._mac(said, filters)):
-            detail = (
-                "Use `next_cursor` of the last page as it is, with the same filters; or leave it out to begin anew."
-            )
+            detail = "Use `next_cursor` of the last page as it is, with the same filters; or leave it out to begin anew."
             raise Problem(400, "wrong_cursor", detail)
         place: list[Any] = json.loads(said)
         return place
 
     def _mac(self, said: bytes, filters: Mapping[str, Any]) -> bytes:
         of = json.dumps(filters, sort_keys=True, default=str).encode()
-        return hmac.digest(self._key, hashlib.sha256(of).digest() + said, hashlib.sha256)[:_MAC_BYTES]
+        return hmac.digest(self._key, hashlib.sha256(of).digest() + said, hashlib.sha256)[
+            :_MAC_BYTES
+        ]

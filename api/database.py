@@ -43,7 +43,9 @@ async def _configure(connection: AsyncConnection) -> None:
     await connection.execute(query("api", "configure"), limits)
 
 
-async def rows(pool: Pool, stem: str, name: str, parameters: Mapping[str, Any]) -> Sequence[tuple[Any, ...]]:
+async def rows(
+    pool: Pool, stem: str, name: str, parameters: Mapping[str, Any]
+) -> Sequence[tuple[Any, ...]]:
     """The rows of a named query. A connection that the server closed is replaced once."""
     for last in (False, True):
         try:
@@ -59,7 +61,9 @@ async def rows(pool: Pool, stem: str, name: str, parameters: Mapping[str, Any]) 
     raise AssertionError
 
 
-async def row(pool: Pool, stem: str, name: str, parameters: Mapping[str, Any]) -> tuple[Any, ...] | None:
+async def row(
+    pool: Pool, stem: str, name: str, parameters: Mapping[str, Any]
+) -> tuple[Any, ...] | None:
     """The first row of a named query; None if there is none."""
     found = await rows(pool, stem, name, parameters)
     return found[0] if found else None
@@ -71,6 +75,10 @@ async def answering() -> AsyncIterator[None]:
     try:
         yield
     except psycopg.errors.QueryCanceled:
-        raise retry_later("too_slow", "The database took too long for this question. Ask for less at once.") from None
+        raise retry_later(
+            "too_slow", "The database took too long for this question. Ask for less at once."
+        ) from None
     except AWAY:
-        raise retry_later("database_away", "The database does not answer. Nothing was done; try again.") from None
+        raise retry_later(
+            "database_away", "The database does not answer. Nothing was done; try again."
+        ) from None

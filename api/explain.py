@@ -30,9 +30,13 @@ async def explanation(request: Request, asked: Annotated[InvoiceQuestion, Query(
     state = state_of(request)
     async with answering():
         loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(_WORKERS, explain, state.config.dsn, asked.system, asked.invoice)
+        found = await loop.run_in_executor(
+            _WORKERS, explain, state.config.dsn, asked.system, asked.invoice
+        )
     if found is None:
-        raise Problem(404, "unknown_transaction", "Neither the ledger nor the rejects know this document.")
+        raise Problem(
+            404, "unknown_transaction", "Neither the ledger nor the rejects know this document."
+        )
     return Explained(
         system=found.system, account=found.account, transaction_id=found.external_id, transaction_number=found.invoice_number,
         status=found.status, member_id=found.member_id, points=found.points, rejected=found.rejected,

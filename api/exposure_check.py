@@ -12,7 +12,12 @@ class UnsafeError(ValueError):
 def require_safe(settings: Settings) -> None:
     """Raises UnsafeError where other machines could reach the API without TLS, unless that was asked for."""
     encrypted = settings.api_tls_certificate is not None
-    if encrypted or settings.trusted_proxies or settings.api_plain_http or is_loopback(settings.api_host):
+    if (
+        encrypted
+        or settings.trusted_proxies
+        or settings.api_plain_http
+        or is_loopback(settings.api_host)
+    ):
         return
     raise UnsafeError(
         f"The API would answer plain HTTP at {settings.api_host}, to other machines. Set TWEZAH_API_TLS_CERTIFICATE and "

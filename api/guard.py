@@ -56,7 +56,9 @@ class Guard:
 class _Guarded:
     """One request."""
 
-    def __init__(self, app: ASGIApp, state: State, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, app: ASGIApp, state: State, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         self._app, self._state, self._scope = app, state, scope
         self._receive, self._send = receive, send
         self.attempt = Attempt(scope["method"], source_of(scope))
@@ -85,14 +87,20 @@ class _Guarded:
             # Neither the message nor the values: they may hold personal data.
             where = "".join(traceback.format_tb(error.__traceback__)[-4:])
             log.error("request %s failed: %s\n%s", self._request_id, type(error).__name__, where)  # noqa: TRY400
-            detail = "This is a defect. Report it with the request_id, which is in the log of the API."
+            detail = (
+                "This is a defect. Report it with the request_id, which is in the log of the API."
+            )
             await self._fail(Problem(500, "internal_error", detail))
         finally:
             self._note()
 
     async def _answered(self) -> None:
         config = self._state.config
-        if self._scope["scheme"] != "https" and not self.attempt.source.is_loopback and not config.plain_http:
+        if (
+            self._scope["scheme"] != "https"
+            and not self.attempt.source.is_loopback
+            and not config.plain_http
+        ):
             raise Problem(403, "https_required", "Only HTTPS is answered from other machines.")
         length = _declared_length(self._scope)
         if length is not None and length > config.body_bytes_max:
@@ -147,7 +155,9 @@ class _Guarded:
                 while not self._body_ended and dropped_bytes <= LINGER_BYTES_MAX:
                     message = await self._receive()
                     dropped_bytes += len(message.get("body", b""))
-                    self._body_ended = not message.get("more_body", False)  # who hung up sends no more either
+                    self._body_ended = not message.get(
+                        "more_body", False
+                    )  # who hung up sends no more either
 
     async def _fail(self, problem: Problem) -> None:
         if self._started:  # too late to say anything else; the server closes the connection

@@ -49,5 +49,7 @@ async def metrics(request: Request) -> Response:
     async with answering():
         runs = await rows(state.readers, "api", "status", {"hours": 24})
         events = await rows(state.readers, "api", "event_status", {"hours": 24})
-    text = state.metrics.render(runs=runs, events=events, lost=state.intake.audit.lost, now=time.time())
+    text = state.metrics.render(
+        runs=runs, events=events, lost=state.intake.audit.lost, now=time.time()
+    )
     return Response(text, media_type=CONTENT_TYPE_LATEST)

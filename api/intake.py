@@ -42,7 +42,9 @@ class _Waiting:
     event: NewEvent
     attempt: Attempt
     deadline: float
-    done: "asyncio.Future[int | None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    done: "asyncio.Future[int | None]" = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
 
 
 class Intake:
@@ -58,7 +60,10 @@ class Intake:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Works until left; what was accepted by then is finished, and the audit written."""
-        tasks = [asyncio.create_task(self._store_forever()), asyncio.create_task(self._audit_forever())]
+        tasks = [
+            asyncio.create_task(self._store_forever()),
+            asyncio.create_task(self._audit_forever()),
+        ]
         try:
             yield
         finally:
@@ -119,7 +124,9 @@ class Intake:
             try:
                 await self._commit(batch)
             except AWAY as error:
-                batch = [one for one in batch if one.deadline > time.monotonic() and not one.done.done()]
+                batch = [
+                    one for one in batch if one.deadline > time.monotonic() and not one.done.done()
+                ]
                 if not batch:
                     return
                 if isinstance(error, psycopg.Error):
@@ -153,7 +160,11 @@ class Intake:
         for one, row in zip(batch, rows, strict=True):
             if not one.done.done():
                 attempt = one.attempt
-                attempt.event_no, attempt.outcome, attempt.recorded = row.event_no, row.outcome, True
+                attempt.event_no, attempt.outcome, attempt.recorded = (
+                    row.event_no,
+                    row.outcome,
+                    True,
+                )
                 attempt.status, attempt.elapsed_ms, attempt.at = row.status, row.elapsed_ms, row.at
                 one.done.set_result(row.event_no)
 
@@ -170,14 +181,18 @@ class Intake:
             async with self._pool.connection() as connection:
                 await _save(connection, rows)
         except (*AWAY, psycopg.Error) as error:
-            log.warning("%d rows of the audit wait for the database: %s", len(rows), type(error).__name__)
+            log.warning(
+                "%d rows of the audit wait for the database: %s", len(rows), type(error).__name__
+            )
             for one in rows:
                 self.audit.add(one)
 
 
 def _answered(attempt: Attempt, event_no: int | None) -> Attempt:
     """The attempt as it is answered once its event, or the one like it, is stored."""
-    answered = replace(attempt, event_no=event_no, outcome="duplicate" if event_no is None else "stored")
+    answered = replace(
+        attempt, event_no=event_no, outcome="duplicate" if event_no is None else "stored"
+    )
     answered.close(200)
     return answered
 

@@ -38,7 +38,9 @@ class Limits:
         self._pool = pool
         self._shares: OrderedDict[str, _Share] = OrderedDict()
 
-    async def wait_seconds(self, subject: str, per_minute: float, *, burst: float | None = None) -> float:
+    async def wait_seconds(
+        self, subject: str, per_minute: float, *, burst: float | None = None
+    ) -> float:
         """Counts one request: 0 if it may pass, else the seconds until one may. Raises psycopg.Error."""
         share = self._share(subject)
         if (waiting := share.closed_until - time.monotonic()) > 0:
@@ -53,7 +55,12 @@ class Limits:
             per_second = per_minute / 60
             held = max(1.0, per_second * BURST_SECONDS) if burst is None else burst
             wanted = max(1, min(LEASE_MAX, int(held / 20)))
-            parameters = {"subject": subject, "wanted": wanted, "per_second": per_second, "burst": held}
+            parameters = {
+                "subject": subject,
+                "wanted": wanted,
+                "per_second": per_second,
+                "burst": held,
+            }
             found = await row(self._pool, "api", "take_tokens", parameters)
             assert found is not None
             granted, waiting = int(found[0]), float(found[1])

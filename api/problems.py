@@ -28,14 +28,18 @@ class ProblemDetails(BaseModel):
     title: str = Field(examples=["Too Many Requests"])
     status: int = Field(examples=[429])
     detail: str = Field(examples=["The limit of this API key is used up. Try again in 3 seconds."])
-    request_id: str = Field(description="Names the request in the logs.", examples=["8d3c0f5e2b7a4c1d9e6f"])
+    request_id: str = Field(
+        description="Names the request in the logs.", examples=["8d3c0f5e2b7a4c1d9e6f"]
+    )
     errors: list[WrongValue] | None = None
 
 
 class Problem(HTTPException):
     """An answer other than success. `code` is the last part of its type, and the outcome in the audit table."""
 
-    def __init__(self, status: int, code: str, detail: str, *, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, status: int, code: str, detail: str, *, headers: Mapping[str, str] | None = None
+    ) -> None:
         """See ProblemDetails."""
         super().__init__(status, detail, dict(headers or {}))
         self.code = code
@@ -46,7 +50,9 @@ def retry_later(code: str, detail: str, *, status: int = 503, seconds: float = 5
     return Problem(status, code, detail, headers={"Retry-After": str(max(1, round(seconds + 0.5)))})
 
 
-def answer(request: Request, problem: Problem, errors: list[dict[str, str]] | None = None) -> JSONResponse:
+def answer(
+    request: Request, problem: Problem, errors: list[dict[str, str]] | None = None
+) -> JSONResponse:
     """The problem as a response; the audit is told its code."""
     attempt = request.scope["state"].get("attempt")
     if attempt is not None:
@@ -80,7 +86,10 @@ async def _on_http(request: Request, error: Exception) -> JSONResponse:
 
 async def _on_invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    errors = [{"where": ".".join(map(str, one["loc"])), "detail": one["msg"]} for one in error.errors()[:20]]
+    errors = [
+        {"where": ".".join(map(str, one["loc"])), "detail": one["msg"]}
+        for one in error.errors()[:20]
+    ]
     problem = Problem(422, "invalid_request", "Some values cannot be used; `errors` names them.")
     return answer(request, problem, errors)
 
@@ -94,4 +103,7 @@ def install(app: FastAPI) -> None:
 def described(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """OpenAPI's part of these answers."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
-    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
+    return {
+        status: {"description": HTTPStatus(status).phrase, "content": content}
+        for status in statuses
+    }

@@ -77,7 +77,10 @@ class TimedProtocol(HttpToolsProtocol):
             self._around_bytes += len(data) - (self._body_bytes - body_bytes)
         if answered:
             self._after_bytes += len(data)
-        if self._head_bytes > HEAD_BYTES_MAX or self._around_bytes > HEAD_BYTES_MAX + _AROUND_A_BYTE * self._body_bytes:
+        if (
+            self._head_bytes > HEAD_BYTES_MAX
+            or self._around_bytes > HEAD_BYTES_MAX + _AROUND_A_BYTE * self._body_bytes
+        ):
             self._cut_off(431, "Request Header Fields Too Large")
         elif self._is_answered:
             # The timer of idle connections has just ended: this one takes over, and more bytes do not buy more time.
@@ -139,7 +142,9 @@ class TimedProtocol(HttpToolsProtocol):
 
     @property
     def _is_answered(self) -> bool:
-        return bool(getattr(self.cycle, "response_complete", False))  # there is no cycle before the first request
+        return bool(
+            getattr(self.cycle, "response_complete", False)
+        )  # there is no cycle before the first request
 
     def _await_head(self) -> None:
         if self._head_timer is None:

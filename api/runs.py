@@ -44,16 +44,25 @@ class Deployment:
 class Runs:
     """Prefect's client is imported at its first use: that takes seconds, and webhooks need none of it."""
 
-    async def start(self, deployment: str, parameters: dict[str, Any], *, idempotency_key: str | None = None) -> Run:
+    async def start(
+        self, deployment: str, parameters: dict[str, Any], *, idempotency_key: str | None = None
+    ) -> Run:
         """Starts a run. Raises NoDeploymentError, PrefectAwayError."""
         async with _client() as client:
             found = await _find(client, deployment)
             if found is None:
                 raise NoDeploymentError(deployment)
             run = await client.create_flow_run_from_deployment(
-                found.id, parameters=parameters, idempotency_key=idempotency_key, labels={LABEL: actor("api")}
+                found.id,
+                parameters=parameters,
+                idempotency_key=idempotency_key,
+                labels={LABEL: actor("api")},
             )
-            return Run(str(run.id), run.name, "Scheduled" if run.state is None else run.state.name or "Scheduled")
+            return Run(
+                str(run.id),
+                run.name,
+                "Scheduled" if run.state is None else run.state.name or "Scheduled",
+            )
 
     async def ensure(self, deployment: str) -> Run:
         """The run that waits for its start, or else a new one: where no worker takes runs up, they do not pile up.
@@ -67,7 +76,11 @@ class Runs:
             run = await _waiting(client, found.id)
             if run is None:
                 run = await client.create_flow_run_from_deployment(found.id)
-            return Run(str(run.id), run.name, "Scheduled" if run.state is None else run.state.name or "Scheduled")
+            return Run(
+                str(run.id),
+                run.name,
+                "Scheduled" if run.state is None else run.state.name or "Scheduled",
+            )
 
     async def connections(self) -> list[Deployment]:
         """The deployments that synchronise. Raises PrefectAwayError."""
@@ -104,7 +117,9 @@ async def _waiting(client: Any, deployment_id: Any) -> Any:
         expected_start_time=filters.FlowRunFilterExpectedStartTime(before_=datetime.now(UTC)),
     )
     order = FlowRunSort.EXPECTED_START_TIME_ASC
-    found = await client.read_flow_runs(deployment_filter=of, flow_run_filter=due, sort=order, limit=1)
+    found = await client.read_flow_runs(
+        deployment_filter=of, flow_run_filter=due, sort=order, limit=1
+    )
     return next(iter(found), None)
 
 
@@ -112,7 +127,9 @@ async def _deployments(client: Any, **wanted: Any) -> Any:
     from prefect.client.schemas.sorting import DeploymentSort
 
     # Without an order the client sends none, which the server refuses.
-    return await client.read_deployments(limit=_DEPLOYMENTS_MAX, sort=DeploymentSort.NAME_ASC, **wanted)
+    return await client.read_deployments(
+        limit=_DEPLOYMENTS_MAX, sort=DeploymentSort.NAME_ASC, **wanted
+    )
 
 
 @asynccontextmanager
@@ -127,7 +144,9 @@ async def _client() -> AsyncIterator[Any]:
     except Exception as error:
         if type(error).__module__.split(".")[0] in ("httpx", "httpcore", "prefect"):
             status = getattr(getattr(error, "response", None), "status_code", "no answer")
-            raise PrefectAwayError(f"the Prefect server could not do it: {type(error).__name__}, {status}") from None
+            raise PrefectAwayError(
+                f"the Prefect server could not do it: {type(error).__name__}, {status}"
+            ) from None
         raise
 
 

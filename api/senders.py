@@ -31,7 +31,9 @@ class Held(Protocol):
 class Senders:
     """The connections of one server."""
 
-    def __init__(self, source_max: int, trusted_proxies: Sequence[str] = (), total_max: int = CONNECTIONS_MAX) -> None:
+    def __init__(
+        self, source_max: int, trusted_proxies: Sequence[str] = (), total_max: int = CONNECTIONS_MAX
+    ) -> None:
         """Nobody is connected yet.
 
         Args:

@@ -27,7 +27,9 @@ def serve(settings: Settings) -> None:
     """Serves until a signal. Raises UnsafeError, DatabaseNotRunning."""
     require_safe(settings)
     _raise_file_limit()
-    os.environ.update(settings.child_environment())  # Prefect's client reads its server's address from there
+    os.environ.update(
+        settings.child_environment()
+    )  # Prefect's client reads its server's address from there
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     for name in ("httpx", "httpcore", "prefect", "psycopg.pool"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -50,7 +52,9 @@ def server_config(settings: Settings, app: FastAPI) -> uvicorn.Config:
         server_header=False,
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=settings.trusted_proxies,
-        ssl_certfile=None if settings.api_tls_certificate is None else str(settings.api_tls_certificate),
+        ssl_certfile=None
+        if settings.api_tls_certificate is None
+        else str(settings.api_tls_certificate),
         ssl_keyfile=None if settings.api_tls_key is None else str(settings.api_tls_key),
         timeout_keep_alive=30,
         timeout_graceful_shutdown=STOP_SECONDS,

@@ -98,13 +98,21 @@ async def _once(
     return started, False
 
 
-async def _start(state: State, system: str, parameters: dict[str, Any], idempotency_key: str | None) -> SyncStarted:
+async def _start(
+    state: State, system: str, parameters: dict[str, Any], idempotency_key: str | None
+) -> SyncStarted:
     try:
         run = await state.runs.start(SYNC + system, parameters, idempotency_key=idempotency_key)
     except NoDeploymentError:
-        detail = "There is no connection of this name. GET /api/billing/status names those there are."
+        detail = (
+            "There is no connection of this name. GET /api/billing/status names those there are."
+        )
         raise Problem(404, "unknown_connection", detail) from None
     except PrefectAwayError:
-        raise retry_later("prefect_away", "The Prefect server does not answer. Nothing was started.") from None
+        raise retry_later(
+            "prefect_away", "The Prefect server does not answer. Nothing was started."
+        ) from None
     url = f"{state.config.ui_url}/runs/flow-run/{run.run_id}"
-    return SyncStarted(system=system, run_id=run.run_id, run_name=run.name, state=run.state, ui_url=url)
+    return SyncStarted(
+        system=system, run_id=run.run_id, run_name=run.name, state=run.state, ui_url=url
+    )

@@ -60,9 +60,15 @@ class Nudge:
             try:
                 await self._wake(stored=stored)
             except (PrefectAwayError, NoDeploymentError) as error:
-                log.warning("no run could be started: %s; tried again in %.0f s", error, LOOK_SECONDS)
+                log.warning(
+                    "no run could be started: %s; tried again in %.0f s", error, LOOK_SECONDS
+                )
             except psycopg.Error as error:
-                log.warning("nobody could be woken: %s; tried again in %.0f s", type(error).__name__, LOOK_SECONDS)
+                log.warning(
+                    "nobody could be woken: %s; tried again in %.0f s",
+                    type(error).__name__,
+                    LOOK_SECONDS,
+                )
             except Exception as error:  # this task must not end
                 log.exception("nobody could be woken: %s", type(error).__name__)
 

@@ -37,7 +37,9 @@ REFUSED_PER_MINUTE: Final = 60
 #: How long an endpoint is remembered: a secret entered or withdrawn counts after that at the latest.
 _KNOWN_SECONDS: Final = 1.0
 _ENDPOINTS_MAX: Final = 1_000
-_KEPT: Final = re.compile(r"^(content-type|x-[a-z0-9-]*(topic|event|event-id|delivery-id|webhook-id|shop-domain))$")
+_KEPT: Final = re.compile(
+    r"^(content-type|x-[a-z0-9-]*(topic|event|event-id|delivery-id|webhook-id|shop-domain))$"
+)
 _KEPT_MAX: Final = 20
 log = logging.getLogger(__name__)
 EndpointId = Annotated[
@@ -64,13 +66,20 @@ _BODY = {
                                 "customer_phone": "+244 923 456 789",
                                 "total_amount": 150.00,
                                 "products": [
-                                    {"name": "Água Twezah 5L", "quantity": 3, "unit_price": 50.00, "sku": "ATW-5L"}
+                                    {
+                                        "name": "Água Twezah 5L",
+                                        "quantity": 3,
+                                        "unit_price": 50.00,
+                                        "sku": "ATW-5L",
+                                    }
                                 ],
                                 "sale_date": "2024-01-15T14:30:00Z",
                             },
                         }
                     },
-                    "id only": {"value": {"type": "payment.received", "data": {"invoice_id": "INV-001"}}},
+                    "id only": {
+                        "value": {"type": "payment.received", "data": {"invoice_id": "INV-001"}}
+                    },
                 },
             }
         },
@@ -106,14 +115,24 @@ class Endpoints:
         return made
 
 
-@router.post("/{endpoint_id}", responses=_ANSWERS, openapi_extra=_BODY, response_class=Response, summary="A webhook")
+@router.post(
+    "/{endpoint_id}",
+    responses=_ANSWERS,
+    openapi_extra=_BODY,
+    response_class=Response,
+    summary="A webhook",
+)
 async def receive(request: Request, endpoint_id: EndpointId) -> Response:
     """200: it is stored, or was already. Anything else: send it again later."""
     return await _receive(request, endpoint_id)
 
 
 @router.post(
-    "", responses=_ANSWERS, openapi_extra=_BODY, response_class=Response, summary="A webhook of the only custom system"
+    "",
+    responses=_ANSWERS,
+    openapi_extra=_BODY,
+    response_class=Response,
+    summary="A webhook of the only custom system",
 )
 async def receive_default(request: Request) -> Response:
     """As the address with an id, for the endpoint made with `--default`."""
@@ -128,18 +147,27 @@ async def _receive(request: Request, endpoint_id: str | None) -> Response:
         attempt.endpoint_no = request.app.state.endpoints.number(endpoint_id)
         raise too_many("your address for deliveries that prove nothing", waiting)
     endpoint, webhook = await _place(request, state, endpoint_id, refusals)
-    request.scope["state"]["body_bytes_max"] = min(endpoint.body_bytes_max, webhook.body_bytes_max, BODY_BYTES_LIMIT)
+    request.scope["state"]["body_bytes_max"] = min(
+        endpoint.body_bytes_max, webhook.body_bytes_max, BODY_BYTES_LIMIT
+    )
     body = await request.body()
     now = datetime.now(UTC)
-    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.scope["headers"]]
+    headers = [
+        (name.decode("latin-1"), value.decode("latin-1"))
+        for name, value in request.scope["headers"]
+    ]
     if (greeting := kit.handshake(webhook, headers, body)) is not None:
         return await _greet(state, endpoint, attempt, refusals, body, greeting, now)
     url = f"{state.config.public_url}{request.scope['path']}"
-    outcome = kit.verify(webhook, [SecretStr(one) for one in endpoint.secrets], headers, body, now, url)
+    outcome = kit.verify(
+        webhook, [SecretStr(one) for one in endpoint.secrets], headers, body, now, url
+    )
     if isinstance(outcome, kit.Refused):
         return await _refuse(state, endpoint, attempt, refusals, outcome)
     async with answering():
-        await state.limits.require(f"endpoint:{endpoint.endpoint_no}", endpoint.events_per_minute, "this endpoint")
+        await state.limits.require(
+            f"endpoint:{endpoint.endpoint_no}", endpoint.events_per_minute, "this endpoint"
+        )
     kind = _kind(webhook, body, headers)
     if kind is None:  # signed, and about nothing: the vendor tries the address
         attempt.outcome = "handshake"
@@ -158,22 +186,30 @@ async def _place(
             endpoint = await request.app.state.endpoints.find(state, endpoint_id)
         except TokenUnreadableError:
             log.error("a webhook's secret cannot be read: %s", TokenUnreadableError.__doc__)  # noqa: TRY400 - no traceback needed
-            raise retry_later("not_ready", "This endpoint cannot check signatures just now.", seconds=60) from None
+            raise retry_later(
+                "not_ready", "This endpoint cannot check signatures just now.", seconds=60
+            ) from None
         if endpoint is None:
             await _count_refusal(state, refusals)
             raise Problem(404, "unknown_endpoint", "There is no such endpoint.")
     attempt.endpoint_no = endpoint.endpoint_no
     if not attempt.source.is_in(endpoint.allowed_networks):
-        raise Problem(403, "network_not_allowed", "This endpoint does not hear senders in your network.")
+        raise Problem(
+            403, "network_not_allowed", "This endpoint does not hear senders in your network."
+        )
     if endpoint.disabled_at is not None:
-        raise Problem(410, "endpoint_disabled", "This endpoint is disabled. Send nothing more here.")
+        raise Problem(
+            410, "endpoint_disabled", "This endpoint is disabled. Send nothing more here."
+        )
     try:
         webhook = declaration(endpoint.system, endpoint.options)
     except Misconfigured as error:
         log.error("endpoint %s: %s", endpoint.endpoint_no, error)  # noqa: TRY400 - the message is all there is to know
         webhook = None
     if webhook is None:
-        raise retry_later("not_ready", "This endpoint cannot check signatures just now.", seconds=60)
+        raise retry_later(
+            "not_ready", "This endpoint cannot check signatures just now.", seconds=60
+        )
     return endpoint, webhook
 
 
@@ -183,7 +219,9 @@ async def _count_refusal(state: State, subject: str) -> None:
         raise too_many("your address for deliveries that prove nothing", waiting)
 
 
-async def _refuse(state: State, endpoint: Endpoint, attempt: Attempt, subject: str, refused: kit.Refused) -> Response:
+async def _refuse(
+    state: State, endpoint: Endpoint, attempt: Attempt, subject: str, refused: kit.Refused
+) -> Response:
     try:
         await _count_refusal(state, subject)
     except psycopg.OperationalError:
@@ -191,7 +229,9 @@ async def _refuse(state: State, endpoint: Endpoint, attempt: Attempt, subject: s
     attempt.outcome = refused.reason.replace(" ", "_")
     if endpoint.system in DESCRIBED_WEBHOOKS:
         raise Problem(refused.status, attempt.outcome, f"Not accepted: {refused.reason}.")
-    return Response(status_code=refused.status)  # the vendors' own programs want no body, Xero's least of all
+    return Response(
+        status_code=refused.status
+    )  # the vendors' own programs want no body, Xero's least of all
 
 
 async def _greet(
@@ -223,7 +263,9 @@ async def _store(
 ) -> Response:
     key, kind, body = what
     address = None if attempt.source.address is None else str(attempt.source.address)
-    event = NewEvent(endpoint.endpoint_no, key.replace("\x00", ""), kind, headers, body, address, now)
+    event = NewEvent(
+        endpoint.endpoint_no, key.replace("\x00", ""), kind, headers, body, address, now
+    )
     try:
         number = await state.intake.store(event, attempt)
     except NotStoredError as error:

@@ -56,12 +56,24 @@ class Latency:
 
 
 def measure(
-    dsn: str, port: int, endpoint_id: str, name: str, events: int, *, connections: int, per_second: float | None = None
+    dsn: str,
+    port: int,
+    endpoint_id: str,
+    name: str,
+    events: int,
+    *,
+    connections: int,
+    per_second: float | None = None,
 ) -> Latency:
     """Sends and waits until all are in the ledger. Raises TimeoutError, RuntimeError if one was refused."""
     word = name.split(maxsplit=1)[0]
-    requests = [request(endpoint_id, f"{word}-{number}", member=number % MEMBERS) for number in range(events)]
-    result = asyncio.run(send(name, requests, port=port, connections=connections, per_second=per_second))
+    requests = [
+        request(endpoint_id, f"{word}-{number}", member=number % MEMBERS)
+        for number in range(events)
+    ]
+    result = asyncio.run(
+        send(name, requests, port=port, connections=connections, per_second=per_second)
+    )
     if result.refused:
         raise RuntimeError(f"{name}: {result.refused} of {events} webhooks were refused")
     done = _done(dsn, word, events)
@@ -91,7 +103,9 @@ def connected(dsn: str, key: bytes) -> str:
     """A custom system that is connected and not polled, and an address for its webhooks."""
     from panel.blocks import CustomConnection
 
-    CustomConnection(base_url="http://127.0.0.1:9", authentication="none").save("custom", overwrite=True)
+    CustomConnection(base_url="http://127.0.0.1:9", authentication="none").save(
+        "custom", overwrite=True
+    )
     with connect(dsn) as db:
         made = create_endpoint(db, NewEndpoint("custom", "custom", is_default=True))
         secret = sign_with()
@@ -107,12 +121,17 @@ def main() -> None:
     parser.add_argument("--per-second", type=float, default=20)
     parser.add_argument("--burst", type=int, default=1_000)
     parser.add_argument("--first-port", type=int, default=18_090, help="of three that are free")
-    parser.add_argument("--home", type=Path, help="state folder; by default a new one that is removed")
+    parser.add_argument(
+        "--home", type=Path, help="state folder; by default a new one that is removed"
+    )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         port = arguments.first_port
         settings = Settings(
-            home=arguments.home or Path(scratch), prefect_port=port, simulator_port=port + 1, api_port=port + 2
+            home=arguments.home or Path(scratch),
+            prefect_port=port,
+            simulator_port=port + 1,
+            api_port=port + 2,
         )
         os.environ.update(
             settings.child_environment(),
@@ -123,7 +142,9 @@ def main() -> None:
         with Stack(settings, api=True) as stack:
             endpoint_id = connected(stack.dsn, settings.fernet_key())
 
-            def one(name: str, events: int, connections: int, per_second: float | None = None) -> Latency:
+            def one(
+                name: str, events: int, connections: int, per_second: float | None = None
+            ) -> Latency:
                 found = measure(
                     stack.dsn, settings.api_port, endpoint_id, name, events, connections=connections, per_second=per_second
                 )  # fmt: skip
@@ -159,7 +180,9 @@ def _check(dsn: str, sales: int) -> None:
     with psycopg.connect(dsn) as db:
         row = db.execute(_LEDGER).fetchone()
     if row != (sales, sales, POINTS * sales):
-        raise RuntimeError(f"{sales} sales were acknowledged; the ledger has (entries, sales, points) {row}")
+        raise RuntimeError(
+            f"{sales} sales were acknowledged; the ledger has (entries, sales, points) {row}"
+        )
 
 
 if __name__ == "__main__":

@@ -80,7 +80,9 @@ def memory_job(factory: PagesFactory, dsn: str) -> Job:
     def opened(
         vendor: Account, spec: ConnectorSpec, tokens: Any, on_call: Callable[[Call], None]
     ) -> AbstractContextManager[Client]:
-        return open_client(vendor, spec, tokens, transport=httpx.MockTransport(answer), on_call=on_call)
+        return open_client(
+            vendor, spec, tokens, transport=httpx.MockTransport(answer), on_call=on_call
+        )
 
     job = Job(dsn, vendor, key=Fernet.generate_key(), run_id="benchmark", open_vendor=opened)
     job.spec = replace(SYSTEMS["xero"], rate=RateLimit(windows=(), concurrency=5))
@@ -98,6 +100,13 @@ def _check(dsn: str, records: int, new: int, entries: int) -> None:
             "SELECT (SELECT count(*) FROM billing.invoice), (SELECT count(*) FROM billing.invoice_line),"
             " (SELECT count(*) FROM loyalty.award_entry), (SELECT count(*) FROM loyalty.member_dirty)"
         ).fetchone()
-    if row is None or row[:4] != (records, 2 * records, entries, 0) or new != records or not entries:
-        message = f"wrong counts in the ledger: {row}, {records} records, {new} new, {entries} entries"
+    if (
+        row is None
+        or row[:4] != (records, 2 * records, entries, 0)
+        or new != records
+        or not entries
+    ):
+        message = (
+            f"wrong counts in the ledger: {row}, {records} records, {new} new, {entries} entries"
+        )
         raise RuntimeError(message)

@@ -120,7 +120,9 @@ class StoredPages:
                 yield unpack.decompress(file.read(_LENGTH.unpack(header)[0]))
 
 
-def stored(n_invoices: int, directory: Path, page_size: int = PAGE_SIZE, *, seed: int = 7) -> StoredPages:
+def stored(
+    n_invoices: int, directory: Path, page_size: int = PAGE_SIZE, *, seed: int = 7
+) -> StoredPages:
     """The pages in `directory`, generated on first use (some 15 s and 100 MB for a million invoices)."""
     path = directory / f"xero-{n_invoices}-{page_size}-{seed}.pages"
     if not path.exists():

@@ -62,7 +62,9 @@ def body(number: int) -> bytes:
         "total": "150.00", "currency": "AOA", "issued_on": "2026-05-01", "updated_at": "2026-05-01T10:00:00Z",
         "lines": [{"sku": "ATW-5L", "description": "Água Twezah 5L", "quantity": "3", "unit_price": "50.00", "amount": "150.00"}],
     }  # fmt: skip
-    return json.dumps({"type": "sale.completed", "timestamp": "2026-05-01T10:00:00Z", "data": sale}).encode()
+    return json.dumps(
+        {"type": "sale.completed", "timestamp": "2026-05-01T10:00:00Z", "data": sale}
+    ).encode()
 
 
 def award(dsn: str, key: bytes) -> None:
@@ -70,14 +72,18 @@ def award(dsn: str, key: bytes) -> None:
     preload()
     vendor = Account("custom", "shop", "https://shop.invalid", options={"authentication": "none"})
     policy = Policy(reject_percent_max=100)
-    connections = Connections(lambda _: Job(dsn, vendor, key=key, run_id="bench", policy=policy, pushed=True))
+    connections = Connections(
+        lambda _: Job(dsn, vendor, key=key, run_id="bench", policy=policy, pushed=True)
+    )
     listen(dsn, "bench", connections, key, Pace(5, 3600), lambda *_: None)
 
 
 @contextmanager
 def awarding(dsn: str) -> Iterator[None]:
     """A run in a process of its own, ready."""
-    process = multiprocessing.get_context("spawn").Process(target=award, args=(dsn, Fernet.generate_key()), daemon=True)
+    process = multiprocessing.get_context("spawn").Process(
+        target=award, args=(dsn, Fernet.generate_key()), daemon=True
+    )
     process.start()
     try:
         with connect(dsn) as connection:
@@ -156,7 +162,9 @@ def main() -> None:
             send(dsn, endpoint_no, "burst", range(5 + steady, 5 + steady + arguments.burst), None)
             found.append(measured(dsn, "burst", arguments.burst))
         _check(dsn, 5 + steady + arguments.burst)
-    print("| | webhooks | half within | 99 % within | longest | whole |\n|---|---:|---:|---:|---:|---:|")
+    print(
+        "| | webhooks | half within | 99 % within | longest | whole |\n|---|---:|---:|---:|---:|---:|"
+    )
     for one in found:
         print(
             f"| {one.name} | {one.events} | {one.half:.2f} s | {one.p99:.2f} s | {one.longest:.2f} s | {one.whole:.1f} s |"

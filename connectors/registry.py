@@ -37,7 +37,11 @@ DESCRIBED: Final[Mapping[str, Callable[[Account], ConnectorSpec]]] = MappingProx
 )
 #: Webhooks of the systems that are described in code, by name.
 WEBHOOKS: Final[Mapping[str, Webhook]] = MappingProxyType(
-    {name: module.WEBHOOK for name, module in _WEBHOOK_MODULES.items() if hasattr(module, "WEBHOOK")}
+    {
+        name: module.WEBHOOK
+        for name, module in _WEBHOOK_MODULES.items()
+        if hasattr(module, "WEBHOOK")
+    }
 )
 #: Systems whose webhooks an operator describes in a block.
 DESCRIBED_WEBHOOKS: Final[Mapping[str, Callable[[Account], Webhook]]] = MappingProxyType(
@@ -67,7 +71,9 @@ def declaration(system: str, options: Mapping[str, Any]) -> Webhook | None:
     return webhook_for(Account(system, ""), options)
 
 
-def webhook_for(connection: Account, options: Mapping[str, Any] = MappingProxyType({})) -> Webhook | None:
+def webhook_for(
+    connection: Account, options: Mapping[str, Any] = MappingProxyType({})
+) -> Webhook | None:
     """How the connection's webhooks work at an address; None.
 
     Its system sends none that could be verified.

@@ -8,7 +8,15 @@ from expectations.checks import Suite, between, equal, none_of, not_null, unique
 
 POINTS_MAX: Final = 10**12
 KEY: Final = ("system", "account", "external_id", "member_id", "entry_no")
-REQUIRED: Final = (*KEY, "due_before", "due_after", "points", "breakdown", "program_version", "event_at")
+REQUIRED: Final = (
+    *KEY,
+    "due_before",
+    "due_after",
+    "points",
+    "breakdown",
+    "program_version",
+    "event_at",
+)
 #: Far above any balance and far below where an Int64 subtraction could wrap round.
 DUE_MAX: Final = 10**15
 

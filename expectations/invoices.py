@@ -5,7 +5,17 @@ from typing import Final
 
 import polars as pl
 
-from expectations.checks import Check, Parameter, Suite, at_least, between, matches, not_null, one_of, unique
+from expectations.checks import (
+    Check,
+    Parameter,
+    Suite,
+    at_least,
+    between,
+    matches,
+    not_null,
+    one_of,
+    unique,
+)
 from loyalty.schema import KINDS, STATUSES
 
 #: ITU-T E.164: a plus, no leading zero, at most 15 digits. `\Z`, because `$` lets a trailing newline pass.
@@ -56,7 +66,10 @@ def invoices() -> Suite:
 #: compares whole integer columns instead of calling Python once per value.
 _PREPARE: Final = (
     pl.col(*KEY, "kind", "customer_phone", "currency", "total_minor", "status"),
-    pl.when(pl.col("customer_phone").is_not_null() | pl.col("status").is_in(EARNING).not_().fill_null(value=True))
+    pl.when(
+        pl.col("customer_phone").is_not_null()
+        | pl.col("status").is_in(EARNING).not_().fill_null(value=True)
+    )
     .then(pl.lit(1, pl.Int8))
     .alias("phone_where_needed"),
     pl.col("amount_refunded_minor").fill_null(0),

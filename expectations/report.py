@@ -6,7 +6,9 @@ from typing import Final
 import polars as pl
 
 #: One row per (row, expectation it failed). `row_no` is the position in the validated frame, from 0.
-FAILED: Final = pl.Schema({"row_no": pl.UInt32, "column": pl.String, "expectation": pl.String, "reason": pl.String})
+FAILED: Final = pl.Schema(
+    {"row_no": pl.UInt32, "column": pl.String, "expectation": pl.String, "reason": pl.String}
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,13 +90,16 @@ class _Runner:
         context = gx.get_context(mode="ephemeral")
         context.variables.progress_bars = ProgressBarsConfig(globally=False)
         self._source = context.data_sources.add_pandas("frames")
-        self._batches = self._source.add_dataframe_asset("frame").add_batch_definition_whole_dataframe("whole")
+        self._batches = self._source.add_dataframe_asset(
+            "frame"
+        ).add_batch_definition_whole_dataframe("whole")
         self._gx = gx
         # What Batch.validate() and ValidationDefinition.run() call. Using it directly spares the former's
         # second fingerprint of the whole frame and the latter's result store.
         self._validator = Validator
         self._whole: dict[str, Any] = {
-            suite.name: self._gx_suite(suite, range(len(suite.checks))) for suite in (_INVOICES, _AWARDS)
+            suite.name: self._gx_suite(suite, range(len(suite.checks)))
+            for suite in (_INVOICES, _AWARDS)
         }
 
     def run(self, suite: Suite, frame: pl.DataFrame, parameters: Mapping[str, int]) -> Report:
@@ -109,14 +112,18 @@ class _Runner:
             finally:
                 self._forget()
 
-    def _failures(self, suite: Suite, data: "pd.DataFrame", parameters: Mapping[str, int]) -> dict[int, list[int]]:
+    def _failures(
+        self, suite: Suite, data: "pd.DataFrame", parameters: Mapping[str, int]
+    ) -> dict[int, list[int]]:
         """Positions of the failing rows by index of the check they fail."""
         verdicts = self._evaluate(suite, self._whole[suite.name], _VERDICT, data, parameters)
         failing = sorted(index for index, result in verdicts.items() if not result.success)
         if not failing:
             return {}
         numbered = data.assign(**{_ROW_NO: range(len(data))})
-        details = self._evaluate(suite, self._gx_suite(suite, failing), _WHICH_ROWS, numbered, parameters)
+        details = self._evaluate(
+            suite, self._gx_suite(suite, failing), _WHICH_ROWS, numbered, parameters
+        )
         positions = {index: _positions(result) for index, result in details.items()}
         for index in failing:
             # Failed, yet by no row: an error in disguise. Passing the batch on would be guessing.
@@ -135,7 +142,9 @@ class _Runner:
         """Results by index of their check: Great Expectations returns them in another order."""
         validator = self._validator(self._batches, dict(result_format), {"dataframe": data})
         outcome = validator.validate_expectation_suite(gx_suite, dict(parameters))
-        results = {int(result.expectation_config.meta["check"]): result for result in outcome.results}
+        results = {
+            int(result.expectation_config.meta["check"]): result for result in outcome.results
+        }
         for index, result in results.items():
             if _raised(result.exception_info):
                 raise ExpectationNotEvaluatedError(suite.checks[index])
@@ -211,9 +220,13 @@ def _positions(result: "ExpectationValidationResult") -> list[int]:
 def _report(suite: Suite, checked: int, positions: Mapping[int, Sequence[int]]) -> Report:
     parts = [
         pl.DataFrame({"row_no": rows}, schema={"row_no": pl.UInt32}).with_columns(
-            column=pl.lit(check.column), expectation=pl.lit(check.words), reason=pl.lit(check.reason)
+            column=pl.lit(check.column),
+            expectation=pl.lit(check.words),
+            reason=pl.lit(check.reason),
         )
-        for check, rows in ((suite.checks[index], rows) for index, rows in sorted(positions.items()))
+        for check, rows in (
+            (suite.checks[index], rows) for index, rows in sorted(positions.items())
+        )
     ]
     failed = pl.concat([FAILED.to_frame(), *parts]).sort("row_no", maintain_order=True)
     results = tuple(

@@ -14,7 +14,9 @@ from pydantic.v1 import PrivateAttr
 @cache
 def expectation(name: str) -> Any:
     """The class of the stock expectation of that name, e.g. `expect_column_values_to_not_be_null`."""
-    from great_expectations.expectations.registry import get_expectation_impl  # seconds: see `expectations.run`
+    from great_expectations.expectations.registry import (
+        get_expectation_impl,  # seconds: see `expectations.run`
+    )
 
     stock: Any = get_expectation_impl(name)
 

@@ -41,10 +41,14 @@ def replay(
         dry_run: Only report what would come of it. Switch it off to do it.
     """
     rejects = what == "rejects"
-    return sync_system.fn(system, since, until, dry_run=dry_run, replay=not rejects, rejects=rejects)
+    return sync_system.fn(
+        system, since, until, dry_run=dry_run, replay=not rejects, rejects=rejects
+    )
 
 
-@flow(name="try-mapping", flow_run_name="try the mapping of {system}", persist_result=False, retries=0)
+@flow(
+    name="try-mapping", flow_run_name="try the mapping of {system}", persist_result=False, retries=0
+)
 def try_mapping(system: str, payload: str = "", document: str = "") -> State[Any]:
     """Show what a record of the billing system becomes with the settings of its block: our fields, or which of them failed and why.
 
@@ -61,7 +65,9 @@ def try_mapping(system: str, payload: str = "", document: str = "") -> State[Any
         block = find_block(system)
         records = tried(block.connection(), payload, document.strip())
     except (NotConnectedError, Misconfigured, LookupError, DatabaseNotRunning) as error:
-        return Failed(message=named(error) if not isinstance(error, LookupError) else str(error.args[0]))
+        return Failed(
+            message=named(error) if not isinstance(error, LookupError) else str(error.args[0])
+        )
     good = sum(bool(record["ok"]) for record in records)
     said = f"{good} of {len(records)} records can be used"
     wrong = [
@@ -74,7 +80,9 @@ def try_mapping(system: str, payload: str = "", document: str = "") -> State[Any
     text = json.dumps(records, ensure_ascii=False, indent=1, default=str)
     create_markdown_artifact(
         key=f"try-{block_name(system)}",
-        markdown=f"# {said}\n\n" + "".join(f"- {line}\n" for line in wrong[:50]) + f"\n```json\n{text}\n```",
+        markdown=f"# {said}\n\n"
+        + "".join(f"- {line}\n" for line in wrong[:50])
+        + f"\n```json\n{text}\n```",
         description=said,
     )
     if good == len(records):

@@ -14,7 +14,13 @@ from settings import settings
 from tasks.steps import without_row_data
 
 
-@flow(name="check-alerts", flow_run_name="check-alerts", persist_result=False, retries=0, timeout_seconds=300)
+@flow(
+    name="check-alerts",
+    flow_run_name="check-alerts",
+    persist_result=False,
+    retries=0,
+    timeout_seconds=300,
+)
 def check_alerts() -> State[Any]:
     """Look for API keys and consents that end soon and webhooks that pile up, and bring the alerts to the block `alerts`.
 
@@ -31,4 +37,6 @@ def check_alerts() -> State[Any]:
     for event in found:
         get_run_logger().warning("%s", event.what)
         tell(event)
-    return Completed(message=f"{len(found)} things to tell; {len(changed)} alerts created or updated")
+    return Completed(
+        message=f"{len(found)} things to tell; {len(changed)} alerts created or updated"
+    )

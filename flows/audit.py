@@ -41,8 +41,12 @@ def audit_log(operation: str = "", actor: str = "") -> State[Any]:
                 found = audit.entries(connection, wanted, limit=SHOWN)
                 totals = audit.counts(connection, hours=24)
     except psycopg.OperationalError as error:
-        return Failed(message=f"The database could not be used: {error}. Press Retry once it is back.")
-    asked = " and ".join(f"{name} {value}" for name, value in (("operation", operation), ("actor", actor)) if value)
+        return Failed(
+            message=f"The database could not be used: {error}. Press Retry once it is back."
+        )
+    asked = " and ".join(
+        f"{name} {value}" for name, value in (("operation", operation), ("actor", actor)) if value
+    )
     page = markdown(verdict, found, totals)
     if asked:  # a search of its own, beside the page that everybody reads
         page = f"# Audit log: {asked}\n\nOnly these entries; all are on the [page](/artifacts/key/{PAGE}).\n\n{page}"

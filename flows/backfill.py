@@ -69,7 +69,9 @@ def backfill(
     count = sum(map(len, lanes))
     if not count or count > PIECES_MAX:
         return refused(
-            f"{count} pieces are more than {PIECES_MAX}: choose longer ones" if count else not_before(begin, end)
+            f"{count} pieces are more than {PIECES_MAX}: choose longer ones"
+            if count
+            else not_before(begin, end)
         )
     run_id = str(flow_run.id or uuid4())
     counted = itertools.count(1)
@@ -90,7 +92,9 @@ def backfill(
     failed = [one for one in ended if not one.ok]
     if not failed:
         return Completed(message=said)
-    return Failed(message=f"{said}. {failed[0].name}: {failed[0].message} Then press Retry here: it goes on.")
+    return Failed(
+        message=f"{said}. {failed[0].name}: {failed[0].message} Then press Retry here: it goes on."
+    )
 
 
 def pieces(system: str, since: datetime, until: datetime, days: int) -> Iterator[Piece]:
@@ -107,9 +111,16 @@ def _lane(lane: Sequence[Piece], run_id: str, on_done: Callable[[str], None]) ->
     ended = []
     for piece in lane:
         name = f"{piece.system} {piece.since:%Y-%m-%d} to {piece.until:%Y-%m-%d}"
-        parameters = {"system": piece.system, "since": piece.since.isoformat(), "until": piece.until.isoformat()}
+        parameters = {
+            "system": piece.system,
+            "since": piece.since.isoformat(),
+            "until": piece.until.isoformat(),
+        }
         done = run_piece(
-            f"sync-{piece.system}", name, parameters, key=f"backfill/{run_id}/{piece.system}/{piece.since.isoformat()}"
+            f"sync-{piece.system}",
+            name,
+            parameters,
+            key=f"backfill/{run_id}/{piece.system}/{piece.since.isoformat()}",
         )
         get_run_logger().info("%s: %s", done.name, done.message)
         ended.append(done)
@@ -124,4 +135,6 @@ def _page(said: str, ended: Sequence[Ended]) -> str:
         f"| [{one.name}](/runs/flow-run/{one.run_id}) | {'done' if one.ok else 'failed'} | {one.message.replace('|', '/')} |"
         for one in ended
     ]
-    return "\n".join([f"# Backfill: {said}", "", "| Piece | | What came of it |", "|---|---|---|", *rows])
+    return "\n".join(
+        [f"# Backfill: {said}", "", "| Piece | | What came of it |", "|---|---|---|", *rows]
+    )

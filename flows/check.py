@@ -31,8 +31,12 @@ def test_connection(connection: str) -> State[Any]:
         return Failed(message=f"NotConnectedError: {error}")
     result = check_connection(block, dsn=own.dsn(), key=own.fernet_key())
     create_markdown_artifact(
-        key=f"test-{block_name(connection)}", markdown=result.markdown(), description=result.summary()
+        key=f"test-{block_name(connection)}",
+        markdown=result.markdown(),
+        description=result.summary(),
     )
     for check in result.checks:
-        get_run_logger().info("%s: %s (%s)", "ok" if check.ok else "FAILED", check.check, check.detail)
+        get_run_logger().info(
+            "%s: %s (%s)", "ok" if check.ok else "FAILED", check.check, check.detail
+        )
     return (Completed if result.ok else Failed)(message=result.headline())

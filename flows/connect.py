@@ -22,7 +22,9 @@ from settings import settings
 
 
 @changing_flow(name="connect", flow_run_name="connect {connection}")
-def connect(connection: str, account: str = "", wait_minutes: Annotated[int, Field(ge=1, le=10)] = 10) -> State[Any]:
+def connect(
+    connection: str, account: str = "", wait_minutes: Annotated[int, Field(ge=1, le=10)] = 10
+) -> State[Any]:
     """Connect an account: consent in the browser, then a test of the connection.
 
     Create the connection's block first, with the client id and the client secret of your application at the vendor. Start this run, open the
@@ -69,7 +71,10 @@ def _consented(block: ConsentedConnection, wait_minutes: int) -> tuple[Granted, 
         try:
             return desk.wait(wait_minutes * 60), started.redirect_uri
         finally:
-            _replace(artifact, f"# Connect {title}\n\nThis link is used up. Start the deployment again for another.")
+            _replace(
+                artifact,
+                f"# Connect {title}\n\nThis link is used up. Start the deployment again for another.",
+            )
 
 
 def _replace(artifact: Any, text: str) -> None:
@@ -77,7 +82,9 @@ def _replace(artifact: Any, text: str) -> None:
         client.update_artifact(artifact, ArtifactUpdate(data=text, description="A used link"))
 
 
-def _finished(block: ConsentedConnection, granted: Granted, account: str, redirect_uri: str) -> State[Any]:
+def _finished(
+    block: ConsentedConnection, granted: Granted, account: str, redirect_uri: str
+) -> State[Any]:
     chosen, choices = consent.choose(block, block.name, granted, account)
     own = settings()
     saved = consent.store(
@@ -91,7 +98,9 @@ def _finished(block: ConsentedConnection, granted: Granted, account: str, redire
         )
     result = check_connection(saved, dsn=own.dsn(), key=own.fernet_key())
     create_markdown_artifact(
-        key=f"test-{block_name(block.name)}", markdown=result.markdown(), description=result.summary()
+        key=f"test-{block_name(block.name)}",
+        markdown=result.markdown(),
+        description=result.summary(),
     )
     name = f" ({chosen.name})" if chosen.name else ""
     message = f"Connected to {chosen.account}{name}. {result.headline()}"

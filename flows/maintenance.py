@@ -17,7 +17,9 @@ from tasks.steps import without_row_data
 
 
 @changing_flow(name="maintenance", flow_run_name="maintenance")
-def maintenance(keep_days: Annotated[int, Field(ge=7, le=3650)] = 90, dry_run: bool = False) -> State[Any]:
+def maintenance(
+    keep_days: Annotated[int, Field(ge=7, le=3650)] = 90, dry_run: bool = False
+) -> State[Any]:
     """Check that points posted are points due and that the audit log is whole, renew the database's statistics, delete old runs.
 
     Sales, raw pages, entries, rejects and the audit log are never deleted. The run fails if a promise does not hold.
@@ -36,4 +38,6 @@ def maintenance(keep_days: Annotated[int, Field(ge=7, le=3650)] = 90, dry_run: b
     get_run_logger().info(said)
     if done.ok:
         return Completed(message=said)
-    return Failed(message=f"{said}. Points: run recompute-points. Audit log: docs/audit.md says what to do.")
+    return Failed(
+        message=f"{said}. Points: run recompute-points. Audit log: docs/audit.md says what to do."
+    )

@@ -52,13 +52,17 @@ def adjust_points(
         with without_row_data(), connect(settings().dsn()) as connection:
             if void is None:
                 check_confirmed(points, confirm_points)
-                wanted = Adjustment(member_id=member, points=points, reason=reason, author=author, key=own_key)
+                wanted = Adjustment(
+                    member_id=member, points=points, reason=reason, author=author, key=own_key
+                )
                 done = corrections.adjust(connection, wanted, run_id)
             elif points:
                 return refused("either points or an adjustment to void, not both")
             else:
                 decision = Decision(reason=reason, author=author)
-                done = corrections.void_adjustment(connection, void, decision, own_key, run_id, of_member=member)
+                done = corrections.void_adjustment(
+                    connection, void, decision, own_key, run_id, of_member=member
+                )
             connection.commit()
     except (CorrectionRefusedError, ValidationError) as error:
         return refused(_why(error))
@@ -156,5 +160,7 @@ def _run_id() -> str:
 
 def _why(error: Exception) -> str:
     if isinstance(error, ValidationError):
-        return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        return "; ".join(
+            f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()
+        )
     return str(error).rstrip(".")

@@ -36,5 +36,7 @@ def renew_pages() -> State[Any]:
         )
     with get_client(sync_client=True) as client:
         deleted = prune(client)
-    logger.info("%s %s %d old reports deleted; %.2f s", done.systems, done.status, deleted, done.seconds)
+    logger.info(
+        "%s %s %d old reports deleted; %.2f s", done.systems, done.status, deleted, done.seconds
+    )
     return Completed(message=done.systems)

@@ -86,7 +86,14 @@ def change_program(
             return Completed(message=f"Not applied: {_headline(found)}")
         decision = Decision(author=author, reason=reason)
         with without_row_data():
-            done = apply_rules(settings().dsn(), written, decision, run_id, recompute=recompute, confirm=confirm_points)
+            done = apply_rules(
+                settings().dsn(),
+                written,
+                decision,
+                run_id,
+                recompute=recompute,
+                confirm=confirm_points,
+            )
     except (BadRulesError, ValidationError) as error:
         return Failed(name=REFUSED, message=_problems(error))
     except ChangeRefusedError as error:
@@ -105,7 +112,9 @@ def _written(text: str, program: Program | None, promotion: Promotion | None) ->
     """The file; what was filled in is written as one, so that it is judged and kept like one."""
     filled = program is not None or promotion is not None
     if bool(text) == filled:
-        raise BadRulesError(["give the rules as text, or fill in program or promotion: one of both"])
+        raise BadRulesError(
+            ["give the rules as text, or fill in program or promotion: one of both"]
+        )
     return text or write_rules(program, [] if promotion is None else [promotion])
 
 
@@ -126,5 +135,7 @@ def _headline(found: Look) -> str:
 
 def _publish(found: Look, what: str) -> None:
     lines = "\n".join(shown(found, ZoneInfo(settings().timezone)))
-    create_markdown_artifact(key="program", markdown=f"# {what}\n\n```\n{lines}\n```", description=what[:200])
+    create_markdown_artifact(
+        key="program", markdown=f"# {what}\n\n```\n{lines}\n```", description=what[:200]
+    )
     get_run_logger().info("%s\n%s", what, lines)

@@ -71,15 +71,26 @@ def reconcile(
         return Failed(message=f"{named(error)} Nothing that was posted is lost; then press Retry.")
 
 
-def _compared(block: BillingConnection, begin: datetime, end: datetime, *, repair: bool, confirm: int) -> State[Any]:
+def _compared(
+    block: BillingConnection, begin: datetime, end: datetime, *, repair: bool, confirm: int
+) -> State[Any]:
     found, points = _look(block, begin, end)
-    _publish(block, begin, end, found, points, "as it was found" if repair else "looked at, nothing changed")
+    _publish(
+        block,
+        begin,
+        end,
+        found,
+        points,
+        "as it was found" if repair else "looked at, nothing changed",
+    )
     if not repair or not (found.repairable or points.members):
         return Completed(message=_said(found, points))
     if found.repairable:
         state = sync_system.fn(block.name, since=listed_since(begin))
         if state.is_failed():
-            return Failed(message=f"The differences are in the artifact; reading again failed: {state.message}")
+            return Failed(
+                message=f"The differences are in the artifact; reading again failed: {state.message}"
+            )
     with without_row_data():
         recompute(settings().dsn(), _run_id(), dry_run=False, confirm=confirm)
     found, points = _look(block, begin, end)
@@ -121,16 +132,24 @@ def recompute_points(
         return Failed(name=REFUSED, message=f"Not posted: {error}")
     except (psycopg.OperationalError, DatabaseNotRunning) as error:
         return Failed(message=f"{named(error)} Then press Retry.")
-    posted = "Nothing posted" if dry_run else f"{awarded.entries} entries posted, {awarded.points:+d} points"
+    posted = (
+        "Nothing posted"
+        if dry_run
+        else f"{awarded.entries} entries posted, {awarded.points:+d} points"
+    )
     message = f"{posted}: {found.to_text()}"
     create_markdown_artifact(
-        key="recompute-points", markdown=f"# {posted}\n\n{points_markdown(found)}", description=message[:200]
+        key="recompute-points",
+        markdown=f"# {posted}\n\n{points_markdown(found)}",
+        description=message[:200],
     )
     get_run_logger().info(message)
     return Completed(message=message)
 
 
-def _look(block: BillingConnection, since: datetime, until: datetime) -> tuple[Reconciled, PointsCheck]:
+def _look(
+    block: BillingConnection, since: datetime, until: datetime
+) -> tuple[Reconciled, PointsCheck]:
     job = job_of(block, listed_since(since), None, dry_run=True, replay=False, rejects=False)
     with without_row_data(), sync.exclusive(job.dsn, job.account, wait_seconds=WAIT_SECONDS):
         found = reconcile_vendor(job, since, until)
@@ -139,11 +158,18 @@ def _look(block: BillingConnection, since: datetime, until: datetime) -> tuple[R
 
 
 def _publish(
-    block: BillingConnection, since: datetime, until: datetime, found: Reconciled, points: PointsCheck, when: str
+    block: BillingConnection,
+    since: datetime,
+    until: datetime,
+    found: Reconciled,
+    points: PointsCheck,
+    when: str,
 ) -> None:
     text = markdown(block.name, since, until, found, points, when)
     said = _said(found, points)
-    create_markdown_artifact(key=f"reconcile-{block_name(block.name)}", markdown=text, description=said[:200])
+    create_markdown_artifact(
+        key=f"reconcile-{block_name(block.name)}", markdown=text, description=said[:200]
+    )
     get_run_logger().info("%s: %s", when, said)
 
 

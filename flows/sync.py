@@ -69,7 +69,12 @@ def sync_system(
     if isinstance(begun, State):
         if not dry_run:
             with suppress(DatabaseNotRunning):
-                audit_refused(settings().dsn(), str(flow_run.id or uuid4()), block_name(system), begun.message or "")
+                audit_refused(
+                    settings().dsn(),
+                    str(flow_run.id or uuid4()),
+                    block_name(system),
+                    begun.message or "",
+                )
         return begun
     block, job = begun
     report = RunReport(job, datetime.now(UTC))
@@ -95,7 +100,13 @@ def sync_system(
 
 
 def _begin(
-    system: str, since: datetime | None, until: datetime | None, *, dry_run: bool, replay: bool, rejects: bool
+    system: str,
+    since: datetime | None,
+    until: datetime | None,
+    *,
+    dry_run: bool,
+    replay: bool,
+    rejects: bool,
 ) -> tuple[BillingConnection, Job] | State[Any]:
     """The connection and the job, or the end of a run that cannot begin."""
     started_at = datetime.now(UTC)
@@ -115,7 +126,9 @@ def _begin(
         return Failed(message=f"{named(error)} Then press Retry.")
 
 
-def _wrong_request(since: datetime | None, until: datetime | None, *, replay: bool, rejects: bool) -> str | None:
+def _wrong_request(
+    since: datetime | None, until: datetime | None, *, replay: bool, rejects: bool
+) -> str | None:
     """What cannot be meant, before anybody is asked for it."""
     if replay and rejects:
         return '"replay" and "rejects" are two things: choose one'
@@ -155,7 +168,9 @@ def _refused(name: str, started_at: datetime, error: str, *, dry_run: bool) -> S
     with suppress(DatabaseNotRunning):
         if dry_run:
             return Failed(message=error)
-        remember_refused(settings().dsn(), str(flow_run.id or uuid4()), block_name(name), started_at, error)
+        remember_refused(
+            settings().dsn(), str(flow_run.id or uuid4()), block_name(name), started_at, error
+        )
     return Failed(message=error)
 
 
@@ -168,7 +183,10 @@ def _told(error: Exception | None) -> str | None:
 
 def _publish(report: RunReport, block: BillingConnection) -> None:
     remember(report, block.name, _told(report.error))
-    with suppress(psycopg.Error), report.job.aside() as connection:  # the database may be what failed
+    with (
+        suppress(psycopg.Error),
+        report.job.aside() as connection,
+    ):  # the database may be what failed
         report.corrections = refusals.open_ones(connection, report.job.account)
     ui = settings().ui_url
     run, document = f"{ui}/runs/flow-run/{report.job.run_id}", block._block_document_id  # noqa: SLF001

@@ -32,7 +32,9 @@ _NAME = "webhooks"
 
 
 @flow(name=_NAME, flow_run_name=_NAME, persist_result=False, retries=0)
-def award_webhooks(linger_seconds: int = 600, life_seconds: int = 600, takes_over: bool = False) -> State[Any]:
+def award_webhooks(
+    linger_seconds: int = 600, life_seconds: int = 600, takes_over: bool = False
+) -> State[Any]:
     """Award the sales that billing systems announce by webhook.
 
     One run always listens where webhooks are expected, because starting takes seconds; after ten minutes a fresh one takes over. The HTTP
@@ -59,13 +61,19 @@ def award_webhooks(linger_seconds: int = 600, life_seconds: int = 600, takes_ove
         with without_row_data():
             expected = _is_expected(own.dsn())
             pace = Pace(
-                linger_seconds if expected else 0, max(1, life_seconds), HANDOVER_SECONDS_MAX if takes_over else 0
+                linger_seconds if expected else 0,
+                max(1, life_seconds),
+                HANDOVER_SECONDS_MAX if takes_over else 0,
             )
             next_one = successor if _is_deployed() else None
-            done = listen(own.dsn(), run_id, connections, own.fernet_key(), pace, on_batch, next_one)
+            done = listen(
+                own.dsn(), run_id, connections, own.fernet_key(), pace, on_batch, next_one
+            )
     except psycopg.OperationalError as failure:
         error = failure
-    except TerminationSignal:  # the stack stops, or an operator cancels: what is under way has been finished
+    except (
+        TerminationSignal
+    ):  # the stack stops, or an operator cancels: what is under way has been finished
         stopped = True
     if done.busy:
         return Completed(message="Another run is listening")
@@ -77,7 +85,9 @@ def award_webhooks(linger_seconds: int = 600, life_seconds: int = 600, takes_ove
         return Failed(
             message=f"The database could not be used: {error}. What was claimed is taken up again within five minutes."
         )
-    return Completed(message=headline(connections.counts) + (". It was asked to stop" if stopped else ""))
+    return Completed(
+        message=headline(connections.counts) + (". It was asked to stop" if stopped else "")
+    )
 
 
 def _is_expected(dsn: str) -> bool:
@@ -94,7 +104,9 @@ def _is_deployed() -> bool:
 def _start(parameters: dict[str, Any]) -> None:
     """The next run. A server that does not answer is no reason to stop: the HTTP interface starts one as well."""
     try:
-        run_deployment(f"{_NAME}/{deployment.name}", parameters=parameters, timeout=0, as_subflow=False)
+        run_deployment(
+            f"{_NAME}/{deployment.name}", parameters=parameters, timeout=0, as_subflow=False
+        )
     except Exception as error:  # noqa: BLE001
         get_run_logger().warning("The next run could not be started: %s", type(error).__name__)
 
@@ -103,7 +115,14 @@ def _job(name: str, run_id: str) -> Job:
     """The job of a connection; a share of rejects is no reason to hold up the others here."""
     block, own = load_block(name), settings()
     policy = Policy(reject_percent_max=100, award=block.award_policy())
-    return Job(own.dsn(), block.connection(), key=own.fernet_key(), run_id=run_id, policy=policy, pushed=True)
+    return Job(
+        own.dsn(),
+        block.connection(),
+        key=own.fernet_key(),
+        run_id=run_id,
+        policy=policy,
+        pushed=True,
+    )
 
 
 def _publish(dsn: str, run_id: str, connections: Connections) -> None:
@@ -115,5 +134,7 @@ def _publish(dsn: str, run_id: str, connections: Connections) -> None:
         corrections = refused.open_ones(connection)
     counts = connections.counts
     create_markdown_artifact(
-        key=_NAME, markdown=markdown(counts, events, backlog, parked, corrections), description=headline(counts)
+        key=_NAME,
+        markdown=markdown(counts, events, backlog, parked, corrections),
+        description=headline(counts),
     )

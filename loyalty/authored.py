@@ -35,7 +35,9 @@ def program_table(program: Program) -> dict[str, Any]:
     policy = program.tier_policy
     if policy is not None and policy.metric == "spend" and policy.currency is not None:
         unit = 10 ** EXPONENTS[policy.currency]
-        values["tier_policy"]["thresholds"] = {tier: _plain(n, unit) for tier, n in policy.thresholds.items()}
+        values["tier_policy"]["thresholds"] = {
+            tier: _plain(n, unit) for tier, n in policy.thresholds.items()
+        }
     begins = (
         {}
         if program.valid_from == BEGINNING
@@ -43,7 +45,10 @@ def program_table(program: Program) -> dict[str, Any]:
     )
     tables = {name: value for name, value in values.items() if isinstance(value, dict) and value}
     flat = {name: value for name, value in values.items() if not isinstance(value, dict)}
-    tiers = {name: _plain(rate, BPS) for name, rate in sorted(program.tier_rate_bps.items(), key=lambda tier: tier[1])}
+    tiers = {
+        name: _plain(rate, BPS)
+        for name, rate in sorted(program.tier_rate_bps.items(), key=lambda tier: tier[1])
+    }
     return begins | flat | {"points_per_unit": _rates(program), "tiers": tiers} | tables
 
 
@@ -63,7 +68,9 @@ def promotion_table(promotion: Promotion, zone: ZoneInfo | None) -> dict[str, An
     when = values.pop("when", {})
     if "minimum_minor" in when:
         minimum = when.pop("minimum_minor")
-        when["minimum"] = {code: _plain(amount, 10 ** EXPONENTS.get(code, 2)) for code, amount in minimum.items()}
+        when["minimum"] = {
+            code: _plain(amount, 10 ** EXPONENTS.get(code, 2)) for code, amount in minimum.items()
+        }
     rule: dict[str, Any] = values.pop("rule", {}) | {"kind": promotion.kind}
     for key, scale in (("multiplier_bps", BPS), ("percent_bps", BPS // 100)):
         if key in rule:

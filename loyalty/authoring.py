@@ -31,7 +31,15 @@ CHARACTERS_MAX: Final = 500_000
 DEFAULT: Final = "default"
 #: Versions are numbered when they are applied.
 _UNNUMBERED: Final = 1
-_PROMOTION_KEYS: Final = ("title", "valid_from", "valid_to", "when", "stacking", "limits", "timezone")
+_PROMOTION_KEYS: Final = (
+    "title",
+    "valid_from",
+    "valid_to",
+    "when",
+    "stacking",
+    "limits",
+    "timezone",
+)
 
 
 class BadRulesError(ValueError):
@@ -91,11 +99,15 @@ class _Reader:
 
     def rules(self, document: Mapping[str, Any]) -> Rules:
         for key in document.keys() - {"program", "promotion"}:
-            self._problem(key, "unknown; the file has one [program] and any number of [[promotion]]")
+            self._problem(
+                key, "unknown; the file has one [program] and any number of [[promotion]]"
+            )
         program = self._program(document["program"]) if "program" in document else None
         listed = document.get("promotion", [])
         if not isinstance(listed, list):
-            self._problem("promotion", "each promotion begins with [[promotion]], in two pairs of brackets")
+            self._problem(
+                "promotion", "each promotion begins with [[promotion]], in two pairs of brackets"
+            )
             listed = []
         promotions: dict[str, Promotion] = {}
         for number, raw in enumerate(listed, 1):
@@ -103,7 +115,9 @@ class _Reader:
             if one is None:
                 continue
             if promotions.setdefault(one.promotion_id, one) is not one:
-                self._problem(f"promotion {number}", f"another promotion is called {one.promotion_id!r} too")
+                self._problem(
+                    f"promotion {number}", f"another promotion is called {one.promotion_id!r} too"
+                )
         if program is None and not promotions and not self.problems:
             self._problem("the file", "holds neither a [program] nor a [[promotion]]")
         return Rules(program, tuple(promotions.values()))
@@ -113,7 +127,9 @@ class _Reader:
             self._problem("program", "must be a table: [program]")
             return None
         where, values = "program", dict(raw)
-        values["base_rate_bps"] = self._rates(values.pop("points_per_unit", {}), f"{where}.points_per_unit")
+        values["base_rate_bps"] = self._rates(
+            values.pop("points_per_unit", {}), f"{where}.points_per_unit"
+        )
         values["tier_rate_bps"] = self._numbers(values.pop("tiers", {}), BPS, f"{where}.tiers")
         values["valid_from"] = self._instant(values.get("valid_from", BEGINNING))
         if "version" in values:
@@ -156,7 +172,9 @@ class _Reader:
             self._problem(f"{where}.version", "leave it out: versions are numbered by themselves")
             rule.pop("version")
         values |= {key: rule.pop(key) for key in _PROMOTION_KEYS if key in rule}
-        values |= {key: self._instant(values[key]) for key in ("valid_from", "valid_to") if key in values}
+        values |= {
+            key: self._instant(values[key]) for key in ("valid_from", "valid_to") if key in values
+        }
         for key, scale in (("multiplier", BPS), ("percent", BPS // 100)):
             if key in rule:
                 rule[f"{key}_bps"] = self._number(rule.pop(key), scale, f"{where}.{key}")
@@ -191,11 +209,17 @@ class _Reader:
     def _number(self, raw: Any, scale: int, where: str) -> int:
         """The number times `scale`; 1 where it is none, so that the model has nothing further to say about it."""
         try:
-            value = Decimal(str(raw)) if isinstance(raw, (int, str, Decimal)) and not isinstance(raw, bool) else None
+            value = (
+                Decimal(str(raw))
+                if isinstance(raw, (int, str, Decimal)) and not isinstance(raw, bool)
+                else None
+            )
         except InvalidOperation:
             value = None
         if value is None or not value.is_finite() or abs(value) > 10**15:
-            self._problem(where, f"{raw!r} is no number" if value is None else f"{raw} is no usable number")
+            self._problem(
+                where, f"{raw!r} is no number" if value is None else f"{raw} is no usable number"
+            )
             return 1
         scaled = value * scale
         if scaled != int(scaled):
@@ -212,7 +236,11 @@ class _Reader:
                 return raw  # the model says what is wrong with it
         if isinstance(raw, date) and not isinstance(raw, datetime):
             raw = datetime.combine(raw, time())
-        return raw.replace(tzinfo=self.zone) if isinstance(raw, datetime) and raw.tzinfo is None else raw
+        return (
+            raw.replace(tzinfo=self.zone)
+            if isinstance(raw, datetime) and raw.tzinfo is None
+            else raw
+        )
 
     def _problem(self, where: str, what: str) -> None:
         self.problems.append(f"{where}: {what}")

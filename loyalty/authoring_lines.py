@@ -23,7 +23,11 @@ def lines_of(text: str) -> dict[Path, int]:
         if header:
             names = [part.strip() for part in header[1].split(".")]
             promotions += line.lstrip().startswith("[[promotion")
-            table = ("promotion", str(promotions), *names[1:]) if names[0] == "promotion" else tuple(names)
+            table = (
+                ("promotion", str(promotions), *names[1:])
+                if names[0] == "promotion"
+                else tuple(names)
+            )
             found.setdefault(table, number)
         elif key := _KEY.match(line):
             found.setdefault((*table, *key[1].strip("\"'").split(".")), number)

@@ -65,8 +65,16 @@ def evaluate(
     frame = earned(history.with_row_index("_row"), tiers, programs, facts)
     world = World.of(frame, promotions, programs, facts)
     frame, given = world.frame, parts(world)
-    given = given if facts.members is None else given.filter(pl.col("member_id").is_in(facts.members.implode()))
-    own = frame if facts.members is None else frame.filter(pl.col("member_id").is_in(facts.members.implode()))
+    given = (
+        given
+        if facts.members is None
+        else given.filter(pl.col("member_id").is_in(facts.members.implode()))
+    )
+    own = (
+        frame
+        if facts.members is None
+        else frame.filter(pl.col("member_id").is_in(facts.members.implode()))
+    )
     due = _due(own.sort("_row"), given, world.found, frame, tiers, programs, facts)
     return Evaluation(due, _named(given, world.found), _claims(given, frame, world.found), world)
 
@@ -79,15 +87,23 @@ def _due(
     columns = [*HISTORY.names(), *(pl.col(name).cast(dtype) for name, dtype in DUE.items())]
     applied = given.filter(pl.col("points") != 0)
     if applied.is_empty():
-        return own.with_columns(pl.col("earned").alias("due"), _json(base).alias("breakdown")).select(columns)
+        return own.with_columns(
+            pl.col("earned").alias("due"), _json(base).alias("breakdown")
+        ).select(columns)
     shares = _shares(applied, found)
     kept = [*HISTORY.names(), "net_minor", "tier", "program_version", "base", "earned"]
-    rows = own.select("_row", *kept).join(shares, on=["_row", "member_id"], how="left", maintain_order="left")
+    rows = own.select("_row", *kept).join(
+        shares, on=["_row", "member_id"], how="left", maintain_order="left"
+    )
     others = shares.join(frame.select("_row", "member_id"), on=["_row", "member_id"], how="anti")
     if not others.is_empty():
-        rows = pl.concat([rows, _rewarded(others, frame, tiers, programs, facts).select(rows.columns)])
+        rows = pl.concat(
+            [rows, _rewarded(others, frame, tiers, programs, facts).select(rows.columns)]
+        )
     due = pl.col("earned") + pl.col("extra").fill_null(0)
-    return rows.with_columns(due.alias("due"), _json(base, pl.col("json")).alias("breakdown")).select(columns)
+    return rows.with_columns(
+        due.alias("due"), _json(base, pl.col("json")).alias("breakdown")
+    ).select(columns)
 
 
 def _shares(applied: pl.DataFrame, found: Sequence[Active]) -> pl.DataFrame:
@@ -98,19 +114,35 @@ def _shares(applied: pl.DataFrame, found: Sequence[Active]) -> pl.DataFrame:
         # By sale, then number: one key sorts several times faster than two.
         .sort(pl.col("_row").cast(pl.Int64) * 2**31 + pl.col("number"))
         .group_by("_row", "member_id", maintain_order=True)
-        .agg(pl.col("points").sum().alias("extra"), pl.format('"{}":{}', "key", "points").str.join(",").alias("json"))
+        .agg(
+            pl.col("points").sum().alias("extra"),
+            pl.format('"{}":{}', "key", "points").str.join(",").alias("json"),
+        )
     )
 
 
 def _rewarded(
-    others: pl.DataFrame, frame: pl.DataFrame, tiers: pl.DataFrame, programs: Sequence[Program], facts: Facts
+    others: pl.DataFrame,
+    frame: pl.DataFrame,
+    tiers: pl.DataFrame,
+    programs: Sequence[Program],
+    facts: Facts,
 ) -> pl.DataFrame:
     """The friends' sales as the referrers' own, worth nothing but the reward."""
-    sales = frame.select("_row", *HISTORY.names()).drop("member_id").join(others.select("_row", "member_id"), on="_row")
-    nothing = [pl.lit(0, pl.Int64).alias(name) for name in ("total_minor", "subtotal_minor", "amount_refunded_minor")]
+    sales = (
+        frame.select("_row", *HISTORY.names())
+        .drop("member_id")
+        .join(others.select("_row", "member_id"), on="_row")
+    )
+    nothing = [
+        pl.lit(0, pl.Int64).alias(name)
+        for name in ("total_minor", "subtotal_minor", "amount_refunded_minor")
+    ]
     rewarded = sales.with_columns(nothing).select("_row", *HISTORY.names())
     # Their own sales decide their tier at that time.
-    own = frame.filter(pl.col("member_id").is_in(others["member_id"].unique().implode())).select(rewarded.columns)
+    own = frame.filter(pl.col("member_id").is_in(others["member_id"].unique().implode())).select(
+        rewarded.columns
+    )
     worth = earned(pl.concat([own, rewarded]), tiers, programs, facts)
     return worth.join(others, on=["_row", "member_id"]).sort("_row", "member_id")
 
@@ -126,7 +158,9 @@ def _claims(given: pl.DataFrame, frame: pl.DataFrame, found: Sequence[Active]) -
     budgeted = [one for one in found if one.promotion.limits.budget is not None]
     if not budgeted:
         return pl.DataFrame(schema=CLAIMS)
-    mine = given.filter(pl.col("number").is_in([one.number for one in budgeted]) & (pl.col("wanted") > 0))
+    mine = given.filter(
+        pl.col("number").is_in([one.number for one in budgeted]) & (pl.col("wanted") > 0)
+    )
     sale = frame.select("_row", "issued_at", "system", "account", "external_id")
     return _named(mine, found).join(sale, on="_row").select(CLAIMS.names()).cast(CLAIMS)
 

@@ -70,7 +70,11 @@ class Basket(Frozen):
         if self.total is None and not self.lines:
             message = "total or lines are missing"
             raise ValueError(message)
-        for name, amount in (("total", self.amount), ("subtotal", self.subtotal), ("refunded", self.refunded)):
+        for name, amount in (
+            ("total", self.amount),
+            ("subtotal", self.subtotal),
+            ("refunded", self.refunded),
+        ):
             if amount is not None and amount.scaleb(EXPONENTS[self.currency]) % 1:
                 message = f"{name} {amount} has more decimals than {self.currency}"
                 raise ValueError(message)
@@ -82,7 +86,11 @@ class Basket(Frozen):
     @property
     def amount(self) -> Decimal:
         """The total."""
-        return self.total if self.total is not None else sum((one.worth for one in self.lines), Decimal(0))
+        return (
+            self.total
+            if self.total is not None
+            else sum((one.worth for one in self.lines), Decimal(0))
+        )
 
     def minor(self, amount: Decimal | None) -> int | None:
         """In minor units of the currency."""
@@ -100,13 +108,18 @@ class BadBasketsError(ValueError):
 def read_baskets(text: str) -> list[Basket]:
     """One basket, or a list of them, as JSON. Raises BadBasketsError."""
     try:
-        return TypeAdapter(list[Basket]).validate_json(text if text.lstrip().startswith("[") else f"[{text}]")
+        return TypeAdapter(list[Basket]).validate_json(
+            text if text.lstrip().startswith("[") else f"[{text}]"
+        )
     except ValidationError as error:
         raise BadBasketsError(told(error, Basket, "basket", {"lines": Item})) from None
 
 
 def reckon(
-    basket: Basket, programs: Sequence[Program], promotions: Sequence[Promotion], fx: pl.DataFrame | None = None
+    basket: Basket,
+    programs: Sequence[Program],
+    promotions: Sequence[Promotion],
+    fx: pl.DataFrame | None = None,
 ) -> Reckoning:
     """The points of the basket by these rules; `fx` are exchange rates (loyalty.inputs.FX). Budgets count as unused."""
     row: dict[str, Any] = {
@@ -117,9 +130,13 @@ def reckon(
     }  # fmt: skip
     history = pl.DataFrame([row], schema=HISTORY, orient="row")
     since: datetime = BEGINNING
-    tiers = pl.DataFrame([(_MEMBER, since, basket.tier)] if basket.tier else [], schema=TIERS, orient="row")
+    tiers = pl.DataFrame(
+        [(_MEMBER, since, basket.tier)] if basket.tier else [], schema=TIERS, orient="row"
+    )
     facts = Facts(lines=_lines(basket)) if fx is None else Facts(lines=_lines(basket), fx=fx)
-    (found,) = reckonings(evaluate(history, tiers, programs, promotions, facts), tiers, programs, promotions)
+    (found,) = reckonings(
+        evaluate(history, tiers, programs, promotions, facts), tiers, programs, promotions
+    )
     return found
 
 

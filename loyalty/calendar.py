@@ -22,7 +22,9 @@ def instant(clock: pl.Expr, zone: str) -> pl.Expr:
     """The first instant (UTC) at which a clock in `zone` shows that time, or the first after it."""
 
     def shown(at: pl.Expr) -> pl.Expr:
-        return at.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null").dt.convert_time_zone("UTC")
+        return at.dt.replace_time_zone(
+            zone, ambiguous="earliest", non_existent="null"
+        ).dt.convert_time_zone("UTC")
 
     return pl.coalesce(shown(clock), shown(clock + pl.duration(hours=1)))
 

@@ -27,10 +27,14 @@ def _not_zero(points: int) -> int:
 
 
 Reason = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500), AfterValidator(_no_phone)
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=500),
+    AfterValidator(_no_phone),
 ]
 Author = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_no_phone)
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
+    AfterValidator(_no_phone),
 ]
 MemberId = Annotated[int, Field(ge=1, lt=2**63)]
 

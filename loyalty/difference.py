@@ -25,7 +25,9 @@ def difference(due: pl.DataFrame, posted: pl.DataFrame) -> pl.DataFrame:
         pl.col("due_after").alias("due_before"),
         pl.col("currency", "tier", "program_version", "event_at", "net_minor").name.prefix("last_"),
     )
-    both = due.with_columns(pl.lit(value=True).alias("_owned")).join(last, on=_KEY, how="full", coalesce=True)
+    both = due.with_columns(pl.lit(value=True).alias("_owned")).join(
+        last, on=_KEY, how="full", coalesce=True
+    )
     owned = pl.col("_owned").is_not_null()
     facts = both.select(
         *_KEY,

@@ -18,7 +18,9 @@ from loyalty.unlinked_credits import against_latest
 EXACT_LIMIT: Final = 2**125
 
 
-def earned(history: pl.DataFrame, tiers: pl.DataFrame, programs: Sequence[Program], facts: Facts) -> pl.DataFrame:
+def earned(
+    history: pl.DataFrame, tiers: pl.DataFrame, programs: Sequence[Program], facts: Facts
+) -> pl.DataFrame:
     """HISTORY and what it earns by itself, sorted by `issued_at`.
 
     Adds: net_minor (signed amount that earns, in the sale's currency), gross_minor (the same before refunds), left_minor (of
@@ -36,11 +38,15 @@ def earned(history: pl.DataFrame, tiers: pl.DataFrame, programs: Sequence[Progra
         how="left",
         maintain_order="left",
     )
-    return frame.with_columns(points_of(programs, ["base_rate_bps", "tier_rate_bps"]).alias("earned"))
+    return frame.with_columns(
+        points_of(programs, ["base_rate_bps", "tier_rate_bps"]).alias("earned")
+    )
 
 
 def _with_base(history: pl.DataFrame, programs: Sequence[Program], facts: Facts) -> pl.DataFrame:
-    frame = history.join_asof(versions_frame(programs), left_on="issued_at", right_on="valid_from", strategy="backward")
+    frame = history.join_asof(
+        versions_frame(programs), left_on="issued_at", right_on="valid_from", strategy="backward"
+    )
     settled = pl.lit(0, pl.Int64)
     if not facts.settled.is_empty():
         frame = frame.join(facts.settled, on=SALE, how="left", maintain_order="left")
@@ -49,10 +55,16 @@ def _with_base(history: pl.DataFrame, programs: Sequence[Program], facts: Facts)
     if any(p.unlinked_credits == "latest_sales" for p in programs):
         # A sale that awaits its payment is lowered too: a credit for it must take nothing that it has not given.
         happened = ~pl.col("status").is_in(IDLE)
-        worth = frame.with_columns(pl.when(happened).then("left_minor").otherwise(pl.lit(0)).alias("left_minor"))
-        frame = frame.join(against_latest(worth, programs), on="_row", how="left", maintain_order="left")
+        worth = frame.with_columns(
+            pl.when(happened).then("left_minor").otherwise(pl.lit(0)).alias("left_minor")
+        )
+        frame = frame.join(
+            against_latest(worth, programs), on="_row", how="left", maintain_order="left"
+        )
         # Dropped: product bonuses have a column of that name.
-        frame = frame.with_columns(*_net(settled + pl.col("matched_minor").fill_null(0))).drop("matched_minor")
+        frame = frame.with_columns(*_net(settled + pl.col("matched_minor").fill_null(0))).drop(
+            "matched_minor"
+        )
     frame = _with_rate(frame, programs, facts)
     return frame.with_columns(points_of(programs, ["base_rate_bps"]).alias("base"))
 
@@ -72,7 +84,9 @@ def _net(settled: pl.Expr) -> tuple[pl.Expr, ...]:
     negative = pl.col("kind").is_in(NEGATIVE_KINDS)
     signed = pl.when(negative).then(-amount).otherwise(amount)
     # What takes points back does so at once: it waits for no payment. The program or the account may await one.
-    awaited = (pl.col("award_when") == "paid") | (pl.col("account_award_when") == "paid").fill_null(value=False)
+    awaited = (pl.col("award_when") == "paid") | (pl.col("account_award_when") == "paid").fill_null(
+        value=False
+    )
     counts = (pl.col("status") == "paid") | ((pl.col("status") == "open") & (negative | ~awaited))
     gross = pl.when(without_tax).then("subtotal_minor").otherwise(total)
     return (
@@ -83,16 +97,18 @@ def _net(settled: pl.Expr) -> tuple[pl.Expr, ...]:
 
 
 def _left(settled: pl.Expr) -> pl.Expr:
-    return pl.max_horizontal(pl.col("total_minor") - pl.col("amount_refunded_minor").fill_null(0) - settled, pl.lit(0))
+    return pl.max_horizontal(
+        pl.col("total_minor") - pl.col("amount_refunded_minor").fill_null(0) - settled, pl.lit(0)
+    )
 
 
 def _with_rate(frame: pl.DataFrame, programs: Sequence[Program], facts: Facts) -> pl.DataFrame:
     """The base rate of the sale's currency, or of the base currency and the amount converted to it."""
     rates = rates_frame(programs, "base_rate_bps", "currency")
     exponents = exponents_frame()
-    frame = frame.join(rates, on=["program_version", "currency"], how="left", maintain_order="left").join(
-        exponents, on="currency", how="left", maintain_order="left"
-    )
+    frame = frame.join(
+        rates, on=["program_version", "currency"], how="left", maintain_order="left"
+    ).join(exponents, on="currency", how="left", maintain_order="left")
     frame = frame.with_columns(pl.col("net_minor").alias("earn_minor"))
     if not any(p.base_currency for p in programs):
         return frame
@@ -117,13 +133,19 @@ def _with_rate(frame: pl.DataFrame, programs: Sequence[Program], facts: Facts) -
 
 def _converted() -> pl.Expr:
     """The net amount in minor units of the base currency, half up; null without a rate for the instant."""
-    rate = pl.when(pl.col("issued_at") < pl.col("fx_to").fill_null(pl.col("issued_at") + pl.duration(days=1))).then(
-        "rate_e9"
-    )
+    rate = pl.when(
+        pl.col("issued_at") < pl.col("fx_to").fill_null(pl.col("issued_at") + pl.duration(days=1))
+    ).then("rate_e9")
     ten = pl.lit(10, pl.Int128)
-    numerator = pl.col("net_minor").cast(pl.Int128) * rate.cast(pl.Int128) * ten.pow(pl.col("base_exponent"))
+    numerator = (
+        pl.col("net_minor").cast(pl.Int128)
+        * rate.cast(pl.Int128)
+        * ten.pow(pl.col("base_exponent"))
+    )
     denominator = 10**9 * ten.pow(pl.col("exponent"))
-    return rounded_ratio(numerator.cast(pl.Int128), denominator.cast(pl.Int128), "half_up").cast(pl.Int64, strict=False)
+    return rounded_ratio(numerator.cast(pl.Int128), denominator.cast(pl.Int128), "half_up").cast(
+        pl.Int64, strict=False
+    )
 
 
 def points_of(programs: Sequence[Program], rates: Sequence[str]) -> pl.Expr:
@@ -139,5 +161,8 @@ def points_of(programs: Sequence[Program], rates: Sequence[str]) -> pl.Expr:
 def rounded(programs: Sequence[Program], numerator: pl.Expr, denominator: pl.Expr) -> pl.Expr:
     """The ratio in whole points, rounded by the rule of the version in force (`rounding`)."""
     modes = cast("list[Rounding]", sorted({p.rounding for p in programs}))
-    by_mode = [pl.when(pl.col("rounding") == mode).then(rounded_ratio(numerator, denominator, mode)) for mode in modes]
+    by_mode = [
+        pl.when(pl.col("rounding") == mode).then(rounded_ratio(numerator, denominator, mode))
+        for mode in modes
+    ]
     return pl.coalesce(by_mode).cast(pl.Int64, strict=False)

@@ -34,7 +34,9 @@ POSTED: Final = pl.Schema(
 
 def expired(moves: pl.DataFrame, programs: Sequence[Program], as_of: datetime) -> pl.DataFrame:
     """EXPIRED of all instants up to `as_of`; instants at which nothing expires are left out."""
-    earned = _with_expiry(moves.filter(pl.col("points") > 0), programs).filter(pl.col("expires_at") <= as_of)
+    earned = _with_expiry(moves.filter(pl.col("points") > 0), programs).filter(
+        pl.col("expires_at") <= as_of
+    )
     taken = (
         moves.filter(pl.col("points") < 0)
         .sort("at")
@@ -97,7 +99,10 @@ def earned_before(programs: Sequence[Program], as_of: datetime) -> datetime | No
 
 def _earned_before(expiry: Expiry, zone: str, as_of: datetime) -> datetime:
     today = as_of.astimezone(ZoneInfo(zone)).date()
-    low, high = max(date.min.toordinal(), today.toordinal() - 31 * (expiry.months + 13)), today.toordinal()
+    low, high = (
+        max(date.min.toordinal(), today.toordinal() - 31 * (expiry.months + 13)),
+        today.toordinal(),
+    )
     while low < high:  # the first day whose points have not expired yet
         middle = (low + high) // 2
         if _end_of(date.fromordinal(middle), expiry) <= today:
@@ -112,4 +117,8 @@ def _end_of(day: date, expiry: Expiry) -> date:
     later = months_later(day, expiry.months)
     if expiry.end_of == "year":
         return date(later.year + 1, 1, 1)
-    return months_later(later.replace(day=1), 1) if expiry.end_of == "month" else later + timedelta(days=1)
+    return (
+        months_later(later.replace(day=1), 1)
+        if expiry.end_of == "month"
+        else later + timedelta(days=1)
+    )

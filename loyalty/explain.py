@@ -102,13 +102,24 @@ class Reckoning:
         lines += [f"  {part.points:+d}  {part.rule}: {part.words}" for part in self.parts]
         lines.append(f"  {self.due}  due in all")
         left_out = [one for one in self.considered if one.outcome != "applied"]
-        lines += [f"  not {one.promotion}@{one.version}: {one.words}" for one in left_out if one.points == 0]
-        lines += [f"  less of {one.promotion}@{one.version}: {one.words}" for one in left_out if one.points != 0]
+        lines += [
+            f"  not {one.promotion}@{one.version}: {one.words}"
+            for one in left_out
+            if one.points == 0
+        ]
+        lines += [
+            f"  less of {one.promotion}@{one.version}: {one.words}"
+            for one in left_out
+            if one.points != 0
+        ]
         return lines
 
 
 def reckonings(
-    evaluation: Evaluation, tiers: pl.DataFrame, programs: Sequence[Program], promotions: Sequence[Promotion]
+    evaluation: Evaluation,
+    tiers: pl.DataFrame,
+    programs: Sequence[Program],
+    promotions: Sequence[Promotion],
 ) -> list[Reckoning]:
     """Every sale of the evaluation, in its order; a reward of a referrer stands for the friend's sale."""
     frame = evaluation.world.frame
@@ -133,7 +144,9 @@ class _Known:
 
     def tier_set(self, member_id: int, at: datetime) -> tuple[str, datetime] | None:
         """The tier that the loyalty app had set at an instant, and since when."""
-        mine = self.tiers.filter((pl.col("member_id") == member_id) & (pl.col("valid_from") <= at)).sort("valid_from")
+        mine = self.tiers.filter(
+            (pl.col("member_id") == member_id) & (pl.col("valid_from") <= at)
+        ).sort("valid_from")
         return None if mine.is_empty() else (mine["tier"][-1], mine["valid_from"][-1])
 
 
@@ -142,7 +155,10 @@ def _sale(row: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def _reckoning(
-    due: Mapping[str, Any], row: Mapping[str, Any], weighed: Sequence[Mapping[str, Any]], known: _Known
+    due: Mapping[str, Any],
+    row: Mapping[str, Any],
+    weighed: Sequence[Mapping[str, Any]],
+    known: _Known,
 ) -> Reckoning:
     program = known.programs.get(due["program_version"])
     own = due["member_id"] == row["member_id"]
@@ -150,10 +166,14 @@ def _reckoning(
     if tier_set is not None and tier_set[0] == due["tier"]:
         source = "set by the loyalty app"
     else:
-        source = "evaluated" if program is not None and program.tier_policy is not None else "entry tier"
+        source = (
+            "evaluated" if program is not None and program.tier_policy is not None else "entry tier"
+        )
     breakdown: dict[str, int] = json.loads(due["breakdown"]) if due["breakdown"] else {}
     converted = (
-        program is not None and row["currency"] not in program.base_rate_bps and row["base_rate_bps"] is not None
+        program is not None
+        and row["currency"] not in program.base_rate_bps
+        and row["base_rate_bps"] is not None
     )
     words = {key: one.title or one.kind.replace("_", " ") for key, one in known.promotions.items()}
     rate, factor = _factor(row["base_rate_bps"]), _factor(row["tier_rate_bps"] if own else None)
@@ -174,7 +194,11 @@ def _reckoning(
 
 
 def _exponent(row: Mapping[str, Any], *, converted: bool) -> int:
-    return EXPONENTS.get(row["currency"], 2) if converted or row["exponent"] is None else int(row["exponent"])
+    return (
+        EXPONENTS.get(row["currency"], 2)
+        if converted or row["exponent"] is None
+        else int(row["exponent"])
+    )
 
 
 def _amount(minor: int | None, exponent: int) -> Decimal:
@@ -203,9 +227,15 @@ def part_of(
 ) -> Part:
     """One number of a breakdown in words; `promotions`: what to call them, by key."""
     if rule == "base":
-        return Part(rule, points, f"{rate:f} points per unit" if rate is not None else "no amount earns")
+        return Part(
+            rule, points, f"{rate:f} points per unit" if rate is not None else "no amount earns"
+        )
     if rule == "tier":
-        return Part(rule, points, f"{tier} earns {factor:f} times as much" if factor is not None else f"{tier}")
+        return Part(
+            rule,
+            points,
+            f"{tier} earns {factor:f} times as much" if factor is not None else f"{tier}",
+        )
     return Part(rule, points, promotions.get(rule, rule))
 
 

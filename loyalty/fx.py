@@ -82,7 +82,9 @@ class BadRatesError(ValueError):
     """A file of rates that cannot be used; the message names every line at fault (the first twenty)."""
 
     def __init__(self, problems: Sequence[str]) -> None:
-        more = f"; and {len(problems) - PROBLEMS_SHOWN} more" if len(problems) > PROBLEMS_SHOWN else ""
+        more = (
+            f"; and {len(problems) - PROBLEMS_SHOWN} more" if len(problems) > PROBLEMS_SHOWN else ""
+        )
         super().__init__("; ".join(problems[:PROBLEMS_SHOWN]) + more)
 
 
@@ -101,7 +103,9 @@ def read_csv(text: str, *, carry_days: int = 0) -> list[FxRate]:
     missing = [name for name in _REQUIRED if name not in (lines.fieldnames or [])]
     if missing:
         raise BadRatesError(
-            [f"the first line must name the columns {', '.join(_REQUIRED)}; not found: {', '.join(missing)}"]
+            [
+                f"the first line must name the columns {', '.join(_REQUIRED)}; not found: {', '.join(missing)}"
+            ]
         )
     found: dict[tuple[str, str, date], FxRate] = {}
     problems: list[str] = []
@@ -127,7 +131,11 @@ def _read(
     texts = {name: (row.get(name) or "").strip() for name in (*_REQUIRED, "valid_until")}
     try:
         first = date.fromisoformat(texts["date"])
-        last = date.fromisoformat(texts["valid_until"]) if texts["valid_until"] else first + timedelta(days=carry_days)
+        last = (
+            date.fromisoformat(texts["valid_until"])
+            if texts["valid_until"]
+            else first + timedelta(days=carry_days)
+        )
     except (ValueError, OverflowError):
         problems.append(f"line {number}: dates are written like 2026-01-31")
         return
@@ -137,11 +145,15 @@ def _read(
             rate=texts["rate"],
         )  # fmt: skip
     except ValidationError as error:
-        told = ", ".join(f"{'.'.join(map(str, e['loc'])) or 'line'}: {e['msg']}" for e in error.errors())
+        told = ", ".join(
+            f"{'.'.join(map(str, e['loc'])) or 'line'}: {e['msg']}" for e in error.errors()
+        )
         problems.append(f"line {number}: {told}")
         return
     if found.setdefault(one.key, one) != one:
-        problems.append(f"line {number}: another rate of {one.currency} in {one.base_currency} for {one.valid_on}")
+        problems.append(
+            f"line {number}: another rate of {one.currency} in {one.base_currency} for {one.valid_on}"
+        )
 
 
 def by_version(rates: pl.DataFrame, programs: Sequence[Program]) -> pl.DataFrame:
@@ -150,10 +162,19 @@ def by_version(rates: pl.DataFrame, programs: Sequence[Program]) -> pl.DataFrame
         return in_force(rates, programs[0].timezone)
     parts = []
     for one, start, end in spans(programs):
-        until = pl.col("valid_to") if end is None else pl.min_horizontal("valid_to", pl.lit(end, UTC_US))
-        clipped = [pl.max_horizontal("valid_from", pl.lit(start, UTC_US)).alias("valid_from"), until.alias("valid_to")]
+        until = (
+            pl.col("valid_to")
+            if end is None
+            else pl.min_horizontal("valid_to", pl.lit(end, UTC_US))
+        )
+        clipped = [
+            pl.max_horizontal("valid_from", pl.lit(start, UTC_US)).alias("valid_from"),
+            until.alias("valid_to"),
+        ]
         parts.append(
-            in_force(rates, one.timezone).with_columns(clipped).filter(pl.col("valid_from") < pl.col("valid_to"))
+            in_force(rates, one.timezone)
+            .with_columns(clipped)
+            .filter(pl.col("valid_from") < pl.col("valid_to"))
         )
     return pl.concat(parts).sort("valid_from", "currency", "base_currency")
 
@@ -182,5 +203,7 @@ def _midnight(day: pl.Expr, zone: str) -> pl.Expr:
     """When the day begins, in UTC; where the clocks are put forward at midnight, an hour later."""
     start = day.cast(pl.Datetime("us"))
     times = [start, start + pl.duration(hours=1)]
-    local = [time.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null") for time in times]
+    local = [
+        time.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null") for time in times
+    ]
     return pl.coalesce(*(time.dt.convert_time_zone("UTC") for time in local))

@@ -42,13 +42,20 @@ LINES: Final = pl.Schema(
     }
 )
 #: Who brought whom. The friends' invoices must be in HISTORY.
-REFERRALS: Final = pl.Schema({"friend_id": pl.Int64(), "referrer_id": pl.Int64(), "referred_at": UTC_US})
+REFERRALS: Final = pl.Schema(
+    {"friend_id": pl.Int64(), "referrer_id": pl.Int64(), "referred_at": UTC_US}
+)
 #: Time zones of members that have one of their own.
 ZONES: Final = pl.Schema({"member_id": pl.Int64(), "timezone": pl.String()})
 #: Amounts that are counted elsewhere: of an invoice, what linked credit documents take back; of a credit document, what is
 #: taken back at the invoices it is linked to.
 SETTLED: Final = pl.Schema(
-    {"system": pl.String(), "account": pl.String(), "external_id": pl.String(), "settled_minor": pl.Int64()}
+    {
+        "system": pl.String(),
+        "account": pl.String(),
+        "external_id": pl.String(),
+        "settled_minor": pl.Int64(),
+    }
 )
 #: Exchange rates: units of `base_currency` per unit of `currency`, in billionths, valid in [valid_from, valid_to).
 FX: Final = pl.Schema(

@@ -37,7 +37,8 @@ def message(text: str, region: str = _REGION) -> str:
     """A text without the phones and e-mail addresses in it."""
     without = _MAIL.sub(lambda found: f"{found.group()[0]}•••@•••", text)
     return _DIALLED.sub(
-        lambda found: _masked(found.group()) if _is_phone(found.group(), region) else found.group(), without
+        lambda found: _masked(found.group()) if _is_phone(found.group(), region) else found.group(),
+        without,
     )
 
 

@@ -28,7 +28,9 @@ class TierPolicy(Frozen):
     metric: Literal["points", "spend"] = "points"
     currency: Currency | None = None
     window_days: Annotated[int, Field(ge=1, le=3660)] = 365
-    thresholds: Annotated[dict[TierName, Annotated[int, Field(ge=1, le=10**15)]], Field(min_length=1, max_length=20)]
+    thresholds: Annotated[
+        dict[TierName, Annotated[int, Field(ge=1, le=10**15)]], Field(min_length=1, max_length=20)
+    ]
     period: Literal["month", "quarter", "half_year", "year"] = "year"
     grace_days: Annotated[int, Field(ge=0, le=364)] = 0
 
@@ -42,7 +44,9 @@ class TierPolicy(Frozen):
             message = "two tiers have the same threshold"
             raise ValueError(message)
         if self.grace_days >= SHORTEST_DAYS[self.period]:
-            message = f"grace_days {self.grace_days} must be shorter than the period ({self.period})"
+            message = (
+                f"grace_days {self.grace_days} must be shorter than the period ({self.period})"
+            )
             raise ValueError(message)
         return self
 

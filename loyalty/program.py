@@ -10,7 +10,18 @@ from pydantic import Field, model_validator
 from loyalty.policies import Expiry, TierPolicy
 from loyalty.rounding import Rounding
 from loyalty.schema import UTC_US
-from loyalty.types import BEGINNING, BPS, HOME_ZONE, Bps, Currency, Frozen, Instant, TierName, Zone, spans
+from loyalty.types import (
+    BEGINNING,
+    BPS,
+    HOME_ZONE,
+    Bps,
+    Currency,
+    Frozen,
+    Instant,
+    TierName,
+    Zone,
+    spans,
+)
 
 __all__ = ["BEGINNING", "BPS", "TIER_RATE_BPS", "Bps", "Program", "rates_frame", "versions_frame"]
 
@@ -67,7 +78,9 @@ class Program(Frozen):
 
 
 #: The tiers of the product's documentation.
-TIER_RATE_BPS = MappingProxyType({"lead": 10_000, "silver": 12_000, "gold": 15_000, "platinum": 20_000})
+TIER_RATE_BPS = MappingProxyType(
+    {"lead": 10_000, "silver": 12_000, "gold": 15_000, "platinum": 20_000}
+)
 
 
 def versions_frame(programs: Sequence[Program]) -> pl.DataFrame:
@@ -93,4 +106,6 @@ def rates_frame(
 ) -> pl.DataFrame:
     """One row per version and `key` (currency or tier) with its rate in basis points."""
     rows = [(p.version, name, rate) for p in programs for name, rate in getattr(p, field).items()]
-    return pl.DataFrame(rows, schema={"program_version": pl.Int32(), key: pl.String, field: pl.Int64}, orient="row")
+    return pl.DataFrame(
+        rows, schema={"program_version": pl.Int32(), key: pl.String, field: pl.Int64}, orient="row"
+    )

@@ -55,7 +55,13 @@ class Plan:
 
 def plan(programs: Sequence[Program], promotions: Sequence[Promotion], rules: Rules) -> Plan:
     """What applying `rules` to the stored versions means. What the file does not name stays as it is."""
-    zone = ZoneInfo(rules.program.timezone if rules.program else _latest(programs).timezone if programs else HOME_ZONE)
+    zone = ZoneInfo(
+        rules.program.timezone
+        if rules.program
+        else _latest(programs).timezone
+        if programs
+        else HOME_ZONE
+    )
     changes: list[Change] = []
     new_program = None
     if rules.program is not None:
@@ -83,9 +89,15 @@ def as_if(found: Plan, since: datetime) -> Plan:
     moved = {p.promotion_id: _moved(p, since) for p in found.new_promotions}
     old = [p for p in found.programs if p is not found.new_program]
     kept = [p for p in found.promotions if p not in found.new_promotions]
-    changes = tuple(c if c.status == "unchanged" else replace(c, reaches=since) for c in found.changes)
+    changes = tuple(
+        c if c.status == "unchanged" else replace(c, reaches=since) for c in found.changes
+    )
     return Plan(
-        (*old, *([program] if program else [])), (*kept, *moved.values()), program, tuple(moved.values()), changes
+        (*old, *([program] if program else [])),
+        (*kept, *moved.values()),
+        program,
+        tuple(moved.values()),
+        changes,
     )
 
 
@@ -110,7 +122,9 @@ def _program(stored: Sequence[Program], draft: Program) -> tuple[Change, Program
     return Change("program", "changed", new.version, new.valid_from, reaches, lines), new
 
 
-def _promotion(stored: Sequence[Promotion], draft: Promotion, zone: ZoneInfo) -> tuple[Change, Promotion | None]:
+def _promotion(
+    stored: Sequence[Promotion], draft: Promotion, zone: ZoneInfo
+) -> tuple[Change, Promotion | None]:
     name = draft.promotion_id
     if not stored:
         lines = _differences({}, promotion_table(draft, zone))
@@ -129,7 +143,9 @@ _Times = list[tuple[datetime, dict[str, Any] | None]]
 
 
 def _program_times(versions: Sequence[Program]) -> _Times:
-    return [(begin, one.model_dump(exclude={"version", *_TIMES})) for one, begin, _ in spans(versions)]
+    return [
+        (begin, one.model_dump(exclude={"version", *_TIMES})) for one, begin, _ in spans(versions)
+    ]
 
 
 def _promotion_times(versions: Sequence[Promotion]) -> _Times:
@@ -138,7 +154,11 @@ def _promotion_times(versions: Sequence[Promotion]) -> _Times:
         what = one.model_dump(exclude={"version", "title", *_TIMES})
         if one.limits != Limits():  # they count from where their version begins
             what["begins"] = begin
-        stops = one.valid_to if one.valid_to is not None and (end is None or one.valid_to < end) else None
+        stops = (
+            one.valid_to
+            if one.valid_to is not None and (end is None or one.valid_to < end)
+            else None
+        )
         if one.valid_to is None or begin < one.valid_to:
             found.append((begin, what))
             if stops is not None:
@@ -162,7 +182,9 @@ def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[s
     old, new = dict(_flat(before)), dict(_flat(after))
     names = [*new, *(name for name in old if name not in new)]
     return tuple(
-        f"{name}: {_shown(old.get(name))} -> {_shown(new.get(name))}" if name in old else f"{name}: {_shown(new[name])}"
+        f"{name}: {_shown(old.get(name))} -> {_shown(new.get(name))}"
+        if name in old
+        else f"{name}: {_shown(new[name])}"
         for name in names
         if old.get(name) != new.get(name)
     )

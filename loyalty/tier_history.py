@@ -27,12 +27,20 @@ _AFTER: Final = pl.duration(microseconds=1)
 
 
 def steps(
-    history: pl.DataFrame, tiers: pl.DataFrame, programs: Sequence[Program], facts: Facts, as_of: datetime
+    history: pl.DataFrame,
+    tiers: pl.DataFrame,
+    programs: Sequence[Program],
+    facts: Facts,
+    as_of: datetime,
 ) -> pl.DataFrame:
     """STEPS up to `as_of` of the members in `history`, and of those in `tiers`; nothing where no version evaluates tiers."""
     if not any(p.tier_policy for p in programs):
         return STEPS.to_frame()
-    mine = pl.lit(value=True) if facts.members is None else pl.col("member_id").is_in(facts.members.implode())
+    mine = (
+        pl.lit(value=True)
+        if facts.members is None
+        else pl.col("member_id").is_in(facts.members.implode())
+    )
     history, tiers = history.filter(mine), tiers.filter(mine)
     asked = _asked(history, tiers, programs, as_of)
     if asked.is_empty():
@@ -47,11 +55,16 @@ def steps(
 
 def difference(due: pl.DataFrame, posted: pl.DataFrame) -> pl.DataFrame:
     """The entries that make posted equal due: member_id, valid_from, entry_no, tier (null: no step there after all)."""
-    both = due.join(posted, on=["member_id", "valid_from"], how="full", coalesce=True, suffix="_posted")
+    both = due.join(
+        posted, on=["member_id", "valid_from"], how="full", coalesce=True, suffix="_posted"
+    )
     return (
         both.filter(pl.col("tier").ne_missing(pl.col("tier_posted")))
         .select(
-            "member_id", "valid_from", (pl.col("entry_no").fill_null(0) + 1).cast(pl.Int32).alias("entry_no"), "tier"
+            "member_id",
+            "valid_from",
+            (pl.col("entry_no").fill_null(0) + 1).cast(pl.Int32).alias("entry_no"),
+            "tier",
         )
         .sort("member_id", "valid_from")
     )
@@ -64,11 +77,15 @@ def _probes(asked: pl.DataFrame) -> pl.DataFrame:
         "currency": pl.lit(""), "total_minor": pl.lit(0), "record_no": pl.lit(-1), "member_id": pl.col("member_id"),
         "issued_at": pl.col("at"),
     }  # fmt: skip
-    columns = [given.get(name, pl.lit(None)).cast(dtype).alias(name) for name, dtype in HISTORY.items()]
+    columns = [
+        given.get(name, pl.lit(None)).cast(dtype).alias(name) for name, dtype in HISTORY.items()
+    ]
     return asked.select(columns)
 
 
-def _asked(history: pl.DataFrame, tiers: pl.DataFrame, programs: Sequence[Program], as_of: datetime) -> pl.DataFrame:
+def _asked(
+    history: pl.DataFrame, tiers: pl.DataFrame, programs: Sequence[Program], as_of: datetime
+) -> pl.DataFrame:
     """member_id, at: every instant at which a member's tier may be another than before, and not after `as_of`."""
     sold = history.select("member_id", "issued_at")
     first = pl.concat([sold, tiers.select("member_id", pl.col("valid_from").alias("issued_at"))])
@@ -90,15 +107,26 @@ def _asked(history: pl.DataFrame, tiers: pl.DataFrame, programs: Sequence[Progra
             continue
         window = pl.duration(days=policy.window_days)
         returned = history.filter(pl.col("kind").is_in(["credit_note", "refund"]))
-        found.append(returned.select("member_id", (pl.col("issued_at") + window + _AFTER).alias("at")))
+        found.append(
+            returned.select("member_id", (pl.col("issued_at") + window + _AFTER).alias("at"))
+        )
         grace, size = timedelta(days=policy.grace_days), TRUNCATE[policy.period]
         until = as_of if end is None else min(as_of, end)
-        begin = pl.max_horizontal(pl.col("first"), pl.lit(max(start, datetime(1900, 1, 1, tzinfo=UTC)), UTC_US)) - grace
+        begin = (
+            pl.max_horizontal(
+                pl.col("first"), pl.lit(max(start, datetime(1900, 1, 1, tzinfo=UTC)), UTC_US)
+            )
+            - grace
+        )
         reviews = first.with_columns(
             local(begin, program.timezone).dt.truncate(size).alias("low"),
             local(pl.lit(until, UTC_US), program.timezone).dt.truncate(size).alias("high"),
         ).filter(pl.col("low") <= pl.col("high"))
-        clock = reviews.select("member_id", pl.datetime_ranges("low", "high", size).alias("at")).explode("at")
-        found.append(clock.select("member_id", (instant(pl.col("at"), program.timezone) + grace).alias("at")))
+        clock = reviews.select(
+            "member_id", pl.datetime_ranges("low", "high", size).alias("at")
+        ).explode("at")
+        found.append(
+            clock.select("member_id", (instant(pl.col("at"), program.timezone) + grace).alias("at"))
+        )
     asked = pl.concat([one.cast({"at": UTC_US}) for one in found])
     return asked.filter(pl.col("at") <= as_of).unique().sort("member_id", "at")

@@ -23,16 +23,24 @@ def against_latest(frame: pl.DataFrame, programs: Sequence[Program]) -> pl.DataF
     """
     asking = [p.version for p in programs if p.unlinked_credits == "latest_sales"]
     nothing = pl.DataFrame(schema={"_row": pl.UInt32, "matched_minor": pl.Int64})
-    worth = frame.filter(pl.col("left_minor") > 0).with_columns(pl.col("kind").is_in(NEGATIVE_KINDS).alias("takes"))
+    worth = frame.filter(pl.col("left_minor") > 0).with_columns(
+        pl.col("kind").is_in(NEGATIVE_KINDS).alias("takes")
+    )
     taking = worth.filter(pl.col("takes") & pl.col("program_version").is_in(asking))
     if taking.is_empty():
         return nothing
-    sales = worth.filter(~pl.col("takes")).join(taking.select(_WHOSE).unique(), on=_WHOSE, how="semi")
+    sales = worth.filter(~pl.col("takes")).join(
+        taking.select(_WHOSE).unique(), on=_WHOSE, how="semi"
+    )
     both = pl.concat([sales, taking]).sort(*_WHOSE, "issued_at", "takes", *SALE)
     found: list[tuple[int, int]] = []
-    for part in both.select(*_WHOSE, "_row", "left_minor", "takes").partition_by(_WHOSE, include_key=False):
+    for part in both.select(*_WHOSE, "_row", "left_minor", "takes").partition_by(
+        _WHOSE, include_key=False
+    ):
         found += _matched(part.iter_rows())
-    matched = pl.DataFrame(found, schema={"_row": pl.UInt32, "matched_minor": pl.Int64}, orient="row")
+    matched = pl.DataFrame(
+        found, schema={"_row": pl.UInt32, "matched_minor": pl.Int64}, orient="row"
+    )
     return matched.group_by("_row").agg(pl.col("matched_minor").sum())
 
 

@@ -76,7 +76,8 @@ def rerun_with_better_python(arguments):
     return say(
         "bootstrap: this is Python %d.%d; Twezah needs Python %d.%d to %d.%d. Install one of them "
         "(Debian, Ubuntu: apt install python3.11; macOS: brew install python@3.12) and run the same command "
-        "again, or name one: make PYTHON=/path/to/python3.12 ..." % (sys.version_info[:2] + OLDEST + NEWEST)
+        "again, or name one: make PYTHON=/path/to/python3.12 ..."
+        % (sys.version_info[:2] + OLDEST + NEWEST)
     )
 
 
@@ -127,10 +128,13 @@ def from_index(groups):
         raise Problem("%s (%s)" % (NO_INDEX, error)) from None
     say("Setting up Python %d.%d in .venv (about a minute the first time)" % sys.version_info[:2])
     extra = [word for group in groups for word in ("--group", group)]
-    if "UV_DEFAULT_INDEX" in environment:  # the lock file names files on PyPI; a mirror is asked by hash instead
+    if (
+        "UV_DEFAULT_INDEX" in environment
+    ):  # the lock file names files on PyPI; a mirror is asked by hash instead
         listing = os.path.join(TOOLS, "requirements.txt")
         run(
-            [uv, "export", "--frozen", "--quiet", "--no-emit-project", "--output-file", listing] + extra,
+            [uv, "export", "--frozen", "--quiet", "--no-emit-project", "--output-file", listing]
+            + extra,
             environment,
         )
         run([uv, "venv", "--allow-existing", "--quiet", VENV], environment)
@@ -161,22 +165,37 @@ def uv_environment(index):
     if environment.get("PIP_CERT"):
         environment.setdefault("SSL_CERT_FILE", environment["PIP_CERT"])
     home = environment.get("HOME")
-    if "UV_CACHE_DIR" not in environment and not (home and os.path.isdir(home) and os.access(home, os.W_OK)):
+    if "UV_CACHE_DIR" not in environment and not (
+        home and os.path.isdir(home) and os.access(home, os.W_OK)
+    ):
         environment["UV_CACHE_DIR"] = os.path.join(TOOLS, "uv-cache")
     return environment
 
 
 def run(command, environment):
     """Run uv; raise Problem in our words for what a newcomer meets, in uv's own otherwise."""
-    os.umask(0o022)  # as root, the database runs under another account and must be able to read its programs
-    result = subprocess.run(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True, check=False)
+    os.umask(
+        0o022
+    )  # as root, the database runs under another account and must be able to read its programs
+    result = subprocess.run(
+        command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True, check=False
+    )
     if result.returncode == 0:
         return
     sys.stderr.write(result.stderr)
     said = result.stderr.lower()
     if "no space left" in said or "os error 28" in said:
         raise Problem(DISK_FULL)
-    if any(hint in said for hint in ("error sending request", "dns error", "failed to fetch", "timed out", "connect")):
+    if any(
+        hint in said
+        for hint in (
+            "error sending request",
+            "dns error",
+            "failed to fetch",
+            "timed out",
+            "connect",
+        )
+    ):
         raise Problem(NO_INDEX)
     raise Problem("uv could not install the locked dependencies (its message is above).")
 

@@ -65,7 +65,9 @@ def deployments(desk):
         desk.await_state("Completed")
     desk.open("/deployments")
     desk.page.get_by_role("searchbox").fill("sync-")
-    expect(desk.page.get_by_role("link", name="connect", exact=True)).to_have_count(0)  # the list has followed
+    expect(desk.page.get_by_role("link", name="connect", exact=True)).to_have_count(
+        0
+    )  # the list has followed
 
 
 def run(desk):
@@ -94,7 +96,9 @@ def automations(desk):
     """What is told, and that it goes to the block `alerts`."""
     block = desk.create_alerts("http://127.0.0.1:9/alerts")
     deadline = time.monotonic() + ALERTS_SECONDS_MAX
-    while not any(block in json.dumps(one["actions"]) for one in ask(desk, "/automations/filter", {})):
+    while not any(
+        block in json.dumps(one["actions"]) for one in ask(desk, "/automations/filter", {})
+    ):
         if time.monotonic() > deadline:
             raise RuntimeError("no automation has begun to use the block `alerts`")
         time.sleep(1)
@@ -152,7 +156,16 @@ def take(desk, target):
     desk.page.evaluate(AT_REST)
     desk.page.screenshot(path=target)
     if shutil.which("pngquant"):
-        command = ["pngquant", "--force", "--ext", ".png", "--quality", "60-90", "--strip", str(target)]
+        command = [
+            "pngquant",
+            "--force",
+            "--ext",
+            ".png",
+            "--quality",
+            "60-90",
+            "--strip",
+            str(target),
+        ]
         subprocess.run(command, check=False)
     if target.stat().st_size > BYTES_MAX:
         print("%s has more than %d bytes; install pngquant" % (target, BYTES_MAX), file=sys.stderr)
@@ -160,14 +173,21 @@ def take(desk, target):
 
 def main(arguments=None):
     """Takes the pictures; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=PROJECT_ROOT / "docs" / "images", help="where they go")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--folder", type=Path, default=PROJECT_ROOT / "docs" / "images", help="where they go"
+    )
     parser.add_argument("--only", action="append", choices=NAMES, help="only this one (repeatable)")
     options = parser.parse_args(arguments)
     options.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         try:
-            with served(Path(folder) / "home", "--simulator") as settings, browsing(WIDTH, HEIGHT) as page:
+            with (
+                served(Path(folder) / "home", "--simulator") as settings,
+                browsing(WIDTH, HEIGHT) as page,
+            ):
                 pictures = Path(tempfile.gettempdir()) / "twezah-screenshots"
                 desk = Desk(page, settings.ui_url, pictures, settings.prefect_auth_string({}))
                 desk.log_in()

@@ -52,7 +52,9 @@ __all__ = [
 #: Key and secret of the application, id and secret of the token, for NetSuite's signed requests.
 NETSUITE_CONSUMER: Final = CONSUMER
 NETSUITE_TOKEN: Final = TOKEN
-_VENDORS: Final[dict[str, type[QuickBooks | Xero | FreshBooks | NetSuite | SageIntacct | Custom]]] = {
+_VENDORS: Final[
+    dict[str, type[QuickBooks | Xero | FreshBooks | NetSuite | SageIntacct | Custom]]
+] = {
     "quickbooks": QuickBooks,
     "xero": Xero,
     "freshbooks": FreshBooks,

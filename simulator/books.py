@@ -13,7 +13,17 @@ from random import Random
 from uuid import UUID
 
 from simulator.catalog import products
-from simulator.model import ACCOUNTS, IVA_BPS, LUANDA, Customer, Document, Line, Payment, Person, Product
+from simulator.model import (
+    ACCOUNTS,
+    IVA_BPS,
+    LUANDA,
+    Customer,
+    Document,
+    Line,
+    Payment,
+    Person,
+    Product,
+)
 
 _NUMBER_FORMATS = {
     ("quickbooks", "Invoice"): "{:d}",
@@ -42,7 +52,11 @@ _FIRST_IDS = {
     "custom": {},
 }
 #: What Sage Intacct writes down to undo a document: another one of its list, with the opposite sign.
-_REVERSALS = {"Invoice": "InvoiceReversal", "CreditMemo": "MemoReversal", "DebitMemo": "MemoReversal"}
+_REVERSALS = {
+    "Invoice": "InvoiceReversal",
+    "CreditMemo": "MemoReversal",
+    "DebitMemo": "MemoReversal",
+}
 
 
 class Books:
@@ -59,11 +73,16 @@ class Books:
         self.payments: dict[str, Payment] = {}
 
     def _products(self) -> list[Product]:
-        if self.system == "netsuite":  # whose items all have a name that is unique, and is their SKU
+        if (
+            self.system == "netsuite"
+        ):  # whose items all have a name that is unique, and is their SKU
             return [replace(item, sku=item.sku or item.name) for item in products()]
         if self.system != "xero":
             return products()
-        return [Product(self.new_id("item"), item.sku, item.name, item.unit_minor) for item in products()]
+        return [
+            Product(self.new_id("item"), item.sku, item.name, item.unit_minor)
+            for item in products()
+        ]
 
     def new_id(self, sequence: str) -> str:
         """An id as this vendor makes them: GUIDs in Xero, one sequence for all transactions in most others."""
@@ -87,7 +106,9 @@ class Books:
         form = _NUMBER_FORMATS.get((self.system, entity))
         if form is None:  # QuickBooks numbers all its sales forms in one series
             entity, form = "Invoice", _NUMBER_FORMATS[self.system, "Invoice"]
-        return form.format(self._count(f"number/{entity}", 1001 if self.system == "quickbooks" else 1))
+        return form.format(
+            self._count(f"number/{entity}", 1001 if self.system == "quickbooks" else 1)
+        )
 
     def all(self, *entities: str) -> Iterable[Document]:
         """Documents of these entities, oldest first within each; deleted ones included."""
@@ -110,7 +131,9 @@ class Books:
         if self.system != "freshbooks" and name in self._names:
             name = f"{name} ({key[:6]})"  # DisplayName and Contact.Name are unique in QuickBooks and Xero
         self._names.add(name)
-        customer = Customer(key, person, phone, slot, at, at, active=active, supplier=supplier, name=name)
+        customer = Customer(
+            key, person, phone, slot, at, at, active=active, supplier=supplier, name=name
+        )
         self.customers[key] = customer
         return customer
 
@@ -130,10 +153,17 @@ class Books:
         """Enters a document of lines (product, quantity, unit price)."""
         record_key = key = self.new_id(entity)
         number = number or self._new_number(entity)
-        if self.system == "sage_intacct" and entity == "Invoice" and int(key) % 3:  # entered as a sales document
+        if (
+            self.system == "sage_intacct" and entity == "Invoice" and int(key) % 3
+        ):  # entered as a sales document
             key = f"Sales Invoice-{number}"
         lines = [
-            Line(self.new_id("line") if self.system == "xero" else str(position), product, quantity, unit_minor)
+            Line(
+                self.new_id("line") if self.system == "xero" else str(position),
+                product,
+                quantity,
+                unit_minor,
+            )
             for position, (product, quantity, unit_minor) in enumerate(amounts, start=1)
         ]
         day = at.astimezone(LUANDA).date()
@@ -164,13 +194,23 @@ class Books:
         document.touch(at)
         return True
 
-    def pay(self, document: Document, amount_minor: int, at: datetime, *, credit: Document | None = None) -> bool:
+    def pay(
+        self, document: Document, amount_minor: int, at: datetime, *, credit: Document | None = None
+    ) -> bool:
         """Applies money, or a credit, to an invoice or bill; the document's stamp moves with it."""
-        amount_minor = min(amount_minor, document.balance_minor, credit.balance_minor if credit else amount_minor)
-        if document.entity not in ("Invoice", "Bill") or not self._live(document) or amount_minor <= 0:
+        amount_minor = min(
+            amount_minor, document.balance_minor, credit.balance_minor if credit else amount_minor
+        )
+        if (
+            document.entity not in ("Invoice", "Bill")
+            or not self._live(document)
+            or amount_minor <= 0
+        ):
             return False
         key = self.new_id("payment")
-        payment = Payment(key, document, amount_minor, at.astimezone(LUANDA).date(), at, at, credit=credit)
+        payment = Payment(
+            key, document, amount_minor, at.astimezone(LUANDA).date(), at, at, credit=credit
+        )
         document.payments.append(payment)
         if credit is None:
             document.paid_minor += amount_minor
@@ -223,7 +263,11 @@ class Books:
 
         Sage Intacct reverses: the status changes, and a document of the opposite sign is written.
         """
-        if self.system == "freshbooks" or document.status != "open" or not self._untouched(document):
+        if (
+            self.system == "freshbooks"
+            or document.status != "open"
+            or not self._untouched(document)
+        ):
             return False
         document.status = "void"
         if self.system == "quickbooks" or (self.system == "netsuite" and int(document.id) % 2):
@@ -273,7 +317,11 @@ class Books:
 
     def take_back(self, document: Document, quantities: list[int], at: datetime) -> Document | None:
         """Credits an invoice or bill, or refunds a receipt, line by line; at most once per document."""
-        rows = [(line.product, n, line.unit_minor) for line, n in zip(document.lines, quantities, strict=True) if n > 0]
+        rows = [
+            (line.product, n, line.unit_minor)
+            for line, n in zip(document.lines, quantities, strict=True)
+            if n > 0
+        ]
         if self.system == "custom":  # its contract knows no credits
             return None
         if not rows or not self._live(document) or document.taken_back or document.status != "open":
@@ -295,7 +343,12 @@ class Books:
     def pay_out(self, credit: Document, at: datetime) -> Document | None:
         """Refunds in money what is left of a credit memo; only NetSuite has a document for it."""
         left_minor = credit.balance_minor
-        if self.system != "netsuite" or credit.entity != "CreditMemo" or not self._live(credit) or left_minor <= 0:
+        if (
+            self.system != "netsuite"
+            or credit.entity != "CreditMemo"
+            or not self._live(credit)
+            or left_minor <= 0
+        ):
             return None
         refund = self.record("CustomerRefund", credit.customer, [], at, source=credit, tax_bps=0)
         refund.amount_minor = left_minor

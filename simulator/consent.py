@@ -33,7 +33,13 @@ AUTHORIZE_PATHS: Final = {
 _PKCE: Final = {"xero", "sage_intacct"}
 _SCOPES: Final = {
     "sage_intacct": {"offline_access"},
-    "quickbooks": {"com.intuit.quickbooks.accounting", "com.intuit.quickbooks.payment", "openid", "profile", "email"},
+    "quickbooks": {
+        "com.intuit.quickbooks.accounting",
+        "com.intuit.quickbooks.payment",
+        "openid",
+        "profile",
+        "email",
+    },
     "xero": {
         "offline_access",
         "openid",
@@ -48,7 +54,15 @@ _SCOPES: Final = {
     },
     "freshbooks": {
         f"user:{name}:{action}"
-        for name in ("profile", "invoices", "clients", "credit_notes", "payments", "billable_items", "other_income")
+        for name in (
+            "profile",
+            "invoices",
+            "clients",
+            "credit_notes",
+            "payments",
+            "billable_items",
+            "other_income",
+        )
         for action in ("read", "write")
     },
 }
@@ -88,7 +102,9 @@ class Codes:
             return None
         if form.get("redirect_uri") != known.redirect_uri:
             return None
-        proven = not known.challenge or challenge_of(form.get("code_verifier", "")) == known.challenge
+        proven = (
+            not known.challenge or challenge_of(form.get("code_verifier", "")) == known.challenge
+        )
         return known if proven else None
 
 
@@ -97,12 +113,18 @@ def challenge_of(verifier: str) -> str:
     return urlsafe_b64encode(sha256(verifier.encode()).digest()).decode().rstrip("=")
 
 
-def authorize(vendor: str, codes: Codes, request: httpx.Request, decision: Decision, realm: str) -> httpx.Response:
+def authorize(
+    vendor: str, codes: Codes, request: httpx.Request, decision: Decision, realm: str
+) -> httpx.Response:
     """The consent page, or where it sends the browser. `realm` is what QuickBooks names in the callback."""
     params = dict(request.url.params)
     wrong = _wrong(vendor, params)
-    if wrong:  # shown to the person: a vendor does not send a browser to an address it does not trust
-        return httpx.Response(400, html=f"<!doctype html><title>{vendor}</title><h1>Error</h1><p>{escape(wrong)}</p>")
+    if (
+        wrong
+    ):  # shown to the person: a vendor does not send a browser to an address it does not trust
+        return httpx.Response(
+            400, html=f"<!doctype html><title>{vendor}</title><h1>Error</h1><p>{escape(wrong)}</p>"
+        )
     chosen = params.get("decision", decision)
     if chosen == "ask":
         return _page(vendor, request)
@@ -112,8 +134,13 @@ def authorize(vendor: str, codes: Codes, request: httpx.Request, decision: Decis
         error = "invalid_scope" if unknown else "access_denied"
         return _back(target.copy_merge_params({"error": error, "state": state}))
     challenge = params.get("code_challenge", "") if vendor in _PKCE else ""
-    answer = {"code": codes.issue(params["redirect_uri"], challenge, params.get("scope", "")), "state": state}
-    return _back(target.copy_merge_params(answer | ({"realmId": realm} if vendor == "quickbooks" else {})))
+    answer = {
+        "code": codes.issue(params["redirect_uri"], challenge, params.get("scope", "")),
+        "state": state,
+    }
+    return _back(
+        target.copy_merge_params(answer | ({"realmId": realm} if vendor == "quickbooks" else {}))
+    )
 
 
 def _wrong(vendor: str, params: Mapping[str, str]) -> str:
@@ -123,7 +150,11 @@ def _wrong(vendor: str, params: Mapping[str, str]) -> str:
         return "unsupported_response_type"
     target = httpx.URL(params.get("redirect_uri", ""))
     local = target.host in ("localhost", "127.0.0.1")
-    if not target.host or target.scheme not in ("http", "https") or (target.scheme == "http" and not local):
+    if (
+        not target.host
+        or target.scheme not in ("http", "https")
+        or (target.scheme == "http" and not local)
+    ):
         return "invalid redirect_uri: it is not one of this application's"
     if vendor == "freshbooks" and target.scheme != "https":
         return "invalid redirect_uri: it must be https"
@@ -137,7 +168,9 @@ def _page(vendor: str, request: httpx.Request) -> httpx.Response:
         f'<p><a id="{what}" href="{escape(str(request.url.copy_merge_params({"decision": what})))}">{text}</a></p>'
         for what, text in (("allow", "Allow access"), ("deny", "Cancel"))
     )
-    return httpx.Response(200, html=f"<!doctype html><title>{vendor}</title><h1>Connect to Água Twezah?</h1>{links}")
+    return httpx.Response(
+        200, html=f"<!doctype html><title>{vendor}</title><h1>Connect to Água Twezah?</h1>{links}"
+    )
 
 
 def _back(target: httpx.URL) -> httpx.Response:

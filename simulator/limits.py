@@ -48,7 +48,9 @@ class Limits:
     def __init__(self, vendor: str, now: Now, scale: float) -> None:
         self._now, self.scale, self._lock = now, scale, Lock()
         self._calls: dict[Rule, deque[datetime]] = {rule: deque() for rule in RULES[vendor]}
-        self._concurrent = max(1, int(CONCURRENT.get(vendor, 0) * scale)) if vendor in CONCURRENT else 0
+        self._concurrent = (
+            max(1, int(CONCURRENT.get(vendor, 0) * scale)) if vendor in CONCURRENT else 0
+        )
         self._open = 0
 
     def enter(self, path: str) -> Throttled | None:
@@ -71,7 +73,9 @@ class Limits:
             while calls and (instant - calls[0]).total_seconds() >= rule.seconds:
                 calls.popleft()
             if len(calls) >= self._ceiling(rule):
-                return Throttled(rule.name, max(1, ceil(rule.seconds - (instant - calls[0]).total_seconds())))
+                return Throttled(
+                    rule.name, max(1, ceil(rule.seconds - (instant - calls[0]).total_seconds()))
+                )
         for rule in rules:
             self._calls[rule].append(instant)
         return None
@@ -89,4 +93,7 @@ class Limits:
         with self._lock:
             if not self.scale:
                 return {rule.name: rule.calls for rule in self._calls}
-            return {rule.name: max(0, self._ceiling(rule) - len(calls)) for rule, calls in self._calls.items()}
+            return {
+                rule.name: max(0, self._ceiling(rule) - len(calls))
+                for rule, calls in self._calls.items()
+            }

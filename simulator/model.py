@@ -137,13 +137,17 @@ class Document:
     deleted: bool = False
     archived: bool = False
     paid_minor: int = 0
-    credited_minor: int = 0  # of an invoice: credits applied to it; of a credit: how much of it was applied
+    credited_minor: int = (
+        0  # of an invoice: credits applied to it; of a credit: how much of it was applied
+    )
     version: int = 0
     payments: list[Payment] = field(default_factory=list)
     source: "Document | None" = None  # what a credit or refund takes back
     taken_back: bool = False
     amount_minor: int = 0  # of documents without lines (NetSuite's customer refund)
-    record_key: str = ""  # Sage Intacct: a re-created record gets another key, its sales document stays
+    record_key: str = (
+        ""  # Sage Intacct: a re-created record gets another key, its sales document stays
+    )
     gross_minor: int = 0
     net_minor: int = 0
     tax_minor: int = 0

@@ -39,7 +39,8 @@ SCOPES: Final = {
     "quickbooks": "com.intuit.quickbooks.accounting",
     "xero": "offline_access accounting.transactions.read accounting.contacts.read",
     "freshbooks": " ".join(
-        f"user:{name}:read" for name in ("profile", "invoices", "clients", "credit_notes", "payments", "billable_items")
+        f"user:{name}:read"
+        for name in ("profile", "invoices", "clients", "credit_notes", "payments", "billable_items")
     ),
     "custom": "invoices",
 }
@@ -85,7 +86,9 @@ class Grants:
     Xero replaces it every time but honours the old one for 30 minutes; FreshBooks' and Sage Intacct's are single-use.
     """
 
-    def __init__(self, vendor: str, seed: int, now: Now, access_seconds: float | None = None) -> None:
+    def __init__(
+        self, vendor: str, seed: int, now: Now, access_seconds: float | None = None
+    ) -> None:
         self.vendor, self._seed, self._now, self._lock = vendor, seed, now, Lock()
         self.access_seconds = ACCESS_SECONDS[vendor] if access_seconds is None else access_seconds
         self.state = TokenState(refresh={seed_refresh_token(vendor): RefreshToken(now())})
@@ -99,7 +102,9 @@ class Grants:
 
     def _new(self, kind: str) -> str:
         self.state.issued += 1
-        digest = sha256(f"{self._seed}/{self.vendor}/{kind}/{self.state.issued}".encode()).hexdigest()
+        digest = sha256(
+            f"{self._seed}/{self.vendor}/{kind}/{self.state.issued}".encode()
+        ).hexdigest()
         return f"sim-{kind}-{self.vendor}-{digest[:24]}"
 
     def issue_access(self) -> str:
@@ -137,7 +142,10 @@ class Grants:
             if code is None:
                 raise Denied("invalid_grant")
             self.scope = code.scope or self.scope
-        if self.vendor in ("freshbooks", "sage_intacct"):  # one live refresh token per user and application
+        if self.vendor in (
+            "freshbooks",
+            "sage_intacct",
+        ):  # one live refresh token per user and application
             self.state.refresh.clear()
         return self._issue_refresh()
 
@@ -153,7 +161,10 @@ class Grants:
         self.refreshes += 1
         if self.vendor == "quickbooks" and instant - known.issued_at < QUICKBOOKS_ROTATION:
             return token
-        if self.vendor in ("freshbooks", "sage_intacct"):  # one live refresh token per user and application
+        if self.vendor in (
+            "freshbooks",
+            "sage_intacct",
+        ):  # one live refresh token per user and application
             self.state.refresh.clear()
         known.replaced_at = known.replaced_at or instant
         return self._issue_refresh()
@@ -207,7 +218,9 @@ class Grants:
 
     def dump(self) -> dict[str, Any]:
         """The state as JSON-able values, for a simulator that is to survive a restart."""
-        plain: dict[str, Any] = json.loads(json.dumps(asdict(self.state), default=datetime.isoformat))
+        plain: dict[str, Any] = json.loads(
+            json.dumps(asdict(self.state), default=datetime.isoformat)
+        )
         return plain
 
     def load(self, dumped: dict[str, Any]) -> None:
@@ -220,7 +233,9 @@ class Grants:
             token: RefreshToken(datetime.fromisoformat(row["issued_at"]), at(row["replaced_at"]))
             for token, row in dumped["refresh"].items()
         }
-        access = {token: datetime.fromisoformat(expiry) for token, expiry in dumped["access"].items()}
+        access = {
+            token: datetime.fromisoformat(expiry) for token, expiry in dumped["access"].items()
+        }
         self.state = TokenState(refresh, access, dumped["issued"])
 
 
@@ -232,7 +247,11 @@ def read_form(request: httpx.Request) -> dict[str, str]:
             fields = json.loads(text)
         except ValueError:
             return {}
-        return {str(name): str(value) for name, value in fields.items()} if isinstance(fields, dict) else {}
+        return (
+            {str(name): str(value) for name, value in fields.items()}
+            if isinstance(fields, dict)
+            else {}
+        )
     return dict(parse_qsl(text, keep_blank_values=True))
 
 
@@ -243,7 +262,10 @@ def basic_client(request: httpx.Request) -> bool:
         name, _, secret = base64.b64decode(value, validate=True).decode().partition(":")
     except ValueError:
         return False
-    return scheme.lower() == "basic" and (unquote(name), unquote(secret)) == (CLIENT_ID, CLIENT_SECRET)
+    return scheme.lower() == "basic" and (unquote(name), unquote(secret)) == (
+        CLIENT_ID,
+        CLIENT_SECRET,
+    )
 
 
 def form_client(form: dict[str, str]) -> bool:

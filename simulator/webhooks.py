@@ -31,7 +31,12 @@ SYSTEMS: Final = ("quickbooks", "xero", "freshbooks", "custom")
 #: QuickBooks puts up to so many into one delivery; Xero collects as well.
 BATCH_MAX: Final = 100
 _QUICKBOOKS: Final = ("Invoice", "SalesReceipt", "CreditMemo", "RefundReceipt")
-_XERO: Final = {"Invoice": "INVOICE", "Bill": "INVOICE", "CreditNote": "CREDITNOTE", "SupplierCredit": "CREDITNOTE"}
+_XERO: Final = {
+    "Invoice": "INVOICE",
+    "Bill": "INVOICE",
+    "CreditNote": "CREDITNOTE",
+    "SupplierCredit": "CREDITNOTE",
+}
 _FRESHBOOKS: Final = {"Invoice": "invoice", "CreditNote": "credit_note"}
 
 What = Literal["created", "updated", "deleted", "voided"]
@@ -82,7 +87,12 @@ class Announcer:
         cloud_events: bool = True,
         disorder: Disorder | None = None,
     ) -> None:
-        self._world, self._secrets, self._full, self._cloud = world, dict(secrets), full, cloud_events
+        self._world, self._secrets, self._full, self._cloud = (
+            world,
+            dict(secrets),
+            full,
+            cloud_events,
+        )
         self._disorder = disorder or Disorder()
         self._random = Random(f"{self._disorder.seed}/webhooks")
         self._numbers = count(1)
@@ -98,7 +108,9 @@ class Announcer:
     def changes(self) -> list[Delivery]:
         """Deliveries about everything that changed since the last call, in the order in which they arrive."""
         with self._world.lock:
-            changed: dict[str, list[tuple[Document, What]]] = {system: [] for system in self._secrets}
+            changed: dict[str, list[tuple[Document, What]]] = {
+                system: [] for system in self._secrets
+            }
             for system, document in self._documents():
                 key = (system, document.entity, document.id)
                 before = self._seen.get(key)
@@ -138,16 +150,35 @@ class Announcer:
         for batch in _batches(changed):
             if self._cloud:
                 events = [self._cloud_event(realm, *one) for one in batch]
-                found.append(Delivery("quickbooks", _json(events), "application/cloudevents-batch+json", sign))
+                found.append(
+                    Delivery(
+                        "quickbooks", _json(events), "application/cloudevents-batch+json", sign
+                    )
+                )
                 continue
-            verbs = {"created": "Create", "updated": "Update", "deleted": "Delete", "voided": "Void"}
+            verbs = {
+                "created": "Create",
+                "updated": "Update",
+                "deleted": "Delete",
+                "voided": "Void",
+            }
             entities = [
-                {"name": d.entity, "id": d.id, "operation": verbs[what], "lastUpdated": _zulu(d.updated_at)}
+                {
+                    "name": d.entity,
+                    "id": d.id,
+                    "operation": verbs[what],
+                    "lastUpdated": _zulu(d.updated_at),
+                }
                 for d, what in batch
             ]
             notification = {"realmId": realm, "dataChangeEvent": {"entities": entities}}
             found.append(
-                Delivery("quickbooks", _json({"eventNotifications": [notification]}), "application/json", sign)
+                Delivery(
+                    "quickbooks",
+                    _json({"eventNotifications": [notification]}),
+                    "application/json",
+                    sign,
+                )
             )
         return found
 
@@ -173,7 +204,9 @@ class Announcer:
                 {
                     "resourceUrl": f"https://api.xero.com/api.xro/2.0/{_XERO[d.entity].title()}s/{d.id}",
                     "resourceId": d.id,
-                    "eventDateUtc": d.updated_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3],
+                    "eventDateUtc": d.updated_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[
+                        :-3
+                    ],
                     "eventType": "CREATE" if what == "created" else "UPDATE",
                     "eventCategory": _XERO[d.entity],
                     "tenantId": tenant,
@@ -186,7 +219,12 @@ class Announcer:
                 "entropy": f"{self._random.getrandbits(80):020X}",
             }  # fmt: skip
             found.append(
-                Delivery("xero", _json(body), "application/json", _plain("x-xero-signature", self._secrets["xero"]))
+                Delivery(
+                    "xero",
+                    _json(body),
+                    "application/json",
+                    _plain("x-xero-signature", self._secrets["xero"]),
+                )
             )
         return found
 
@@ -195,7 +233,9 @@ class Announcer:
         found = []
         for good in (True, False, True, False):
             entropy = f"{self._random.getrandbits(80):020X}"
-            body = _json({"events": [], "firstEventSequence": 0, "lastEventSequence": 0, "entropy": entropy})
+            body = _json(
+                {"events": [], "firstEventSequence": 0, "lastEventSequence": 0, "entropy": entropy}
+            )
             sign = _plain("x-xero-signature", self._secrets["xero"] if good else "another key")
             found.append((Delivery("xero", body, "application/json", sign), 200 if good else 401))
         return found
@@ -207,7 +247,9 @@ class Announcer:
             "name": name, "object_id": document.id, "account_id": ACCOUNTS["freshbooks"], "business_id": "6543",
             "identity_id": "1234", "user_id": "1",
         }  # fmt: skip
-        return Delivery("freshbooks", urlencode(form).encode(), _FORM, _over_fields(self._secrets["freshbooks"]))
+        return Delivery(
+            "freshbooks", urlencode(form).encode(), _FORM, _over_fields(self._secrets["freshbooks"])
+        )
 
     def freshbooks_verify(self, callback: str, code: str) -> Delivery:
         """What FreshBooks sends to introduce an address; whether it is signed is not documented, so it is not."""
@@ -225,12 +267,24 @@ class Announcer:
         for name in said:
             body = _json({"type": name, "timestamp": _zulu(document.updated_at), "data": data})
             message_id = f"msg_{self._world.seed}_{next(self._numbers)}"
-            found.append(Delivery("custom", body, "application/json", _standard(message_id, self._secrets["custom"])))
+            found.append(
+                Delivery(
+                    "custom",
+                    body,
+                    "application/json",
+                    _standard(message_id, self._secrets["custom"]),
+                )
+            )
         return found
 
 
 def post(
-    client: httpx.Client, url: str, delivery: Delivery, *, attempts: int = 5, wait_seconds: float = 0.2
+    client: httpx.Client,
+    url: str,
+    delivery: Delivery,
+    *,
+    attempts: int = 5,
+    wait_seconds: float = 0.2,
 ) -> httpx.Response:
     """Sends a delivery, again after every answer but 2xx and 410; the last answer.
 
@@ -240,7 +294,9 @@ def post(
     for attempt in range(attempts):
         last = attempt == attempts - 1
         try:
-            answer = client.post(url, content=delivery.body, headers=delivery.headers(datetime.now(UTC)))
+            answer = client.post(
+                url, content=delivery.body, headers=delivery.headers(datetime.now(UTC))
+            )
         except httpx.TransportError:
             if last:
                 raise
@@ -288,7 +344,8 @@ def _over_fields(verifier: str) -> Sign:
 
     def sign(body: bytes, _now: datetime) -> dict[str, str]:
         fields = ", ".join(
-            f"{_quoted(name)}: {_quoted(value)}" for name, value in parse_qsl(body.decode(), keep_blank_values=True)
+            f"{_quoted(name)}: {_quoted(value)}"
+            for name, value in parse_qsl(body.decode(), keep_blank_values=True)
         )
         return {"X-FreshBooks-Hmac-SHA256": _mac(verifier.encode(), f"{{{fields}}}".encode())}
 
@@ -299,7 +356,10 @@ def _quoted(value: str) -> str:
     """ASCII only, as json.dumps does by default."""
     return (
         '"'
-        + "".join(char if 32 <= ord(char) < 127 and char not in '"\\' else f"\\u{ord(char):04x}" for char in value)
+        + "".join(
+            char if 32 <= ord(char) < 127 and char not in '"\\' else f"\\u{ord(char):04x}"
+            for char in value
+        )
         + '"'
     )
 
@@ -312,6 +372,10 @@ def _standard(message_id: str, secret: str) -> Sign:
     def sign(body: bytes, now: datetime) -> dict[str, str]:
         stamp = str(int(now.timestamp()))
         signature = _mac(key, f"{message_id}.{stamp}.".encode() + body)
-        return {"webhook-id": message_id, "webhook-timestamp": stamp, "webhook-signature": f"v1,{signature}"}
+        return {
+            "webhook-id": message_id,
+            "webhook-timestamp": stamp,
+            "webhook-signature": f"v1,{signature}",
+        }
 
     return sign

@@ -13,10 +13,18 @@ from simulator.limits import Throttled
 from simulator.world import World
 
 _ERRORS_IN_200: Final[dict[str, Any]] = {
-    "freshbooks": {"response": {"errors": [{"errno": 1009, "message": "Temporary failure.", "object": "system"}]}},
+    "freshbooks": {
+        "response": {
+            "errors": [{"errno": 1009, "message": "Temporary failure.", "object": "system"}]
+        }
+    },
     "sage_intacct": {
         "ia::result": {
-            "ia::error": {"code": "operationFailed", "message": "Temporary failure.", "errorId": "REST-9001"}
+            "ia::error": {
+                "code": "operationFailed",
+                "message": "Temporary failure.",
+                "errorId": "REST-9001",
+            }
         },
         "ia::meta": {"totalCount": 1, "totalSuccess": 0, "totalError": 1},
     },
@@ -53,15 +61,21 @@ def number(minor: int) -> int | float:
     return minor / 100 if rest else whole
 
 
-def json_response(value: object, status: int = 200, headers: dict[str, str] | None = None) -> httpx.Response:
+def json_response(
+    value: object, status: int = 200, headers: dict[str, str] | None = None
+) -> httpx.Response:
     """An answer of JSON made from plain values."""
     return raw_response(encode(value).encode(), status, headers)
 
 
-def raw_response(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> httpx.Response:
+def raw_response(
+    body: bytes, status: int = 200, headers: dict[str, str] | None = None
+) -> httpx.Response:
     """An answer of ready JSON."""
     return httpx.Response(
-        status, content=body, headers={"content-type": "application/json;charset=UTF-8"} | (headers or {})
+        status,
+        content=body,
+        headers={"content-type": "application/json;charset=UTF-8"} | (headers or {}),
     )
 
 
@@ -114,12 +128,16 @@ def serve(world: World, vendor: Vendor, request: httpx.Request) -> httpx.Respons
     if limit is not None:
         return vendor.throttled(limit)
     try:
-        return _disturbed(world, vendor, request, path, world.faults.draw(vendor.name, request, token=False))
+        return _disturbed(
+            world, vendor, request, path, world.faults.draw(vendor.name, request, token=False)
+        )
     finally:
         world.limits[vendor.name].leave()
 
 
-def _disturbed(world: World, vendor: Vendor, request: httpx.Request, path: str, fault: str | None) -> httpx.Response:
+def _disturbed(
+    world: World, vendor: Vendor, request: httpx.Request, path: str, fault: str | None
+) -> httpx.Response:
     faults = world.faults.faults
     if fault == "rate_429":
         response = vendor.throttled(Throttled("minute", faults.retry_after_seconds or 60))
@@ -138,4 +156,8 @@ def _disturbed(world: World, vendor: Vendor, request: httpx.Request, path: str, 
         return json_response(_ERRORS_IN_200[vendor.name])
     with world.lock:
         response = vendor.answer(request, path)
-    return world.faults.spoil(fault, vendor.name, request, response) if not vendor.is_token_path(path) else response
+    return (
+        world.faults.spoil(fault, vendor.name, request, response)
+        if not vendor.is_token_path(path)
+        else response
+    )

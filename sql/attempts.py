@@ -52,4 +52,7 @@ def quantiles(values: Sequence[int]) -> list[int]:
     ordered = sorted(values)
     if len(ordered) <= RESPONSES_MAX:
         return ordered
-    return [ordered[(2 * step + 1) * len(ordered) // (2 * RESPONSES_MAX)] for step in range(RESPONSES_MAX)]
+    return [
+        ordered[(2 * step + 1) * len(ordered) // (2 * RESPONSES_MAX)]
+        for step in range(RESPONSES_MAX)
+    ]

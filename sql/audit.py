@@ -67,7 +67,11 @@ class Head:
     def of(cls, text: str) -> "Head":
         """Raises ValueError where `text` is no head."""
         number, _, digest = text.strip().partition(":")
-        if not number.isdigit() or len(digest) != 2 * len(_GENESIS) or set(digest.lower()) - set("0123456789abcdef"):
+        if (
+            not number.isdigit()
+            or len(digest) != 2 * len(_GENESIS)
+            or set(digest.lower()) - set("0123456789abcdef")
+        ):
             raise ValueError("a head is NUMBER:HASH, as `twezah audit verify` prints it")
         return cls(int(number), digest.lower())
 
@@ -115,15 +119,22 @@ def record(  # noqa: PLR0913  an entry names all it consists of
     connection.execute(query("audit", "record"), parameters)
 
 
-def entries(connection: DbConnection, wanted: Filter, *, limit: int, before: int | None = None) -> list[Entry]:
+def entries(
+    connection: DbConnection, wanted: Filter, *, limit: int, before: int | None = None
+) -> list[Entry]:
     """The newest first, of those before the entry with number `before`."""
     parameters = {**asdict(wanted), "limit": limit, "before": before}
-    return [Entry(*row) for row in connection.execute(query("audit", "entries"), parameters).fetchall()]
+    return [
+        Entry(*row) for row in connection.execute(query("audit", "entries"), parameters).fetchall()
+    ]
 
 
 def counts(connection: DbConnection, *, hours: int) -> list[tuple[str, str, int, int, int]]:
     """(operation, status, entries, records, points) of the last hours."""
-    return [(r[0], r[1], r[2], r[3], r[4]) for r in connection.execute(query("audit", "counts"), {"hours": hours})]
+    return [
+        (r[0], r[1], r[2], r[3], r[4])
+        for r in connection.execute(query("audit", "counts"), {"hours": hours})
+    ]
 
 
 def head(connection: DbConnection) -> Head | None:
@@ -186,10 +197,15 @@ def _chain(connection: DbConnection) -> Iterator[tuple[int, bytes, bytes, list[s
 def seen(connection: DbConnection) -> dict[tuple[str, str], dict[str, Any]]:
     """What was seen last, by kind and name. Until the transaction ends nobody else looks."""
     connection.execute(query("audit", "lock_seen"))
-    return {(kind, name): state for kind, name, state in connection.execute(query("audit", "seen")).fetchall()}
+    return {
+        (kind, name): state
+        for kind, name, state in connection.execute(query("audit", "seen")).fetchall()
+    }
 
 
-def save_seen(connection: DbConnection, kind: str, name: str, state: Mapping[str, Any] | None) -> None:
+def save_seen(
+    connection: DbConnection, kind: str, name: str, state: Mapping[str, Any] | None
+) -> None:
     """Remembers how it is now; None: it is gone. The caller commits."""
     parameters = {"kind": kind, "name": name, "state": Jsonb(dict(state or {}))}
     connection.execute(query("audit", "forget_seen" if state is None else "save_seen"), parameters)

@@ -36,12 +36,16 @@ def settle(connection: DbConnection, budgets: Mapping[tuple[str, int], int]) -> 
     """
     members: set[int] = set()
     connection.execute(query("member_history", "lock_budgets"))
-    for promotion_id, version, _ in connection.execute(query("member_history", "unsettled")).fetchall():
+    for promotion_id, version, _ in connection.execute(
+        query("member_history", "unsettled")
+    ).fetchall():
         which = {"promotion_id": promotion_id, "version": version}
         budget = budgets.get((promotion_id, version))
         members.update(
             row[0]
-            for row in connection.execute(query("member_history", "settle"), which | {"budget": budget}).fetchall()
+            for row in connection.execute(
+                query("member_history", "settle"), which | {"budget": budget}
+            ).fetchall()
         )
         connection.execute(query("member_history", "forget_withdrawn"), which)
     return members

@@ -48,7 +48,11 @@ def copy_in(connection: DbConnection, table: str, frame: pl.DataFrame) -> None:
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT {})").format(into, names, form)
     cursor = connection.cursor()
     with cursor.copy(statement, writer=QueuedLibpqWriter(cursor)) as copy:
-        for part in _binary(sent, {name for name in kinds if kinds[name] == _JSONB}) if BINARY else _csv(sent):
+        for part in (
+            _binary(sent, {name for name in kinds if kinds[name] == _JSONB})
+            if BINARY
+            else _csv(sent)
+        ):
             copy.write(part)
 
 
@@ -56,7 +60,9 @@ def _binary(frame: pl.DataFrame, json: set[str]) -> Iterator[bytes]:
     schema = frame.clear().to_arrow(compat_level=_AS_IS).schema
     infer = pgpq.ArrowToPostgresBinaryEncoder.infer_encoder
     encoders = {
-        field.name: StringViewEncoderBuilder.new_with_output(field, Jsonb()) if field.name in json else infer(field)
+        field.name: StringViewEncoderBuilder.new_with_output(field, Jsonb())
+        if field.name in json
+        else infer(field)
         for field in schema
     }
     encoder = pgpq.ArrowToPostgresBinaryEncoder.new_with_encoders(schema, encoders)

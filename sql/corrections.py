@@ -42,9 +42,7 @@ class Adjusted:
             "" if self.owner_id == self.member_id else f" (into whom {self.member_id} was merged)"
         )
         known = "; it was entered before, and nothing was added now" if self.repeated else ""
-        return (
-            f"Adjustment {self.adjustment_id}: {self.points:+d} points to {whose}, balance {self.balance_points}{known}"
-        )
+        return f"Adjustment {self.adjustment_id}: {self.points:+d} points to {whose}, balance {self.balance_points}{known}"
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,9 @@ class Merged:
         if self.member_id == self.owner_id:
             return f"Member {self.member_id} stands alone again (row {self.merge_id} takes the merge back)"
         known = "; it was so before" if self.repeated else ""
-        return f"Member {self.member_id} is member {self.owner_id} now (merge {self.merge_id}){known}"
+        return (
+            f"Member {self.member_id} is member {self.owner_id} now (merge {self.merge_id}){known}"
+        )
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,9 @@ def find_member(connection: DbConnection, member_id: int) -> Member:
     """Raises CorrectionRefusedError if there is no such member."""
     row = connection.execute(query("corrections", "member"), {"member_id": member_id}).fetchone()
     if row is None:
-        message = f"there is no member {member_id}; `twezah member find` finds the number of a phone"
+        message = (
+            f"there is no member {member_id}; `twezah member find` finds the number of a phone"
+        )
         raise CorrectionRefusedError(message)
     return Member(*row)
 
@@ -98,14 +100,18 @@ def member_of_phone(connection: DbConnection, phone: str) -> Member | None:
 
 def owners(connection: DbConnection, members: Sequence[int]) -> dict[int, int]:
     """Merged members -> who earns for them: those among `members`, and those that one of `members` earns for."""
-    found = connection.execute(query("corrections", "owners"), {"members": list(members)}).fetchall()
+    found = connection.execute(
+        query("corrections", "owners"), {"members": list(members)}
+    ).fetchall()
     return {int(member): int(owner) for member, owner in found}
 
 
 def earning_for(connection: DbConnection, members: Sequence[int]) -> list[int]:
     """Whose sales are the members': their own, unless they were merged away, and those of whom was merged into them."""
     merged, mine = owners(connection, members), set(members)
-    return sorted((mine - merged.keys()) | {member for member, owner in merged.items() if owner in mine})
+    return sorted(
+        (mine - merged.keys()) | {member for member, owner in merged.items() if owner in mine}
+    )
 
 
 def adjust(connection: DbConnection, adjustment: Adjustment, run_id: str) -> Adjusted:
@@ -131,9 +137,13 @@ def void_adjustment(
 
     Raises CorrectionRefusedError: there is none (`of_member`), it is a void itself, or it was taken back under another key.
     """
-    row = connection.execute(query("corrections", "adjustment"), {"adjustment_id": adjustment_id}).fetchone()
+    row = connection.execute(
+        query("corrections", "adjustment"), {"adjustment_id": adjustment_id}
+    ).fetchone()
     if row is None or (of_member is not None and row[0] != of_member):
-        message = f"there is no adjustment {adjustment_id}" + ("" if of_member is None else f" of member {of_member}")
+        message = f"there is no adjustment {adjustment_id}" + (
+            "" if of_member is None else f" of member {of_member}"
+        )
         raise CorrectionRefusedError(message)
     member_id, points, voids_id, event_at = row
     if voids_id is not None:
@@ -143,7 +153,9 @@ def void_adjustment(
         "member_id": member_id, "points": -points, "event_at": event_at, "key": key, "voids_id": adjustment_id, "run_id": run_id,
     }  # fmt: skip
     # Asked for once the row is locked: another void may just have been entered.
-    voided_by = connection.execute(query("corrections", "voided_by"), {"adjustment_id": adjustment_id}).fetchone()
+    voided_by = connection.execute(
+        query("corrections", "voided_by"), {"adjustment_id": adjustment_id}
+    ).fetchone()
     if voided_by is not None and not _is_known(connection, values):
         message = f"adjustment {adjustment_id} was taken back already, by adjustment {voided_by[0]}"
         raise CorrectionRefusedError(message)
@@ -151,7 +163,9 @@ def void_adjustment(
 
 
 def _is_known(connection: DbConnection, values: Mapping[str, Any]) -> bool:
-    return connection.execute(query("corrections", "adjustment_of_key"), values).fetchone() is not None
+    return (
+        connection.execute(query("corrections", "adjustment_of_key"), values).fetchone() is not None
+    )
 
 
 def _add(connection: DbConnection, member: Member, values: Mapping[str, Any]) -> Adjusted:
@@ -161,14 +175,23 @@ def _add(connection: DbConnection, member: Member, values: Mapping[str, Any]) ->
     if known[1:] != (values["member_id"], values["points"], values["voids_id"]):
         message = f"the key {values['key']!r} was used for another adjustment ({known[0]}); take a new key"
         raise CorrectionRefusedError(message)
-    balance = connection.execute(query("corrections", "balance"), {"member_id": member.owner_id}).fetchone()
+    balance = connection.execute(
+        query("corrections", "balance"), {"member_id": member.owner_id}
+    ).fetchone()
     assert balance is not None
     return Adjusted(
-        known[0], member.member_id, member.owner_id, values["points"], int(balance[0]), repeated=row is None
+        known[0],
+        member.member_id,
+        member.owner_id,
+        values["points"],
+        int(balance[0]),
+        repeated=row is None,
     )
 
 
-def merge(connection: DbConnection, member_id: int, into_id: int, decision: Decision, run_id: str) -> Merged:
+def merge(
+    connection: DbConnection, member_id: int, into_id: int, decision: Decision, run_id: str
+) -> Merged:
     """From now on (and for all that was) `into_id` earns for `member_id`.
 
     Raises CorrectionRefusedError: one is unknown, they are the same, or it contradicts an earlier merge.
@@ -190,15 +213,26 @@ def merge(connection: DbConnection, member_id: int, into_id: int, decision: Deci
     return _merge(connection, member_id, into, decision, run_id)
 
 
-def _merge(connection: DbConnection, member_id: int, into: Member, decision: Decision, run_id: str) -> Merged:
-    values = decision.model_dump() | {"member_id": member_id, "into_id": into.member_id, "run_id": run_id}
+def _merge(
+    connection: DbConnection, member_id: int, into: Member, decision: Decision, run_id: str
+) -> Merged:
+    values = decision.model_dump() | {
+        "member_id": member_id,
+        "into_id": into.member_id,
+        "run_id": run_id,
+    }
     row = connection.execute(query("corrections", "merge"), values).fetchone()
     assert row is not None
     return Merged(row[0], member_id, into.owner_id)
 
 
 def unmerge(
-    connection: DbConnection, member_id: int, decision: Decision, run_id: str, *, of_member: int | None = None
+    connection: DbConnection,
+    member_id: int,
+    decision: Decision,
+    run_id: str,
+    *,
+    of_member: int | None = None,
 ) -> Merged:
     """Takes the merge of `member_id` (into `of_member`) back: everybody has what they would have had without it.
 
@@ -217,12 +251,20 @@ def unmerge(
 
 def _active(connection: DbConnection, member_id: int) -> tuple[int, int] | None:
     """The member's merge in force: its number, and into whom."""
-    row = connection.execute(query("corrections", "last_merge"), {"member_id": member_id}).fetchone()
+    row = connection.execute(
+        query("corrections", "last_merge"), {"member_id": member_id}
+    ).fetchone()
     return None if row is None or row[1] == member_id else (row[0], row[1])
 
 
 def change_phone(
-    connection: DbConnection, member_id: int, phone: str, decision: Decision, run_id: str, *, keep_former: bool = True
+    connection: DbConnection,
+    member_id: int,
+    phone: str,
+    decision: Decision,
+    run_id: str,
+    *,
+    keep_former: bool = True,
 ) -> PhoneChanged:
     """Gives the member another phone (E.164).
 
@@ -235,7 +277,9 @@ def change_phone(
     if member.owner_id != member_id:
         message = f"member {member_id} was merged into {member.owner_id}: change that one's phone"
         raise CorrectionRefusedError(message)
-    row = connection.execute(query("corrections", "lock_member"), {"member_id": member_id}).fetchone()
+    row = connection.execute(
+        query("corrections", "lock_member"), {"member_id": member_id}
+    ).fetchone()
     former = row[0] if row else None
     if former == phone:
         message = f"member {member_id} has that phone already"
@@ -247,8 +291,14 @@ def change_phone(
             f"`twezah member merge {holder.member_id} {member_id}`; both numbers then count here"
         )
         raise CorrectionRefusedError(message)
-    former_id = _swap(connection, member_id, former, phone, holder, decision, run_id, keep_former=keep_former)
-    values = decision.model_dump() | {"member_id": member_id, "former_id": former_id, "run_id": run_id}
+    former_id = _swap(
+        connection, member_id, former, phone, holder, decision, run_id, keep_former=keep_former
+    )
+    values = decision.model_dump() | {
+        "member_id": member_id,
+        "former_id": former_id,
+        "run_id": run_id,
+    }
     connection.execute(query("corrections", "phone_change"), values)
     return PhoneChanged(member_id, former_id)
 
@@ -267,7 +317,9 @@ def _swap(
     """Writes the numbers; returns who holds the former one for the member, if anybody does."""
 
     def write(member: int, number: str | None) -> None:
-        connection.execute(query("corrections", "set_phone"), {"member_id": member, "phone": number})
+        connection.execute(
+            query("corrections", "set_phone"), {"member_id": member, "phone": number}
+        )
 
     kept = former if keep_former else None
     if holder is not None:  # an earlier number of the same member, which comes back

@@ -66,9 +66,14 @@ def read_frame(
     The database puts each column into one text, which Polars takes apart: half the cost of rows of Python objects. An empty
     text comes back as null.
     """
-    as_read = {name: pl.Int64() if isinstance(dtype, pl.Datetime) else dtype for name, dtype in schema.items()}
+    as_read = {
+        name: pl.Int64() if isinstance(dtype, pl.Datetime) else dtype
+        for name, dtype in schema.items()
+    }
     joined = [
-        sql.SQL("string_agg(coalesce({}::text, ''), {})").format(sql.Identifier(name), sql.Literal(_BETWEEN))
+        sql.SQL("string_agg(coalesce({}::text, ''), {})").format(
+            sql.Identifier(name), sql.Literal(_BETWEEN)
+        )
         for name in schema
     ]
     rows = sql.SQL("({}) AS found ({})").format(

@@ -11,7 +11,10 @@ def give_tiers(dsn: str, accounts: Sequence[tuple[str, str]]) -> int:
 
     Does nothing in a ledger that knows any tier: those were entered by someone who means them.
     """
-    parameters = {"systems": [system for system, _ in accounts], "accounts": [account for _, account in accounts]}
+    parameters = {
+        "systems": [system for system, _ in accounts],
+        "accounts": [account for _, account in accounts],
+    }
     with connect(dsn) as connection:
         given = connection.execute(query("demo", "give_tiers"), parameters).rowcount
         connection.commit()

@@ -12,5 +12,7 @@ def reckon_members(connection: DbConnection, members: Sequence[int]) -> list[Rec
     """One per sale that the members earn for. Reads only."""
     rules = facts.rules(connection)
     stored = facts.read(connection, members, rules)
-    evaluation = evaluate(stored.history, stored.tiers, rules.programs, rules.promotions, stored.facts)
+    evaluation = evaluate(
+        stored.history, stored.tiers, rules.programs, rules.promotions, stored.facts
+    )
     return reckonings(evaluation, stored.tiers, rules.programs, rules.promotions)

@@ -69,7 +69,9 @@ def create_endpoint(connection: DbConnection, wanted: NewEndpoint) -> Made:
     Raises psycopg.errors.UniqueViolation where `is_default` and there is a default one already.
     """
     # (On the command line, what begins with a dash is taken for an option.)
-    endpoint_id = next(one for one in iter(lambda: secrets.token_urlsafe(_ID_BYTES), "") if not one.startswith("-"))
+    endpoint_id = next(
+        one for one in iter(lambda: secrets.token_urlsafe(_ID_BYTES), "") if not one.startswith("-")
+    )
     parameters = {
         "endpoint_id": endpoint_id, "system": wanted.system, "connection": wanted.connection, "account": wanted.account,
         "options": Jsonb(dict(wanted.options)), "allowed_networks": list(wanted.allowed_networks),
@@ -83,11 +85,16 @@ def create_endpoint(connection: DbConnection, wanted: NewEndpoint) -> Made:
 
 def endpoints(connection: DbConnection) -> list[EndpointRow]:
     """All endpoints, the oldest first."""
-    return [EndpointRow(*row) for row in connection.execute(query("webhooks", "endpoints")).fetchall()]
+    return [
+        EndpointRow(*row) for row in connection.execute(query("webhooks", "endpoints")).fetchall()
+    ]
 
 
 def set_options(
-    connection: DbConnection, endpoint_no: int, options: Mapping[str, Any], block_options: Mapping[str, Any]
+    connection: DbConnection,
+    endpoint_no: int,
+    options: Mapping[str, Any],
+    block_options: Mapping[str, Any],
 ) -> None:
     """How its deliveries are signed and read from now on: as was said of it, and as its block says.
 
@@ -103,7 +110,12 @@ def set_options(
 
 def disable_endpoint(connection: DbConnection, endpoint_id: str) -> bool:
     """It answers 410 from now on; False if there is none in use with this id. The caller commits."""
-    return connection.execute(query("webhooks", "disable_endpoint"), {"endpoint_id": endpoint_id}).rowcount == 1
+    return (
+        connection.execute(
+            query("webhooks", "disable_endpoint"), {"endpoint_id": endpoint_id}
+        ).rowcount
+        == 1
+    )
 
 
 def await_handshake(connection: DbConnection, endpoint_no: int) -> None:

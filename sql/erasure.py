@@ -57,7 +57,14 @@ class Erased:
 
     def to_text(self) -> str:
         """A few sentences, without the phone."""
-        counts = (self.phones, self.customers, self.pages, self.events, self.texts, *self.elsewhere.values())
+        counts = (
+            self.phones,
+            self.customers,
+            self.pages,
+            self.events,
+            self.texts,
+            *self.elsewhere.values(),
+        )
         if not any(counts):
             return f"Member {self.member_id} has no personal data here (any more)."
         what = (
@@ -65,7 +72,9 @@ class Erased:
             f"pages and {self.events} webhooks, {self.texts} messages"
         )
         if self.elsewhere:
-            what += ", " + ", ".join(f"{count} in {place}" for place, count in sorted(self.elsewhere.items()))
+            what += ", " + ", ".join(
+                f"{count} in {place}" for place, count in sorted(self.elsewhere.items())
+            )
         also = f" (with {len(self.members) - 1} merged members)" if len(self.members) > 1 else ""
         verb = "would be" if self.dry_run else "were"
         return f"Member {self.member_id}{also}: {what} {verb} erased; sales and points stay.{self._left()}"
@@ -73,15 +82,21 @@ class Erased:
     def _left(self) -> str:
         parts = []
         if self.unreadable:
-            parts.append(f"{len(self.unreadable)} stored files hold the phone and could not be changed.")
+            parts.append(
+                f"{len(self.unreadable)} stored files hold the phone and could not be changed."
+            )
         if self.remains:
-            rows = ", ".join(f"{count} rows of {table}" for table, count in sorted(self.remains.items()))
+            rows = ", ".join(
+                f"{count} rows of {table}" for table, count in sorted(self.remains.items())
+            )
             parts.append(f"They are still named in {rows}: see docs/audit.md.")
         parts += [f"{place} could not be looked through." for place in self.unreached]
         return "".join(f" {part}" for part in parts)
 
 
-def erase(connection: DbConnection, member_id: int, decision: Decision, run_id: str, *, dry_run: bool) -> Erased:
+def erase(
+    connection: DbConnection, member_id: int, decision: Decision, run_id: str, *, dry_run: bool
+) -> Erased:
     """Removes the member's personal data, and that of whoever was merged into them. One transaction; the caller commits.
 
     Records are theirs that name a phone of theirs, an e-mail address of theirs, or their customer number at the
@@ -97,7 +112,9 @@ def erase(connection: DbConnection, member_id: int, decision: Decision, run_id: 
     done = Erased(owner, [number for number, _ in rows], len(phones), dry_run=dry_run)
     theirs = _customers(connection, done.members, phones)
     if phones or theirs:  # (without a phone: what was read again since the phone was erased)
-        row = connection.execute(query("erasure", "count_customers"), _cached(phones, theirs)).fetchone()
+        row = connection.execute(
+            query("erasure", "count_customers"), _cached(phones, theirs)
+        ).fetchone()
         done.customers = row[0] if row else 0
         # (Twice: the e-mail addresses that records of theirs name lead to records that name nothing else.)
         person = said_in(phones)
@@ -117,11 +134,15 @@ def erase(connection: DbConnection, member_id: int, decision: Decision, run_id: 
     return done
 
 
-def _customers(connection: DbConnection, members: list[int], phones: list[str]) -> dict[tuple[str, str], set[str]]:
+def _customers(
+    connection: DbConnection, members: list[int], phones: list[str]
+) -> dict[tuple[str, str], set[str]]:
     """Their customer numbers per account; not those that documents of others have as well (a till's `walk-in`)."""
     found: dict[tuple[str, str], set[str]] = defaultdict(set)
     parameters = {"members": members, "phones": phones}
-    for system, account, customer in connection.execute(query("erasure", "their_customers"), parameters):
+    for system, account, customer in connection.execute(
+        query("erasure", "their_customers"), parameters
+    ):
         found[system, account].add(customer)
     return found
 
@@ -133,7 +154,11 @@ def _cached(phones: list[str], theirs: dict[tuple[str, str], set[str]]) -> dict[
 
 
 def _rewrite(
-    connection: DbConnection, what: str, person: Person, theirs: dict[tuple[str, str], set[str]], done: Erased
+    connection: DbConnection,
+    what: str,
+    person: Person,
+    theirs: dict[tuple[str, str], set[str]],
+    done: Erased,
 ) -> int:
     changed = 0
     for number, system, account, stream, body in _bodies(connection, what):
@@ -145,25 +170,35 @@ def _rewrite(
                 done.unreadable.append(number)
             continue
         ids = _known_at(theirs, system, account)
-        redacted = redact(text, person.at(ids, listed=stream == "customers"), enveloped=what == "page")
+        redacted = redact(
+            text, person.at(ids, listed=stream == "customers"), enveloped=what == "page"
+        )
         if redacted is None:
             continue
         changed += 1
         if not done.dry_run:
             raw = redacted.encode()
-            parameters = {"body": zstandard.compress(raw, level=1), "size": len(raw), "number": number}
+            parameters = {
+                "body": zstandard.compress(raw, level=1),
+                "size": len(raw),
+                "number": number,
+            }
             connection.execute(query("erasure", f"replace_{what}"), parameters)
     return changed
 
 
-def _known_at(theirs: dict[tuple[str, str], set[str]], system: str, account: str | None) -> set[str]:
+def _known_at(
+    theirs: dict[tuple[str, str], set[str]], system: str, account: str | None
+) -> set[str]:
     """Their numbers at an account; where a webhook's address is for any account of the system, at all of those."""
     if account is not None:
         return theirs.get((system, account), set())
     return set().union(*(ids for (known, _), ids in theirs.items() if known == system))
 
 
-def _bodies(connection: DbConnection, what: str) -> Iterator[tuple[int, str, str | None, str, bytes]]:
+def _bodies(
+    connection: DbConnection, what: str
+) -> Iterator[tuple[int, str, str | None, str, bytes]]:
     after, decompress = 0, zstandard.ZstdDecompressor()
     while True:
         parameters = {"after": after, "limit": _AT_ONCE}
@@ -191,7 +226,13 @@ def _messages(connection: DbConnection, person: Person, done: Erased) -> None:
 
 
 def scrub(
-    connection: DbConnection, schema: str, table: str, columns: tuple[str, ...], person: Person, *, dry_run: bool
+    connection: DbConnection,
+    schema: str,
+    table: str,
+    columns: tuple[str, ...],
+    person: Person,
+    *,
+    dry_run: bool,
 ) -> int:
     """Replaces what names the person in texts (or JSON) of a table; how many rows. The caller commits."""
     pattern = person.everywhere()
@@ -210,11 +251,15 @@ def scrub(
     try:
         with connection.transaction():
             return connection.execute(statement, {"pattern": pattern, "erased": ERASED}).rowcount
-    except InvalidTextRepresentation:  # a phone that is a number in JSON: another number takes its place
+    except (
+        InvalidTextRepresentation
+    ):  # a phone that is a number in JSON: another number takes its place
         return connection.execute(statement, {"pattern": pattern, "erased": "0"}).rowcount
 
 
-def _replacing(connection: DbConnection, schema: str, table: str, columns: tuple[str, ...]) -> sql.Composed:
+def _replacing(
+    connection: DbConnection, schema: str, table: str, columns: tuple[str, ...]
+) -> sql.Composed:
     return sql.SQL(", ").join(
         sql.SQL("{0} = regexp_replace({0}::text, %(pattern)s, %(erased)s, 'g')::{1}").format(
             sql.Identifier(one), sql.SQL(_type_of(connection, schema, table, one))
@@ -233,7 +278,9 @@ def _type_of(connection: DbConnection, schema: str, table: str, column: str) -> 
 def texts_of(connection: DbConnection, schemas: Sequence[str]) -> dict[tuple[str, str], list[str]]:
     """Per table of the schemas the columns that hold text."""
     columns: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for schema, table, column in connection.execute(query("erasure", "texts"), {"schemas": list(schemas)}):
+    for schema, table, column in connection.execute(
+        query("erasure", "texts"), {"schemas": list(schemas)}
+    ):
         columns[schema, table].append(column)
     return columns
 
@@ -244,5 +291,7 @@ def _remaining(connection: DbConnection, person: Person, done: Erased) -> dict[s
     skipped = {*_QUOTING, "loyalty.member", "billing.customer"} if done.dry_run else set()
     for (schema, table), names in texts_of(connection, _SCHEMAS).items():
         if f"{schema}.{table}" not in skipped:
-            found[f"{schema}.{table}"] = scrub(connection, schema, table, tuple(names), person, dry_run=True)
+            found[f"{schema}.{table}"] = scrub(
+                connection, schema, table, tuple(names), person, dry_run=True
+            )
     return {table: count for table, count in found.items() if count}

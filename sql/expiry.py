@@ -23,7 +23,9 @@ def now(connection: DbConnection) -> datetime:
     return at.astimezone(UTC)
 
 
-def newly_expired(connection: DbConnection, programs: Sequence[Program], as_of: datetime) -> set[int]:
+def newly_expired(
+    connection: DbConnection, programs: Sequence[Program], as_of: datetime
+) -> set[int]:
     """Members of whose points some may have expired since this was asked last. Remembers that it was asked."""
     until = earned_before(programs, as_of)
     if until is None:
@@ -31,11 +33,20 @@ def newly_expired(connection: DbConnection, programs: Sequence[Program], as_of: 
     row = connection.execute(query("expiry", "watched")).fetchone()
     if row and row[0] >= as_of - timedelta(hours=1):
         return set()
-    since = min(filter(None, (earned_before([p], row[0]) for p in programs)), default=_EVER) if row else _EVER
+    since = (
+        min(filter(None, (earned_before([p], row[0]) for p in programs)), default=_EVER)
+        if row
+        else _EVER
+    )
     connection.execute(query("expiry", "watch"), {"until": as_of})
     # A day on both sides: the instant that was asked about last may lie within a day.
     parameters = {"since": since - timedelta(days=2), "until": until}
-    return {found[0] for found in connection.execute(query("expiry", "members_who_earned"), parameters).fetchall()}
+    return {
+        found[0]
+        for found in connection.execute(
+            query("expiry", "members_who_earned"), parameters
+        ).fetchall()
+    }
 
 
 def post(
@@ -54,12 +65,18 @@ def post(
         return 0
     posted = read_frame(connection, query("expiry", "expired"), {"members": list(members)}, POSTED)
     entries = difference(expired(_moves(connection, members, due), programs, as_of), posted)
-    copy_in(connection, "loyalty.expiry_entry", entries.with_columns(pl.lit(run_id).alias("run_id")))
+    copy_in(
+        connection, "loyalty.expiry_entry", entries.with_columns(pl.lit(run_id).alias("run_id"))
+    )
     return int(entries["points"].sum() or 0)
 
 
 def gone(
-    connection: DbConnection, members: Sequence[int], due: pl.DataFrame, programs: Sequence[Program], as_of: datetime
+    connection: DbConnection,
+    members: Sequence[int],
+    due: pl.DataFrame,
+    programs: Sequence[Program],
+    as_of: datetime,
 ) -> pl.DataFrame:
     """member_id, expired: what would have expired until `as_of` by these versions of the program. Nothing is posted."""
     if not any(p.expiry for p in programs):
@@ -69,5 +86,14 @@ def gone(
 
 
 def _moves(connection: DbConnection, members: Sequence[int], due: pl.DataFrame) -> pl.DataFrame:
-    sales = due.select("member_id", pl.col("issued_at").alias("at"), pl.col("due").alias("points")).drop_nulls()
-    return pl.concat([sales, read_frame(connection, query("expiry", "adjustments"), {"members": list(members)}, MOVES)])
+    sales = due.select(
+        "member_id", pl.col("issued_at").alias("at"), pl.col("due").alias("points")
+    ).drop_nulls()
+    return pl.concat(
+        [
+            sales,
+            read_frame(
+                connection, query("expiry", "adjustments"), {"members": list(members)}, MOVES
+            ),
+        ]
+    )

@@ -44,11 +44,21 @@ class Entry:
         if self.reason == "referral":
             return "the friend's sale brings this member no reward any more: it was voided or given back, another one is the first, or members were merged"
         if self.is_reward:
-            rewards = " + ".join(f"{rule} {points}" for rule, points in self.breakdown.items() if rule != "base")
+            rewards = " + ".join(
+                f"{rule} {points}" for rule, points in self.breakdown.items() if rule != "base"
+            )
             return f"reward for the friend's sale: {rewards} = {self.due_after}"
         parts = " + ".join(f"{rule} {points}" for rule, points in self.breakdown.items())
-        rate = "converted" if self.base_rate_bps is None else f"{_ratio(self.base_rate_bps)} points per unit"
-        tier = f"x {_ratio(self.tier_rate_bps)} ({self.tier})" if self.tier_rate_bps is not None else f"({self.tier})"
+        rate = (
+            "converted"
+            if self.base_rate_bps is None
+            else f"{_ratio(self.base_rate_bps)} points per unit"
+        )
+        tier = (
+            f"x {_ratio(self.tier_rate_bps)} ({self.tier})"
+            if self.tier_rate_bps is not None
+            else f"({self.tier})"
+        )
         rule = f"{self.net_amount} {self.currency} x {rate} {tier}, rounded {self.rounding.replace('_', ' ')}"
         if self.breakdown.keys() - {"base", "tier"}:
             rule += ", and promotions"
@@ -62,21 +72,33 @@ class Entry:
     def parts(self, promotions: Mapping[str, str]) -> list[Part]:
         """The numbers of the breakdown in words; `promotions`: what to call them, by key. They sum to `due_after`."""
         rate, factor = (
-            None if one is None else Decimal(one) / 10_000 for one in (self.base_rate_bps, self.tier_rate_bps)
+            None if one is None else Decimal(one) / 10_000
+            for one in (self.base_rate_bps, self.tier_rate_bps)
         )
-        found = [part_of(rule, points, rate, factor, self.tier, promotions) for rule, points in self.breakdown.items()]
+        found = [
+            part_of(rule, points, rate, factor, self.tier, promotions)
+            for rule, points in self.breakdown.items()
+        ]
         if self.base_rate_bps is None:  # its rate is that of the currency it was converted to
             found = [
-                replace(one, words="converted to the program's currency first") if one.rule == "base" else one
+                replace(one, words="converted to the program's currency first")
+                if one.rule == "base"
+                else one
                 for one in found
             ]
         return found
 
     def to_text(self, zone: ZoneInfo) -> str:
         """Two lines a person can follow, times in `zone`."""
-        head = f"  {self.entry_no}. {self.reason}: {self.points:+d} points to member {self.member_id}"
+        head = (
+            f"  {self.entry_no}. {self.reason}: {self.points:+d} points to member {self.member_id}"
+        )
         posted = f"posted {self.posted_at.astimezone(zone):%Y-%m-%d %H:%M} by run {self.run_id}"
-        version = "" if self.reason in ("moved", "referral") else f"  [program version {self.program_version}]"
+        version = (
+            ""
+            if self.reason in ("moved", "referral")
+            else f"  [program version {self.program_version}]"
+        )
         return f"{head} (due {self.due_before} -> {self.due_after}; {posted})\n     {self.rule()}{version}"
 
 
@@ -119,7 +141,9 @@ class Explanation:
         found: dict[int | None, int] = {self.owner_id: 0}
         for entry in self.entries:
             found[entry.member_id] = found.get(entry.member_id, 0) + entry.points
-        return {member: points for member, points in found.items() if points or member == self.owner_id}
+        return {
+            member: points for member, points in found.items() if points or member == self.owner_id
+        }
 
     @property
     def posted_to_owner(self) -> int:
@@ -133,9 +157,7 @@ class Explanation:
     def to_text(self, zone: ZoneInfo) -> str:
         """For a terminal, times in `zone`."""
         if self.kind is None or self.issued_at is None:
-            return (
-                f"{self.system} {identifier(self.external_id)} is not in the ledger. It was rejected: {self.rejected}"
-            )
+            return f"{self.system} {identifier(self.external_id)} is not in the ledger. It was rejected: {self.rejected}"
         head = (
             f"{self.system} {identifier(self.invoice_number or self.external_id)} "
             f"({self.kind}, {self.status}, id {identifier(self.external_id)}): "
@@ -165,15 +187,21 @@ def explain(dsn: str, system: str, invoice: str) -> Explanation | None:
     with connect(dsn) as connection:
         row = connection.execute(query("report", "invoice"), names).fetchone()
         external_id = row[2] if row else invoice
-        reject = connection.execute(query("report", "reject"), names | {"invoice": external_id}).fetchone()
-        reason = None if reject is None else f"{reject[2]} (raw page {reject[5]}, record {reject[6]})"
+        reject = connection.execute(
+            query("report", "reject"), names | {"invoice": external_id}
+        ).fetchone()
+        reason = (
+            None if reject is None else f"{reject[2]} (raw page {reject[5]}, record {reject[6]})"
+        )
         if row is None:
             return None if reject is None else Explanation(system, None, invoice, rejected=reason)
         key = {"system": system, "account": row[1], "external_id": external_id}
         entries = connection.execute(query("report", "entries"), key).fetchall()
         found = Explanation(*row)
         now = None if found.member_id is None else _now(connection, found)
-    return replace(found, entries=tuple(Entry(*entry) for entry in entries), rejected=reason, now=now)
+    return replace(
+        found, entries=tuple(Entry(*entry) for entry in entries), rejected=reason, now=now
+    )
 
 
 #: Why a document gives nothing, by its status.

@@ -76,7 +76,9 @@ class MemberExplanation:
 
     def to_text(self, zone: ZoneInfo) -> str:
         """For a terminal, times in `zone`."""
-        since = "" if self.tier_since is None else f" since {self.tier_since.astimezone(zone):%Y-%m-%d}"
+        since = (
+            "" if self.tier_since is None else f" since {self.tier_since.astimezone(zone):%Y-%m-%d}"
+        )
         lines = [f"member {self.member_id}: {self.balance_points} points; {self.tier}{since}"]
         if self.merged_into is not None:
             lines.append(f"  merged into member {self.merged_into}, who earns for both")
@@ -87,9 +89,15 @@ class MemberExplanation:
         lines += [f"  {one.points:+d}  {one.kind} ({one.movements})" for one in self.causes]
         lines.append(f"  {self.balance_points}  in all")
         if self.rules:
-            lines.append("  sales, by rule: " + ", ".join(f"{one.rule} {one.points}" for one in self.rules))
+            lines.append(
+                "  sales, by rule: " + ", ".join(f"{one.rule} {one.points}" for one in self.rules)
+            )
         if self.latest:
-            more = "" if self.movements <= len(self.latest) else f", the latest {len(self.latest)} of {self.movements}"
+            more = (
+                ""
+                if self.movements <= len(self.latest)
+                else f", the latest {len(self.latest)} of {self.movements}"
+            )
             lines.append(f"movements{more}:")
         return "\n".join([*lines, *(one.to_text(zone) for one in self.latest)])
 

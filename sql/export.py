@@ -22,7 +22,11 @@ TABLES: Final = ("sales", "sale_lines", "awards", "points_history", "members", "
 PERSONAL: Final = "phones"
 ROWS_MAX: Final = 1_000_000
 Format = Literal["csv", "parquet"]
-_PARQUET_TYPES: Final[dict[str, pl.DataType]] = {"int8": pl.Int64(), "int4": pl.Int64(), "numeric": pl.Decimal(38, 6)}
+_PARQUET_TYPES: Final[dict[str, pl.DataType]] = {
+    "int8": pl.Int64(),
+    "int4": pl.Int64(),
+    "numeric": pl.Decimal(38, 6),
+}
 
 
 class ExportTooLargeError(ValueError):
@@ -40,7 +44,9 @@ class Exported:
     def to_text(self) -> str:
         """One line."""
         listed = ", ".join(f"{name} {count}" for name, count in self.rows.items())
-        warning = " It holds personal data: delete it once it was handed over." if self.personal else ""
+        warning = (
+            " It holds personal data: delete it once it was handed over." if self.personal else ""
+        )
         return f"Exported to {self.folder}: {listed} rows.{warning}"
 
 
@@ -78,7 +84,14 @@ def export(
         connection.rollback()
         subject = "all" if member_id is None else f"member {member_id}"
         details = {"folder": name, "rows": rows, "personal": personal, "format": kind}
-        audit.record(connection, "export", subject, details=details, records=sum(rows.values()), run_id=run_id)
+        audit.record(
+            connection,
+            "export",
+            subject,
+            details=details,
+            records=sum(rows.values()),
+            run_id=run_id,
+        )
         connection.commit()
         draft.rename(folder)
     except BaseException:
@@ -89,18 +102,27 @@ def export(
 
 
 def _write(
-    connection: DbConnection, name: str, member_id: int | None, folder: Path, kind: Format, rows_max: int
+    connection: DbConnection,
+    name: str,
+    member_id: int | None,
+    folder: Path,
+    kind: Format,
+    rows_max: int,
 ) -> int:
     """A table as a file; its rows."""
     select = sql.SQL(query("export", name).decode().replace("%(member)s", "{member}")).format(
         member=sql.Literal(member_id)
     )
-    limited = sql.SQL("SELECT * FROM ({}) AS exported LIMIT {}").format(select, sql.Literal(rows_max + 1))
+    limited = sql.SQL("SELECT * FROM ({}) AS exported LIMIT {}").format(
+        select, sql.Literal(rows_max + 1)
+    )
     path = folder / f"{name}.csv"
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     cursor = connection.cursor()
     with os.fdopen(descriptor, "wb") as file:
-        with cursor.copy(sql.SQL("COPY ({}) TO STDOUT (FORMAT csv, HEADER)").format(limited)) as copy:
+        with cursor.copy(
+            sql.SQL("COPY ({}) TO STDOUT (FORMAT csv, HEADER)").format(limited)
+        ) as copy:
             for part in copy:
                 file.write(part)
         file.flush()
@@ -115,14 +137,24 @@ def _write(
 
 def _to_parquet(connection: DbConnection, select: sql.Composed, path: Path) -> None:
     """The CSV file as Parquet, by the database's types; times as UTC."""
-    described = connection.execute(sql.SQL("SELECT * FROM ({}) AS exported LIMIT 0").format(select)).description or []
+    described = (
+        connection.execute(
+            sql.SQL("SELECT * FROM ({}) AS exported LIMIT 0").format(select)
+        ).description
+        or []
+    )
     names = {column.name: column.type_display for column in described}
-    schema = {name: _PARQUET_TYPES.get(kind.split("(")[0], pl.String()) for name, kind in names.items()}
+    schema = {
+        name: _PARQUET_TYPES.get(kind.split("(")[0], pl.String()) for name, kind in names.items()
+    }
     times = [name for name, kind in names.items() if kind == "timestamptz"]
     switches = [name for name, kind in names.items() if kind == "bool"]
     frame = pl.scan_csv(path, schema=schema).with_columns(
         # The database tells times in the session's zone, with its offset.
-        *(pl.col(name).str.to_datetime("%Y-%m-%d %H:%M:%S%.f%#z", time_unit="us", time_zone="UTC") for name in times),
+        *(
+            pl.col(name).str.to_datetime("%Y-%m-%d %H:%M:%S%.f%#z", time_unit="us", time_zone="UTC")
+            for name in times
+        ),
         *(pl.col(name) == "t" for name in switches),
     )
     target = path.with_suffix(".parquet")

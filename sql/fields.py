@@ -36,7 +36,9 @@ class Seen:
 def known(connection: DbConnection, account: AccountKey, streams: Collection[str]) -> list[Known]:
     """The known fields of these lists."""
     parameters = account.parameters(streams=list(streams))
-    return [Known(*row) for row in connection.execute(query("fields", "known"), parameters).fetchall()]
+    return [
+        Known(*row) for row in connection.execute(query("fields", "known"), parameters).fetchall()
+    ]
 
 
 def save(connection: DbConnection, account: AccountKey, sync_id: int, seen: Sequence[Seen]) -> None:
@@ -53,8 +55,12 @@ def save(connection: DbConnection, account: AccountKey, sync_id: int, seen: Sequ
     connection.execute(query("fields", "save"), parameters)
 
 
-def mark_gone(connection: DbConnection, account: AccountKey, fields: Collection[tuple[str, str]]) -> None:
+def mark_gone(
+    connection: DbConnection, account: AccountKey, fields: Collection[tuple[str, str]]
+) -> None:
     """These (stream, path) are noted as gone, until they are seen again."""
     ordered = sorted(fields)
-    parameters = account.parameters(streams=[one for one, _ in ordered], paths=[one for _, one in ordered])
+    parameters = account.parameters(
+        streams=[one for one, _ in ordered], paths=[one for _, one in ordered]
+    )
     connection.execute(query("fields", "gone"), parameters)

@@ -25,7 +25,9 @@ class LoadedRates:
 
     def to_text(self) -> str:
         """One line."""
-        return f"{self.new} new exchange rates, {self.corrected} corrected, {self.known} known before"
+        return (
+            f"{self.new} new exchange rates, {self.corrected} corrected, {self.known} known before"
+        )
 
 
 def rates(connection: DbConnection, programs: Sequence[Program]) -> pl.DataFrame:
@@ -33,13 +35,20 @@ def rates(connection: DbConnection, programs: Sequence[Program]) -> pl.DataFrame
     bases = sorted({p.base_currency for p in programs if p.base_currency is not None})
     if not bases:
         return FX.to_frame()
-    as_read = pl.Schema({name: pl.Int32() if dtype == pl.Date else dtype for name, dtype in RATES.items()})
+    as_read = pl.Schema(
+        {name: pl.Int32() if dtype == pl.Date else dtype for name, dtype in RATES.items()}
+    )
     stored = read_frame(connection, query("fx", "rates"), {"bases": bases}, as_read).cast(RATES)
     return by_version(stored, programs)
 
 
 def add(
-    connection: DbConnection, found: Sequence[FxRate], source: str, run_id: str, *, correct: bool = False
+    connection: DbConnection,
+    found: Sequence[FxRate],
+    source: str,
+    run_id: str,
+    *,
+    correct: bool = False,
 ) -> LoadedRates:
     """Adds the rates that are not known; loading a file twice adds nothing.
 

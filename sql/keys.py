@@ -147,7 +147,9 @@ def listed(connection: DbConnection) -> list[KeyRow]:
     return [KeyRow(*row) for row in connection.execute(query("keys", "list")).fetchall()]
 
 
-def rotate(connection: DbConnection, prefix: str, *, days: int = DAYS, overlap: timedelta) -> NewKey:
+def rotate(
+    connection: DbConnection, prefix: str, *, days: int = DAYS, overlap: timedelta
+) -> NewKey:
     """A new key with the same name, scopes and limit; the old one works for `overlap` longer. The caller commits.
 
     Raises UnknownKeyError where there is no such key in force.
@@ -156,13 +158,22 @@ def rotate(connection: DbConnection, prefix: str, *, days: int = DAYS, overlap: 
     if old is None or old.revoked_at is not None or old.expires_at <= datetime.now(UTC):
         raise UnknownKeyError(f"There is no key {prefix} in force. `twezah keys list` shows all.")
     made = create(
-        connection, old.name, old.scopes, days=days, per_minute=old.requests_per_minute, rotated_from=old.key_no
+        connection,
+        old.name,
+        old.scopes,
+        days=days,
+        per_minute=old.requests_per_minute,
+        rotated_from=old.key_no,
     )
-    connection.execute(query("keys", "end_after"), {"key_no": old.key_no, "seconds": overlap.total_seconds()})
+    connection.execute(
+        query("keys", "end_after"), {"key_no": old.key_no, "seconds": overlap.total_seconds()}
+    )
     return made
 
 
 def revoke(connection: DbConnection, prefix: str) -> None:
     """The key opens nothing any more, from now on. Raises UnknownKeyError where there is none that does."""
     if connection.execute(query("keys", "revoke"), {"prefix": prefix}).rowcount == 0:
-        raise UnknownKeyError(f"There is no key {prefix} that is not revoked. `twezah keys list` shows all.")
+        raise UnknownKeyError(
+            f"There is no key {prefix} that is not revoked. `twezah keys list` shows all."
+        )

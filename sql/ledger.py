@@ -46,18 +46,27 @@ ENTRY: Final = (
 
 def claim(connection: DbConnection, limit: int) -> list[int]:
     """Up to `limit` dirty members that nobody else is working on, locked until the transaction ends."""
-    return [row[0] for row in connection.execute(query("ledger", "claim"), {"limit": limit}).fetchall()]
+    return [
+        row[0] for row in connection.execute(query("ledger", "claim"), {"limit": limit}).fetchall()
+    ]
 
 
 def claim_of(connection: DbConnection, members: Sequence[int]) -> list[int]:
     """Those of the members that are dirty and that nobody else is working on, locked until the transaction ends."""
-    return [row[0] for row in connection.execute(query("ledger", "claim_of"), {"members": list(members)}).fetchall()]
+    return [
+        row[0]
+        for row in connection.execute(
+            query("ledger", "claim_of"), {"members": list(members)}
+        ).fetchall()
+    ]
 
 
 def claim_after(connection: DbConnection, after: int, limit: int) -> list[int]:
     """Like `claim`, of the members above `after`: to go through them without clearing any."""
     parameters = {"after": after, "limit": limit}
-    return [row[0] for row in connection.execute(query("ledger", "claim_after"), parameters).fetchall()]
+    return [
+        row[0] for row in connection.execute(query("ledger", "claim_after"), parameters).fetchall()
+    ]
 
 
 def dirty_members(connection: DbConnection) -> int:
@@ -73,7 +82,12 @@ def everyone(connection: DbConnection) -> list[int]:
 
 def waiting_of(connection: DbConnection, members: Sequence[int]) -> set[int]:
     """Those of the members who are waiting for their points."""
-    return {row[0] for row in connection.execute(query("ledger", "waiting_of"), {"members": list(members)}).fetchall()}
+    return {
+        row[0]
+        for row in connection.execute(
+            query("ledger", "waiting_of"), {"members": list(members)}
+        ).fetchall()
+    }
 
 
 def history(connection: DbConnection, members: Sequence[int]) -> pl.DataFrame:
@@ -106,8 +120,12 @@ def promotions(connection: DbConnection) -> list[Promotion]:
     """All promotions, without versions that are wholly replaced. Raises UnknownPromotionKindError, pydantic.ValidationError."""
     found: dict[str, list[_Row]] = {}
     for row in _rows(connection, "promotions"):
-        found.setdefault(row["promotion_id"], []).append(_Row(row["version"], row["valid_from"], row))
-    return [Promotion.from_row(one.row) for versions in found.values() for one, _, _ in spans(versions)]
+        found.setdefault(row["promotion_id"], []).append(
+            _Row(row["version"], row["valid_from"], row)
+        )
+    return [
+        Promotion.from_row(one.row) for versions in found.values() for one, _, _ in spans(versions)
+    ]
 
 
 @dataclass(frozen=True)
@@ -129,7 +147,11 @@ def _rows(connection: DbConnection, name: str) -> list[dict[str, Any]]:
 
 def append(connection: DbConnection, entries: pl.DataFrame, run_id: str) -> None:
     """Appends entries. The database refuses any that does not continue its chain."""
-    copy_in(connection, "loyalty.award_entry", entries.with_columns(pl.lit(run_id).alias("run_id")).select(ENTRY))
+    copy_in(
+        connection,
+        "loyalty.award_entry",
+        entries.with_columns(pl.lit(run_id).alias("run_id")).select(ENTRY),
+    )
 
 
 def clear(connection: DbConnection, members: Sequence[int]) -> None:

@@ -75,7 +75,9 @@ class SharedLimit:
 
     def _open(self) -> DbConnection:
         if self._connection is None or self._connection.closed:
-            self._connection = psycopg.connect(self._dsn, application_name="twezah limits", autocommit=True)
+            self._connection = psycopg.connect(
+                self._dsn, application_name="twezah limits", autocommit=True
+            )
         return self._connection
 
     def _close(self) -> None:
@@ -92,7 +94,12 @@ class SharedLimit:
 
 @contextmanager
 def shared_limit(
-    dsn: str, account: AccountKey, windows: Sequence[tuple[int, float]], *, at_once: int, lease_seconds: float
+    dsn: str,
+    account: AccountKey,
+    windows: Sequence[tuple[int, float]],
+    *,
+    at_once: int,
+    lease_seconds: float,
 ) -> Iterator[SharedLimit]:
     """The limit of one account, closed at the end; see `SharedLimit`."""
     made = SharedLimit(dsn, account, windows, at_once=at_once, lease_seconds=lease_seconds)

@@ -27,7 +27,11 @@ class Rules:
     @property
     def budgets(self) -> dict[tuple[str, int], int]:
         """Budget per promotion and version."""
-        return {(p.promotion_id, p.version): p.limits.budget for p in self.promotions if p.limits.budget is not None}
+        return {
+            (p.promotion_id, p.version): p.limits.budget
+            for p in self.promotions
+            if p.limits.budget is not None
+        }
 
     @property
     def _lines(self) -> tuple[datetime, datetime | None] | None:
@@ -69,7 +73,9 @@ def read(connection: DbConnection, members: Sequence[int], rules: Rules) -> Stor
     """What `loyalty.award` needs to compute the points of `members`, in one view of the database."""
     referrals = REFERRALS.to_frame()
     if any(isinstance(p.rule, ReferralReward) for p in rules.promotions):
-        referrals = read_frame(connection, query("member_history", "referrals"), {"members": list(members)}, REFERRALS)
+        referrals = read_frame(
+            connection, query("member_history", "referrals"), {"members": list(members)}, REFERRALS
+        )
     # A friend's first sale is their first: all their sales are needed, and those only.
     brought = referrals.filter(pl.col("referrer_id").is_in(list(members)))["friend_id"]
     everybody = sorted({*members, *brought})
@@ -95,8 +101,12 @@ def _lines(connection: DbConnection, members: Sequence[int], rules: Rules) -> pl
 def _zones(connection: DbConnection, members: Sequence[int], rules: Rules) -> pl.DataFrame:
     if not any(p.when.clock == "customer" for p in rules.promotions):
         return ZONES.to_frame()
-    return read_frame(connection, query("member_history", "zones"), {"members": list(members)}, ZONES)
+    return read_frame(
+        connection, query("member_history", "zones"), {"members": list(members)}, ZONES
+    )
 
 
 def _grants(connection: DbConnection, members: Sequence[int]) -> pl.DataFrame:
-    return read_frame(connection, query("member_history", "grants"), {"members": list(members)}, GRANTS)
+    return read_frame(
+        connection, query("member_history", "grants"), {"members": list(members)}, GRANTS
+    )

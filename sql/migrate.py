@@ -34,7 +34,9 @@ class Migration:
 
 def migrations() -> list[Migration]:
     """All migrations, in the order they are applied."""
-    return [Migration(p.stem, p.read_text(encoding="utf-8")) for p in sorted(MIGRATIONS.glob("*.sql"))]
+    return [
+        Migration(p.stem, p.read_text(encoding="utf-8")) for p in sorted(MIGRATIONS.glob("*.sql"))
+    ]
 
 
 def migrate(dsn: str) -> list[str]:
@@ -52,7 +54,9 @@ def migrate(dsn: str) -> list[str]:
                COMMENT ON COLUMN public.schema_migration.digest IS 'SHA-256 of the text that was applied.';
                COMMENT ON COLUMN public.schema_migration.applied_at IS 'When.'"""
         )
-        done: dict[str, str] = dict(connection.execute("SELECT name, digest FROM public.schema_migration").fetchall())
+        done: dict[str, str] = dict(
+            connection.execute("SELECT name, digest FROM public.schema_migration").fetchall()
+        )
         return [m.name for m in migrations() if _apply(connection, m, done.get(m.name))]
 
 
@@ -60,9 +64,12 @@ def _apply(connection: psycopg.Connection, migration: Migration, digest: str | N
     if digest == migration.digest:
         return False
     if digest is not None:
-        raise MigrationChangedError(f"sql/migrations/{migration.name}.sql was changed after it was applied")
+        raise MigrationChangedError(
+            f"sql/migrations/{migration.name}.sql was changed after it was applied"
+        )
     connection.execute(migration.sql.encode())
     connection.execute(
-        "INSERT INTO public.schema_migration (name, digest) VALUES (%s, %s)", [migration.name, migration.digest]
+        "INSERT INTO public.schema_migration (name, digest) VALUES (%s, %s)",
+        [migration.name, migration.digest],
     )
     return True

@@ -113,16 +113,22 @@ def accounts(connection: DbConnection) -> dict[tuple[str, str], AccountState]:
 
 def last_attempts(connection: DbConnection, names: Sequence[str]) -> dict[str, LastAttempt]:
     """The latest attempt of each connection."""
-    rows = connection.execute(query("panel_pages", "last_attempts"), {"connections": list(names)}).fetchall()
+    rows = connection.execute(
+        query("panel_pages", "last_attempts"), {"connections": list(names)}
+    ).fetchall()
     return {name: LastAttempt(*attempt) for name, *attempt in rows}
 
 
 def addresses(connection: DbConnection) -> list[Address]:
     """Where webhooks are received."""
-    return [Address(*row) for row in connection.execute(query("panel_pages", "addresses")).fetchall()]
+    return [
+        Address(*row) for row in connection.execute(query("panel_pages", "addresses")).fetchall()
+    ]
 
 
-def totals(connection: DbConnection, since: datetime, names: Mapping[tuple[str, str], str]) -> list[Totals]:
+def totals(
+    connection: DbConnection, since: datetime, names: Mapping[tuple[str, str], str]
+) -> list[Totals]:
     """All together first, as "", then per connection; `names` are those of (system, account). None where nothing ran."""
     parameters = {
         "since": since,
@@ -130,12 +136,17 @@ def totals(connection: DbConnection, since: datetime, names: Mapping[tuple[str, 
         "systems": [system for system, _ in names],
         "accounts": [account for _, account in names],
     }
-    return [Totals(*row) for row in connection.execute(query("panel_pages", "totals"), parameters).fetchall()]
+    return [
+        Totals(*row)
+        for row in connection.execute(query("panel_pages", "totals"), parameters).fetchall()
+    ]
 
 
 def over_time(connection: DbConnection, since: datetime, step: timedelta) -> list[Slot]:
     """Per slot of time and system, from `since` on; slots without an attempt are left out."""
-    rows = connection.execute(query("panel_pages", "over_time"), {"since": since, "step": step}).fetchall()
+    rows = connection.execute(
+        query("panel_pages", "over_time"), {"since": since, "step": step}
+    ).fetchall()
     return [Slot(*row) for row in rows]
 
 
@@ -153,5 +164,7 @@ def webhooks_over(connection: DbConnection, since: datetime) -> list[WebhookTota
     """Per connection, of those that arrived since."""
     return [
         WebhookTotals(*row)
-        for row in connection.execute(query("panel_pages", "webhooks_over"), {"since": since}).fetchall()
+        for row in connection.execute(
+            query("panel_pages", "webhooks_over"), {"since": since}
+        ).fetchall()
     ]

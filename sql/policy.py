@@ -19,7 +19,9 @@ class Wanted:
     valid_from: datetime | None = None
 
 
-def follow(connection: DbConnection, account: AccountKey, sync_id: int, run_id: str, wanted: Wanted) -> set[int]:
+def follow(
+    connection: DbConnection, account: AccountKey, sync_id: int, run_id: str, wanted: Wanted
+) -> set[int]:
     """Enters a new version if the block says something else than the last one; returns the members it may concern.
 
     A change is valid for sales dated from now on, or from the instant that the block names; the very first one, before
@@ -35,9 +37,14 @@ def follow(connection: DbConnection, account: AccountKey, sync_id: int, run_id: 
         valid_from = datetime.now(UTC)
     parameters = account.parameters(award_when=wanted.award_when, valid_from=valid_from)
     connection.execute(query("policy", "record"), parameters | {"run_id": run_id})
-    return {row[0] for row in connection.execute(query("policy", "touched_members"), parameters).fetchall()}
+    return {
+        row[0]
+        for row in connection.execute(query("policy", "touched_members"), parameters).fetchall()
+    }
 
 
 def _has_past(connection: DbConnection, account: AccountKey, sync_id: int) -> bool:
-    row = connection.execute(query("policy", "has_past"), account.parameters(sync_id=sync_id)).fetchone()
+    row = connection.execute(
+        query("policy", "has_past"), account.parameters(sync_id=sync_id)
+    ).fetchone()
     return bool(row and row[0])

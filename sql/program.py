@@ -37,7 +37,10 @@ class Effect:
 def concerned(connection: DbConnection, since: datetime | None) -> list[int]:
     """Members, by number, whose points may depend on sales from `since` on (None: on any)."""
     begin = None if since is None or since <= BEGINNING else since
-    return [row[0] for row in connection.execute(query("program", "concerned"), {"since": begin}).fetchall()]
+    return [
+        row[0]
+        for row in connection.execute(query("program", "concerned"), {"since": begin}).fetchall()
+    ]
 
 
 def apply(
@@ -49,11 +52,18 @@ def apply(
     Raises RulesChangedError if the stored rules are not `before` any more.
     """
     connection.execute(query("program", "lock"))
-    if (ledger.programs(connection), ledger.promotions(connection)) != (list(before[0]), list(before[1])):
-        message = "the rules were changed by somebody else in the meantime; look at the difference again"
+    if (ledger.programs(connection), ledger.promotions(connection)) != (
+        list(before[0]),
+        list(before[1]),
+    ):
+        message = (
+            "the rules were changed by somebody else in the meantime; look at the difference again"
+        )
         raise RulesChangedError(message)
     if plan.new_program is not None:
-        connection.execute(query("program", "add_program"), _program(plan.new_program, decision.author))
+        connection.execute(
+            query("program", "add_program"), _program(plan.new_program, decision.author)
+        )
     for one in plan.new_promotions:
         connection.execute(query("program", "add_promotion"), _promotion(one, decision.author))
     versions = {c.name: c.version for c in plan.changes if c.status != "unchanged"}

@@ -27,14 +27,20 @@ DOCUMENT: Final = pl.Schema(
 
 
 def documents(
-    connection: DbConnection, account: AccountKey, since: datetime, until: datetime, listed: Sequence[str]
+    connection: DbConnection,
+    account: AccountKey,
+    since: datetime,
+    until: datetime,
+    listed: Sequence[str],
 ) -> pl.DataFrame:
     """The stored documents dated from `since` until before `until`, and those named: DOCUMENT."""
     parameters = account.parameters(since=since, until=until, listed=list(listed))
     return read_frame(connection, query("reconcile", "documents"), parameters, DOCUMENT)
 
 
-def rejected(connection: DbConnection, account: AccountKey, listed: Sequence[str]) -> dict[str, str]:
+def rejected(
+    connection: DbConnection, account: AccountKey, listed: Sequence[str]
+) -> dict[str, str]:
     """Of the documents named, the reasons of those that are rejected."""
     parameters = account.parameters(listed=list(listed))
     return dict(connection.execute(query("reconcile", "rejected"), parameters).fetchall())

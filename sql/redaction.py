@@ -101,7 +101,9 @@ def said_in(phones: Sequence[str]) -> Person:
         digits = phone.lstrip("+")
         # The longest country code has three digits; what follows is told without it at home.
         national = r"[\s().\-/]{0,3}".join(digits[3:] if len(digits) > 9 else digits)
-        parts.append(rf"(?<![0-9])(?:(?:\+|00)?[\s(]{{0,2}}{digits[:3]}[\s().\-/]{{0,3}})?0?{national}(?![0-9])")
+        parts.append(
+            rf"(?<![0-9])(?:(?:\+|00)?[\s(]{{0,2}}{digits[:3]}[\s().\-/]{{0,3}})?0?{national}(?![0-9])"
+        )
     return Person(re.compile("|".join(parts) or _NOBODY))
 
 
@@ -153,7 +155,10 @@ def _cleaned(value: Any, said: Person, *, envelope: bool = False) -> Any:
             _of_a_person(k) and not (envelope and _holds_people(v)) for k, v in lists.items()
         )
         if lists and not _mentions(beside, said) and not of_one:
-            return {k: _cleaned(v, said, envelope=envelope) if k in lists else v for k, v in value.items()}
+            return {
+                k: _cleaned(v, said, envelope=envelope) if k in lists else v
+                for k, v in value.items()
+            }
         nested = [k for k, v in value.items() if isinstance(v, dict) and _mentions(v, said)]
         if len(value) == 1 and nested:
             return {nested[0]: _cleaned(value[nested[0]], said)}
@@ -201,7 +206,12 @@ def _blank(value: Any, said: Person, key: str = "", *, sold: bool = False) -> An
         return {
             k: v
             if isinstance(v, str) and _is_id(k) and not said.search(v)
-            else _blank(v, said, f"{key}.{k}" if _PERSONAL.search(key) else k, sold=sold or bool(_SOLD.match(k)))
+            else _blank(
+                v,
+                said,
+                f"{key}.{k}" if _PERSONAL.search(key) else k,
+                sold=sold or bool(_SOLD.match(k)),
+            )
             for k, v in value.items()
         }
     if isinstance(value, list):
@@ -211,7 +221,12 @@ def _blank(value: Any, said: Person, key: str = "", *, sold: bool = False) -> An
     if said.search(str(value)):
         return ERASED
     # (A customer's number at the billing system says nothing elsewhere.)
-    is_text = isinstance(value, str) and bool(value) and not value.startswith(_NUMBER) and value not in said.customers
+    is_text = (
+        isinstance(value, str)
+        and bool(value)
+        and not value.startswith(_NUMBER)
+        and value not in said.customers
+    )
     if is_text and not sold and _PERSONAL.search(key):
         said.note(key, value)
         return ERASED

@@ -54,26 +54,35 @@ class AccountRefused:
     largest: list[RefusedCorrection] = field(default_factory=list)
 
 
-def standing(connection: DbConnection, account: AccountKey, external_ids: Sequence[str]) -> pl.DataFrame:
+def standing(
+    connection: DbConnection, account: AccountKey, external_ids: Sequence[str]
+) -> pl.DataFrame:
     """What is stored of these documents, where they earn or take (STANDING)."""
     wanted = account.parameters(ids=json.dumps(list(external_ids)))
     return read_frame(connection, query("refused", "standing"), wanted, STANDING)
 
 
-def phones_of_customers(connection: DbConnection, account: AccountKey, customers: Sequence[str]) -> Mapping[str, str]:
+def phones_of_customers(
+    connection: DbConnection, account: AccountKey, customers: Sequence[str]
+) -> Mapping[str, str]:
     """The phone of these customers of the account, where all their stored sales are one member's."""
     wanted = account.parameters(customers=list(customers))
     return dict(connection.execute(query("refused", "phones_of_customers"), wanted).fetchall())
 
 
-def stored_ids(connection: DbConnection, account: AccountKey, external_ids: Sequence[str]) -> set[str]:
+def stored_ids(
+    connection: DbConnection, account: AccountKey, external_ids: Sequence[str]
+) -> set[str]:
     """Those of the documents that are stored, void or not."""
     wanted = account.parameters(ids=list(external_ids))
     return {row[0] for row in connection.execute(query("refused", "stored_ids"), wanted).fetchall()}
 
 
 def classify(
-    connection: DbConnection, account: AccountKey, sync_id: int, taking: Sequence[tuple[int, int]] = ()
+    connection: DbConnection,
+    account: AccountKey,
+    sync_id: int,
+    taking: Sequence[tuple[int, int]] = (),
 ) -> int:
     """Marks the synchronisation's rejects that leave old points standing; how many are new.
 
@@ -88,19 +97,25 @@ def classify(
     return connection.execute(query("refused", "classify"), wanted).rowcount
 
 
-def open_ones(connection: DbConnection, account: AccountKey | None = None, *, limit: int = 20) -> list[AccountRefused]:
+def open_ones(
+    connection: DbConnection, account: AccountKey | None = None, *, limit: int = 20
+) -> list[AccountRefused]:
     """Refused corrections that stand, per account that has any, each with its `limit` largest."""
     wanted = {"system": None, "account": None} if account is None else account.parameters()
     found: dict[tuple[str, str], AccountRefused] = {}
     for system, name, *one, records, points in connection.execute(
         query("refused", "open_ones"), {**wanted, "limit": limit}
     ):
-        of = found.setdefault((system, name), AccountRefused(system, name, int(records), int(points)))
+        of = found.setdefault(
+            (system, name), AccountRefused(system, name, int(records), int(points))
+        )
         of.largest.append(RefusedCorrection(*one))
     return list(found.values())
 
 
-def note(connection: DbConnection, account: AccountKey, sync_id: int, notes: Sequence[tuple[str, str]]) -> None:
+def note(
+    connection: DbConnection, account: AccountKey, sync_id: int, notes: Sequence[tuple[str, str]]
+) -> None:
     """Keeps what was read otherwise than it is written: (document, note)."""
     if notes:
         columns = {"ids": [key for key, _ in notes], "notes": [text for _, text in notes]}

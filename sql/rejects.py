@@ -40,19 +40,31 @@ def waiting(
     Those of the next `pages` raw pages after the page `after`, in order.
     """
     parameters = account.parameters(
-        sync_id=sync_id, mapping=mapping, streams=list(streams), every=every, after=after, pages=pages
+        sync_id=sync_id,
+        mapping=mapping,
+        streams=list(streams),
+        every=every,
+        after=after,
+        pages=pages,
     )
-    return [Waiting(*row) for row in connection.execute(query("rejects", "waiting"), parameters).fetchall()]
+    return [
+        Waiting(*row)
+        for row in connection.execute(query("rejects", "waiting"), parameters).fetchall()
+    ]
 
 
 def bodies(connection: DbConnection, pages: Collection[int]) -> dict[int, bytes]:
     """The raw pages, as received."""
     decompress = zstandard.ZstdDecompressor()
-    rows = connection.execute(query("rejects", "bodies"), {"pages": sorted(pages)}, binary=True).fetchall()
+    rows = connection.execute(
+        query("rejects", "bodies"), {"pages": sorted(pages)}, binary=True
+    ).fetchall()
     return {page_id: decompress.decompress(body) for page_id, body in rows}
 
 
-def page_of(connection: DbConnection, account: AccountKey, document: str) -> tuple[str, bytes] | None:
+def page_of(
+    connection: DbConnection, account: AccountKey, document: str
+) -> tuple[str, bytes] | None:
     """The stream and the latest stored page, as received, with the document of that number or id; None if there is none."""
     parameters = account.parameters(document=document)
     row = connection.execute(query("rejects", "page_of"), parameters, binary=True).fetchone()
@@ -86,23 +98,34 @@ class OfFile:
 
 def of_files(connection: DbConnection, account: AccountKey, sync_id: int) -> list[OfFile]:
     """Open rejects of files that this synchronisation read again, without rejecting the same anew."""
-    rows = connection.execute(query("rejects", "of_files"), account.parameters(sync_id=sync_id)).fetchall()
+    rows = connection.execute(
+        query("rejects", "of_files"), account.parameters(sync_id=sync_id)
+    ).fetchall()
     return [OfFile(*row) for row in rows]
 
 
-def refused_of(connection: DbConnection, sync_id: int, pages: Collection[int]) -> set[tuple[int, int]]:
+def refused_of(
+    connection: DbConnection, sync_id: int, pages: Collection[int]
+) -> set[tuple[int, int]]:
     """Pages and numbers of the records that this synchronisation rejected."""
     parameters = {"sync_id": sync_id, "pages": sorted(pages)}
     return set(connection.execute(query("rejects", "refused_of"), parameters).fetchall())
 
 
-def newer(connection: DbConnection, account: AccountKey, documents: Collection[tuple[str, int]]) -> set[str]:
+def newer(
+    connection: DbConnection, account: AccountKey, documents: Collection[tuple[str, int]]
+) -> set[str]:
     """Those of the documents (id, page) that are stored as a later page had them."""
-    parameters = account.parameters(ids=[one for one, _ in documents], pages=[page for _, page in documents])
+    parameters = account.parameters(
+        ids=[one for one, _ in documents], pages=[page for _, page in documents]
+    )
     return {row[0] for row in connection.execute(query("rejects", "newer"), parameters).fetchall()}
 
 
 def phones_missing(connection: DbConnection, account: AccountKey) -> set[str]:
     """Customers of open rejects that had no phone when they were asked for last, some of those that are due."""
     parameters = account.parameters(minutes=MISSING_MINUTES, limit=PHONES_AT_ONCE)
-    return {row[0] for row in connection.execute(query("rejects", "phones_missing"), parameters).fetchall()}
+    return {
+        row[0]
+        for row in connection.execute(query("rejects", "phones_missing"), parameters).fetchall()
+    }

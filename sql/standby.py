@@ -8,7 +8,9 @@ from sql.db import DbConnection
 from sql.named_queries import query
 
 RESTORED = "restored from a backup"
-WHAT_HELPS = "Once the installation it was copied from is stopped for good, `twezah go-live` switches it on"
+WHAT_HELPS = (
+    "Once the installation it was copied from is stopped for good, `twezah go-live` switches it on"
+)
 
 
 @dataclass(frozen=True)

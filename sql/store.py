@@ -17,7 +17,15 @@ from sql.copying import copy_in
 from sql.db import DbConnection, read_frame
 from sql.named_queries import query
 from sql.sync import AccountKey
-from sql.versions import AHEAD_MAX, READING, outlives, readings, supersedes, versions, with_plausible_times
+from sql.versions import (
+    AHEAD_MAX,
+    READING,
+    outlives,
+    readings,
+    supersedes,
+    versions,
+    with_plausible_times,
+)
 
 _FACTS: Final = pl.Schema(
     {
@@ -75,7 +83,9 @@ _STORED_VERSION: Final = pl.Schema(
 )
 
 #: A known deletion of a document, as a version of it (`sql.versions.Version`).
-_GONE: Final = pl.Schema({name: kind for name, kind in _STORED_VERSION.items() if name != "_status"})
+_GONE: Final = pl.Schema(
+    {name: kind for name, kind in _STORED_VERSION.items() if name != "_status"}
+)
 
 #: Opens a short transaction of its own; see `with_members`.
 Aside = Callable[[], AbstractContextManager[DbConnection]]
@@ -144,8 +154,18 @@ def store_invoices(
         _update(connection, _columns(changed))
     whole = fresh.height + changed.height == found.height
     place = ["page_id", "record_no"]
-    kept = lines if whole else lines.join(pl.concat([fresh.select(place), changed.select(place)]), on=place, how="semi")
-    copy_in(connection, "billing.invoice_line", kept.select(_LINE_COLUMNS).sort("page_id", "record_no", "line_no"))
+    kept = (
+        lines
+        if whole
+        else lines.join(
+            pl.concat([fresh.select(place), changed.select(place)]), on=place, how="semi"
+        )
+    )
+    copy_in(
+        connection,
+        "billing.invoice_line",
+        kept.select(_LINE_COLUMNS).sort("page_id", "record_no", "line_no"),
+    )
     before = stored.filter(pl.col("external_id").is_in(changed["external_id"].implode()))
     touched = pl.concat([fresh["member_id"], changed["member_id"], before["member_id"]])
     into.members.update(touched.drop_nulls().unique().to_list())
@@ -155,7 +175,9 @@ def store_invoices(
     into.unchanged += found.height - fresh.height - changed.height
 
 
-def _void_where_deleted(connection: DbConnection, account: AccountKey, found: pl.DataFrame) -> pl.DataFrame:
+def _void_where_deleted(
+    connection: DbConnection, account: AccountKey, found: pl.DataFrame
+) -> pl.DataFrame:
     """Versions of documents whose deletion is known, and is newer, are void as of the deletion.
 
     A webhook that waited may bring a document after a poll read that it is deleted.
@@ -172,8 +194,12 @@ def _void_where_deleted(connection: DbConnection, account: AccountKey, found: pl
     pages = readings(connection, both["page_id"])
     both = both.join(pages, on="page_id", how="left", maintain_order="left")
     pairs = zip(versions(both), versions(both, "_"), strict=True)
-    outlived = pl.Series([outlives(version, deletion) for version, deletion in pairs], dtype=pl.Boolean)
-    deleted = both.filter(~outlived).select("external_id", pl.col("_updated_at").alias("_deleted_at"))
+    outlived = pl.Series(
+        [outlives(version, deletion) for version, deletion in pairs], dtype=pl.Boolean
+    )
+    deleted = both.filter(~outlived).select(
+        "external_id", pl.col("_updated_at").alias("_deleted_at")
+    )
     is_gone = pl.col("_deleted_at").is_not_null()
     return (
         found.join(deleted, on="external_id", how="left", maintain_order="left")
@@ -195,7 +221,9 @@ def _add_new(connection: DbConnection, found: pl.DataFrame) -> bool:
     return True
 
 
-def _supersede(connection: DbConnection, account: AccountKey, sync_id: int, written: pl.DataFrame) -> set[int]:
+def _supersede(
+    connection: DbConnection, account: AccountKey, sync_id: int, written: pl.DataFrame
+) -> set[int]:
     """Voids what webhooks named by its number where the same document is known by its id.
 
     Returns the members it was of.
@@ -209,7 +237,11 @@ def _supersede(connection: DbConnection, account: AccountKey, sync_id: int, writ
     if row is None or not row[0]:
         return set()
     parameters = account.parameters(sync_id=sync_id, numbers=numbers.to_list())
-    return {row[0] for row in connection.execute(query("store", "supersede_numbers"), parameters) if row[0] is not None}
+    return {
+        row[0]
+        for row in connection.execute(query("store", "supersede_numbers"), parameters)
+        if row[0] is not None
+    }
 
 
 def with_members(invoices: pl.DataFrame, aside: Aside) -> pl.DataFrame:
@@ -223,7 +255,11 @@ def with_members(invoices: pl.DataFrame, aside: Aside) -> pl.DataFrame:
         return invoices.with_columns(pl.lit(None, dtype=pl.Int64).alias("member_id"))
     with aside() as own:
         erased = _of_erased(own, invoices)
-        phones = phones if erased is None else _without(invoices, erased)["customer_phone"].drop_nulls().unique().sort()
+        phones = (
+            phones
+            if erased is None
+            else _without(invoices, erased)["customer_phone"].drop_nulls().unique().sort()
+        )
         known = _members(own, phones)
         missing = phones.filter(~phones.is_in(known["customer_phone"].implode()))
         if missing.len():
@@ -233,7 +269,9 @@ def with_members(invoices: pl.DataFrame, aside: Aside) -> pl.DataFrame:
     if erased is None:
         return found
     kept = found.join(erased, on=_DOCUMENT, how="left", maintain_order="left")
-    return kept.with_columns(pl.coalesce("_erased_id", "member_id").alias("member_id")).drop("_erased_id")
+    return kept.with_columns(pl.coalesce("_erased_id", "member_id").alias("member_id")).drop(
+        "_erased_id"
+    )
 
 
 def _of_erased(connection: DbConnection, invoices: pl.DataFrame) -> pl.DataFrame | None:
@@ -243,7 +281,9 @@ def _of_erased(connection: DbConnection, invoices: pl.DataFrame) -> pl.DataFrame
         return None
     ids = invoices["external_id"].drop_nulls().to_list()
     rows = connection.execute(query("erasure", "documents"), {"ids": ids}).fetchall()
-    return pl.DataFrame(rows, schema=dict.fromkeys(_DOCUMENT, pl.String) | {"_erased_id": pl.Int64}, orient="row")
+    return pl.DataFrame(
+        rows, schema=dict.fromkeys(_DOCUMENT, pl.String) | {"_erased_id": pl.Int64}, orient="row"
+    )
 
 
 def _without(invoices: pl.DataFrame, some: pl.DataFrame) -> pl.DataFrame:
@@ -266,14 +306,18 @@ def _compare(
     """Parts of `found`: new; different from the stored one and newer; different and older."""
     facts = [name for name in _FACTS.names() if name not in {"external_id", "updated_at"}]
     renamed = stored.rename({name: f"_{name}" for name in (*facts, "updated_at")})
-    joined = found.join(renamed.with_columns(_known=True), on="external_id", how="left", maintain_order="left")
+    joined = found.join(
+        renamed.with_columns(_known=True), on="external_id", how="left", maintain_order="left"
+    )
     known = pl.col("_known").is_not_null()
     differs = pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"_{name}")) for name in facts)
     # A version that says the same and is newer is noted, but for a time that is ours: it is that of this reading.
     is_later = pl.col("updated_at") > pl.col("_updated_at")
     if "claimed_at" in found.columns:
         is_later = is_later & pl.col("claimed_at").is_null()
-    masks = joined.select((~known).alias("new"), (known & differs).alias("differs"), (known & is_later).alias("later"))
+    masks = joined.select(
+        (~known).alias("new"), (known & differs).alias("differs"), (known & is_later).alias("later")
+    )
     fresh = found.filter(masks["new"])
     candidates = found.filter(masks["differs"] | masks["later"])
     wins = _supersede_stored(connection, account, candidates)
@@ -281,11 +325,17 @@ def _compare(
     return fresh, candidates.filter(wins), candidates.filter(differing & ~wins)
 
 
-def _supersede_stored(connection: DbConnection, account: AccountKey, candidates: pl.DataFrame) -> pl.Series:
+def _supersede_stored(
+    connection: DbConnection, account: AccountKey, candidates: pl.DataFrame
+) -> pl.Series:
     """Which of the candidates, each stored in another version, are newer than that one."""
     if candidates.is_empty():
         return pl.Series([], dtype=pl.Boolean)
-    said = candidates if "claimed_at" in candidates.columns else candidates.with_columns(_no_time("claimed_at"))
+    said = (
+        candidates
+        if "claimed_at" in candidates.columns
+        else candidates.with_columns(_no_time("claimed_at"))
+    )
     pages = readings(connection, said["page_id"])
     stored = _stored_versions(connection, account, said["external_id"])
     both = said.join(pages, on="page_id", how="left", maintain_order="left").join(
@@ -306,7 +356,9 @@ def _no_time(name: str) -> pl.Expr:
 
 def _columns(invoices: pl.DataFrame) -> pl.DataFrame:
     """What is written of them; times that vendors claimed only where there are any."""
-    claims = "claimed_at" in invoices.columns and invoices["claimed_at"].null_count() < invoices.height
+    claims = (
+        "claimed_at" in invoices.columns and invoices["claimed_at"].null_count() < invoices.height
+    )
     return invoices.select(*_COLUMNS, *(["claimed_at"] if claims else []))
 
 
@@ -319,7 +371,12 @@ def _update(connection: DbConnection, changed: pl.DataFrame) -> None:
 
 
 def void_deleted(
-    connection: DbConnection, account: AccountKey, sync_id: int, deletions: pl.DataFrame, *, into: Stored
+    connection: DbConnection,
+    account: AccountKey,
+    sync_id: int,
+    deletions: pl.DataFrame,
+    *,
+    into: Stored,
 ) -> None:
     """Documents that the vendor deleted (external_id, deleted_at, page_id) earn nothing from now on.
 
@@ -330,7 +387,9 @@ def void_deleted(
     if deletions.is_empty():
         return
     said, pages = deletions, readings(connection, deletions["page_id"])
-    said = with_plausible_times(said, pages, "deleted_at").with_columns(record_no=pl.lit(None, dtype=pl.Int32))
+    said = with_plausible_times(said, pages, "deleted_at").with_columns(
+        record_no=pl.lit(None, dtype=pl.Int32)
+    )
     said = said.join(pages, on="page_id", how="left", maintain_order="left")
     stored = _stored_versions(connection, account, said["external_id"].unique())
     _remember_deleted(connection, account, sync_id, said.join(stored, on="external_id", how="anti"))
@@ -342,7 +401,9 @@ def void_deleted(
     is_void = pl.col("_status") == "void"
     into.leave_out(both.filter(~wins & (both["_status"] != "void"))["external_id"])
     gone = both.filter(wins).filter(~is_void | (pl.col("updated_at") > pl.col("_updated_at")))
-    gone = gone.sort("updated_at", "page_id", nulls_last=True).unique("external_id", keep="last", maintain_order=True)
+    gone = gone.sort("updated_at", "page_id", nulls_last=True).unique(
+        "external_id", keep="last", maintain_order=True
+    )
     if gone.is_empty():
         return
     parameters = account.parameters(
@@ -357,7 +418,9 @@ def void_deleted(
     into.members.update(row[0] for row in rows if row[0] is not None)
 
 
-def _remember_deleted(connection: DbConnection, account: AccountKey, sync_id: int, gone: pl.DataFrame) -> None:
+def _remember_deleted(
+    connection: DbConnection, account: AccountKey, sync_id: int, gone: pl.DataFrame
+) -> None:
     """Keeps the newest deletion of each document that is not stored."""
     if gone.is_empty():
         return
@@ -390,7 +453,12 @@ def unlisted(
 
 
 def save_rejects(
-    connection: DbConnection, account: AccountKey, sync_id: int, rejects: pl.DataFrame, *, mapping: str | None = None
+    connection: DbConnection,
+    account: AccountKey,
+    sync_id: int,
+    rejects: pl.DataFrame,
+    *,
+    mapping: str | None = None,
 ) -> None:
     """Opens a reject for every row of `rejects` (REJECT or REJECT_BY_CONTENT), by the mapping of that fingerprint.
 
@@ -405,10 +473,14 @@ def save_rejects(
         "streams": "stream", "keys": "record_key", "ids": "external_id", "reasons": "reason",
         "problems": "problems", "pages": "page_id", "records": "record_no",
     }  # fmt: skip
-    parameters: dict[str, Any] = {parameter: rows[column].to_list() for parameter, column in names.items()}
+    parameters: dict[str, Any] = {
+        parameter: rows[column].to_list() for parameter, column in names.items()
+    }
     known = "customer_external_id" in rows.columns
     parameters["by_content"] = rows["by_content"].to_list() if by_content else [False] * rows.height
-    parameters["customers"] = rows["customer_external_id"].to_list() if known else [None] * rows.height
+    parameters["customers"] = (
+        rows["customer_external_id"].to_list() if known else [None] * rows.height
+    )
     whole = account.parameters(sync_id=sync_id, mapping=mapping) | parameters
     connection.execute(query("store", "save_rejects"), whole)
 
@@ -420,7 +492,12 @@ def has_open_rejects(connection: DbConnection, account: AccountKey) -> bool:
 
 
 def resolve_rejects(
-    connection: DbConnection, account: AccountKey, sync_id: int, external_ids: Sequence[str], *, awards: bool = False
+    connection: DbConnection,
+    account: AccountKey,
+    sync_id: int,
+    external_ids: Sequence[str],
+    *,
+    awards: bool = False,
 ) -> int:
     """Closes the open rejects of records that are accepted now (`awards`: those of the award step); returns how many."""
     parameters = account.parameters(sync_id=sync_id, ids=list(external_ids), awards=awards)

@@ -49,9 +49,7 @@ def exclusive(dsn: str, account: AccountKey, *, wait_seconds: float) -> Iterator
             deadline = time.monotonic() + wait_seconds
             while not _scalar(connection, "lock_sync", key):
                 if time.monotonic() >= deadline:
-                    message = (
-                        f"another synchronisation of {account.system} is running; this one waited {wait_seconds:.0f} s"
-                    )
+                    message = f"another synchronisation of {account.system} is running; this one waited {wait_seconds:.0f} s"
                     raise SyncBusyError(message)
                 time.sleep(0.5)
             try:
@@ -92,7 +90,9 @@ def cursors(connection: DbConnection, account: AccountKey) -> dict[str, datetime
     return dict(connection.execute(query("sync", "cursors"), account.parameters()).fetchall())
 
 
-def move_cursors(connection: DbConnection, account: AccountKey, sync_id: int, to: Mapping[str, datetime]) -> None:
+def move_cursors(
+    connection: DbConnection, account: AccountKey, sync_id: int, to: Mapping[str, datetime]
+) -> None:
     """Moves the cursors of the streams named forward; backward only out of the future."""
     for stream, cursor_at in sorted(to.items()):
         parameters = account.parameters(stream=stream, cursor_at=cursor_at, sync_id=sync_id)
@@ -101,11 +101,18 @@ def move_cursors(connection: DbConnection, account: AccountKey, sync_id: int, to
 
 def save_streams(connection: DbConnection, sync_id: int, streams: Mapping[str, Any]) -> None:
     """Remembers which streams are complete."""
-    connection.execute(query("sync", "set_streams"), {"sync_id": sync_id, "streams": Jsonb(dict(streams))})
+    connection.execute(
+        query("sync", "set_streams"), {"sync_id": sync_id, "streams": Jsonb(dict(streams))}
+    )
 
 
 def set_state(
-    connection: DbConnection, sync_id: int, state: str, *, error: str | None = None, summary: Any = None
+    connection: DbConnection,
+    sync_id: int,
+    state: str,
+    *,
+    error: str | None = None,
+    summary: Any = None,
 ) -> None:
     """extracted, stored or failed (with the reason)."""
     parameters = {
@@ -119,7 +126,9 @@ def set_state(
 
 def set_summary(connection: DbConnection, sync_id: int, summary: Mapping[str, Any]) -> None:
     """The counts of the finished synchronisation."""
-    connection.execute(query("sync", "set_summary"), {"sync_id": sync_id, "summary": Jsonb(dict(summary))})
+    connection.execute(
+        query("sync", "set_summary"), {"sync_id": sync_id, "summary": Jsonb(dict(summary))}
+    )
 
 
 def latest(connection: DbConnection, account: AccountKey) -> int:
@@ -152,7 +161,9 @@ class StoredPage:
         return zstandard.decompress(self.body_zstd)
 
 
-def save_page(connection: DbConnection, account: AccountKey, sync_id: int, page: Mapping[str, Any]) -> StoredPage:
+def save_page(
+    connection: DbConnection, account: AccountKey, sync_id: int, page: Mapping[str, Any]
+) -> StoredPage:
     """Stores one answer as received.
 
     The transaction's commit does not wait for the disk: a page lost with the machine is fetched again, and whatever is
@@ -178,7 +189,9 @@ def save_page(connection: DbConnection, account: AccountKey, sync_id: int, page:
         asked_at=page.get("asked_at"),
     )
     connection.execute(query("sync", "commit_lazily"))
-    return StoredPage(int(_scalar(connection, "save_page", parameters)), page["record_count"], body_zstd)
+    return StoredPage(
+        int(_scalar(connection, "save_page", parameters)), page["record_count"], body_zstd
+    )
 
 
 def last_page(
@@ -187,10 +200,14 @@ def last_page(
     """The last page stored of a stream: its request, its body, and what would be asked next; None if there is none."""
     parameters = {"sync_id": sync_id, "stream": stream}
     row = connection.execute(query("sync", "last_page"), parameters, binary=True).fetchone()
-    return None if row is None else (row[0], zstandard.ZstdDecompressor().decompress(row[1]), row[2])
+    return (
+        None if row is None else (row[0], zstandard.ZstdDecompressor().decompress(row[1]), row[2])
+    )
 
 
-def pages(connection: DbConnection, sync_id: int, stream: str, *, batch: int) -> Iterator[list[StoredPage]]:
+def pages(
+    connection: DbConnection, sync_id: int, stream: str, *, batch: int
+) -> Iterator[list[StoredPage]]:
     """The stored pages of a stream, some at a time, in order."""
     after = 0
     while True:
@@ -214,7 +231,9 @@ def stored_pages(
     """All pages of a stream that were fetched in [since, until), in order; `batch` are read at a time."""
     after = 0
     while True:
-        parameters = account.parameters(stream=stream, since=since, until=until, after=after, limit=batch)
+        parameters = account.parameters(
+            stream=stream, since=since, until=until, after=after, limit=batch
+        )
         rows = connection.execute(query("sync", "stored_pages"), parameters, binary=True).fetchall()
         yield from (StoredPage(*row) for row in rows)
         if len(rows) < batch:
@@ -245,18 +264,24 @@ def unknown(
         statement = query("sync", "known_item_names")
     else:
         table, found = {"customers": (b"customer", b"phone"), "items": (b"item", b"sku")}[lookup]
-        statement = query("sync", "known_lookups").replace(b"{table}", table).replace(b"{found}", found)
+        statement = (
+            query("sync", "known_lookups").replace(b"{table}", table).replace(b"{found}", found)
+        )
     parameters = account.parameters(ids=list(ids), missing_minutes=0 if again else MISSING_MINUTES)
     rows = connection.execute(statement, parameters).fetchall()
     return sorted(set(ids) - {row[0] for row in rows})
 
 
-def save_lookup(connection: DbConnection, account: AccountKey, lookup: str, frame: pl.DataFrame) -> None:
+def save_lookup(
+    connection: DbConnection, account: AccountKey, lookup: str, frame: pl.DataFrame
+) -> None:
     """Caches customers (external_id, phone) or items (external_id, name, sku)."""
     rows = frame.unique("external_id", keep="last").sort("external_id")
     parameters = account.parameters(external_ids=rows["external_id"].to_list())
     if lookup == "customers":
-        connection.execute(query("sync", "save_customers"), parameters | {"phones": rows["phone"].to_list()})
+        connection.execute(
+            query("sync", "save_customers"), parameters | {"phones": rows["phone"].to_list()}
+        )
     else:
         parameters |= {"skus": rows["sku"].to_list(), "names": rows["name"].to_list()}
         connection.execute(query("sync", "save_items"), parameters)
@@ -264,15 +289,21 @@ def save_lookup(connection: DbConnection, account: AccountKey, lookup: str, fram
 
 def customers(connection: DbConnection, account: AccountKey, ids: Sequence[str]) -> pl.DataFrame:
     """Cached customers: external_id, phone."""
-    rows = connection.execute(query("sync", "customers"), account.parameters(ids=list(ids))).fetchall()
+    rows = connection.execute(
+        query("sync", "customers"), account.parameters(ids=list(ids))
+    ).fetchall()
     return pl.DataFrame(rows, schema={"external_id": pl.String, "phone": pl.String}, orient="row")
 
 
-def items(connection: DbConnection, account: AccountKey, ids: Sequence[str], names: Sequence[str]) -> pl.DataFrame:
+def items(
+    connection: DbConnection, account: AccountKey, ids: Sequence[str], names: Sequence[str]
+) -> pl.DataFrame:
     """Cached items: external_id, name, sku."""
     parameters = account.parameters(ids=list(ids), names=list(names))
     rows = connection.execute(query("sync", "items"), parameters).fetchall()
-    return pl.DataFrame(rows, schema=dict.fromkeys(("external_id", "name", "sku"), pl.String), orient="row")
+    return pl.DataFrame(
+        rows, schema=dict.fromkeys(("external_id", "name", "sku"), pl.String), orient="row"
+    )
 
 
 def _scalar(connection: DbConnection, name: str, parameters: Mapping[str, Any]) -> Any:

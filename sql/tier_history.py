@@ -34,7 +34,9 @@ def post(
     if not any(p.tier_policy for p in programs):
         return 0
     found = steps(stored.history, stored.tiers, programs, stored.facts, as_of)
-    known = read_frame(connection, query("tier_history", "posted"), {"members": list(members)}, POSTED)
+    known = read_frame(
+        connection, query("tier_history", "posted"), {"members": list(members)}, POSTED
+    )
     entries = difference(found, known)
     if not entries.is_empty():
         copy_in(connection, "loyalty.tier_entry", entries.with_columns(run_id=pl.lit(run_id)))
@@ -44,7 +46,10 @@ def post(
 def may_change(connection: DbConnection, *, everyone: bool) -> list[int]:
     """Members whose tier time alone may change: who has one that was reached, or credits that leave the window; or all who bought."""
     return [
-        row[0] for row in connection.execute(query("tier_history", "may_change"), {"everyone": everyone}).fetchall()
+        row[0]
+        for row in connection.execute(
+            query("tier_history", "may_change"), {"everyone": everyone}
+        ).fetchall()
     ]
 
 

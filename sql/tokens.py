@@ -55,7 +55,9 @@ class TokenRows(Generic[T]):
         """
         with connect(self.dsn) as connection, connection.transaction():
             _require_live(connection)
-            connection.execute(query("tokens", "lock"), self.account.parameters(digest=self._digest()))
+            connection.execute(
+                query("tokens", "lock"), self.account.parameters(digest=self._digest())
+            )
             held = self._load(connection)
             if held is not None and held != stale:
                 return held

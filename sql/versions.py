@@ -17,8 +17,18 @@ from sql.named_queries import query
 AHEAD_MAX: Final = timedelta(minutes=5)
 #: How raw pages were read: when they were asked for and when they had arrived; `is_read` is 1 where the
 #: vendor was asked for its state of that moment. A webhook or a file may be as old as it likes.
-READING: Final = pl.Schema({"page_id": pl.Int64(), "asked_at": UTC_US, "fetched_at": UTC_US, "is_read": pl.Int8()})
-_FIELDS: Final = ("updated_at", "claimed_at", "page_id", "record_no", "asked_at", "fetched_at", "is_read")
+READING: Final = pl.Schema(
+    {"page_id": pl.Int64(), "asked_at": UTC_US, "fetched_at": UTC_US, "is_read": pl.Int8()}
+)
+_FIELDS: Final = (
+    "updated_at",
+    "claimed_at",
+    "page_id",
+    "record_no",
+    "asked_at",
+    "fetched_at",
+    "is_read",
+)
 _TIMES: Final = ("updated_at", "claimed_at", "asked_at", "fetched_at")
 #: Stands for a time of change that is missing, in a record that is rejected for it.
 _NEVER: Final = -(2**62)
@@ -56,9 +66,15 @@ def supersedes(version: Version, stored: Version) -> bool:
     if _is_read_after(stored, version):
         return False
     is_later = version.page_id is None or stored.page_id is None or version.page_id > stored.page_id
-    if version.page_id == stored.page_id:  # two records of one page, of which a deletion has the last word
+    if (
+        version.page_id == stored.page_id
+    ):  # two records of one page, of which a deletion has the last word
         is_later = stored.record_no is not None
-    if version.claimed_at is not None or stored.claimed_at is not None or version.updated_at == stored.updated_at:
+    if (
+        version.claimed_at is not None
+        or stored.claimed_at is not None
+        or version.updated_at == stored.updated_at
+    ):
         return is_later
     return version.updated_at > stored.updated_at
 
@@ -94,7 +110,9 @@ def with_plausible_times(frame: pl.DataFrame, pages: pl.DataFrame, column: str) 
 
     A time that lies ahead of our clock, when its page had arrived, becomes the time of that arrival.
     """
-    fetched_at = frame.select("page_id").join(pages, on="page_id", how="left", maintain_order="left")["fetched_at"]
+    fetched_at = frame.select("page_id").join(
+        pages, on="page_id", how="left", maintain_order="left"
+    )["fetched_at"]
     is_ahead = frame[column] > fetched_at + AHEAD_MAX
     none = pl.lit(None, dtype=UTC_US)
     if not is_ahead.any():

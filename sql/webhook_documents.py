@@ -33,7 +33,9 @@ class Parked:
     latest_no: int
 
 
-def begin(connection: DbConnection, account: AccountKey, run_id: str, streams: Sequence[str]) -> int:
+def begin(
+    connection: DbConnection, account: AccountKey, run_id: str, streams: Sequence[str]
+) -> int:
     """A synchronisation of what webhooks bring; it leaves polls, also interrupted ones, alone. Its number."""
     states = {name: {"since": None, "until": None, "complete": True} for name in streams}
     parameters = account.parameters(run_id=run_id, streams=Jsonb(states))
@@ -42,14 +44,20 @@ def begin(connection: DbConnection, account: AccountKey, run_id: str, streams: S
     return int(row[0])
 
 
-def latest(connection: DbConnection, account: AccountKey, external_ids: Sequence[str]) -> dict[str, datetime]:
+def latest(
+    connection: DbConnection, account: AccountKey, external_ids: Sequence[str]
+) -> dict[str, datetime]:
     """When the latest event about each of these documents happened, where one was noted."""
     return dict(
-        connection.execute(query("webhook_documents", "latest"), account.parameters(ids=list(external_ids))).fetchall()
+        connection.execute(
+            query("webhook_documents", "latest"), account.parameters(ids=list(external_ids))
+        ).fetchall()
     )
 
 
-def note(connection: DbConnection, account: AccountKey, documents: Mapping[str, tuple[datetime, bool]]) -> None:
+def note(
+    connection: DbConnection, account: AccountKey, documents: Mapping[str, tuple[datetime, bool]]
+) -> None:
     """Remembers when the latest event about documents happened, and whether they were named by number."""
     if not documents:
         return
@@ -61,15 +69,21 @@ def note(connection: DbConnection, account: AccountKey, documents: Mapping[str, 
     connection.execute(query("webhook_documents", "note"), parameters)
 
 
-def ids_of_numbers(connection: DbConnection, account: AccountKey, numbers: Sequence[str]) -> dict[str, list[str]]:
+def ids_of_numbers(
+    connection: DbConnection, account: AccountKey, numbers: Sequence[str]
+) -> dict[str, list[str]]:
     """The ids of stored documents with these printed numbers, where they are not the same."""
     parameters = account.parameters(numbers=list(numbers))
-    return dict(connection.execute(query("webhook_documents", "ids_of_numbers"), parameters).fetchall())
+    return dict(
+        connection.execute(query("webhook_documents", "ids_of_numbers"), parameters).fetchall()
+    )
 
 
 def lists_lack_numbers(connection: DbConnection, account: AccountKey) -> bool:
     """Whether the account's lists tell ids and no numbers, so that a document named by its number cannot be found among them."""
-    row = connection.execute(query("webhook_documents", "lists_lack_numbers"), account.parameters()).fetchone()
+    row = connection.execute(
+        query("webhook_documents", "lists_lack_numbers"), account.parameters()
+    ).fetchone()
     return bool(row and row[0])
 
 
@@ -81,7 +95,9 @@ def living(connection: DbConnection, account: AccountKey, external_ids: Sequence
     return {row[0] for row in found}
 
 
-def void_ones(connection: DbConnection, account: AccountKey, external_ids: Sequence[str]) -> set[str]:
+def void_ones(
+    connection: DbConnection, account: AccountKey, external_ids: Sequence[str]
+) -> set[str]:
     """Those of the documents that are stored as void."""
     found = connection.execute(
         query("webhook_documents", "void_ones"), account.parameters(ids=list(external_ids))
@@ -93,12 +109,17 @@ def event_counts(connection: DbConnection, run_id: str) -> list[EventCount]:
     """What became of the events that a run claimed last."""
     return [
         EventCount(*row)
-        for row in connection.execute(query("webhook_documents", "latencies"), {"run_id": run_id}).fetchall()
+        for row in connection.execute(
+            query("webhook_documents", "latencies"), {"run_id": run_id}
+        ).fetchall()
     ]
 
 
 def parked(connection: DbConnection, *, limit: int) -> list[Parked]:
     """Why events are parked, the most frequent reason first."""
     return [
-        Parked(*row) for row in connection.execute(query("webhook_documents", "parked"), {"limit": limit}).fetchall()
+        Parked(*row)
+        for row in connection.execute(
+            query("webhook_documents", "parked"), {"limit": limit}
+        ).fetchall()
     ]

@@ -147,7 +147,12 @@ def claim_events(
 
     Endpoints in `busy` are left out: the run has events of theirs under way.
     """
-    parameters = {"limit": limit, "run_id": run_id, "lease_seconds": lease_seconds, "busy": list(busy)}
+    parameters = {
+        "limit": limit,
+        "run_id": run_id,
+        "lease_seconds": lease_seconds,
+        "busy": list(busy),
+    }
     rows = connection.execute(query("webhooks", "claim"), parameters).fetchall()
     decompress = zstandard.ZstdDecompressor().decompress
     opened = ([*row[:9], decompress(bytes(row[9])), *row[10:]] for row in rows)
@@ -155,15 +160,30 @@ def claim_events(
 
 
 def finish(
-    connection: DbConnection, event_nos: Sequence[int], *, run_id: str, sync_id: int | None, reason: str | None = None
+    connection: DbConnection,
+    event_nos: Sequence[int],
+    *,
+    run_id: str,
+    sync_id: int | None,
+    reason: str | None = None,
 ) -> int:
     """These events are in the ledger (or, with a reason, need not be); how many the run still held."""
-    parameters = {"event_nos": list(event_nos), "run_id": run_id, "sync_id": sync_id, "reason": reason}
+    parameters = {
+        "event_nos": list(event_nos),
+        "run_id": run_id,
+        "sync_id": sync_id,
+        "reason": reason,
+    }
     return connection.execute(query("webhooks", "finish"), parameters).rowcount
 
 
 def fail(
-    connection: DbConnection, event_nos: Sequence[int], *, run_id: str, reason: str, wait_seconds: float = 0.0
+    connection: DbConnection,
+    event_nos: Sequence[int],
+    *,
+    run_id: str,
+    reason: str,
+    wait_seconds: float = 0.0,
 ) -> int:
     """These are tried again, each time later, not before `wait_seconds`; after ATTEMPTS_MAX they are parked."""
     parameters = {
@@ -179,7 +199,9 @@ def park(connection: DbConnection, event_nos: Sequence[int], *, run_id: str, rea
     return connection.execute(query("webhooks", "park"), parameters).rowcount
 
 
-def replay(connection: DbConnection, *, event_nos: Sequence[int] | None = None, of: str | None = None) -> int:
+def replay(
+    connection: DbConnection, *, event_nos: Sequence[int] | None = None, of: str | None = None
+) -> int:
     """Parked and failed events are due again at once: those named, or all of the connection `of`, or all; how many."""
     parameters = {"event_nos": None if event_nos is None else list(event_nos), "connection": of}
     count = connection.execute(query("webhooks", "replay"), parameters).rowcount
@@ -226,7 +248,9 @@ def claiming(connection: DbConnection, *, wait_seconds: float = 0.0) -> Iterator
 
 
 def _awaited(connection: DbConnection, wait_seconds: float) -> bool:
-    connection.execute(query("webhooks", "set_lock_timeout"), {"wait_ms": f"{round(wait_seconds * 1000)}ms"})
+    connection.execute(
+        query("webhooks", "set_lock_timeout"), {"wait_ms": f"{round(wait_seconds * 1000)}ms"}
+    )
     try:
         connection.execute(query("webhooks", "await_claims"))
     except psycopg.errors.LockNotAvailable:
@@ -254,7 +278,9 @@ def is_claimed(connection: DbConnection) -> bool:
     return bool(row and row[0])
 
 
-def add_secret(connection: DbConnection, endpoint_no: int, secret: str, key: bytes, *, overlap_seconds: float) -> int:
+def add_secret(
+    connection: DbConnection, endpoint_no: int, secret: str, key: bytes, *, overlap_seconds: float
+) -> int:
     """A further active secret; those before it end after `overlap_seconds`. Returns its number. The caller commits."""
     sealed = {"endpoint_no": endpoint_no, "secret": Fernet(key).encrypt(secret.encode())}
     row = connection.execute(query("webhooks", "add_secret"), sealed).fetchone()
@@ -266,9 +292,13 @@ def add_secret(connection: DbConnection, endpoint_no: int, secret: str, key: byt
 
 def had_secret(connection: DbConnection, endpoint_no: int, secret: str, key: bytes) -> bool:
     """Whether it is, or was once, a secret of the endpoint. Raises TokenUnreadableError."""
-    rows = connection.execute(query("webhooks", "secrets_of"), {"endpoint_no": endpoint_no}).fetchall()
+    rows = connection.execute(
+        query("webhooks", "secrets_of"), {"endpoint_no": endpoint_no}
+    ).fetchall()
     try:
-        return any(hmac.compare_digest(Fernet(key).decrypt(bytes(one)), secret.encode()) for (one,) in rows)
+        return any(
+            hmac.compare_digest(Fernet(key).decrypt(bytes(one)), secret.encode()) for (one,) in rows
+        )
     except InvalidToken as error:
         raise TokenUnreadableError(str(TokenUnreadableError.__doc__)) from error
 

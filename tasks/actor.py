@@ -13,7 +13,9 @@ _latest: dict[str, str] = {}
 
 def of_this_run() -> str | None:
     """Who started the run that is under way; None outside of runs."""
-    context = sys.modules.get("prefect.context")  # a command that runs no flow must not pay for the import
+    context = sys.modules.get(
+        "prefect.context"
+    )  # a command that runs no flow must not pay for the import
     if context is None:
         return None
     found = context.FlowRunContext.get()
@@ -41,5 +43,7 @@ def of_run(run: Any) -> str:
         return SCHEDULE
     creator = run.created_by
     if creator is not None and (creator.display_value or creator.type):
-        return f"{(creator.type or 'prefect').lower()} {creator.display_value or ''}".strip()[:LENGTH_MAX]
+        return f"{(creator.type or 'prefect').lower()} {creator.display_value or ''}".strip()[
+            :LENGTH_MAX
+        ]
     return OPERATOR

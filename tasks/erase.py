@@ -17,7 +17,9 @@ PREFECT: Final = "Prefect's database"
 LOGS: Final = "log files"
 
 
-def erase_everywhere(own: Settings, member_id: int, decision: Decision, run_id: str, *, dry_run: bool) -> Erased:
+def erase_everywhere(
+    own: Settings, member_id: int, decision: Decision, run_id: str, *, dry_run: bool
+) -> Erased:
     """Removes the member's personal data, and says what it was and what remains.
 
     The ledger first, in one transaction; then what Prefect keeps of runs (logs, artifacts, parameters, states, events),

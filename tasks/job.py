@@ -30,7 +30,9 @@ class Policy:
 
 
 #: Opens the client of a job; replaced in tests and benchmarks.
-Open = Callable[[Account, ConnectorSpec, Any, Callable[[Call], None]], AbstractContextManager[Client]]
+Open = Callable[
+    [Account, ConnectorSpec, Any, Callable[[Call], None]], AbstractContextManager[Client]
+]
 
 
 class Job(Work):
@@ -95,7 +97,11 @@ def limited_client(
     account = AccountKey(vendor.system, vendor.account)
     with (
         shared_limit(
-            dsn, account, spec.rate.windows, at_once=spec.rate.concurrency, lease_seconds=lease_seconds
+            dsn,
+            account,
+            spec.rate.windows,
+            at_once=spec.rate.concurrency,
+            lease_seconds=lease_seconds,
         ) as shared,
         open_client(vendor, spec, tokens, on_call=on_call, shared_limit=shared) as client,
     ):
@@ -109,7 +115,11 @@ def token_rows(dsn: str, vendor: Account, key: bytes) -> TokenRows[Token]:
 
 
 def _seed(vendor: Account) -> str:
-    secrets = [vendor.client_secret, vendor.refresh_token, *(vendor.secrets[name] for name in sorted(vendor.secrets))]
+    secrets = [
+        vendor.client_secret,
+        vendor.refresh_token,
+        *(vendor.secrets[name] for name in sorted(vendor.secrets)),
+    ]
     return " ".join([vendor.client_id, *(secret.get_secret_value() for secret in secrets)])
 
 

@@ -95,5 +95,17 @@ def _old_runs(keep_days: int, *, dry_run: bool) -> int:
 
 def page(done: Maintained, said: str) -> str:
     """The report."""
-    rows = [f"| {one.table} | {one.rows} | {one.size_bytes / 2**20:.1f} |" for one in done.sizes[:30]]
-    return "\n".join(["# Maintenance", "", said + ".", "", "| Table | Rows, about | MB |", "|---|---:|---:|", *rows])
+    rows = [
+        f"| {one.table} | {one.rows} | {one.size_bytes / 2**20:.1f} |" for one in done.sizes[:30]
+    ]
+    return "\n".join(
+        [
+            "# Maintenance",
+            "",
+            said + ".",
+            "",
+            "| Table | Rows, about | MB |",
+            "|---|---:|---:|",
+            *rows,
+        ]
+    )

@@ -11,7 +11,11 @@ def database_busy(task: object, run: TaskRun, state: State) -> bool:  # noqa: AR
     """The only thing tried again here: HTTP has its own, single layer of retries."""
     try:
         state.result()
-    except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure, psycopg.errors.LockNotAvailable):
+    except (
+        psycopg.errors.DeadlockDetected,
+        psycopg.errors.SerializationFailure,
+        psycopg.errors.LockNotAvailable,
+    ):
         return True
     except psycopg.OperationalError:
         return True  # the connection was lost; nothing was committed
@@ -26,7 +30,10 @@ def without_row_data() -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
-        primary = error.diag.message_primary or "the connection to the database was lost or could not be made"
+        primary = (
+            error.diag.message_primary
+            or "the connection to the database was lost or could not be made"
+        )
         raise type(error)(f"{primary} (SQLSTATE {error.sqlstate or 'none'})") from None
 
 

@@ -29,4 +29,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Schedul
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes longest begins first: it waits for other processes while the other workers compute."""
-    items.sort(key=lambda item: next((n for n, folder in enumerate(TOGETHER) if item.nodeid.startswith(folder)), 9))
+    items.sort(
+        key=lambda item: next(
+            (n for n, folder in enumerate(TOGETHER) if item.nodeid.startswith(folder)), 9
+        )
+    )

@@ -78,10 +78,14 @@ def _run(
         records_of_pages,
         name="invoices",
         primary_key="InvoiceID",
-        write_disposition={"disposition": "merge", "strategy": merge_strategy} if merge_strategy else "merge",
+        write_disposition={"disposition": "merge", "strategy": merge_strategy}
+        if merge_strategy
+        else "merge",
     )
     with tempfile.TemporaryDirectory(prefix="dlt-") as state:
-        pipeline = dlt.pipeline("bench", destination=postgres(_url(dsn)), dataset_name=DATASET, pipelines_dir=state)
+        pipeline = dlt.pipeline(
+            "bench", destination=postgres(_url(dsn)), dataset_name=DATASET, pipelines_dir=state
+        )
         started = time.perf_counter()
         pipeline.run(invoices, loader_file_format=file_format)
         seconds = time.perf_counter() - started
@@ -93,7 +97,10 @@ def _url(dsn: str) -> str:
     """The same database the way dlt accepts it: it insists on a host and a password, even for a socket."""
     part = conninfo_to_dict(dsn)
     host, port = str(part.get("host", "localhost")), part.get("port", 5432)
-    user, password = quote(str(part.get("user", "postgres"))), quote(str(part.get("password", "unused")))
+    user, password = (
+        quote(str(part.get("user", "postgres"))),
+        quote(str(part.get("password", "unused"))),
+    )
     name, socket = ("localhost", f"?host={quote(host)}") if host.startswith("/") else (host, "")
     return f"postgresql://{user}:{password}@{name}:{port}/{part['dbname']}{socket}"
 

@@ -60,7 +60,9 @@ def spec_from(connection: Account) -> ConnectorSpec:
         headers=lambda _: options.headers,
         streams=(_stream(connection, options),),
         lookups=_lookups(options),
-        rate=RateLimit(((options.requests_per_minute, 60.0),), concurrency=options.requests_at_once),
+        rate=RateLimit(
+            ((options.requests_per_minute, 60.0),), concurrency=options.requests_at_once
+        ),
         page_size=max(_PAGE_SIZE, connection.page_size or 0),
         fault=_fault(options),
         no_list=RecordsElsewhere,
@@ -72,7 +74,9 @@ def _check_encrypted(connection: Account, field: str, url: str) -> None:
     try:
         found = httpx.URL(url.strip())
     except httpx.InvalidURL:
-        raise Misconfigured(connection.system, "settings", f'field "{field}": it is not a URL') from None
+        raise Misconfigured(
+            connection.system, "settings", f'field "{field}": it is not a URL'
+        ) from None
     if found.scheme == "http" and found.host not in _LOOPBACK:
         detail = f'field "{field}": it must start with https://, because credentials and personal data go over it'
         raise Misconfigured(connection.system, "settings", detail)
@@ -95,7 +99,9 @@ def _stream(connection: Account, options: CustomOptions) -> Stream:
         request = _template_request(options, size)
         if options.paging in ("page number", "offset"):
             request = put(request, param, _paging(options, param, size).first)
-        return first_request(request, window, options.since_param, options.since_format, connection.timezone)
+        return first_request(
+            request, window, options.since_param, options.since_format, connection.timezone
+        )
 
     return Stream(
         "invoices",
@@ -114,7 +120,9 @@ def _stream(connection: Account, options: CustomOptions) -> Stream:
         by_id=_by_id(options),
         # A list moves while it is read, unless it is one answer or goes on behind a record.
         shrinks=options.paging not in ("none", "cursor", "last id"),
-        deletions=("invoices",) if options.deleted_path or "void" in options.statuses.values() else (),
+        deletions=("invoices",)
+        if options.deleted_path or "void" in options.statuses.values()
+        else (),
         incomplete=options.list_holds == "less than the document",
         total_advice='check "Paging" and its fields, or empty "Number of records" if that number is not the number of records',
     )
@@ -134,7 +142,11 @@ def _template_request(options: CustomOptions, size: int) -> PageRequest:
     if options.method == "POST":
         headers = {"content-type": "application/json"}
         request = PageRequest(
-            "POST", options.path, dict(options.params), json.dumps(options.body, ensure_ascii=False), headers
+            "POST",
+            options.path,
+            dict(options.params),
+            json.dumps(options.body, ensure_ascii=False),
+            headers,
         )
     else:
         request = PageRequest("GET", options.path, dict(options.params))
@@ -143,13 +155,18 @@ def _template_request(options: CustomOptions, size: int) -> PageRequest:
 
 def _paging(options: CustomOptions, param: str, size: int) -> Paging:
     first = options.first_page if options.paging == "page number" else 0
-    return Paging(options.paging, param, first, size, options.short_page_is_last, options.size_param)
+    return Paging(
+        options.paging, param, first, size, options.short_page_is_last, options.size_param
+    )
 
 
 def _lookups(options: CustomOptions) -> tuple[Lookup, ...]:
     if not options.customer_path:
         return ()
-    fields = {"external_id": text(options.customer_id_path), "phone": phone(options.customer_phone_path)}
+    fields = {
+        "external_id": text(options.customer_id_path),
+        "phone": phone(options.customer_phone_path),
+    }
     if options.customer_ids_param:
         return (Lookup("customers", _batched(options), options.customer_records, fields),)
     return (
@@ -158,7 +175,9 @@ def _lookups(options: CustomOptions) -> tuple[Lookup, ...]:
             lambda _connection, _ids: (),
             "/data",
             fields,
-            fallback=lambda _, key: PageRequest("GET", options.customer_path.replace("{id}", quote(key, safe=""))),
+            fallback=lambda _, key: PageRequest(
+                "GET", options.customer_path.replace("{id}", quote(key, safe=""))
+            ),
             fallback_record=options.customer_records,
         ),
     )
@@ -167,7 +186,9 @@ def _lookups(options: CustomOptions) -> tuple[Lookup, ...]:
 def _batched(options: CustomOptions) -> Callable[[Account, Sequence[str]], Iterable[PageRequest]]:
     def requests(_connection: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
         for batch in batches(ids, _IDS_PER_REQUEST):
-            yield PageRequest("GET", options.customer_path, {options.customer_ids_param: ",".join(batch)})
+            yield PageRequest(
+                "GET", options.customer_path, {options.customer_ids_param: ",".join(batch)}
+            )
 
     return requests
 
@@ -214,16 +235,24 @@ def _auth(connection: Account, options: CustomOptions) -> TokenAuth | RequestAut
     }
     title, value = needed.get(options.authentication, ("", "-"))
     if not value:
-        detail = f'field "{title}": it is empty, and authentication "{options.authentication}" needs it'
+        detail = (
+            f'field "{title}": it is empty, and authentication "{options.authentication}" needs it'
+        )
         raise Misconfigured(connection.system, "settings", detail)
     if options.authentication == "client credentials":
         if not connection.token_url:
-            detail = 'field "Token URL": it is empty, and authentication "client credentials" needs it'
+            detail = (
+                'field "Token URL": it is empty, and authentication "client credentials" needs it'
+            )
             raise Misconfigured(connection.system, "settings", detail)
         return TokenAuth(
-            lambda connection, url, _: _credentials_request(connection, options, url), seeded=False, refused=KeyRejected
+            lambda connection, url, _: _credentials_request(connection, options, url),
+            seeded=False,
+            refused=KeyRejected,
         )
-    return RequestAuth(lambda connection, request, _: _sign(connection, options, request), refused=KeyRejected)
+    return RequestAuth(
+        lambda connection, request, _: _sign(connection, options, request), refused=KeyRejected
+    )
 
 
 def _sign(connection: Account, options: CustomOptions, request: httpx.Request) -> None:
@@ -236,13 +265,17 @@ def _sign(connection: Account, options: CustomOptions, request: httpx.Request) -
         # Put in here and not into the page's request, which is stored; messages and logs show no query.
         request.url = request.url.copy_merge_params({options.api_key_param: key})
     elif options.authentication == "basic":
-        next(httpx.BasicAuth(options.username, connection.secret("password")).sync_auth_flow(request))
+        next(
+            httpx.BasicAuth(options.username, connection.secret("password")).sync_auth_flow(request)
+        )
 
 
 def _credentials_request(connection: Account, options: CustomOptions, url: str) -> httpx.Request:
     """OAuth 2, client credentials (RFC 6749, 4.4)."""
     secret = connection.client_secret.get_secret_value()
-    form = {"grant_type": "client_credentials"} | ({"scope": options.scope} if options.scope else {})
+    form = {"grant_type": "client_credentials"} | (
+        {"scope": options.scope} if options.scope else {}
+    )
     if options.client_in == "form":
         form |= {"client_id": connection.client_id, "client_secret": secret}
         return httpx.Request("POST", url, data=form, headers={"accept": "application/json"})
@@ -255,7 +288,9 @@ def _fault(options: CustomOptions) -> Callable[[Any], str | None]:
     parts = segments(options.records)
 
     def fault(body: Any) -> str | None:
-        if parts and dig(body, parts):  # records; an empty list beside "it failed" is not to be taken for no sales
+        if parts and dig(
+            body, parts
+        ):  # records; an empty list beside "it failed" is not to be taken for no sales
             return None
         if "title" in body and isinstance(body.get("status"), int):
             kind = str(body.get("type") or "").rstrip("/").rpartition("/")[2]

@@ -20,7 +20,16 @@ SYSTEM: Final = "custom"
 _ABOUT_SALES: Final = ("invoice", "sale", "payment", "order", "receipt", "credit_note", "refund")
 #: Documents of these kinds are not the sale: what becomes of them changes the sale that they name.
 _BESIDE_A_SALE: Final = ("payment", "credit_note", "refund")
-_GONE: Final = ("deleted", "delete", "removed", "remove", "destroyed", "destroy", "trashed", "trash")
+_GONE: Final = (
+    "deleted",
+    "delete",
+    "removed",
+    "remove",
+    "destroyed",
+    "destroy",
+    "trashed",
+    "trash",
+)
 _CANCELLED: Final = ("void", "voided", "cancel", "cancelled", "canceled", "annulled")
 #: Where a document that is not an invoice names the invoice it belongs to.
 _INVOICE_PATHS: Final = ("/invoice_id", "/invoice/id")
@@ -50,7 +59,11 @@ def webhook_from(connection: Account) -> Webhook:
     Raises:
         Misconfigured: Naming the field of the block.
     """
-    known = {name: value for name, value in connection.options.items() if name in WebhookSettings.model_fields}
+    known = {
+        name: value
+        for name, value in connection.options.items()
+        if name in WebhookSettings.model_fields
+    }
     settings = settings_of(WebhookSettings, Account(SYSTEM, connection.account, options=known))
     chosen = _path(connection, "external_id")
     state = _path(connection, "status") or "/status"
@@ -112,21 +125,32 @@ def _name(received: Delivery, body: Any, settings: WebhookSettings, *, enveloped
     A body that is the document itself may have a type of its own, which is no event: there a usual
     header comes first.
     """
-    said = [value for header in settings.topic_headers if (value := received.header(header).strip())]
+    said = [
+        value for header in settings.topic_headers if (value := received.header(header).strip())
+    ]
     if len(set(said)) > 1:
         raise BadBody("several headers name the event, and not alike")
     if said and not (said[0].isprintable() and len(said[0]) <= _NAME_MAX):
-        raise BadBody("the header that names the event is too long, or has control characters in it")
+        raise BadBody(
+            "the header that names the event is too long, or has control characters in it"
+        )
     if said and (settings.webhook_type_header or not enveloped):
         return said[0]
     return optional_word(body, settings.webhook_type_path) or "".join(said[:1])
 
 
 def _event(
-    event_id: str, name: str, record: Mapping[str, Any], raw: bytes, occurred_at: datetime | None, reading: _Reading
+    event_id: str,
+    name: str,
+    record: Mapping[str, Any],
+    raw: bytes,
+    occurred_at: datetime | None,
+    reading: _Reading,
 ) -> Event:
     invoice = _first(record, _INVOICE_PATHS)
-    kind = _kind(name, reading.settings.webhook_events, record, reading.state, of_invoice=invoice is not None)
+    kind = _kind(
+        name, reading.settings.webhook_events, record, reading.state, of_invoice=invoice is not None
+    )
     if kind == "ignored":
         return Event(event_id, name, kind)
     found = invoice or _first(record, reading.ids)
@@ -147,7 +171,12 @@ def _id(record: Mapping[str, Any], path: str) -> str | None:
 
 
 def _kind(
-    name: str, chosen: Mapping[str, EventKind], record: Mapping[str, Any], state: str, *, of_invoice: bool
+    name: str,
+    chosen: Mapping[str, EventKind],
+    record: Mapping[str, Any],
+    state: str,
+    *,
+    of_invoice: bool,
 ) -> EventKind:
     """What an event asks for, by its name: `invoice.deleted`, `orders/delete`.
 

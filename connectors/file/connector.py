@@ -12,13 +12,27 @@ import polars as pl
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from connectors.kit.described.api import Paging, paginate
-from connectors.kit.described.documents import Documents, DocumentSettings, Pointer, documents, settings_of
+from connectors.kit.described.documents import (
+    Documents,
+    DocumentSettings,
+    Pointer,
+    documents,
+    settings_of,
+)
 from connectors.kit.errors import Misconfigured
 from connectors.kit.files.folder import Folder
 from connectors.kit.files.row_groups import Layout, RowsWithoutId
 from connectors.kit.files.tables import Table
 from connectors.kit.mapping.reader import has_marks, marked
-from connectors.kit.spec import Account, ConnectorSpec, PageRequest, RateLimit, RequestAuth, Stream, Window
+from connectors.kit.spec import (
+    Account,
+    ConnectorSpec,
+    PageRequest,
+    RateLimit,
+    RequestAuth,
+    Stream,
+    Window,
+)
 
 NAME: Final = "file"
 #: Nobody is asked over a network: the folder answers.
@@ -39,7 +53,9 @@ class FileSettings(DocumentSettings):
     """What an operator says about the files."""
 
     encoding: Annotated[str, AfterValidator(_encoding)] = Field(
-        default="utf-8", title="Encoding", description="Of text files: utf-8, or windows-1252 for old exports."
+        default="utf-8",
+        title="Encoding",
+        description="Of text files: utf-8, or windows-1252 for old exports.",
     )
     delimiter: Literal["automatic", "comma", "semicolon", "tab", "bar"] = Field(
         default="automatic",
@@ -61,7 +77,11 @@ class FileSettings(DocumentSettings):
         description="A file that changed less than this ago may be half-written; it is left to the next run.",
     )  # fmt: skip
     megabytes_max: int = Field(
-        default=50, ge=1, le=500, title="Largest file (MB)", description="Larger ones are reported, not read."
+        default=50,
+        ge=1,
+        le=500,
+        title="Largest file (MB)",
+        description="Larger ones are reported, not read.",
     )
 
 
@@ -100,7 +120,11 @@ def spec_from(connection: Account) -> ConnectorSpec:
         "files",
         "invoice",
         partial(_first, settle=timedelta(seconds=options.settle_seconds)),
-        paginate(Paging("link header", "", 0, 0, short_page_is_last=False), Account(NAME, "", _ADDRESS), NAME),
+        paginate(
+            Paging("link header", "", 0, 0, short_page_is_last=False),
+            Account(NAME, "", _ADDRESS),
+            NAME,
+        ),
         records="",
         fields=documented.fields,
         helpers=documented.helpers,
@@ -154,10 +178,14 @@ def _folder(connection: Account, options: FileOptions, table: Table) -> Folder:
 
 def _sold(lines: pl.DataFrame) -> pl.DataFrame:
     """A row that names no product is the document itself."""
-    return lines.filter(pl.any_horizontal(pl.col("sku", "name", "item_external_id", "amount_minor").is_not_null()))
+    return lines.filter(
+        pl.any_horizontal(pl.col("sku", "name", "item_external_id", "amount_minor").is_not_null())
+    )
 
 
-def _first(_connection: Account, window: Window, now: datetime, *, settle: timedelta) -> PageRequest:
+def _first(
+    _connection: Account, window: Window, now: datetime, *, settle: timedelta
+) -> PageRequest:
     before = min(now - settle, window.until or now)
     # What was too young for the last run had changed as long before it.
     since = {"since": (window.since - settle).isoformat()} if window.since else {}

@@ -45,14 +45,22 @@ _PAGE_SIZE = 100
 #: The accounting API writes its times on New York's clock, without saying so.
 _EASTERN = "America/New_York"
 _RESULT = "/response/result"
-_INFO = {name: f"{_RESULT}/{key}" for name, key in (("pages", "pages"), ("total", "total"), ("size", "per_page"))}
+_INFO = {
+    name: f"{_RESULT}/{key}"
+    for name, key in (("pages", "pages"), ("total", "total"), ("size", "per_page"))
+}
 
 
 def _list(resource: str, **params: str) -> Callable[[Account, Window, datetime], PageRequest]:
     """The filter knows only days, so it starts a day early; the order is by id, newest first."""
 
     def first(connection: Account, window: Window, _now: datetime) -> PageRequest:
-        asked = {"page": "1", "per_page": str(SPEC.size(connection)), "include[]": "lines", **params}
+        asked = {
+            "page": "1",
+            "per_page": str(SPEC.size(connection)),
+            "include[]": "lines",
+            **params,
+        }
         if window.since:
             since = window.since.astimezone(ZoneInfo(_EASTERN)) - timedelta(days=1)
             asked["search[updated_min]"] = f"{since:%Y-%m-%d}"
@@ -79,13 +87,17 @@ def _tax(invoices: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
     joined = invoices.with_row_index("row").join(sums, on="row", how="left", maintain_order="left")
     subtotal = pl.col("_lines") + pl.col("discount_minor").fill_null(0)
     tax = pl.col("total_minor") - subtotal
-    return joined.with_columns(subtotal.alias("subtotal_minor"), tax.alias("tax_minor")).drop("row", "_lines")
+    return joined.with_columns(subtotal.alias("subtotal_minor"), tax.alias("tax_minor")).drop(
+        "row", "_lines"
+    )
 
 
 _STATE = (
     pl.when(pl.col("vis_state") == "1")
     .then(pl.lit("void"))
-    .when((pl.col("v3_status") == "draft") | (pl.col("v3_status").is_null() & (pl.col("code") == "1")))
+    .when(
+        (pl.col("v3_status") == "draft") | (pl.col("v3_status").is_null() & (pl.col("code") == "1"))
+    )
     .then(pl.lit("draft"))
     .when(
         pl.col("payment_status").is_in(["paid", "auto-paid"])
@@ -129,7 +141,9 @@ def _fields(external_id: Field, number: str, customer: str) -> dict[str, Field]:
         "tax_minor": computed(pl.lit(None, dtype=pl.Int64), required=False),
         "status": computed(_STATE, "/v3_status", "/payment_status", "/status"),
         "issued_at": day("/create_date", required=True),
-        "updated_at": instant("/updated", "/created_at", "/create_date", required=True, zone=_EASTERN),
+        "updated_at": instant(
+            "/updated", "/created_at", "/create_date", required=True, zone=_EASTERN
+        ),
     }
 
 
@@ -163,7 +177,11 @@ def _credit_notes(name: str, **params: str) -> Stream:
         shrinks=True,
         deletions=("deleted_credit_notes",),
         single=(f"{_RESULT}/credit_note", "/credit_note"),
-        fields=_fields(text("/creditid", "/id", required=True, prefix="credit_note/"), "/credit_number", "/clientid"),
+        fields=_fields(
+            text("/creditid", "/id", required=True, prefix="credit_note/"),
+            "/credit_number",
+            "/clientid",
+        ),
         helpers={**_HELPERS, "credit_type": text("/credit_type")},
         lines=_LINES,
         # Prepayments and overpayments are money received in advance, not goods taken back.
@@ -176,11 +194,15 @@ def _credit_notes(name: str, **params: str) -> Stream:
 def _clients(connection: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
     path = f"/accounting/account/{connection.account}/users/clients"
     for batch in batches(ids, _PAGE_SIZE):
-        yield PageRequest("GET", path, {"page": "1", "per_page": str(_PAGE_SIZE), "search[ids][]": batch})
+        yield PageRequest(
+            "GET", path, {"page": "1", "per_page": str(_PAGE_SIZE), "search[ids][]": batch}
+        )
 
 
 def _client(connection: Account, external_id: str) -> PageRequest:
-    return PageRequest("GET", f"/accounting/account/{connection.account}/users/clients/{external_id}")
+    return PageRequest(
+        "GET", f"/accounting/account/{connection.account}/users/clients/{external_id}"
+    )
 
 
 def _items(connection: Account, _names: Sequence[str]) -> Iterable[PageRequest]:
@@ -192,7 +214,11 @@ def _items(connection: Account, _names: Sequence[str]) -> Iterable[PageRequest]:
 def _businesses(body: Any) -> list[GrantedAccount]:
     """Accounting calls want `account_id`; a business without one has no accounting."""
     businesses = [entry["business"] for entry in body["response"]["business_memberships"]]
-    return [GrantedAccount(one["account_id"], one.get("name") or "") for one in businesses if one.get("account_id")]
+    return [
+        GrantedAccount(one["account_id"], one.get("name") or "")
+        for one in businesses
+        if one.get("account_id")
+    ]
 
 
 def _fault(body: Any) -> str | None:
@@ -201,7 +227,11 @@ def _fault(body: Any) -> str | None:
     if isinstance(response, dict) and response.get("errors"):
         return str(response["errors"][0].get("errno", "unknown"))
     if isinstance(body.get("details"), list) and "code" in body:
-        return str(body["details"][0].get("reason", body["code"])) if body["details"] else str(body["code"])
+        return (
+            str(body["details"][0].get("reason", body["code"]))
+            if body["details"]
+            else str(body["code"])
+        )
     if isinstance(body.get("errors"), dict):
         return str(body["errors"].get("status", "unknown"))
     code = body.get("error") or body.get("errno")
@@ -219,7 +249,8 @@ SPEC = ConnectorSpec(
     consent=Consent(
         "https://auth.freshbooks.com/oauth/authorize",
         scopes=tuple(
-            f"user:{name}:read" for name in ("profile", "invoices", "clients", "credit_notes", "billable_items")
+            f"user:{name}:read"
+            for name in ("profile", "invoices", "clients", "credit_notes", "billable_items")
         ),
         secret_in_body=True,
         loopback=False,
@@ -261,5 +292,9 @@ SPEC = ConnectorSpec(
     rate=RateLimit(((10, 1.0), (300, 60.0)), concurrency=4),
     page_size=_PAGE_SIZE,
     fault=_fault,
-    errors={"1003": PermissionMissing, "unauthenticated": CredentialsRejected, 403: PermissionMissing},
+    errors={
+        "1003": PermissionMissing,
+        "unauthenticated": CredentialsRejected,
+        403: PermissionMissing,
+    },
 )

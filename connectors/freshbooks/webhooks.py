@@ -29,7 +29,9 @@ def _signed(received: Delivery) -> bytes | None:
 
 def _read(received: Delivery) -> list[Event]:
     fields = dict(form(received.body))
-    name, key, account = (word(fields, pointer) for pointer in ("/name", "/object_id", "/account_id"))
+    name, key, account = (
+        word(fields, pointer) for pointer in ("/name", "/object_id", "/account_id")
+    )
     entity, _, action = name.partition(".")
     stream = _STREAMS.get(entity)
     # A deleted document is still told when it is asked for by its id, as such.
@@ -42,7 +44,10 @@ def _greet(received: Delivery) -> Handshake | None:
     fields = dict(form(received.body))
     if fields.get("name") != _VERIFY:
         return None
-    return Handshake(callback=word(fields, "/object_id", longest=40), verifier=SecretStr(word(fields, "/verifier")))
+    return Handshake(
+        callback=word(fields, "/object_id", longest=40),
+        verifier=SecretStr(word(fields, "/verifier")),
+    )
 
 
 def _confirm(connection: Account, hello: Handshake) -> PageRequest:

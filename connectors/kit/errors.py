@@ -86,7 +86,9 @@ class ConnectorError(Exception):
         return error
 
 
-def _rebuild(cls: type[ConnectorError], args: tuple[Any, ...], state: dict[str, Any]) -> ConnectorError:
+def _rebuild(
+    cls: type[ConnectorError], args: tuple[Any, ...], state: dict[str, Any]
+) -> ConnectorError:
     return cls._restored(args, state)
 
 
@@ -151,7 +153,9 @@ class CredentialsRejected(NeedsOperator):
     }
 
     def _advice(self) -> str:
-        if self.advice is not CredentialsRejected.advice:  # a system whose ways to log in are its own
+        if (
+            self.advice is not CredentialsRejected.advice
+        ):  # a system whose ways to log in are its own
             return self.advice
         return self.advice_by_code.get(self.detail.strip().lower(), self.advice)
 
@@ -181,9 +185,7 @@ class ListedTooFew(Misconfigured):
 class ContractBroken(ConnectorError):
     """The answer is not what the vendor documents; nothing was advanced."""
 
-    advice = (
-        'If the base URL or account in the block "{block}" is right, the vendor changed something: report this message.'
-    )
+    advice = 'If the base URL or account in the block "{block}" is right, the vendor changed something: report this message.'
 
 
 class UnexpectedShape(ContractBroken):

@@ -14,7 +14,17 @@ import polars as pl
 
 from connectors.kit.errors import CredentialsRejected, PermissionMissing, RateLimited
 from connectors.kit.http.signing import machine_to_machine, token_based
-from connectors.kit.mapping.fields import Field, computed, currency, day, instant, money, phone, status_map, text
+from connectors.kit.mapping.fields import (
+    Field,
+    computed,
+    currency,
+    day,
+    instant,
+    money,
+    phone,
+    status_map,
+    text,
+)
 from connectors.kit.read.pagination import by_last_id, by_offset
 from connectors.kit.spec import (
     Account,
@@ -30,7 +40,15 @@ from connectors.kit.spec import (
     Stream,
     Window,
 )
-from connectors.netsuite.suiteql import STAMP, behind, changed, id_lists, query, signed_lines, unit_rate
+from connectors.netsuite.suiteql import (
+    STAMP,
+    behind,
+    changed,
+    id_lists,
+    query,
+    signed_lines,
+    unit_rate,
+)
 
 _PAGE_SIZE = 1000
 _MORE = {"more": "/hasMore"}
@@ -104,7 +122,9 @@ def _deletions(connection: Account, window: Window, _now: datetime) -> PageReque
 
 
 def _deleted(body: Any) -> Deleted:
-    rows = [row for row in body["items"] if re.sub(r"[^a-z]", "", str(row["type"]).lower()) in _DELETED]
+    rows = [
+        row for row in body["items"] if re.sub(r"[^a-z]", "", str(row["type"]).lower()) in _DELETED
+    ]
     ids = tuple(str(row["recordid"]) for row in rows)
     return Deleted(ids, tuple(row.get("deleted") for row in rows), len(body["items"]))
 
@@ -118,13 +138,21 @@ _KNOWN = {
     "void": ("V", "Voided"),
 }
 _NOT_POSTED = (pl.col("posting") == "F").fill_null(value=False)
-_VOIDED = (pl.col("voided") == "T").fill_null(value=False) | _CODE.is_in(_KNOWN["void"]).fill_null(value=False)
+_VOIDED = (pl.col("voided") == "T").fill_null(value=False) | _CODE.is_in(_KNOWN["void"]).fill_null(
+    value=False
+)
 
 
 def _status(*, at_once: bool) -> pl.Expr:
     """Void by mark or status (amounts may be zeroed or stay, as the account prefers); what is not in the books is a draft."""
     other = pl.lit("paid") if at_once else status_map("code", **_KNOWN)
-    return pl.when(_VOIDED).then(pl.lit("void")).when(_NOT_POSTED).then(pl.lit("draft")).otherwise(other)
+    return (
+        pl.when(_VOIDED)
+        .then(pl.lit("void"))
+        .when(_NOT_POSTED)
+        .then(pl.lit("draft"))
+        .otherwise(other)
+    )
 
 
 def _code(value: Any) -> str:
@@ -132,7 +160,13 @@ def _code(value: Any) -> str:
 
 
 #: The record API names a currency as the account calls it; these names come with every account. Only samples need them.
-_CURRENCY_NAMES = {"USA": "USD", "US Dollar": "USD", "British pound": "GBP", "Canadian Dollar": "CAD", "Euro": "EUR"}
+_CURRENCY_NAMES = {
+    "USA": "USD",
+    "US Dollar": "USD",
+    "British pound": "GBP",
+    "Canadian Dollar": "CAD",
+    "Euro": "EUR",
+}
 
 
 def _tax(invoices: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
@@ -141,7 +175,9 @@ def _tax(invoices: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
     joined = invoices.with_row_index("row").join(sums, on="row", how="left", maintain_order="left")
     tax = pl.coalesce("tax_sum_minor", _TOTAL - pl.col("_lines"))
     tax = pl.when(tax >= 0).then(tax)
-    return joined.with_columns(tax.alias("tax_minor"), (_TOTAL - tax).alias("subtotal_minor")).drop("row", "_lines")
+    return joined.with_columns(tax.alias("tax_minor"), (_TOTAL - tax).alias("subtotal_minor")).drop(
+        "row", "_lines"
+    )
 
 
 _LINES = Lines(
@@ -170,14 +206,18 @@ _DETAILS = Details(
 )
 
 
-def _stream(name: str, code: str, kind: str, *, at_once: bool = False, refunded: pl.Expr | None = None) -> Stream:
+def _stream(
+    name: str, code: str, kind: str, *, at_once: bool = False, refunded: pl.Expr | None = None
+) -> Stream:
     status = _status(at_once=at_once)
     none = pl.lit(None, dtype=pl.Int64)
     return Stream(
         name,
         kind,
         # What takes back is negative in the books.
-        _list(code, "ABS(t.foreigntotal)" if kind in ("credit_note", "refund") else "t.foreigntotal"),
+        _list(
+            code, "ABS(t.foreigntotal)" if kind in ("credit_note", "refund") else "t.foreigntotal"
+        ),
         partial(by_last_id, after=behind, more="more"),
         records="/items",
         info=_MORE,
@@ -189,15 +229,19 @@ def _stream(name: str, code: str, kind: str, *, at_once: bool = False, refunded:
             "customer_external_id": text("/customer", "/entity/id", required=True),
             "customer_phone": phone(),
             "currency": replace(
-                currency("/symbol", "/currency/refName"), pick=lambda value: _CURRENCY_NAMES.get(value, str(value))
+                currency("/symbol", "/currency/refName"),
+                pick=lambda value: _CURRENCY_NAMES.get(value, str(value)),
             ),
             "total_minor": money("/total", required=True),
             "subtotal_minor": computed(none, required=False),
             "tax_minor": computed(none, required=False),
             "amount_paid_minor": computed(
-                pl.coalesce("paid_sum_minor", pl.when(status == "paid").then(_TOTAL)), required=False
+                pl.coalesce("paid_sum_minor", pl.when(status == "paid").then(_TOTAL)),
+                required=False,
             ),
-            "amount_refunded_minor": computed(pl.lit(0) if refunded is None else refunded, required=False),
+            "amount_refunded_minor": computed(
+                pl.lit(0) if refunded is None else refunded, required=False
+            ),
             "status": computed(status, "/status/id", "/status"),
             # A calendar day of the account.
             "issued_at": day("/trandate", "/tranDate", required=True),
@@ -246,8 +290,12 @@ def _auth(connection: Account) -> AssertionAuth | RequestAuth:
         Misconfigured: If what the choice needs is missing or unusable.
     """
     if connection.options.get("login") == "machine_to_machine":
-        return machine_to_machine(connection, default_scope="rest_webservices", refused=AssertionRejected)
-    return token_based(connection, realm=connection.account.upper().replace("-", "_"), refused=LoginRejected)
+        return machine_to_machine(
+            connection, default_scope="rest_webservices", refused=AssertionRejected
+        )
+    return token_based(
+        connection, realm=connection.account.upper().replace("-", "_"), refused=LoginRejected
+    )
 
 
 def _fault(body: Any) -> str | None:
@@ -275,7 +323,13 @@ SPEC = ConnectorSpec(
         # Pays out what a credit memo took back, or money that never was a sale: it takes no points a second time.
         _stream("customer_refunds", "CustRfnd", "refund", at_once=True, refunded=_TOTAL),
         Stream(
-            "deletions", "invoice", _deletions, partial(by_offset, more="more"), "/items", deleted=_deleted, info=_MORE
+            "deletions",
+            "invoice",
+            _deletions,
+            partial(by_offset, more="more"),
+            "/items",
+            deleted=_deleted,
+            info=_MORE,
         ),
     ),
     lookups=(

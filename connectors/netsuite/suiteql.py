@@ -23,7 +23,9 @@ STAMP: Final = """'YYYY-MM-DD"T"HH24:MI:SS'"""
 
 def query(statement: str, size: int) -> PageRequest:
     """A statement, from its first row, `size` rows a page."""
-    return PageRequest("POST", _PATH, {"limit": str(size), "offset": "0"}, body=json.dumps({"q": statement}))
+    return PageRequest(
+        "POST", _PATH, {"limit": str(size), "offset": "0"}, body=json.dumps({"q": statement})
+    )
 
 
 def changed(column: str, window: Window) -> str:
@@ -65,6 +67,10 @@ def signed_lines(lines: pl.DataFrame) -> pl.DataFrame:
     amount, total = pl.col("amount_minor"), pl.col("amount_minor").sum().over("row")
     leading = amount.filter(amount != 0).first().over("row")
     turned = (total < 0) | ((total == 0) & (leading < 0).fill_null(value=False))
-    lines = lines.with_columns(pl.when(turned).then(-amount).otherwise(amount).alias("amount_minor"))
+    lines = lines.with_columns(
+        pl.when(turned).then(-amount).otherwise(amount).alias("amount_minor")
+    )
     size = pl.col("quantity").abs()
-    return lines.with_columns(pl.when(pl.col("amount_minor") < 0).then(-size).otherwise(size).alias("quantity"))
+    return lines.with_columns(
+        pl.when(pl.col("amount_minor") < 0).then(-size).otherwise(size).alias("quantity")
+    )

@@ -12,7 +12,16 @@ import polars as pl
 
 from connectors.kit.errors import CredentialsRejected, PermissionMissing, RateLimited
 from connectors.kit.http.auth import basic_form, refresh_token
-from connectors.kit.mapping.fields import computed, currency, day, decimal, instant, money, phone, text
+from connectors.kit.mapping.fields import (
+    computed,
+    currency,
+    day,
+    decimal,
+    instant,
+    money,
+    phone,
+    text,
+)
 from connectors.kit.read.pagination import by_start_position, single
 from connectors.kit.spec import (
     Account,
@@ -49,7 +58,11 @@ def _query(connection: Account, statement: str) -> PageRequest:
 
 def _list(entity: str) -> Callable[[Account, Window, datetime], PageRequest]:
     def first(connection: Account, window: Window, _now: datetime) -> PageRequest:
-        where = f" WHERE MetaData.LastUpdatedTime >= '{utc_seconds(window.since)}Z'" if window.since else ""
+        where = (
+            f" WHERE MetaData.LastUpdatedTime >= '{utc_seconds(window.since)}Z'"
+            if window.since
+            else ""
+        )
         size = SPEC.size(connection)
         statement = f"SELECT * FROM {entity}{where} ORDERBY Id STARTPOSITION 1 MAXRESULTS {size}"
         return _query(connection, statement)
@@ -79,9 +92,18 @@ def _per_entity(request: PageRequest, view: PageView) -> Sequence[PageRequest]:
     entities = request.param("entities").split(",")
     if len(entities) == 1:
         path = request.path.removesuffix("cdc") + "query"
-        return [PageRequest("GET", path, {"query": _ids(entities[0]), **_MINOR_VERSION}, page_no=request.page_no + 1)]
+        return [
+            PageRequest(
+                "GET",
+                path,
+                {"query": _ids(entities[0]), **_MINOR_VERSION},
+                page_no=request.page_no + 1,
+            )
+        ]
     asked = [{**request.params, "entities": entity} for entity in entities]
-    return [replace(request, params=one, page_no=request.page_no + n) for n, one in enumerate(asked, 1)]
+    return [
+        replace(request, params=one, page_no=request.page_no + n) for n, one in enumerate(asked, 1)
+    ]
 
 
 def _ids(entity: str) -> str:
@@ -99,10 +121,14 @@ def _of_all_entities(first: PageRequest) -> Pages:
     """The ids of one entity after the other. What is missing counts as deleted: only an empty page is an end."""
     page_no = first.page_no
     for entity in _ENTITIES:
-        steps = by_start_position(replace(first, params={**first.params, "query": _ids(entity)}), short_is_last=False)
+        steps = by_start_position(
+            replace(first, params={**first.params, "query": _ids(entity)}), short_is_last=False
+        )
         asked = next(steps)
         while True:
-            view = yield replace(asked, page_no=page_no) if isinstance(asked, PageRequest) else asked
+            view = (
+                yield replace(asked, page_no=page_no) if isinstance(asked, PageRequest) else asked
+            )
             page_no += 1
             try:
                 asked = steps.send(view)
@@ -136,7 +162,11 @@ def _deleted(body: Any) -> Deleted:
             for entity, records in entities.items():
                 for record in records if isinstance(records, list) else ():
                     count += 1
-                    if entity in _ENTITIES and record.get("status") == "Deleted" and record.get("Id"):
+                    if (
+                        entity in _ENTITIES
+                        and record.get("status") == "Deleted"
+                        and record.get("Id")
+                    ):
                         ids.append(f"{_PREFIX[entity]}{record['Id']}")
                         times.append((record.get("MetaData") or {}).get("LastUpdatedTime"))
     return Deleted(tuple(ids), tuple(times), count)
@@ -144,17 +174,29 @@ def _deleted(body: Any) -> Deleted:
 
 def _amounts(lines: pl.DataFrame) -> pl.DataFrame:
     """Sub-totals repeat other lines, descriptions sell nothing, discounts are written positive."""
-    lines = lines.filter(~pl.col("detail").is_in(["SubTotalLineDetail", "DescriptionOnly"]).fill_null(value=False))
+    lines = lines.filter(
+        ~pl.col("detail").is_in(["SubTotalLineDetail", "DescriptionOnly"]).fill_null(value=False)
+    )
     discount = (pl.col("detail") == "DiscountLineDetail").fill_null(value=False)
     amount = pl.col("amount_minor")
-    return lines.with_columns(pl.when(discount).then(-amount.abs()).otherwise(amount).alias("amount_minor"))
+    return lines.with_columns(
+        pl.when(discount).then(-amount.abs()).otherwise(amount).alias("amount_minor")
+    )
 
 
 def _status() -> pl.Expr:
     """No status is sent. A voided document keeps its row with zero amounts and a note that starts with "Voided"."""
-    voided = (pl.col("total_minor") == 0) & pl.col("note").str.starts_with("Voided").fill_null(value=False)
+    voided = (pl.col("total_minor") == 0) & pl.col("note").str.starts_with("Voided").fill_null(
+        value=False
+    )
     balance = pl.col("balance_minor").fill_null(0)
-    return pl.when(voided).then(pl.lit("void")).when(balance > 0).then(pl.lit("open")).otherwise(pl.lit("paid"))
+    return (
+        pl.when(voided)
+        .then(pl.lit("void"))
+        .when(balance > 0)
+        .then(pl.lit("open"))
+        .otherwise(pl.lit("paid"))
+    )
 
 
 _PREFIX = {"Invoice": "", **{entity: f"{entity}/" for entity in _ENTITIES[1:]}}
@@ -176,14 +218,21 @@ _LINES = Lines(
 )
 
 
-def _by_id(entity: str, more: str = "") -> Callable[[Account, Sequence[str]], Iterable[PageRequest]]:
+def _by_id(
+    entity: str, more: str = ""
+) -> Callable[[Account, Sequence[str]], Iterable[PageRequest]]:
     """Inactive customers and items are left out of answers unless asked for (`more`)."""
 
     def requests(connection: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
         for batch in batches(ids, _IDS_PER_QUERY):
-            listed = ",".join("'" + one.replace("\\", "\\\\").replace("'", "\\'") + "'" for one in batch)
+            listed = ",".join(
+                "'" + one.replace("\\", "\\\\").replace("'", "\\'") + "'" for one in batch
+            )
             where = f"WHERE Id IN ({listed}){more}"
-            yield _query(connection, f"SELECT * FROM {entity} {where} STARTPOSITION 1 MAXRESULTS {_PAGE_SIZE}")
+            yield _query(
+                connection,
+                f"SELECT * FROM {entity} {where} STARTPOSITION 1 MAXRESULTS {_PAGE_SIZE}",
+            )
 
     return requests
 
@@ -213,7 +262,9 @@ def _stream(name: str, entity: str) -> Stream:
             "amount_refunded_minor": computed(pl.lit(0), required=False),
             "status": computed(_status()),
             "issued_at": day("/TxnDate", required=True),
-            "updated_at": instant("/MetaData/LastUpdatedTime", "/MetaData/CreateTime", "/TxnDate", required=True),
+            "updated_at": instant(
+                "/MetaData/LastUpdatedTime", "/MetaData/CreateTime", "/TxnDate", required=True
+            ),
         },
         helpers={"balance_minor": money("/Balance"), "note": text("/PrivateNote")},
         lines=_LINES,
@@ -246,8 +297,24 @@ SPEC = ConnectorSpec(
         _stream("sales_receipts", "SalesReceipt"),
         _stream("credit_memos", "CreditMemo"),
         _stream("refund_receipts", "RefundReceipt"),
-        Stream("deletions", "invoice", _changes, _changes_or_ids, "/CDCResponse", deleted=_deleted, split=_per_entity),
-        Stream("census", "invoice", _census, _of_all_entities, "/QueryResponse", deleted=_existing, census=True),
+        Stream(
+            "deletions",
+            "invoice",
+            _changes,
+            _changes_or_ids,
+            "/CDCResponse",
+            deleted=_deleted,
+            split=_per_entity,
+        ),
+        Stream(
+            "census",
+            "invoice",
+            _census,
+            _of_all_entities,
+            "/QueryResponse",
+            deleted=_existing,
+            census=True,
+        ),
     ),
     lookups=(
         Lookup(

@@ -39,7 +39,9 @@ def _notified(notification: dict[str, Any]) -> list[Event]:
         name, key, operation = (word(entity, pointer) for pointer in ("/name", "/id", "/operation"))
         stamp = word(entity, "/lastUpdated")
         event_id = f"{realm}/{name}/{key}/{operation}/{stamp}"
-        found.append(_event(event_id, realm, (name, operation), key, moment(entity, "/lastUpdated")))
+        found.append(
+            _event(event_id, realm, (name, operation), key, moment(entity, "/lastUpdated"))
+        )
     return found
 
 
@@ -49,7 +51,11 @@ def _cloud_event(entry: dict[str, Any]) -> Event:
         raise BadBody("/type is not qbo.<entity>.<operation>.<version>")
     realm = word(entry, "/intuitaccountid")
     return _event(
-        word(entry, "/id"), realm, (parts[1], parts[2]), word(entry, "/intuitentityid"), moment(entry, "/time")
+        word(entry, "/id"),
+        realm,
+        (parts[1], parts[2]),
+        word(entry, "/intuitentityid"),
+        moment(entry, "/time"),
     )
 
 

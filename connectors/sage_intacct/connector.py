@@ -43,7 +43,16 @@ from connectors.kit.spec import (
     TokenAuth,
     Window,
 )
-from connectors.sage_intacct.query_service import META, about, asked, both, by_last_key, changed, due, query
+from connectors.sage_intacct.query_service import (
+    META,
+    about,
+    asked,
+    both,
+    by_last_key,
+    changed,
+    due,
+    query,
+)
 
 _PAGE_SIZE = 2000
 _RESULT = "/ia::result"
@@ -64,7 +73,9 @@ def _list(name: str, kind: str) -> Callable[[Account, Window, datetime], PageReq
     return first
 
 
-def _lines_of(name: str, kind: str, owner: str) -> Callable[[Account, Sequence[str]], Iterable[PageRequest]]:
+def _lines_of(
+    name: str, kind: str, owner: str
+) -> Callable[[Account, Sequence[str]], Iterable[PageRequest]]:
     def requests(connection: Account, keys: Sequence[str]) -> Iterable[PageRequest]:
         fields = asked(SPEC, name, connection, "key", owner, lines=True)
         return about(f"{kind}-line", fields, owner, keys, _PAGE_SIZE)
@@ -90,7 +101,9 @@ def _all(kind: str, *fields: str) -> Callable[[Account, Window, datetime], PageR
 
 def _invoices_listed(body: Any) -> Deleted:
     rows = ((row, row.get("salesDocument") or {}) for row in body["ia::result"])
-    return _listed(str(row.get(_SALES_DOCUMENT) or nested.get("id") or row["key"]) for row, nested in rows)
+    return _listed(
+        str(row.get(_SALES_DOCUMENT) or nested.get("id") or row["key"]) for row, nested in rows
+    )
 
 
 def _adjustments_listed(body: Any) -> Deleted:
@@ -112,7 +125,9 @@ _STATES = status_map(
     void=("reversed", "reversal"),
 )
 #: A document without amount has no state of its own; one with an amount is not guessed at.
-_STATUS = pl.when((pl.col("state") == "noValue") & (_TOTAL == 0)).then(pl.lit("open")).otherwise(_STATES)
+_STATUS = (
+    pl.when((pl.col("state") == "noValue") & (_TOTAL == 0)).then(pl.lit("open")).otherwise(_STATES)
+)
 _TURNED = ("total_minor", "amount_paid_minor")
 
 
@@ -130,13 +145,17 @@ def _tax(invoices: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
     joined = invoices.with_row_index("row").join(sums, on="row", how="left", maintain_order="left")
     tax = _TOTAL - pl.col("_lines")
     tax = pl.when(tax >= 0).then(tax)
-    return joined.with_columns(tax.alias("tax_minor"), (_TOTAL - tax).alias("subtotal_minor")).drop("row", "_lines")
+    return joined.with_columns(tax.alias("tax_minor"), (_TOTAL - tax).alias("subtotal_minor")).drop(
+        "row", "_lines"
+    )
 
 
 def _invoice(invoices: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
     """A reversal is negative and void. Any other negative invoice stays so, and is rejected: whether it takes back a sale cannot be told."""
     void = (pl.col("status") == "void").fill_null(value=False)
-    turned = invoices.with_columns(pl.when(void).then(pl.col(one).abs()).otherwise(pl.col(one)) for one in _TURNED)
+    turned = invoices.with_columns(
+        pl.when(void).then(pl.col(one).abs()).otherwise(pl.col(one)) for one in _TURNED
+    )
     return _tax(turned, lines)
 
 
@@ -189,21 +208,35 @@ def _details(name: str, kind: str, owner: str) -> Details:
 def _census(name: str, kind: str, listed: Callable[[Any], Deleted], *fields: str) -> Stream:
     first = _all(kind, *fields)
     return Stream(
-        name, "invoice", first, by_last_key, _RESULT, info=META, row_id=("/key",), deleted=listed, census=True
+        name,
+        "invoice",
+        first,
+        by_last_key,
+        _RESULT,
+        info=META,
+        row_id=("/key",),
+        deleted=listed,
+        census=True,
     )
 
 
 def _auth(connection: Account) -> TokenAuth:
     """The consent of a user, or the application on behalf of a user: `user@company` or `user@company|entity`."""
     if connection.options.get("login") == "client_credentials":
-        return TokenAuth(client_credentials(f"{connection.options.get('user')}@{connection.account}"), seeded=False)
+        return TokenAuth(
+            client_credentials(f"{connection.options.get('user')}@{connection.account}"),
+            seeded=False,
+        )
     return TokenAuth(form_body)
 
 
 def _headers(connection: Account) -> Mapping[str, str]:
     """Without an entity the top level is read; so it is under a misspelt header, which is ignored."""
     entity = connection.account.partition("|")[2]
-    return {"content-type": "application/json", **({"x-ia-api-param-entity": entity} if entity else {})}
+    return {
+        "content-type": "application/json",
+        **({"x-ia-api-param-entity": entity} if entity else {}),
+    }
 
 
 def _fault(body: Any) -> str | None:
@@ -270,7 +303,9 @@ SPEC = ConnectorSpec(
             fields=_fields(
                 external_id=text("/key", required=True, prefix=_PREFIX),
                 invoice_number=text("/adjustmentNumber"),
-                kind=computed(pl.when(_TOTAL < 0).then(pl.lit("credit_note")).otherwise(pl.lit("invoice"))),
+                kind=computed(
+                    pl.when(_TOTAL < 0).then(pl.lit("credit_note")).otherwise(pl.lit("invoice"))
+                ),
                 currency=currency(*both("txnCurrency.currency", "baseCurrency.currency")),
                 total_minor=money(*both("txnCurrency.totalEntered"), required=True),
                 issued_at=day("/createdDate", required=True),
@@ -288,7 +323,10 @@ SPEC = ConnectorSpec(
             "customers",
             _customers,
             _RESULT,
-            {"external_id": text("/id"), **{name: phone(*both(f"contacts.default.{name}")) for name in _PHONES}},
+            {
+                "external_id": text("/id"),
+                **{name: phone(*both(f"contacts.default.{name}")) for name in _PHONES},
+            },
         ),
     ),
     # A company may have few requests under way (two on the smallest tier) and pays for more than 100 000 a month; a 429

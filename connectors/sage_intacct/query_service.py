@@ -29,10 +29,16 @@ Condition = Mapping[str, Mapping[str, Any]]
 
 def both(*names: str) -> tuple[str, ...]:
     """Pointers to dotted names: answers of the query service keep the dots, objects read alone are nested."""
-    return tuple(pointer for name in names for pointer in dict.fromkeys((f"/{name}", f"/{name.replace('.', '/')}")))
+    return tuple(
+        pointer
+        for name in names
+        for pointer in dict.fromkeys((f"/{name}", f"/{name.replace('.', '/')}"))
+    )
 
 
-def asked(spec: ConnectorSpec, name: str, connection: Account, *more: str, lines: bool = False) -> list[str]:
+def asked(
+    spec: ConnectorSpec, name: str, connection: Account, *more: str, lines: bool = False
+) -> list[str]:
     """The dotted names of everything that a list's documents, or their lines, are read from, and `more`.
 
     An operator's own paths, and the usual ones as well: where a path was wrong, the stored pages are read again.
@@ -52,7 +58,9 @@ def changed(window: Window) -> list[Condition]:
     return [{"$gte": {"audit.modifiedDateTime": f"{utc_seconds(window.since)}Z"}}]
 
 
-def query(kind: str, fields: Sequence[str], conditions: Sequence[Condition], size: int) -> PageRequest:
+def query(
+    kind: str, fields: Sequence[str], conditions: Sequence[Condition], size: int
+) -> PageRequest:
     """The first page of a list in the order of its keys.
 
     Later pages ask for keys above the last one instead of a higher `start`: rows that are deleted meanwhile would move
@@ -72,7 +80,13 @@ def query(kind: str, fields: Sequence[str], conditions: Sequence[Condition], siz
 
 
 def about(
-    kind: str, fields: Sequence[str], name: str, ids: Sequence[str], size: int, *, at_once: int = _IDS_PER_QUERY
+    kind: str,
+    fields: Sequence[str],
+    name: str,
+    ids: Sequence[str],
+    size: int,
+    *,
+    at_once: int = _IDS_PER_QUERY,
 ) -> Iterable[PageRequest]:
     """Lists of the records whose field `name` is one of `ids`, some ids at a time."""
     for batch in batches(ids, at_once):
@@ -107,7 +121,9 @@ def _goes_on(view: PageView, size: int) -> bool:
 def _last(ids: Sequence[Any]) -> str:
     keys = [int(one) for one in ids if str(one).isdigit()]
     if len(keys) != len(ids) or keys != sorted(keys):
-        raise UnexpectedShape("sage_intacct", "query", "the records of a page do not come in the order of their keys")
+        raise UnexpectedShape(
+            "sage_intacct", "query", "the records of a page do not come in the order of their keys"
+        )
     return str(keys[-1])
 
 

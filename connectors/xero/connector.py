@@ -68,7 +68,9 @@ def _list(resource: str, kind: str, key: str) -> Callable[[Account, Window, date
 
 def _invoices(_connection: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
     for batch in batches(ids, _IDS_PER_QUERY):
-        yield PageRequest("GET", f"{_ROOT}/Invoices", {"IDs": ",".join(batch), "page": "1", "pageSize": "100"})
+        yield PageRequest(
+            "GET", f"{_ROOT}/Invoices", {"IDs": ",".join(batch), "page": "1", "pageSize": "100"}
+        )
 
 
 def _credit_notes(_connection: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
@@ -83,7 +85,11 @@ def _phone(phones: Any, kinds: Sequence[str] = _PHONES) -> str | None:
         return None
     for kind in kinds:
         for entry in phones:
-            if isinstance(entry, dict) and (entry.get("PhoneType") or "DEFAULT") == kind and entry.get("PhoneNumber"):
+            if (
+                isinstance(entry, dict)
+                and (entry.get("PhoneType") or "DEFAULT") == kind
+                and entry.get("PhoneNumber")
+            ):
                 country = str(entry.get("PhoneCountryCode") or "").strip().lstrip("+")
                 local = f"{entry.get('PhoneAreaCode') or ''} {entry['PhoneNumber']}".strip()
                 return f"+{country} {local}" if country and not local.startswith("+") else local
@@ -97,7 +103,11 @@ def _sum(key: str) -> Callable[[Any], str | None]:
         if not isinstance(entries, list):
             return None
         try:
-            alive = [one for one in entries if one.get("IsDeleted") is not True and one.get("Status") != "DELETED"]
+            alive = [
+                one
+                for one in entries
+                if one.get("IsDeleted") is not True and one.get("Status") != "DELETED"
+            ]
             amounts = [Decimal(str(entry[key])) for entry in alive if entry.get(key) is not None]
             return str(sum(amounts, Decimal(0)))
         except (AttributeError, InvalidOperation, TypeError):
@@ -117,7 +127,10 @@ _ALLOCATED = (
     pl.when(pl.col("allocated_minor") > 0)
     .then(pl.col("allocated_minor"))
     .otherwise(
-        pl.max_horizontal(_NONE, pl.col("total_minor") - pl.col("remaining_minor") - pl.col("cash_minor").fill_null(0))
+        pl.max_horizontal(
+            _NONE,
+            pl.col("total_minor") - pl.col("remaining_minor") - pl.col("cash_minor").fill_null(0),
+        )
     )
     .fill_null(0)
 )
@@ -263,12 +276,17 @@ SPEC = ConnectorSpec(
             "/Contacts",
             {
                 "external_id": text("/ContactID"),
-                **{kind.lower(): phone("/Phones", pick=partial(_phone, kinds=(kind,))) for kind in _PHONES},
+                **{
+                    kind.lower(): phone("/Phones", pick=partial(_phone, kinds=(kind,)))
+                    for kind in _PHONES
+                },
             },
         ),
     ),
     # 60 a minute, 5000 a day and 5 at once for each organisation; a smaller plan's day is told in a header.
-    rate=RateLimit(((60, 60.0), (5000, 86_400.0)), concurrency=5, day_left_header="x-daylimit-remaining"),
+    rate=RateLimit(
+        ((60, 60.0), (5000, 86_400.0)), concurrency=5, day_left_header="x-daylimit-remaining"
+    ),
     page_size=_PAGE_SIZE,
     fault=_fault,
     request_id_header="xero-correlation-id",

@@ -23,7 +23,9 @@ def _read(received: Delivery) -> list[Event]:
 
 def _event(entry: dict[str, Any]) -> Event:
     category, action = word(entry, "/eventCategory"), word(entry, "/eventType")
-    key, tenant, stamp = (word(entry, pointer) for pointer in ("/resourceId", "/tenantId", "/eventDateUtc"))
+    key, tenant, stamp = (
+        word(entry, pointer) for pointer in ("/resourceId", "/tenantId", "/eventDateUtc")
+    )
     stream = _STREAMS.get(category)
     # Voided and deleted documents are updates: the document's status tells.
     kind = "ignored" if stream is None else "changed"

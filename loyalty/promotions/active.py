@@ -48,7 +48,11 @@ def active(promotions: Iterable[Promotion]) -> list[Active]:
         for one, start, end in spans(of_one)
     ]
     found.sort(key=lambda f: (-f[0].stacking.priority, f[0].promotion_id, f[0].version))
-    return [Active(number, *one) for number, one in enumerate(found) if one[2] is None or one[1] < one[2]]
+    return [
+        Active(number, *one)
+        for number, one in enumerate(found)
+        if one[2] is None or one[1] < one[2]
+    ]
 
 
 def between(found: Sequence[Active], first: datetime, last: datetime) -> list[Active]:
@@ -61,14 +65,22 @@ def largest_product(found: Sequence[Active]) -> int:
     factors = [(one, max(one.factor)) for one in found if one.factor]
     return max(
         (
-            prod(n for other, n in factors if other.start <= one.start and (other.end is None or one.start < other.end))
+            prod(
+                n
+                for other, n in factors
+                if other.start <= one.start and (other.end is None or one.start < other.end)
+            )
             for one, _ in factors
         ),
         default=1,
     )
 
 
-def numbers(found: Sequence[Active], schema: Mapping[str, tuple[pl.DataType, Sequence[object]]]) -> pl.DataFrame:
+def numbers(
+    found: Sequence[Active], schema: Mapping[str, tuple[pl.DataType, Sequence[object]]]
+) -> pl.DataFrame:
     """One row per promotion: `number` (Int32) and further columns of `schema`."""
     data = {"number": pl.Series([one.number for one in found], dtype=pl.Int32())}
-    return pl.DataFrame(data | {name: pl.Series(values, dtype=dtype) for name, (dtype, values) in schema.items()})
+    return pl.DataFrame(
+        data | {name: pl.Series(values, dtype=dtype) for name, (dtype, values) in schema.items()}
+    )

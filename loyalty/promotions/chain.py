@@ -20,10 +20,20 @@ from loyalty.types import BPS
 CANDIDATE: Final = pl.Schema({"_row": pl.UInt32(), "number": pl.Int32()})
 _WIDE: Final = pl.Int128
 #: Cumulative factors n/d after each multiplier; whole_n/whole_d without those of lines.
-FACTORS: Final = pl.Schema({**CANDIDATE, **dict.fromkeys(("n", "d", "whole_n", "whole_d"), pl.Int128())})
+FACTORS: Final = pl.Schema(
+    {**CANDIDATE, **dict.fromkeys(("n", "d", "whole_n", "whole_d"), pl.Int128())}
+)
 
 #: What of a sale `added` reads.
-WORTH: Final = ("_row", "net_minor", "gross_minor", "total_minor", "left_minor", "earn_minor", "exponent")
+WORTH: Final = (
+    "_row",
+    "net_minor",
+    "gross_minor",
+    "total_minor",
+    "left_minor",
+    "earn_minor",
+    "exponent",
+)
 
 
 def added(one: Active, sales: pl.DataFrame, counted: pl.DataFrame) -> pl.DataFrame:
@@ -33,21 +43,32 @@ def added(one: Active, sales: pl.DataFrame, counted: pl.DataFrame) -> pl.DataFra
     """
     rule = one.promotion.rule
     if isinstance(rule, PurchaseBonus):
-        return sales.select("_row", pl.lit(rule.points, _WIDE).alias("add_n"), pl.lit(1, _WIDE).alias("add_d"))
+        return sales.select(
+            "_row", pl.lit(rule.points, _WIDE).alias("add_n"), pl.lit(1, _WIDE).alias("add_d")
+        )
     assert isinstance(rule, ProductBonus)
     wide = {name: pl.col(name).cast(_WIDE) for name in WORTH if name.endswith("_minor")}
     # The share that is left is that of the total: the amount without tax is rounded after a refund, and half of a sale is half.
     left, total = wide["left_minor"], pl.max_horizontal(wide["total_minor"], pl.lit(1, _WIDE))
     if rule.points_per_unit is not None:
-        numerator, denominator = pl.col("matched_micro").cast(_WIDE) * rule.points_per_unit * left, total * 1_000_000
+        numerator, denominator = (
+            pl.col("matched_micro").cast(_WIDE) * rule.points_per_unit * left,
+            total * 1_000_000,
+        )
     else:
         converted = wide["earn_minor"] != wide["net_minor"]
         kept = pl.when(converted).then(wide["earn_minor"]).otherwise(left)
-        whole = pl.when(converted).then(pl.max_horizontal(wide["gross_minor"], pl.lit(1, _WIDE))).otherwise(total)
+        whole = (
+            pl.when(converted)
+            .then(pl.max_horizontal(wide["gross_minor"], pl.lit(1, _WIDE)))
+            .otherwise(total)
+        )
         numerator = pl.col("matched_minor").cast(_WIDE) * (rule.percent_bps or 0) * kept
         denominator = whole * pl.lit(10, _WIDE).pow(pl.col("exponent")).cast(_WIDE) * BPS
     mine = sales.join(matched(counted, one), on="_row")
-    return mine.select("_row", numerator.alias("add_n"), denominator.alias("add_d")).filter(pl.col("add_n") > 0)
+    return mine.select("_row", numerator.alias("add_n"), denominator.alias("add_d")).filter(
+        pl.col("add_n") > 0
+    )
 
 
 def factors(
@@ -73,7 +94,9 @@ def factors(
             "by_line": (pl.Boolean(), [one.by_line for one, _ in scaled]),
         },
     )
-    mine = candidates.join(table, on="number", maintain_order="left").with_columns(pl.col("fn", "fd").cast(_WIDE))
+    mine = candidates.join(table, on="number", maintain_order="left").with_columns(
+        pl.col("fn", "fd").cast(_WIDE)
+    )
     whole = ~pl.col("by_line")
     own = {
         name: pl.when(whole).then(factor).otherwise(pl.lit(1, _WIDE))
@@ -82,16 +105,21 @@ def factors(
     if "number" in over:  # each is a chain of its own
         mine = mine.with_columns(**own)
     else:
-        alone = pl.col("_row").ne_missing(pl.col("_row").shift(1)) & pl.col("_row").ne_missing(pl.col("_row").shift(-1))
+        alone = pl.col("_row").ne_missing(pl.col("_row").shift(1)) & pl.col("_row").ne_missing(
+            pl.col("_row").shift(-1)
+        )
         mine = mine.with_columns(alone.alias("alone"))
         chained = mine.filter(~pl.col("alone")).with_columns(
             expression.cum_prod().over(over).alias(name) for name, expression in own.items()
         )
-        mine = pl.concat([mine.filter("alone").with_columns(**own), chained]).sort(CANDIDATE.names())
+        mine = pl.concat([mine.filter("alone").with_columns(**own), chained]).sort(
+            CANDIDATE.names()
+        )
     by_line = _line_factors(mine.filter("by_line"), found, counted, totals, over)
     mine = mine.join(by_line, on=["_row", "number"], how="left", maintain_order="left")
     reached = [
-        pl.col(name) if "number" in over else pl.col(name).forward_fill().over(over) for name in ("line_n", "line_d")
+        pl.col(name) if "number" in over else pl.col(name).forward_fill().over(over)
+        for name in ("line_n", "line_d")
     ]
     part = [one.fill_null(1) for one in reached]
     return mine.with_columns(part).select(
@@ -101,7 +129,11 @@ def factors(
 
 
 def _line_factors(
-    mine: pl.DataFrame, found: Sequence[Active], counted: pl.DataFrame, totals: pl.DataFrame, over: Sequence[str]
+    mine: pl.DataFrame,
+    found: Sequence[Active],
+    counted: pl.DataFrame,
+    totals: pl.DataFrame,
+    over: Sequence[str],
 ) -> pl.DataFrame:
     """Cumulative factor of the multipliers of lines: `_row`, number, line_n, line_d.
 
@@ -112,7 +144,11 @@ def _line_factors(
     if mine.is_empty():
         return empty
     flags = pl.coalesce(
-        *(pl.when(pl.col("number") == one.number).then(pl.col(f"m{one.number}")) for one in found if one.by_line)
+        *(
+            pl.when(pl.col("number") == one.number).then(pl.col(f"m{one.number}"))
+            for one in found
+            if one.by_line
+        )
     )
     each = mine.select("_row", "number", "fn", "fd").join(counted, on="_row", maintain_order="left")
     each = each.with_columns(
@@ -136,7 +172,9 @@ def _line_factors(
 def value(programs: Sequence[Program], n: str = "n", d: str = "d") -> pl.Expr:
     """Points of a sale (earn_minor, base_rate_bps, tier_rate_bps, exponent) times n/d, rounded."""
     numerator = (
-        pl.col("earn_minor").cast(_WIDE) * pl.col("base_rate_bps").cast(_WIDE) * pl.col("tier_rate_bps").cast(_WIDE)
+        pl.col("earn_minor").cast(_WIDE)
+        * pl.col("base_rate_bps").cast(_WIDE)
+        * pl.col("tier_rate_bps").cast(_WIDE)
     )
     denominator = pl.lit(10, _WIDE).pow(pl.col("exponent")).cast(_WIDE) * BPS * BPS
     return rounded(programs, numerator * pl.col(n), denominator * pl.col(d))

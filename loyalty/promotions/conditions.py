@@ -14,7 +14,9 @@ from loyalty.schema import NEGATIVE_KINDS
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
-def conditions(one: Active, programs: Sequence[Program], zones: Sequence[str]) -> dict[str, pl.Expr]:
+def conditions(
+    one: Active, programs: Sequence[Program], zones: Sequence[str]
+) -> dict[str, pl.Expr]:
     """What must hold, by name, in the order in which an explanation should ask; over the frame of `loyalty.earning.earned`.
 
     The frame needs `first_at` where `first_purchase` is asked (see `with_first`), `zone` where the customer's clock is.
@@ -23,7 +25,9 @@ def conditions(one: Active, programs: Sequence[Program], zones: Sequence[str]) -
     issued = pl.col("issued_at")
     ends = [] if one.end is None else [issued < one.end]
     found = {
-        "worth": (pl.col("earned").is_not_null()) & (pl.col("net_minor") > 0) & ~pl.col("kind").is_in(NEGATIVE_KINDS),
+        "worth": (pl.col("earned").is_not_null())
+        & (pl.col("net_minor") > 0)
+        & ~pl.col("kind").is_in(NEGATIVE_KINDS),
         "validity": pl.all_horizontal(issued >= one.start, *ends),
     }
     for name, column, allowed in (
@@ -36,7 +40,10 @@ def conditions(one: Active, programs: Sequence[Program], zones: Sequence[str]) -
         if allowed:
             found[name] = column.is_in(list(allowed))
     if when.minimum_minor:
-        least = [(pl.col("currency") == code) & (pl.col("net_minor") >= n) for code, n in when.minimum_minor.items()]
+        least = [
+            (pl.col("currency") == code) & (pl.col("net_minor") >= n)
+            for code, n in when.minimum_minor.items()
+        ]
         found["minimum"] = pl.any_horizontal(*least)
     if when.first_purchase:
         found["first_purchase"] = pl.struct(ORDER[:-1]) == pl.col("first_at")
@@ -55,7 +62,9 @@ def with_first(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.join(first, on="member_id", how="left", maintain_order="left")
 
 
-def _clock(one: Active, when: When, programs: Sequence[Program], zones: Sequence[str]) -> dict[str, pl.Expr]:
+def _clock(
+    one: Active, when: When, programs: Sequence[Program], zones: Sequence[str]
+) -> dict[str, pl.Expr]:
     """Days and hours by the clock of the promotion, the program version in force, or the customer."""
     if not (when.weekdays or when.hours or when.dates):
         return {}
@@ -66,15 +75,21 @@ def _clock(one: Active, when: When, programs: Sequence[Program], zones: Sequence
             holds[own][name]
             if own
             else pl.coalesce(
-                pl.when(pl.col("program_version") == p.version).then(holds[p.timezone][name]) for p in programs
+                pl.when(pl.col("program_version") == p.version).then(holds[p.timezone][name])
+                for p in programs
             )
         )
         if when.clock == "customer":
-            result = pl.coalesce(*(pl.when(pl.col("zone") == zone).then(holds[zone][name]) for zone in zones), result)
+            result = pl.coalesce(
+                *(pl.when(pl.col("zone") == zone).then(holds[zone][name]) for zone in zones), result
+            )
         return result
 
     used = {one.promotion.timezone} if one.promotion.timezone else {p.timezone for p in programs}
-    by_zone = {zone: _local(when, zone) for zone in used | (set(zones) if when.clock == "customer" else set())}
+    by_zone = {
+        zone: _local(when, zone)
+        for zone in used | (set(zones) if when.clock == "customer" else set())
+    }
     return {name: local(by_zone, name) for name in next(iter(by_zone.values()))}
 
 

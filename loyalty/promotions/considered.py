@@ -32,19 +32,27 @@ def considered(world: World, given: pl.DataFrame) -> pl.DataFrame:
     for one in world.found:
         referral = isinstance(one.promotion.rule, ReferralReward)
         checks = conditions(one, world.programs, world.zones).items()
-        failed = pl.coalesce(*(pl.when(~holds.fill_null(value=False)).then(pl.lit(name)) for name, holds in checks))
+        failed = pl.coalesce(
+            *(pl.when(~holds.fill_null(value=False)).then(pl.lit(name)) for name, holds in checks)
+        )
         asked = world.frame.select("_row", "member_id", failed.alias("failed"))
         mine = given.filter(pl.col("number") == one.number).drop("number")
         # A referral rewards the referrer as well, at a sale that is not theirs.
-        joined = asked.join(mine, on=["_row", "member_id"], how="full" if referral else "left", coalesce=True)
+        joined = asked.join(
+            mine, on=["_row", "member_id"], how="full" if referral else "left", coalesce=True
+        )
         cut = pl.when(pl.col("points") < pl.col("wanted")).then(pl.lit("budget"))
         limit = pl.when(pl.col("wanted") < pl.col("unlimited")).then(pl.lit("limit"))
-        missing = pl.when(pl.col("points").is_null()).then(pl.lit("referral" if referral else "product"))
+        missing = pl.when(pl.col("points").is_null()).then(
+            pl.lit("referral" if referral else "product")
+        )
         found.append(
             joined.with_columns(
                 pl.lit(one.promotion.promotion_id).alias("promotion_id"),
                 pl.lit(one.promotion.version, pl.Int32).alias("version"),
-                pl.coalesce("failed", "beaten", missing, cut, limit, pl.lit("applied")).alias("outcome"),
+                pl.coalesce("failed", "beaten", missing, cut, limit, pl.lit("applied")).alias(
+                    "outcome"
+                ),
                 pl.col("points", "wanted", "unlimited").fill_null(0),
             ).select(CONSIDERED.names())
         )

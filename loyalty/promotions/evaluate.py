@@ -54,25 +54,46 @@ class World:
 
     @classmethod
     def of(
-        cls, frame: pl.DataFrame, promotions: Sequence[Promotion], programs: Sequence[Program], facts: Facts
+        cls,
+        frame: pl.DataFrame,
+        promotions: Sequence[Promotion],
+        programs: Sequence[Program],
+        facts: Facts,
     ) -> "World":
         """`frame` is what `loyalty.earning.earned` gives, with `_row`."""
-        times: list[datetime] = frame["issued_at"].bottom_k(1).to_list() + frame["issued_at"].top_k(1).to_list()
+        times: list[datetime] = (
+            frame["issued_at"].bottom_k(1).to_list() + frame["issued_at"].top_k(1).to_list()
+        )
         found = between(active(promotions), *times) if times else []
         if any(one.promotion.when.first_purchase for one in found):
             frame = with_first(frame)
         zones: list[str] = []
         if any(one.promotion.when.clock == "customer" for one in found):
             frame = frame.join(
-                facts.zones.rename({"timezone": "zone"}), on="member_id", how="left", maintain_order="left"
+                facts.zones.rename({"timezone": "zone"}),
+                on="member_id",
+                how="left",
+                maintain_order="left",
             )
             zones = sorted(facts.zones["timezone"].unique())
-        nothing = pl.DataFrame(schema={"_row": pl.UInt32, "lines_minor": pl.Int64, "lines_micro": pl.Int64})
+        nothing = pl.DataFrame(
+            schema={"_row": pl.UInt32, "lines_minor": pl.Int64, "lines_micro": pl.Int64}
+        )
         if not needs_lines(found):
-            return cls(_exact(frame, nothing, found, programs), found, programs, facts, zones, nothing, nothing)
+            return cls(
+                _exact(frame, nothing, found, programs),
+                found,
+                programs,
+                facts,
+                zones,
+                nothing,
+                nothing,
+            )
         counted = sold(frame, facts.lines, found, programs)
         whole = totals(counted, frame)
-        return cls(_exact(frame, whole, found, programs), found, programs, facts, zones, counted, whole)
+        return cls(
+            _exact(frame, whole, found, programs), found, programs, facts, zones, counted, whole
+        )
 
     def meets(self, one: Active) -> pl.Expr:
         """Whether a sale meets the conditions of the promotion."""
@@ -105,7 +126,11 @@ def parts(world: World) -> pl.DataFrame:
     candidates = _candidates(world)
     candidates = with_stacking(_with_worth(world, candidates), world.found)
     applied = _valued(world, candidates.filter(pl.col("beaten").is_null()))
-    referral = [(one, world.meets(one)) for one in world.found if isinstance(one.promotion.rule, ReferralReward)]
+    referral = [
+        (one, world.meets(one))
+        for one in world.found
+        if isinstance(one.promotion.rule, ReferralReward)
+    ]
     reward = rewards(world.frame, referral, world.facts.referrals)
     order = world.frame.select("_row", *ORDER, "program_version")
     columns = [*applied.columns, *ORDER, "program_version"]
@@ -113,7 +138,9 @@ def parts(world: World) -> pl.DataFrame:
     given = pl.concat([applied.join(order, on="_row").select(columns), rewarded.select(columns)])
     given = given.with_columns(pl.col("points").alias("unlimited"))
     given = granted(limited(given, world.found, world.programs), world.found, world.facts.grants)
-    beaten = candidates.filter(pl.col("beaten").is_not_null()).join(order.select("_row", "member_id"), on="_row")
+    beaten = candidates.filter(pl.col("beaten").is_not_null()).join(
+        order.select("_row", "member_id"), on="_row"
+    )
     zero = [pl.lit(0, pl.Int64).alias(name) for name in ("points", "wanted", "unlimited")]
     return pl.concat(
         [
@@ -133,14 +160,24 @@ def _candidates(world: World) -> pl.DataFrame:
             continue
         sales = world.frame.lazy().filter(world.meets(one)).select(WORTH).collect()
         if one.by_line:
-            sales = sales.join(matched(world.counted, one).filter(pl.col("matched_minor") > 0), on="_row", how="semi")
+            sales = sales.join(
+                matched(world.counted, one).filter(pl.col("matched_minor") > 0),
+                on="_row",
+                how="semi",
+            )
         if one.factor:
-            sales = sales.select("_row", pl.lit(None, _WIDE).alias("add_n"), pl.lit(None, _WIDE).alias("add_d"))
+            sales = sales.select(
+                "_row", pl.lit(None, _WIDE).alias("add_n"), pl.lit(None, _WIDE).alias("add_d")
+            )
         else:
             sales = added(one, sales, world.counted)
-        found.append(sales.with_columns(pl.lit(one.number, pl.Int32).alias("number")).select(schema.keys()))
+        found.append(
+            sales.with_columns(pl.lit(one.number, pl.Int32).alias("number")).select(schema.keys())
+        )
     rules = [(one.number, one.promotion.rule) for one in world.found]
-    multiplied = [n for n, rule in rules if isinstance(rule, ProductBonus | PurchaseBonus) and rule.multiplied]
+    multiplied = [
+        n for n, rule in rules if isinstance(rule, ProductBonus | PurchaseBonus) and rule.multiplied
+    ]
     # One key sorts several times faster than two.
     in_order = pl.concat(found).sort(pl.col("_row").cast(pl.Int64) * 2**31 + pl.col("number"))
     return in_order.with_columns(pl.col("number").is_in(multiplied).alias("multiplied"))
@@ -149,19 +186,36 @@ def _candidates(world: World) -> pl.DataFrame:
 def _with_worth(world: World, candidates: pl.DataFrame) -> pl.DataFrame:
     """Adds `worth`: the points each would give by itself; 0 where stacking does not ask."""
     stacking = [(one.number, one.promotion.stacking) for one in world.found]
-    compared = pl.col("number").is_in([n for n, how in stacking if how.alone or how.group is not None])
+    compared = pl.col("number").is_in(
+        [n for n, how in stacking if how.alone or how.group is not None]
+    )
     rivals = candidates.filter(compared)
     if rivals.is_empty():
         return candidates.with_columns(pl.lit(0, pl.Int64).alias("worth"))
-    alone = factors(rivals.select("_row", "number"), world.found, world.counted, world.totals, ("_row", "number"))
+    alone = factors(
+        rivals.select("_row", "number"),
+        world.found,
+        world.counted,
+        world.totals,
+        ("_row", "number"),
+    )
     unit = [pl.lit(1, _WIDE).alias(name) for name in ("one_n", "one_d")]
     known = (
         rivals.join(world.frame.select(_SALE_FACTS), on="_row", maintain_order="left")
-        .join(alone.select("_row", "number", "n", "d"), on=["_row", "number"], how="left", maintain_order="left")
+        .join(
+            alone.select("_row", "number", "n", "d"),
+            on=["_row", "number"],
+            how="left",
+            maintain_order="left",
+        )
         .with_columns(unit)
     )
     gain = value(world.programs) - pl.col("earned")
-    worth = pl.when(pl.col("add_n").is_null()).then(gain).otherwise(bonus(world.programs, "one_n", "one_d"))
+    worth = (
+        pl.when(pl.col("add_n").is_null())
+        .then(gain)
+        .otherwise(bonus(world.programs, "one_n", "one_d"))
+    )
     valued = known.select("_row", "number", worth.alias("worth"))
     joined = candidates.join(valued, on=["_row", "number"], how="left", maintain_order="left")
     return joined.with_columns(pl.col("worth").fill_null(0))
@@ -170,10 +224,15 @@ def _with_worth(world: World, candidates: pl.DataFrame) -> pl.DataFrame:
 def _valued(world: World, applied: pl.DataFrame) -> pl.DataFrame:
     """`_row`, number, points of the promotions that apply."""
     chain = factors(
-        applied.filter(pl.col("add_n").is_null()).select("_row", "number"), world.found, world.counted, world.totals
+        applied.filter(pl.col("add_n").is_null()).select("_row", "number"),
+        world.found,
+        world.counted,
+        world.totals,
     )
     sales = world.frame.select(_SALE_FACTS)
-    reached = chain.join(sales, on="_row", maintain_order="left").with_columns(value(world.programs).alias("reached"))
+    reached = chain.join(sales, on="_row", maintain_order="left").with_columns(
+        value(world.programs).alias("reached")
+    )
     before = pl.col("reached").shift(1).over("_row").fill_null(pl.col("earned"))
     multipliers = reached.select("_row", "number", (pl.col("reached") - before).alias("points"))
     last = (
@@ -197,5 +256,9 @@ def limit_of_exactness(found: Sequence[Active], programs: Sequence[Program]) -> 
     base = max(max(p.base_rate_bps.values(), default=1) for p in programs)
     tier = max(max(p.tier_rate_bps.values()) for p in programs)
     rules = [one.promotion.rule for one in found]
-    units = [rule.points_per_unit or rule.percent_bps or 1 for rule in rules if isinstance(rule, ProductBonus)]
+    units = [
+        rule.points_per_unit or rule.percent_bps or 1
+        for rule in rules
+        if isinstance(rule, ProductBonus)
+    ]
     return EXACT_LIMIT // (max(base, BPS, *units) * max(tier, BPS) * largest_product(found))

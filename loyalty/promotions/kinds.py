@@ -51,7 +51,9 @@ class ProductBonus(Frozen):
     def _one_reward(self) -> "ProductBonus":
         rewards = [self.points_per_unit, self.percent_bps, self.multiplier_bps]
         if sum(reward is not None for reward in rewards) != 1:
-            message = "a product bonus has exactly one of points_per_unit, percent_bps and multiplier_bps"
+            message = (
+                "a product bonus has exactly one of points_per_unit, percent_bps and multiplier_bps"
+            )
             raise ValueError(message)
         return self
 
@@ -90,7 +92,9 @@ class ReferralReward(Frozen):
     new_customers_only: bool = True
 
 
-Rule = Annotated[ProductBonus | SeasonalMultiplier | PurchaseBonus | ReferralReward, Field(discriminator="kind")]
+Rule = Annotated[
+    ProductBonus | SeasonalMultiplier | PurchaseBonus | ReferralReward, Field(discriminator="kind")
+]
 
 
 def kinds() -> tuple[str, ...]:

@@ -15,20 +15,28 @@ from loyalty.promotions.active import Active
 from loyalty.types import Period
 
 
-def limited(parts: pl.DataFrame, found: Sequence[Active], programs: Sequence[Program]) -> pl.DataFrame:
+def limited(
+    parts: pl.DataFrame, found: Sequence[Active], programs: Sequence[Program]
+) -> pl.DataFrame:
     """`parts` (ORDER, number, points, program_version) with points cut to the members' limits; budgets are left to `budget`."""
     with_limits = [one for one in found if _personal(one)]
     if not with_limits:
         return parts
     mine = pl.col("number").is_in([one.number for one in with_limits])
     done = [parts.filter(~mine)]
-    done += [_one(parts.filter(pl.col("number") == one.number), one, programs) for one in with_limits]
+    done += [
+        _one(parts.filter(pl.col("number") == one.number), one, programs) for one in with_limits
+    ]
     return pl.concat(done)
 
 
 def _personal(one: Active) -> bool:
     limits = one.promotion.limits
-    return limits.per_sale is not None or limits.per_member is not None or limits.per_period is not None
+    return (
+        limits.per_sale is not None
+        or limits.per_member is not None
+        or limits.per_period is not None
+    )
 
 
 def _one(parts: pl.DataFrame, one: Active, programs: Sequence[Program]) -> pl.DataFrame:
@@ -36,7 +44,9 @@ def _one(parts: pl.DataFrame, one: Active, programs: Sequence[Program]) -> pl.Da
     if limits.per_sale is not None:
         parts = parts.with_columns(pl.min_horizontal("points", pl.lit(limits.per_sale)))
     if limits.per_period is not None:
-        parts = parts.with_columns(_beginning(one, limits.per_period.period, programs).alias("period"))
+        parts = parts.with_columns(
+            _beginning(one, limits.per_period.period, programs).alias("period")
+        )
         parts = _cut(parts, limits.per_period.points, "member_id", "period").drop("period")
     if limits.per_member is not None:
         parts = _cut(parts, limits.per_member, "member_id")
@@ -49,7 +59,9 @@ def _cut(parts: pl.DataFrame, limit: int, *whose: str) -> pl.DataFrame:
     above = parts.group_by(whose).agg(pl.col("points").sum()).filter(pl.col("points") > limit)
     if above.is_empty():
         return parts
-    many = parts.join(above, on=whose, how="semi").sort(ORDER).with_columns(_within(limit).over(whose))
+    many = (
+        parts.join(above, on=whose, how="semi").sort(ORDER).with_columns(_within(limit).over(whose))
+    )
     return pl.concat([parts.join(above, on=whose, how="anti"), many])
 
 
@@ -73,7 +85,8 @@ def _beginning(one: Active, period: Period, programs: Sequence[Program]) -> pl.E
     if own:
         return first_day(at, period, own)
     return pl.coalesce(
-        pl.when(pl.col("program_version") == p.version).then(first_day(at, period, p.timezone)) for p in programs
+        pl.when(pl.col("program_version") == p.version).then(first_day(at, period, p.timezone))
+        for p in programs
     )
 
 
@@ -86,12 +99,18 @@ def allocate(claims: pl.DataFrame, budget: int) -> pl.DataFrame:
     )
 
 
-def granted(parts: pl.DataFrame, found: Sequence[Active], grants: pl.DataFrame | None) -> pl.DataFrame:
+def granted(
+    parts: pl.DataFrame, found: Sequence[Active], grants: pl.DataFrame | None
+) -> pl.DataFrame:
     """`parts` with points cut to what the budgets leave, and `wanted`: what they were before.
 
     Without `grants` the parts are all there are, and use the budgets up by themselves.
     """
-    budgets = {one.number: one.promotion.limits.budget for one in found if one.promotion.limits.budget is not None}
+    budgets = {
+        one.number: one.promotion.limits.budget
+        for one in found
+        if one.promotion.limits.budget is not None
+    }
     parts = parts.with_columns(pl.col("points").alias("wanted"))
     if not budgets:
         return parts
@@ -99,7 +118,11 @@ def granted(parts: pl.DataFrame, found: Sequence[Active], grants: pl.DataFrame |
     for number, budget in budgets.items():
         mine = parts.filter(pl.col("number") == number)
         if grants is None:
-            mine = allocate(mine, budget).with_columns(pl.col("granted").alias("points")).drop("granted")
+            mine = (
+                allocate(mine, budget)
+                .with_columns(pl.col("granted").alias("points"))
+                .drop("granted")
+            )
         else:
             mine = _from(mine, found[[one.number for one in found].index(number)], grants)
         done.append(mine)
@@ -110,7 +133,8 @@ def _from(parts: pl.DataFrame, one: Active, grants: pl.DataFrame) -> pl.DataFram
     """Points as far as they are granted; a sale that nobody decided on yet has nothing."""
     key = ["system", "account", "external_id", "member_id"]
     own = grants.filter(
-        (pl.col("promotion_id") == one.promotion.promotion_id) & (pl.col("version") == one.promotion.version)
+        (pl.col("promotion_id") == one.promotion.promotion_id)
+        & (pl.col("version") == one.promotion.version)
     )
     return (
         parts.join(own.select(*key, "granted"), on=key, how="left", maintain_order="left")

@@ -23,7 +23,9 @@ def sold(
     The lines of one product (same SKU and name) are one: an item given back on the same receipt was not bought. A product
     below zero is a discount: it lowers what all others are worth and is no product itself.
     """
-    whose = frame.filter(pl.col("net_minor") > 0).select("_row", "page_id", "record_no", "program_version")
+    whose = frame.filter(pl.col("net_minor") > 0).select(
+        "_row", "page_id", "record_no", "program_version"
+    )
     counted = lines.join(whose, on=["page_id", "record_no"])
     text = ["sku", "name", "program_version"]
     # Texts are compared once: products are few, and told apart by numbers from here on.
@@ -31,9 +33,13 @@ def sold(
     products = counted.select(text).unique(maintain_order=True).with_row_index("product")
     listed = products.with_columns(pl.col("sku", "name").cast(pl.String))
     flags = listed.select(
-        "product", *(matching(one, programs).alias(f"m{one.number}") for one in found if _is_product(one))
+        "product",
+        *(matching(one, programs).alias(f"m{one.number}") for one in found if _is_product(one)),
     )
-    amounts = [pl.col(name).fill_null(0).sum().clip(lower_bound=0) for name in ("amount_minor", "quantity_micro")]
+    amounts = [
+        pl.col(name).fill_null(0).sum().clip(lower_bound=0)
+        for name in ("amount_minor", "quantity_micro")
+    ]
     return (
         counted.join(products.select(*text, "product"), on=text, nulls_equal=True)
         .group_by("_row", "product")
@@ -60,14 +66,18 @@ def matching(one: Active, programs: Sequence[Program]) -> pl.Expr:
     if match.name_patterns:
         any_of.append(name.str.contains(pattern(match.name_patterns)))
     any_of += [
-        (pl.col("program_version") == p.version) & sku.str.contains(listed) for p, listed in _listed(match, programs)
+        (pl.col("program_version") == p.version) & sku.str.contains(listed)
+        for p, listed in _listed(match, programs)
     ]
     return pl.any_horizontal(*any_of) & ~sku.is_in(list(match.except_skus))
 
 
 def _listed(match: Match, programs: Sequence[Program]) -> list[tuple[Program, str]]:
     """Per program version the pattern of the categories asked for."""
-    listed = [(p, [one for name in match.categories for one in p.categories.get(name, ())]) for p in programs]
+    listed = [
+        (p, [one for name in match.categories for one in p.categories.get(name, ())])
+        for p in programs
+    ]
     return [(p, pattern(patterns)) for p, patterns in listed if patterns]
 
 
@@ -83,13 +93,18 @@ def totals(counted: pl.DataFrame, frame: pl.DataFrame) -> pl.DataFrame:
     The sum of the lines, or the sale without tax where that is more: what is on no line (delivery, say) is no product.
     """
     sums = counted.group_by("_row").agg(
-        pl.col("amount_minor").sum().alias("listed"), pl.col("quantity_micro").sum().alias("lines_micro")
+        pl.col("amount_minor").sum().alias("listed"),
+        pl.col("quantity_micro").sum().alias("lines_micro"),
     )
     whole = pl.coalesce("subtotal_minor", "total_minor")
     return (
         frame.select("_row", whole.alias("whole"))
         .join(sums, on="_row")
-        .select("_row", pl.max_horizontal("listed", "whole", pl.lit(1)).alias("lines_minor"), "lines_micro")
+        .select(
+            "_row",
+            pl.max_horizontal("listed", "whole", pl.lit(1)).alias("lines_minor"),
+            "lines_micro",
+        )
     )
 
 
@@ -98,5 +113,8 @@ def matched(counted: pl.DataFrame, one: Active) -> pl.DataFrame:
     return (
         counted.filter(pl.col(f"m{one.number}"))
         .group_by("_row")
-        .agg(pl.col("amount_minor").sum().alias("matched_minor"), pl.col("quantity_micro").sum().alias("matched_micro"))
+        .agg(
+            pl.col("amount_minor").sum().alias("matched_minor"),
+            pl.col("quantity_micro").sum().alias("matched_micro"),
+        )
     )

@@ -41,7 +41,9 @@ class When(Frozen):
     `weekdays`, `hours`, `dates`: in the time zone of `clock`: the program's, or the member's own where known.
     """
 
-    minimum_minor: dict[Currency, Annotated[int, Field(ge=1, le=10**15)]] = Field(default_factory=dict)
+    minimum_minor: dict[Currency, Annotated[int, Field(ge=1, le=10**15)]] = Field(
+        default_factory=dict
+    )
     first_purchase: bool = False
     currencies: tuple[Currency, ...] = ()
     systems: tuple[str, ...] = ()
@@ -114,7 +116,9 @@ class Promotion(Frozen):
         if (lowers or excludes) and self.limits != Limits():
             message = "a multiplier below 1 takes points away: it can have no limit"
             raise ValueError(message)
-        if isinstance(self.rule, ReferralReward) and (self.stacking != Stacking() or self.when.first_purchase):
+        if isinstance(self.rule, ReferralReward) and (
+            self.stacking != Stacking() or self.when.first_purchase
+        ):
             message = "a referral reward stacks with everything and has its own idea of the first purchase"
             raise ValueError(message)
         return self
@@ -132,7 +136,9 @@ class Promotion(Frozen):
     def parameters(self) -> dict[str, Any]:
         """What is stored of it beside its name, version, kind and validity."""
         stored = self.model_dump(
-            mode="json", exclude={"promotion_id", "version", "valid_from", "valid_to"}, exclude_defaults=True
+            mode="json",
+            exclude={"promotion_id", "version", "valid_from", "valid_to"},
+            exclude_defaults=True,
         )
         stored["rule"] = self.rule.model_dump(mode="json", exclude_defaults=True, exclude={"kind"})
         return stored
@@ -146,9 +152,7 @@ class Promotion(Frozen):
         """
         parameters = dict(row["parameters"])
         if row["kind"] not in kinds():
-            message = (
-                f"promotion {row['promotion_id']!r} is of the kind {row['kind']!r}, which this version cannot evaluate"
-            )
+            message = f"promotion {row['promotion_id']!r} is of the kind {row['kind']!r}, which this version cannot evaluate"
             raise UnknownPromotionKindError(message)
         rule = {**parameters.pop("rule", {}), "kind": row["kind"]}
         own = {name: row[name] for name in ("promotion_id", "version", "valid_from", "valid_to")}

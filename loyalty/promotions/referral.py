@@ -10,7 +10,9 @@ from loyalty.promotions.kinds import ReferralReward
 from loyalty.schema import NEGATIVE_KINDS
 
 
-def rewards(frame: pl.DataFrame, qualifying: Sequence[tuple[Active, pl.Expr]], referrals: pl.DataFrame) -> pl.DataFrame:
+def rewards(
+    frame: pl.DataFrame, qualifying: Sequence[tuple[Active, pl.Expr]], referrals: pl.DataFrame
+) -> pl.DataFrame:
     """`_row` (the friend's sale), number, member_id (who is rewarded), points.
 
     Args:
@@ -18,7 +20,9 @@ def rewards(frame: pl.DataFrame, qualifying: Sequence[tuple[Active, pl.Expr]], r
         qualifying: Referral promotions and whether a sale meets their conditions.
         referrals: REFERRALS of these friends, and all others of their referrers.
     """
-    schema = pl.Schema({"_row": pl.UInt32(), "number": pl.Int32(), "member_id": pl.Int64(), "points": pl.Int64()})
+    schema = pl.Schema(
+        {"_row": pl.UInt32(), "number": pl.Int32(), "member_id": pl.Int64(), "points": pl.Int64()}
+    )
     if not qualifying or referrals.is_empty():
         return pl.DataFrame(schema=schema)
     friends = frame.join(referrals, left_on="member_id", right_on="friend_id").with_columns(
@@ -26,7 +30,9 @@ def rewards(frame: pl.DataFrame, qualifying: Sequence[tuple[Active, pl.Expr]], r
     )
     found = []
     for promotion_id in dict.fromkeys(one.promotion.promotion_id for one, _ in qualifying):
-        versions = [(one, meets) for one, meets in qualifying if one.promotion.promotion_id == promotion_id]
+        versions = [
+            (one, meets) for one, meets in qualifying if one.promotion.promotion_id == promotion_id
+        ]
         found.append(_of_one(friends, versions))
     return pl.concat(found).select(schema.names()).cast(schema)
 
@@ -37,13 +43,21 @@ def _worth() -> pl.Expr:
 
 def _of_one(friends: pl.DataFrame, versions: Sequence[tuple[Active, pl.Expr]]) -> pl.DataFrame:
     """One reward per friend and promotion, whichever version speaks at the sale; then the limit per referrer."""
-    sales = [friends.filter(meets & _in_time(_rule(one))).with_columns(_terms(one)) for one, meets in versions]
+    sales = [
+        friends.filter(meets & _in_time(_rule(one))).with_columns(_terms(one))
+        for one, meets in versions
+    ]
     firsts = pl.concat(sales).sort(ORDER).unique("member_id", keep="first", maintain_order=True)
     ranked = firsts.with_columns(pl.int_range(pl.len()).over("referrer_id").alias("earlier"))
-    to_friend = ranked.select("_row", "number", "member_id", pl.col("friend_points").alias("points"))
+    to_friend = ranked.select(
+        "_row", "number", "member_id", pl.col("friend_points").alias("points")
+    )
     rewarded = ranked.filter(pl.col("earlier") < pl.col("limit").fill_null(pl.col("earlier") + 1))
     to_referrer = rewarded.select(
-        "_row", "number", pl.col("referrer_id").alias("member_id"), pl.col("referrer_points").alias("points")
+        "_row",
+        "number",
+        pl.col("referrer_id").alias("member_id"),
+        pl.col("referrer_points").alias("points"),
     )
     return pl.concat([to_friend, to_referrer]).filter(pl.col("points") > 0)
 

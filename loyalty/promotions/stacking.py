@@ -14,7 +14,9 @@ def with_stacking(candidates: pl.DataFrame, found: Sequence[Active]) -> pl.DataF
     with the highest priority, then worth, then name, and nothing beside it. Then, in each group, the one that is worth most,
     then priority, then name.
     """
-    plain = all(not one.promotion.stacking.alone and one.promotion.stacking.group is None for one in found)
+    plain = all(
+        not one.promotion.stacking.alone and one.promotion.stacking.group is None for one in found
+    )
     if plain or candidates.is_empty():
         return candidates.with_columns(pl.lit(None, pl.String).alias("beaten"))
     table = numbers(
@@ -27,10 +29,16 @@ def with_stacking(candidates: pl.DataFrame, found: Sequence[Active]) -> pl.DataF
     )
     known = candidates.join(table, on="number", maintain_order="left")
     # Numbers are in the order of priority and name.
-    alone = known.filter("alone").sort("_row", "priority", "worth", "number", descending=[False, True, True, False])
-    only = alone.unique("_row", keep="first", maintain_order=True).select("_row", pl.col("number").alias("only"))
+    alone = known.filter("alone").sort(
+        "_row", "priority", "worth", "number", descending=[False, True, True, False]
+    )
+    only = alone.unique("_row", keep="first", maintain_order=True).select(
+        "_row", pl.col("number").alias("only")
+    )
     known = known.join(only, on="_row", how="left", maintain_order="left")
-    known = known.with_columns(pl.when(pl.col("only") != pl.col("number")).then(pl.lit("alone")).alias("beaten"))
+    known = known.with_columns(
+        pl.when(pl.col("only") != pl.col("number")).then(pl.lit("alone")).alias("beaten")
+    )
     rivals = known.filter(pl.col("beaten").is_null() & pl.col("group").is_not_null())
     best = rivals.sort("_row", "group", "worth", "number", descending=[False, False, True, False])
     best = best.unique(["_row", "group"], keep="first", maintain_order=True)

@@ -76,7 +76,8 @@ def watched(client: SyncPrefectClient) -> list[Watched]:
         intervals: list[timedelta] = [
             interval
             for entry in one.schedules
-            if entry.active and isinstance(interval := getattr(entry.schedule, "interval", None), timedelta)
+            if entry.active
+            and isinstance(interval := getattr(entry.schedule, "interval", None), timedelta)
         ]
         if one.name.startswith("sync-") and intervals and not one.paused:
             found.append(Watched(one.name, min(intervals)))
@@ -85,7 +86,9 @@ def watched(client: SyncPrefectClient) -> list[Watched]:
 
 def automations(client: SyncPrefectClient) -> list[Automation]:
     """All automations of the server; Prefect 3.8's own `read_automations` sends a sort order that its server refuses."""
-    found = client.request("POST", "/automations/filter", json={"sort": "NAME_ASC", "limit": _PAGE}).json()
+    found = client.request(
+        "POST", "/automations/filter", json={"sort": "NAME_ASC", "limit": _PAGE}
+    ).json()
     return [Automation.model_validate(one) for one in found]
 
 

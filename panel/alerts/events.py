@@ -23,7 +23,10 @@ class AlertEvent(BaseModel):
 
     def resource(self) -> dict[str, str]:
         """Prefect's labels of what it is about."""
-        return {"prefect.resource.id": f"{self.event}.{self.about}", "prefect.resource.name": self.about}
+        return {
+            "prefect.resource.id": f"{self.event}.{self.about}",
+            "prefect.resource.name": self.about,
+        }
 
     def payload(self) -> dict[str, Any]:
         """What the message's template reads."""

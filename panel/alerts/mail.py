@@ -27,21 +27,35 @@ class EmailAlerts(NotificationBlock):
     _description = "Sends alerts by e-mail, through your own mail server. Name the block `alerts`."
 
     recipients: list[Address] = Field(
-        min_length=1, max_length=20, title="To", description="Who gets the alerts.", examples=[["ops@example.com"]]
+        min_length=1,
+        max_length=20,
+        title="To",
+        description="Who gets the alerts.",
+        examples=[["ops@example.com"]],
     )
-    sender: Address = Field(title="From", description="The sender's address.", examples=["billing@example.com"])
+    sender: Address = Field(
+        title="From", description="The sender's address.", examples=["billing@example.com"]
+    )
     host: str = Field(
-        min_length=1, title="Mail server", examples=["smtp.example.com"], description="Name of the SMTP server."
+        min_length=1,
+        title="Mail server",
+        examples=["smtp.example.com"],
+        description="Name of the SMTP server.",
     )
     port: int = Field(
-        default=587, ge=1, le=65535, description="587 for STARTTLS, 465 for TLS, 25 within your own network."
+        default=587,
+        ge=1,
+        le=65535,
+        description="587 for STARTTLS, 465 for TLS, 25 within your own network.",
     )
     encryption: Literal["starttls", "tls", "none"] = Field(
         default="starttls",
         description="How the connection is protected. `none` only within your own machine or network.",
     )
     username: str = Field(default="", description="Empty: without logging in.")
-    password: SecretStr = Field(default=SecretStr(""), description="Often an app password, made at the mail service.")
+    password: SecretStr = Field(
+        default=SecretStr(""), description="Often an app password, made at the mail service."
+    )
 
     def message(self, subject: str, body: str) -> EmailMessage:
         """The mail; a line break in the subject cannot add a header."""
@@ -58,7 +72,10 @@ class EmailAlerts(NotificationBlock):
         secured: dict[str, Any] = {"context": ssl.create_default_context()}
         kind = smtplib.SMTP_SSL if self.encryption == "tls" else smtplib.SMTP
         with kind(
-            self.host, self.port, timeout=TIMEOUT_SECONDS, **(secured if kind is smtplib.SMTP_SSL else {})
+            self.host,
+            self.port,
+            timeout=TIMEOUT_SECONDS,
+            **(secured if kind is smtplib.SMTP_SSL else {}),
         ) as server:
             if self.encryption == "starttls":
                 server.starttls(**secured)

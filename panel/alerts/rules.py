@@ -76,7 +76,11 @@ class Watched:
 def rules(ui_url: str, block_id: UUID | None, watched: Sequence[Watched]) -> list[AutomationCore]:
     """All automations; alerts go to the notification block, or, without one, only into Prefect's event feed."""
     alerts = [_failed(ui_url, block_id), *(_no_success(one, ui_url, block_id) for one in watched)]
-    return [*alerts, *(_warning(kind.event, _WARNINGS[kind], block_id) for kind in KINDS), *continuing()]
+    return [
+        *alerts,
+        *(_warning(kind.event, _WARNINGS[kind], block_id) for kind in KINDS),
+        *continuing(),
+    ]
 
 
 def continuing() -> list[AutomationCore]:

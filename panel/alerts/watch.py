@@ -58,7 +58,9 @@ def keys_ending(rows: Iterable[keys.KeyRow], now: datetime) -> Iterator[AlertEve
         )  # fmt: skip
 
 
-def consents_ending(renewed: Iterable[tuple[str, str, datetime]], now: datetime) -> Iterator[AlertEvent]:
+def consents_ending(
+    renewed: Iterable[tuple[str, str, datetime]], now: datetime
+) -> Iterator[AlertEvent]:
     """Consents of (system, account, last renewed) that their vendor forgets within the notice because nobody used them."""
     for system, account, at in renewed:
         days = UNUSED_DAYS.get(system)
@@ -112,7 +114,12 @@ def reject_ratio(
     """A run whose share of rejects comes near the limit; None below, and above it, where the run itself has failed."""
     judged = accepted + rejected
     share, near = rejected * 100, limit_percent * NEAR_PERCENT * judged
-    if judged < max(fewest, 1) or not rejected or share * 100 < near or share > limit_percent * judged:
+    if (
+        judged < max(fewest, 1)
+        or not rejected
+        or share * 100 < near
+        or share > limit_percent * judged
+    ):
         return None
     return RejectRatio(
         about=_label(name), rejected=rejected, judged=judged, limit_percent=limit_percent,
@@ -129,4 +136,7 @@ def now_utc() -> datetime:
 
 
 def _label(text: str) -> str:
-    return "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in text)[:80] or "unnamed"
+    return (
+        "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in text)[:80]
+        or "unnamed"
+    )

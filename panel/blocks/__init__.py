@@ -1,7 +1,12 @@
 """The typed blocks an operator fills in Prefect's UI: one class per billing system, one document per connected account."""
 
 from panel.blocks.base import BillingConnection, NotConnectedError
-from panel.blocks.consented import ConsentedConnection, FreshBooksConnection, QuickBooksConnection, XeroConnection
+from panel.blocks.consented import (
+    ConsentedConnection,
+    FreshBooksConnection,
+    QuickBooksConnection,
+    XeroConnection,
+)
 from panel.blocks.described import CustomConnection, DescribedConnection, FileDropConnection
 from panel.blocks.kinds import BLOCKS, account_field, register_blocks
 from panel.blocks.netsuite import NetSuiteConnection

@@ -6,7 +6,9 @@ from pydantic import BaseModel, Field, SecretStr
 
 from connectors.kit.spec import NO_SECRET
 
-_THEN: Final = "Kept encrypted. To change it, enter the new one here: the old one is good for a day longer."
+_THEN: Final = (
+    "Kept encrypted. To change it, enter the new one here: the old one is good for a day longer."
+)
 
 
 class Announced(BaseModel):

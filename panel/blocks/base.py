@@ -43,7 +43,11 @@ class BillingConnection(Block):
         description="Empty: the vendor's own. For a proxy, a sandbox or a simulator, e.g. https://sandbox-quickbooks.api.intuit.com.",
     )
     page_size: int = Field(
-        default=0, ge=0, le=1000, title="Page size", description="Records per request. 0: the most the vendor allows."
+        default=0,
+        ge=0,
+        le=1000,
+        title="Page size",
+        description="Records per request. 0: the most the vendor allows.",
     )
     timeout_seconds: float = Field(
         default=30, ge=1, le=300, title="Timeout (s)", description="How long to wait for an answer."
@@ -67,7 +71,9 @@ class BillingConnection(Block):
         description="Country in which phone numbers without a country code are read: two capitals (ISO 3166), e.g. AO, PT.",
     )  # fmt: skip
     timezone: str = Field(
-        default="Africa/Luanda", title="Time zone", description="Zone of the account's dates, e.g. Africa/Luanda."
+        default="Africa/Luanda",
+        title="Time zone",
+        description="Zone of the account's dates, e.g. Africa/Luanda.",
     )
     default_currency: str = Field(
         default="", pattern="^([A-Z]{3})?$", title="Default currency",
@@ -170,8 +176,12 @@ class BillingConnection(Block):
         try:
             zone = ZoneInfo(self.timezone)
         except (ValueError, ZoneInfoNotFoundError):
-            raise Misconfigured(self.system, "settings", 'field "Time zone": there is no such time zone') from None
-        return AwardPolicy(self.award_when, datetime.combine(self.award_from, time(), zone).astimezone(UTC))
+            raise Misconfigured(
+                self.system, "settings", 'field "Time zone": there is no such time zone'
+            ) from None
+        return AwardPolicy(
+            self.award_when, datetime.combine(self.award_from, time(), zone).astimezone(UTC)
+        )
 
     def connection(self) -> Account:
         """The values the connector needs."""

@@ -32,7 +32,9 @@ def find_block(name: str) -> BillingConnection:
     found = [block for kind in kinds if (block := _load(kind, name)) is not None]
     if len(found) > 1:
         titles = " and ".join(repr(block._block_type_name) for block in found)
-        raise NotConnectedError(f"two blocks are named {name!r}, {titles}: give one of them another name")
+        raise NotConnectedError(
+            f"two blocks are named {name!r}, {titles}: give one of them another name"
+        )
     if found:
         return found[0]
     if own:

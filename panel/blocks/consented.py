@@ -13,7 +13,9 @@ from panel.blocks.base import BillingConnection
 class ConsentedApp(BaseModel):
     """Credentials of systems that someone consents to in a browser (OAuth 2, authorization code)."""
 
-    client_id: str = Field(title="Client ID", description="Client ID of your app at the vendor's developer portal.")
+    client_id: str = Field(
+        title="Client ID", description="Client ID of your app at the vendor's developer portal."
+    )
     client_secret: SecretStr = Field(
         title="Client secret", description="Client secret of the same app. Kept encrypted."
     )
@@ -45,9 +47,7 @@ class ConsentedConnection(BillingConnection, ConsentedApp):
         """The consent, which gives the account and the refresh token."""
         if self.refresh_token.get_secret_value() and self.account():
             return ""
-        return (
-            f"the consent is missing: run `twezah connect {self.name}` or the deployment `connect` with {self.name!r}"
-        )
+        return f"the consent is missing: run `twezah connect {self.name}` or the deployment `connect` with {self.name!r}"
 
     def connection(self) -> Account:
         """The values the connector needs."""

@@ -48,18 +48,26 @@ class CustomCredentials(BaseModel):
     """Listed first in the form, because pydantic takes the last base first."""
 
     api_key: SecretStr = Field(
-        default=SecretStr(""), title="API key", description="For authentication bearer or api key. Kept encrypted."
+        default=SecretStr(""),
+        title="API key",
+        description="For authentication bearer or api key. Kept encrypted.",
     )
     password: SecretStr = Field(
-        default=SecretStr(""), title="Password", description="For authentication basic. Kept encrypted."
+        default=SecretStr(""),
+        title="Password",
+        description="For authentication basic. Kept encrypted.",
     )
-    client_id: str = Field(default="", title="Client ID", description="For authentication client credentials.")
+    client_id: str = Field(
+        default="", title="Client ID", description="For authentication client credentials."
+    )
     client_secret: SecretStr = Field(
         default=SecretStr(""),
         title="Client secret",
         description="For authentication client credentials. Kept encrypted.",
     )
-    token_url: str = Field(default="", title="Token URL", description="For authentication client credentials.")
+    token_url: str = Field(
+        default="", title="Token URL", description="For authentication client credentials."
+    )
 
 
 class CustomConnection(Announced, DescribedConnection, CustomSettings, CustomCredentials):
@@ -81,7 +89,8 @@ class CustomConnection(Announced, DescribedConnection, CustomSettings, CustomCre
 
     # Listed bases take their fields from the right, so that this one would be the general, optional one.
     base_url: str = Field(
-        title="API base URL", description="Where your system's API is, e.g. https://erp.example.com/api/v1. https only."
+        title="API base URL",
+        description="Where your system's API is, e.g. https://erp.example.com/api/v1. https only.",
     )
 
     @classmethod
@@ -121,4 +130,6 @@ class FileDropConnection(DescribedConnection, FileSettings, FolderPath):
     def connection(self) -> Account:
         """The values the connector needs."""
         names = (*FileSettings.model_fields, "folder")
-        return replace(super().connection(), base_url="", options={name: getattr(self, name) for name in names})
+        return replace(
+            super().connection(), base_url="", options={name: getattr(self, name) for name in names}
+        )

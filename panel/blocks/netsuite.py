@@ -13,19 +13,27 @@ class NetSuiteLogin(BaseModel):
     """How NetSuite knows us; only the fields of the chosen way are needed."""
 
     consumer_key: SecretStr = Field(
-        default=NO_SECRET, title="Consumer key", description="Token based: shown once when the integration is created."
+        default=NO_SECRET,
+        title="Consumer key",
+        description="Token based: shown once when the integration is created.",
     )
     consumer_secret: SecretStr = Field(
-        default=NO_SECRET, title="Consumer secret", description="Token based: shown beside it, once."
+        default=NO_SECRET,
+        title="Consumer secret",
+        description="Token based: shown beside it, once.",
     )
     token_id: SecretStr = Field(
-        default=NO_SECRET, title="Token ID", description="Token based: shown once when the access token is created."
+        default=NO_SECRET,
+        title="Token ID",
+        description="Token based: shown once when the access token is created.",
     )
     token_secret: SecretStr = Field(
         default=NO_SECRET, title="Token secret", description="Token based: shown beside it, once."
     )
     client_id: str = Field(
-        default="", title="Client ID", description="Machine to machine: shown once when the integration is created."
+        default="",
+        title="Client ID",
+        description="Machine to machine: shown once when the integration is created.",
     )
     certificate_id: str = Field(
         default="", title="Certificate ID",
@@ -35,8 +43,14 @@ class NetSuiteLogin(BaseModel):
         default=NO_SECRET, title="Private key",
         description="Machine to machine: the certificate's private key, PEM, RSA or elliptic curve, without password. Kept encrypted.",
     )  # fmt: skip
-    scope: str = Field(default="rest_webservices", title="Scope", description="Machine to machine: leave it as it is.")
-    token_url: str = Field(default="", title="Token URL", description="Machine to machine. Empty: the vendor's own.")
+    scope: str = Field(
+        default="rest_webservices",
+        title="Scope",
+        description="Machine to machine: leave it as it is.",
+    )
+    token_url: str = Field(
+        default="", title="Token URL", description="Machine to machine. Empty: the vendor's own."
+    )
 
 
 class NetSuiteAccount(BaseModel):
@@ -67,7 +81,11 @@ class NetSuiteConnection(BillingConnection, NetSuiteLogin, NetSuiteAccount):
         description="Each sync looks back this much further than the last one ended, for late changes. Nothing counts twice.",
     )  # fmt: skip
     timeout_seconds: float = Field(
-        default=120, ge=1, le=900, title="Timeout (s)", description="How long to wait for an answer."
+        default=120,
+        ge=1,
+        le=900,
+        title="Timeout (s)",
+        description="How long to wait for an answer.",
     )
     timezone: str = Field(
         default="Africa/Luanda", title="Time zone",
@@ -94,7 +112,11 @@ class NetSuiteConnection(BillingConnection, NetSuiteLogin, NetSuiteAccount):
             super().connection(),
             token_url=self.token_url,
             client_id=self.client_id,
-            options={"login": self.login, "certificate_id": self.certificate_id, "scope": self.scope},
+            options={
+                "login": self.login,
+                "certificate_id": self.certificate_id,
+                "scope": self.scope,
+            },
             secrets={name: getattr(self, name) for name in names},
         )
 

@@ -68,12 +68,23 @@ class SageIntacctConnection(ConsentedConnection, SageIntacctAccount):
             return f"fill in the Company ID of the block {block_name(self.name)!r}"
         if self.login == "consent":
             return super().missing()
-        return "" if self.web_services_user else f"fill in the Web Services user of the block {block_name(self.name)!r}"
+        return (
+            ""
+            if self.web_services_user
+            else f"fill in the Web Services user of the block {block_name(self.name)!r}"
+        )
 
     def connection(self) -> Account:
         """The values the connector needs. Paths are dotted, as the query service writes names and takes them."""
         return replace(
             super().connection(),
-            options={"login": self.login, "user": self.web_services_user, "deletions_hours": self.deletions_hours},
-            paths={name: "/" + path.strip("/").replace("/", ".") for name, path in self.field_mapping.items()},
+            options={
+                "login": self.login,
+                "user": self.web_services_user,
+                "deletions_hours": self.deletions_hours,
+            },
+            paths={
+                name: "/" + path.strip("/").replace("/", ".")
+                for name, path in self.field_mapping.items()
+            },
         )

@@ -39,7 +39,10 @@ def connect_simulator(base_url: str) -> None:
     for system, account in SIMULATED_ACCOUNTS.items():
         if block_name(system) in present:
             continue
-        values: dict[str, Any] = {"base_url": f"{base_url}/{system}", account_field(system): account}
+        values: dict[str, Any] = {
+            "base_url": f"{base_url}/{system}",
+            account_field(system): account,
+        }
         if issubclass(BLOCKS[system], ConsentedConnection):
             values |= {
                 "client_id": "sim-client",
@@ -58,4 +61,6 @@ def connect_simulator(base_url: str) -> None:
             }
         BLOCKS[system](**values).save(system)
     if "custom" not in present:
-        CustomConnection(base_url=f"{base_url}/custom", api_key=SecretStr("sim-secret")).save("custom")
+        CustomConnection(base_url=f"{base_url}/custom", api_key=SecretStr("sim-secret")).save(
+            "custom"
+        )

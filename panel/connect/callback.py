@@ -44,7 +44,11 @@ def address_of(redirect_uri: str) -> Address | None:
         port = parts.port or 80
     except ValueError:  # it is no URL
         return None
-    return Address(port, parts.path or "/") if parts.scheme == "http" and parts.hostname in _LOCAL else None
+    return (
+        Address(port, parts.path or "/")
+        if parts.scheme == "http" and parts.hostname in _LOCAL
+        else None
+    )
 
 
 class Desk:
@@ -76,7 +80,10 @@ class Desk:
                 self._done.set()
                 return 400, f"{self.title} was not connected: {error.detail}."
             self._done.set()
-            return 200, f"{self.title} gave its consent. You can close this window: the rest happens by itself."
+            return (
+                200,
+                f"{self.title} gave its consent. You can close this window: the rest happens by itself.",
+            )
 
     def wait(self, seconds: float) -> Granted:
         """What the consent gave.
@@ -87,9 +94,7 @@ class Desk:
         """
         if not self._done.wait(seconds):
             stray = f"; {self._strayed} answers belonged to other links" if self._strayed else ""
-            detail = (
-                f"no answer came within {max(1, round(seconds / 60))} minutes{stray}; open the link and allow access"
-            )
+            detail = f"no answer came within {max(1, round(seconds / 60))} minutes{stray}; open the link and allow access"
             raise ConsentFailed(self.started.system, "connect", detail)
         if self._error is not None:
             raise self._error
@@ -111,7 +116,9 @@ def serving(desk: Desk, address: Address) -> Iterator[Desk]:
         raise Misconfigured(desk.started.system, "connect", detail) from None
     desk.port = server.server_port
     desk.url = f"http://localhost:{server.server_port}/"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="consent", daemon=True)
+    thread = threading.Thread(
+        target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="consent", daemon=True
+    )
     thread.start()
     try:
         yield desk

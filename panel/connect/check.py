@@ -105,10 +105,17 @@ class Checked:
         """The result as Prefect's UI shows it."""
         # Tables do not wrap: what is wrong, and who must act, stands above in full.
         failed = [
-            f"**{one.check}** failed: {one.detail}\n\nWho must act: **{one.who}**." for one in self.checks if not one.ok
+            f"**{one.check}** failed: {one.detail}\n\nWho must act: **{one.who}**."
+            for one in self.checks
+            if not one.ok
         ]
         rows = [
-            [one.check, "ok" if one.ok else "**failed**", one.detail if one.ok else "see above", one.elapsed_ms]
+            [
+                one.check,
+                "ok" if one.ok else "**failed**",
+                one.detail if one.ok else "see above",
+                one.elapsed_ms,
+            ]
             for one in self.checks
         ]
         calls = [[one.call, one.calls, one.median_ms, one.slowest_ms] for one in self.latency()]
@@ -176,7 +183,9 @@ def _check(done: Checked, name: str) -> Iterator[Callable[[str], None]]:
     started = time.monotonic()
 
     def add(detail: str, who: str = "") -> None:
-        done.checks.append(Check(name, not who, detail, who or NOBODY, round((time.monotonic() - started) * 1000)))
+        done.checks.append(
+            Check(name, not who, detail, who or NOBODY, round((time.monotonic() - started) * 1000))
+        )
 
     try:
         yield said.append
@@ -223,9 +232,7 @@ def _reach(done: Checked, vendor: Account, spec: ConnectorSpec) -> None:
         seconds = skews[0]
         if abs(seconds) > SKEW_SECONDS_MAX:
             way = "ahead of" if seconds > 0 else "behind"
-            detail = (
-                f"this machine's clock is {abs(seconds):.0f} s {way} the vendor's: tokens and signatures may be refused"
-            )
+            detail = f"this machine's clock is {abs(seconds):.0f} s {way} the vendor's: tokens and signatures may be refused"
             raise Failed(f"{detail}; switch on time synchronisation (NTP)", ADMINISTRATOR)
         say(f"within {max(1, round(abs(seconds)))} s of the vendor's")
 
@@ -265,7 +272,8 @@ def _scopes(granted: Sequence[str], consent: Consent) -> None:
     ]
     if missing:
         raise Failed(
-            f"the consent lacks {', '.join(missing)}; add them to the application and consent anew", _VENDOR_ADMIN
+            f"the consent lacks {', '.join(missing)}; add them to the application and consent anew",
+            _VENDOR_ADMIN,
         )
 
 
@@ -278,7 +286,9 @@ def _read(done: Checked, client: Client, stream: Stream) -> Page | None:
         except UnexpectedShape as error:
             if error.body is not None and error.body.lstrip()[:1] == b"<":
                 detail = "the answer is a web page or XML instead of JSON: a proxy in between, or the base URL is wrong"
-                raise Failed(f"{detail} ({error.call})", f"{OPERATOR}, or whoever runs the network") from None
+                raise Failed(
+                    f"{detail} ({error.call})", f"{OPERATOR}, or whoever runs the network"
+                ) from None
             raise
         say(f"{page.record_count if page else 0} records on the first page{_alone(page)}")
     return page
@@ -288,9 +298,7 @@ def _alone(page: Page | None) -> str:
     """A hint where paging that is set up wrongly would look the same."""
     if page is None or page.next_request is not None or page.record_count < _PAGE_SIZE:
         return ""
-    return (
-        "; it is full, and no next page is named: if there are more records than these, the paging is not set up right"
-    )
+    return "; it is full, and no next page is named: if there are more records than these, the paging is not set up right"
 
 
 def _map(done: Checked, client: Client, stream: Stream, page: Page, customers: set[str]) -> None:
@@ -299,20 +307,34 @@ def _map(done: Checked, client: Client, stream: Stream, page: Page, customers: s
         customers |= missing(client.spec, mapped).get("customers", set())
         rejected = mapped.problems["record_no"].n_unique()
         if rejected:
-            problems = mapped.problems.unique(["field", "path", "reason"], maintain_order=True).head(_PROBLEMS_SHOWN)
-            text = "; ".join(f"{row['field']}, from {row['path']}: {row['reason']}" for row in problems.to_dicts())
-            raise Failed(f"{rejected} of {page.record_count} records: {text}", f"{OPERATOR}: field mapping")
-        say(f"{mapped.invoices.height} of {page.record_count} records are sales, {mapped.lines.height} lines")
+            problems = mapped.problems.unique(
+                ["field", "path", "reason"], maintain_order=True
+            ).head(_PROBLEMS_SHOWN)
+            text = "; ".join(
+                f"{row['field']}, from {row['path']}: {row['reason']}"
+                for row in problems.to_dicts()
+            )
+            raise Failed(
+                f"{rejected} of {page.record_count} records: {text}", f"{OPERATOR}: field mapping"
+            )
+        say(
+            f"{mapped.invoices.height} of {page.record_count} records are sales, {mapped.lines.height} lines"
+        )
 
 
 def _phones(client: Client, ids: Sequence[str]) -> str:
     lookup = client.spec.lookup("customers")
     usable = 0
     for page in look_up(client.spec, lookup, client, ids):
-        usable += map_lookup(client.spec, lookup, client.connection, page.body)["phone"].drop_nulls().len()
+        usable += (
+            map_lookup(client.spec, lookup, client.connection, page.body)["phone"]
+            .drop_nulls()
+            .len()
+        )
     if not usable:
         detail = f"none of {len(ids)} customers has a phone number that can be read: their sales give nobody points"
         raise Failed(
-            f"{detail}; enter phones at the vendor, or correct the phone region or the field mapping", OPERATOR
+            f"{detail}; enter phones at the vendor, or correct the phone region or the field mapping",
+            OPERATOR,
         )
     return f"{usable} of {len(ids)} customers have a usable phone number"

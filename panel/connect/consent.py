@@ -9,7 +9,13 @@ from connectors import spec_for
 from connectors.kit.errors import ConsentFailed, Misconfigured
 from connectors.kit.http.consent import Granted, Started, consent_of
 from connectors.kit.spec import ConnectorSpec, GrantedAccount
-from panel.blocks import BLOCKS, BillingConnection, ConsentedConnection, NotConnectedError, account_field
+from panel.blocks import (
+    BLOCKS,
+    BillingConnection,
+    ConsentedConnection,
+    NotConnectedError,
+    account_field,
+)
 from panel.blocks.connected import connections, find_block
 from panel.connect.callback import PORT, address_of
 from tasks.job import token_rows
@@ -27,7 +33,9 @@ def block_for(name: str, system: str, values: Mapping[str, Any]) -> ConsentedCon
     """
     kind = BLOCKS[system]
     if not issubclass(kind, ConsentedConnection):
-        message = "this system is not connected in a browser: fill its block in Prefect's UI instead"
+        message = (
+            "this system is not connected in a browser: fill its block in Prefect's UI instead"
+        )
         raise ConsentFailed(system, "connect", message).of_block(name)
     if name not in connections():
         return kind(**values)
@@ -38,13 +46,17 @@ def block_for(name: str, system: str, values: Mapping[str, Any]) -> ConsentedCon
     return _changed(found, values)
 
 
-def start(block: ConsentedConnection, *, port: int | None = None, redirect_uri: str = "") -> Started:
+def start(
+    block: ConsentedConnection, *, port: int | None = None, redirect_uri: str = ""
+) -> Started:
     """The link to open. Raises Misconfigured where the block cannot work."""
     connection = block.connection()
     if not block.account() and not consent_of(spec_for(connection)).tells_account:
         detail = f"the vendor does not tell which account a consent opens: fill in {account_field(block.system)} first"
         raise Misconfigured(block.system, "connect", detail).of_block(block.name)
-    return Started(connection, spec_for(connection), redirect_for(block, port=port, redirect_uri=redirect_uri))
+    return Started(
+        connection, spec_for(connection), redirect_for(block, port=port, redirect_uri=redirect_uri)
+    )
 
 
 def redirect_for(block: ConsentedConnection, *, port: int | None, redirect_uri: str) -> str:
@@ -55,7 +67,11 @@ def redirect_for(block: ConsentedConnection, *, port: int | None, redirect_uri: 
         return f"http://localhost:{port}/callback"
     if block.redirect_uri != _NOT_CHOSEN:
         return block.redirect_uri
-    return f"http://localhost:{PORT}/callback" if consent_of(spec_for(block.connection())).loopback else _NOT_CHOSEN
+    return (
+        f"http://localhost:{PORT}/callback"
+        if consent_of(spec_for(block.connection())).loopback
+        else _NOT_CHOSEN
+    )
 
 
 def comes_by_itself(started: Started) -> bool:
@@ -76,7 +92,9 @@ def choose(
         if one.account.lower() == wanted.lower():
             return one, [one]
     if account:
-        opened = ", ".join(f"{one.account} ({one.name})" if one.name else one.account for one in granted.accounts)
+        opened = ", ".join(
+            f"{one.account} ({one.name})" if one.name else one.account for one in granted.accounts
+        )
         detail = f"the consent does not open the account {account}; it opens {opened}. Choose it on the vendor's page"
         raise ConsentFailed(system, "connect", detail).of_block(name)
     taken = {other.account() for other in _others(block, name)}
@@ -88,7 +106,14 @@ def choose(
 
 
 def store(
-    block: ConsentedConnection, name: str, granted: Granted, account: str, *, redirect_uri: str, dsn: str, key: bytes
+    block: ConsentedConnection,
+    name: str,
+    granted: Granted,
+    account: str,
+    *,
+    redirect_uri: str,
+    dsn: str,
+    key: bytes,
 ) -> ConsentedConnection:
     """Saves the block and the token of its consent; connections that the same consent covers go on with it too.
 
@@ -114,7 +139,11 @@ def store(
     covered = [other for other in _others(block, name) if other.account() in opened]
     for other in covered:
         _changed(other, seed).save(other.name, overwrite=True)
-    own = {**seed, account_field(block.system): account} if account and account != block.account() else seed
+    own = (
+        {**seed, account_field(block.system): account}
+        if account and account != block.account()
+        else seed
+    )
     _changed(block, own).save(name, overwrite=True)
     saved = find_block(name)
     assert isinstance(saved, ConsentedConnection)

@@ -31,9 +31,14 @@ def tried(connection: Account, payload: str, document: str) -> list[dict[str, An
     """
     spec = spec_for(connection)
     if not document:
-        return [_shown(record) for record in try_record(spec, None, connection, payload.encode())[:RECORDS_MAX]]
+        return [
+            _shown(record)
+            for record in try_record(spec, None, connection, payload.encode())[:RECORDS_MAX]
+        ]
     with connect(settings().dsn()) as database:
-        found = rejects.page_of(database, AccountKey(connection.system, connection.account), document)
+        found = rejects.page_of(
+            database, AccountKey(connection.system, connection.account), document
+        )
     if found is None:
         raise LookupError(
             f"no document {identifier(document)!r} was fetched of this connection: check the number, or paste a payload"
@@ -56,4 +61,7 @@ def _shown(record: dict[str, Any]) -> dict[str, Any]:
         return record
     phone = invoice.get("customer_phone")
     numbers = {name: identifier(invoice[name]) for name in _NUMBERS if invoice.get(name)}
-    return {**record, "invoice": {**invoice, **numbers, "customer_phone": masked(phone, personal=True)}}
+    return {
+        **record,
+        "invoice": {**invoice, **numbers, "customer_phone": masked(phone, personal=True)},
+    }

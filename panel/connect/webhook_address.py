@@ -90,7 +90,8 @@ def keep_address(
     found, made = _of(stored.endpoints(db) if known is None else known, block), 0
     while make and len(found) < _ADDRESSES.get(block.system, 1):
         stored.create_endpoint(
-            db, NewEndpoint(block.system, block.name, handshake="awaited" if hook.confirm else "none")
+            db,
+            NewEndpoint(block.system, block.name, handshake="awaited" if hook.confirm else "none"),
         )
         found, made = _of(stored.endpoints(db), block), made + 1
     taken = False
@@ -128,10 +129,16 @@ def _options(block: BillingConnection) -> dict[str, Any]:
         return {}
     fields = WebhookSettings.model_fields
     said = {name: getattr(block, name) for name in fields}
-    return {name: value for name, value in said.items() if value != fields[name].get_default(call_default_factory=True)}
+    return {
+        name: value
+        for name, value in said.items()
+        if value != fields[name].get_default(call_default_factory=True)
+    }
 
 
-def _take_options(db: DbConnection, one: EndpointRow, of_block: Mapping[str, Any], *, asked: bool) -> None:
+def _take_options(
+    db: DbConnection, one: EndpointRow, of_block: Mapping[str, Any], *, asked: bool
+) -> None:
     """Notes what the block says.
 
     What was said of the address goes before it, until somebody asks for the block's.
@@ -165,9 +172,13 @@ def _take(db: DbConnection, one: EndpointRow, secret: str, key: bytes, *, asked:
     return True
 
 
-def markdown(block: BillingConnection, title: str, kept: Kept, http_url: str, *, public: bool) -> str:
+def markdown(
+    block: BillingConnection, title: str, kept: Kept, http_url: str, *, public: bool
+) -> str:
     """The addresses and what to do with them, as Prefect's UI shows it."""
-    rows = [[f"`{address(http_url, one.endpoint_id)}`", one.last_event_at] for one in kept.addresses]
+    rows = [
+        [f"`{address(http_url, one.endpoint_id)}`", one.last_event_at] for one in kept.addresses
+    ]
     link = f"[block](/blocks/block/{block._block_document_id})"
     parts = [
         f"# Webhooks of {title}",

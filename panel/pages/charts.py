@@ -16,7 +16,16 @@ sys.meta_path[:] = [hook for hook in sys.meta_path if type(hook).__name__ != "Pl
 #: Grey that can be read on the light and on the dark theme.
 _GREY: Final = "#858c97"
 GOOD, BAD = "#2f9e64", "#d64545"
-_COLORS: Final = ("#4c8dff", "#f2a33c", "#9b6bdf", "#22b8a6", "#e8628f", "#8aa53b", "#c27c4e", "#6c7a89")
+_COLORS: Final = (
+    "#4c8dff",
+    "#f2a33c",
+    "#9b6bdf",
+    "#22b8a6",
+    "#e8628f",
+    "#8aa53b",
+    "#c27c4e",
+    "#6c7a89",
+)
 _WIDTH, _HEIGHT = 860, 220
 #: What only a pointer or a script would see.
 _UNSEEN: Final = ("<function", "desc", "title", "script")
@@ -26,16 +35,29 @@ _LABELS_MAX: Final = 12
 
 
 def bars(
-    title: str, labels: Sequence[str], series: Mapping[str, Sequence[int]], colors: Sequence[str] = _COLORS
+    title: str,
+    labels: Sequence[str],
+    series: Mapping[str, Sequence[int]],
+    colors: Sequence[str] = _COLORS,
 ) -> str:
     """Stacked bars, a slot of time each, as markdown."""
     chart = pygal.StackedBar(**_options(labels, colors), spacing=6)
     return _image(chart, title, labels, series)
 
 
-def lines(title: str, labels: Sequence[str], series: Mapping[str, Sequence[int | None]], colors: Sequence[str]) -> str:
+def lines(
+    title: str,
+    labels: Sequence[str],
+    series: Mapping[str, Sequence[int | None]],
+    colors: Sequence[str],
+) -> str:
     """Lines, interrupted where there is no value, as markdown."""
-    chart = pygal.Line(**_options(labels, colors), dots_size=1.6, stroke_style={"width": 2}, allow_interruptions=True)
+    chart = pygal.Line(
+        **_options(labels, colors),
+        dots_size=1.6,
+        stroke_style={"width": 2},
+        allow_interruptions=True,
+    )
     return _image(chart, title, labels, series)
 
 
@@ -63,7 +85,12 @@ def _number(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")
 
 
-def _image(chart: pygal.Graph, title: str, labels: Sequence[str], series: Mapping[str, Sequence[int | None]]) -> str:
+def _image(
+    chart: pygal.Graph,
+    title: str,
+    labels: Sequence[str],
+    series: Mapping[str, Sequence[int | None]],
+) -> str:
     if not series:
         return f"### {title}\n\nNone."
     chart.x_labels = list(labels)
@@ -71,9 +98,13 @@ def _image(chart: pygal.Graph, title: str, labels: Sequence[str], series: Mappin
         chart.add(name, list(values))
     drawing = chart.render_tree()
     _bare(drawing)
-    svg = _DECIMALS.sub(r"\1", ElementTree.tostring(drawing, encoding="unicode").replace(' rx="0" ry="0"', ""))
+    svg = _DECIMALS.sub(
+        r"\1", ElementTree.tostring(drawing, encoding="unicode").replace(' rx="0" ry="0"', "")
+    )
     # (An address with a blank in it is no image in markdown.)
-    return f"### {title}\n\n![{title}](data:image/svg+xml;base64,{b64encode(svg.encode()).decode()})"
+    return (
+        f"### {title}\n\n![{title}](data:image/svg+xml;base64,{b64encode(svg.encode()).decode()})"
+    )
 
 
 def _bare(element: ElementTree.Element) -> None:

@@ -63,9 +63,14 @@ def read(client: SyncPrefectClient, *, everything: bool = True) -> Desks:
     Without `everything` other deployments are left out, but for those with which connections are made: for every schedule in an answer the
     server walks through all time zones of the machine, as would the client's own reader.
     """
-    only = {} if everything else {"operator": "or_", "name": {"like_": SYNC}, "tags": {"any_": [_TAG]}}
+    only = (
+        {} if everything else {"operator": "or_", "name": {"like_": SYNC}, "tags": {"any_": [_TAG]}}
+    )
     wanted = {"deployments": only, "sort": "NAME_ASC", "limit": _PAGE}
-    deployments = {one["name"]: one for one in client.request("POST", "/deployments/filter", json=wanted).json()}
+    deployments = {
+        one["name"]: one
+        for one in client.request("POST", "/deployments/filter", json=wanted).json()
+    }
     desks = _connected(client)
     for system, kind in BLOCKS.items():
         if not any(desk.system == system for desk in desks.values()):
@@ -76,7 +81,11 @@ def read(client: SyncPrefectClient, *, everything: bool = True) -> Desks:
     by_deployment = {desk.deployment_id: desk for desk in desks.values() if desk.deployment_id}
     _runs(client, by_deployment)
     others = {name: one["id"] for name, one in deployments.items() if not name.startswith(SYNC)}
-    return Desks(desks, others, {name: (one["id"], one["description"] or "") for name, one in deployments.items()})
+    return Desks(
+        desks,
+        others,
+        {name: (one["id"], one["description"] or "") for name, one in deployments.items()},
+    )
 
 
 def _connected(client: SyncPrefectClient) -> dict[str, Desk]:

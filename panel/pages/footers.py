@@ -24,7 +24,11 @@ _GUIDES: Final = (
 
 
 def renew(
-    client: SyncPrefectClient, desks: Desks, addresses: Sequence[Address], known: Mapping[str, str], http_url: str
+    client: SyncPrefectClient,
+    desks: Desks,
+    addresses: Sequence[Address],
+    known: Mapping[str, str],
+    http_url: str,
 ) -> int:
     """Writes the ends that are missing or have changed; returns how many. Nothing else of a deployment is touched."""
     written = 0
@@ -32,7 +36,10 @@ def renew(
     for name, (deployment_id, description) in desks.descriptions.items():
         desk = by_deployment.get(deployment_id)
         webhooks = desks.others.get("webhook-address", "")
-        wanted = with_end(description, end(desk, addresses, known, http_url, webhooks, is_sync=name.startswith(SYNC)))
+        wanted = with_end(
+            description,
+            end(desk, addresses, known, http_url, webhooks, is_sync=name.startswith(SYNC)),
+        )
         if wanted != description:
             client.update_deployment(UUID(deployment_id), DeploymentUpdate(description=wanted))
             written += 1
@@ -58,8 +65,13 @@ def end(
         )
         lines.append(f"**Webhooks**: {_webhooks(desk, addresses, http_url, webhook_deployment)}")
     titles = {SYSTEMS: "Billing systems", STATUS: "Sync status", AUDIT: "Audit log"}
-    lines.append("**Pages**: " + " · ".join(f"[{title}]({path(known, key)})" for key, title in titles.items()))
-    guides = (f"[{words}]({path(known, key)})" if key in known else file for words, key, file in _GUIDES)
+    lines.append(
+        "**Pages**: "
+        + " · ".join(f"[{title}]({path(known, key)})" for key, title in titles.items())
+    )
+    guides = (
+        f"[{words}]({path(known, key)})" if key in known else file for words, key, file in _GUIDES
+    )
     lines.append("**Guides**: " + " · ".join(guides))
     return "\n".join(f"- {line}" for line in lines)
 
@@ -67,8 +79,16 @@ def end(
 def _webhooks(desk: Desk, addresses: Sequence[Address], http_url: str, deployment: str) -> str:
     if not can_announce(desk.system):
         return "this system sends none; it is polled"
-    own = [f"`{address(http_url, one.endpoint_id)}`" for one in addresses if one.connection == desk.name]
+    own = [
+        f"`{address(http_url, one.endpoint_id)}`"
+        for one in addresses
+        if one.connection == desk.name
+    ]
     if own:
         return ", ".join(own)
-    run = f"[webhook-address](/deployments/deployment/{deployment})" if deployment else "*webhook-address*"
+    run = (
+        f"[webhook-address](/deployments/deployment/{deployment})"
+        if deployment
+        else "*webhook-address*"
+    )
     return f"none yet; run {run} for points within a second of the sale"

@@ -42,7 +42,9 @@ def renew(client: SyncPrefectClient, docs: Path) -> int:
             known[key] = (publish(client, key, None, "", "Guide"), "Guide")
     written = 0
     for key, text in files.items():
-        page = reflowed(linked(text, GUIDES[key][1], {one: artifact for one, (artifact, _) in known.items()}))
+        page = reflowed(
+            linked(text, GUIDES[key][1], {one: artifact for one, (artifact, _) in known.items()})
+        )
         said = f"Guide: {GUIDES[key][0]} ({hashlib.sha256(page.encode()).hexdigest()[:8]})"
         if known[key][1] != said:
             publish(client, key, known[key][0], page, said)
@@ -66,7 +68,11 @@ def linked(text: str, own: str, artifacts: Mapping[str, str]) -> str:
             return ""
         if "://" in target or target.startswith(("/", "mailto:")):
             return match[0]
-        path = normpath(f"{folder}/{target.partition('#')[0]}".lstrip("/")) if target[:1] != "#" else own
+        path = (
+            normpath(f"{folder}/{target.partition('#')[0]}".lstrip("/"))
+            if target[:1] != "#"
+            else own
+        )
         key = next((one for one, (_, pattern) in GUIDES.items() if Path(path).match(pattern)), "")
         if key not in artifacts or GUIDES[key][1] == own:
             return words

@@ -39,20 +39,27 @@ def known_pages(client: SyncPrefectClient) -> Known:
     wanted = {"artifacts": {"key": {"any_": [SYSTEMS, STATUS, AUDIT, *GUIDE_KEYS]}}, "limit": 50}
     found = client.request("POST", "/artifacts/latest/filter", json=wanted).json()
     return Known(
-        {one["key"]: one["latest_id"] for one in found}, {one["key"]: one["description"] or "" for one in found}
+        {one["key"]: one["latest_id"] for one in found},
+        {one["key"]: one["description"] or "" for one in found},
     )
 
 
-def publish(client: SyncPrefectClient, key: str, known: str | None, markdown: str, description: str) -> str:
+def publish(
+    client: SyncPrefectClient, key: str, known: str | None, markdown: str, description: str
+) -> str:
     """Replaces the page, or makes it; returns its id. It stays the same, so that links to it hold."""
     if known is not None:
         try:
-            client.update_artifact(UUID(known), ArtifactUpdate(data=markdown, description=description))
+            client.update_artifact(
+                UUID(known), ArtifactUpdate(data=markdown, description=description)
+            )
         except ObjectNotFound:
             pass
         else:
             return known
-    made = client.create_artifact(ArtifactCreate(key=key, type="markdown", data=markdown, description=description))
+    made = client.create_artifact(
+        ArtifactCreate(key=key, type="markdown", data=markdown, description=description)
+    )
     return str(made.id)
 
 
@@ -63,7 +70,9 @@ def ensure_linked(client: SyncPrefectClient, texts: Iterable[str]) -> list[str]:
     found = client.request("POST", "/artifacts/latest/filter", json=wanted).json()
     missing = sorted(linked - {one["key"] for one in found})
     for key in missing:
-        client.create_artifact(ArtifactCreate(key=key, type="markdown", data=NOTHING_YET, description="nothing yet"))
+        client.create_artifact(
+            ArtifactCreate(key=key, type="markdown", data=NOTHING_YET, description="nothing yet")
+        )
     return missing
 
 
@@ -72,13 +81,23 @@ def links(known: Mapping[str, str], here: str) -> str:
     titles = {SYSTEMS: "Billing systems", STATUS: "Sync status", AUDIT: "Audit log"}
     parts = [f"[{title}]({path(known, key)})" for key, title in titles.items() if key != here]
     return " · ".join(
-        [*parts, "[All reports](/artifacts)", "[Runs](/runs)", "[Deployments](/deployments)", "[Blocks](/blocks)"]
+        [
+            *parts,
+            "[All reports](/artifacts)",
+            "[Runs](/runs)",
+            "[Deployments](/deployments)",
+            "[Blocks](/blocks)",
+        ]
     )
 
 
 def path(known: Mapping[str, str], key: str) -> str:
     """Where the page is: itself, where its id is known and stays; else the list of its versions."""
-    return f"/artifacts/artifact/{known[key]}" if key in known and key != AUDIT else f"/artifacts/key/{key}"
+    return (
+        f"/artifacts/artifact/{known[key]}"
+        if key in known and key != AUDIT
+        else f"/artifacts/key/{key}"
+    )
 
 
 def prune(client: SyncPrefectClient) -> int:
@@ -105,7 +124,9 @@ def kept(key: str) -> int:
 
 def _keys(client: SyncPrefectClient) -> list[str]:
     wanted = {"sort": "KEY_ASC", "limit": _PAGE}
-    return [one["key"] for one in client.request("POST", "/artifacts/latest/filter", json=wanted).json()]
+    return [
+        one["key"] for one in client.request("POST", "/artifacts/latest/filter", json=wanted).json()
+    ]
 
 
 def _older(client: SyncPrefectClient, key: str, keep: int, most: int) -> list[str]:

@@ -57,12 +57,18 @@ def _joined(lines: Iterable[str]) -> Iterator[str]:
 def _table(rows: list[str]) -> list[str]:
     if max(map(len, rows)) <= _ROW_MAX or len(rows) < 3:
         return rows
-    head, _, *body = [[cell.strip() for cell in _BARS.split(row.strip().strip("|"))] for row in rows]
+    head, _, *body = [
+        [cell.strip() for cell in _BARS.split(row.strip().strip("|"))] for row in rows
+    ]
     return [_item(head, cells) for cells in body]
 
 
 def _item(head: list[str], cells: list[str]) -> str:
     if len(head) == 2:  # needs no names for its columns
         return f"- {cells[0]}: {cells[1]}"
-    rest = [f"{name}: {cell}" if name else cell for name, cell in zip(head[1:], cells[1:], strict=False) if cell]
+    rest = [
+        f"{name}: {cell}" if name else cell
+        for name, cell in zip(head[1:], cells[1:], strict=False)
+        if cell
+    ]
     return f"- {cells[0]}. {'; '.join(rest)}" if rest else f"- {cells[0]}"

@@ -64,7 +64,12 @@ def _ledger(own: Settings, desks: Desks) -> Ledger:
 
 
 def _systems(
-    client: SyncPrefectClient, own: Settings, desks: Desks, found: Ledger, known: dict[str, str], now: datetime
+    client: SyncPrefectClient,
+    own: Settings,
+    desks: Desks,
+    found: Ledger,
+    known: dict[str, str],
+    now: datetime,
 ) -> str:
     said = systems.headline(systems.rows(desks, found, now))
     text = systems.markdown(desks, found, now, own.http_url, links(known, SYSTEMS))
@@ -72,7 +77,9 @@ def _systems(
     return said
 
 
-def _status(client: SyncPrefectClient, own: Settings, desks: Desks, known: dict[str, str], now: datetime) -> str:
+def _status(
+    client: SyncPrefectClient, own: Settings, desks: Desks, known: dict[str, str], now: datetime
+) -> str:
     with connect(own.dsn()) as connection:
         found = [
             status.Period(

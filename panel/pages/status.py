@@ -37,7 +37,11 @@ def periods(now: datetime) -> list[tuple[str, datetime, timedelta, str]]:
 
 
 def markdown(
-    found: Sequence[Period], failures: Sequence[Failure], webhooks: Sequence[WebhookTotals], now: datetime, links: str
+    found: Sequence[Period],
+    failures: Sequence[Failure],
+    webhooks: Sequence[WebhookTotals],
+    now: datetime,
+    links: str,
 ) -> str:
     """The page as Prefect's UI shows it."""
     parts = [
@@ -81,14 +85,20 @@ def _period(period: Period, now: datetime) -> list[str]:
 
     def by_system(value: Callable[[Slot], int]) -> dict[str, list[int]]:
         # Every system in every chart: its colour is the same everywhere.
-        values = {name: [0] * len(labels) for name in sorted({slot.system or "?" for slot in period.slots})}
+        values = {
+            name: [0] * len(labels)
+            for name in sorted({slot.system or "?" for slot in period.slots})
+        }
         for slot in period.slots:
             if slot.at in at:
                 values[slot.system or "?"][at[slot.at]] += value(slot)
         return values if any(map(any, values.values())) else {}
 
     runs = {"succeeded": [0] * len(labels), "failed or interrupted": [0] * len(labels)}
-    response: dict[str, list[int | None]] = {"half within": [None] * len(labels), "95 % within": [None] * len(labels)}
+    response: dict[str, list[int | None]] = {
+        "half within": [None] * len(labels),
+        "95 % within": [None] * len(labels),
+    }
     for slot in period.slots:
         if slot.at not in at:
             continue
@@ -124,10 +134,18 @@ def _table(totals: Sequence[Totals]) -> str:
 
     def rows(cells: Callable[[Totals], list[str]]) -> list[list[str]]:
         # (A space within a number is where it would be broken.)
-        found = [[name, *(cell.replace(" ", "\u00a0") for cell in cells(one))] for name, one in [*named, *total]]
-        return [[f"**{cell}**" for cell in row] if n >= len(named) else row for n, row in enumerate(found)]
+        found = [
+            [name, *(cell.replace(" ", "\u00a0") for cell in cells(one))]
+            for name, one in [*named, *total]
+        ]
+        return [
+            [f"**{cell}**" for cell in row] if n >= len(named) else row
+            for n, row in enumerate(found)
+        ]
 
-    runs = table(["Connection", "Runs", "Success", "Errors", "Calls", "Throttled", "p50", "p95"], rows(_runs))
+    runs = table(
+        ["Connection", "Runs", "Success", "Errors", "Calls", "Throttled", "p50", "p95"], rows(_runs)
+    )
     return f"{runs}\n\n{table(['Connection', 'Records', 'Rejected', 'Sales', 'Points'], rows(_records))}"
 
 
@@ -148,7 +166,11 @@ def _records(one: Totals) -> list[str]:
 
 def _responses(total: Totals) -> str:
     p50, p95 = total.response_ms_p50, total.response_ms_p95
-    return f"95 % of the calls were answered within {_ms(p95)}, half within {_ms(p50)}; " if p50 is not None else ""
+    return (
+        f"95 % of the calls were answered within {_ms(p95)}, half within {_ms(p50)}; "
+        if p50 is not None
+        else ""
+    )
 
 
 def _ms(value: int | None) -> str:
@@ -165,12 +187,21 @@ def _failures(failures: Sequence[Failure]) -> str:
         ]
         for one in failures
     ]
-    return "## Latest failures\n\n" + table(["When", "Connection", "Run", "Why"], rows) if rows else ""
+    return (
+        "## Latest failures\n\n" + table(["When", "Connection", "Run", "Why"], rows) if rows else ""
+    )
 
 
 def _webhooks(found: Sequence[WebhookTotals]) -> str:
     rows = [
-        [one.connection, one.received, one.done, one.parked, _seconds(one.seconds_p50), _seconds(one.seconds_p95)]
+        [
+            one.connection,
+            one.received,
+            one.done,
+            one.parked,
+            _seconds(one.seconds_p50),
+            _seconds(one.seconds_p95),
+        ]
         for one in found
     ]
     head = ["Connection", "Received", "In the ledger", "Parked", "Half within", "95 % within"]

@@ -54,24 +54,45 @@ def rows(desks: Desks, ledger: Ledger, now: datetime) -> list[Row]:
         last, events = ledger.last.get(name), waiting.get(name)
         state, needs = _judged(desk, account, last, now)
         found.append(
-            Row(desk, state, account, last, events.waiting if events else 0, events.parked if events else 0, needs)
+            Row(
+                desk,
+                state,
+                account,
+                last,
+                events.waiting if events else 0,
+                events.parked if events else 0,
+                needs,
+            )
         )
     return found
 
 
-def _judged(desk: Desk, account: AccountState, last: LastAttempt | None, now: datetime) -> tuple[str, str]:
+def _judged(
+    desk: Desk, account: AccountState, last: LastAttempt | None, now: datetime
+) -> tuple[str, str]:
     if desk.problem:
-        return "not ready", f"{desk.problem.rstrip('. ')}. Open the {_block(desk)}, then run *test-connection*."
+        return (
+            "not ready",
+            f"{desk.problem.rstrip('. ')}. Open the {_block(desk)}, then run *test-connection*.",
+        )
     if last is not None and last.outcome == "failed":
         error = plain(shortened(last.error or "", _ERROR_MAX))
-        return "failing", f"{error} Then press **Retry** on [the run](/runs/flow-run/{last.run_id})."
+        return (
+            "failing",
+            f"{error} Then press **Retry** on [the run](/runs/flow-run/{last.run_id}).",
+        )
     if not desk.scheduled:
         why = "the deployment is paused" if desk.paused else "its schedule is off"
-        return "paused", f"{why}: no sale is fetched. Switch it on again at its {_deployment(desk, 'deployment')}."
+        return (
+            "paused",
+            f"{why}: no sale is fetched. Switch it on again at its {_deployment(desk, 'deployment')}.",
+        )
     if account.complete_up_to is not None and now - account.complete_up_to > _allowed(desk):
         advice = "Look at its runs: late ones mean that no worker takes them up (`twezah up`)."
         return "behind", f"complete up to {age(account.complete_up_to, now)} only. {advice}"
-    state = "fine" if last is not None or account.last_success_at is not None else "first run to come"
+    state = (
+        "fine" if last is not None or account.last_success_at is not None else "first run to come"
+    )
     return "running" if desk.running else state, ""
 
 
@@ -179,7 +200,11 @@ def _webhooks(ledger: Ledger, desks: Desks, now: datetime, http_url: str) -> str
         for one in ledger.addresses
     ]  # fmt: skip
     known = {one.connection for one in ledger.addresses}
-    without = [desk.name for desk in desks.connections.values() if desk.block_id and can_announce(desk.system)]
+    without = [
+        desk.name
+        for desk in desks.connections.values()
+        if desk.block_id and can_announce(desk.system)
+    ]
     missing = [name for name in without if name not in known]
     run = _run(desks, "webhook-address")
     lines = [table(["Connection", "Address", "State", "Last one"], rows)] if rows else []
@@ -188,7 +213,9 @@ def _webhooks(ledger: Ledger, desks: Desks, now: datetime, http_url: str) -> str
             f"Enter the address at the billing system and its secret, as *Webhook secret*, in the block; then run {run}. Polling goes on beside it."
         )
     if missing:
-        lines.append(f"None yet: {', '.join(missing)}. {run} makes one, for points within a second of the sale.")
+        lines.append(
+            f"None yet: {', '.join(missing)}. {run} makes one, for points within a second of the sale."
+        )
     return "\n\n".join(["## Webhook addresses", *lines]) if lines else ""
 
 
@@ -222,7 +249,11 @@ def _legend() -> str:
 
 
 def _deployment(desk: Desk, text: str) -> str:
-    return f"[{text}](/deployments/deployment/{desk.deployment_id})" if desk.deployment_id else plain(text)
+    return (
+        f"[{text}](/deployments/deployment/{desk.deployment_id})"
+        if desk.deployment_id
+        else plain(text)
+    )
 
 
 def _block(desk: Desk) -> str:

@@ -16,22 +16,39 @@ _LINKS = (
 )
 
 
-def markdown(verdict: Verdict, entries: Sequence[Entry], totals: Sequence[tuple[str, str, int, int, int]]) -> str:
+def markdown(
+    verdict: Verdict, entries: Sequence[Entry], totals: Sequence[tuple[str, str, int, int, int]]
+) -> str:
     """State of the chain, the last day in numbers, and the newest entries."""
     parts = [f"# Audit log\n\n{_LINKS}", _state(verdict)]
     if totals:
         rows = [(operation, status, *numbers) for operation, status, *numbers in totals]
-        parts.append("## Last 24 hours\n\n" + table(("Operation", "Status", "Entries", "Records", "Points"), rows))
+        parts.append(
+            "## Last 24 hours\n\n"
+            + table(("Operation", "Status", "Entries", "Records", "Points"), rows)
+        )
     failed = [entry for entry in entries if entry.error]
     if failed:
-        parts.append("## What failed\n\n" + "\n".join(_failure(entry) for entry in failed[:FAILURES_SHOWN]))
+        parts.append(
+            "## What failed\n\n" + "\n".join(_failure(entry) for entry in failed[:FAILURES_SHOWN])
+        )
     rows = [
-        (entry.entry_no, f"{entry.at:%m-%d %H:%M:%S}", shortened(entry.actor, _WHO_MAX), _what(entry), _result(entry))
+        (
+            entry.entry_no,
+            f"{entry.at:%m-%d %H:%M:%S}",
+            shortened(entry.actor, _WHO_MAX),
+            _what(entry),
+            _result(entry),
+        )
         for entry in entries
     ]
     header = ("No", "When (UTC)", "Who", "What", "Result")
-    parts.append(f"## Newest entries\n\n{table(header, rows)}" if rows else "There is no such entry.")
-    parts.append("More, and filters: `twezah audit list`, `GET /api/audit`, `analytics.audit` in SQL.")
+    parts.append(
+        f"## Newest entries\n\n{table(header, rows)}" if rows else "There is no such entry."
+    )
+    parts.append(
+        "More, and filters: `twezah audit list`, `GET /api/audit`, `analytics.audit` in SQL."
+    )
     return "\n\n".join(parts)
 
 
@@ -50,7 +67,11 @@ def _result(entry: Entry) -> str:
         came = f"{grouped(entry.points, sign=True)} points"
     else:
         came = f"{grouped(entry.records)} records" if entry.records else ""
-    return came if came and entry.status == "success" else ", ".join(filter(None, (entry.status, came)))
+    return (
+        came
+        if came and entry.status == "success"
+        else ", ".join(filter(None, (entry.status, came)))
+    )
 
 
 def _state(verdict: Verdict) -> str:

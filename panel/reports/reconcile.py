@@ -12,7 +12,9 @@ FOOT = (
 )
 
 
-def markdown(name: str, since: datetime, until: datetime, found: Reconciled, points: PointsCheck, when: str) -> str:
+def markdown(
+    name: str, since: datetime, until: datetime, found: Reconciled, points: PointsCheck, when: str
+) -> str:
     """The whole page."""
     return "\n".join(
         [
@@ -28,9 +30,14 @@ def points_markdown(points: PointsCheck) -> str:
     """Points posted and due, the largest differences by member."""
     lines = [points.to_text()[0].upper() + points.to_text()[1:] + "."]
     if points.uncomputed:
-        lines.append(f"{points.uncomputed} sales have no points because they cannot be computed; the rejects say why.")
+        lines.append(
+            f"{points.uncomputed} sales have no points because they cannot be computed; the rejects say why."
+        )
     if points.largest:
-        rows = [f"| {member} | {posted} | {due} | {due - posted:+d} |" for member, posted, due in points.largest]
+        rows = [
+            f"| {member} | {posted} | {due} | {due - posted:+d} |"
+            for member, posted, due in points.largest
+        ]
         lines += ["", "| Member | Posted | Due | Difference |", "|---:|---:|---:|---:|", *rows]
     return "\n".join(lines)
 
@@ -40,7 +47,9 @@ def _days(found: Reconciled) -> list[str]:
     for day, currency, theirs, ours, their_minor, our_minor in found.days.rows():
         same = theirs == ours and their_minor == our_minor
         mark = "" if same else f"{ours - theirs:+d} documents, {our_minor - their_minor:+d}"
-        rows.append(f"| {day} | {currency or '?'} | {theirs} | {ours} | {their_minor} | {our_minor} | {mark} |")
+        rows.append(
+            f"| {day} | {currency or '?'} | {theirs} | {ours} | {their_minor} | {our_minor} | {mark} |"
+        )
     if not rows:
         return ["No documents on either side.", ""]
     head = "| Day | Currency | Documents there | Here | Amount there | Here | Difference |"
@@ -58,4 +67,12 @@ def _differences(found: Reconciled) -> list[str]:
         for one in found.differences
     ]
     more = ["", f"… and {found.count - SHOWN_MAX} more."] if found.count > SHOWN_MAX else []
-    return ["## Documents", "", "| Day | Document | Difference | Corrected by |", "|---|---|---|---|", *rows, *more, ""]
+    return [
+        "## Documents",
+        "",
+        "| Day | Document | Difference | Corrected by |",
+        "|---|---|---|---|",
+        *rows,
+        *more,
+        "",
+    ]

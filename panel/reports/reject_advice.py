@@ -10,7 +10,10 @@ _FIXES: Final = (
         r"^Customer phone: the customer was not found",
         "Look for the customer at the vendor; then read the period again (*Custom run*, `since`)",
     ),
-    (r"^Customer phone: .*E\.164", "Correct the number at the customer, or *Phone region* in the block"),
+    (
+        r"^Customer phone: .*E\.164",
+        "Correct the number at the customer, or *Phone region* in the block",
+    ),
     (
         r"^Customer phone, looked for at ",
         f"Enter a phone at the customer. Where it is kept in another field: {_MAPPING}",
@@ -21,12 +24,18 @@ _FIXES: Final = (
         r"^Total.*: is negative$",
         "A return? Say in *Field mapping* where the kind of document is (`kind`), and its word under *Document types*",
     ),
-    (r"^Status, looked for at .*", "Add the word to *Statuses* in the block, where it has them; otherwise report it"),
+    (
+        r"^Status, looked for at .*",
+        "Add the word to *Statuses* in the block, where it has them; otherwise report it",
+    ),
     (r", looked for at [^:]*: missing$", _MAPPING),
     (r", looked for at ", f"{_MAPPING}, or how it says that amounts and dates are written"),
     (r"^Issued", "Correct the date of the document"),
     (r"^points: there is no exchange rate", "Load that day's rate: deployment *fx-rates*"),
-    (r"^points: .*(no rate for|no version of the program)", "A further version of the rules: deployment *program*"),
+    (
+        r"^points: .*(no rate for|no version of the program)",
+        "A further version of the rules: deployment *program*",
+    ),
     (r"^points:", "Report it, with this report"),
 )
 _OTHERWISE: Final = "Correct the document at the billing system"

@@ -97,7 +97,9 @@ def percentile(values: Sequence[int], percent: int) -> int | None:
 
 def summary_line(report: RunReport) -> str:
     """What stands above the report and in the list of reports; the report itself has the error's text, once."""
-    return f"Failed: {type(report.error).__name__}" if report.error is not None else report.headline()
+    return (
+        f"Failed: {type(report.error).__name__}" if report.error is not None else report.headline()
+    )
 
 
 def markdown(report: RunReport, links: Links, title: str) -> str:
@@ -156,7 +158,11 @@ def _outcome(report: RunReport, links: Links, title: str) -> str:
             f"Block: [{links.name}]({links.block}). Then press **Retry** on [the run]({links.run}): it goes on where it stopped.",
         ]
     else:
-        outcome = "Dry run: everything was computed and nothing was kept." if job.dry_run else "Completed."
+        outcome = (
+            "Dry run: everything was computed and nothing was kept."
+            if job.dry_run
+            else "Completed."
+        )
         lines.append(f"**{outcome}** {report.headline()}.")
     total = sum(report.seconds.values())
     steps = ", ".join(f"{step} {seconds:.1f} s" for step, seconds in report.seconds.items())
@@ -165,7 +171,9 @@ def _outcome(report: RunReport, links: Links, title: str) -> str:
         f"[block]({links.block}), all [billing systems](/artifacts/key/billing-systems)."
     )
     if report.extracted is not None and report.extracted.resumed:
-        lines.append("It continued an interrupted run: pages stored by that one were not fetched again.")
+        lines.append(
+            "It continued an interrupted run: pages stored by that one were not fetched again."
+        )
     return "\n\n".join(lines)
 
 
@@ -191,7 +199,9 @@ def _came_of_it(report: RunReport) -> str:
         ["Sales without a rate in the program", awarded.rejected],
         ["Members that another run is working on", awarded.waiting],
     ]
-    return f"## What came of it\n\n{table(['', 'Count'], always + [row for row in if_any if row[1]])}"
+    return (
+        f"## What came of it\n\n{table(['', 'Count'], always + [row for row in if_any if row[1]])}"
+    )
 
 
 def _times(report: RunReport) -> str:
@@ -222,7 +232,8 @@ def _fetched(report: RunReport) -> str:
     if not report.pages:
         return ""
     rows = [
-        [name, pages, records, f"{size / 1024:.0f} KB"] for name, (pages, records, size) in sorted(report.pages.items())
+        [name, pages, records, f"{size / 1024:.0f} KB"]
+        for name, (pages, records, size) in sorted(report.pages.items())
     ]
     return f"## Fetched\n\n{table(['List', 'Pages', 'Records', 'Received'], rows)}"
 
@@ -236,13 +247,20 @@ def _rejected(report: RunReport) -> str:
     ordered = sorted(combined.items(), key=lambda item: -item[1])
     values = report.loaded.values if report.loaded else {}
     rows = [
-        [count, reason, ", ".join(values.get(reason, [])) or None, ", ".join(examples.get(reason, []))]
+        [
+            count,
+            reason,
+            ", ".join(values.get(reason, [])) or None,
+            ", ".join(examples.get(reason, [])),
+        ]
         for reason, count in ordered[:REASONS_SHOWN]
     ]
     head = ["Records", "Reason", "Value begins with", "For example"]
     if not any(row[2] for row in rows):
         head, rows = [*head[:2], *head[3:]], [[*row[:2], *row[3:]] for row in rows]
-    more = f"\n\n{len(ordered) - REASONS_SHOWN} more reasons." if len(ordered) > REASONS_SHOWN else ""
+    more = (
+        f"\n\n{len(ordered) - REASONS_SHOWN} more reasons." if len(ordered) > REASONS_SHOWN else ""
+    )
     found = f"## Rejected, by reason\n\n{table(head, rows)}{more}\n\n{_to_do(combined)}"
     if report.error is not None:
         return found
@@ -268,7 +286,12 @@ def refused(found: Sequence[AccountRefused], *, heading: str = "##") -> str:
 
 def _refused_of(found: AccountRefused) -> str:
     rows = [
-        [one.invoice_number or one.external_id, one.points_at_stake, one.reason, fix(one.reason.split("; ")[0])]
+        [
+            one.invoice_number or one.external_id,
+            one.points_at_stake,
+            one.reason,
+            fix(one.reason.split("; ")[0]),
+        ]
         for one in found.largest
     ]
     more = found.records - len(rows)
@@ -327,9 +350,14 @@ def _cursors(report: RunReport) -> str:
     rows = []
     for name, state in report.extracted.streams.items():
         since = datetime.fromisoformat(state["since"]) if state["since"] else "the beginning"
-        rows.append([name, since, moved.get(name, "not moved"), "yes" if state["complete"] else "no"])
+        rows.append(
+            [name, since, moved.get(name, "not moved"), "yes" if state["complete"] else "no"]
+        )
     head = ["List", "Read changes since", "Cursor now", "Read to its end"]
-    ahead_seconds = max((state.get("clock_ahead_seconds", 0) for state in report.extracted.streams.values()), default=0)
+    ahead_seconds = max(
+        (state.get("clock_ahead_seconds", 0) for state in report.extracted.streams.values()),
+        default=0,
+    )
     return f"## Cursor\n\n{table(head, rows)}{clock_advice(ahead_seconds)}"
 
 
@@ -355,7 +383,15 @@ def _calls(report: RunReport) -> str:
         failed = sum(1 for call in calls if call.status == 0 or call.status >= 400)
         throttled = sum(call.throttled for call in calls)
         rows.append(
-            [operation, len(calls), percentile(times, 50), percentile(times, 95), max(times), failed, throttled]
+            [
+                operation,
+                len(calls),
+                percentile(times, 50),
+                percentile(times, 95),
+                max(times),
+                failed,
+                throttled,
+            ]
         )
     head = ["API call", "Calls", "Median ms", "p95 ms", "Slowest ms", "Failed", "Throttled"]
     return f"## API response times\n\n{table(head, rows)}"
@@ -365,7 +401,9 @@ def _checks(report: RunReport) -> str:
     if report.loaded is None or not report.loaded.expectations:
         return ""
     results = sorted(report.loaded.expectations.values(), key=lambda result: -result.failed)
-    failed = [[result.expectation, result.checked, result.failed] for result in results if result.failed]
+    failed = [
+        [result.expectation, result.checked, result.failed] for result in results if result.failed
+    ]
     line = f"{len(results)} expectations over {grouped(max(result.checked for result in results))} records: {len(failed)} failed."
     detail = f"\n\n{table(['Expectation', 'Checked', 'Failed'], failed)}" if failed else ""
     return f"## Validation (Great Expectations)\n\n{line}{detail}"

@@ -79,33 +79,48 @@ def _connections(counts: Mapping[str, Counts]) -> str:
 
 
 def _speed(events: Sequence[EventCount]) -> str:
-    rows = [(one.state, one.events, _seconds(one.seconds_p50), _seconds(one.seconds_p99)) for one in events]
+    rows = [
+        (one.state, one.events, _seconds(one.seconds_p50), _seconds(one.seconds_p99))
+        for one in events
+    ]
     header = ("State", "Webhooks", "Half within", "99 % within")
     return "### From arrival to the ledger\n\n" + table(header, rows) if rows else ""
 
 
 def _waiting(backlog: Sequence[Backlog]) -> str:
     rows = [(one.connection, one.waiting, one.parked, one.oldest_at) for one in backlog]
-    return "### Not in the ledger yet\n\n" + table(("Connection", "Waiting", "Parked", "Oldest"), rows) if rows else ""
+    return (
+        "### Not in the ledger yet\n\n" + table(("Connection", "Waiting", "Parked", "Oldest"), rows)
+        if rows
+        else ""
+    )
 
 
 def _reasons(counts: Mapping[str, Counts]) -> str:
     rows = [
-        (name, count, reason) for name, one in sorted(counts.items()) for reason, count in one.reasons.most_common(5)
+        (name, count, reason)
+        for name, one in sorted(counts.items())
+        for reason, count in one.reasons.most_common(5)
     ]
     header = ("Connection", "Sales", "Why they were rejected")
     return "### Rejected\n\n" + table(header, rows[:_REASONS_SHOWN]) if rows else ""
 
 
 def _notes(counts: Mapping[str, Counts]) -> str:
-    rows = [(name, count, note) for name, one in sorted(counts.items()) for note, count in one.notes.most_common(5)]
+    rows = [
+        (name, count, note)
+        for name, one in sorted(counts.items())
+        for note, count in one.notes.most_common(5)
+    ]
     return "### Read with a note\n\n" + table(("Connection", "Sales", "Note"), rows) if rows else ""
 
 
 def _parked(parked: Sequence[Parked]) -> str:
     if not parked:
         return ""
-    rows = [(one.connection, one.events, one.oldest_at, one.latest_no, one.reason) for one in parked]
+    rows = [
+        (one.connection, one.events, one.oldest_at, one.latest_no, one.reason) for one in parked
+    ]
     advice = "Correct the cause, then `twezah webhooks replay` tries them again: all, or `--connection NAME`, or `--event NUMBER`."
     header = ("Connection", "Webhooks", "Oldest", "Latest number", "Why")
     return f"### Parked\n\n{advice}\n\n" + table(header, rows)

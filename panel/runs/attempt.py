@@ -30,7 +30,9 @@ def remember(report: RunReport, connection_name: str, error: str | None) -> None
         job.account.system,
         job.account.account,
         report.extracted.sync_id if report.extracted else None,
-        records=sum(records for name, (_, records, _) in report.pages.items() if _is_list(report, name)),
+        records=sum(
+            records for name, (_, records, _) in report.pages.items() if _is_list(report, name)
+        ),
         new_sales=counts["new"] if stored else 0,
         changed_sales=counts["changed"] if stored else 0,
         rejected=counts["rejected"],
@@ -45,7 +47,9 @@ def remember(report: RunReport, connection_name: str, error: str | None) -> None
     _add(job.dsn, made)
 
 
-def remember_refused(dsn: str, run_id: str, connection_name: str, started_at: datetime, error: str) -> None:
+def remember_refused(
+    dsn: str, run_id: str, connection_name: str, started_at: datetime, error: str
+) -> None:
     """Notes a run that could not begin: the connection is not there, or not usable."""
     _add(dsn, Attempt(run_id, connection_name, "poll", started_at, error=error))
 
@@ -53,7 +57,9 @@ def remember_refused(dsn: str, run_id: str, connection_name: str, started_at: da
 def audit_refused(dsn: str, run_id: str, connection_name: str, error: str) -> None:
     """The audit log has runs that could not begin as well; those that did begin are recorded where they are stored."""
     with suppress(psycopg.Error), connect(dsn) as connection:
-        audit.record(connection, "sync", connection_name, status="error", error=error, run_id=run_id)
+        audit.record(
+            connection, "sync", connection_name, status="error", error=error, run_id=run_id
+        )
         connection.commit()
 
 

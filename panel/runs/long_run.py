@@ -18,7 +18,9 @@ SHOWN_AFTER_SECONDS: Final = 20.0
 
 
 @contextmanager
-def shown_while_long(report: RunReport, name: str, *, after_seconds: float = SHOWN_AFTER_SECONDS) -> Iterator[None]:
+def shown_while_long(
+    report: RunReport, name: str, *, after_seconds: float = SHOWN_AFTER_SECONDS
+) -> Iterator[None]:
     """Shows how far the run of the connection `name` is; looks at its report from a thread of its own.
 
     To be entered in the flow's own thread: Prefect knows from there whose the bar is.
@@ -26,7 +28,10 @@ def shown_while_long(report: RunReport, name: str, *, after_seconds: float = SHO
     ended = threading.Event()
     with Progress(f"sync-{name}", "requests", after_seconds=after_seconds) as bar:
         looking = threading.Thread(
-            target=copy_context().run, args=(_look, report, bar, ended, after_seconds), name="progress", daemon=True
+            target=copy_context().run,
+            args=(_look, report, bar, ended, after_seconds),
+            name="progress",
+            daemon=True,
         )
         looking.start()
         try:
@@ -42,7 +47,9 @@ def _look(report: RunReport, bar: Progress, ended: threading.Event, after_second
         return
     while True:
         if report.extracted is None or "extract" not in report.seconds:
-            bar.at(len(report.job.calls), said="reading what the billing system has", what="requests")
+            bar.at(
+                len(report.job.calls), said="reading what the billing system has", what="requests"
+            )
         elif "load" not in report.seconds:
             records = sum(records for _, records, _ in report.pages.values())
             bar.at(records, said="checking and storing", what="records")

@@ -37,7 +37,9 @@ def run_piece(deployment: str, name: str, parameters: dict[str, Any], *, key: st
     """
     with get_client(sync_client=True) as client:
         wanted = DeploymentFilter(name=DeploymentFilterName(any_=[deployment]))
-        found = client.read_deployments(deployment_filter=wanted, limit=1, sort=DeploymentSort.NAME_ASC)
+        found = client.read_deployments(
+            deployment_filter=wanted, limit=1, sort=DeploymentSort.NAME_ASC
+        )
         if not found:
             return Ended(
                 name,
@@ -45,15 +47,21 @@ def run_piece(deployment: str, name: str, parameters: dict[str, Any], *, key: st
                 ok=False,
                 message=f"there is no deployment {deployment!r}: is the block saved, and `twezah up` running?",
             )
-        run = client.create_flow_run_from_deployment(found[0].id, parameters=parameters, name=name, idempotency_key=key)
-        if run.state is not None and (run.state.is_failed() or run.state.is_crashed() or run.state.is_cancelled()):
+        run = client.create_flow_run_from_deployment(
+            found[0].id, parameters=parameters, name=name, idempotency_key=key
+        )
+        if run.state is not None and (
+            run.state.is_failed() or run.state.is_crashed() or run.state.is_cancelled()
+        ):
             client.set_flow_run_state(
                 run.id, Scheduled(name="AwaitingRetry", message="Retry of the backfill"), force=True
             )
             run = client.read_flow_run(run.id)
         run = _waited(client, run)
     message = (run.state.message or run.state.name or "") if run.state else ""
-    return Ended(name, str(run.id), ok=bool(run.state and run.state.is_completed()), message=message)
+    return Ended(
+        name, str(run.id), ok=bool(run.state and run.state.is_completed()), message=message
+    )
 
 
 def _waited(client: SyncPrefectClient, run: FlowRun) -> FlowRun:

@@ -57,7 +57,10 @@ class Progress:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         """The last word, if anything was shown."""
         with self._lock:
@@ -70,7 +73,9 @@ class Progress:
         """0 to 100; 0 while nobody knows how much there is."""
         return min(100.0, round(100 * self._done / self._total, 1)) if self._total > 0 else 0.0
 
-    def at(self, done: int, total: int | None = None, said: str = "", what: str | None = None) -> None:
+    def at(
+        self, done: int, total: int | None = None, said: str = "", what: str | None = None
+    ) -> None:
         """So many are done, of `total` if that has changed; `said` is added, e.g. "January 2026". Cheap to call often.
 
         Where something else is counted from now on, `what` says so, and how long that takes is measured anew.
@@ -94,13 +99,19 @@ class Progress:
         return f"about {span(timedelta(seconds=(now - self._counted_from) * (1 - share) / share))} left"
 
     def _show(self, ending: str) -> None:
-        count = f"{grouped(self._done)} of {grouped(self._total)}" if self._total > 0 else grouped(self._done)
+        count = (
+            f"{grouped(self._done)} of {grouped(self._total)}"
+            if self._total > 0
+            else grouped(self._done)
+        )
         text = "; ".join(part for part in (f"{count} {self._what}", self._said, ending) if part)
         if self._broken:
             return
         try:
             if self._artifact is None:
-                self._artifact = cast("UUID", create_progress_artifact(self.percent, self._key, text))
+                self._artifact = cast(
+                    "UUID", create_progress_artifact(self.percent, self._key, text)
+                )
             else:
                 update_progress_artifact(self._artifact, self.percent, text)
         except Exception as error:  # noqa: BLE001 - see above

@@ -50,7 +50,9 @@ def compare(connection: DbConnection, now: Mapping[tuple[str, str], State]) -> i
     return changes
 
 
-def _record(connection: DbConnection, kind: str, name: str, old: State | None, new: State | None) -> None:
+def _record(
+    connection: DbConnection, kind: str, name: str, old: State | None, new: State | None
+) -> None:
     what = "changed" if old and new else "created" if new else "deleted"
     was, is_now = old or {}, new or {}
     names = sorted(one for one in {*was, *is_now} if was.get(one) != is_now.get(one))
@@ -93,13 +95,18 @@ def fingerprint(value: Any, key: bytes) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
     secret = value.get_secret_value() if hasattr(value, "get_secret_value") else value
-    return "hmac:" + hmac.digest(key, b"twezah setting " + repr(secret).encode(), hashlib.sha256).hex()[:32]
+    return (
+        "hmac:"
+        + hmac.digest(key, b"twezah setting " + repr(secret).encode(), hashlib.sha256).hex()[:32]
+    )
 
 
 def _deployments(client: SyncPrefectClient) -> dict[tuple[str, str], State]:
     found: dict[tuple[str, str], State] = {}
     for one in client.read_deployments(limit=_PAGE, sort=DeploymentSort.NAME_ASC):
-        schedules = sorted(f"{_every(s.schedule)}{'' if s.active else ' (off)'}" for s in one.schedules)
+        schedules = sorted(
+            f"{_every(s.schedule)}{'' if s.active else ' (off)'}" for s in one.schedules
+        )
         found["deployment", one.name] = {"paused": one.paused, "schedules": schedules}
     return found
 

@@ -122,7 +122,9 @@ def award_only(job: Work, sync_id: int, members: Sequence[int]) -> Awarded:
 def _award(job: Work, sync_id: int | None, done: Awarded) -> None:
     with job.transaction() as connection:
         rules = facts.rules(connection)
-        store.mark_dirty(connection, expiry.newly_expired(connection, rules.programs, expiry.now(connection)))
+        store.mark_dirty(
+            connection, expiry.newly_expired(connection, rules.programs, expiry.now(connection))
+        )
         waiting = ledger.dirty_members(connection)
         job.commit(connection)
     if rules.budgets:
@@ -174,7 +176,9 @@ def _settle(job: Work, rules: Rules) -> int:
     return len(members)
 
 
-def _evaluated(connection: DbConnection, members: list[int], rules: Rules) -> tuple[pl.DataFrame, Stored]:
+def _evaluated(
+    connection: DbConnection, members: list[int], rules: Rules
+) -> tuple[pl.DataFrame, Stored]:
     """Points due to the members, and what they come from; what they claim of budgets is stored."""
     stored = facts.read(connection, members, rules)
     found = evaluate(stored.history, stored.tiers, rules.programs, rules.promotions, stored.facts)
@@ -205,7 +209,9 @@ def _claim(connection: DbConnection, rules: Rules) -> list[int]:
     return members
 
 
-def _chunk(connection: DbConnection, job: Work, sync_id: int | None, members: list[int], rules: Rules) -> Awarded:
+def _chunk(
+    connection: DbConnection, job: Work, sync_id: int | None, members: list[int], rules: Rules
+) -> Awarded:
     done = Awarded(members=len(members))
     due, stored = _evaluated(connection, members, rules)
     entries = difference(due, ledger.posted(connection, members))
@@ -226,7 +232,9 @@ def _chunk(connection: DbConnection, job: Work, sync_id: int | None, members: li
     return done
 
 
-def _reject(connection: DbConnection, sync_id: int | None, bad: pl.DataFrame, done: Awarded, rules: Rules) -> None:
+def _reject(
+    connection: DbConnection, sync_id: int | None, bad: pl.DataFrame, done: Awarded, rules: Rules
+) -> None:
     """A sale whose points cannot be computed is rejected by name; what was posted for it stays."""
     for row in bad.iter_rows(named=True):
         program = next((p for p in rules.programs if p.version == row["program_version"]), None)
@@ -252,4 +260,6 @@ def _resolve(connection: DbConnection, sync_id: int | None, due: pl.DataFrame) -
         owner = AccountKey(str(system), str(account))
         if store.has_open_rejects(connection, owner):
             asked = sync_id or sync.latest(connection, owner)
-            store.resolve_rejects(connection, owner, asked, rows["external_id"].to_list(), awards=True)
+            store.resolve_rejects(
+                connection, owner, asked, rows["external_id"].to_list(), awards=True
+            )

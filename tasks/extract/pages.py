@@ -78,7 +78,9 @@ def extract_pages(job: Job) -> Extracted:
         except UnexpectedShape as error:
             _keep_unreadable(job, connection, done.sync_id, error)
             raise
-        except ListedTooFew:  # pages that are not all there would be continued, and never be counted again
+        except (
+            ListedTooFew
+        ):  # pages that are not all there would be continued, and never be counted again
             connection.rollback()
             sync.set_state(connection, done.sync_id, "abandoned")
             job.commit(connection)
@@ -104,13 +106,17 @@ def replay_pages(job: Job) -> Extracted:
         # Names of their own: an interrupted replay is never taken for a read to be continued.
         state = {"since": None, "until": None, "started_at": now, "complete": True}
         streams = {f"replay of {stream.name}": state for stream in again}
-        sync_id, _ = sync.begin(connection, job.account, job.run_id, (job.since, job.until), streams)
+        sync_id, _ = sync.begin(
+            connection, job.account, job.run_id, (job.since, job.until), streams
+        )
         job.commit(connection)
         done = Extracted(sync_id, streams)
         with Mapper(job, sync_id) as mapper:
             for stream in again:
                 period = (job.since, job.until)
-                pages = sync.stored_pages(connection, job.account, stream.name, *period, batch=PAGES_AT_ONCE)
+                pages = sync.stored_pages(
+                    connection, job.account, stream.name, *period, batch=PAGES_AT_ONCE
+                )
                 for page in pages:
                     mapper.add(stream, Window(), page)
             mapper.finish()
@@ -132,7 +138,9 @@ def _begin(job: Job, connection: DbConnection) -> Extracted:
             "started_at": now.isoformat(),
             "complete": False,
         }
-    sync_id, found = sync.begin(connection, job.account, job.run_id, (job.since, job.until), streams)
+    sync_id, found = sync.begin(
+        connection, job.account, job.run_id, (job.since, job.until), streams
+    )
     job.commit(connection)
     return Extracted(sync_id, found, resumed=found != streams)
 
@@ -148,12 +156,19 @@ def _after(cursor: datetime, job: Job, now: datetime) -> datetime | None:
 
 def window_of(state: dict[str, Any]) -> Window:
     """The window of a stream, from its stored state."""
-    since, until = (datetime.fromisoformat(state[name]) if state[name] else None for name in ("since", "until"))
+    since, until = (
+        datetime.fromisoformat(state[name]) if state[name] else None for name in ("since", "until")
+    )
     return Window(since, until)
 
 
 def _stream(
-    job: Job, connection: DbConnection, client: Client, stream: Stream, done: Extracted, mapper: Mapper
+    job: Job,
+    connection: DbConnection,
+    client: Client,
+    stream: Stream,
+    done: Extracted,
+    mapper: Mapper,
 ) -> None:
     state = done.streams[stream.name]
     window = window_of(state)
@@ -211,13 +226,17 @@ def look_up_missing(
     """
     lookup = job.spec.lookup(name)
     again = job.by_hand and not job.pushed
-    missing = sync.unknown(connection, job.account, name, sorted(ids), by_name=lookup.key == "name", again=again)
+    missing = sync.unknown(
+        connection, job.account, name, sorted(ids), by_name=lookup.key == "name", again=again
+    )
     job.commit(connection)
     for page in look_up(job.spec, lookup, client, missing):
         if watch is not None:
             watch.look_up(lookup, page.body)
         sync.save_page(connection, job.account, sync_id, page_row(page))
-        sync.save_lookup(connection, job.account, name, map_lookup(job.spec, lookup, job.vendor, page.body))
+        sync.save_lookup(
+            connection, job.account, name, map_lookup(job.spec, lookup, job.vendor, page.body)
+        )
         job.commit(connection)
     return len(missing)
 
@@ -237,7 +256,9 @@ def page_row(page: Page) -> dict[str, Any]:
     }
 
 
-def _keep_unreadable(job: Job, connection: DbConnection, sync_id: int, error: UnexpectedShape) -> None:
+def _keep_unreadable(
+    job: Job, connection: DbConnection, sync_id: int, error: UnexpectedShape
+) -> None:
     """An answer that is not what was agreed is evidence: it is kept beside the pages, where nobody reads it as one."""
     body = getattr(error, "body", None)
     if not body:

@@ -36,7 +36,9 @@ class Change:
         return f"{self.said} - ignored; map it in the block if it matters"
 
 
-def note(connection: DbConnection, job: Job, sync_id: int, outlines: Mapping[str, Outline]) -> list[Change]:
+def note(
+    connection: DbConnection, job: Job, sync_id: int, outlines: Mapping[str, Outline]
+) -> list[Change]:
     """Compares what a read saw with what is known, keeps it, and returns the changes. The first records of a list are its base line.
 
     The caller commits.
@@ -67,7 +69,10 @@ def note(connection: DbConnection, job: Job, sync_id: int, outlines: Mapping[str
 
 def _seen(stream: str, outline: Outline, known: Sequence[Known]) -> list[Seen]:
     """What the list's known fields and its new ones were this time, within the limit."""
-    rows = {(one.path, one.json_type): Seen(stream, one.path, one.json_type, 0, outline.records) for one in known}
+    rows = {
+        (one.path, one.json_type): Seen(stream, one.path, one.json_type, 0, outline.records)
+        for one in known
+    }
     for (path, kind), count in sorted(outline.fields.items()):
         if (path, kind) in rows:
             rows[path, kind] = replace(rows[path, kind], records_with=count)
@@ -94,7 +99,9 @@ def _new(seen: Iterable[Seen], known: Sequence[Known], mapped: Mapping[str, str]
     return changes
 
 
-def _missed(seen: Sequence[Seen], known: Sequence[Known], mapped: Mapping[str, str]) -> dict[str, Change]:
+def _missed(
+    seen: Sequence[Seen], known: Sequence[Known], mapped: Mapping[str, str]
+) -> dict[str, Change]:
     """Fields that no record has any more, by path."""
     present = {one.path for one in seen if one.records_with}
     records = max((one.records for one in seen), default=0)
@@ -120,7 +127,11 @@ def _reader(path: str, mapped: Mapping[str, str]) -> str:
     """What the mapping reads at a path, or above or below it."""
     if path in mapped:
         return mapped[path]
-    near = [name for place, name in mapped.items() if path.startswith(f"{place}/") or place.startswith(f"{path}/")]
+    near = [
+        name
+        for place, name in mapped.items()
+        if path.startswith(f"{place}/") or place.startswith(f"{path}/")
+    ]
     return ", ".join(list(dict.fromkeys(near))[:_NAMED])
 
 

@@ -23,7 +23,12 @@ _TAKEN: Final = "the phone or the date is missing: taken from the sale as it is 
 _VOID: Final = "a cancelled document that is not complete: its id was enough"
 #: Documents that earn nothing any more: external_id, deleted_at, and the place of the record.
 VOIDED: Final = pl.Schema(
-    {"external_id": pl.String(), "deleted_at": pl.Datetime("us", "UTC"), "page_id": pl.Int64(), "record_no": pl.Int32()}
+    {
+        "external_id": pl.String(),
+        "deleted_at": pl.Datetime("us", "UTC"),
+        "page_id": pl.Int64(),
+        "record_no": pl.Int32(),
+    }
 )
 
 
@@ -34,12 +39,16 @@ def completed(connection: DbConnection, account: AccountKey, mapped: Mapped) -> 
     """
     if mapped.problems.is_empty():
         return mapped
-    lacking = mapped.problems.group_by(_PLACE).agg(pl.col("field").is_in(_KNOWN_OF_THE_SALE).all().alias("_only"))
+    lacking = mapped.problems.group_by(_PLACE).agg(
+        pl.col("field").is_in(_KNOWN_OF_THE_SALE).all().alias("_only")
+    )
     rows = mapped.invoices.join(lacking.filter("_only"), on=_PLACE, how="semi")
     rows = rows.filter(pl.col("external_id").is_not_null() & pl.col("total_minor").is_not_null())
     if rows.is_empty():
         return mapped
-    whole = pl.concat([_of_the_sale(connection, account, rows), _of_the_customer(connection, account, rows)])
+    whole = pl.concat(
+        [_of_the_sale(connection, account, rows), _of_the_customer(connection, account, rows)]
+    )
     whole = whole.unique(_PLACE, keep="first", maintain_order=True)
     if whole.is_empty():
         return mapped
@@ -67,29 +76,38 @@ def _of_the_sale(connection: DbConnection, account: AccountKey, rows: pl.DataFra
     renamed = stored.rename({name: f"_{name}" for name in stored.columns if name != "external_id"})
     both = rows.join(renamed, on="external_id", how="inner")
     left, before = (
-        pl.col(f"{prefix}total_minor") - pl.col(f"{prefix}amount_refunded_minor").fill_null(0) for prefix in ("", "_")
+        pl.col(f"{prefix}total_minor") - pl.col(f"{prefix}amount_refunded_minor").fill_null(0)
+        for prefix in ("", "_")
     )
     same = (pl.col("currency") == pl.col("_currency")) & pl.col("status").is_in(("open", "paid"))
     whose = pl.col("customer_external_id").is_null() | pl.col("customer_external_id").eq_missing(
         pl.col("_customer_external_id")
     )
     sold = ~pl.any_horizontal(pl.col("kind", "_kind").is_in(NEGATIVE_KINDS))
-    taking = both.filter(same & whose & sold & (left < before) & pl.col("_customer_phone").is_not_null())
-    return taking.with_columns(pl.coalesce(name, f"_{name}").alias(name) for name in _KNOWN_OF_THE_SALE).select(
-        rows.columns
+    taking = both.filter(
+        same & whose & sold & (left < before) & pl.col("_customer_phone").is_not_null()
     )
+    return taking.with_columns(
+        pl.coalesce(name, f"_{name}").alias(name) for name in _KNOWN_OF_THE_SALE
+    ).select(rows.columns)
 
 
-def _of_the_customer(connection: DbConnection, account: AccountKey, rows: pl.DataFrame) -> pl.DataFrame:
+def _of_the_customer(
+    connection: DbConnection, account: AccountKey, rows: pl.DataFrame
+) -> pl.DataFrame:
     """Credits that lack nothing but a phone, of customers whose sales are all one member's."""
     bare = rows.filter(
         pl.col("kind").is_in(NEGATIVE_KINDS)
         & pl.col("customer_phone").is_null()
-        & pl.all_horizontal(pl.col("customer_external_id", "issued_at", "updated_at", "status").is_not_null())
+        & pl.all_horizontal(
+            pl.col("customer_external_id", "issued_at", "updated_at", "status").is_not_null()
+        )
     )
     if bare.is_empty():
         return bare
-    phones = refused.phones_of_customers(connection, account, bare["customer_external_id"].unique().to_list())
+    phones = refused.phones_of_customers(
+        connection, account, bare["customer_external_id"].unique().to_list()
+    )
     known = pl.DataFrame(
         {"customer_external_id": list(phones), "_phone": list(phones.values())},
         schema={"customer_external_id": pl.String, "_phone": pl.String},
@@ -105,7 +123,9 @@ def void_ones(mapped: Mapped, problems: pl.DataFrame) -> pl.DataFrame:
     """Rejected records that say that their document is void, as far as they name it (VOIDED)."""
     if problems.is_empty():
         return VOIDED.to_frame()
-    void = mapped.invoices.filter((pl.col("status") == "void") & pl.col("external_id").is_not_null())
+    void = mapped.invoices.filter(
+        (pl.col("status") == "void") & pl.col("external_id").is_not_null()
+    )
     rejected = void.join(problems, on=_PLACE, how="semi")
     # One without any time cannot be told from an older version: it counts where it stands last.
     last = mapped.invoices.sort(_PLACE).unique("external_id", keep="last").select(_PLACE)
@@ -117,7 +137,12 @@ def void_ones(mapped: Mapped, problems: pl.DataFrame) -> pl.DataFrame:
 
 
 def take_void_ones(
-    connection: DbConnection, account: AccountKey, sync_id: int, voided: pl.DataFrame, *, into: store.Stored
+    connection: DbConnection,
+    account: AccountKey,
+    sync_id: int,
+    voided: pl.DataFrame,
+    *,
+    into: store.Stored,
 ) -> pl.DataFrame:
     """Makes those that are stored void.
 
@@ -128,7 +153,9 @@ def take_void_ones(
     known = refused.stored_ids(connection, account, voided["external_id"].unique().to_list())
     taken = voided.filter(pl.col("external_id").is_in(list(known)))
     store.void_deleted(connection, account, sync_id, taken, into=into)
-    refused.note(connection, account, sync_id, [(key, _VOID) for key in taken["external_id"].to_list()])
+    refused.note(
+        connection, account, sync_id, [(key, _VOID) for key in taken["external_id"].to_list()]
+    )
     return taken.select(_PLACE)
 
 

@@ -26,7 +26,10 @@ class Unlisted:
     def too_many(self, job: Job) -> str:
         """What to say when so many are missing that it is probably not they that are gone; "" if they are few."""
         count, limit = self.deletions.height, job.policy.reject_percent_max
-        if self.alive_count < job.policy.reject_records_min or count * 100 <= limit * self.alive_count:
+        if (
+            self.alive_count < job.policy.reject_records_min
+            or count * 100 <= limit * self.alive_count
+        ):
             return ""
         return (
             f"{job.account.system}: {count} of {self.alive_count} documents are not listed any more, more than the {limit} % "
@@ -54,7 +57,11 @@ class Census:
             self._listed.append(listed)
 
     def unlisted(
-        self, connection: DbConnection, account: AccountKey, sync_id: int, streams: Mapping[str, Any]
+        self,
+        connection: DbConnection,
+        account: AccountKey,
+        sync_id: int,
+        streams: Mapping[str, Any],
     ) -> Unlisted | None:
         """What is stored and not listed; None if no census was taken this time.
 
@@ -65,9 +72,14 @@ class Census:
         began = min(datetime.fromisoformat(streams[name]["started_at"]) for name in self._read)
         listed = pl.concat(self._listed)
         kinds = None if listed["kind"].null_count() else listed["kind"].unique().sort().to_list()
-        alive_count, gone = store.unlisted(connection, account, sync_id, listed["external_id"].to_list(), kinds=kinds)
+        alive_count, gone = store.unlisted(
+            connection, account, sync_id, listed["external_id"].to_list(), kinds=kinds
+        )
         times = [began] * len(gone)
         return Unlisted(
-            pl.DataFrame({"external_id": gone, "deleted_at": times, "page_id": [None] * len(gone)}, schema=DELETION),
+            pl.DataFrame(
+                {"external_id": gone, "deleted_at": times, "page_id": [None] * len(gone)},
+                schema=DELETION,
+            ),
             alive_count,
         )

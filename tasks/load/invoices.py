@@ -134,7 +134,13 @@ class Loading:
         # Versions of one document in two batches: from then on each batch is compared with what is stored.
         self._first = self._first and not (stored.changed or stored.unchanged or stored.older)
         _store(
-            self._job, self._connection, self._sync_id, batch, self._done, awaited=self._awaited, expect_new=self._first
+            self._job,
+            self._connection,
+            self._sync_id,
+            batch,
+            self._done,
+            awaited=self._awaited,
+            expect_new=self._first,
         )
         self._census.take(batch.stream, batch.listed)
         if sum(part.height for part in self._evidence) < EVIDENCE_ROWS:
@@ -147,7 +153,9 @@ class Loading:
         """
         try:
             _judge_share(self._job, self._done)
-            _void_unlisted(self._job, self._connection, self._sync_id, self._census, streams, self._done)
+            _void_unlisted(
+                self._job, self._connection, self._sync_id, self._census, streams, self._done
+            )
         except TooManyRejectsError as error:
             self._connection.rollback()
             if not self._job.dry_run:
@@ -155,7 +163,11 @@ class Loading:
                     sync.set_state(self._connection, self._sync_id, "abandoned")
                 evidence = pl.concat(self._evidence)
                 store.save_rejects(
-                    self._connection, self._job.account, self._sync_id, evidence, mapping=self._job.mapping_digest
+                    self._connection,
+                    self._job.account,
+                    self._sync_id,
+                    evidence,
+                    mapping=self._job.mapping_digest,
                 )
                 refused.classify(self._connection, self._job.account, self._sync_id)
                 self._connection.commit()
@@ -173,7 +185,9 @@ class Loading:
     def _judged(self, batches: Iterable[tuple[str, Mapped]]) -> Iterator[Batch]:
         for name, mapped in _gathered(batches):
             pages = readings(self._reader, mapped.invoices["page_id"])
-            whole = completed(self._reader, self._job.account, filled(self._job, self._reader, name, mapped))
+            whole = completed(
+                self._reader, self._job.account, filled(self._job, self._reader, name, mapped)
+            )
             batch = judged(self._job.spec.stream(name), whole, pages)
             yield replace(batch, invoices=store.with_members(batch.invoices, self._job.aside))
 
@@ -189,7 +203,9 @@ def _gathered(batches: Iterable[tuple[str, Mapped]]) -> Iterator[tuple[str, Mapp
         stream = name
         waiting.append(mapped)
         records += mapped.record_count
-        if records >= RECORDS_AT_ONCE:  # at once, not when the next one comes: the database waits for it
+        if (
+            records >= RECORDS_AT_ONCE
+        ):  # at once, not when the next one comes: the database waits for it
             yield stream, Mapped.together(waiting)
             waiting, records = [], 0
     if waiting:
@@ -212,14 +228,18 @@ def load_pages(job: Job, extracted: "Extracted") -> Loaded:
 def filled(job: Job, reader: DbConnection, stream: str, mapped: Mapped) -> Mapped:
     """Phones and SKUs from the lookups, where the pages had none."""
     customer_ids = (
-        mapped.invoices.filter(pl.col("customer_phone").is_null())["customer_external_id"].drop_nulls().unique()
+        mapped.invoices.filter(pl.col("customer_phone").is_null())["customer_external_id"]
+        .drop_nulls()
+        .unique()
     )
     bare = mapped.lines.filter(pl.col("sku").is_null())
     item_ids = bare["item_external_id"].drop_nulls().unique()
     names = bare.filter(pl.col("item_external_id").is_null())["name"].drop_nulls().unique()
     customers = sync.customers(reader, job.account, customer_ids.to_list())
     items = sync.items(reader, job.account, item_ids.to_list(), names.to_list())
-    return fill(mapped, customers, items, phone_place(job.spec, job.spec.stream(stream), job.vendor))
+    return fill(
+        mapped, customers, items, phone_place(job.spec, job.spec.stream(stream), job.vendor)
+    )
 
 
 def judged(stream: Stream, mapped: Mapped, pages: pl.DataFrame) -> Batch:
@@ -231,17 +251,23 @@ def judged(stream: Stream, mapped: Mapped, pages: pl.DataFrame) -> Batch:
     has_id = pl.col("external_id").is_not_null()
     candidates = pl.concat([newest(every.filter(has_id), pages), every.filter(~has_id)])
     # An empty batch, the usual one of a poll, must not cost a cold process the import of Great Expectations.
-    report = Report(0, FAILED.to_frame(), ()) if candidates.is_empty() else validate_invoices(candidates)
+    report = (
+        Report(0, FAILED.to_frame(), ()) if candidates.is_empty() else validate_invoices(candidates)
+    )
     problems = pl.concat([mapped.problems, _failures(candidates, report, mapped.problems)])
     key = ["page_id", "record_no"]
     accepted = candidates.join(problems, on=key, how="anti")
     superseded = mapped.invoices.join(candidates, on=key, how="anti")
-    rejects = _rejects(stream, problems.join(superseded, on=key, how="anti"), candidates, mapped.identities)
+    rejects = _rejects(
+        stream, problems.join(superseded, on=key, how="anti"), candidates, mapped.identities
+    )
     # Two versions of a document may be in one batch: its lines are those of the accepted record.
     whole = accepted.height == mapped.invoices.height
     lines = mapped.lines if whole else mapped.lines.join(accepted.select(key), on=key, how="semi")
     named = candidates.select(*key, pl.coalesce("invoice_number", "external_id").alias("document"))
-    parts = mapped.identities.select(*key, pl.col("external_id").alias("document")).drop_nulls("document")
+    parts = mapped.identities.select(*key, pl.col("external_id").alias("document")).drop_nulls(
+        "document"
+    )
     named = pl.concat([named, parts]).unique(key, keep="first", maintain_order=True)
     problems = problems.join(named, on=key, how="left", maintain_order="left")
     notes = NOTED.to_frame()
@@ -278,7 +304,9 @@ def _failures(candidates: pl.DataFrame, report: Report, known: pl.DataFrame) -> 
         pl.lit("").alias("example"),
     )
     # Without a currency no amount can be read: the currency is the cause, and said already.
-    unread = known.filter(pl.col("field") == "currency").select("page_id", "record_no", field=pl.lit("total_minor"))
+    unread = known.filter(pl.col("field") == "currency").select(
+        "page_id", "record_no", field=pl.lit("total_minor")
+    )
     told = pl.concat([known.select(unread.columns), unread])
     return failed.join(told, on=told.columns, how="anti").cast(known.schema)
 
@@ -288,10 +316,16 @@ def _rejects(
 ) -> pl.DataFrame:
     """One row per rejected record: sql.store.REJECT_BY_CONTENT. One without an id is known by what it says, and its file."""
     names = ("page_id", "record_no", "external_id", "customer_external_id")
-    ids = {(p, r): (e, c) for p, r, e, c in candidates.select(names).rows()} if problems.height else {}
+    ids = (
+        {(p, r): (e, c) for p, r, e, c in candidates.select(names).rows()}
+        if problems.height
+        else {}
+    )
     known = {(page, record): (document, key) for page, record, document, key in identities.rows()}
     rows = []
-    for (page_id, record_no), group in problems.group_by(["page_id", "record_no"], maintain_order=True):
+    for (page_id, record_no), group in problems.group_by(
+        ["page_id", "record_no"], maintain_order=True
+    ):
         found = group.select("field", "path", "reason", "example").to_dicts()
         external_id, customer = ids.get((page_id, record_no), (None, None))
         document, row_key = known.get((page_id, record_no), (None, ""))
@@ -315,7 +349,14 @@ def describe(problem: dict[str, Any]) -> str:
 
 
 def _store(
-    job: Job, connection: DbConnection, sync_id: int, batch: Batch, done: Loaded, *, awaited: bool, expect_new: bool
+    job: Job,
+    connection: DbConnection,
+    sync_id: int,
+    batch: Batch,
+    done: Loaded,
+    *,
+    awaited: bool,
+    expect_new: bool,
 ) -> None:
     batch, resolved = store_batch(
         job, connection, sync_id, batch, into=done.stored, awaited=awaited, expect_new=expect_new
@@ -330,9 +371,9 @@ def _store(
         shown = done.note_examples.setdefault(note, [])
         if len(shown) < EXAMPLES:
             shown.append(document)
-    for problem in batch.problems.unique(["page_id", "record_no", "field", "reason"], maintain_order=True).iter_rows(
-        named=True
-    ):
+    for problem in batch.problems.unique(
+        ["page_id", "record_no", "field", "reason"], maintain_order=True
+    ).iter_rows(named=True):
         reason = describe(problem)
         done.reasons[reason] += 1
         known = done.examples.setdefault(reason, [])
@@ -347,7 +388,11 @@ def _store(
         before = done.expectations.get(key)
         counts = (0, 0) if before is None else (before.checked, before.failed)
         done.expectations[key] = Result(
-            result.expectation, result.column, result.reason, counts[0] + result.checked, counts[1] + result.failed
+            result.expectation,
+            result.column,
+            result.reason,
+            counts[0] + result.checked,
+            counts[1] + result.failed,
         )
 
 
@@ -386,7 +431,9 @@ def store_batch(
         resolved.
     """
     account = job.account
-    store.store_invoices(connection, account, sync_id, batch.invoices, batch.lines, into=into, expect_new=expect_new)
+    store.store_invoices(
+        connection, account, sync_id, batch.invoices, batch.lines, into=into, expect_new=expect_new
+    )
     store.void_deleted(connection, account, sync_id, batch.deletions, into=into)
     gone = take_void_ones(connection, account, sync_id, batch.voided, into=into)
     if gone.height:
@@ -403,7 +450,9 @@ def store_batch(
     refused.note(connection, account, sync_id, batch.notes.select("external_id", "reason").rows())
     if not awaited:
         return batch, 0
-    settled = pl.concat([frame["external_id"] for frame in (batch.invoices, batch.deletions, batch.voided)])
+    settled = pl.concat(
+        [frame["external_id"] for frame in (batch.invoices, batch.deletions, batch.voided)]
+    )
     return batch, store.resolve_rejects(connection, account, sync_id, settled.to_list())
 
 
@@ -412,7 +461,9 @@ def _judge_share(job: Job, done: Loaded) -> None:
     limit = job.policy.reject_percent_max
     if judged_count < job.policy.reject_records_min or done.rejected * 100 <= limit * judged_count:
         return
-    worst = "; ".join(f"{count} x {reason}{_shown(done, reason)}" for reason, count in done.reasons.most_common(3))
+    worst = "; ".join(
+        f"{count} x {reason}{_shown(done, reason)}" for reason, count in done.reasons.most_common(3)
+    )
     message = (
         f"{job.account.system}: {done.rejected} of {judged_count} records could not be used, more than the {limit} % allowed "
         f"in block {block_name(job.vendor.name or job.vendor.system)!r}. Nothing was stored and no cursor moved. Most frequent: {worst}. Correct the field mapping "
@@ -425,12 +476,20 @@ def _shown(done: Loaded, reason: str) -> str:
     """Of what a reason says, how the values begin, and in which documents."""
     values = ", ".join(f'"{value}"' for value in done.values.get(reason, []))
     documents = ", ".join(done.examples.get(reason, []))
-    parts = [f"it begins with {values}" if values else "", f"for example in {documents}" if documents else ""]
+    parts = [
+        f"it begins with {values}" if values else "",
+        f"for example in {documents}" if documents else "",
+    ]
     return f" ({', '.join(part for part in parts if part)})" if any(parts) else ""
 
 
 def _void_unlisted(
-    job: Job, connection: DbConnection, sync_id: int, census: Census, streams: Mapping[str, Any], done: Loaded
+    job: Job,
+    connection: DbConnection,
+    sync_id: int,
+    census: Census,
+    streams: Mapping[str, Any],
+    done: Loaded,
 ) -> None:
     """Documents that a complete census does not name are void from the moment the read began.
 
@@ -444,12 +503,18 @@ def _void_unlisted(
     store.void_deleted(connection, job.account, sync_id, found.deletions, into=done.stored)
 
 
-def _finish(job: Job, connection: DbConnection, sync_id: int, streams: Mapping[str, Any], done: Loaded) -> None:
+def _finish(
+    job: Job, connection: DbConnection, sync_id: int, streams: Mapping[str, Any], done: Loaded
+) -> None:
     """Cursors, marks and state: last, so that the rows everyone shares are locked as briefly as possible."""
     if not job.by_hand:
-        done.cursors = {name: datetime.fromisoformat(state["started_at"]) for name, state in streams.items()}
+        done.cursors = {
+            name: datetime.fromisoformat(state["started_at"]) for name, state in streams.items()
+        }
         sync.move_cursors(connection, job.account, sync_id, done.cursors)
     if job.policy.award is not None:
-        done.stored.members |= policy.follow(connection, job.account, sync_id, job.run_id, job.policy.award)
+        done.stored.members |= policy.follow(
+            connection, job.account, sync_id, job.run_id, job.policy.award
+        )
     sync.set_state(connection, sync_id, "stored")
     store.mark_dirty(connection, done.stored.members)

@@ -79,7 +79,9 @@ def bring_back(job: Job, sync_id: int) -> Again:
     return done
 
 
-def _turn(job: Job, connection: DbConnection, sync_id: int, found: Sequence[Waiting], done: Again) -> None:
+def _turn(
+    job: Job, connection: DbConnection, sync_id: int, found: Sequence[Waiting], done: Again
+) -> None:
     bodies = rejects.bodies(connection, {one.page_id for one in found})
     of_stream: dict[str, list[Waiting]] = defaultdict(list)
     for one in found:
@@ -89,17 +91,31 @@ def _turn(job: Job, connection: DbConnection, sync_id: int, found: Sequence[Wait
         stream = job.spec.stream(name)
         for batch, tried in _mapped(job, connection, stream, waiting, bodies):
             if batch is None:
-                rejects.keep(connection, sync_id, [one.reject_id for one in tried], mapping=job.mapping_digest)
+                rejects.keep(
+                    connection,
+                    sync_id,
+                    [one.reject_id for one in tried],
+                    mapping=job.mapping_digest,
+                )
             else:
                 done.resolved += _store(job, connection, sync_id, stream, batch, into)
-                done.resolved += rejects.close(connection, sync_id, [one.reject_id for one in tried])
+                done.resolved += rejects.close(
+                    connection, sync_id, [one.reject_id for one in tried]
+                )
             done.tried += len(tried)
     store.mark_dirty(connection, into.members)
     done.new += into.new
     done.changed += into.changed + into.voided
 
 
-def _store(job: Job, connection: DbConnection, sync_id: int, stream: Stream, mapped: Mapped, into: store.Stored) -> int:
+def _store(
+    job: Job,
+    connection: DbConnection,
+    sync_id: int,
+    stream: Stream,
+    mapped: Mapped,
+    into: store.Stored,
+) -> int:
     """Stores what can be used; returns how many rejects were of those documents."""
     pages = readings(connection, mapped.invoices["page_id"])
     whole = completed(connection, job.account, filled(job, connection, stream.name, mapped))
@@ -109,7 +125,11 @@ def _store(job: Job, connection: DbConnection, sync_id: int, stream: Stream, map
 
 
 def _mapped(
-    job: Job, connection: DbConnection, stream: Stream, waiting: Sequence[Waiting], bodies: Mapping[int, bytes]
+    job: Job,
+    connection: DbConnection,
+    stream: Stream,
+    waiting: Sequence[Waiting],
+    bodies: Mapping[int, bytes],
 ) -> Iterator[tuple[Mapped | None, Sequence[Waiting]]]:
     """The records at these places, mapped; page by page, with None for one that cannot be read, where one cannot."""
     try:
@@ -127,12 +147,18 @@ def _mapped(
                 yield mapped, tried
 
 
-def _pages(job: Job, stream: Stream, waiting: Iterable[Waiting], bodies: Mapping[int, bytes]) -> Mapped:
+def _pages(
+    job: Job, stream: Stream, waiting: Iterable[Waiting], bodies: Mapping[int, bytes]
+) -> Mapped:
     pages = dict.fromkeys(one.page_id for one in waiting)
-    return map_pages(job.spec, stream, job.vendor, [(page_id, bodies[page_id]) for page_id in pages])
+    return map_pages(
+        job.spec, stream, job.vendor, [(page_id, bodies[page_id]) for page_id in pages]
+    )
 
 
-def _only(job: Job, connection: DbConnection, stream: Stream, mapped: Mapped, waiting: Sequence[Waiting]) -> Mapped:
+def _only(
+    job: Job, connection: DbConnection, stream: Stream, mapped: Mapped, waiting: Sequence[Waiting]
+) -> Mapped:
     """Without the records that were used already. A deletion does not tell its record: it is known by the document's id.
 
     Another mapping may make other documents of the rows of a table. So of a file every document counts, but those that
@@ -141,11 +167,14 @@ def _only(job: Job, connection: DbConnection, stream: Stream, mapped: Mapped, wa
     if stream.reads is not None:
         return _not_newer(job, connection, mapped, len(waiting))
     schema = {"page_id": pl.Int64, "record_no": pl.Int32}
-    places = pl.DataFrame([(one.page_id, one.record_no) for one in waiting], schema=schema, orient="row")
+    places = pl.DataFrame(
+        [(one.page_id, one.record_no) for one in waiting], schema=schema, orient="row"
+    )
     kept = {
         one.name: frame.join(places, on=list(schema), how="semi", maintain_order="left")
         for one in fields(Mapped)
-        if isinstance(frame := getattr(mapped, one.name), pl.DataFrame) and set(schema) <= set(frame.columns)
+        if isinstance(frame := getattr(mapped, one.name), pl.DataFrame)
+        and set(schema) <= set(frame.columns)
     }
     named = [one.external_id for one in waiting if one.external_id is not None]
     deletions = mapped.deletions.filter(pl.col("external_id").is_in(named))
@@ -160,7 +189,8 @@ def _not_newer(job: Job, connection: DbConnection, mapped: Mapped, count: int) -
     kept = {
         one.name: frame.join(old, on=schema, how="anti", maintain_order="left")
         for one in fields(Mapped)
-        if isinstance(frame := getattr(mapped, one.name), pl.DataFrame) and set(schema) <= set(frame.columns)
+        if isinstance(frame := getattr(mapped, one.name), pl.DataFrame)
+        and set(schema) <= set(frame.columns)
     }
     return replace(mapped, **kept, record_count=count)
 
@@ -202,7 +232,9 @@ def close_corrected(job: Job, sync_id: int) -> int:
     return resolved
 
 
-def is_corrected(number: int, before: Sequence[Place], after: Sequence[Place], refused: set[int]) -> bool:
+def is_corrected(
+    number: int, before: Sequence[Place], after: Sequence[Place], refused: set[int]
+) -> bool:
     """Whether a row that was rejected is right in the file as it is now, or was taken out of its middle.
 
     A file that holds other rows under the same name, as one of every day does, corrects nothing.

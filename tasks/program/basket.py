@@ -12,7 +12,9 @@ from sql.db import DbConnection
 from sql.member_history import Rules
 
 
-def reckon_baskets(connection: DbConnection, baskets: Sequence[Basket], text: str | None = None) -> list[Reckoning]:
+def reckon_baskets(
+    connection: DbConnection, baskets: Sequence[Basket], text: str | None = None
+) -> list[Reckoning]:
     """The points of each basket.
 
     Args:

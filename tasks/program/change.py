@@ -39,7 +39,11 @@ class Look:
     @property
     def reaches_past(self) -> bool:
         """Whether sales of the past would be worth something else."""
-        return bool(self.trial.members) and self.plan.reaches is not None and self.plan.reaches < self.looked_at
+        return (
+            bool(self.trial.members)
+            and self.plan.reaches is not None
+            and self.plan.reaches < self.looked_at
+        )
 
     def to_json(self) -> dict[str, object]:
         """Plain values."""
@@ -95,7 +99,9 @@ def look(connection: DbConnection, text: str, *, since: datetime | None = None) 
     trial = Trial()
     if not found.is_empty and found.reaches is not None:
         after = Rules(list(found.programs), list(found.promotions))
-        members = stored.concerned(connection, None if before.budgets or after.budgets else found.reaches)
+        members = stored.concerned(
+            connection, None if before.budgets or after.budgets else found.reaches
+        )
         trial = try_rules(connection, members, before, after)
         # Who claims a part of a budget in vain claims it all the same: another sale may be taken back.
         marks = members if after.budgets else trial.members
@@ -103,7 +109,9 @@ def look(connection: DbConnection, text: str, *, since: datetime | None = None) 
     return Look(found, trial, before, datetime.now(UTC), [])
 
 
-def apply_rules(dsn: str, text: str, decision: Decision, run_id: str, *, recompute: bool, confirm: int) -> Applied:
+def apply_rules(
+    dsn: str, text: str, decision: Decision, run_id: str, *, recompute: bool, confirm: int
+) -> Applied:
     """Applies `text`: new versions, the record, and, if past sales are to be recomputed, the marks of their members.
 
     Args:
@@ -127,10 +135,15 @@ def apply_rules(dsn: str, text: str, decision: Decision, run_id: str, *, recompu
         connection.rollback()  # a new transaction, which sees the rules as they are now
         recompute = recompute and found.reaches_past
         effect = stored.Effect(
-            len(found.trial.members), found.trial.points, found.marks if recompute else [], recompute
+            len(found.trial.members),
+            found.trial.points,
+            found.marks if recompute else [],
+            recompute,
         )
         before = (found.before.programs, found.before.promotions)
-        change_id = stored.apply(connection, found.plan, before, decision, text=text, effect=effect, run_id=run_id)
+        change_id = stored.apply(
+            connection, found.plan, before, decision, text=text, effect=effect, run_id=run_id
+        )
         connection.commit()
     return Applied(change_id, found, recomputed=effect.recompute)
 
@@ -174,9 +187,13 @@ def shown(found: Look, zone: ZoneInfo) -> list[str]:
     )
     if trial.expired:
         less = "more" if trial.expired > 0 else "fewer"
-        lines.append(f"{abs(trial.expired)} points {less} would have expired by now; that is part of the sum.")
+        lines.append(
+            f"{abs(trial.expired)} points {less} would have expired by now; that is part of the sum."
+        )
     if trial.uncomputed:
-        lines.append(f"{trial.uncomputed} sales could not be computed by these rules and would keep what was posted.")
+        lines.append(
+            f"{trial.uncomputed} sales could not be computed by these rules and would keep what was posted."
+        )
     lines += [_member(one) for one in trial.largest]
     return lines
 

@@ -10,7 +10,9 @@ from settings import settings
 BYTES_MAX = 5_000_000
 
 
-def read_rates(*, text: str = "", file: str = "", source: str = "", carry_days: int = 0) -> tuple[list[FxRate], str]:
+def read_rates(
+    *, text: str = "", file: str = "", source: str = "", carry_days: int = 0
+) -> tuple[list[FxRate], str]:
     """The rates, and who says so.
 
     Args:
@@ -26,13 +28,17 @@ def read_rates(*, text: str = "", file: str = "", source: str = "", carry_days: 
     if text:
         return read_csv(_decoded(text.encode()), carry_days=carry_days), source or "entered by hand"
     if file:
-        return read_csv(_decoded(_file(Path(file))), carry_days=carry_days), source or Path(file).name[:200]
+        return read_csv(_decoded(_file(Path(file))), carry_days=carry_days), source or Path(
+            file
+        ).name[:200]
     url = settings().fx_url
     if url is None:
         raise BadRatesError(["no file was given, and no address is configured (TWEZAH_FX_URL)"])
     address = url.get_secret_value()
     body = download(address, bytes_max=BYTES_MAX)
-    return read_csv(_decoded(body), carry_days=carry_days), source or urlsplit(address).hostname or "TWEZAH_FX_URL"
+    return read_csv(_decoded(body), carry_days=carry_days), source or urlsplit(
+        address
+    ).hostname or "TWEZAH_FX_URL"
 
 
 def _file(path: Path) -> bytes:

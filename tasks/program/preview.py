@@ -66,7 +66,9 @@ class Trial:
     @property
     def percent(self) -> float:
         """The size of the change as a share of all points due before, for showing."""
-        return 100.0 * self.moved / self.before if self.before > 0 else (100.0 if self.moved else 0.0)
+        return (
+            100.0 * self.moved / self.before if self.before > 0 else (100.0 if self.moved else 0.0)
+        )
 
 
 def try_rules(connection: DbConnection, members: Sequence[int], old: Rules, new: Rules) -> Trial:
@@ -79,16 +81,21 @@ def try_rules(connection: DbConnection, members: Sequence[int], old: Rules, new:
     now = expiry.now(connection)
     granted = {id(rules): _granted(connection, members, rules) for rules in (old, new)}
     for chunk in _chunks(members):
-        before, after = (_evaluated(connection, chunk, rules, granted[id(rules)]).due for rules in (old, new))
+        before, after = (
+            _evaluated(connection, chunk, rules, granted[id(rules)]).due for rules in (old, new)
+        )
         gone = [
-            expiry.gone(connection, chunk, due, rules.programs, now) for due, rules in ((before, old), (after, new))
+            expiry.gone(connection, chunk, due, rules.programs, now)
+            for due, rules in ((before, old), (after, new))
         ]
         _count(done, before, after, *gone)
         done.looked_at += len(chunk)
     return done
 
 
-def _evaluated(connection: DbConnection, members: list[int], rules: Rules, grants: pl.DataFrame | None) -> Evaluation:
+def _evaluated(
+    connection: DbConnection, members: list[int], rules: Rules, grants: pl.DataFrame | None
+) -> Evaluation:
     stored = facts.read(connection, members, rules)
     known = replace(stored.facts, grants=grants)
     return evaluate(stored.history, stored.tiers, rules.programs, rules.promotions, known)
@@ -98,10 +105,14 @@ def _granted(connection: DbConnection, members: Sequence[int], rules: Rules) -> 
     """What the budgets leave, were these the rules: loyalty.inputs.GRANTS; None without budgets."""
     if not rules.budgets:
         return None
-    claims = [_evaluated(connection, chunk, rules, GRANTS.to_frame()).claims for chunk in _chunks(members)]
+    claims = [
+        _evaluated(connection, chunk, rules, GRANTS.to_frame()).claims for chunk in _chunks(members)
+    ]
     found = pl.concat([CLAIMS.to_frame(), *claims])
     divided = [
-        allocate(found.filter((pl.col("promotion_id") == name) & (pl.col("version") == version)), budget)
+        allocate(
+            found.filter((pl.col("promotion_id") == name) & (pl.col("version") == version)), budget
+        )
         for (name, version), budget in rules.budgets.items()
     ]
     return pl.concat(divided).select(GRANTS.names()).cast(GRANTS)
@@ -114,7 +125,11 @@ def _chunks(members: Sequence[int]) -> Iterator[list[int]]:
 
 
 def _count(
-    done: Trial, before: pl.DataFrame, after: pl.DataFrame, expired: pl.DataFrame, would_expire: pl.DataFrame
+    done: Trial,
+    before: pl.DataFrame,
+    after: pl.DataFrame,
+    expired: pl.DataFrame,
+    would_expire: pl.DataFrame,
 ) -> None:
     both = (
         before.select(*_SALE, pl.col("due").alias("before"))
@@ -124,15 +139,20 @@ def _count(
     # What cannot be computed keeps what was posted for it; here: what was due before.
     uncomputed = both["after"].is_null() & both["before"].is_not_null()
     done.uncomputed += int(uncomputed.sum())
-    known = both.with_columns(pl.col("before").fill_null(0)).with_columns(pl.col("after").fill_null(pl.col("before")))
+    known = both.with_columns(pl.col("before").fill_null(0)).with_columns(
+        pl.col("after").fill_null(pl.col("before"))
+    )
     change = pl.col("after") - pl.col("before")
     done.sales += known.filter(change != 0).height
-    left = expired.join(would_expire, on="member_id", how="full", coalesce=True, suffix="_after").select(
-        "member_id", *(-pl.col(name).fill_null(0) for name in ("expired", "expired_after"))
-    )
+    left = expired.join(
+        would_expire, on="member_id", how="full", coalesce=True, suffix="_after"
+    ).select("member_id", *(-pl.col(name).fill_null(0) for name in ("expired", "expired_after")))
     done.expired -= int(left.select((pl.col("expired_after") - pl.col("expired")).sum()).item())
     moves = pl.concat(
-        [known.select("member_id", "before", "after"), left.rename({"expired": "before", "expired_after": "after"})]
+        [
+            known.select("member_id", "before", "after"),
+            left.rename({"expired": "before", "expired_after": "after"}),
+        ]
     )
     per_member = moves.group_by("member_id").agg(pl.col("before").sum(), pl.col("after").sum())
     done.before += int(per_member["before"].sum())
@@ -143,8 +163,13 @@ def _count(
     # Whose sales change, though it be by nothing in all; and whose points expire otherwise.
     other = left.filter(pl.col("expired") != pl.col("expired_after"))
     done.members += sorted({*known.filter(change != 0)["member_id"], *other["member_id"]})
-    top = changed.sort((pl.col("after") - pl.col("before")).abs(), "member_id", descending=[True, False]).head(LARGEST)
+    top = changed.sort(
+        (pl.col("after") - pl.col("before")).abs(), "member_id", descending=[True, False]
+    ).head(LARGEST)
     done.largest = sorted(
-        [*done.largest, *(MemberChange(*row) for row in top.select("member_id", "before", "after").rows())],
+        [
+            *done.largest,
+            *(MemberChange(*row) for row in top.select("member_id", "before", "after").rows()),
+        ],
         key=lambda one: (-abs(one.points), one.member_id),
     )[:LARGEST]

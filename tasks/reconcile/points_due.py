@@ -81,7 +81,9 @@ def check_points(dsn: str, members: Sequence[int] | None = None) -> PointsCheck:
             settled = [one for one in chunk if one not in waiting]
             rules = facts.rules(connection)
             stored = facts.read(connection, settled, rules)
-            due = evaluate(stored.history, stored.tiers, rules.programs, rules.promotions, stored.facts).due
+            due = evaluate(
+                stored.history, stored.tiers, rules.programs, rules.promotions, stored.facts
+            ).due
             posted = ledger.posted(connection, settled)
             connection.rollback()
             done.looked_at += len(settled)
@@ -91,7 +93,12 @@ def check_points(dsn: str, members: Sequence[int] | None = None) -> PointsCheck:
 
 
 def recompute(
-    dsn: str, run_id: str, members: Sequence[int] | None = None, *, dry_run: bool = True, confirm: int = 0
+    dsn: str,
+    run_id: str,
+    members: Sequence[int] | None = None,
+    *,
+    dry_run: bool = True,
+    confirm: int = 0,
 ) -> tuple[PointsCheck, Awarded]:
     """Checks, and without `dry_run` posts what is missing. Again, or twice at once, posts nothing twice.
 
@@ -111,7 +118,9 @@ def recompute(
         return found, Awarded()
     own = settings()
     percent = 100 * found.moved / max(found.posted, 1)
-    if confirm < found.moved and (found.moved > own.change_points_max or percent > own.change_percent_max):
+    if confirm < found.moved and (
+        found.moved > own.change_points_max or percent > own.change_percent_max
+    ):
         raise TooManyPointsError(
             f"it would move {found.moved} points ({percent:.1f} % of those posted), more than the limit of {own.change_points_max} points or "
             f"{own.change_percent_max} %. If that is meant, confirm {found.moved} points"
@@ -125,7 +134,9 @@ def recompute(
 
 def _count(done: PointsCheck, entries: pl.DataFrame, posted: pl.DataFrame) -> None:
     done.posted += int(posted["due_after"].sum() or 0)
-    done.uncomputed += entries.filter(pl.col("due_after").is_null() & pl.col("due_before").eq(0)).height
+    done.uncomputed += entries.filter(
+        pl.col("due_after").is_null() & pl.col("due_before").eq(0)
+    ).height
     known = entries.filter(pl.col("due_after").is_not_null())
     if known.is_empty():
         return
@@ -141,5 +152,9 @@ def _count(done: PointsCheck, entries: pl.DataFrame, posted: pl.DataFrame) -> No
         .join(before, on="member_id", how="left")
         .with_columns(pl.col("posted").fill_null(0))
     )
-    rows = moves.select("member_id", "posted", (pl.col("posted") + pl.col("points")).alias("due")).rows()
-    done.largest = sorted([*done.largest, *rows], key=lambda one: (-abs(one[2] - one[1]), one[0]))[:LARGEST]
+    rows = moves.select(
+        "member_id", "posted", (pl.col("posted") + pl.col("points")).alias("due")
+    ).rows()
+    done.largest = sorted([*done.largest, *rows], key=lambda one: (-abs(one[2] - one[1]), one[0]))[
+        :LARGEST
+    ]

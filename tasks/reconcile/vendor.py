@@ -70,7 +70,9 @@ def reconcile_vendor(job: Job, since: datetime, until: datetime) -> Reconciled:
         extracted = read(job)
         try:
             parts = [mapped for _, mapped in extracted.mapped]
-            listed = pl.concat([reconcile.DOCUMENT.to_frame(), *(_documents(part.invoices) for part in parts)])
+            listed = pl.concat(
+                [reconcile.DOCUMENT.to_frame(), *(_documents(part.invoices) for part in parts)]
+            )
             gone = {one for part in parts for one in part.deletions["external_id"]}
         finally:
             extracted.close()
@@ -81,7 +83,9 @@ def reconcile_vendor(job: Job, since: datetime, until: datetime) -> Reconciled:
             ours = reconcile.documents(connection, job.account, since, until, names)
             rejected = reconcile.rejected(connection, job.account, names)
     theirs = inside.filter(~pl.col("external_id").is_in(sorted(gone)))
-    found = _differences(theirs, ours, gone, set(newest["external_id"]), rejected, job.vendor.timezone)
+    found = _differences(
+        theirs, ours, gone, set(newest["external_id"]), rejected, job.vendor.timezone
+    )
     shown = sorted(found, key=lambda one: (one.day, one.external_id))[:SHOWN_MAX]
     days = _days(theirs, ours, job.vendor.timezone)
     return Reconciled(theirs.height, days, shown, len(found), sum(one.repair for one in found))
@@ -98,7 +102,9 @@ def _documents(invoices: pl.DataFrame) -> pl.DataFrame:
         "updated_at", nulls_last=False, maintain_order=True
     )
     return kept.select(
-        pl.col("amount_refunded_minor").fill_null(0) if name == "amount_refunded_minor" else pl.col(name)
+        pl.col("amount_refunded_minor").fill_null(0)
+        if name == "amount_refunded_minor"
+        else pl.col(name)
         for name in reconcile.DOCUMENT
     )
 
@@ -118,7 +124,12 @@ def _differences(
         there, here = row["kind"] is not None, row["kind_ours"] is not None
         at = row["issued_at"] or row["issued_at_ours"]
         what, repair = _judged(
-            row, there=there, here=here, gone=name in gone, known=name in known, why=rejected.get(name)
+            row,
+            there=there,
+            here=here,
+            gone=name in gone,
+            known=name in known,
+            why=rejected.get(name),
         )
         if what:
             number = row["invoice_number"] or row["invoice_number_ours"]
@@ -132,8 +143,14 @@ def _judged(
     """What is wrong with a document, "" for nothing; and whether reading again corrects it."""
     if there and here:
         changed = [name for name in _COMPARED if row[name] != row[f"{name}_ours"]]
-        said = "; ".join(f"{name}: there {row[name]}, here {row[f'{name}_ours']}" for name in changed)
-        return (f"rejected as it is now ({why}); {said}", False) if said and why else (said, bool(said))
+        said = "; ".join(
+            f"{name}: there {row[name]}, here {row[f'{name}_ours']}" for name in changed
+        )
+        return (
+            (f"rejected as it is now ({why}); {said}", False)
+            if said and why
+            else (said, bool(said))
+        )
     if there:
         if row["status"] in IDLE:
             return "", False
@@ -151,12 +168,18 @@ def _days(theirs: pl.DataFrame, ours: pl.DataFrame, zone: str) -> pl.DataFrame:
         amount = sign * (pl.col("total_minor").fill_null(0) - pl.col("amount_refunded_minor"))
         return (
             frame.filter(~pl.col("status").is_in(IDLE))
-            .group_by(pl.col("issued_at").dt.convert_time_zone(zone).dt.date().alias("day"), "currency")
+            .group_by(
+                pl.col("issued_at").dt.convert_time_zone(zone).dt.date().alias("day"), "currency"
+            )
             .agg(pl.len().alias(documents), amount.sum().alias(minor))
         )
 
     days = totals(theirs, "vendor_documents", "vendor_minor").join(
-        totals(ours, "documents", "minor"), on=["day", "currency"], how="full", coalesce=True, nulls_equal=True
+        totals(ours, "documents", "minor"),
+        on=["day", "currency"],
+        how="full",
+        coalesce=True,
+        nulls_equal=True,
     )
     columns = ("day", "currency", "vendor_documents", "documents", "vendor_minor", "minor")
     return days.select(columns).fill_null(0).sort("day", "currency")

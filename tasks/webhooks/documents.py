@@ -107,12 +107,16 @@ def _deleted(done: Sorted, incoming: Incoming, stream: Stream) -> None:
         done.gone[stream.name].append((incoming, stored_id(stream, one)))
 
 
-def _held(job: Job, done: Sorted, incoming: Incoming, stream: Stream, numbered: list[Whole]) -> None:
+def _held(
+    job: Job, done: Sorted, incoming: Incoming, stream: Stream, numbered: list[Whole]
+) -> None:
     event = incoming.event
     try:
         held = looked_at(job.spec, stream, job.vendor, event.record or b"")
     except BadBody as error:
-        done.failed[incoming.event_no] = Failed(f"the document in it cannot be read: {error}", for_good=True)
+        done.failed[incoming.event_no] = Failed(
+            f"the document in it cannot be read: {error}", for_good=True
+        )
         return
     if held.whole and held.external_id is not None:
         (numbered if held.by_number else done.whole[stream.name]).append(Whole(incoming, held))
@@ -131,7 +135,9 @@ def _numbered(job: Job, connection: DbConnection, done: Sorted, numbered: Sequen
     Others count under their number. Once a list or another event tells the id, that one is void
     (sql.store).
     """
-    known = pushed.ids_of_numbers(connection, job.account, [one.held.external_id or "" for one in numbered])
+    known = pushed.ids_of_numbers(
+        connection, job.account, [one.held.external_id or "" for one in numbered]
+    )
     never_told = pushed.lists_lack_numbers(connection, job.account)
     for one in numbered:
         stream, ids = one.incoming.event.stream or "", known.get(one.held.external_id or "", [])
@@ -158,13 +164,22 @@ def _by_their_ids(job: Job, connection: DbConnection, done: Sorted) -> None:
 
     A deletion that finds none takes nothing back, so it is said.
     """
-    asked = {one: stream for stream, of in done.asked.items() for one, named in of.items() if _pushed(named)}
-    gone = [one for _, listed in done.gone.items() for one in listed if one[0].event.record is not None]
+    asked = {
+        one: stream
+        for stream, of in done.asked.items()
+        for one, named in of.items()
+        if _pushed(named)
+    }
+    gone = [
+        one for _, listed in done.gone.items() for one in listed if one[0].event.record is not None
+    ]
     wanted = [*asked, *(key for _, key in gone)]
     if not wanted:
         return
     living = pushed.living(connection, job.account, wanted)
-    known = pushed.ids_of_numbers(connection, job.account, [one for one in wanted if one not in living])
+    known = pushed.ids_of_numbers(
+        connection, job.account, [one for one in wanted if one not in living]
+    )
     for number, stream in asked.items():
         if number in known:
             for incoming in done.asked[stream].pop(number):
@@ -178,7 +193,9 @@ def _by_their_ids(job: Job, connection: DbConnection, done: Sorted) -> None:
             if single is not None:
                 placed.append((incoming, single))
             if incoming.event.record is not None and key not in here and key not in known:
-                done.notes[incoming.event_no] = "no such sale is in the ledger, so there is nothing to take back"
+                done.notes[incoming.event_no] = (
+                    "no such sale is in the ledger, so there is nothing to take back"
+                )
         done.gone[name] = placed
 
 
@@ -190,7 +207,9 @@ def _single(done: Sorted, incoming: Incoming, ids: Sequence[str]) -> str | None:
     """The only document with a number; where there are several, the event fails for good."""
     if len(ids) == 1:
         return ids[0]
-    done.failed[incoming.event_no] = Failed("several documents have the number that it names", for_good=True)
+    done.failed[incoming.event_no] = Failed(
+        "several documents have the number that it names", for_good=True
+    )
     return None
 
 
@@ -203,19 +222,32 @@ def _drop_superseded(job: Job, connection: DbConnection, done: Sorted) -> None:
     """
     held = [one for listed in done.whole.values() for one in listed]
     undated = [one for one in held if not one.held.dated or one.held.by_number]
-    removed = [one for listed in done.gone.values() for one in listed if one[0].event.record is not None]
-    times = {one.held.external_id or "": one.incoming.at for one in undated} | {key: one.at for one, key in removed}
+    removed = [
+        one for listed in done.gone.values() for one in listed if one[0].event.record is not None
+    ]
+    times = {one.held.external_id or "": one.incoming.at for one in undated} | {
+        key: one.at for one, key in removed
+    }
     if not times:
         return
     known = pushed.latest(connection, job.account, list(times))
-    for key, at in [*((o.held.external_id or "", o.incoming.at) for o in undated), *((k, o.at) for o, k in removed)]:
+    for key, at in [
+        *((o.held.external_id or "", o.incoming.at) for o in undated),
+        *((k, o.at) for o, k in removed),
+    ]:
         times[key] = max(times[key], at, known.get(key, at))
     by_number = {one.held.external_id for one in undated if one.held.by_number}
-    pushed.note(connection, job.account, {key: (at, key in by_number) for key, at in sorted(times.items())})
+    pushed.note(
+        connection, job.account, {key: (at, key in by_number) for key, at in sorted(times.items())}
+    )
     job.commit(connection)
     old = "no news: a later event about the document is known"
     for name, listed in done.whole.items():
-        late = [one for one in listed if not one.held.dated and one.incoming.at < times[one.held.external_id or ""]]
+        late = [
+            one
+            for one in listed
+            if not one.held.dated and one.incoming.at < times[one.held.external_id or ""]
+        ]
         done.notes.update(dict.fromkeys((one.incoming.event_no for one in late), old))
         kept = [one for one in listed if one not in late]
         done.whole[name] = sorted(kept, key=lambda one: one.incoming.at)
@@ -232,10 +264,15 @@ def held_pages(job: Job, sync_id: int, done: Sorted) -> Extracted | None:
         return None
     with job.transaction() as connection, Mapper(job, sync_id) as mapper:
         for name, gone in done.gone.items():
-            rows = {"external_id": [key for _, key in gone], "deleted_at": [one.at for one, _ in gone]}
+            rows = {
+                "external_id": [key for _, key in gone],
+                "deleted_at": [one.at for one, _ in gone],
+            }
             rows["page_id"] = [None] * len(gone)
             frame = pl.DataFrame(rows, schema=DELETION)
-            mapper.spool.append(pack(name, replace(Mapped.empty(), deletions=frame, record_count=len(gone)), {}))
+            mapper.spool.append(
+                pack(name, replace(Mapped.empty(), deletions=frame, record_count=len(gone)), {})
+            )
         for name, whole in done.whole.items():
             stream = job.spec.stream(name)
             if whole:
@@ -267,11 +304,17 @@ def asked_pages(job: Job, sync_id: int, done: Sorted) -> Extracted | None:
 
 def _not_asked(done: Sorted, asked: dict[str, list[Incoming]], stream: Stream) -> None:
     reason = f"it holds no document, and single {stream.name} cannot be asked for: the next poll brings it"
-    done.failed.update({one.event_no: Failed(reason, for_good=True) for of in asked.values() for one in of})
+    done.failed.update(
+        {one.event_no: Failed(reason, for_good=True) for of in asked.values() for one in of}
+    )
 
 
 def _not_found(
-    job: Job, connection: DbConnection, done: Sorted, stream: Stream, missing: dict[str, list[Incoming]]
+    job: Job,
+    connection: DbConnection,
+    done: Sorted,
+    stream: Stream,
+    missing: dict[str, list[Incoming]],
 ) -> None:
     if not missing:
         return
@@ -291,10 +334,22 @@ def _page(stream: Stream, whole: Sequence[Whole]) -> Page:
     numbers = sorted({str(one.incoming.event_no) for one in whole}, key=int)
     request = PageRequest("WEBHOOK", "", {"events": numbers})
     now = datetime.now(UTC)
-    return Page(stream.name, 1, pushed_page(stream, records), "application/json", now, request, None, len(records), 0)
+    return Page(
+        stream.name,
+        1,
+        pushed_page(stream, records),
+        "application/json",
+        now,
+        request,
+        None,
+        len(records),
+        0,
+    )
 
 
-def _add(job: Job, connection: DbConnection, sync_id: int, mapper: Mapper, stream: Stream, page: Page) -> None:
+def _add(
+    job: Job, connection: DbConnection, sync_id: int, mapper: Mapper, stream: Stream, page: Page
+) -> None:
     stored = sync.save_page(connection, job.account, sync_id, page_row(page))
     job.commit(connection)
     mapper.add(stream, Window(), stored)

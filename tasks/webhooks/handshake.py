@@ -20,7 +20,9 @@ def greeting(hook: Webhook, delivery: ClaimedEvent) -> Handshake | None:
     return hello if hello is not None and hello.verifier is not None else None
 
 
-def confirm(job: Job, hook: Webhook, delivery: ClaimedEvent, hello: Handshake, key: bytes) -> Failed | None:
+def confirm(
+    job: Job, hook: Webhook, delivery: ClaimedEvent, hello: Handshake, key: bytes
+) -> Failed | None:
     """Tells the vendor its code, and keeps it as a secret of the endpoint once the vendor has taken it; None if all went well.
 
     Anyone can send a code, and only the vendor knows which one is right.
@@ -31,12 +33,17 @@ def confirm(job: Job, hook: Webhook, delivery: ClaimedEvent, hello: Handshake, k
         with job.client() as client:
             client.send(hook.confirm(job.vendor, hello), "webhook handshake")
     except ContractBroken as error:
-        return Failed(f"{job.spec.title} did not take the code, so it is not from there: {error}", for_good=True)
+        return Failed(
+            f"{job.spec.title} did not take the code, so it is not from there: {error}",
+            for_good=True,
+        )
     except ConnectorError as error:
         return Failed(str(error.of_block(job.vendor.name or job.vendor.system)))
     with connect(job.dsn) as connection:
         code = hello.verifier.get_secret_value()
-        webhooks.add_secret(connection, delivery.endpoint_no, code, key, overlap_seconds=_OVERLAP_SECONDS)
+        webhooks.add_secret(
+            connection, delivery.endpoint_no, code, key, overlap_seconds=_OVERLAP_SECONDS
+        )
         for now in ("awaited", "seen"):
             webhooks.set_handshake(connection, delivery.endpoint_no, now=now, then="confirmed")
         connection.commit()

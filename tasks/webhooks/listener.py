@@ -114,7 +114,9 @@ class _Relief:
     def is_over(self, quiet_seconds: float) -> bool:
         """Whether to leave, now that nothing is due or under way."""
         waited = 0.0 if self.successor is None else HANDOVER_SECONDS_MAX
-        return quiet_seconds > self.pace.linger_seconds or self.age > self.pace.life_seconds + waited
+        return (
+            quiet_seconds > self.pace.linger_seconds or self.age > self.pace.life_seconds + waited
+        )
 
     @property
     def takes_no_more(self) -> bool:
@@ -162,7 +164,9 @@ def _serve(
                 on_batch(batch[0].connection, len(batch))
                 # Prefect's settings are in the context, which threads do not inherit; blocks are read with them.
                 context = copy_context()
-                running[pool.submit(context.run, process, connections, dsn, run_id, batch, key)] = endpoint_no
+                running[pool.submit(context.run, process, connections, dsn, run_id, batch, key)] = (
+                    endpoint_no
+                )
             if claimed or running:
                 quiet_since = time.monotonic()
             elif leaving or relief.is_over(time.monotonic() - quiet_since):

@@ -72,7 +72,11 @@ class Counts:
         """As kept in billing.sync_run."""
         names = ("new", "changed", "older", "rejected", "entries", "points")
         counts: dict[str, object] = {name: getattr(self, name) for name in names}
-        return counts | {"fetched": self.records, "events": self.deliveries, "reasons": dict(self.reasons)}
+        return counts | {
+            "fetched": self.records,
+            "events": self.deliveries,
+            "reasons": dict(self.reasons),
+        }
 
 
 class Connections:
@@ -81,7 +85,11 @@ class Connections:
     `open_job` makes the job of a connection by its name and raises NotConnectedError. `others` lists connections by account.
     """
 
-    def __init__(self, open_job: Callable[[str], Job], others: Callable[[], dict[tuple[str, str], str]] = dict) -> None:
+    def __init__(
+        self,
+        open_job: Callable[[str], Job],
+        others: Callable[[], dict[tuple[str, str], str]] = dict,
+    ) -> None:
         self._open_job, self._others = open_job, others
         self._jobs: dict[str, tuple[float, Job]] = {}
         self._sync_ids: dict[tuple[str, str], int] = {}
@@ -127,7 +135,9 @@ class Outcome:
     failed: dict[int, Failed] = field(default_factory=dict)
 
 
-def process(connections: Connections, dsn: str, run_id: str, claimed: Sequence[ClaimedEvent], key: bytes) -> None:
+def process(
+    connections: Connections, dsn: str, run_id: str, claimed: Sequence[ClaimedEvent], key: bytes
+) -> None:
     """Brings the claimed deliveries of one endpoint into the ledger; each ends as done, failed (tried again) or parked.
 
     Raises psycopg.Error: nothing is lost, the claim runs out and another run takes it up.
@@ -153,7 +163,9 @@ def process(connections: Connections, dsn: str, run_id: str, claimed: Sequence[C
             try:
                 one = connections.job(other)
             except (NotConnectedError, ConnectorError) as error:
-                outcome.failed |= dict.fromkeys((each.event_no for each in incoming), _failure(error, other))
+                outcome.failed |= dict.fromkeys(
+                    (each.event_no for each in incoming), _failure(error, other)
+                )
                 continue
             sync_id = connections.sync_id(one)
             part = _awarded(one, sync_id, incoming)
@@ -226,7 +238,9 @@ def _awarded(job: Job, sync_id: int, incoming: Sequence[Incoming]) -> Outcome:
                 # The place, not the message, which may quote the document.
                 where = "".join(traceback.format_tb(error.__traceback__))
                 log.error("webhook %d: %s\n%s", incoming[0].event_no, type(error).__name__, where)  # noqa: TRY400
-            return Outcome(outcome.counts, failed={incoming[0].event_no: _failure(error, job.vendor.name)})
+            return Outcome(
+                outcome.counts, failed={incoming[0].event_no: _failure(error, job.vendor.name)}
+            )
         middle = len(incoming) // 2
         for half in (incoming[:middle], incoming[middle:]):
             part = _awarded(job, sync_id, half)
@@ -282,7 +296,12 @@ def _failure(error: Exception, name: str) -> Failed:
 
 
 def _end(
-    dsn: str, run_id: str, claimed: Sequence[ClaimedEvent], outcome: Outcome, sync_id: int | None, counts: Counts
+    dsn: str,
+    run_id: str,
+    claimed: Sequence[ClaimedEvent],
+    outcome: Outcome,
+    sync_id: int | None,
+    counts: Counts,
 ) -> None:
     """Says of every delivery what became of it, in one transaction."""
     numbers = [one.event_no for one in claimed]
@@ -295,10 +314,14 @@ def _end(
         failures[failed].append(number)
     with connect(dsn) as connection:
         for note, those in noted.items():
-            counts.done += webhooks.finish(connection, those, run_id=run_id, sync_id=sync_id, reason=note)
+            counts.done += webhooks.finish(
+                connection, those, run_id=run_id, sync_id=sync_id, reason=note
+            )
         for failed, those in failures.items():
             if failed.for_good:
-                counts.parked += webhooks.park(connection, those, run_id=run_id, reason=failed.reason)
+                counts.parked += webhooks.park(
+                    connection, those, run_id=run_id, reason=failed.reason
+                )
             else:
                 wait = failed.wait_seconds
                 counts.failed += webhooks.fail(
@@ -308,4 +331,9 @@ def _end(
         connection.commit()
     counts.deliveries += len(claimed)
     for failed, those in failures.items():
-        log.warning("%d webhooks %s: %s", len(those), "parked" if failed.for_good else "failed", failed.reason)
+        log.warning(
+            "%d webhooks %s: %s",
+            len(those),
+            "parked" if failed.for_good else "failed",
+            failed.reason,
+        )

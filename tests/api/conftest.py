@@ -23,6 +23,8 @@ def open_office(settings: object, **changes: object) -> Iterator[Office]:
 def office(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
     """The API that all tests share; each makes endpoints and keys of its own."""
     dsn = databases.migrated()
-    databases.made.remove(dsn.split("/")[-1].split("?")[0])  # it must outlive the tests that clean up after themselves
+    databases.made.remove(
+        dsn.split("/")[-1].split("?")[0]
+    )  # it must outlive the tests that clean up after themselves
     with open_office(settings_for(tmp_path_factory.mktemp("api"), dsn)) as made:
         yield made

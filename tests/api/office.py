@@ -43,12 +43,16 @@ class FakeRuns(Runs):
         self.started: list[tuple[str, dict[str, Any], str | None]] = []
         self.away = False
 
-    async def start(self, deployment: str, parameters: dict[str, Any], *, idempotency_key: str | None = None) -> Run:
+    async def start(
+        self, deployment: str, parameters: dict[str, Any], *, idempotency_key: str | None = None
+    ) -> Run:
         if self.away:
             raise PrefectAwayError("away")
         if deployment not in ("sync-xero", "webhooks"):
             raise NoDeploymentError(deployment)
-        same = [n for n, one in enumerate(self.started) if idempotency_key and one[2] == idempotency_key]
+        same = [
+            n for n, one in enumerate(self.started) if idempotency_key and one[2] == idempotency_key
+        ]
         if not same:
             self.started.append((deployment, parameters, idempotency_key))
         return Run(f"run-{same[0] if same else len(self.started) - 1}", "wise-otter", "Scheduled")
@@ -71,7 +75,9 @@ def served(app: FastAPI, settings: Settings) -> Iterator[str]:
         port = listening.getsockname()[1]
         server = uvicorn.Server(config)
         loop = asyncio.new_event_loop()
-        thread = threading.Thread(target=lambda: loop.run_until_complete(server.serve(sockets=[listening])))
+        thread = threading.Thread(
+            target=lambda: loop.run_until_complete(server.serve(sockets=[listening]))
+        )
         thread.start()
         try:
             while not server.started:
@@ -85,13 +91,17 @@ def served(app: FastAPI, settings: Settings) -> Iterator[str]:
 
 
 @contextmanager
-def own_process(settings: Settings, port: int, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+def own_process(
+    settings: Settings, port: int, **environment: str
+) -> Iterator[subprocess.Popen[bytes]]:
     """`python -m api`, as the stack starts it; killed at the end."""
     given = {
         **os.environ, "TWEZAH_HOME": str(settings.home), "TWEZAH_DATABASE_URL": settings.dsn(), "TWEZAH_API_PORT": str(port),
         "PREFECT_API_URL": "http://127.0.0.1:9/api", **environment,
     }  # fmt: skip
-    process = subprocess.Popen([sys.executable, "-m", "api"], cwd=PROJECT_ROOT, env=given, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "api"], cwd=PROJECT_ROOT, env=given, stderr=subprocess.PIPE
+    )
     try:
         yield process
     finally:
@@ -130,10 +140,13 @@ class Office:
         """A new endpoint; its id. Later secrets replace the earlier ones, which go on for an hour."""
         with connect(self.dsn) as connection:
             made = create_endpoint(
-                connection, NewEndpoint(system=system, connection=changes.pop("connection", "shop"), **changes)
+                connection,
+                NewEndpoint(system=system, connection=changes.pop("connection", "shop"), **changes),
             )
             for secret in secrets or (SECRET,):
-                webhooks.add_secret(connection, made.endpoint_no, secret, self.config.key, overlap_seconds=3600)
+                webhooks.add_secret(
+                    connection, made.endpoint_no, secret, self.config.key, overlap_seconds=3600
+                )
             connection.commit()
         return made.endpoint_id
 
@@ -146,7 +159,9 @@ class Office:
 
     def post(self, endpoint_id: str, body: bytes, headers: Mapping[str, str]) -> httpx.Response:
         """A webhook."""
-        return self.http.post(f"/api/webhooks/billing/{endpoint_id}", content=body, headers=dict(headers))
+        return self.http.post(
+            f"/api/webhooks/billing/{endpoint_id}", content=body, headers=dict(headers)
+        )
 
     def rows(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.dsn) as connection:
@@ -180,15 +195,27 @@ class Office:
         elsewhere = psycopg.conninfo.make_conninfo(self.dsn, dbname="postgres")
         with psycopg.connect(elsewhere, autocommit=True) as admin:
             # (What the administrator says next is for ordinary users: the embedded database has none.)
-            admin.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(str(name))))
-            admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+            admin.execute(
+                sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(
+                    sql.Identifier(str(name))
+                )
+            )
+            admin.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name]
+            )
             try:
                 yield
             finally:
-                admin.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(sql.Identifier(str(name))))
+                admin.execute(
+                    sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(
+                        sql.Identifier(str(name))
+                    )
+                )
 
 
-def signed(body: bytes, message_id: str, secret: str = SECRET, *, at: float | None = None) -> dict[str, str]:
+def signed(
+    body: bytes, message_id: str, secret: str = SECRET, *, at: float | None = None
+) -> dict[str, str]:
     """Headers of Standard Webhooks, by the specification."""
     stamp = str(int(time.time() if at is None else at))
     key = base64.b64decode(secret.removeprefix("whsec_"))
@@ -209,7 +236,9 @@ def office_on(settings: Settings, **changes: Any) -> tuple[FastAPI, Config, Fake
     """An application that talks to the database of `settings`."""
     runs = FakeRuns()
     made = Config.of(settings)
-    config = Config(**{**{name: getattr(made, name) for name in made.__dataclass_fields__}, **changes})
+    config = Config(
+        **{**{name: getattr(made, name) for name in made.__dataclass_fields__}, **changes}
+    )
     return create_app(config, runs), config, runs
 
 

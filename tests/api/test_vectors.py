@@ -46,7 +46,10 @@ def proves(office: Office, at: str, body: bytes, headers: dict[str, str]) -> Non
     assert len(office.events(at)) <= 1
     kept = office.events(at)
     (name,) = (one for one in headers if "signature" in one or "hmac" in one)
-    for wrong in ({**headers, name: headers[name][:-6] + "AAAAA="}, {k: v for k, v in headers.items() if k != name}):
+    for wrong in (
+        {**headers, name: headers[name][:-6] + "AAAAA="},
+        {k: v for k, v in headers.items() if k != name},
+    ):
         assert office.post(at, body, wrong).status_code == 401
     assert office.post(at, body.replace(b"1", b"2", 1) + b" ", headers).status_code == 401
     assert office.events(at) == kept
@@ -59,7 +62,9 @@ def test_standard_webhooks(office: Office, monkeypatch: pytest.MonkeyPatch) -> N
             "webhook-id": vector["webhook-id"], "webhook-timestamp": str(stamp), "webhook-signature": vector["expected"],
         }  # fmt: skip
         at = office.endpoint(vector.get("secret") or f"whpk_{vector['public_key_b64']}")
-        assert office.post(at, vector["body"].encode(), headers).status_code == 401, "years old by now"
+        assert office.post(at, vector["body"].encode(), headers).status_code == 401, (
+            "years old by now"
+        )
         at_the_time(monkeypatch, stamp)
         proves(office, at, vector["body"].encode(), headers)
         monkeypatch.undo()
@@ -68,13 +73,23 @@ def test_standard_webhooks(office: Office, monkeypatch: pytest.MonkeyPatch) -> N
 def test_quickbooks(office: Office) -> None:
     for vector in sample("webhook_vectors_accounting.json")["quickbooks_online"]:
         at = office.endpoint(vector["verifier_token"], system="quickbooks")
-        proves(office, at, vector["body"].encode(), {"intuit-signature": vector["expected_intuit_signature"]})
+        proves(
+            office,
+            at,
+            vector["body"].encode(),
+            {"intuit-signature": vector["expected_intuit_signature"]},
+        )
 
 
 def test_xero(office: Office) -> None:
     for vector in sample("webhook_vectors_accounting.json")["xero"]:
         at = office.endpoint(vector["webhook_key"], system="xero")
-        proves(office, at, vector["body"].encode(), {"x-xero-signature": vector["expected_x_xero_signature"]})
+        proves(
+            office,
+            at,
+            vector["body"].encode(),
+            {"x-xero-signature": vector["expected_x_xero_signature"]},
+        )
 
 
 def test_freshbooks(office: Office) -> None:
@@ -84,14 +99,18 @@ def test_freshbooks(office: Office) -> None:
         proves(office, at, vector["form_body"].encode(), headers)
 
 
-def test_a_custom_system_that_signs_like_stripe(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_custom_system_that_signs_like_stripe(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
     options = {"webhook_scheme": "t and v1", "webhook_header": "Stripe-Signature"}
     for vector in sample("stripe/webhook_signature_vectors.json"):
         body = (SAMPLES / "stripe" / vector["body_file"]).read_bytes()
         at = office.endpoint(vector["secret"], options=options)
         at_the_time(monkeypatch, vector["timestamp"])
         assert office.post(at, body, {"stripe-signature": vector["header"]}).status_code == 200
-        assert office.post(at, body + b" ", {"stripe-signature": vector["header"]}).status_code == 401
+        assert (
+            office.post(at, body + b" ", {"stripe-signature": vector["header"]}).status_code == 401
+        )
         for shift, why in ((301, "timestamp_too_old"), (-301, "timestamp_in_the_future")):
             at_the_time(monkeypatch, vector["timestamp"] + shift)
             answer = office.post(at, body, {"stripe-signature": vector["header"]})
@@ -111,7 +130,9 @@ def test_a_custom_system_with_plain_hmac(office: Office, encoding: str, prefix: 
     proves(office, at, body, {"x-my-signature": prefix + made})
     # Openssl agrees with the vector that Shopify's library publishes: the same scheme, in base64.
     if encoding == "base64":
-        at = office.endpoint("test_secret_key", options={**options, "webhook_header": "X-Shopify-Hmac-Sha256"})
+        at = office.endpoint(
+            "test_secret_key", options={**options, "webhook_header": "X-Shopify-Hmac-Sha256"}
+        )
         headers = {"x-shopify-hmac-sha256": "B23tXN681gZ0qIWNRrgtzBE9XSDo5yaUu6wfmhu3a7g="}
         proves(office, at, b'{"foo": "bar"}', headers)
 

@@ -32,7 +32,9 @@ def test_a_replay_is_acknowledged_and_stored_once(office: Office) -> None:
     headers = signed(body, "msg_1")
     assert [office.post(at, body, headers).status_code for _ in range(3)] == [200, 200, 200]
     retried = signed(body, "msg_1", at=time.time() - 100)
-    assert office.post(at, body, retried).status_code == 200, "a retry has a timestamp and a signature of its own"
+    assert office.post(at, body, retried).status_code == 200, (
+        "a retry has a timestamp and a signature of its own"
+    )
     assert office.events(at) == ["id:msg_1"]
     assert office.attempts(at) == [("duplicate", 3), ("stored", 1)]
 
@@ -49,9 +51,13 @@ def test_a_replay_is_acknowledged_and_stored_once(office: Office) -> None:
         ({"webhook-timestamp": None}, "timestamp_missing"),
     ],
 )
-def test_what_proves_nothing_is_refused(office: Office, change: dict[str, str | None], reason: str) -> None:
+def test_what_proves_nothing_is_refused(
+    office: Office, change: dict[str, str | None], reason: str
+) -> None:
     at, body = office.endpoint(), sale("INV-1")
-    headers = {k: v.encode() for k, v in {**signed(body, "msg_1"), **change}.items() if v is not None}
+    headers = {
+        k: v.encode() for k, v in {**signed(body, "msg_1"), **change}.items() if v is not None
+    }
     answer = office.http.post(f"/api/webhooks/billing/{at}", content=body, headers=headers)  # type: ignore[arg-type]
     assert (answer.status_code, answer.json()["type"]) == (401, f"urn:problem-type:twezah:{reason}")
     assert answer.headers["content-type"] == "application/problem+json"
@@ -61,11 +67,17 @@ def test_what_proves_nothing_is_refused(office: Office, change: dict[str, str | 
 
 def test_a_changed_body_is_refused(office: Office) -> None:
     at, body = office.endpoint(), sale("INV-1")
-    assert office.post(at, body.replace(b"150.0", b"950.0"), signed(body, "msg_1")).status_code == 401
+    assert (
+        office.post(at, body.replace(b"150.0", b"950.0"), signed(body, "msg_1")).status_code == 401
+    )
 
 
-@pytest.mark.parametrize(("age_seconds", "reason"), [(-330, "timestamp_in_the_future"), (330, "timestamp_too_old")])
-def test_a_stale_or_future_delivery_is_refused(office: Office, age_seconds: float, reason: str) -> None:
+@pytest.mark.parametrize(
+    ("age_seconds", "reason"), [(-330, "timestamp_in_the_future"), (330, "timestamp_too_old")]
+)
+def test_a_stale_or_future_delivery_is_refused(
+    office: Office, age_seconds: float, reason: str
+) -> None:
     at, body = office.endpoint(), sale("INV-1")
     answer = office.post(at, body, signed(body, "msg_1", at=time.time() - age_seconds))
     assert (answer.status_code, answer.json()["type"].split(":")[-1]) == (401, reason)
@@ -90,27 +102,48 @@ def test_an_unknown_and_a_disabled_endpoint(office: Office) -> None:
     body = sale("INV-1")
     assert office.post("x" * 32, body, signed(body, "msg_1")).status_code == 404
     at = office.endpoint()
-    office.rows("UPDATE billing.webhook_endpoint SET disabled_at = now() WHERE endpoint_id = %s RETURNING 1", at)
+    office.rows(
+        "UPDATE billing.webhook_endpoint SET disabled_at = now() WHERE endpoint_id = %s RETURNING 1",
+        at,
+    )
     assert office.post(at, body, signed(body, "msg_1")).status_code == 410, "the sender shall stop"
 
 
 def test_the_address_without_id_is_the_default_endpoints(office: Office) -> None:
     body = sale("INV-1")
-    assert office.http.post("/api/webhooks/billing", content=body, headers=signed(body, "m")).status_code == 404
+    assert (
+        office.http.post(
+            "/api/webhooks/billing", content=body, headers=signed(body, "m")
+        ).status_code
+        == 404
+    )
     at = office.endpoint(is_default=True)
-    assert office.http.post("/api/webhooks/billing", content=body, headers=signed(body, "m")).status_code == 200
+    assert (
+        office.http.post(
+            "/api/webhooks/billing", content=body, headers=signed(body, "m")
+        ).status_code
+        == 200
+    )
     assert office.events(at) == ["id:m"]
 
 
 def test_only_senders_in_the_allowed_networks_are_heard(office: Office) -> None:
     body = sale("INV-1")
-    there, here = office.endpoint(allowed_networks=["192.0.2.0/24"]), office.endpoint(allowed_networks=["127.0.0.0/8"])
+    there, here = (
+        office.endpoint(allowed_networks=["192.0.2.0/24"]),
+        office.endpoint(allowed_networks=["127.0.0.0/8"]),
+    )
     answer = office.post(there, body, signed(body, "m"))
-    assert (answer.status_code, answer.json()["type"].split(":")[-1]) == (403, "network_not_allowed")
+    assert (answer.status_code, answer.json()["type"].split(":")[-1]) == (
+        403,
+        "network_not_allowed",
+    )
     assert office.post(here, body, signed(body, "m")).status_code == 200
 
 
-def test_a_body_that_is_too_large_is_refused_by_its_length_and_while_it_comes(office: Office) -> None:
+def test_a_body_that_is_too_large_is_refused_by_its_length_and_while_it_comes(
+    office: Office,
+) -> None:
     at = office.endpoint(body_bytes_max=2048)
     body = b'{"x": "' + b"a" * 4000 + b'"}'
     answer = office.post(at, body, signed(body, "m"))
@@ -136,10 +169,19 @@ def test_what_is_signed_and_cannot_be_read_is_stored_all_the_same(office: Office
 def test_xeros_intent_to_receive(office: Office) -> None:
     """Good ones get 200, bad ones 401, with empty bodies, however many come."""
     at = office.endpoint("xero-webhook-key", system="xero")
-    body = json.dumps({"events": [], "firstEventSequence": 0, "lastEventSequence": 0, "entropy": "ABC"}).encode()
+    body = json.dumps(
+        {"events": [], "firstEventSequence": 0, "lastEventSequence": 0, "entropy": "ABC"}
+    ).encode()
     good = base64.b64encode(hmac.digest(b"xero-webhook-key", body, hashlib.sha256)).decode()
-    answers = [office.post(at, body, {"x-xero-signature": s}) for s in (good, "AAAA", good, good[::-1])]
-    assert [(a.status_code, a.content) for a in answers] == [(200, b""), (401, b""), (200, b""), (401, b"")]
+    answers = [
+        office.post(at, body, {"x-xero-signature": s}) for s in (good, "AAAA", good, good[::-1])
+    ]
+    assert [(a.status_code, a.content) for a in answers] == [
+        (200, b""),
+        (401, b""),
+        (200, b""),
+        (401, b""),
+    ]
     assert not any("set-cookie" in a.headers for a in answers)
     assert office.attempts(at) == [("handshake", 2), ("signature_does_not_match", 2)]
 
@@ -167,7 +209,9 @@ def test_who_proves_nothing_too_often_is_not_listened_to_for_a_while(office: Off
     answer = office.post(at, body, bad)
     assert answer.status_code == 429
     assert int(answer.headers["retry-after"]) >= 1
-    assert office.post(office.endpoint(), body, signed(body, "m")).status_code == 200, "other endpoints hear it"
+    assert office.post(office.endpoint(), body, signed(body, "m")).status_code == 200, (
+        "other endpoints hear it"
+    )
     audit = dict(office.attempts(at))
     assert sum(audit.values()) == 71, "each attempt is in the audit"
     rows = office.rows("SELECT count(*) FROM billing.http_attempt JOIN billing.webhook_endpoint USING (endpoint_no) WHERE endpoint_id = %s", at)  # fmt: skip
@@ -186,6 +230,8 @@ def test_an_endpoint_has_a_rate_limit_of_its_own(office: Office) -> None:
 def test_a_burst_of_a_thousand_is_stored_completely(office: Office) -> None:
     at = office.endpoint()
     deliveries = [(sale(str(number)), f"m{number}") for number in range(1000)]
-    answers = asyncio.run(blast(office.url, at, [(body, signed(body, name)) for body, name in deliveries], 50))
+    answers = asyncio.run(
+        blast(office.url, at, [(body, signed(body, name)) for body, name in deliveries], 50)
+    )
     assert set(answers) == {200}
     assert sorted(office.events(at)) == sorted(f"id:{name}" for _, name in deliveries)

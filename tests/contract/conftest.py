@@ -83,7 +83,9 @@ class Bench:
             early = self.before(request) if self.before else None
             return api(request) if early is None else early
 
-        timing = Timing(monotonic=lambda: self.clock().timestamp(), sleep=self.clock.sleep, now=self.clock)
+        timing = Timing(
+            monotonic=lambda: self.clock().timestamp(), sleep=self.clock.sleep, now=self.clock
+        )
         with open_client(
             self.connection,
             self.spec,
@@ -96,13 +98,18 @@ class Bench:
 
     def pages(self, stream: str, window: Window | None = None, **options: Any) -> list[Page]:
         with self.client() as client:
-            return list(extract(self.spec, self.spec.stream(stream), client, window or Window(), **options))
+            return list(
+                extract(self.spec, self.spec.stream(stream), client, window or Window(), **options)
+            )
 
     def read(self, window: Window | None = None) -> Mapped:
         """Everything, as one sync reads it."""
         parts = []
         for stream in self.spec.streams:
-            pages = [(number, page.body) for number, page in enumerate(self.pages(stream.name, window), 1)]
+            pages = [
+                (number, page.body)
+                for number, page in enumerate(self.pages(stream.name, window), 1)
+            ]
             parts.append(self._filled(stream.name, pages))
         return Mapped(
             *(
@@ -121,9 +128,14 @@ class Bench:
             ids = missing(self.spec, mapped)[lookup.name]
             with self.client() as client:
                 for page in look_up(self.spec, lookup, client, ids):
-                    frames[lookup.name].append(map_lookup(self.spec, lookup, self.connection, page.body))
+                    frames[lookup.name].append(
+                        map_lookup(self.spec, lookup, self.connection, page.body)
+                    )
         customers = pl.concat(
-            [pl.DataFrame(schema={"external_id": pl.String, "phone": pl.String}), *frames["customers"]]
+            [
+                pl.DataFrame(schema={"external_id": pl.String, "phone": pl.String}),
+                *frames["customers"],
+            ]
         )
         empty = pl.DataFrame(schema={"external_id": pl.String, "name": pl.String, "sku": pl.String})
         return fill(mapped, customers, pl.concat([empty, *frames["items"]]))
@@ -151,7 +163,13 @@ def bench(request: pytest.FixtureRequest) -> Bench:
 
 def make_bench(system: str, **world: Any) -> Bench:
     clock = simulator.ManualClock(NOW)
-    options = {"customers": 30, "invoices": 120, "now": clock, "days": 25, "sleep": clock.sleep} | world
+    options = {
+        "customers": 30,
+        "invoices": 120,
+        "now": clock,
+        "days": 25,
+        "sleep": clock.sleep,
+    } | world
     bench = Bench(SYSTEMS.get(system, SYSTEMS["xero"]), simulator.World(seed=11, **options), clock)
     if system in DESCRIBED:
         bench.spec = replace(bench.spec, name=system)

@@ -121,7 +121,9 @@ def by_link(moving: Moving, params: httpx.QueryParams) -> httpx.Response:
     rows = moving.listed()
     more = page * SIZE < len(rows)
     headers = {"link": f'</invoices?page={page + 1}>; rel="next"'} if more else {}
-    return httpx.Response(200, json={"data": rows[(page - 1) * SIZE : page * SIZE]}, headers=headers)
+    return httpx.Response(
+        200, json={"data": rows[(page - 1) * SIZE : page * SIZE]}, headers=headers
+    )
 
 
 def by_link_in_the_body(moving: Moving, params: httpx.QueryParams) -> httpx.Response:
@@ -135,7 +137,10 @@ APIS: dict[str, tuple[Answer, dict[str, Any]]] = {
     "page number": (by_number, {"paging": "page number", "pages_path": "/pages"}),
     "page number, nothing said": (by_number, {"paging": "page number"}),
     "page number, size ignored": (by_number_of_its_own_size, {"paging": "page number"}),
-    "page number, size not sent": (by_number_of_its_own_size, {"paging": "page number", "size_param": ""}),
+    "page number, size not sent": (
+        by_number_of_its_own_size,
+        {"paging": "page number", "size_param": ""},
+    ),
     "page number, other sizes refused": (by_number_of_fixed_sizes, {"paging": "page number"}),
     "offset": (by_offset, {"paging": "offset"}),
     "offset, multiples only": (by_offset_of_pages, {"paging": "offset"}),
@@ -165,7 +170,13 @@ class Desk:
 
     @property
     def connection(self) -> Account:
-        options = {"authentication": "none", "params": {}, "more_path": "", **APIS[self.api][1], **self.options}
+        options = {
+            "authentication": "none",
+            "params": {},
+            "more_path": "",
+            **APIS[self.api][1],
+            **self.options,
+        }
         return Account(
             "custom", "loja", "https://erp.test", "", "", SecretStr(""), SecretStr(""),
             page_size=SIZE, options=options,
@@ -178,7 +189,11 @@ class Desk:
     @contextmanager
     def client(self) -> Iterator[Client]:
         def answer(request: httpx.Request) -> httpx.Response:
-            if self.moving.requests and not self.still and len(self.moving.requests) % self.moving.every == 0:
+            if (
+                self.moving.requests
+                and not self.still
+                and len(self.moving.requests) % self.moving.every == 0
+            ):
                 self.moving.change()
             self.moving.requests.append(request)
             return APIS[self.api][0](self.moving, request.url.params)
@@ -186,7 +201,9 @@ class Desk:
         clock = ManualClock(BEGIN)
         timing = Timing(monotonic=lambda: clock().timestamp(), sleep=clock.sleep, now=clock)
         transport = httpx.MockTransport(answer)
-        with open_client(self.connection, self.spec, MemoryTokens(), transport=transport, timing=timing) as client:
+        with open_client(
+            self.connection, self.spec, MemoryTokens(), transport=transport, timing=timing
+        ) as client:
             yield client
 
     def read(self, pages: list[Page]) -> set[int]:
@@ -198,7 +215,9 @@ class Desk:
 def test_nothing_is_lost_whatever_moves(api: str, order: str) -> None:
     finished = 0
     for seed in range(SEEDS):
-        desk = Desk(api, Moving(order, Random(f"{api}/{order}/{seed}"), every=3 if api in FIXED else 1))
+        desk = Desk(
+            api, Moving(order, Random(f"{api}/{order}/{seed}"), every=3 if api in FIXED else 1)
+        )
         with desk.client() as client:
             try:
                 pages = list(extract(desk.spec, desk.spec.streams[0], client, Window()))
@@ -216,7 +235,9 @@ def test_nothing_is_lost_whatever_moves(api: str, order: str) -> None:
 def test_nothing_is_lost_where_a_read_was_interrupted(api: str, order: str) -> None:
     finished = 0
     for seed in range(SEEDS):
-        desk = Desk(api, Moving(order, Random(f"{api}/{order}/{seed}/cut"), every=3 if api in FIXED else 1))
+        desk = Desk(
+            api, Moving(order, Random(f"{api}/{order}/{seed}/cut"), every=3 if api in FIXED else 1)
+        )
         with desk.client() as client:
             try:
                 reading = extract(desk.spec, desk.spec.streams[0], client, Window())
@@ -225,7 +246,9 @@ def test_nothing_is_lost_where_a_read_was_interrupted(api: str, order: str) -> N
                     continue
                 for _ in range(3):
                     desk.moving.change()
-                pages += extract(desk.spec, desk.spec.streams[0], client, Window(), resume=stopped(pages[-1]))
+                pages += extract(
+                    desk.spec, desk.spec.streams[0], client, Window(), resume=stopped(pages[-1])
+                )
             except (Transient, StopIteration):
                 continue
         finished += 1
@@ -235,7 +258,9 @@ def test_nothing_is_lost_where_a_read_was_interrupted(api: str, order: str) -> N
 
 def stopped(page: Page) -> Resume:
     request, following = (
-        PageRequest.from_json(json.loads(json.dumps(one.to_json()))) for one in (page.request, page.next_request) if one
+        PageRequest.from_json(json.loads(json.dumps(one.to_json())))
+        for one in (page.request, page.next_request)
+        if one
     )
     return Resume(request, page.body, following)
 
@@ -258,9 +283,13 @@ def test_a_server_that_knows_no_pages_is_a_loop(api: str, monkeypatch: pytest.Mo
 
     def first_page(moving: Moving, params: httpx.QueryParams) -> httpx.Response:
         following = int(params.get("offset", 0)) + SIZE
-        return httpx.Response(200, json={"data": moving.listed()[:SIZE], "next": f"/invoices?offset={following}"})
+        return httpx.Response(
+            200, json={"data": moving.listed()[:SIZE], "next": f"/invoices?offset={following}"}
+        )
 
-    monkeypatch.setitem(APIS, api, (first_page, {k: v for k, v in APIS[api][1].items() if k != "pages_path"}))
+    monkeypatch.setitem(
+        APIS, api, (first_page, {k: v for k, v in APIS[api][1].items() if k != "pages_path"})
+    )
     with desk.client() as client, pytest.raises(PaginationLoop):
         list(extract(desk.spec, desk.spec.streams[0], client, Window()))
 

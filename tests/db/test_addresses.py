@@ -9,7 +9,13 @@ import pytest
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
-from panel.blocks import BillingConnection, CustomConnection, FreshBooksConnection, NetSuiteConnection, XeroConnection
+from panel.blocks import (
+    BillingConnection,
+    CustomConnection,
+    FreshBooksConnection,
+    NetSuiteConnection,
+    XeroConnection,
+)
 from panel.connect.webhook_address import NoWebhooksError, keep_address
 from sql import endpoints, webhooks
 from sql import panel_pages as pages
@@ -49,7 +55,9 @@ def counts(db: DbConnection, endpoint_id: str) -> dict[str, Any]:
 
 
 class TestAddresses:
-    def test_the_first_run_makes_one_the_second_takes_the_secret_the_third_does_nothing(self, db: DbConnection) -> None:
+    def test_the_first_run_makes_one_the_second_takes_the_secret_the_third_does_nothing(
+        self, db: DbConnection
+    ) -> None:
         kept = keep_address(db, shop(), KEY)
         assert (kept.made, kept.secret_taken, kept.state) == (1, False, "needs its secret")
         chosen = secret()
@@ -62,42 +70,61 @@ class TestAddresses:
         (address,) = pages.addresses(db)
         assert (address.connection, address.has_secret) == ("shop", True)
 
-    def test_a_changed_secret_is_taken_and_the_one_before_is_good_for_a_day(self, db: DbConnection) -> None:
+    def test_a_changed_secret_is_taken_and_the_one_before_is_good_for_a_day(
+        self, db: DbConnection
+    ) -> None:
         old, new = secret(), secret()
         endpoint_id = keep_address(db, shop(webhook_secret=old), KEY).addresses[0].endpoint_id
         assert keep_address(db, shop(webhook_secret=new), KEY, make=False).secret_taken
         assert active(db, endpoint_id) == [new.get_secret_value(), old.get_secret_value()]
 
-    def test_a_secret_that_was_replaced_elsewhere_does_not_come_back_by_itself(self, db: DbConnection) -> None:
+    def test_a_secret_that_was_replaced_elsewhere_does_not_come_back_by_itself(
+        self, db: DbConnection
+    ) -> None:
         old, new = secret(), secret()
         (one,) = keep_address(db, shop(webhook_secret=old), KEY).addresses
         webhooks.add_secret(db, one.endpoint_no, new.get_secret_value(), KEY, overlap_seconds=0)
         assert not keep_address(db, shop(webhook_secret=old), KEY, make=False).secret_taken
         assert active(db, one.endpoint_id) == [new.get_secret_value()]
-        assert keep_address(db, shop(webhook_secret=old), KEY).secret_taken  # but where somebody asks for it
+        assert keep_address(
+            db, shop(webhook_secret=old), KEY
+        ).secret_taken  # but where somebody asks for it
         assert active(db, one.endpoint_id)[0] == old.get_secret_value()
 
-    def test_a_secret_that_cannot_be_one_is_refused_without_being_shown(self, db: DbConnection) -> None:
-        with pytest.raises(NoWebhooksError, match='field "Webhook secret" of block "shop"') as refused:
+    def test_a_secret_that_cannot_be_one_is_refused_without_being_shown(
+        self, db: DbConnection
+    ) -> None:
+        with pytest.raises(
+            NoWebhooksError, match='field "Webhook secret" of block "shop"'
+        ) as refused:
             keep_address(db, shop(webhook_secret="my own words"), KEY)
         assert "my own words" not in str(refused.value)
         assert pages.addresses(db) == []
 
     def test_how_it_is_signed_comes_from_the_block_and_follows_it(self, db: DbConnection) -> None:
-        signed = shop(webhook_scheme="hmac sha256", webhook_header="X-Shop", webhook_secret="s" * 32)
+        signed = shop(
+            webhook_scheme="hmac sha256", webhook_header="X-Shop", webhook_secret="s" * 32
+        )
         (one,) = keep_address(db, signed, KEY).addresses
-        assert counts(db, one.endpoint_id) == {"webhook_scheme": "hmac sha256", "webhook_header": "X-Shop"}
+        assert counts(db, one.endpoint_id) == {
+            "webhook_scheme": "hmac sha256",
+            "webhook_header": "X-Shop",
+        }
         changed = signed.model_copy(update={"webhook_header": "X-Other"})
         keep_address(db, changed, KEY, make=False)
         assert counts(db, one.endpoint_id)["webhook_header"] == "X-Other"
         keep_address(db, shop(), KEY, make=False)
         assert counts(db, one.endpoint_id) == {}
 
-    def test_what_was_said_of_the_address_stays_until_somebody_asks_for_the_blocks(self, db: DbConnection) -> None:
+    def test_what_was_said_of_the_address_stays_until_somebody_asks_for_the_blocks(
+        self, db: DbConnection
+    ) -> None:
         (one,) = keep_address(db, shop(), KEY).addresses
         own = {"webhook_scheme": "hmac sha256", "webhook_header": "X-Own"}
         endpoints.set_options(db, one.endpoint_no, own, {})
-        block = shop(webhook_scheme="hmac sha256", webhook_header="X-Block", webhook_type_path="/event")
+        block = shop(
+            webhook_scheme="hmac sha256", webhook_header="X-Block", webhook_type_path="/event"
+        )
         keep_address(db, block, KEY, make=False)
         assert counts(db, one.endpoint_id) == own | {"webhook_type_path": "/event"}
         keep_address(db, block, KEY)

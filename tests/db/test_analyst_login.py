@@ -83,7 +83,9 @@ def test_on_another_server(home: Path, other_server: dict[str, str], tmp_path: P
     assert settings.fernet_key().decode() not in password
 
 
-def test_a_login_of_the_administrators(home: Path, other_server: dict[str, str], tmp_path: Path) -> None:
+def test_a_login_of_the_administrators(
+    home: Path, other_server: dict[str, str], tmp_path: Path
+) -> None:
     """It must be the role itself: a superuser under another name is refused."""
     superuser = other_server["TWEZAH_DATABASE_URL"]
     wrong = Settings(home=tmp_path, database_url=superuser, analyst_database_url=superuser)
@@ -91,7 +93,9 @@ def test_a_login_of_the_administrators(home: Path, other_server: dict[str, str],
         analyst_environment(wrong, superuser)
     with psycopg.connect(superuser, autocommit=True) as connection:
         connection.execute("ALTER ROLE analyst LOGIN PASSWORD 'of-the-administrator'")
-        login = psycopg.conninfo.make_conninfo(superuser, user="analyst", password="of-the-administrator")
+        login = psycopg.conninfo.make_conninfo(
+            superuser, user="analyst", password="of-the-administrator"
+        )
         url = superuser.replace("postgres@", "analyst:of-the-administrator@")
         right = Settings(home=tmp_path, database_url=superuser, analyst_database_url=url)
         assert analyst_environment(right, superuser)["PGUSER"] == "analyst"

@@ -36,7 +36,11 @@ def write(dsn: str, count: int, operation: str = "test.entry") -> None:
     for number in range(count):
         with connect(dsn) as connection:
             audit.record(
-                connection, operation, f"thing {number}", details={"number": number, "text": "ç"}, points=-number
+                connection,
+                operation,
+                f"thing {number}",
+                details={"number": number, "text": "ç"},
+                points=-number,
             )
             connection.commit()
 
@@ -80,14 +84,21 @@ def test_keys_are_recorded_without_the_key(dsn: str) -> None:
 
 def test_phone_numbers_are_masked_whoever_forgot_to(dsn: str) -> None:
     with connect(dsn) as connection:
-        audit.record(connection, "test.entry", "x", error="of +244 923 456 789", details={"said": ["+244923456789"]})
+        audit.record(
+            connection,
+            "test.entry",
+            "x",
+            error="of +244 923 456 789",
+            details={"said": ["+244923456789"]},
+        )
         connection.commit()
     (found,) = entries(dsn, operation="test.entry")
     assert "923" not in repr(found)
 
 
 @pytest.mark.parametrize(
-    "statement", ["UPDATE audit.entry SET points = 1", "DELETE FROM audit.entry", "TRUNCATE audit.entry"]
+    "statement",
+    ["UPDATE audit.entry SET points = 1", "DELETE FROM audit.entry", "TRUNCATE audit.entry"],
 )
 def test_history_is_refused_to_change(dsn: str, statement: str) -> None:
     with connect(dsn) as connection, pytest.raises(psycopg.errors.RestrictViolation):
@@ -135,7 +146,9 @@ with connect(sys.argv[1]) as connection:
 
 
 def test_a_writer_killed_with_the_chain_in_its_hand_leaves_nothing(dsn: str) -> None:
-    with subprocess.Popen([sys.executable, "-c", KILLED, dsn], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, dsn], stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "locked\n"
         process.kill()
@@ -172,7 +185,9 @@ def test_any_single_tampering_is_found(written: str, number: int, how: str, reha
         if how == "deleted":
             connection.execute("DELETE FROM audit.entry WHERE entry_no = %s", [number])
         elif how == "moved":
-            connection.execute("UPDATE audit.entry SET entry_no = 100 WHERE entry_no = %s", [number])
+            connection.execute(
+                "UPDATE audit.entry SET entry_no = 100 WHERE entry_no = %s", [number]
+            )
         else:
             change = sql.SQL("UPDATE audit.entry SET {} = {} WHERE entry_no = %s")
             connection.execute(change.format(sql.Identifier(how), sql.SQL(COLUMNS[how])), [number])

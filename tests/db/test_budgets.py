@@ -31,9 +31,9 @@ def test_many_claims_are_divided_in_one_pass(claimed: Books) -> None:
         assert len(budgets.settle(connection, {("p", 1): 1_020})) == 21
     granted = "SELECT granted FROM loyalty.promotion_claim ORDER BY issued_at LIMIT 22"
     assert [row[0] for row in claimed.rows(granted)] == [50] * 20 + [20, 0]
-    assert claimed.rows("SELECT count(*), sum(granted) FROM loyalty.promotion_claim WHERE unsettled_from IS NULL") == [
-        (CLAIMS, 1_020)
-    ]
+    assert claimed.rows(
+        "SELECT count(*), sum(granted) FROM loyalty.promotion_claim WHERE unsettled_from IS NULL"
+    ) == [(CLAIMS, 1_020)]
 
 
 def test_an_earlier_claim_takes_from_the_last_ones(claimed: Books) -> None:
@@ -51,7 +51,9 @@ def test_an_earlier_claim_takes_from_the_last_ones(claimed: Books) -> None:
 def test_a_version_that_speaks_no_more_gives_nothing(claimed: Books) -> None:
     with claimed.transaction() as connection:
         budgets.settle(connection, {("p", 1): 1_020})
-    claimed.run("UPDATE loyalty.promotion_claim SET unsettled_from = issued_at WHERE external_id = 'S1'")
+    claimed.run(
+        "UPDATE loyalty.promotion_claim SET unsettled_from = issued_at WHERE external_id = 'S1'"
+    )
     with claimed.transaction() as connection:
         assert len(budgets.settle(connection, {})) == 21
     assert claimed.rows("SELECT sum(granted) FROM loyalty.promotion_claim") == [(0,)]

@@ -7,7 +7,9 @@ from sql import db
 from sql.db import connect, engine
 
 
-def test_a_first_connection_that_breaks_is_a_lost_connection(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_first_connection_that_breaks_is_a_lost_connection(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """SQLAlchemy asks the first connection of a pool about the server, and wraps what fails then."""
     made = psycopg.connect
 

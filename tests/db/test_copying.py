@@ -17,7 +17,14 @@ from sql.copying import copy_in
 from sql.db import DbConnection
 
 SCHEMA = pl.Schema(
-    {"no": pl.Int32, "minor": pl.Int64, "word": pl.String, "at": UTC_US, "size": EXACT, "said": pl.String}
+    {
+        "no": pl.Int32,
+        "minor": pl.Int64,
+        "word": pl.String,
+        "at": UTC_US,
+        "size": EXACT,
+        "said": pl.String,
+    }
 )
 TABLE = "CREATE TEMPORARY TABLE copied (no integer, minor bigint, word text, at timestamptz, size numeric(20,6), said jsonb)"
 TEXTS = st.text(st.characters(exclude_characters="\x00", codec="utf-8"), max_size=40)
@@ -25,8 +32,11 @@ ROWS = st.lists(
     st.tuples(
         st.integers(-(2**31), 2**31 - 1),
         st.none() | st.integers(-(2**63), 2**63 - 1),
-        st.none() | TEXTS | st.sampled_from(["", "\\N", "a\tb", 'say "x", y', "\r\n", "NULL", "água 🫧"]),
-        st.none() | st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
+        st.none()
+        | TEXTS
+        | st.sampled_from(["", "\\N", "a\tb", 'say "x", y', "\r\n", "NULL", "água 🫧"]),
+        st.none()
+        | st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
         st.none() | st.decimals(-(10**13), 10**13, allow_nan=False, places=6),
         st.none() | st.sampled_from(['{"base": 1}', "{}", '{"promotion \\"x\\"": -3}']),
     ),
@@ -49,12 +59,16 @@ def connection(dsn: str) -> Iterator[DbConnection]:
 
 
 def stored(connection: DbConnection) -> list[Any]:
-    return connection.execute("SELECT no, minor, word, at, size, said::text FROM copied ORDER BY ctid").fetchall()
+    return connection.execute(
+        "SELECT no, minor, word, at, size, said::text FROM copied ORDER BY ctid"
+    ).fetchall()
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(ROWS, st.integers(0, 3))
-def test_every_value_arrives_as_it_is(connection: DbConnection, rows: list[tuple[Any, ...]], skipped: int) -> None:
+def test_every_value_arrives_as_it_is(
+    connection: DbConnection, rows: list[tuple[Any, ...]], skipped: int
+) -> None:
     connection.execute("TRUNCATE copied")
     # A slice begins in the middle of its columns' buffers, where nulls are bits.
     frame = pl.DataFrame(rows, schema=SCHEMA, orient="row").slice(skipped)
@@ -62,10 +76,13 @@ def test_every_value_arrives_as_it_is(connection: DbConnection, rows: list[tuple
     assert stored(connection) == rows[skipped:]
 
 
-def test_more_rows_than_are_encoded_at_a_time(connection: DbConnection, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_rows_than_are_encoded_at_a_time(
+    connection: DbConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(copying, "_ROWS_AT_ONCE", 7)
     rows = [
-        (number, None if number % 3 else number, f"w{number}", None, Decimal(number) / 8, None) for number in range(50)
+        (number, None if number % 3 else number, f"w{number}", None, Decimal(number) / 8, None)
+        for number in range(50)
     ]
     copy_in(connection, "pg_temp.copied", pl.DataFrame(rows, schema=SCHEMA, orient="row"))
     assert stored(connection) == rows

@@ -29,7 +29,10 @@ def sold(books: Books) -> Books:
     books.store(invoice(), invoice(external_id="B", customer_phone=OTHER_PHONE, record_no=1))
     books.award()
     page = {
-        "Invoices": [{"Id": "A", "Name": "Ana", "Phone": PHONE, "Total": 150.00}, {"Id": "B", "Phone": OTHER_PHONE}]
+        "Invoices": [
+            {"Id": "A", "Name": "Ana", "Phone": PHONE, "Total": 150.00},
+            {"Id": "B", "Phone": OTHER_PHONE},
+        ]
     }
     body = zstandard.compress(json.dumps(page).encode())
     with connect(books.dsn) as connection:
@@ -54,9 +57,14 @@ def everything(books: Books) -> str:
         tables = connection.execute(
             "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname IN ('billing', 'loyalty', 'audit')"
         ).fetchall()
-        said = [repr(connection.execute(f"SELECT t::text FROM {table} t".encode()).fetchall()) for (table,) in tables]
+        said = [
+            repr(connection.execute(f"SELECT t::text FROM {table} t".encode()).fetchall())
+            for (table,) in tables
+        ]
         bodies = connection.execute("SELECT body_zstd FROM billing.raw_page").fetchall()
-    return "".join(said) + "".join(zstandard.decompress(bytes(body)).decode() for (body,) in bodies if body)
+    return "".join(said) + "".join(
+        zstandard.decompress(bytes(body)).decode() for (body,) in bodies if body
+    )
 
 
 def test_a_dry_run_says_what_would_go_and_keeps_it(sold: Books) -> None:
@@ -90,7 +98,10 @@ def test_a_sale_that_comes_later_is_a_new_members_and_the_old_ones_stay(sold: Bo
     found = dict(sold.rows("SELECT external_id, member_id FROM billing.invoice"))
     assert found["A"] == member
     assert found["NEW"] not in (member, None)
-    assert dict(sold.rows("SELECT member_id, balance_points FROM loyalty.member_balance"))[member] == 2000
+    assert (
+        dict(sold.rows("SELECT member_id, balance_points FROM loyalty.member_balance"))[member]
+        == 2000
+    )
 
 
 def test_reading_an_old_sale_again_brings_no_member_back(sold: Books) -> None:
@@ -102,7 +113,9 @@ def test_reading_an_old_sale_again_brings_no_member_back(sold: Books) -> None:
 
 
 def test_whoever_was_merged_goes_too(sold: Books) -> None:
-    first, second = (number for (number,) in sold.rows("SELECT member_id FROM loyalty.member ORDER BY 1"))
+    first, second = (
+        number for (number,) in sold.rows("SELECT member_id FROM loyalty.member ORDER BY 1")
+    )
     with connect(sold.dsn) as connection:
         corrections.merge(connection, second, first, WHY, "run")
         connection.commit()

@@ -42,7 +42,12 @@ def awarded(books: Books) -> Books:
 class TestAppendOnly:
     @pytest.mark.parametrize("table", ["award_entry", "member_tier", "program"])
     @pytest.mark.parametrize(
-        "how", ["UPDATE loyalty.{0} SET {1} = {1}", "DELETE FROM loyalty.{0}", "TRUNCATE loyalty.{0} CASCADE"]
+        "how",
+        [
+            "UPDATE loyalty.{0} SET {1} = {1}",
+            "DELETE FROM loyalty.{0}",
+            "TRUNCATE loyalty.{0} CASCADE",
+        ],
     )
     def test_history_is_kept(self, awarded: Books, table: str, how: str) -> None:
         awarded.set_tier(awarded.member(), "gold", NOON)
@@ -53,7 +58,9 @@ class TestAppendOnly:
             awarded.run(how.format(table, column))
         assert awarded.rows(f"SELECT t::text FROM loyalty.{table} t") == before
 
-    @pytest.mark.parametrize("how", ["DELETE FROM loyalty.member", "TRUNCATE loyalty.member CASCADE"])
+    @pytest.mark.parametrize(
+        "how", ["DELETE FROM loyalty.member", "TRUNCATE loyalty.member CASCADE"]
+    )
     def test_members_are_kept(self, awarded: Books, how: str) -> None:
         with pytest.raises(psycopg.errors.RestrictViolation):
             awarded.run(how)
@@ -119,7 +126,9 @@ class TestTiers:
     @pytest.mark.parametrize("at", ["-infinity", "infinity"])
     def test_one_without_a_beginning_cannot_stop_the_awards(self, awarded: Books, at: str) -> None:
         with pytest.raises(psycopg.errors.CheckViolation):
-            awarded.run(f"INSERT INTO loyalty.member_tier (member_id, tier, valid_from) VALUES (1, 'gold', '{at}')")
+            awarded.run(
+                f"INSERT INTO loyalty.member_tier (member_id, tier, valid_from) VALUES (1, 'gold', '{at}')"
+            )
         assert awarded.award().entries == 0
 
     @pytest.mark.parametrize("tier", ["diamond", "Gold", ""])
@@ -146,7 +155,11 @@ class TestPrograms:
             invoice(amount_refunded_minor=5_000, updated_at=NOON + HOUR),
         )
         awarded.award()
-        assert [row[3:] for row in awarded.entries()] == [("award", 1500), ("refund", -500), ("award", 3000)]
+        assert [row[3:] for row in awarded.entries()] == [
+            ("award", 1500),
+            ("refund", -500),
+            ("award", 3000),
+        ]
 
     def test_one_that_never_begins_is_never_in_force(self, awarded: Books) -> None:
         with pytest.raises(psycopg.errors.CheckViolation):
@@ -175,20 +188,26 @@ class TestPrograms:
         assert books.award().points == 1500
         assert books.rows("SELECT count(*) FROM billing.reject WHERE resolved_at IS NULL") == [(0,)]
 
-    def test_a_run_of_another_account_resolves_what_it_awards_and_nothing_else(self, books: Books) -> None:
+    def test_a_run_of_another_account_resolves_what_it_awards_and_nothing_else(
+        self, books: Books
+    ) -> None:
         twin = Books(books.dsn, AccountKey("xero", "other"))
         add_program(books, 2, NOON, AOA=100_000)
         books.store(invoice(currency="USD"))
         assert books.award().rejected == 1
         twin.store(invoice())  # the same member and id, an amount that earns
         twin.award()
-        assert books.rows("SELECT account FROM billing.reject WHERE resolved_at IS NULL") == [("books",)]
+        assert books.rows("SELECT account FROM billing.reject WHERE resolved_at IS NULL") == [
+            ("books",)
+        ]
         books.store(invoice(updated_at=NOON + HOUR))  # the currency is corrected at the vendor
         twin.award()
         assert books.rows("SELECT account FROM billing.reject WHERE resolved_at IS NULL") == []
 
 
-def test_a_promotion_that_cannot_be_evaluated_stops_the_step_and_loses_nothing(books: Books) -> None:
+def test_a_promotion_that_cannot_be_evaluated_stops_the_step_and_loses_nothing(
+    books: Books,
+) -> None:
     books.store(invoice())
     books.run(
         "INSERT INTO loyalty.promotion (promotion_id, version, kind, valid_from) VALUES ('rain', 1, 'product_bonus', '2026-01-01')"
@@ -229,7 +248,9 @@ def test_moving_what_grew_beyond_belief_does_not_stop_the_step(books: Books) -> 
     books.award()
     books.store(invoice(total_minor=18 * 10**12, updated_at=NOON + HOUR))
     books.award()
-    books.store(invoice(customer_phone=OTHER_PHONE, updated_at=NOON + 2 * HOUR), invoice(external_id="B"))
+    books.store(
+        invoice(customer_phone=OTHER_PHONE, updated_at=NOON + 2 * HOUR), invoice(external_id="B")
+    )
     assert books.award().entries >= 1
     assert books.rows("SELECT points FROM loyalty.award_entry WHERE external_id = 'B'") == [(1500,)]
 
@@ -289,9 +310,13 @@ class TestConcurrency:
             storing.commit()
         assert awarded.award().points == 500
 
-    def test_two_awards_at_once_post_once(self, books: Books, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_two_awards_at_once_post_once(
+        self, books: Books, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(award_step, "MEMBERS_AT_ONCE", 5)
-        books.store(*(invoice(external_id=str(n), customer_phone=f"+2449230{n:05}") for n in range(40)))
+        books.store(
+            *(invoice(external_id=str(n), customer_phone=f"+2449230{n:05}") for n in range(40))
+        )
         with ThreadPoolExecutor(2) as pool:
             done = [future.result() for future in [pool.submit(books.award) for _ in range(2)]]
         assert sum(one.entries for one in done) == 40
@@ -305,7 +330,9 @@ class TestConcurrency:
             for connection in (one, two):
                 claimed = [books.member()]
                 due = award(
-                    ledger.history(connection, claimed), ledger.tiers(connection, claimed), ledger.programs(connection)
+                    ledger.history(connection, claimed),
+                    ledger.tiers(connection, claimed),
+                    ledger.programs(connection),
                 )
                 entries = difference(due, ledger.posted(connection, claimed))
                 if connection is one:
@@ -333,7 +360,9 @@ class TestConcurrency:
         with connect(books.dsn) as one, connect(books.dsn) as two, ThreadPoolExecutor(1) as pool:
             marked = [books.put(one, [invoice()])]
             one.commit()
-            store_two = pool.submit(other.put, two, [invoice(), invoice(external_id="B", customer_phone=OTHER_PHONE)])
+            store_two = pool.submit(
+                other.put, two, [invoice(), invoice(external_id="B", customer_phone=OTHER_PHONE)]
+            )
             marked.append(store_two.result(timeout=10))
             two.commit()
         assert books.award().points == 4500

@@ -24,10 +24,19 @@ def make(dsn: str) -> Iterator[Make]:
     with ExitStack() as opened:
 
         def made(
-            *windows: tuple[int, float], at_once: int = 5, lease_seconds: float = 60, account: AccountKey = ACCOUNT
+            *windows: tuple[int, float],
+            at_once: int = 5,
+            lease_seconds: float = 60,
+            account: AccountKey = ACCOUNT,
         ) -> SharedLimit:
             return opened.enter_context(
-                shared_limit(dsn, account, windows or ((5, 60.0),), at_once=at_once, lease_seconds=lease_seconds)
+                shared_limit(
+                    dsn,
+                    account,
+                    windows or ((5, 60.0),),
+                    at_once=at_once,
+                    lease_seconds=lease_seconds,
+                )
             )
 
         yield made
@@ -55,7 +64,10 @@ def test_each_window_holds_and_the_longest_wait_counts(make: Make) -> None:
 
 
 def test_accounts_have_limits_of_their_own(make: Make) -> None:
-    worker, other = make((1, 60.0), at_once=1), make((1, 60.0), at_once=1, account=AccountKey("xero", "other"))
+    worker, other = (
+        make((1, 60.0), at_once=1),
+        make((1, 60.0), at_once=1, account=AccountKey("xero", "other")),
+    )
     assert worker.enter()[0]
     assert not worker.enter()[0]
     assert other.enter()[0]
@@ -132,7 +144,9 @@ def test_a_lost_connection_is_opened_again(make: Make, dsn: str) -> None:
     worker = make()
     number = worker.enter()[0]
     with psycopg.connect(dsn, autocommit=True) as other:
-        other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'twezah limits'")
+        other.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'twezah limits'"
+        )
     worker.leave(number, 0)
     assert worker.enter()[0]
 

@@ -70,7 +70,9 @@ def test_python_and_the_database_agree(dsn: str) -> None:
 def test_one_form_is_renamed_with_its_entries(before: str) -> None:
     books = Books(before, AccountKey("xero", "books"))
     synced(
-        books, invoice(external_id="1001.0", invoice_number="FT\u00a01"), invoice(external_id="17", invoice_number="17")
+        books,
+        invoice(external_id="1001.0", invoice_number="FT\u00a01"),
+        invoice(external_id="17", invoice_number="17"),
     )
     history = balances(before)
     with connect(before) as opened:
@@ -78,10 +80,15 @@ def test_one_form_is_renamed_with_its_entries(before: str) -> None:
             "SELECT member_id, points, due_after FROM loyalty.award_entry ORDER BY 1, 2"
         ).fetchall()
     assert migrate.migrate(before)
-    assert [(one, status) for one, status, _ in documents(before)] == [("1001", "open"), ("17", "open")]
+    assert [(one, status) for one, status, _ in documents(before)] == [
+        ("1001", "open"),
+        ("17", "open"),
+    ]
     with connect(before) as opened:
         assert (
-            opened.execute("SELECT member_id, points, due_after FROM loyalty.award_entry ORDER BY 1, 2").fetchall()
+            opened.execute(
+                "SELECT member_id, points, due_after FROM loyalty.award_entry ORDER BY 1, 2"
+            ).fetchall()
             == entries
         )
         with pytest.raises(psycopg.errors.RestrictViolation):
@@ -99,7 +106,9 @@ def test_two_forms_count_once_as_the_newest_says(before: str, newest: str) -> No
     synced(
         books,
         invoice(external_id=older, total_minor=10_000),
-        invoice(external_id=newest, total_minor=15_000, updated_at=NOON + timedelta(hours=1), page_id=2),
+        invoice(
+            external_id=newest, total_minor=15_000, updated_at=NOON + timedelta(hours=1), page_id=2
+        ),
     )
     assert balances(before) == {PHONE[-1]: 2500}
     migrate.migrate(before)
@@ -120,19 +129,30 @@ def test_two_forms_of_different_customers(before: str) -> None:
     synced(
         books,
         invoice(external_id="FT 1"),
-        invoice(external_id="FT\u00a01", customer_phone=OTHER_PHONE, updated_at=NOON + timedelta(hours=1), page_id=2),
-        invoice(external_id="FT  1", total_minor=99_900, updated_at=NOON - timedelta(hours=1), page_id=3),
+        invoice(
+            external_id="FT\u00a01",
+            customer_phone=OTHER_PHONE,
+            updated_at=NOON + timedelta(hours=1),
+            page_id=2,
+        ),
+        invoice(
+            external_id="FT  1", total_minor=99_900, updated_at=NOON - timedelta(hours=1), page_id=3
+        ),
     )
     migrate.migrate(before)
     books.award()
     assert balances(before) == {PHONE[-1]: 0, OTHER_PHONE[-1]: 1500}
-    assert [(one, status) for one, status, _ in documents(before) if status != "void"] == [("FT 1", "open")]
+    assert [(one, status) for one, status, _ in documents(before) if status != "void"] == [
+        ("FT 1", "open")
+    ]
 
 
 def test_two_forms_of_which_none_is_right(before: str) -> None:
     books = Books(before, AccountKey("xero", "books"))
     synced(
-        books, invoice(external_id="7.0"), invoice(external_id="7.00", updated_at=NOON + timedelta(hours=1), page_id=2)
+        books,
+        invoice(external_id="7.0"),
+        invoice(external_id="7.00", updated_at=NOON + timedelta(hours=1), page_id=2),
     )
     migrate.migrate(before)
     books.award()
@@ -165,7 +185,11 @@ def test_customers_rejects_and_events(before: str) -> None:
             "SELECT external_id, occurred_at::date::text FROM billing.pushed_document"
         ).fetchall() == [("9", "2026-01-02")]
         open_ones = "SELECT record_key, external_id FROM billing.reject WHERE resolved_at IS NULL ORDER BY 1"
-        assert opened.execute(open_ones).fetchall() == [("8", "8"), ("9", "9"), ("page 1 record 0", None)]
+        assert opened.execute(open_ones).fetchall() == [
+            ("8", "8"),
+            ("9", "9"),
+            ("page 1 record 0", None),
+        ]
 
 
 def test_every_column_with_an_id_was_thought_of(dsn: str) -> None:

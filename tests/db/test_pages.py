@@ -68,7 +68,10 @@ class TestAttempts:
             )
             for what in ("records", "new_sales", "changed_sales", "rejected", "entries", "points", "calls", "failed_calls", "throttled"):  # fmt: skip
                 assert getattr(total, what) == sum(getattr(one, what) for one in of), what
-            assert (total.response_ms_p50, total.response_ms_p95) == (percentile(times, 50), percentile(times, 95))
+            assert (total.response_ms_p50, total.response_ms_p95) == (
+                percentile(times, 50),
+                percentile(times, 95),
+            )
 
     def test_of_many_calls_a_hundred_stand_for_all(self, db: DbConnection) -> None:
         many = [10] * 9_000 + [5_000] * 1_000  # a tenth is slow
@@ -78,7 +81,9 @@ class TestAttempts:
         assert (total.response_ms_p50, total.response_ms_p95) == (10, 5_000)
 
     def test_slots_hold_what_ended_in_them(self, db: DbConnection) -> None:
-        attempts.add(db, attempt(new_sales=2, changed_sales=1, points=30, calls=1, response_ms=[40]))
+        attempts.add(
+            db, attempt(new_sales=2, changed_sales=1, points=30, calls=1, response_ms=[40])
+        )
         attempts.add(db, attempt("custom", error="Transient: no answer"))
         begin = NOW - timedelta(hours=23)
         first, second = pages.over_time(db, begin, timedelta(hours=1))
@@ -91,13 +96,20 @@ class TestAttempts:
         attempts.add(db, attempt(error="Transient: no answer"))
         attempts.add(db, attempt(run_id="r2"))
         found = pages.last_attempts(db, ["xero", "never"])
-        assert list(found) == ["xero"] and (found["xero"].outcome, found["xero"].run_id) == ("succeeded", "r2")
+        assert list(found) == ["xero"] and (found["xero"].outcome, found["xero"].run_id) == (
+            "succeeded",
+            "r2",
+        )
         assert [one.connection for one in pages.last_failures(db, SINCE, 10)] == ["xero"]
 
     @pytest.mark.parametrize("statement", ["UPDATE", "DELETE", "TRUNCATE"])
     def test_they_are_kept_as_they_were_written(self, db: DbConnection, statement: str) -> None:
         attempts.add(db, attempt())
-        text = {"UPDATE": "UPDATE {} SET points = 1", "DELETE": "DELETE FROM {}", "TRUNCATE": "TRUNCATE {}"}[statement]
+        text = {
+            "UPDATE": "UPDATE {} SET points = 1",
+            "DELETE": "DELETE FROM {}",
+            "TRUNCATE": "TRUNCATE {}",
+        }[statement]
         with pytest.raises(psycopg.Error, match="keeps its history"):
             db.execute(text.format("billing.sync_attempt").encode())
 
@@ -108,13 +120,18 @@ class TestAttempts:
                 connection, books.account, "killed", (None, None), {"invoices": {"complete": False}}
             )
         with books.transaction() as connection:
-            again, _ = sync.begin(connection, books.account, "heir", (None, None), {"invoices": {"complete": False}})
+            again, _ = sync.begin(
+                connection, books.account, "heir", (None, None), {"invoices": {"complete": False}}
+            )
         assert again == sync_id
         with connect(books.dsn) as connection:
             (total, named) = pages.totals(connection, SINCE, {("xero", "books"): "lisboa"})
             (failure,) = pages.last_failures(connection, SINCE, 10)
         assert (total.interrupted, named.connection, named.interrupted) == (1, "lisboa", 1)
-        assert (failure.run_id, failure.outcome) == ("killed", "interrupted") and "killed" in failure.error
+        assert (failure.run_id, failure.outcome) == (
+            "killed",
+            "interrupted",
+        ) and "killed" in failure.error
 
 
 class TestRemembering:
@@ -136,7 +153,9 @@ class TestRemembering:
         assert report.loaded is not None
         report.error = TooManyRejectsError("too many", report.loaded)
         remember(report, "xero", "TooManyRejectsError: too many")
-        assert books.rows("SELECT outcome, new_sales, rejected FROM billing.sync_attempt") == [("failed", 0, 3)]
+        assert books.rows("SELECT outcome, new_sales, rejected FROM billing.sync_attempt") == [
+            ("failed", 0, 3)
+        ]
 
     def test_a_dry_run_leaves_no_trace(self, books: Books) -> None:
         remember(self.report(books, dry_run=True), "xero", None)
@@ -144,7 +163,9 @@ class TestRemembering:
 
     def test_a_run_that_could_not_begin_counts(self, books: Books) -> None:
         remember_refused(books.dsn, "r", "xero", NOW, "NotConnectedError: xero is not connected")
-        assert books.rows("SELECT connection, system, outcome FROM billing.sync_attempt") == [("xero", None, "failed")]
+        assert books.rows("SELECT connection, system, outcome FROM billing.sync_attempt") == [
+            ("xero", None, "failed")
+        ]
 
     def test_a_database_that_is_away_is_no_second_failure(self, books: Books) -> None:
         remember_refused("postgresql://nobody@127.0.0.1:1/none", "r", "xero", NOW, "why")
@@ -162,7 +183,16 @@ def test_pages_of_a_ledger_hold_no_personal_data(books: Books) -> None:
             pages.accounts(connection), pages.last_attempts(connection, ["xero"]), webhooks.backlog(connection),
             pages.addresses(connection), ledger.dirty_members(connection),
         )  # fmt: skip
-        desk = Desk("xero", "xero", "Xero", "/form", "books", block_id="b", deployment_id="d", scheduled=True)
+        desk = Desk(
+            "xero",
+            "xero",
+            "Xero",
+            "/form",
+            "books",
+            block_id="b",
+            deployment_id="d",
+            scheduled=True,
+        )
         text = systems.markdown(Desks({"xero": desk}), found, NOW, "https://h", "")
         ((title, since, step, label), _) = status.periods(NOW)
         slots = pages.over_time(connection, since, step)
@@ -174,7 +204,9 @@ def test_pages_of_a_ledger_hold_no_personal_data(books: Books) -> None:
 def test_an_account_that_was_read_is_complete_up_to_its_cursor(books: Books) -> None:
     with books.transaction() as connection:
         sync_id = books.begin(connection)
-        sync.move_cursors(connection, books.account, sync_id, {"invoices": NOW - timedelta(hours=2), "items": NOW})
+        sync.move_cursors(
+            connection, books.account, sync_id, {"invoices": NOW - timedelta(hours=2), "items": NOW}
+        )
         state = pages.accounts(connection)["xero", "books"]
     assert state.complete_up_to == NOW - timedelta(hours=2)  # of the list that is furthest behind
     assert replace(state, complete_up_to=None).open_rejects == 0
@@ -200,7 +232,9 @@ class Shown:
             time.sleep(0.01)
 
 
-def test_a_long_run_shows_how_far_each_step_is(books: Books, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_run_shows_how_far_each_step_is(
+    books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shown = Shown()
     monkeypatch.setattr(panel.runs.progress, "create_progress_artifact", shown.create)
     monkeypatch.setattr(panel.runs.progress, "update_progress_artifact", shown.update)
@@ -211,7 +245,11 @@ def test_a_long_run_shows_how_far_each_step_is(books: Books, monkeypatch: pytest
     with panel.runs.long_run.shown_while_long(report, "xero", after_seconds=0):
         report.job.calls.append(Call("xero", "list invoices", 200, 40, throttled=False))
         shown.await_("0 1 requests; reading")
-        report.extracted, report.seconds["extract"], report.pages = Extracted(1, {}), 1.0, {"invoices": (1, 7, 100)}
+        report.extracted, report.seconds["extract"], report.pages = (
+            Extracted(1, {}),
+            1.0,
+            {"invoices": (1, 7, 100)},
+        )
         shown.await_("0 7 records; checking and storing")
         report.seconds["load"] = 1.0
         shown.await_("0 0 of 1 members; computing points")

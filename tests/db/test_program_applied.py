@@ -29,7 +29,9 @@ class TestApplying:
             (1, "installation"),
             (2, "Ana, marketing"),
         ]
-        assert two.rows("SELECT promotion_id, version, kind FROM loyalty.promotion") == [("p", 1, "purchase_bonus")]
+        assert two.rows("SELECT promotion_id, version, kind FROM loyalty.promotion") == [
+            ("p", 1, "purchase_bonus")
+        ]
         two.store(invoice(external_id="N"))
         two.award()
         assert two.points() == 4500
@@ -58,31 +60,49 @@ class TestApplying:
         assert done.recomputed and two.dirty() == [two.member()]
         post(two)
         assert two.points() == 3000
-        assert [row[2:] for row in two.entries() if row[0] == "A"] == [(1, "award", 2250), (2, "edit", 750)]
+        assert [row[2:] for row in two.entries() if row[0] == "A"] == [
+            (1, "award", 2250),
+            (2, "edit", 750),
+        ]
 
     def test_a_rule_fixed_retroactively_and_back_again(self, two: Books) -> None:
-        for text, points in ((bonus(50), 2300), (bonus(60), 2310), (bonus(60, more="valid_to = 2026-02-01"), 2250)):
+        for text, points in (
+            (bonus(50), 2300),
+            (bonus(60), 2310),
+            (bonus(60, more="valid_to = 2026-02-01"), 2250),
+        ):
             look_first = looked(two, text)
             applied(two, text, recompute=True)
             assert look_first.trial.members == two.dirty()
             before = two.points()
             post(two)
-            assert (two.points(), two.points() - before) == (points, look_first.trial.largest[0].points)
+            assert (two.points(), two.points() - before) == (
+                points,
+                look_first.trial.largest[0].points,
+            )
 
-    def test_a_change_into_the_past_that_concerns_no_sale_needs_no_recomputation(self, two: Books) -> None:
+    def test_a_change_into_the_past_that_concerns_no_sale_needs_no_recomputation(
+        self, two: Books
+    ) -> None:
         today = (NOON + timedelta(days=1)).date().isoformat()
         assert not applied(two, rules(gold=2, begins=f"valid_from = {today}\n")).recomputed
 
-    def test_a_large_one_must_be_confirmed(self, two: Books, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_large_one_must_be_confirmed(
+        self, two: Books, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setenv("TWEZAH_CHANGE_POINTS_MAX", "700")
         settings.cache_clear()
-        with pytest.raises(ChangeRefusedError, match=r"moves 750 points \(14.3 % of all\).*confirm 750"):
+        with pytest.raises(
+            ChangeRefusedError, match=r"moves 750 points \(14.3 % of all\).*confirm 750"
+        ):
             applied(two, rules(gold=2), recompute=True)
         with pytest.raises(ChangeRefusedError):
             applied(two, rules(gold=2), recompute=True, confirm=749)
         assert applied(two, rules(gold=2), recompute=True, confirm=750).change_id
 
-    def test_a_large_share_must_be_confirmed(self, two: Books, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_large_share_must_be_confirmed(
+        self, two: Books, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setenv("TWEZAH_CHANGE_PERCENT_MAX", "14")
         settings.cache_clear()
         with pytest.raises(ChangeRefusedError, match="the limit of 1000000 points or 14 %"):
@@ -101,7 +121,9 @@ class TestApplying:
         done = applied(two, text)
         planned = done.look.plan.new_program
         assert planned is not None
-        unchanged = {name for name, value in planned if value == type(planned).model_fields[name].default}
+        unchanged = {
+            name for name, value in planned if value == type(planned).model_fields[name].default
+        }
         assert unchanged == set()
         with connect(two.dsn) as connection:
             assert ledger.programs(connection)[-1] == planned
@@ -125,7 +147,9 @@ class TestApplying:
             applied(two, bonus(8, begins="2999-01-01"))
         assert two.rows("SELECT count(*) FROM loyalty.promotion") == [(1,)]
 
-    def test_an_award_under_way_does_not_lose_the_change(self, two: Books, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_award_under_way_does_not_lose_the_change(
+        self, two: Books, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """It has read the rules, then they change, and then it claims the members that the change marked."""
         claim = ledger.claim
 
@@ -144,9 +168,14 @@ class TestApplying:
         self, two: Books, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A run has read the rules; a budget is added, claimed by another run, and only then divided by the first."""
-        applied(two, bonus(1, begins="2025-01-01", more="limits = { budget = 1000 }"), recompute=True)
+        applied(
+            two, bonus(1, begins="2025-01-01", more="limits = { budget = 1000 }"), recompute=True
+        )
         post(two)
-        settle, text = budgets.settle, bonus(50, begins="2025-01-01", more="limits = { budget = 70 }")
+        settle, text = (
+            budgets.settle,
+            bonus(50, begins="2025-01-01", more="limits = { budget = 70 }"),
+        )
 
         def claimed_before(connection: DbConnection, known: Any) -> set[int]:
             monkeypatch.setattr(budgets, "settle", settle)

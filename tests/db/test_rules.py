@@ -17,7 +17,9 @@ LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 THIRD_PHONE = "+244923000003"
 
 
-def promote(books: Books, name: str, kind: str, rule: dict[str, Any], version: int = 1, **more: Any) -> None:
+def promote(
+    books: Books, name: str, kind: str, rule: dict[str, Any], version: int = 1, **more: Any
+) -> None:
     """Enters a version of a promotion."""
     since = more.pop("valid_from", LONG_AGO)
     books.run(
@@ -46,29 +48,45 @@ def program(books: Books, **columns: Any) -> None:
 
 def breakdowns(books: Books) -> dict[tuple[str, int], dict[str, int]]:
     """(sale, member) -> breakdown of the last entry."""
-    rows = books.rows("SELECT external_id, member_id, breakdown FROM loyalty.award_entry ORDER BY entry_no")
+    rows = books.rows(
+        "SELECT external_id, member_id, breakdown FROM loyalty.award_entry ORDER BY entry_no"
+    )
     return {(sale, member): found for sale, member, found in rows}
 
 
 def known(books: Books, *phones: str) -> list[int]:
     for phone in phones:
-        books.run("INSERT INTO loyalty.member (phone) VALUES (%(phone)s) ON CONFLICT DO NOTHING", phone=phone)
+        books.run(
+            "INSERT INTO loyalty.member (phone) VALUES (%(phone)s) ON CONFLICT DO NOTHING",
+            phone=phone,
+        )
     return [books.member(phone) for phone in phones]
 
 
 class TestProducts:
     def test_lines_are_read_where_a_promotion_asks(self, books: Books) -> None:
-        promote(books, "five", "product_bonus", {"match": {"sku_patterns": ["agua-5*"]}, "points_per_unit": 25})
+        promote(
+            books,
+            "five",
+            "product_bonus",
+            {"match": {"sku_patterns": ["agua-5*"]}, "points_per_unit": 25},
+        )
         books.store(invoice(), lines=[line(quantity=2, amount_minor=15_000)])
         assert books.award().points == 1550
         assert breakdowns(books)["A", books.member()] == {"base": 1500, "five@1": 50}
 
-    def test_a_refund_takes_the_bonus_in_proportion_and_a_void_all_of_it(self, books: Books) -> None:
-        promote(books, "five", "product_bonus", {"match": {"skus": ["AGUA-5L"]}, "points_per_unit": 25})
+    def test_a_refund_takes_the_bonus_in_proportion_and_a_void_all_of_it(
+        self, books: Books
+    ) -> None:
+        promote(
+            books, "five", "product_bonus", {"match": {"skus": ["AGUA-5L"]}, "points_per_unit": 25}
+        )
         books.store(invoice(), lines=[line(quantity=4)])
         books.award()
         assert books.points() == 1600
-        books.store(invoice(amount_refunded_minor=7_500, updated_at=NOON + HOUR), lines=[line(quantity=4)])
+        books.store(
+            invoice(amount_refunded_minor=7_500, updated_at=NOON + HOUR), lines=[line(quantity=4)]
+        )
         books.award()
         assert books.points() == 800
         books.store(invoice(status="void", updated_at=NOON + 2 * HOUR), lines=[line(quantity=4)])
@@ -99,7 +117,9 @@ class TestCorrections:
 
     def test_merged_customers_have_one_first_purchase(self, books: Books) -> None:
         promote(books, "hello", "purchase_bonus", {"points": 50}, when={"first_purchase": True})
-        books.store(invoice(), invoice(external_id="B", customer_phone=OTHER_PHONE, issued_at=NOON + DAY))
+        books.store(
+            invoice(), invoice(external_id="B", customer_phone=OTHER_PHONE, issued_at=NOON + DAY)
+        )
         books.award()
         one, two = books.member(), books.member(OTHER_PHONE)
         books.run(
@@ -110,7 +130,8 @@ class TestCorrections:
         books.award()
         assert (books.points(), books.points(OTHER_PHONE)) == (3050, 0)
         books.run(
-            "INSERT INTO loyalty.member_merge (member_id, into_id, reason) VALUES (%(two)s, %(two)s, 'not so')", two=two
+            "INSERT INTO loyalty.member_merge (member_id, into_id, reason) VALUES (%(two)s, %(two)s, 'not so')",
+            two=two,
         )
         books.award()
         assert (books.points(), books.points(OTHER_PHONE)) == (1550, 1550)
@@ -135,17 +156,29 @@ class TestReferrals:
         )  # fmt: skip
         return referrer, friend
 
-    def test_both_are_rewarded_at_the_friends_first_sale(self, books: Books, friends: tuple[int, int]) -> None:
+    def test_both_are_rewarded_at_the_friends_first_sale(
+        self, books: Books, friends: tuple[int, int]
+    ) -> None:
         referrer, friend = friends
-        books.store(*(invoice(external_id=n, customer_phone=OTHER_PHONE, issued_at=NOON + HOUR) for n in "AB"))
+        books.store(
+            *(
+                invoice(external_id=n, customer_phone=OTHER_PHONE, issued_at=NOON + HOUR)
+                for n in "AB"
+            )
+        )
         books.award()
         assert breakdowns(books) == {
             ("A", friend): {"base": 1500, "bring@1": 100}, ("B", friend): {"base": 1500}, ("A", referrer): {"base": 0, "bring@1": 500},
         }  # fmt: skip
 
     @pytest.mark.usefixtures("friends")
-    def test_voiding_that_sale_moves_the_rewards_to_the_next_and_then_takes_them_back(self, books: Books) -> None:
-        sales = {n: invoice(external_id=n, customer_phone=OTHER_PHONE, issued_at=NOON + HOUR) for n in "AB"}
+    def test_voiding_that_sale_moves_the_rewards_to_the_next_and_then_takes_them_back(
+        self, books: Books
+    ) -> None:
+        sales = {
+            n: invoice(external_id=n, customer_phone=OTHER_PHONE, issued_at=NOON + HOUR)
+            for n in "AB"
+        }
         books.store(*sales.values())
         books.award()
         books.store(sales["A"] | {"status": "void", "updated_at": NOON + 2 * HOUR})
@@ -188,7 +221,9 @@ class TestBudgets:
         )
 
     def granted(self, books: Books) -> list[int]:
-        rows = books.rows("SELECT external_id, breakdown -> 'gift@1' FROM loyalty.award_entry ORDER BY entry_no")
+        rows = books.rows(
+            "SELECT external_id, breakdown -> 'gift@1' FROM loyalty.award_entry ORDER BY entry_no"
+        )
         last = {sale: points or 0 for sale, points in rows}
         return [last[name] for name in sorted(last)]
 
@@ -222,7 +257,9 @@ class TestBudgets:
         done = books.award()
         assert (done.entries, done.points) == (rehearsed.entries, rehearsed.points) == (3, 150)
 
-    def test_two_runs_at_once_share_it_exactly(self, books: Books, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_two_runs_at_once_share_it_exactly(
+        self, books: Books, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(award_step, "MEMBERS_AT_ONCE", 2)
         promote(books, "gift", "purchase_bonus", {"points": 50}, limits={"budget": 333})
         books.store(*(self.sale(n) | {"customer_phone": f"+24492300{n:04}"} for n in range(12)))
@@ -238,7 +275,11 @@ class TestBudgets:
         assert books.dirty() == []
 
     def test_dividing_waits_for_claims_in_progress(self, books: Books) -> None:
-        with connect(books.dsn) as claiming, connect(books.dsn) as dividing, ThreadPoolExecutor(1) as pool:
+        with (
+            connect(books.dsn) as claiming,
+            connect(books.dsn) as dividing,
+            ThreadPoolExecutor(1) as pool,
+        ):
             budgets.share(claiming)
             waiting = pool.submit(budgets.settle, dividing, {})
             with pytest.raises(TimeoutError):
@@ -268,7 +309,9 @@ class TestExpiry:
     def test_the_next_run_finds_whose_points_expired_meanwhile(self, books: Books) -> None:
         program(books, expiry=Jsonb({"months": 12}))
         books.store(invoice(issued_at=datetime.now(UTC) - 500 * DAY))
-        books.run("INSERT INTO loyalty.expiry_watch (watched_until) VALUES (now() - interval '200 days')")
+        books.run(
+            "INSERT INTO loyalty.expiry_watch (watched_until) VALUES (now() - interval '200 days')"
+        )
         books.run("DELETE FROM loyalty.member_dirty")
         assert books.award().members == 0  # nothing is posted for the sale, so nothing can expire
         recompute(books)
@@ -278,7 +321,9 @@ class TestExpiry:
 
 
 class TestTiers:
-    def test_what_was_bought_lifts_the_tier_of_later_sales_whatever_came_first(self, books: Books) -> None:
+    def test_what_was_bought_lifts_the_tier_of_later_sales_whatever_came_first(
+        self, books: Books
+    ) -> None:
         policy = {
             "metric": "spend",
             "currency": "AOA",

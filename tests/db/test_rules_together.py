@@ -44,7 +44,12 @@ def story(random: Random) -> list[dict[str, Any]]:
             total_minor=random.choice([1, 999, 8_999, 9_000, 15_000]),
             issued_at=NOON + timedelta(days=random.randrange(8), hours=random.randrange(2)),
         )  # fmt: skip
-        later = [{"status": "void"}, {"status": "paid"}, {"amount_refunded_minor": first["total_minor"] // 3}, {}]
+        later = [
+            {"status": "void"},
+            {"status": "paid"},
+            {"amount_refunded_minor": first["total_minor"] // 3},
+            {},
+        ]
         for step, change in enumerate(random.sample(later, 2)):
             first = first | change | {"updated_at": NOON + timedelta(days=30 + step)}
             found.append(first)
@@ -63,7 +68,9 @@ def expected(books: Books, versions: list[dict[str, Any]]) -> dict[tuple[str, in
         for number, one in enumerate(last.values())
     ]  # fmt: skip
     promotions = [
-        Promotion.model_validate({"promotion_id": name, "version": 1, "valid_from": LONG_AGO, **given})
+        Promotion.model_validate(
+            {"promotion_id": name, "version": 1, "valid_from": LONG_AGO, **given}
+        )
         for name, given in PROMOTIONS.items()
     ]
     return {
@@ -74,7 +81,9 @@ def expected(books: Books, versions: list[dict[str, Any]]) -> dict[tuple[str, in
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_the_ledger_is_what_the_reference_says(books: Books, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_ledger_is_what_the_reference_says(
+    books: Books, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     random = Random(seed)
     monkeypatch.setattr(award_step, "MEMBERS_AT_ONCE", 2)
     for name, given in PROMOTIONS.items():
@@ -110,7 +119,8 @@ def test_the_ledger_is_what_the_reference_says(books: Books, seed: int, monkeypa
     assert {(name, member): points for name, member, points in ledger} == expected(books, versions)
     for name, given in PROMOTIONS.items():
         (used,) = books.rows(
-            "SELECT coalesce(sum(granted), 0)::bigint FROM loyalty.promotion_claim WHERE promotion_id = %(n)s", n=name
+            "SELECT coalesce(sum(granted), 0)::bigint FROM loyalty.promotion_claim WHERE promotion_id = %(n)s",
+            n=name,
         )
         assert used[0] <= given["limits"]["budget"]
     assert books.award().entries == 0

@@ -55,7 +55,9 @@ def test_no_webhook_is_awarded_until_it_goes_live(books: Books) -> None:
     """They are stored and wait; nobody is expected to listen."""
     with connect(books.dsn) as connection:
         endpoint = create_endpoint(connection, NewEndpoint("xero", "xero"))
-        event = webhooks.NewEvent(endpoint.endpoint_no, "id:1", "sale", {}, b"{}", None, datetime.now(UTC))
+        event = webhooks.NewEvent(
+            endpoint.endpoint_no, "id:1", "sale", {}, b"{}", None, datetime.now(UTC)
+        )
         assert webhooks.store_event(connection, event) is not None
         connection.commit()
         assert webhooks.any_endpoint(connection)

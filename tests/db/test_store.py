@@ -15,9 +15,22 @@ from sql.copying import copy_in
 from sql.sync import AccountKey
 from sql.versions import READING
 from tasks.load.invoices import judged
-from tests.support.books import HOUR, NOON, OTHER_PHONE, PHONE, Books, deletions, invoice, invoices, line, lines
+from tests.support.books import (
+    HOUR,
+    NOON,
+    OTHER_PHONE,
+    PHONE,
+    Books,
+    deletions,
+    invoice,
+    invoices,
+    line,
+    lines,
+)
 
-FACTS = "SELECT external_id, total_minor, status, updated_at FROM billing.invoice ORDER BY external_id"
+FACTS = (
+    "SELECT external_id, total_minor, status, updated_at FROM billing.invoice ORDER BY external_id"
+)
 LINES = "SELECT external_id, line_no, name FROM analytics.sale_line ORDER BY external_id, line_no"
 
 
@@ -47,14 +60,18 @@ def test_the_same_again_writes_nothing(books: Books) -> None:
 def test_a_newer_version_replaces_the_older_one_and_its_lines(books: Books) -> None:
     books.store(invoice(), invoice(external_id="B"), lines=[line(), line(line_no=2), line("B")])
     books.award()
-    done = books.store(invoice(total_minor=20_000, updated_at=NOON + HOUR), lines=[line(name="Rótulo")])
+    done = books.store(
+        invoice(total_minor=20_000, updated_at=NOON + HOUR), lines=[line(name="Rótulo")]
+    )
     assert (done.new, done.changed, done.unchanged, done.members) == (0, 1, 0, {books.member()})
     assert books.rows(FACTS)[0] == ("A", 20_000, "open", NOON + HOUR)
     assert books.rows(LINES) == [("A", 1, "Rótulo"), ("B", 1, "Água 5 L")]
 
 
 @pytest.mark.parametrize("expect_new", [True, False])
-def test_what_is_expected_to_be_new_and_is_not_is_compared_all_the_same(books: Books, expect_new: bool) -> None:
+def test_what_is_expected_to_be_new_and_is_not_is_compared_all_the_same(
+    books: Books, expect_new: bool
+) -> None:
     books.store(invoice(), lines=[line()])
     into = store.Stored()
     with books.transaction() as connection:
@@ -83,7 +100,9 @@ def test_an_older_version_never_replaces_a_newer_one(books: Books) -> None:
     books.award()
     done = books.store(invoice(), lines=[line(name="old"), line(line_no=2, name="old")])
     assert (done.new, done.changed, done.unchanged, done.members) == (0, 0, 0, set())
-    assert (done.older, done.older_documents) == (1, ["INV-1"]), "it is said, and not called unchanged"
+    assert (done.older, done.older_documents) == (1, ["INV-1"]), (
+        "it is said, and not called unchanged"
+    )
     assert books.rows(FACTS) == [("A", 20_000, "open", NOON + HOUR)]
     assert books.rows(LINES) == [("A", 1, "new")]
     assert books.dirty() == []
@@ -97,7 +116,9 @@ def test_a_correction_without_a_newer_time_is_taken(books: Books) -> None:
 
 def test_only_the_written_of_a_mixed_batch_get_lines(books: Books) -> None:
     books.store(invoice(), lines=[line(name="kept")])
-    done = books.store(invoice(), invoice(external_id="B"), lines=[line(name="not written"), line("B", name="new")])
+    done = books.store(
+        invoice(), invoice(external_id="B"), lines=[line(name="not written"), line("B", name="new")]
+    )
     assert (done.new, done.unchanged) == (1, 1)
     assert books.rows(LINES) == [("A", 1, "kept"), ("B", 1, "new")]
 
@@ -140,7 +161,9 @@ def test_the_same_number_in_two_accounts(books: Books) -> None:
     other = Books(books.dsn, AccountKey("quickbooks", "9130"))
     books.store(invoice(), lines=[line()])
     other.store(invoice(total_minor=1_000), lines=[line(), line(line_no=2)])
-    other.store(invoice(total_minor=2_000, updated_at=NOON + HOUR), lines=[line()], gone=[("B", NOON)])
+    other.store(
+        invoice(total_minor=2_000, updated_at=NOON + HOUR), lines=[line()], gone=[("B", NOON)]
+    )
     assert books.rows("SELECT system, total_minor FROM billing.invoice ORDER BY 1") == [
         ("quickbooks", 2_000),
         ("xero", 15_000),
@@ -152,7 +175,23 @@ def test_the_same_number_in_two_accounts(books: Books) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", ",", '"', 'a"b', "line\nbreak", "\\.", "\\N", "NULL", "tab\t", "Ångström – é", "😀", "'", "\r\n"]
+    "text",
+    [
+        "",
+        " ",
+        ",",
+        '"',
+        'a"b',
+        "line\nbreak",
+        "\\.",
+        "\\N",
+        "NULL",
+        "tab\t",
+        "Ångström – é",
+        "😀",
+        "'",
+        "\r\n",
+    ],
 )
 def test_any_text_survives_the_way_in(books: Books, text: str) -> None:
     books.store(invoice(invoice_number=text), lines=[line(name=text, sku=None)])
@@ -162,8 +201,12 @@ def test_any_text_survives_the_way_in(books: Books, text: str) -> None:
 
 def test_ids_with_separators(books: Books) -> None:
     names = ["a,b", 'q"x', "{1}", "%s", "back\\slash", "credit_note/55"]
-    books.store(*(invoice(external_id=name) for name in names), lines=[line(name) for name in names])
-    done = books.store(*(invoice(external_id=name, total_minor=1, updated_at=NOON + HOUR) for name in names))
+    books.store(
+        *(invoice(external_id=name) for name in names), lines=[line(name) for name in names]
+    )
+    done = books.store(
+        *(invoice(external_id=name, total_minor=1, updated_at=NOON + HOUR) for name in names)
+    )
     assert done.changed == len(names)
     assert books.rows("SELECT count(*) FROM billing.invoice_line") == [(0,)]
 
@@ -192,7 +235,9 @@ class TestDeletions:
         assert (again := books.store(gone=[("A", NOON + HOUR)])).voided == 0
         assert again.members == set()
 
-    def test_an_older_version_does_not_bring_it_back_but_a_newer_one_does(self, books: Books) -> None:
+    def test_an_older_version_does_not_bring_it_back_but_a_newer_one_does(
+        self, books: Books
+    ) -> None:
         books.store(invoice(), gone=[("A", NOON + HOUR)])
         assert books.store(invoice(), invoice(external_id="B")).older == 1
         assert books.store(invoice(updated_at=NOON + 2 * HOUR)).changed == 1
@@ -235,7 +280,9 @@ class TestRejects:
             ("A", "total: not a number", 2, True),
             ("page 1 record 4", "total: missing", 1, True),
         ]
-        assert books.rows("SELECT first_sync_id, last_sync_id FROM billing.reject ORDER BY 1, 2 DESC")[0] == (
+        assert books.rows(
+            "SELECT first_sync_id, last_sync_id FROM billing.reject ORDER BY 1, 2 DESC"
+        )[0] == (
             first,
             last,
         )
@@ -260,7 +307,9 @@ class TestRejects:
     def test_each_step_resolves_its_own(self, books: Books) -> None:
         self.save(books, reject(), reject(stream="awards"))
         assert self.resolve(books, "A") == 1
-        assert books.rows("SELECT stream FROM billing.reject WHERE resolved_at IS NULL") == [("awards",)]
+        assert books.rows("SELECT stream FROM billing.reject WHERE resolved_at IS NULL") == [
+            ("awards",)
+        ]
         assert self.resolve(books, "A", awards=True) == 1
 
     def test_another_account_keeps_its_rejects(self, books: Books) -> None:
@@ -282,12 +331,15 @@ def test_lines_are_those_of_the_newest_version(newest_page: int) -> None:
     """A document edited while it is being read is read twice; only the newest version counts, with its own lines."""
     oldest_page = 3 - newest_page
     versions = invoices(
-        invoice(page_id=newest_page, updated_at=NOON + HOUR), invoice(page_id=oldest_page, updated_at=NOON)
+        invoice(page_id=newest_page, updated_at=NOON + HOUR),
+        invoice(page_id=oldest_page, updated_at=NOON),
     )
     new = [owned(line(name="new"), page_id=newest_page, record_no=0)]
     old = [owned(line(line_no=n, name="old"), page_id=oldest_page, record_no=0) for n in (1, 2)]
     in_order = new + old if newest_page == 1 else old + new
-    batch = judged(SYSTEMS["xero"].streams[0], mapped(versions, lines(*in_order)), READING.to_frame())
+    batch = judged(
+        SYSTEMS["xero"].streams[0], mapped(versions, lines(*in_order)), READING.to_frame()
+    )
     assert batch.invoices["page_id"].to_list() == [newest_page]
     assert batch.lines["name"].to_list() == ["new"]
 
@@ -315,7 +367,11 @@ class TestWhatTheTableRefuses:
 
 def test_copying_nothing(books: Books) -> None:
     with books.transaction() as connection:
-        copy_in(connection, "billing.invoice", pl.DataFrame({"external_id": []}, schema={"external_id": pl.String}))
+        copy_in(
+            connection,
+            "billing.invoice",
+            pl.DataFrame({"external_id": []}, schema={"external_id": pl.String}),
+        )
 
 
 def test_microseconds_survive(books: Books) -> None:

@@ -54,7 +54,9 @@ def served() -> Iterator[tuple[str, simulator.World]]:
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(Application(world), port=port, log_level="error", lifespan="off"))
+    server = uvicorn.Server(
+        uvicorn.Config(Application(world), port=port, log_level="error", lifespan="off")
+    )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
@@ -65,10 +67,19 @@ def served() -> Iterator[tuple[str, simulator.World]]:
 
 
 @pytest.mark.parametrize("system", ["freshbooks", "quickbooks", "sage_intacct", "xero"])
-def test_two_processes_renew_once_and_both_go_on(dsn: str, served: tuple[str, simulator.World], system: str) -> None:
+def test_two_processes_renew_once_and_both_go_on(
+    dsn: str, served: tuple[str, simulator.World], system: str
+) -> None:
     url, world = served
     rounds, grants = 3, world.grants[system]
-    arguments = [dsn, url, system, simulator.ACCOUNTS[system], Fernet.generate_key().decode(), str(rounds)]
+    arguments = [
+        dsn,
+        url,
+        system,
+        simulator.ACCOUNTS[system],
+        Fernet.generate_key().decode(),
+        str(rounds),
+    ]
     workers = [
         subprocess.Popen(
             [sys.executable, "-c", WORKER, *arguments],

@@ -30,11 +30,18 @@ def db(dsn: str) -> Iterator[DbConnection]:
 def make_endpoint(connection: DbConnection, endpoint_id: str, **changes: Any) -> int:
     """An endpoint with an id of the test's own."""
     wanted = NewEndpoint(
-        **{"system": "custom", "connection": "shop", "account": "main", "allowed_networks": ["10.0.0.0/8"]} | changes
+        **{
+            "system": "custom",
+            "connection": "shop",
+            "account": "main",
+            "allowed_networks": ["10.0.0.0/8"],
+        }
+        | changes
     )
     made = create_endpoint(connection, wanted)
     connection.execute(
-        "UPDATE billing.webhook_endpoint SET endpoint_id = %s WHERE endpoint_no = %s", [endpoint_id, made.endpoint_no]
+        "UPDATE billing.webhook_endpoint SET endpoint_id = %s WHERE endpoint_no = %s",
+        [endpoint_id, made.endpoint_no],
     )
     return made.endpoint_no
 
@@ -48,7 +55,9 @@ def event(key: str, **changes: Any) -> webhooks.NewEvent:
 
 
 def states(db: DbConnection) -> list[tuple[Any, ...]]:
-    return db.execute("SELECT dedup_key, state, attempts FROM billing.webhook_event ORDER BY event_no").fetchall()
+    return db.execute(
+        "SELECT dedup_key, state, attempts FROM billing.webhook_event ORDER BY event_no"
+    ).fetchall()
 
 
 def test_a_delivery_is_stored_once_and_comes_back_byte_for_byte(db: DbConnection) -> None:
@@ -56,7 +65,12 @@ def test_a_delivery_is_stored_once_and_comes_back_byte_for_byte(db: DbConnection
     assert webhooks.store_event(db, event("a", body=body)) == 1
     assert webhooks.store_event(db, event("a", body=b"another")) is None
     (claimed,) = webhooks.claim_events(db, 10, run_id="r1")
-    assert (claimed.body, claimed.kind, claimed.connection, claimed.attempts) == (body, "sale.completed", "shop", 1)
+    assert (claimed.body, claimed.kind, claimed.connection, claimed.attempts) == (
+        body,
+        "sale.completed",
+        "shop",
+        1,
+    )
 
 
 def test_the_same_key_at_another_endpoint_is_another_event(db: DbConnection) -> None:
@@ -70,7 +84,10 @@ def test_two_runs_share_the_work_and_nothing_is_claimed_twice(dsn: str, db: DbCo
         webhooks.store_event(db, event(str(number)))
     db.commit()
     with connect(dsn) as other:
-        mine, theirs = webhooks.claim_events(db, 3, run_id="r1"), webhooks.claim_events(other, 3, run_id="r2")
+        mine, theirs = (
+            webhooks.claim_events(db, 3, run_id="r1"),
+            webhooks.claim_events(other, 3, run_id="r2"),
+        )
         assert [e.dedup_key for e in mine] == ["0", "1", "2"], "in order of arrival"
         assert [e.dedup_key for e in theirs] == ["3", "4"]
 
@@ -86,13 +103,18 @@ def test_a_lost_claim_is_claimed_again_and_the_first_run_cannot_finish_it(db: Db
     assert webhooks.next_due_seconds(db) is None
 
 
-def test_a_failed_one_waits_longer_each_time_then_is_parked_and_can_be_replayed(db: DbConnection) -> None:
+def test_a_failed_one_waits_longer_each_time_then_is_parked_and_can_be_replayed(
+    db: DbConnection,
+) -> None:
     webhooks.store_event(db, event("a"))
     waits = []
     for _ in range(webhooks.ATTEMPTS_MAX):
         db.execute("UPDATE billing.webhook_event SET next_attempt_at = clock_timestamp()")
         (claimed,) = webhooks.claim_events(db, 1, run_id="r")
-        assert webhooks.fail(db, [claimed.event_no], run_id="r", reason="the vendor did not answer") == 1
+        assert (
+            webhooks.fail(db, [claimed.event_no], run_id="r", reason="the vendor did not answer")
+            == 1
+        )
         waits.append(webhooks.next_due_seconds(db))
     assert waits[0] is not None and 3 < waits[0] < 7
     assert waits[4] is not None and 50 < waits[4] < 110
@@ -113,7 +135,10 @@ def test_a_vendors_own_wait_is_respected(db: DbConnection) -> None:
 
 
 def test_one_claims_at_a_time_and_whoever_stores_can_see_it(dsn: str, db: DbConnection) -> None:
-    with psycopg.connect(dsn, autocommit=True) as first, psycopg.connect(dsn, autocommit=True) as second:
+    with (
+        psycopg.connect(dsn, autocommit=True) as first,
+        psycopg.connect(dsn, autocommit=True) as second,
+    ):
         assert not webhooks.is_claimed(db)
         with webhooks.claiming(first) as held:
             assert held
@@ -123,7 +148,9 @@ def test_one_claims_at_a_time_and_whoever_stores_can_see_it(dsn: str, db: DbConn
             second.execute("LISTEN billing_webhook")
             webhooks.nudge(db)
             db.commit()
-            assert [n.channel for n in second.notifies(timeout=5, stop_after=1)] == [webhooks.CHANNEL]
+            assert [n.channel for n in second.notifies(timeout=5, stop_after=1)] == [
+                webhooks.CHANNEL
+            ]
         assert not webhooks.is_claimed(db)
 
 
@@ -134,7 +161,9 @@ def test_secrets_are_encrypted_and_end(db: DbConnection) -> None:
     assert found is not None and list(found.secrets) == ["new", "old"]
     assert "old" not in repr(found)
     assert found.allowed_networks == ["10.0.0.0/8"]
-    db.execute(query("webhooks", "expire_secrets"), {"endpoint_no": 1, "but": new, "overlap_seconds": 0})
+    db.execute(
+        query("webhooks", "expire_secrets"), {"endpoint_no": 1, "but": new, "overlap_seconds": 0}
+    )
     found = webhooks.endpoint(db, ENDPOINT, KEY)
     assert found is not None and list(found.secrets) == ["new"]
     with pytest.raises(TokenUnreadableError):
@@ -154,7 +183,10 @@ def test_attempts_are_kept_by_month_and_never_changed(db: DbConnection) -> None:
     db.execute("SELECT billing.add_attempt_month('2020-02-29')")
     db.execute("INSERT INTO billing.http_attempt (attempt_at, method, route, status, outcome, elapsed_ms) "
                "VALUES ('2020-02-01 00:00+00', 'GET', '/health', 200, 'ok', 1), (now(), 'GET', '/health', 200, 'ok', 1)")  # fmt: skip
-    for statement in ("UPDATE billing.http_attempt SET status = 500", "DELETE FROM billing.http_attempt_202002"):
+    for statement in (
+        "UPDATE billing.http_attempt SET status = 500",
+        "DELETE FROM billing.http_attempt_202002",
+    ):
         with pytest.raises(psycopg.errors.RestrictViolation), db.transaction():
             db.execute(statement.encode())
     assert db.execute("SELECT billing.keep_attempt_months(12)").fetchone() == (1,)

@@ -34,7 +34,13 @@ def test_every_view_is_in_the_guide(analyst: psycopg.Connection) -> None:
 
 @pytest.mark.parametrize(
     "table",
-    ["loyalty.member", "billing.customer", "billing.raw_page", "billing.connector_token", "billing.reject"],
+    [
+        "loyalty.member",
+        "billing.customer",
+        "billing.raw_page",
+        "billing.connector_token",
+        "billing.reject",
+    ],
 )
 def test_an_analyst_sees_no_personal_data(analyst: psycopg.Connection, table: str) -> None:
     with pytest.raises(psycopg.errors.InsufficientPrivilege):

@@ -42,9 +42,13 @@ def test_the_readme_names_every_setting() -> None:
 
 
 def test_the_readme_names_every_make_target() -> None:
-    targets = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    targets = re.search(
+        r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert targets is not None
-    assert [name for name in targets[1].split() if name != "help" and f"`make {name}" not in README] == []
+    assert [
+        name for name in targets[1].split() if name != "help" and f"`make {name}" not in README
+    ] == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -58,7 +62,11 @@ def test_links_lead_somewhere(document: Path) -> None:
 def worked_examples() -> list[list[str]]:
     """Rows of the table of worked examples: total, refunded, currency, kind, tier, points."""
     text = (ROOT / "docs" / "points.md").read_text(encoding="utf-8")
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in text.splitlines()
+        if line.startswith("|")
+    ]
     start = next(at for at, row in enumerate(rows) if row[:3] == ["Total", "Refunded", "Currency"])
     taken = []
     for row in rows[start + 2 :]:

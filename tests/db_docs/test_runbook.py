@@ -37,7 +37,9 @@ def said() -> list[str]:
 
 def blocks(page: Path, kind: str) -> list[str]:
     """Lines of the page's fenced blocks of this kind."""
-    found = re.findall(rf"^```{kind}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    found = re.findall(
+        rf"^```{kind}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
     return [line for block in found for line in block.splitlines()]
 
 

@@ -31,7 +31,9 @@ __all__ = ["databases", "dsn", "worker_prefect"]
 
 
 @pytest.fixture(scope="session")
-def prefect_server(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def prefect_server(
+    databases: Databases, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, str]]:
     """The environment of those who use the server, which listens on a free loopback port."""
     folder = tmp_path_factory.mktemp("prefect")
     with socket.socket() as probe:
@@ -84,7 +86,12 @@ def pages_rest(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def office(
-    prefect: None, dsn: str, vendors: Vendors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pages_rest: None
+    prefect: None,
+    dsn: str,
+    vendors: Vendors,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    pages_rest: None,
 ) -> Iterator[Office]:
     """An empty ledger, and all systems connected to a new world; retries do not wait."""
     monkeypatch.setenv("TWEZAH_DATABASE_URL", dsn)

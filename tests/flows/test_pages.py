@@ -65,7 +65,11 @@ def page(client: SyncPrefectClient, key: str) -> str:
 
 def row(text: str, name: str) -> str:
     """The line of a connection in the table."""
-    return next(line for line in text.splitlines() if line.startswith("| ") and f"{name}]" in line.split("|")[1])
+    return next(
+        line
+        for line in text.splitlines()
+        if line.startswith("| ") and f"{name}]" in line.split("|")[1]
+    )
 
 
 def deployment(client: SyncPrefectClient, name: str) -> Any:
@@ -123,26 +127,43 @@ def broken(*_: object, **__: object) -> None:
     raise ConnectionError("the server is away")
 
 
-def test_old_versions_go_and_the_newest_stay(client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_versions_go_and_the_newest_stay(
+    client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for key in ("sync-pruned", "pruned", "billing-systems"):
         for number in range(7):
             client.create_artifact(ArtifactCreate(key=key, type="markdown", data=str(number)))
     monkeypatch.setattr(panel.pages.publish, "REPORTS_KEPT", 5)
     monkeypatch.setattr(panel.pages.publish, "OTHERS_KEPT", 3)
     panel.pages.publish.prune(client)
-    kept = {key: [one["data"] for one in versions(client, key)] for key in ("sync-pruned", "pruned", "billing-systems")}
-    assert kept == {"sync-pruned": ["6", "5", "4", "3", "2"], "pruned": ["6", "5", "4"], "billing-systems": ["6"]}
+    kept = {
+        key: [one["data"] for one in versions(client, key)]
+        for key in ("sync-pruned", "pruned", "billing-systems")
+    }
+    assert kept == {
+        "sync-pruned": ["6", "5", "4", "3", "2"],
+        "pruned": ["6", "5", "4"],
+        "billing-systems": ["6"],
+    }
     assert (
-        panel.pages.publish.known_pages(client).ids["billing-systems"] == versions(client, "billing-systems")[0]["id"]
+        panel.pages.publish.known_pages(client).ids["billing-systems"]
+        == versions(client, "billing-systems")[0]["id"]
     )
 
 
-def test_from_an_empty_form_to_a_connection_without_code(client: SyncPrefectClient, office: Office) -> None:
+def test_from_an_empty_form_to_a_connection_without_code(
+    client: SyncPrefectClient, office: Office
+) -> None:
     """What the UI does: a block saved as JSON, wrong at first, then runs of deployments; each step says what is next."""
     XeroConnection.delete("xero")
     assert "[Xero](/blocks/catalog/xero-connection/create)" in systems_now(client)
 
-    form = {**connected_values("xero", office), "refresh_token": "", "tenant_id": "", "timezone": "Luanda"}
+    form = {
+        **connected_values("xero", office),
+        "refresh_token": "",
+        "tenant_id": "",
+        "timezone": "Luanda",
+    }
     document = create_block(client, form)
     assert read(client).connections["xero"].problem
     text = systems_now(client)
@@ -181,7 +202,12 @@ def create_block(client: SyncPrefectClient, values: dict[str, Any]) -> str:
     kind = BLOCKS["xero"]
     type_id = client.request("GET", f"/block_types/slug/{kind.get_block_type_slug()}").json()["id"]
     schema = client.request("POST", "/block_schemas/filter", json={"block_schemas": {"block_type_id": {"any_": [type_id]}}}).json()[0]  # fmt: skip
-    body = {"name": "xero", "data": values, "block_type_id": type_id, "block_schema_id": schema["id"]}
+    body = {
+        "name": "xero",
+        "data": values,
+        "block_type_id": type_id,
+        "block_schema_id": schema["id"],
+    }
     return str(client.request("POST", "/block_documents/", json=body).json()["id"])
 
 

@@ -45,7 +45,9 @@ def deployment_id(client: SyncPrefectClient) -> UUID:
 
 def run_in(client: SyncPrefectClient, deployment_id: UUID, state: State[object] | None) -> UUID:
     run_id = client.create_flow_run_from_deployment(deployment_id).id
-    client.update_flow_run(run_id, infrastructure_pid="0")  # or Cancelling would be Cancelled at once
+    client.update_flow_run(
+        run_id, infrastructure_pid="0"
+    )  # or Cancelling would be Cancelled at once
     if state is not None:
         client.set_flow_run_state(run_id, state, force=True)
     return run_id
@@ -65,16 +67,22 @@ class Missed:
 
     def make(self, times: Iterable[datetime]) -> list[UUID]:
         ids = [
-            self.client.create_flow_run_from_deployment(self.deployment_id, state=Scheduled(scheduled_time=at)).id
+            self.client.create_flow_run_from_deployment(
+                self.deployment_id, state=Scheduled(scheduled_time=at)
+            ).id
             for at in times
         ]
         with psycopg.connect(self.dsn) as connection:
-            connection.execute("UPDATE flow_run SET auto_scheduled = true WHERE id = ANY(%s)", [ids])
+            connection.execute(
+                "UPDATE flow_run SET auto_scheduled = true WHERE id = ANY(%s)", [ids]
+            )
         return ids
 
 
 @pytest.fixture
-def missed(client: SyncPrefectClient, deployment_id: UUID, tmp_path_factory: pytest.TempPathFactory) -> Missed:
+def missed(
+    client: SyncPrefectClient, deployment_id: UUID, tmp_path_factory: pytest.TempPathFactory
+) -> Missed:
     home = tmp_path_factory.getbasetemp() / "ledger"
     return Missed(client, embedded_dsn(home, "prefect"), deployment_id)
 
@@ -84,14 +92,18 @@ def later() -> datetime:
     return datetime.now(UTC) + HOUR
 
 
-def test_a_start_settles_what_the_stop_left(client: SyncPrefectClient, deployment_id: UUID, missed: Missed) -> None:
+def test_a_start_settles_what_the_stop_left(
+    client: SyncPrefectClient, deployment_id: UUID, missed: Missed
+) -> None:
     """Runs under way go on, one that was being cancelled is cancelled, a queue becomes one run."""
     running, pending = (run_in(client, deployment_id, s) for s in (Running(), Pending()))
     cancelling = run_in(client, deployment_id, Cancelling())
     by_hand = run_in(client, deployment_id, None)
     now = datetime.now(UTC)
     late = missed.make(now - timedelta(minutes=n) for n in range(1, 60))
-    present = [row for row in present_deployments(client).values() if row["id"] == str(deployment_id)]
+    present = [
+        row for row in present_deployments(client).values() if row["id"] == str(deployment_id)
+    ]
     settled = tidy.clear_leftovers(client, present, later(), catch_up=True)
     states = [state_of(client, run_id) for run_id in (running, pending, cancelling)]
     assert states == ["AwaitingRetry", "AwaitingRetry", "Cancelled"]
@@ -145,7 +157,10 @@ def say_alive(run_id: UUID) -> None:
 def test_a_copy_stands_by_and_goes_live(client: SyncPrefectClient, deployment_id: UUID) -> None:
     """Everything is paused and says why; what an operator had paused stays so afterwards."""
     paused_before = client.create_deployment(
-        client.create_flow(sync_system), f"sync-off-{uuid4().hex[:8]}", paused=True, tags=["billing"]
+        client.create_flow(sync_system),
+        f"sync-off-{uuid4().hex[:8]}",
+        paused=True,
+        tags=["billing"],
     )
     waiting = run_in(client, deployment_id, None)
     rows = present_deployments(client)
@@ -163,7 +178,9 @@ def test_a_copy_stands_by_and_goes_live(client: SyncPrefectClient, deployment_id
     assert client.read_deployment(paused_before).paused
 
 
-def test_waiting_runs_of_any_number_become_one(client: SyncPrefectClient, deployment_id: UUID, missed: Missed) -> None:
+def test_waiting_runs_of_any_number_become_one(
+    client: SyncPrefectClient, deployment_id: UUID, missed: Missed
+) -> None:
     now = datetime.now(UTC)
     queue = missed.make(now - timedelta(minutes=n) for n in range(2, 63))
     assert tidy.collapse_waiting(client, now - timedelta(minutes=1)) >= 60

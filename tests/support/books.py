@@ -68,7 +68,9 @@ class Books:
 
     def job(self, *, dry_run: bool = False) -> Job:
         """A run of its own; it never asks a vendor."""
-        vendor = Vendor(self.account.system, self.account.account, "", "", "id", SecretStr("s"), SecretStr("r"))
+        vendor = Vendor(
+            self.account.system, self.account.account, "", "", "id", SecretStr("s"), SecretStr("r")
+        )
         return Job(self.dsn, vendor, key=b"", run_id=f"run-{next(self._numbers)}", dry_run=dry_run)
 
     @contextmanager
@@ -80,7 +82,9 @@ class Books:
 
     def begin(self, connection: DbConnection) -> int:
         """A new synchronisation with one raw page; returns its number. The page's number is the same as its."""
-        sync_id, _ = sync.begin(connection, self.account, "run", (None, None), {"invoices": {"complete": True}})
+        sync_id, _ = sync.begin(
+            connection, self.account, "run", (None, None), {"invoices": {"complete": True}}
+        )
         sync.set_state(connection, sync_id, "stored")
         page = {
             "stream": "invoices", "page_no": 1, "record_count": 0, "request": {}, "next_request": None,
@@ -97,7 +101,9 @@ class Books:
         into = store.Stored()
         store.lock_account(connection, self.account)
         sync_id = self.begin(connection)
-        placed = [one | {"page_id": sync_id, "record_no": number} for number, one in enumerate(versions)]
+        placed = [
+            one | {"page_id": sync_id, "record_no": number} for number, one in enumerate(versions)
+        ]
         places = {one["external_id"]: one["record_no"] for one in placed}
         sold = [one | {"page_id": sync_id, "record_no": places[one["external_id"]]} for one in more]
         store.store_invoices(
@@ -109,7 +115,9 @@ class Books:
         store.mark_dirty(connection, into.members)
         return into
 
-    def store(self, *versions: dict[str, Any], lines: Iterable[dict[str, Any]] = (), **gone: Any) -> store.Stored:
+    def store(
+        self, *versions: dict[str, Any], lines: Iterable[dict[str, Any]] = (), **gone: Any
+    ) -> store.Stored:
         """Stores and commits."""
         with self.transaction() as connection:
             return self.put(connection, versions, *lines, **gone)
@@ -142,7 +150,11 @@ class Books:
 
     def member(self, phone: str = PHONE) -> int:
         """The member with the phone."""
-        return int(self.rows("SELECT member_id FROM loyalty.member WHERE phone = %(phone)s", phone=phone)[0][0])
+        return int(
+            self.rows("SELECT member_id FROM loyalty.member WHERE phone = %(phone)s", phone=phone)[
+                0
+            ][0]
+        )
 
     def points(self, phone: str = PHONE) -> int:
         """The member's balance."""
@@ -154,7 +166,9 @@ class Books:
 
     def dirty(self) -> list[int]:
         """Members waiting for their points."""
-        return [row[0] for row in self.rows("SELECT member_id FROM loyalty.member_dirty ORDER BY 1")]
+        return [
+            row[0] for row in self.rows("SELECT member_id FROM loyalty.member_dirty ORDER BY 1")
+        ]
 
     def entries(self) -> list[tuple[Any, ...]]:
         """(external_id, member_id, entry_no, reason, points) of all entries, as they were posted."""
@@ -165,5 +179,6 @@ class Books:
 
     def _own(self, frame: pl.DataFrame) -> pl.DataFrame:
         return frame.with_columns(
-            pl.lit(self.account.system).alias("system"), pl.lit(self.account.account).alias("account")
+            pl.lit(self.account.system).alias("system"),
+            pl.lit(self.account.account).alias("account"),
         )

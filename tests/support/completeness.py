@@ -46,7 +46,9 @@ def _described(spec: ConnectorSpec) -> Iterator[str]:
         if stream.deleted is None:
             yield from (f"{file}: stream {stream.name!r}: {words}" for words in _columns(stream))
     has_phone = any(
-        stream.fields["customer_phone"].paths for stream in spec.streams if "customer_phone" in stream.fields
+        stream.fields["customer_phone"].paths
+        for stream in spec.streams
+        if "customer_phone" in stream.fields
     )
     if not has_phone and not any(lookup.name == "customers" for lookup in spec.lookups):
         yield f"{file}: nobody's phone is read: give customer_phone a path, or add the lookup 'customers'"

@@ -52,9 +52,14 @@ def main() -> None:
     pages = [stored(number, page(number)) for number in range(1, 4)]
     here = sibling.map_and_pack(spec, vendor, stream, window, pages)
     there = sibling.mapped_by_sibling(vendor, stream, window, pages, hurry=hurry)
-    broken = sibling.mapped_by_sibling(vendor, stream, window, [stored(1, b'{"Invoices": [')], hurry=hurry)
+    broken = sibling.mapped_by_sibling(
+        vendor, stream, window, [stored(1, b'{"Invoices": [')], hurry=hurry
+    )
     again = sibling.mapped_by_sibling(vendor, stream, window, pages, hurry=hurry)
-    with sibling._lock, ThreadPoolExecutor(1) as pool:  # busy: whoever has time waits, whoever has not maps himself
+    with (
+        sibling._lock,
+        ThreadPoolExecutor(1) as pool,
+    ):  # busy: whoever has time waits, whoever has not maps himself
         waiting = pool.submit(sibling.mapped_by_sibling, vendor, stream, window, pages, hurry=hurry)
         patient = not wait([waiting], timeout=0.1).done
         hurry.set()
@@ -62,8 +67,14 @@ def main() -> None:
     if "kill" in sys.argv:
         os.kill(pid, signal.SIGKILL)
     after = sibling.mapped_by_sibling(vendor, stream, window, pages, hurry=hurry)
-    told = {"pid": pid, "same": here == there == again, "records": here.record_count, "frames": sorted(here.frames)}
-    print(json.dumps(told | {"broken": broken is None, "patient": patient, "after": after is not None}), flush=True)  # noqa: T201  its output is its result
+    told = {
+        "pid": pid,
+        "same": here == there == again,
+        "records": here.record_count,
+        "frames": sorted(here.frames),
+    }
+    told |= {"broken": broken is None, "patient": patient, "after": after is not None}
+    print(json.dumps(told), flush=True)  # noqa: T201  its output is its result
     if "orphan" in sys.argv:
         os.kill(os.getpid(), signal.SIGKILL)
 

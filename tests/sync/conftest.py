@@ -58,7 +58,9 @@ class Shop:
     ) -> Job:
         """A synchronisation of `system`; `request` is since, until, dry_run."""
         origin = "https://" if system in DESCRIBED else "http://"
-        token_path = "/oauth/token" if system in DESCRIBED else httpx.URL(SYSTEMS[system].token_url).path
+        token_path = (
+            "/oauth/token" if system in DESCRIBED else httpx.URL(SYSTEMS[system].token_url).path
+        )
         vendor = Account(
             system, simulator.ACCOUNTS[system], f"{origin}{system}.test", f"{origin}{system}.test{token_path}",
             page_size=page_size, paths=paths or {}, **credentials(self.world, system, login=self.netsuite_login),
@@ -72,9 +74,19 @@ class Shop:
         def opened(
             vendor: Account, spec: ConnectorSpec, tokens: Any, on_call: Callable[[Call], None]
         ) -> AbstractContextManager[Client]:
-            return open_client(vendor, spec, tokens, transport=httpx.MockTransport(answer), on_call=on_call)
+            return open_client(
+                vendor, spec, tokens, transport=httpx.MockTransport(answer), on_call=on_call
+            )
 
-        return Job(self.dsn, vendor, key=self.key, run_id="test", policy=policy, open_vendor=opened, **request)
+        return Job(
+            self.dsn,
+            vendor,
+            key=self.key,
+            run_id="test",
+            policy=policy,
+            open_vendor=opened,
+            **request,
+        )
 
     def sync(self, system: str, **request: Any) -> tuple[Extracted, Loaded, Awarded]:
         """Runs the three steps."""
@@ -99,7 +111,10 @@ class Shop:
     def counts(self) -> dict[str, int]:
         """Rows per table."""
         with connect(self.dsn) as connection:
-            found = {name: connection.execute(f"SELECT count(*) FROM {name}".encode()).fetchone() for name in TABLES}
+            found = {
+                name: connection.execute(f"SELECT count(*) FROM {name}".encode()).fetchone()
+                for name in TABLES
+            }
         return {name: row[0] for name, row in found.items() if row}
 
 
@@ -118,7 +133,9 @@ def expected(world: simulator.World, *systems: str) -> dict[tuple[str, str], int
             continue
         points = int((Decimal(row.total) - Decimal(row.refunded)) * 10)
         if points:
-            due[row.system, row.external_id] = -points if row.kind in ("credit_note", "refund") else points
+            due[row.system, row.external_id] = (
+                -points if row.kind in ("credit_note", "refund") else points
+            )
     return due
 
 

@@ -36,11 +36,23 @@ def test_killed_again_and_again(shop: Shop, databases: Databases) -> None:
         shop.sync(system)
     calm, target = shop.ledger(), databases.migrated()
     draw = random.Random(20)
-    command = [sys.executable, "-c", RUN, target, START.isoformat(), shop.key.decode(), shop.world.anchor.isoformat()]
+    command = [
+        sys.executable,
+        "-c",
+        RUN,
+        target,
+        START.isoformat(),
+        shop.key.decode(),
+        shop.world.anchor.isoformat(),
+    ]
     kills = 0
     for attempt in range(9):
         process = subprocess.Popen(
-            command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True
+            command,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            text=True,
         )
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"

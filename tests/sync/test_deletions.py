@@ -23,7 +23,9 @@ def specs() -> list[Any]:
     """Every system; those that an operator describes, as they come."""
     key = {"api_key": SecretStr("k")}
     described = [
-        spec_for(Account(name, name, "https://a.test", "", "", SecretStr(""), SecretStr(""), secrets=key))
+        spec_for(
+            Account(name, name, "https://a.test", "", "", SecretStr(""), SecretStr(""), secrets=key)
+        )
         for name in DESCRIBED
         if name != "file"
     ]
@@ -54,7 +56,8 @@ def documents_of(shop: Shop, stream: str) -> list[str]:
 def status_of(shop: Shop, key: str) -> set[str]:
     with connect(shop.dsn) as connection:
         rows = connection.execute(
-            "SELECT status FROM billing.invoice WHERE external_id = %s OR external_id LIKE '%%/' || %s", (key, key)
+            "SELECT status FROM billing.invoice WHERE external_id = %s OR external_id LIKE '%%/' || %s",
+            (key, key),
         ).fetchall()
     return {status for (status,) in rows}
 
@@ -67,14 +70,20 @@ def take_some_back(shop: Shop, system: str) -> None:
 
 
 @pytest.mark.parametrize(("system", "stream"), STREAMS)
-def test_a_deleted_document_is_void_after_the_next_run(shop: Shop, system: str, stream: str) -> None:
+def test_a_deleted_document_is_void_after_the_next_run(
+    shop: Shop, system: str, stream: str
+) -> None:
     take_some_back(shop, system)
     shop.sync(system)
     books, known = shop.world.books[system], set(documents_of(shop, stream))
     assert known, stream
     now = datetime.now(UTC).replace(microsecond=0)
     candidates = [one for one in books.all() if one.id in known]
-    gone = next(one for one in candidates if books.delete(one, now) or (system == "xero" and books.void(one, now)))
+    gone = next(
+        one
+        for one in candidates
+        if books.delete(one, now) or (system == "xero" and books.void(one, now))
+    )
     shop.sync(system)
     assert "void" in status_of(shop, gone.id), (system, stream, gone.id)
     assert shop.points() == expected(shop.world, system)

@@ -56,7 +56,9 @@ def test_the_corrected_file_may_have_another_name(dsn: str, tmp_path: Path) -> N
     assert points(dsn) == {"FT 9": 55000, "FT 10": 10000}
 
 
-def test_rows_that_move_are_the_same_and_close_when_they_are_right(dsn: str, tmp_path: Path) -> None:
+def test_rows_that_move_are_the_same_and_close_when_they_are_right(
+    dsn: str, tmp_path: Path
+) -> None:
     bad = ";03/11/2026;923100002;Copo;5,00\n"
     left(tmp_path, bad + GOOD)
     sync(dsn, tmp_path, OPTIONS, PATHS)
@@ -89,7 +91,10 @@ def test_a_file_that_cannot_be_read_is_one_reject(dsn: str, tmp_path: Path) -> N
 
 def test_another_setting_brings_the_document_without_a_new_file(dsn: str, tmp_path: Path) -> None:
     """The rows of a document are its reject; the document itself begins in another row."""
-    left(tmp_path, GOOD + ";;;Copo;5,00\n17;05/11/2026;923100003;A;1,00\n17;06/11/2026;923100004;B;2,00\n")
+    left(
+        tmp_path,
+        GOOD + ";;;Copo;5,00\n17;05/11/2026;923100003;A;1,00\n17;06/11/2026;923100004;B;2,00\n",
+    )
     sync(dsn, tmp_path, OPTIONS, PATHS)
     assert points(dsn) == {}
     assert len(opened(dsn)) == 2

@@ -27,7 +27,9 @@ def document(**changes: Any) -> dict[str, Any]:
 
 
 def answering(*documents: dict[str, Any]) -> Any:
-    return lambda _: httpx.Response(200, json={"data": list(documents), "next_cursor": None, "has_more": False})
+    return lambda _: httpx.Response(
+        200, json={"data": list(documents), "next_cursor": None, "has_more": False}
+    )
 
 
 def test_a_reject_names_the_document_without_the_phone(dsn: str) -> None:
@@ -53,6 +55,8 @@ def test_an_explanation_names_it_without_the_phone(dsn: str) -> None:
 
 
 def test_any_error_that_quotes_it_is_shown_without_it() -> None:
-    error = UnexpectedShape("file", "sales", f"vendas-{PHONE}.csv: no header; sent by ana@example.com")
+    error = UnexpectedShape(
+        "file", "sales", f"vendas-{PHONE}.csv: no header; sent by ana@example.com"
+    )
     assert PHONE not in named(error)
     assert "ana@example.com" not in named(error)

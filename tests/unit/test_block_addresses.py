@@ -71,7 +71,9 @@ def test_no_field_takes_a_password_in_an_address(kind: type[BillingConnection], 
         f"postgresql://user:{SECRET}@vendor.example/x",
     ],
 )
-@pytest.mark.parametrize(("kind", "name"), ADDRESSES, ids=lambda part: getattr(part, "system", part))
+@pytest.mark.parametrize(
+    ("kind", "name"), ADDRESSES, ids=lambda part: getattr(part, "system", part)
+)
 def test_however_it_is_written(kind: type[BillingConnection], name: str, address: str) -> None:
     """A user alone may be a token; another way of writing is no way round."""
     assert SECRET not in refused(kind, name, address)

@@ -37,9 +37,16 @@ def test_one_declarative_file_reads_and_maps() -> None:
     connection = Account("garrafa", "loja-1", secrets={"api_key": SecretStr("k3y")})
     with open_client(connection, seventh.SPEC, NoTokens(), transport=seventh.api(120)) as client:
         pages = list(extract(seventh.SPEC, seventh.SPEC.streams[0], client, Window()))
-    assert [page.record_count for page in pages] == [50, 49, 24]  # each begins with one that was read before
+    assert [page.record_count for page in pages] == [
+        50,
+        49,
+        24,
+    ]  # each begins with one that was read before
     mapped = map_pages(
-        seventh.SPEC, seventh.SPEC.streams[0], connection, [(n, page.body) for n, page in enumerate(pages)]
+        seventh.SPEC,
+        seventh.SPEC.streams[0],
+        connection,
+        [(n, page.body) for n, page in enumerate(pages)],
     )
     assert mapped.problems.is_empty()
     once = mapped.invoices.unique("external_id", keep="first", maintain_order=True)
@@ -81,12 +88,26 @@ def test_what_it_lacks_is_said_in_words() -> None:
 def test_a_file_that_is_not_whole_is_told_field_by_field() -> None:
     (stream,) = seventh.SPEC.streams
     assert stream.lines is not None
-    fields = {name: field for name, field in stream.fields.items() if name not in ("tax_minor", "customer_phone")}
-    lines = replace(stream.lines, fields={name: field for name, field in stream.lines.fields.items() if name != "sku"})
-    poor = replace(
-        seventh.SPEC, streams=(replace(stream, fields=fields, lines=lines),), docs_url="", rate=RateLimit((), 1)
+    fields = {
+        name: field
+        for name, field in stream.fields.items()
+        if name not in ("tax_minor", "customer_phone")
+    }
+    lines = replace(
+        stream.lines,
+        fields={name: field for name, field in stream.lines.fields.items() if name != "sku"},
     )
-    said = [gap.removeprefix("connectors/garrafa.py: ") for gap in gaps(poor) if gap.startswith("connectors/garrafa")]
+    poor = replace(
+        seventh.SPEC,
+        streams=(replace(stream, fields=fields, lines=lines),),
+        docs_url="",
+        rate=RateLimit((), 1),
+    )
+    said = [
+        gap.removeprefix("connectors/garrafa.py: ")
+        for gap in gaps(poor)
+        if gap.startswith("connectors/garrafa")
+    ]
     assert said == [
         "docs_url is not the https address of the vendor's documentation",
         "rate has no window: how many requests does the vendor take in how many seconds?",
@@ -121,7 +142,10 @@ def test_a_form_begins_with_what_is_needed(system: str) -> None:
     assert set(fields) == set(block.model_fields) - set(block.form_lacks)
     assert fields[: len(block.form_begins)] == list(block.form_begins)
     assert {*form.get("required", [])} <= set(fields[:7])
-    assert f"twezah mapping try {block_name(system)} FILE" in form["properties"]["field_mapping"]["description"]
+    assert (
+        f"twezah mapping try {block_name(system)} FILE"
+        in form["properties"]["field_mapping"]["description"]
+    )
     secrets = [name for name, field in block.model_fields.items() if field.annotation is SecretStr]
     assert {form["properties"][name].get("format") for name in secrets} <= {"password"}
 

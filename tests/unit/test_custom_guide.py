@@ -31,8 +31,12 @@ def test_there_are_three() -> None:
     assert [name for name, *_ in EXAMPLES] == ["Example 1", "Example 2", "Example 3"]
 
 
-@pytest.mark.parametrize(("name", "kind", "answer", "settings", "result"), EXAMPLES, ids=[row[0] for row in EXAMPLES])
-def test_an_example_gives_what_the_guide_says(name: str, kind: str, answer: str, settings: str, result: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "kind", "answer", "settings", "result"), EXAMPLES, ids=[row[0] for row in EXAMPLES]
+)
+def test_an_example_gives_what_the_guide_says(
+    name: str, kind: str, answer: str, settings: str, result: str
+) -> None:
     block = BLOCKS["file" if kind == "csv" else "custom"]
     assert issubclass(block, DescribedConnection)
     values = json.loads(settings)

@@ -43,18 +43,28 @@ def test_a_setting_that_cannot_be(options: dict[str, Any], said: str) -> None:
     assert SECRET not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["http://erp.test", "http://10.0.0.5/api", "http://localhost.evil.test"])
+@pytest.mark.parametrize(
+    "url", ["http://erp.test", "http://10.0.0.5/api", "http://localhost.evil.test"]
+)
 @pytest.mark.parametrize("field", ["base_url", "token_url"])
 def test_plain_http_is_refused_except_on_this_machine(field: str, url: str) -> None:
     with pytest.raises(Misconfigured, match="must start with https://"):
         spec_for(Account("custom", "loja", **{field: url}))
-    for own in ("http://127.0.0.1:8080/api", "http://localhost", "http://[::1]/x", "https://erp.test"):
+    for own in (
+        "http://127.0.0.1:8080/api",
+        "http://localhost",
+        "http://[::1]/x",
+        "https://erp.test",
+    ):
         spec_for(Account("custom", "loja", **{field: own}))
 
 
 def test_without_a_base_url_nothing_is_opened() -> None:
     connection = Account("custom", "loja")
-    with pytest.raises(Misconfigured, match="base URL"), open_client(connection, spec_for(connection), None):  # type: ignore[arg-type]
+    with (
+        pytest.raises(Misconfigured, match="base URL"),
+        open_client(connection, spec_for(connection), None),
+    ):  # type: ignore[arg-type]
         pass
 
 
@@ -62,7 +72,10 @@ def test_without_a_base_url_nothing_is_opened() -> None:
     ("header", "address"),
     [
         ('<https://a.test/?p=2>; rel="next"', "https://a.test/?p=2"),
-        ('<https://a.test/?p=9>; rel="last", <https://a.test/?p=2>; rel="next"', "https://a.test/?p=2"),
+        (
+            '<https://a.test/?p=9>; rel="last", <https://a.test/?p=2>; rel="next"',
+            "https://a.test/?p=2",
+        ),
         ('<?p=2&q=a,b>; title="x, y"; rel=next', "?p=2&q=a,b"),
         ('<?p=2>; REL="prev NEXT"', "?p=2"),
         ('<?p=2>; rel="nextish"', None),

@@ -59,7 +59,12 @@ async def committed(*, gone: bool) -> tuple[Attempt, Database]:
 
 def test_who_waited_is_recorded_with_the_event() -> None:
     attempt, database = asyncio.run(committed(gone=False))
-    assert (attempt.outcome, attempt.status, attempt.event_no, attempt.recorded) == ("stored", 200, 7, True)
+    assert (attempt.outcome, attempt.status, attempt.event_no, attempt.recorded) == (
+        "stored",
+        200,
+        7,
+        True,
+    )
     assert database.saved[0]["outcomes"] == ["stored"]
 
 

@@ -34,7 +34,9 @@ SECRETS = ("Nobody", "923", "+244")
 
 
 def link(system: str) -> Account:
-    return Account("custom", "loja", "https://erp.test") if system == "custom" else connection(system)
+    return (
+        Account("custom", "loja", "https://erp.test") if system == "custom" else connection(system)
+    )
 
 
 def mapped(system: str, record: dict[str, Any]) -> Mapped:
@@ -74,7 +76,8 @@ CASES = [
     (system, field)
     for system in ALL
     for field in NEEDED
-    if paths(system, field) and not (system in DESCRIBED and field in ("status", "customer_external_id"))
+    if paths(system, field)
+    and not (system in DESCRIBED and field in ("status", "customer_external_id"))
 ]
 
 
@@ -90,7 +93,9 @@ def test_a_needed_field_is_gone(system: str, field: str) -> None:
     if system == "quickbooks" and field == "status":
         assert found == []
         return
-    assert [(one["field"], one["path"], one["reason"]) for one in found] == [(field, " or ".join(where), "missing")]
+    assert [(one["field"], one["path"], one["reason"]) for one in found] == [
+        (field, " or ".join(where), "missing")
+    ]
 
 
 @pytest.mark.parametrize(("system", "field"), CASES)
@@ -111,7 +116,9 @@ def test_an_unknown_currency_is_the_only_reason(system: str) -> None:
     spec = spec_for(link(system))
     record = without(ALL[system], paths(system, "currency"), "Kwanza")
     result = mapped(system, record)
-    phones = pl.DataFrame({"external_id": result.invoices["customer_external_id"], "phone": ["+244923456789"]})
+    phones = pl.DataFrame(
+        {"external_id": result.invoices["customer_external_id"], "phone": ["+244923456789"]}
+    )
     items = pl.DataFrame(schema={"external_id": pl.String, "name": pl.String, "sku": pl.String})
     batch = judged(spec.stream("invoices"), fill(result, phones, items), READING.to_frame())
     assert batch.rejects.height == 1
@@ -161,7 +168,13 @@ def test_a_path_for_a_computed_field_is_read_as_what_the_column_holds(
 ) -> None:
     spec = SYSTEMS["quickbooks"]
     body = json.dumps({"QueryResponse": {"Invoice": [QBO | record]}}).encode()
-    result = map_page(spec, spec.stream("invoices"), connection("quickbooks", paths={name: "/Own"}), body, page_id=1)
+    result = map_page(
+        spec,
+        spec.stream("invoices"),
+        connection("quickbooks", paths={name: "/Own"}),
+        body,
+        page_id=1,
+    )
     assert result.problems.is_empty(), result.problems
     assert result.invoices[name].to_list() == [value]
     assert result.invoices.schema == INVOICE
@@ -170,7 +183,13 @@ def test_a_path_for_a_computed_field_is_read_as_what_the_column_holds(
 class TestOutline:
     def test_paths_and_types_and_no_value(self) -> None:
         found = Outline()
-        record = {"a": 1, "b": [{"c": "Nobody"}, {"d": None, "e": True}], "Nobody 923456789": 2.5, "f/g": {}, "": 1}
+        record = {
+            "a": 1,
+            "b": [{"c": "Nobody"}, {"d": None, "e": True}],
+            "Nobody 923456789": 2.5,
+            "f/g": {},
+            "": 1,
+        }
         found.add("/Invoices/*", record)
         assert set(found.fields) == {
             ("/Invoices/*/a", "number"), ("/Invoices/*/b", "list"), ("/Invoices/*/b/*", "object"), ("/Invoices/*/b/*/c", "text"),
@@ -188,7 +207,9 @@ class TestOutline:
         found.add("", {f"name{a}": {f"name{b}": 1 for b in range(90)} for a in range(90)})
         assert len(found.fields) < 900
 
-    @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"Invoices": 7}', b'{"Invoices": [1, null, "x"]}', b"<html>"])
+    @pytest.mark.parametrize(
+        "body", [b"", b"{", b"[]", b'{"Invoices": 7}', b'{"Invoices": [1, null, "x"]}', b"<html>"]
+    )
     def test_what_is_no_page_is_left_out(self, body: bytes) -> None:
         spec = SYSTEMS["xero"]
         watch = Watch(spec, connection("xero"))

@@ -23,7 +23,10 @@ STEPS: Final = {
     "load_pages": ("tasks/load/invoices.py", {"tasks/sync.py", "tasks/load/retry_rejects.py"}),
     "bring_in": ("tasks/sync.py", {"tasks/webhooks/process.py"}),
     # (A test holds it up, and lets it go on.)
-    "held_pages": ("tasks/webhooks/documents.py", {"tasks/webhooks/process.py", "tests/sync/test_webhooks.py"}),
+    "held_pages": (
+        "tasks/webhooks/documents.py",
+        {"tasks/webhooks/process.py", "tests/sync/test_webhooks.py"},
+    ),
     "asked_pages": ("tasks/webhooks/documents.py", {"tasks/webhooks/process.py"}),
     "award_only": ("tasks/award/members.py", {"tasks/sync.py", "tests/db/test_rules_together.py"}),
     # Points that are due for another reason than a synchronisation, and tests of points alone.

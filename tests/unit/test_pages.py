@@ -37,7 +37,10 @@ def desk(name: str = "xero", **changes: Any) -> Desk:
 
 def desks(*some: Desk) -> Desks:
     """These, and nothing else."""
-    return Desks({one.name: one for one in some}, {"webhook-address": "d-webhook-address", "connect": "d-connect"})
+    return Desks(
+        {one.name: one for one in some},
+        {"webhook-address": "d-webhook-address", "connect": "d-connect"},
+    )
 
 
 def ledger(*names: str, last: LastAttempt | None = None, **changes: Any) -> Ledger:
@@ -57,13 +60,19 @@ def page(of: Desks, known: Ledger) -> str:
 def cells(text: str, name: str) -> dict[str, str]:
     """The row of a connection in the table of connections, by its headings."""
     lines = text.partition("## Connections\n\n")[2].splitlines()
-    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines if line.startswith("|")]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split(" | ")]
+        for line in lines
+        if line.startswith("|")
+    ]
     return next(dict(zip(rows[0], row, strict=True)) for row in rows if f"[{name}]" in row[0])
 
 
 def address(*, has_secret: bool = False) -> Address:
     """Xero's."""
-    return Address("xero", "xero", "ID1", "none", is_default=False, has_secret=has_secret, last_event_at=None)
+    return Address(
+        "xero", "xero", "ID1", "none", is_default=False, has_secret=has_secret, last_event_at=None
+    )
 
 
 class TestBillingSystems:
@@ -83,9 +92,14 @@ class TestBillingSystems:
 
     @pytest.mark.parametrize(
         ("changes", "why"),
-        [({"paused": True}, "the deployment is paused"), ({"paused": False}, "its schedule is off")],
+        [
+            ({"paused": True}, "the deployment is paused"),
+            ({"paused": False}, "its schedule is off"),
+        ],
     )
-    def test_a_paused_one_is_told_with_the_way_back(self, changes: dict[str, Any], why: str) -> None:
+    def test_a_paused_one_is_told_with_the_way_back(
+        self, changes: dict[str, Any], why: str
+    ) -> None:
         text = page(desks(desk(scheduled=False, next_run_at=None, **changes)), ledger("xero"))
         row = cells(text, "xero")
         assert (row["State"], row["Next run"]) == ("**paused**", "off")
@@ -103,15 +117,24 @@ class TestBillingSystems:
         assert "<b>" not in text and "[now](http" not in text  # a vendor's words are text
 
     def test_one_that_falls_behind_is_seen_although_nothing_failed(self) -> None:
-        late = ledger("xero", accounts={("xero", "a-xero"): AccountState(NOW - 5 * HOUR, NOW - 5 * HOUR, 0)})
+        late = ledger(
+            "xero", accounts={("xero", "a-xero"): AccountState(NOW - 5 * HOUR, NOW - 5 * HOUR, 0)}
+        )
         text = page(desks(desk()), late)
-        assert cells(text, "xero")["State"] == "**behind**" and "complete up to 5 h ago only" in text
+        assert (
+            cells(text, "xero")["State"] == "**behind**" and "complete up to 5 h ago only" in text
+        )
         hourly = desk(every=2 * HOUR)  # which may be that far behind
         assert cells(page(desks(hourly), late), "xero")["State"] == "fine"
 
     def test_one_that_cannot_be_used_names_the_setting(self) -> None:
-        text = page(desks(desk(problem='a setting cannot be as it is: field "Tenant ID"')), ledger())
-        assert '- **xero**, not ready: a setting cannot be as it is: field "Tenant ID". Open the [block]' in text
+        text = page(
+            desks(desk(problem='a setting cannot be as it is: field "Tenant ID"')), ledger()
+        )
+        assert (
+            '- **xero**, not ready: a setting cannot be as it is: field "Tenant ID". Open the [block]'
+            in text
+        )
 
     def test_backlog_and_rejects_are_counted(self) -> None:
         text = page(
@@ -125,7 +148,10 @@ class TestBillingSystems:
         )
         row = cells(text, "xero")
         assert (row["Backlog"], row["Rejects"]) == ("12 webhooks, 2 parked", grouped(1234))
-        assert "- **xero**: 2 webhooks are parked; the [reports](/artifacts/key/webhooks) say why." in text
+        assert (
+            "- **xero**: 2 webhooks are parked; the [reports](/artifacts/key/webhooks) say why."
+            in text
+        )
         assert "members are still to be computed" in text
 
     def test_corrections_that_were_refused_stand_among_what_needs_somebody(self) -> None:
@@ -134,7 +160,10 @@ class TestBillingSystems:
             ledger("xero", accounts={("xero", "a-xero"): AccountState(NOW, NOW, 3, 2, 1500)}),
         )
         needs = text.split("## What needs you")[1].split("## ")[0]
-        assert "**2 corrections were refused, 1 500 points are at stake**: the old points stand." in needs
+        assert (
+            "**2 corrections were refused, 1 500 points are at stake**: the old points stand."
+            in needs
+        )
 
     def test_a_run_under_way_is_linked(self) -> None:
         text = page(desks(desk(running="r7")), ledger("xero"))
@@ -152,13 +181,19 @@ class TestBillingSystems:
             ledger("xero", addresses=[given, lost, fresh]),
         )
         assert "`https://points.example.com/api/webhooks/billing/ID1` | needs its secret" in text
-        assert "ID2` | no such connection" in text and "ID3` | awaits the vendor's verification" in text
         assert (
-            "None yet: lisboa. [webhook-address](/deployments/deployment/d-webhook-address) makes one" in text
+            "ID2` | no such connection" in text
+            and "ID3` | awaits the vendor's verification" in text
+        )
+        assert (
+            "None yet: lisboa. [webhook-address](/deployments/deployment/d-webhook-address) makes one"
+            in text
         )  # NetSuite sends none
 
     def test_systems_without_a_connection_have_the_way_to_one(self) -> None:
-        absent = desk("netsuite", system="netsuite", title="NetSuite", block_id="", deployment_id="")
+        absent = desk(
+            "netsuite", system="netsuite", title="NetSuite", block_id="", deployment_id=""
+        )
         text = page(desks(absent), ledger())
         assert "**No billing system is connected yet.**" in text and "## Connections" not in text
         assert "[NetSuite](/blocks/catalog/xero-connection/create)" in text
@@ -168,7 +203,9 @@ class TestBillingSystems:
 TOTALS = Totals("", 99, 1, 0, 5000, 400, 20, 3, 420, 1_500_000, 800, 4, 2, 120, 900)
 
 
-def period(slots: list[Slot], title: str = "Last 24 hours", totals: list[Totals] | None = None) -> status.Period:
+def period(
+    slots: list[Slot], title: str = "Last 24 hours", totals: list[Totals] | None = None
+) -> status.Period:
     ((_, since, step, label), _) = status.periods(NOW)
     return status.Period(title, since, step, label, [TOTALS, replace(TOTALS, connection="xero")] if totals is None else totals, slots)  # fmt: skip
 
@@ -185,7 +222,9 @@ def images(text: str) -> list[bytes]:
     """The charts of a page."""
     return [
         b64decode(found)
-        for found in re.findall(r"^!\[[^]]*\]\(data:image/svg\+xml;base64,([^ ()]+)\)$", text, re.MULTILINE)
+        for found in re.findall(
+            r"^!\[[^]]*\]\(data:image/svg\+xml;base64,([^ ()]+)\)$", text, re.MULTILINE
+        )
     ]
 
 
@@ -203,18 +242,26 @@ class TestSyncStatus:
         assert len(images(text)) == 4 and "## Last 30 days\n\nNo run in this time." in text
         assert "[failed](/runs/flow-run/r3)" in text and "<script>" not in text
         assert "| xero | 10 | 9 | 1 | 0.40 s | 1.25 s |" in text
-        assert len(re.findall(r"^\| xero \|", text, re.MULTILINE)) == 3  # one connection needs no sum
+        assert (
+            len(re.findall(r"^\| xero \|", text, re.MULTILINE)) == 3
+        )  # one connection needs no sum
 
     def test_nothing_yet(self) -> None:
-        text = status.markdown([period([], totals=[]), period([], "Last 30 days", [])], [], [], NOW, "LINKS")
+        text = status.markdown(
+            [period([], totals=[]), period([], "Last 30 days", [])], [], [], NOW, "LINKS"
+        )
         assert "**Last 24 hours: no run.**" in text and images(text) == []
 
     def test_charts_are_drawings_without_scripts_and_addresses_elsewhere(self) -> None:
-        text = status.markdown([period([slot(3), slot(1, "netsuite", failed=2)])], [], [], NOW, "LINKS")
+        text = status.markdown(
+            [period([slot(3), slot(1, "netsuite", failed=2)])], [], [], NOW, "LINKS"
+        )
         for drawing in images(text):
             root = ET.fromstring(drawing)  # noqa: S314 - our own
             assert root.tag == "{http://www.w3.org/2000/svg}svg"
-            assert not re.search(rb"<script|<foreignObject|<image|onload=|https?://(?!www\.w3\.org)", drawing)
+            assert not re.search(
+                rb"<script|<foreignObject|<image|onload=|https?://(?!www\.w3\.org)", drawing
+            )
 
     def test_the_page_stays_small_however_many_systems_and_whatever_their_names(self) -> None:
         names = [f'system-{number}-with-a-long-name)"<&' for number in range(12)]
@@ -279,13 +326,17 @@ def test_a_failure_to_renew_is_said_without_details_and_harms_nobody(
     monkeypatch.setattr(refresh, "refresh", broken)
     monkeypatch.setattr(refresh, "settings", lambda: None)
     refresh.after_a_run(None, Run(), None)  # type: ignore[arg-type]
-    assert [record.message for record in caplog.records] == ["the pages were not renewed: ConnectionError"]
+    assert [record.message for record in caplog.records] == [
+        "the pages were not renewed: ConnectionError"
+    ]
 
 
 def test_a_defects_text_stays_in_the_log() -> None:
     """It may quote whatever was worked on; a failure that is foreseen says what to do."""
     assert _told(None) is None
-    assert _told(KeyError("+244923456789")) == "KeyError: a defect; report it with the log of the run"
+    assert (
+        _told(KeyError("+244923456789")) == "KeyError: a defect; report it with the log of the run"
+    )
     assert "press Retry" in str(_told(psycopg.OperationalError("connection lost")))
 
 
@@ -303,7 +354,9 @@ def test_words() -> None:
         "60 min ago",
         "in 12 s",
     )
-    assert [share(*of) for of in ((0, 0), (0, 5), (5, 5), (9_999, 10_000), (1, 10_000), (1, 3))] == [
+    assert [
+        share(*of) for of in ((0, 0), (0, 5), (5, 5), (9_999, 10_000), (1, 10_000), (1, 3))
+    ] == [
         "-",
         "0 %",
         "100 %",

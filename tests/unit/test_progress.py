@@ -116,4 +116,6 @@ def test_a_server_that_is_away_never_stops_the_work_and_is_not_asked_again(
         clock.now += 10
         bar.at(2)
     assert shown.said == []
-    assert [record.message for record in caplog.records] == ["the progress is not shown: ConnectionError"]
+    assert [record.message for record in caplog.records] == [
+        "the progress is not shown: ConnectionError"
+    ]

@@ -57,7 +57,10 @@ def test_the_published_signature() -> None:
         "oauth_timestamp": known["timestamp"], "oauth_signature_method": "HMAC-SHA256", "oauth_version": "1.0",
     }  # fmt: skip
     secrets = {"consumer_secret": known["consumer_secret"], "token_secret": known["token_secret"]}
-    assert signature(httpx.Request(known["method"], known["url"]), oauth, **secrets) == known["expected_signature"]
+    assert (
+        signature(httpx.Request(known["method"], known["url"]), oauth, **secrets)
+        == known["expected_signature"]
+    )
 
 
 def test_the_realm_is_the_account_and_the_host_its_label() -> None:
@@ -103,8 +106,12 @@ def test_keys_as_they_come_out_of_a_form(pasted: Any) -> None:
 def unusable() -> dict[str, tuple[str, str]]:
     private, public = key_pair("P-256")
     key = load_pem_private_key(private.encode(), None)
-    locked = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"password"))
-    other = ed25519.Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    locked = key.private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"password")
+    )
+    other = ed25519.Ed25519PrivateKey.generate().private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+    )
     cut = private[:60] + private[100:]
     return {
         "public": (public, "not a private key"),
@@ -119,7 +126,11 @@ def unusable() -> dict[str, tuple[str, str]]:
 def test_a_key_that_cannot_be_used_is_named_and_not_shown(name: str) -> None:
     text, said = unusable()[name]
     secrets = {"private_key": SecretStr(text)}
-    one = connection(client_id="id", options={"login": "machine_to_machine", "certificate_id": "c"}, secrets=secrets)
+    one = connection(
+        client_id="id",
+        options={"login": "machine_to_machine", "certificate_id": "c"},
+        secrets=secrets,
+    )
     with pytest.raises(Misconfigured, match=f'{said}.*block "netsuite"') as caught:
         SPEC.auth(one)
     assert caught.value.__cause__ is None
@@ -130,7 +141,11 @@ def test_a_key_that_cannot_be_used_is_named_and_not_shown(name: str) -> None:
 @pytest.mark.parametrize(
     ("options", "secrets", "said"),
     [
-        ({"login": "token_based"}, {}, "fill in consumer key and consumer secret and token id and token secret"),
+        (
+            {"login": "token_based"},
+            {},
+            "fill in consumer key and consumer secret and token id and token secret",
+        ),
         ({}, {**NETSUITE_TBA, "token_secret": SecretStr("")}, "fill in token secret"),
         ({"login": "machine_to_machine"}, {}, "fill in client id and certificate id"),
     ],
@@ -142,7 +157,11 @@ def test_what_is_missing_is_named(options: Any, secrets: Any, said: str) -> None
 
 def test_the_assertion_is_for_the_accounts_token_url() -> None:
     private, public = key_pair("P-256")
-    options = {"login": "machine_to_machine", "certificate_id": "c", "scope": "rest_webservices restlets"}
+    options = {
+        "login": "machine_to_machine",
+        "certificate_id": "c",
+        "scope": "rest_webservices restlets",
+    }
     one = connection(client_id="id", options=options, secrets={"private_key": SecretStr(private)})
     auth = SPEC.auth(one)
     assert isinstance(auth, AssertionAuth)

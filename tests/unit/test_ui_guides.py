@@ -59,7 +59,10 @@ class TestGuides:
                 self.writes = 0
 
             def request(self, *_: object, **__: object) -> Any:
-                rows = [{"key": key, "latest_id": one[0], "description": one[1]} for key, one in self.held.items()]
+                rows = [
+                    {"key": key, "latest_id": one[0], "description": one[1]}
+                    for key, one in self.held.items()
+                ]
                 return SimpleNamespace(json=lambda: rows)
 
             def create_artifact(self, made: Any) -> Any:
@@ -75,7 +78,10 @@ class TestGuides:
         (tmp_path / "operations.md").write_text("See [c](configuration.md).")
         (tmp_path / "configuration.md").write_text("Words.")
         assert guides.renew(client, tmp_path) == 2
-        assert f"/artifacts/artifact/{client.held['guide-configuration'][0]}" in client.held["guide-operations"][2]
+        assert (
+            f"/artifacts/artifact/{client.held['guide-configuration'][0]}"
+            in client.held["guide-operations"][2]
+        )
         assert (guides.renew(client, tmp_path), client.writes) == (0, 2)
         (tmp_path / "configuration.md").write_text("Other words.")
         assert (guides.renew(client, tmp_path), client.writes) == (1, 3)

@@ -101,7 +101,10 @@ def _explain(error: Exception) -> tuple[str, int] | None:
     if isinstance(error, ValidationError) and error.title == "Settings":
         return f"A setting is wrong: {_settings_problems(error)}", USAGE
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return "The disk is full. Free some space and start again; nothing committed is lost.", ENVIRONMENT
+        return (
+            "The disk is full. Free some space and start again; nothing committed is lost.",
+            ENVIRONMENT,
+        )
     if isinstance(error, PermissionError):
         return f"{error}. Set TWEZAH_HOME to a folder of your own.", ENVIRONMENT
     psycopg = sys.modules.get("psycopg")
@@ -114,8 +117,12 @@ def _settings_problems(error: object) -> str:
     from pydantic import ValidationError
 
     assert isinstance(error, ValidationError)
-    names = ((".".join(map(str, problem["loc"])).upper(), problem["msg"]) for problem in error.errors())
+    names = (
+        (".".join(map(str, problem["loc"])).upper(), problem["msg"]) for problem in error.errors()
+    )
     return "; ".join(
-        f"TWEZAH_{name}: {text}" if name and not name.startswith("PREFECT_API") else f"{name} {text}".strip()
+        f"TWEZAH_{name}: {text}"
+        if name and not name.startswith("PREFECT_API")
+        else f"{name} {text}".strip()
         for name, text in names
     )

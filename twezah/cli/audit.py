@@ -15,14 +15,19 @@ from twezah.cli.output import print_json, print_table, say
 if TYPE_CHECKING:
     from sql.audit import Head
 
-audit = typer.Typer(no_args_is_help=True, help="Who did what, when, with what result; and whether that log is whole.")
+audit = typer.Typer(
+    no_args_is_help=True,
+    help="Who did what, when, with what result; and whether that log is whole.",
+)
 #: In the state folder: heads of the chain that were seen by a check, one a line.
 HEADS = "audit-heads.txt"
 
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
-    audit.command("list", epilog="Example: `twezah audit list --operation key --since 2026-01-01`")(list_entries)
+    audit.command("list", epilog="Example: `twezah audit list --operation key --since 2026-01-01`")(
+        list_entries
+    )
     audit.command("verify", epilog="Example: `twezah audit verify --json`")(verify)
     app.add_typer(audit, name="audit")
 
@@ -41,7 +46,9 @@ class _Shown:
 
 
 def list_entries(  # noqa: PLR0913, PLR0917  one option per filter
-    operation: Annotated[str | None, typer.Option(help="e.g. sync, webhooks, key, member.erase.")] = None,
+    operation: Annotated[
+        str | None, typer.Option(help="e.g. sync, webhooks, key, member.erase.")
+    ] = None,
     actor: Annotated[str | None, typer.Option(help="e.g. schedule, operator, 'user ana'.")] = None,
     status: Annotated[str | None, typer.Option(help="success, error or pending.")] = None,
     system: Annotated[str | None, typer.Option(help="Billing system.")] = None,
@@ -49,7 +56,9 @@ def list_entries(  # noqa: PLR0913, PLR0917  one option per filter
     since: Annotated[str | None, typer.Option(help="From this date or time on.")] = None,
     until: Annotated[str | None, typer.Option(help="Up to this date or time.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="So many entries.")] = 50,
-    before: Annotated[int | None, typer.Option(help="Only entries before the one of this number.")] = None,
+    before: Annotated[
+        int | None, typer.Option(help="Only entries before the one of this number.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """The newest entries of the audit log."""
@@ -84,7 +93,8 @@ def _moment(text: str | None, option: str) -> datetime | None:
 
 def verify(
     head: Annotated[
-        list[str] | None, typer.Option(metavar="NUMBER:HASH", help="A head noted earlier, elsewhere. Repeatable.")
+        list[str] | None,
+        typer.Option(metavar="NUMBER:HASH", help="A head noted earlier, elsewhere. Repeatable."),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -110,7 +120,9 @@ def verify(
     if not found.ok:
         raise typer.Exit(FAILED)
     if not json:
-        say("Note the head elsewhere: whoever could change both the database and this machine cannot change that.")
+        say(
+            "Note the head elsewhere: whoever could change both the database and this machine cannot change that."
+        )
 
 
 def _noted(path: Path) -> "list[Head]":

@@ -26,22 +26,37 @@ CLIENT_ID, CLIENT_SECRET = "TWEZAH_CLIENT_ID", "TWEZAH_CLIENT_SECRET"
 def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
     app.command(epilog="Example: `twezah connect xero`")(connect)
-    connection.command("test", epilog="Example: `twezah connection test xero --json`")(try_connection)
+    connection.command("test", epilog="Example: `twezah connection test xero --json`")(
+        try_connection
+    )
     app.add_typer(connection, name="connection")
 
 
 def connect(
-    system: Annotated[str, typer.Argument(metavar="SYSTEM", help="Key of the billing system, e.g. xero.")],
+    system: Annotated[
+        str, typer.Argument(metavar="SYSTEM", help="Key of the billing system, e.g. xero.")
+    ],
     block: Annotated[
         str | None,
-        typer.Option(help="Name of the connection, e.g. xero-lisboa for a second account. By default the system's."),
+        typer.Option(
+            help="Name of the connection, e.g. xero-lisboa for a second account. By default the system's."
+        ),
     ] = None,
-    account: Annotated[str | None, typer.Option(help="Which account, if the consent opens several.")] = None,
-    client_id: Annotated[str | None, typer.Option(envvar=CLIENT_ID, help="Client ID of your application.")] = None,
+    account: Annotated[
+        str | None, typer.Option(help="Which account, if the consent opens several.")
+    ] = None,
+    client_id: Annotated[
+        str | None, typer.Option(envvar=CLIENT_ID, help="Client ID of your application.")
+    ] = None,
     port: Annotated[
-        int | None, typer.Option(min=1024, max=65535, help="Receive the answer at http://localhost:PORT/callback.")
+        int | None,
+        typer.Option(
+            min=1024, max=65535, help="Receive the answer at http://localhost:PORT/callback."
+        ),
     ] = None,
-    redirect_uri: Annotated[str | None, typer.Option(help="The redirect URI registered with your application.")] = None,
+    redirect_uri: Annotated[
+        str | None, typer.Option(help="The redirect URI registered with your application.")
+    ] = None,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the link.")] = False,
     paste: Annotated[
         bool, typer.Option("--paste", help="Paste the address the browser ends at, do not listen.")
@@ -90,7 +105,12 @@ def connect(
 
 
 def try_connection(
-    name: Annotated[str, typer.Argument(metavar="SYSTEM|NAME", help="The connection: a system, or its block's name.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="SYSTEM|NAME", help="The connection: a system, or its block's name."
+        ),
+    ],
     json: Json = False,
 ) -> None:
     """Try everything a synchronisation needs, and say who must see to what does not work.
@@ -139,11 +159,15 @@ def _application(name: str, system: str, client_id: str | None) -> dict[str, Any
     if "client_id" not in given:
         given["client_id"] = typer.prompt("Client ID of your application", err=True).strip()
     if "client_secret" not in given:
-        given["client_secret"] = SecretStr(typer.prompt("Client secret (not shown)", hide_input=True, err=True).strip())
+        given["client_secret"] = SecretStr(
+            typer.prompt("Client secret (not shown)", hide_input=True, err=True).strip()
+        )
     return given
 
 
-def _consented(block: "ConsentedConnection", started: "Started", *, browser: bool, paste: bool) -> "Granted":
+def _consented(
+    block: "ConsentedConnection", started: "Started", *, browser: bool, paste: bool
+) -> "Granted":
     from panel.connect import consent
     from panel.connect.callback import Desk, address_of, serving
 
@@ -152,12 +176,18 @@ def _consented(block: "ConsentedConnection", started: "Started", *, browser: boo
     print(f"Open this link, sign in at {title} and allow access:\n\n{started.url}\n", flush=True)
     if address is None:
         _open(started.url, browser)
-        say(f"The browser then ends at {started.redirect_uri}..., which may not load: that is fine.")
+        say(
+            f"The browser then ends at {started.redirect_uri}..., which may not load: that is fine."
+        )
         return _pasted(started)
     with serving(Desk(started, title), address) as desk:
         _open(started.url, browser)
-        say(f"Waiting for the answer at {started.redirect_uri} (the application must have exactly this redirect URI).")
-        say("The browser is on another machine? Paste what it ends at: run this again with --paste. Ctrl-C gives up.")
+        say(
+            f"Waiting for the answer at {started.redirect_uri} (the application must have exactly this redirect URI)."
+        )
+        say(
+            "The browser is on another machine? Paste what it ends at: run this again with --paste. Ctrl-C gives up."
+        )
         return desk.wait(started.seconds_left)
 
 
@@ -176,7 +206,9 @@ def _pasted(started: "Started") -> "Granted":
 def _line() -> str:
     if not sys.stdin.isatty():
         return sys.stdin.readline(20_000)
-    text: str = typer.prompt("Paste that page's whole address (not shown)", hide_input=True, err=True)
+    text: str = typer.prompt(
+        "Paste that page's whole address (not shown)", hide_input=True, err=True
+    )
     return text
 
 
@@ -225,4 +257,8 @@ def _print(result: "Checked", *, json: bool) -> None:
 
 def _code(result: "Checked") -> int:
     """3 where someone must act, 1 where nobody can but wait."""
-    return NEEDS_OPERATOR if any(not one.ok and not one.who.startswith("nobody") for one in result.checks) else FAILED
+    return (
+        NEEDS_OPERATOR
+        if any(not one.ok and not one.who.startswith("nobody") for one in result.checks)
+        else FAILED
+    )

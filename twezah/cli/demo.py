@@ -47,7 +47,14 @@ def demo(json: Json = False) -> None:
     seconds = round(time.monotonic() - begun, 1)
     runs = [*finished, *second]
     if json:
-        print_json({"runs": [run.to_json() for run in runs], "happened": happened, **shown, "seconds": seconds})
+        print_json(
+            {
+                "runs": [run.to_json() for run in runs],
+                "happened": happened,
+                **shown,
+                "seconds": seconds,
+            }
+        )
     else:
         _print(shown, happened)
         for run in runs:
@@ -84,6 +91,8 @@ def _second_round(stack: "Serving") -> tuple[int, "list[Finished]"]:
 def _print(shown: dict[str, Any], happened: int) -> None:
     print_table("Sales that became points", shown["systems"], totals=True)
     print_table("Tiers at work: what the sales give now", shown["tiers"])
-    print_table(f"Second round: entries after {happened} changes", shown["second_round"], totals=True)
+    print_table(
+        f"Second round: entries after {happened} changes", shown["second_round"], totals=True
+    )
     print_table("One of each", shown["examples"])
     print_table("Members with the most points", shown["members"])

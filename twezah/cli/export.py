@@ -12,9 +12,9 @@ from twezah.cli.output import print_json, say
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command(epilog="Examples: `twezah export --table sales --parquet`, `twezah export --member 17 --personal`")(
-        export
-    )
+    app.command(
+        epilog="Examples: `twezah export --table sales --parquet`, `twezah export --member 17 --personal`"
+    )(export)
 
 
 def export(
@@ -24,10 +24,18 @@ def export(
             help="Repeatable: sales, sale_lines, awards, points_history, members, tiers, audit. All if not given."
         ),
     ] = None,
-    member: Annotated[int | None, typer.Option(help="Only what is about the member of this number.")] = None,
-    personal: Annotated[bool, typer.Option("--personal", help="With phones. The audit log says so.")] = False,
-    parquet: Annotated[bool, typer.Option("--parquet", help="Parquet files instead of CSV.")] = False,
-    rows_max: Annotated[int, typer.Option(min=1, max=50_000_000, help="Refuse tables with more rows.")] = 1_000_000,
+    member: Annotated[
+        int | None, typer.Option(help="Only what is about the member of this number.")
+    ] = None,
+    personal: Annotated[
+        bool, typer.Option("--personal", help="With phones. The audit log says so.")
+    ] = False,
+    parquet: Annotated[
+        bool, typer.Option("--parquet", help="Parquet files instead of CSV.")
+    ] = False,
+    rows_max: Annotated[
+        int, typer.Option(min=1, max=50_000_000, help="Refuse tables with more rows.")
+    ] = 1_000_000,
     json: Json = False,
 ) -> None:
     """Write tables into a new folder under the state folder's `exports`, readable by you only. Without personal data, unless asked for."""
@@ -37,7 +45,9 @@ def export(
     from sql.export import export as write
 
     if unknown := sorted(set(table or []) - set(TABLES)):
-        raise typer.BadParameter(f"{', '.join(unknown)}: tables are {', '.join(TABLES)}", param_hint="--table")
+        raise typer.BadParameter(
+            f"{', '.join(unknown)}: tables are {', '.join(TABLES)}", param_hint="--table"
+        )
     try:
         with refusals(), ledger() as dsn, connect(dsn) as connection:
             done = write(

@@ -10,12 +10,16 @@ from twezah.cli.ledger import command_id, ledger, post_waiting
 from twezah.cli.operate import Json
 from twezah.cli.output import print_json, say
 
-fx = typer.Typer(no_args_is_help=True, help="Exchange rates, for programs that convert sales to a base currency.")
+fx = typer.Typer(
+    no_args_is_help=True, help="Exchange rates, for programs that convert sales to a base currency."
+)
 
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
-    fx.command(epilog="Example: `twezah fx load rates.csv --source 'Central bank' --carry-days 3`")(load)
+    fx.command(epilog="Example: `twezah fx load rates.csv --source 'Central bank' --carry-days 3`")(
+        load
+    )
     app.add_typer(fx, name="fx")
 
 
@@ -27,15 +31,26 @@ def _fx() -> None:
 
 def load(
     file: Annotated[
-        str, typer.Argument(metavar="[FILE]", help="CSV; - is stdin; none: from the address in TWEZAH_FX_URL.")
+        str,
+        typer.Argument(
+            metavar="[FILE]", help="CSV; - is stdin; none: from the address in TWEZAH_FX_URL."
+        ),
     ] = "",
     source: Annotated[str, typer.Option(help="Who says so; kept with each rate.")] = "",
     carry_days: Annotated[
-        int, typer.Option(min=0, max=31, help="A rate without valid_until also counts for so many days after its own.")
+        int,
+        typer.Option(
+            min=0,
+            max=31,
+            help="A rate without valid_until also counts for so many days after its own.",
+        ),
     ] = 0,
     correct: Annotated[
         bool,
-        typer.Option("--correct", help="Replace rates that differ from the known ones; past sales are recomputed."),
+        typer.Option(
+            "--correct",
+            help="Replace rates that differ from the known ones; past sales are recomputed.",
+        ),
     ] = False,
     json: Json = False,
 ) -> None:
@@ -54,7 +69,9 @@ def load(
     run_id = command_id("fx load")
     text = sys.stdin.read(BYTES_MAX + 1) if file == "-" else ""
     try:
-        found, origin = read_rates(text=text, file="" if file == "-" else file, source=source, carry_days=carry_days)
+        found, origin = read_rates(
+            text=text, file="" if file == "-" else file, source=source, carry_days=carry_days
+        )
         with ledger() as dsn:
             with connect(dsn) as connection:
                 loaded = rates.add(connection, found, origin, run_id, correct=correct)

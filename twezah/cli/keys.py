@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from sql.keys import NewKey
 
 keys = typer.Typer(no_args_is_help=True, help="Keys of the HTTP API.")
-Prefix = Annotated[str, typer.Argument(metavar="PREFIX", help="The key's first part, as `twezah keys list` shows it.")]
+Prefix = Annotated[
+    str,
+    typer.Argument(metavar="PREFIX", help="The key's first part, as `twezah keys list` shows it."),
+]
 Days = Annotated[int, typer.Option(min=1, max=366, help="For how many days it works.")]
 
 
@@ -24,7 +27,9 @@ def register(app: typer.Typer) -> None:
     example = "Example: `twezah keys create 'loyalty app' --scope members:read`"
     keys.command("create", epilog=example)(create)
     keys.command("list", epilog="Example: `twezah keys list --json`")(list_keys)
-    keys.command("rotate", epilog="Example: `twezah keys rotate twz_abcdefghij --overlap-days 7`")(rotate)
+    keys.command("rotate", epilog="Example: `twezah keys rotate twz_abcdefghij --overlap-days 7`")(
+        rotate
+    )
     keys.command("revoke", epilog="Example: `twezah keys revoke twz_abcdefghij`")(revoke)
     app.add_typer(keys, name="keys")
 
@@ -50,7 +55,9 @@ def create(
         ),
     ],
     days: Days = 90,
-    per_minute: Annotated[int, typer.Option(min=1, max=1_000_000, help="Requests per minute.")] = 600,
+    per_minute: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="Requests per minute.")
+    ] = 600,
     json: Json = False,
 ) -> None:
     """Make a key. It is shown once and cannot be shown again."""
@@ -73,7 +80,9 @@ def _show(made: "NewKey", *, json: bool) -> None:
         print_json({"prefix": made.prefix, "key": made.secret, "expires_at": made.expires_at})
         return
     print(made.secret)
-    say(f"This key is shown once. It works until {made.expires_at:%Y-%m-%d}; send it as `Authorization: Bearer ...`.")
+    say(
+        f"This key is shown once. It works until {made.expires_at:%Y-%m-%d}; send it as `Authorization: Bearer ...`."
+    )
 
 
 def list_keys(json: Json = False) -> None:
@@ -113,7 +122,9 @@ def rotate(
 
     with ledger() as dsn, connect(dsn) as connection:
         try:
-            made = stored.rotate(connection, prefix, days=days, overlap=timedelta(days=overlap_days))
+            made = stored.rotate(
+                connection, prefix, days=days, overlap=timedelta(days=overlap_days)
+            )
         except stored.UnknownKeyError as error:
             say(str(error))
             raise typer.Exit(FAILED) from None

@@ -37,7 +37,9 @@ def refusals() -> Iterator[None]:
         say(f"Refused: {error}.")
         raise typer.Exit(FAILED) from None
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        problems = "; ".join(
+            f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()
+        )
         raise typer.BadParameter(problems) from None
 
 

@@ -11,17 +11,23 @@ from twezah.cli.ledger import ledger
 from twezah.cli.operate import Json, known_system
 from twezah.cli.output import print_json, print_table, say
 
-mapping = typer.Typer(no_args_is_help=True, help="Try how a billing system's records become our fields.")
+mapping = typer.Typer(
+    no_args_is_help=True, help="Try how a billing system's records become our fields."
+)
 
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
     app.command(epilog="Example: `twezah status --json`")(status)
-    app.command(epilog="Examples: `twezah explain quickbooks 1042`, `twezah explain member 17`")(explain)
+    app.command(epilog="Examples: `twezah explain quickbooks 1042`, `twezah explain member 17`")(
+        explain
+    )
     passthrough = {"ignore_unknown_options": True, "allow_interspersed_args": False}
     example = "Examples: `twezah psql --analyst`, `twezah psql -c 'SELECT * FROM loyalty.member_balance LIMIT 5'`"
     app.command(context_settings=passthrough, epilog=example)(psql)
-    mapping.command("try", epilog="Example: `twezah mapping try xero invoice.json --json`")(mapping_try)
+    mapping.command("try", epilog="Example: `twezah mapping try xero invoice.json --json`")(
+        mapping_try
+    )
     app.add_typer(mapping, name="mapping")
 
 
@@ -48,12 +54,20 @@ def status(json: Json = False) -> None:
 
 
 def explain(
-    system: Annotated[str, typer.Argument(metavar="SYSTEM", help="Key of the billing system, e.g. xero; or: member.")],
+    system: Annotated[
+        str,
+        typer.Argument(metavar="SYSTEM", help="Key of the billing system, e.g. xero; or: member."),
+    ],
     invoice: Annotated[
         str,
-        typer.Argument(metavar="INVOICE", help="The invoice's id or number in that system; or the member's number."),
+        typer.Argument(
+            metavar="INVOICE",
+            help="The invoice's id or number in that system; or the member's number.",
+        ),
     ],
-    entry: Annotated[int | None, typer.Option(min=1, help="Only this entry of the invoice's chain.")] = None,
+    entry: Annotated[
+        int | None, typer.Option(min=1, help="Only this entry of the invoice's chain.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Why this invoice earned this many points: every entry, rule by rule, and what did not apply.
@@ -86,7 +100,9 @@ def _explain_member(dsn: str, number: str) -> Any:
     from sql.explain_member import explain_member
 
     if not number.isdecimal() or len(number) > 18:
-        raise typer.BadParameter("a member is named by number; `twezah member find` finds it", param_hint="INVOICE")
+        raise typer.BadParameter(
+            "a member is named by number; `twezah member find` finds it", param_hint="INVOICE"
+        )
     return explain_member(dsn, int(number))
 
 
@@ -111,7 +127,10 @@ def psql(
         list[str] | None, typer.Argument(metavar="[ARGS]...", help="Passed on to psql as they are.")
     ] = None,
     analyst: Annotated[
-        bool, typer.Option("--analyst", help="Log in as the role analyst, which only reads. Comes first.")
+        bool,
+        typer.Option(
+            "--analyst", help="Log in as the role analyst, which only reads. Comes first."
+        ),
     ] = False,
 ) -> None:
     """The bundled psql on the ledger database, which is started if needed.
@@ -138,19 +157,32 @@ def psql(
 
 
 def mapping_try(
-    system: Annotated[str, typer.Argument(metavar="SYSTEM", help="Key of the billing system, e.g. xero.")],
+    system: Annotated[
+        str, typer.Argument(metavar="SYSTEM", help="Key of the billing system, e.g. xero.")
+    ],
     file: Annotated[
         typer.FileBinaryRead,
-        typer.Argument(metavar="FILE", help="A payload of that system: a page or one record; - is stdin."),
+        typer.Argument(
+            metavar="FILE", help="A payload of that system: a page or one record; - is stdin."
+        ),
     ],
     path: Annotated[
         list[str] | None,
-        typer.Option(help="Another source path for a field, e.g. customer_phone=/Memo. Repeatable."),
+        typer.Option(
+            help="Another source path for a field, e.g. customer_phone=/Memo. Repeatable."
+        ),
     ] = None,
-    stream: Annotated[str | None, typer.Option(help="The list it is from; found out if not given.")] = None,
-    block: Annotated[str, typer.Option(help="Try with the settings of this block (the stack must be up).")] = "",
+    stream: Annotated[
+        str | None, typer.Option(help="The list it is from; found out if not given.")
+    ] = None,
+    block: Annotated[
+        str, typer.Option(help="Try with the settings of this block (the stack must be up).")
+    ] = "",
     config: Annotated[
-        str, typer.Option(help="For custom and file: fields of the block as JSON, or a file that holds it.")
+        str,
+        typer.Option(
+            help="For custom and file: fields of the block as JSON, or a file that holds it."
+        ),
     ] = "",
     json: Json = False,
 ) -> None:
@@ -171,7 +203,9 @@ def mapping_try(
     chosen = next((one for one in spec.streams if one.name == stream), None)
     if stream is not None and chosen is None:
         names = ", ".join(one.name for one in spec.streams)
-        raise typer.BadParameter(f"unknown stream {stream!r}; known: {names}", param_hint="--stream")
+        raise typer.BadParameter(
+            f"unknown stream {stream!r}; known: {names}", param_hint="--stream"
+        )
     try:
         records = try_record(spec, chosen, connection, file.read())
     except Misconfigured as error:
@@ -197,7 +231,9 @@ def _connection(system: str, paths: dict[str, str], block: str, config: str) -> 
     from dataclasses import replace
 
     if block and config:
-        raise typer.BadParameter("--block and --config are two ways to say the same", param_hint="--config")
+        raise typer.BadParameter(
+            "--block and --config are two ways to say the same", param_hint="--config"
+        )
     if not block and not config:
         return _sample_connection(system, paths)
     connection = _of_block(system, block) if block else _of_config(system, config)
@@ -211,7 +247,9 @@ def _of_block(system: str, name: str) -> Any:
 
     up = running_stack(settings())
     if up is None and settings().starts_prefect:
-        raise typer.BadParameter("blocks can be read only while the stack is up (`twezah up`)", param_hint="--block")
+        raise typer.BadParameter(
+            "blocks can be read only while the stack is up (`twezah up`)", param_hint="--block"
+        )
     use_api(at_running_stack(settings()))
     from panel.blocks import NotConnectedError
     from panel.blocks.connected import load_block
@@ -241,11 +279,17 @@ def _of_config(system: str, text: str) -> Any:
             "only systems that are described in a block have settings to try", param_hint="--config"
         )
     try:
-        values = json.loads(text if text.lstrip().startswith("{") else Path(text).read_text(encoding="utf-8"))
+        values = json.loads(
+            text if text.lstrip().startswith("{") else Path(text).read_text(encoding="utf-8")
+        )
     except (OSError, ValueError) as error:
-        raise typer.BadParameter(f"no JSON object and no file with one: {error}", param_hint="--config") from None
+        raise typer.BadParameter(
+            f"no JSON object and no file with one: {error}", param_hint="--config"
+        ) from None
     if unknown := sorted(set(values) - set(block.model_fields)):
-        raise typer.BadParameter(f"there is no such field in the block: {', '.join(unknown)}", param_hint="--config")
+        raise typer.BadParameter(
+            f"there is no such field in the block: {', '.join(unknown)}", param_hint="--config"
+        )
     try:
         return block(**{**block.sample_values(), **values}).connection()
     except ValidationError as error:
@@ -283,9 +327,14 @@ def _print_record(record: dict[str, Any]) -> None:
     for name, value in (record.get("invoice") or {}).items():
         print(f"  {name:<24} {'-' if value is None else value}")
     for line in record.get("lines") or []:
-        print("  line  ", "  ".join(f"{name}={value}" for name, value in line.items() if value is not None))
+        print(
+            "  line  ",
+            "  ".join(f"{name}={value}" for name, value in line.items() if value is not None),
+        )
     for problem in record.get("problems") or []:
         example = f" (found: {problem['example']})" if problem.get("example") else ""
-        print(f"  problem  {problem['field']}, from {problem['path']}: {problem['reason']}{example}")
+        print(
+            f"  problem  {problem['field']}, from {problem['path']}: {problem['reason']}{example}"
+        )
     for note in record.get("notes") or []:
         print(f"  note  {note}")

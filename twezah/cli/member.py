@@ -11,7 +11,9 @@ from twezah.cli.operate import Json
 from twezah.cli.output import print_json, say
 from twezah.cli.points import Who, Why
 
-member = typer.Typer(no_args_is_help=True, help="Who is who: find a member, merge two, change a phone.")
+member = typer.Typer(
+    no_args_is_help=True, help="Who is who: find a member, merge two, change a phone."
+)
 
 Number = Annotated[int, typer.Argument(metavar="MEMBER", help="The member's number.")]
 
@@ -19,13 +21,17 @@ Number = Annotated[int, typer.Argument(metavar="MEMBER", help="The member's numb
 def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
     member.command(epilog="Example: `twezah member find --json`, and then type the phone")(find)
-    member.command(epilog="Example: `twezah member merge 17 4 --reason 'Same customer' --author 'Ana, support'`")(merge)
-    member.command(epilog="Example: `twezah member unmerge 17 --reason 'Two people' --author 'Ana, support'`")(unmerge)
+    member.command(
+        epilog="Example: `twezah member merge 17 4 --reason 'Same customer' --author 'Ana, support'`"
+    )(merge)
+    member.command(
+        epilog="Example: `twezah member unmerge 17 --reason 'Two people' --author 'Ana, support'`"
+    )(unmerge)
     example = "Example: `twezah member phone 17 --reason 'New number' --author 'Ana, support'`, and then type the phone"
     member.command(epilog=example)(phone)
-    member.command(epilog="Example: `twezah member erase 17 --reason 'Request 12' --author 'Ana, support' --apply`")(
-        erase
-    )
+    member.command(
+        epilog="Example: `twezah member erase 17 --reason 'Request 12' --author 'Ana, support' --apply`"
+    )(erase)
     app.add_typer(member, name="member")
 
 
@@ -50,7 +56,9 @@ def find(json: Json = False) -> None:
 
 def merge(
     member_id: Number,
-    into: Annotated[int, typer.Argument(metavar="INTO", help="The member who earns for both from now on.")],
+    into: Annotated[
+        int, typer.Argument(metavar="INTO", help="The member who earns for both from now on.")
+    ],
     reason: Why,
     author: Who,
     json: Json = False,
@@ -67,7 +75,9 @@ def unmerge(member_id: Number, reason: Why, author: Who, json: Json = False) -> 
     _decide("unmerge", member_id, None, reason, author, json=json)
 
 
-def _decide(what: str, member_id: int, into: int | None, reason: str, author: str, *, json: bool) -> None:
+def _decide(
+    what: str, member_id: int, into: int | None, reason: str, author: str, *, json: bool
+) -> None:
     """Enters a merge, or (`into` is None) its undoing, and posts what is due then."""
     from loyalty.corrections import Decision
     from sql import corrections
@@ -96,7 +106,10 @@ def phone(
     author: Who,
     give_up_former: Annotated[
         bool,
-        typer.Option("--give-up-former", help="Sales under the former number are a new customer's from now on."),
+        typer.Option(
+            "--give-up-former",
+            help="Sales under the former number are a new customer's from now on.",
+        ),
     ] = False,
     json: Json = False,
 ) -> None:
@@ -127,7 +140,9 @@ def erase(
     member_id: Number,
     reason: Why,
     author: Who,
-    apply: Annotated[bool, typer.Option("--apply", help="Do it. Without, only say what would be removed.")] = False,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Do it. Without, only say what would be removed.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Remove a member's personal data: phone, and what stored records say of them. Sales and points stay; it cannot be undone.
@@ -155,8 +170,12 @@ def _ask_phone() -> str:
     from connectors.kit.mapping.parse import dialled
     from settings import settings
 
-    text = typer.prompt("Phone", err=True) if sys.stdin.isatty() else sys.stdin.readline(100).strip()
+    text = (
+        typer.prompt("Phone", err=True) if sys.stdin.isatty() else sys.stdin.readline(100).strip()
+    )
     found = dialled(text, settings().region)
     if found is None:
-        raise typer.BadParameter("that is no phone number as the billing systems would tell it", param_hint="stdin")
+        raise typer.BadParameter(
+            "that is no phone number as the billing systems would tell it", param_hint="stdin"
+        )
     return found

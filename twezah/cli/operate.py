@@ -11,12 +11,16 @@ from twezah.cli.output import print_json, print_table, say
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of a table.")]
 Simulator = Annotated[
-    bool, typer.Option("--simulator", help="Also start the simulated billing systems and connect them.")
+    bool,
+    typer.Option("--simulator", help="Also start the simulated billing systems and connect them."),
 ]
 
 Connected = Annotated[
     str,
-    typer.Argument(metavar="SYSTEM", help="The connection: a billing system, e.g. xero, or a further account's block."),
+    typer.Argument(
+        metavar="SYSTEM",
+        help="The connection: a billing system, e.g. xero, or a further account's block.",
+    ),
 ]
 
 
@@ -55,7 +59,10 @@ def up(
                 print(f"Operate  {settings().ui_url}", flush=True)
                 if settings().is_own_prefect:
                     print("Password twezah password   (the pages ask once)", flush=True)
-                print(f"API      {settings().http_url} (what it takes and gives: /openapi.json)", flush=True)
+                print(
+                    f"API      {settings().http_url} (what it takes and gives: /openapi.json)",
+                    flush=True,
+                )
                 print("Query    twezah psql", flush=True)
                 print(f"Logs     {settings().logs}", flush=True)
                 if stack.simulator_url:
@@ -68,9 +75,13 @@ def up(
 
 def sync(
     system: Connected,
-    since: Annotated[str | None, typer.Option(help="From this date or time on, instead of from the last sync.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="From this date or time on, instead of from the last sync.")
+    ] = None,
     until: Annotated[str | None, typer.Option(help="Up to this date or time.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Fetch, map and validate, but store nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Fetch, map and validate, but store nothing.")
+    ] = False,
     simulator: Simulator = False,
     json: Json = False,
 ) -> None:
@@ -85,13 +96,21 @@ def sync(
 def replay(
     system: Connected,
     since: Annotated[
-        str | None, typer.Option(help="Pages fetched from this date or time on; all of them if not given.")
+        str | None,
+        typer.Option(help="Pages fetched from this date or time on; all of them if not given."),
     ] = None,
-    until: Annotated[str | None, typer.Option(help="Pages fetched up to this date or time.")] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Pages fetched up to this date or time.")
+    ] = None,
     rejects: Annotated[
-        bool, typer.Option("--rejects", help="Only the records that are rejected, whenever they were read.")
+        bool,
+        typer.Option(
+            "--rejects", help="Only the records that are rejected, whenever they were read."
+        ),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change, and store nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would change, and store nothing.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Map the stored pages of a connection again, with the field mapping of now; the billing system is not asked.
@@ -100,13 +119,24 @@ def replay(
     rejected ones and leaves the others as they are. Nothing counts twice.
     """
     if rejects and (since or until):
-        raise typer.BadParameter("takes no --since and --until: it tries all open rejects", param_hint="--rejects")
-    parameters = {"rejects" if rejects else "replay": True, **({"dry_run": True} if dry_run else {})}
+        raise typer.BadParameter(
+            "takes no --since and --until: it tries all open rejects", param_hint="--rejects"
+        )
+    parameters = {
+        "rejects" if rejects else "replay": True,
+        **({"dry_run": True} if dry_run else {}),
+    }
     _run(system, since, until, parameters, simulator=False, json=json)
 
 
 def _run(
-    system: str, since: str | None, until: str | None, more: dict[str, Any], *, simulator: bool, json: bool
+    system: str,
+    since: str | None,
+    until: str | None,
+    more: dict[str, Any],
+    *,
+    simulator: bool,
+    json: bool,
 ) -> None:
     """Runs the connection's deployment and tells how it ended."""
     from connectors.kit.errors import block_name

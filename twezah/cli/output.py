@@ -42,8 +42,17 @@ def print_table(title: str, rows: Sequence["DataclassInstance"], *, totals: bool
     for position, name in enumerate(names):
         values = [getattr(row, name) for row in rows]
         numeric = any(_is_number(v) for v in values)
-        footer = _show(sum(v for v in values if _is_number(v))) if numeric else ("total" if position == 0 else "")
-        table.add_column(name.replace("_", " "), footer=footer, justify="right" if numeric else "left", overflow="fold")
+        footer = (
+            _show(sum(v for v in values if _is_number(v)))
+            if numeric
+            else ("total" if position == 0 else "")
+        )
+        table.add_column(
+            name.replace("_", " "),
+            footer=footer,
+            justify="right" if numeric else "left",
+            overflow="fold",
+        )
     for row in rows:
         table.add_row(*(_cell(name, getattr(row, name)) for name in names))
     # Captured output has no width of its own; a table folded at 80 columns cannot be read by anyone.

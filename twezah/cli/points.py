@@ -12,10 +12,18 @@ from twezah.cli.output import print_json, say
 
 points = typer.Typer(no_args_is_help=True, help="Give, take and compute points.")
 
-Why = Annotated[str, typer.Option("--reason", help="Why; kept for good. No names, no phone numbers: analysts read it.")]
+Why = Annotated[
+    str,
+    typer.Option(
+        "--reason", help="Why; kept for good. No names, no phone numbers: analysts read it."
+    ),
+]
 Who = Annotated[str, typer.Option("--author", help="Who decided it; kept for good.")]
 Key = Annotated[
-    str, typer.Option("--key", help="Safe to repeat: the same key never counts twice. A new one if not given.")
+    str,
+    typer.Option(
+        "--key", help="Safe to repeat: the same key never counts twice. A new one if not given."
+    ),
 ]
 
 
@@ -25,19 +33,26 @@ def register(app: typer.Typer) -> None:
     negative = {"ignore_unknown_options": True}
     example = "Example: `twezah points adjust 17 -500 --reason 'Counted twice in May' --author 'Ana, support'`"
     points.command(context_settings=negative, epilog=example)(adjust)
-    points.command(epilog="Example: `twezah points void 3 --reason 'Wrong member' --author 'Ana, support'`")(void)
-    points.command("try", epilog="Example: `twezah points try basket.json --rules points.toml`")(try_basket)
+    points.command(
+        epilog="Example: `twezah points void 3 --reason 'Wrong member' --author 'Ana, support'`"
+    )(void)
+    points.command("try", epilog="Example: `twezah points try basket.json --rules points.toml`")(
+        try_basket
+    )
     app.add_typer(points, name="points")
 
 
 def adjust(
     member: Annotated[int, typer.Argument(metavar="MEMBER", help="The member's number.")],
-    amount: Annotated[int, typer.Argument(metavar="POINTS", help="What to add; negative: to take.")],
+    amount: Annotated[
+        int, typer.Argument(metavar="POINTS", help="What to add; negative: to take.")
+    ],
     reason: Why,
     author: Who,
     key: Key = "",
     confirm: Annotated[
-        int, typer.Option(help="Agree to so many points, where they are above the limit for changes.")
+        int,
+        typer.Option(help="Agree to so many points, where they are above the limit for changes."),
     ] = 0,
     json: Json = False,
 ) -> None:
@@ -52,7 +67,9 @@ def adjust(
 
     with refusals():
         check_confirmed(amount, confirm)
-        wanted = Adjustment(member_id=member, points=amount, reason=reason, author=author, key=key or uuid4().hex)
+        wanted = Adjustment(
+            member_id=member, points=amount, reason=reason, author=author, key=key or uuid4().hex
+        )
         with ledger() as dsn, connect(dsn) as connection:
             done = corrections.adjust(connection, wanted, command_id("points adjust"))
             connection.commit()
@@ -60,7 +77,9 @@ def adjust(
 
 
 def void(
-    adjustment: Annotated[int, typer.Argument(metavar="ADJUSTMENT", help="The adjustment's number.")],
+    adjustment: Annotated[
+        int, typer.Argument(metavar="ADJUSTMENT", help="The adjustment's number.")
+    ],
     reason: Why,
     author: Who,
     key: Key = "",
@@ -75,7 +94,9 @@ def void(
         decision = Decision(reason=reason, author=author)
         with ledger() as dsn, connect(dsn) as connection:
             run_id = command_id("points void")
-            done = corrections.void_adjustment(connection, adjustment, decision, key or uuid4().hex, run_id)
+            done = corrections.void_adjustment(
+                connection, adjustment, decision, key or uuid4().hex, run_id
+            )
             connection.commit()
     _print(done, json=json)
 
@@ -89,10 +110,12 @@ def _print(done: Any, *, json: bool) -> None:
 
 def try_basket(
     file: Annotated[
-        typer.FileText, typer.Argument(metavar="FILE", help="A basket as JSON, or a list of them; - is stdin.")
+        typer.FileText,
+        typer.Argument(metavar="FILE", help="A basket as JSON, or a list of them; - is stdin."),
     ],
     rules: Annotated[
-        str, typer.Option(metavar="FILE", help="Also with these rules (points.toml), not stored yet.")
+        str,
+        typer.Option(metavar="FILE", help="Also with these rules (points.toml), not stored yet."),
     ] = "",
     json: Json = False,
 ) -> None:

@@ -15,9 +15,13 @@ from twezah.cli.operate import Json, moment_utc
 from twezah.cli.output import print_json, say
 from twezah.cli.points import Who, Why
 
-program = typer.Typer(no_args_is_help=True, help="The rules of the points program, as a file: check, compare, apply.")
+program = typer.Typer(
+    no_args_is_help=True, help="The rules of the points program, as a file: check, compare, apply."
+)
 
-File = Annotated[str, typer.Argument(metavar="FILE", help="The rules, e.g. points.toml; - is stdin.")]
+File = Annotated[
+    str, typer.Argument(metavar="FILE", help="The rules, e.g. points.toml; - is stdin.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -37,7 +41,10 @@ def check(file: File, json: Json = False) -> None:
     text, problems, named = read_file(file), [], []
     try:
         rules = read_rules(text)
-        named = [*(["program"] if rules.program else []), *(one.promotion_id for one in rules.promotions)]
+        named = [
+            *(["program"] if rules.program else []),
+            *(one.promotion_id for one in rules.promotions),
+        ]
     except BadRulesError as error:
         problems = error.problems
     if json:
@@ -54,7 +61,11 @@ def diff(
     file: File,
     as_if: Annotated[
         str | None,
-        typer.Option("--as-if", metavar="DATE", help="As if the changes had begun then: what they would have meant."),
+        typer.Option(
+            "--as-if",
+            metavar="DATE",
+            help="As if the changes had begun then: what they would have meant.",
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -74,7 +85,10 @@ def apply(
     reason: Why,
     author: Who,
     recompute: Annotated[
-        bool, typer.Option("--recompute", help="Also for past sales: post what the change means for them.")
+        bool,
+        typer.Option(
+            "--recompute", help="Also for past sales: post what the change means for them."
+        ),
     ] = False,
     confirm: Annotated[
         int,
@@ -100,7 +114,9 @@ def apply(
         decision = Decision(reason=reason, author=author)
         with ledger() as dsn:
             try:
-                done = apply_rules(dsn, text, decision, run_id, recompute=recompute, confirm=confirm)
+                done = apply_rules(
+                    dsn, text, decision, run_id, recompute=recompute, confirm=confirm
+                )
             except ChangeRefusedError as error:
                 _print(error.look, json=json)
                 say(f"Not applied: {error}.")

@@ -58,7 +58,9 @@ def serving(settings: Settings, *, simulator: bool) -> Iterator[Serving]:
             return
         use_api(settings)
         try:
-            yield Serving(stack.dsn, stack.connected, settings.ui_url, stack.tend, settings.simulator_url)
+            yield Serving(
+                stack.dsn, stack.connected, settings.ui_url, stack.tend, settings.simulator_url
+            )
         finally:
             if not isinstance(sys.exc_info()[1], KeyboardInterrupt):
                 stack.see_guests_off()
@@ -73,12 +75,16 @@ def _joined_or_started(settings: Settings, *, simulator: bool, leaving: ExitStac
             if not settings.starts_prefect:
                 return None
             with suppress(AlreadyUp):  # another command was quicker: use its stack
-                return leaving.enter_context(Stack(settings, simulator=simulator, catch_up=False, say=say))
+                return leaving.enter_context(
+                    Stack(settings, simulator=simulator, catch_up=False, say=say)
+                )
         elif record.get("ready"):
             guests = guest_lock(settings)
             if guests.acquire(shared=True, timeout_seconds=0):
                 leaving.callback(guests.release)
-                if (running_stack(settings) or {}).get("ready"):  # it may have begun to stop in between
+                if (running_stack(settings) or {}).get(
+                    "ready"
+                ):  # it may have begun to stop in between
                     return None
                 guests.release()
         elif not told:
@@ -97,13 +103,17 @@ def _at_another(settings: Settings) -> Iterator[Serving]:
     """The stack that is up, or the configured Prefect server."""
     found = at_running_stack(settings)
     if not is_healthy(found.api_url, timeout_seconds=10):
-        raise StackError(f"The Prefect server at {found.api_url} does not answer. Try again in a moment.")
+        raise StackError(
+            f"The Prefect server at {found.api_url} does not answer. Try again in a moment."
+        )
     use_api(found)
     from panel.blocks.connected import connected_systems
     from twezah.stack.postgres import running
 
     with running(settings) as dsn:
-        yield Serving(dsn, sorted(connected_systems()), found.ui_url, lambda: None, settings.simulator_url)
+        yield Serving(
+            dsn, sorted(connected_systems()), found.ui_url, lambda: None, settings.simulator_url
+        )
 
 
 def at_running_stack(settings: Settings) -> Settings:
@@ -112,7 +122,9 @@ def at_running_stack(settings: Settings) -> Settings:
     if record.get("own_prefect") and not os.environ.get("PREFECT_API_AUTH_STRING"):
         own = settings.model_copy(update={"prefect_api_url": None})
         os.environ["PREFECT_API_AUTH_STRING"] = own.prefect_auth_string() or ""
-    return settings.model_copy(update={"prefect_api_url": record.get("api_url") or settings.api_url})
+    return settings.model_copy(
+        update={"prefect_api_url": record.get("api_url") or settings.api_url}
+    )
 
 
 def use_api(settings: Settings) -> None:
@@ -143,7 +155,9 @@ def follow(serving: Serving, parameters: Mapping[str, Mapping[str, Any]]) -> "li
     def on_log(system: str, line: Any) -> None:
         if line.name in ("prefect.flow_runs", "prefect.task_runs") or line.level >= logging.WARNING:
             # A traceback belongs in the UI; its first line and the final message say it here.
-            say(f"{line.timestamp:%H:%M:%S} {system:<10} {line.message.splitlines()[0] if line.message else ''}")
+            say(
+                f"{line.timestamp:%H:%M:%S} {system:<10} {line.message.splitlines()[0] if line.message else ''}"
+            )
 
     return run_systems(parameters, on_log=on_log, tend=serving.tend, say=say)
 

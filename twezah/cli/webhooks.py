@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 SECRET = "TWEZAH_WEBHOOK_SECRET"  # noqa: S105 - the name of a variable
 webhooks = typer.Typer(no_args_is_help=True, help="Where billing systems send webhooks.")
-EndpointId = Annotated[str, typer.Argument(metavar="ID", help="The last part of the address, or its first characters.")]
+EndpointId = Annotated[
+    str, typer.Argument(metavar="ID", help="The last part of the address, or its first characters.")
+]
 #: What to do at the billing system with the address.
 _PLACES = {
     "quickbooks": "developer.intuit.com, your app, Webhooks: enter the URL, choose Invoice, SalesReceipt, CreditMemo and RefundReceipt. "
@@ -37,7 +39,9 @@ def register(app: typer.Typer) -> None:
     example = "Examples: `twezah webhooks create xero`, `twezah webhooks create custom --connection shop --default`"
     webhooks.command("create", epilog=example)(create)
     webhooks.command("list", epilog="Example: `twezah webhooks list`")(list_endpoints)
-    webhooks.command("rotate", epilog="Example: `twezah webhooks rotate Xy3k --overlap-hours 24`")(rotate)
+    webhooks.command("rotate", epilog="Example: `twezah webhooks rotate Xy3k --overlap-hours 24`")(
+        rotate
+    )
     webhooks.command("disable", epilog="Example: `twezah webhooks disable Xy3k`")(disable)
     webhooks.command("replay", epilog="Example: `twezah webhooks replay --connection xero`")(replay)
     app.add_typer(webhooks, name="webhooks")
@@ -74,16 +78,25 @@ class _Shown:
 
 
 def create(
-    system: Annotated[str, typer.Argument(metavar="SYSTEM", help="Key of the billing system, e.g. xero.")],
-    connection: Annotated[str | None, typer.Option(help="Name of the block; by default the system's.")] = None,
+    system: Annotated[
+        str, typer.Argument(metavar="SYSTEM", help="Key of the billing system, e.g. xero.")
+    ],
+    connection: Annotated[
+        str | None, typer.Option(help="Name of the block; by default the system's.")
+    ] = None,
     allow: Annotated[
-        list[str] | None, typer.Option(help="Hear only senders in this network, e.g. 203.0.113.0/24. Repeatable.")
+        list[str] | None,
+        typer.Option(help="Hear only senders in this network, e.g. 203.0.113.0/24. Repeatable."),
     ] = None,
     option: Annotated[
-        list[str] | None, typer.Option(help="Of custom: a webhook field of the block, NAME=VALUE. Repeatable.")
+        list[str] | None,
+        typer.Option(help="Of custom: a webhook field of the block, NAME=VALUE. Repeatable."),
     ] = None,
     default: Annotated[
-        bool, typer.Option("--default", help="Reached as /api/webhooks/billing as well; one endpoint can be.")
+        bool,
+        typer.Option(
+            "--default", help="Reached as /api/webhooks/billing as well; one endpoint can be."
+        ),
     ] = False,
     body_kib: Annotated[int, typer.Option(min=1, max=16_384, help="Largest body, in KiB.")] = 1_024,
     json: Json = False,
@@ -112,7 +125,9 @@ def create(
         _require_no_default(db, wanted=default)
         made = create_endpoint(db, wanted)
         if secret:
-            stored.add_secret(db, made.endpoint_no, secret, settings().fernet_key(), overlap_seconds=0)
+            stored.add_secret(
+                db, made.endpoint_no, secret, settings().fernet_key(), overlap_seconds=0
+            )
         db.commit()
     url = f"{settings().http_url}/api/webhooks/billing/{made.endpoint_id}"
     shown = {"secret": secret} if made_here else {}
@@ -144,13 +159,17 @@ def _option(text: str) -> tuple[str, Any]:
     field = WebhookSettings.model_fields.get(name)
     if field is None:
         known = ", ".join(WebhookSettings.model_fields)
-        raise typer.BadParameter(f"there is no option {name}; there are: {known}", param_hint="--option")
+        raise typer.BadParameter(
+            f"there is no option {name}; there are: {known}", param_hint="--option"
+        )
     if get_origin(field.annotation) is not dict:
         return name, value
     try:
         return name, loads(value)
     except ValueError:
-        raise typer.BadParameter(f"the value of {name} is not valid JSON", param_hint="--option") from None
+        raise typer.BadParameter(
+            f"the value of {name} is not valid JSON", param_hint="--option"
+        ) from None
 
 
 def _declared(system: str, options: dict[str, Any]) -> "Webhook":
@@ -193,9 +212,13 @@ def _secret(system: str, webhook: "Webhook", *, interactive: bool) -> tuple[str,
     if not given and system in DESCRIBED_WEBHOOKS:
         return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode(), True
     if not given and interactive and sys.stdin.isatty():
-        given = typer.prompt("Secret (Enter: later)", hide_input=True, default="", show_default=False).strip()
+        given = typer.prompt(
+            "Secret (Enter: later)", hide_input=True, default="", show_default=False
+        ).strip()
     if given and (problem := unusable(webhook, SecretStr(given))):
-        raise typer.BadParameter(f"the secret cannot be one of {system}: {problem}", param_hint=SECRET)
+        raise typer.BadParameter(
+            f"the secret cannot be one of {system}: {problem}", param_hint=SECRET
+        )
     return given, False
 
 
@@ -204,9 +227,7 @@ def _require_no_default(db: Any, *, wanted: bool) -> None:
 
     taken = next((one for one in endpoints(db) if one.is_default and one.disabled_at is None), None)
     if wanted and taken is not None:
-        message = (
-            f"{taken.endpoint_id} is the default endpoint: `twezah webhooks disable {taken.endpoint_id[:8]}` first"
-        )
+        message = f"{taken.endpoint_id} is the default endpoint: `twezah webhooks disable {taken.endpoint_id[:8]}` first"
         raise typer.BadParameter(message, param_hint="--default")
 
 
@@ -243,9 +264,15 @@ def _state(one: "EndpointRow") -> str:
 def _found(db: Any, beginning: str) -> "EndpointRow":
     from sql.endpoints import endpoints
 
-    found = [one for one in endpoints(db) if one.endpoint_id.startswith(beginning) and one.disabled_at is None]
+    found = [
+        one
+        for one in endpoints(db)
+        if one.endpoint_id.startswith(beginning) and one.disabled_at is None
+    ]
     if len(found) != 1:
-        say(f"{len(found) or 'No'} endpoints in use begin with {beginning!r}. `twezah webhooks list` shows all.")
+        say(
+            f"{len(found) or 'No'} endpoints in use begin with {beginning!r}. `twezah webhooks list` shows all."
+        )
         raise typer.Exit(FAILED)
     return found[0]
 
@@ -253,7 +280,10 @@ def _found(db: Any, beginning: str) -> "EndpointRow":
 def rotate(
     endpoint_id: EndpointId,
     overlap_hours: Annotated[
-        float, typer.Option(min=0, max=720, help="For how long signatures with the old secret are accepted.")
+        float,
+        typer.Option(
+            min=0, max=720, help="For how long signatures with the old secret are accepted."
+        ),
     ] = 24,
     json: Json = False,
 ) -> None:
@@ -276,9 +306,17 @@ def rotate(
             return
         secret, made_here = _secret(endpoint.system, webhook, interactive=True)
         if not secret:
-            raise typer.BadParameter(f"no secret was entered; {SECRET} may hold it", param_hint="ID")
+            raise typer.BadParameter(
+                f"no secret was entered; {SECRET} may hold it", param_hint="ID"
+            )
         overlap_seconds = overlap_hours * 3600
-        stored.add_secret(db, endpoint.endpoint_no, secret, settings().fernet_key(), overlap_seconds=overlap_seconds)
+        stored.add_secret(
+            db,
+            endpoint.endpoint_no,
+            secret,
+            settings().fernet_key(),
+            overlap_seconds=overlap_seconds,
+        )
         db.commit()
     if json:
         print_json({"id": endpoint.endpoint_id, **({"secret": secret} if made_here else {})})
@@ -301,7 +339,9 @@ def disable(endpoint_id: EndpointId) -> None:
 
 def replay(
     connection: Annotated[str | None, typer.Option(help="Only events of this connection.")] = None,
-    event: Annotated[list[int] | None, typer.Option(help="Only the event of this number. Repeatable.")] = None,
+    event: Annotated[
+        list[int] | None, typer.Option(help="Only the event of this number. Repeatable.")
+    ] = None,
 ) -> None:
     """Try parked and failed events again, at once: after a correction. Nothing counts twice."""
     from sql import webhooks as stored
@@ -312,6 +352,10 @@ def replay(
         db.commit()
         stored.nudge(db)
         db.commit()
-    say(f"{count} events are tried again." if count else "There is no such event that is parked or failed.")
+    say(
+        f"{count} events are tried again."
+        if count
+        else "There is no such event that is parked or failed."
+    )
     if not count:
         raise typer.Exit(FAILED)

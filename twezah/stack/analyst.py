@@ -77,7 +77,9 @@ def _require_analyst(login: str) -> None:
     if row is None or row[0] != ROLE:
         raise StackError(f"TWEZAH_ANALYST_DATABASE_URL does not log in as {ROLE}.")
     if row[1]:
-        raise StackError(f"The role {ROLE} may become another role on this server. Revoke that first.")
+        raise StackError(
+            f"The role {ROLE} may become another role on this server. Revoke that first."
+        )
 
 
 def _password(settings: Settings) -> str:

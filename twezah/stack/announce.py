@@ -63,7 +63,9 @@ def _address(db: DbConnection, system: str, name: str, key: bytes) -> tuple[str,
             known = webhooks.endpoint(db, one.endpoint_id, key)
             if known is not None and not known.options:
                 return known.endpoint_id, known.secrets[0]
-    made = create_endpoint(db, NewEndpoint(system, name, handshake="confirmed" if system == "freshbooks" else "none"))
+    made = create_endpoint(
+        db, NewEndpoint(system, name, handshake="confirmed" if system == "freshbooks" else "none")
+    )
     secret = base64.b64encode(secrets.token_bytes(32)).decode()
     secret = f"whsec_{secret}" if system == "custom" else secret
     webhooks.add_secret(db, made.endpoint_no, secret, key, overlap_seconds=0)

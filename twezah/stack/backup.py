@@ -62,7 +62,9 @@ def restore(settings: Settings, folder: Path, *, take_over: bool = False) -> Non
     settings.home.mkdir(parents=True, exist_ok=True)
     serving = FileLock(settings.home / "up.lock")
     if not serving.acquire(shared=False, timeout_seconds=0):
-        raise StackError(f"A stack is up in {settings.home}. Stop it, or name another folder in TWEZAH_HOME.")
+        raise StackError(
+            f"A stack is up in {settings.home}. Stop it, or name another folder in TWEZAH_HOME."
+        )
     try:
         if settings.secret_key is None:
             shutil.copyfile(folder / KEY, settings.home / "secret.key")
@@ -74,7 +76,9 @@ def restore(settings: Settings, folder: Path, *, take_over: bool = False) -> Non
                 _stand_by(dsn)
             if (folder / PREFECT).exists():
                 _load(embedded_dsn(settings.home, DATABASES[1]), folder / PREFECT)
-    except BaseException:  # half of a ledger must not be taken for one; all of this was made just now
+    except (
+        BaseException
+    ):  # half of a ledger must not be taken for one; all of this was made just now
         shutil.rmtree(settings.home / "pg", ignore_errors=True)
         (settings.home / "secret.key").unlink(missing_ok=True)
         raise
@@ -102,7 +106,9 @@ def _require_restorable(settings: Settings, folder: Path) -> None:
     if missing:
         raise StackError(f"{folder} is no backup: {', '.join(missing)} missing.")
     if (settings.home / "pg").exists():
-        raise StackError(f"{settings.home} has a database. Name an empty folder in TWEZAH_HOME, or move this one away.")
+        raise StackError(
+            f"{settings.home} has a database. Name an empty folder in TWEZAH_HOME, or move this one away."
+        )
     if (settings.home / "secret.key").exists():
         raise StackError(
             f"{settings.home} has a secret key. Name an empty folder in TWEZAH_HOME, or move this one away."
@@ -131,14 +137,25 @@ def _load(dsn: str, source: Path) -> None:
     environment = libpq_environment(dsn)
     database = environment["PGDATABASE"]
     _run(
-        dsn, "pg_restore", "--exit-on-error", "--single-transaction", "--no-owner", f"--dbname={database}", str(source)
+        dsn,
+        "pg_restore",
+        "--exit-on-error",
+        "--single-transaction",
+        "--no-owner",
+        f"--dbname={database}",
+        str(source),
     )
 
 
 def _run(dsn: str, program: str, *arguments: str) -> None:
     command = [str(pginstall.program(program)), *arguments]
     result = subprocess.run(
-        command, env=libpq_environment(dsn), capture_output=True, text=True, timeout=SECONDS_MAX, check=False
+        command,
+        env=libpq_environment(dsn),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS_MAX,
+        check=False,
     )
     if result.returncode != 0:
         raise StackError(f"{program} failed: {pginstall.explain(result.stderr)}")

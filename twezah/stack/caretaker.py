@@ -208,7 +208,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="store_false",
         help="with --tidy: do not make up for missed scheduled runs",
     )
-    parser.add_argument("--announce", action="store_true", help="tell the simulator where webhooks go")
+    parser.add_argument(
+        "--announce", action="store_true", help="tell the simulator where webhooks go"
+    )
     parser.add_argument("--report-fd", type=int, help="pipe for what it has to say")
     options = parser.parse_args(arguments)
     Caretaker(settings(), options, Report(options.report_fd)).serve()

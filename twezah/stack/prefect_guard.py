@@ -97,7 +97,9 @@ def needs_password(path: str, method: str) -> bool:
     return False
 
 
-def guarded(app: ASGIApp, settings: Settings, auth_string: str, origins: Collection[str]) -> ASGIApp:
+def guarded(
+    app: ASGIApp, settings: Settings, auth_string: str, origins: Collection[str]
+) -> ASGIApp:
     """Prefect's server behind the guard, for the names that lead to it."""
     inner = PrefectGuard(app, auth_string, [*origins, ui_origin(settings)])
     return TrustedHostMiddleware(inner, allowed_hosts=hosts(settings), www_redirect=False)

@@ -28,7 +28,9 @@ def server_config(own: Settings, host: str, port: int) -> uvicorn.Config:
     server = get_current_settings().server
     secret = server.api.auth_string
     if secret is None or not secret.get_secret_value():
-        raise RuntimeError("PREFECT_SERVER_API_AUTH_STRING is not set: Prefect's server would answer anybody.")
+        raise RuntimeError(
+            "PREFECT_SERVER_API_AUTH_STRING is not set: Prefect's server would answer anybody."
+        )
     origins = [part.strip() for part in server.api.cors_allowed_origins.split(",") if part.strip()]
     certificate, key = own.prefect_tls_certificate, own.prefect_tls_key
     return uvicorn.Config(
@@ -48,7 +50,9 @@ def server_config(own: Settings, host: str, port: int) -> uvicorn.Config:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until a signal."""
-    parser = argparse.ArgumentParser(prog="python -m twezah.stack.prefect_server", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m twezah.stack.prefect_server", description=__doc__
+    )
     parser.add_argument("--host", required=True)
     parser.add_argument("--port", required=True, type=int)
     options = parser.parse_args(arguments)

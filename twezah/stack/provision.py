@@ -271,7 +271,9 @@ def provision(simulator_url: str | None, flows: Descriptions | None = None) -> d
             connect_simulator(simulator_url)
         ensure_work_pool(client, settings().work_pool)
         present = present_deployments(client)
-        changed = [apply_deployment(client, {**spec, "work_pool": pool}, flows, present) for spec in specs]
+        changed = [
+            apply_deployment(client, {**spec, "work_pool": pool}, flows, present) for spec in specs
+        ]
         if any(changed):
             present = present_deployments(client)
         names = connections()

@@ -93,7 +93,9 @@ def run_systems(
                 continue
             away_since = None
             for run in current:
-                printed[run.id] += _print_logs(client, run.id, printed[run.id], runs[run.id], on_log)
+                printed[run.id] += _print_logs(
+                    client, run.id, printed[run.id], runs[run.id], on_log
+                )
                 if run.state is not None and run.state.is_final():
                     finished.append(_finished(run, runs[run.id], time.monotonic() - begun))
             if (
@@ -101,7 +103,9 @@ def run_systems(
                 and time.monotonic() - begun > PICKUP_SECONDS_MAX
                 and any(r.start_time is None for r in current)
             ):
-                say("No worker has picked the run up yet. Is one serving the work pool (`twezah up`)?")
+                say(
+                    "No worker has picked the run up yet. Is one serving the work pool (`twezah up`)?"
+                )
                 hinted = True
             time.sleep(POLL_SECONDS)
         time.sleep(2 * POLL_SECONDS)  # the last lines are shipped a moment after the final state
@@ -113,13 +117,21 @@ def run_systems(
 def _start(client: SyncPrefectClient, system: str, extra: Mapping[str, Any]) -> FlowRun:
     deployment = find(client, SYNC + system)
     if deployment is None:
-        raise StackError(f"There is no deployment {SYNC + system} on this Prefect server. Run `twezah up` once.")
+        raise StackError(
+            f"There is no deployment {SYNC + system} on this Prefect server. Run `twezah up` once."
+        )
     labels: dict[str, bool | int | float | str] = {LABEL: actor()}
-    return client.create_flow_run_from_deployment(deployment.id, parameters=dict(extra), labels=labels)
+    return client.create_flow_run_from_deployment(
+        deployment.id, parameters=dict(extra), labels=labels
+    )
 
 
 def _print_logs(
-    client: SyncPrefectClient, run_id: UUID, offset: int, system: str, on_log: Callable[[str, Log], None]
+    client: SyncPrefectClient,
+    run_id: UUID,
+    offset: int,
+    system: str,
+    on_log: Callable[[str, Log], None],
 ) -> int:
     """Hand on the lines after `offset`; returns how many. None while the server is away."""
     wanted = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run_id]))

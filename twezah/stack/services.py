@@ -35,7 +35,8 @@ def server_environment(settings: Settings) -> dict[str, str]:
     environment.setdefault("PREFECT_API_DATABASE_CONNECTION_URL", asyncpg_url(settings.home))
     # Kept on disk, so that a restarted server still frees the slot of a run that died meanwhile.
     environment.setdefault(
-        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE", "prefect.server.concurrency.lease_storage.filesystem"
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE",
+        "prefect.server.concurrency.lease_storage.filesystem",
     )
     environment.setdefault("PREFECT_UI_STATIC_DIRECTORY", str(settings.home / "prefect" / "ui"))
     environment.setdefault("PREFECT_UI_API_URL", "/api")
@@ -47,7 +48,15 @@ def server_environment(settings: Settings) -> dict[str, str]:
 def simulator_command(settings: Settings, evolve_every_seconds: float | None = None) -> list[str]:
     """The simulated billing systems; they end with us, and go on where they ended when started again."""
     state = str(settings.home / "simulator.json")
-    command = [sys.executable, "-m", "simulator", "--port", str(settings.simulator_port), "--state", state]
+    command = [
+        sys.executable,
+        "-m",
+        "simulator",
+        "--port",
+        str(settings.simulator_port),
+        "--state",
+        state,
+    ]
     if evolve_every_seconds is not None:
         command += ["--evolve-every", str(evolve_every_seconds)]
     return [*command, "--parent-pid", str(os.getpid())]
@@ -69,11 +78,15 @@ def worker_environment(settings: Settings) -> dict[str, str]:
     folder = settings.home / "tmp"
     folder.mkdir(parents=True, exist_ok=True)
     environment = {**settings.child_environment(), "TMPDIR": str(folder)}
-    environment.setdefault("PREFECT_WORKER_QUERY_SECONDS", "2")  # 10 by default, and a person waits for it
+    environment.setdefault(
+        "PREFECT_WORKER_QUERY_SECONDS", "2"
+    )  # 10 by default, and a person waits for it
     return environment
 
 
-def caretaker_command(simulator_url: str | None, *, tidy: bool, catch_up: bool, announce: bool) -> list[str]:
+def caretaker_command(
+    simulator_url: str | None, *, tidy: bool, catch_up: bool, announce: bool
+) -> list[str]:
     """What looks after the server: deployments, leftovers, alerts, dead runs."""
     command = [sys.executable, "-m", "twezah.stack.caretaker"]
     if simulator_url is not None:
@@ -84,8 +97,9 @@ def caretaker_command(simulator_url: str | None, *, tidy: bool, catch_up: bool, 
 
 def accepts(port: int, host: str = "127.0.0.1") -> bool:
     """True when someone listens on this port, of this machine or of one of its addresses."""
+    anywhere = host in ("", "0.0.0.0", "::")  # noqa: S104 - compared
     try:
-        socket.create_connection(("127.0.0.1" if host in ("", "0.0.0.0", "::") else host, port), timeout=1).close()  # noqa: S104 - compared
+        socket.create_connection(("127.0.0.1" if anywhere else host, port), timeout=1).close()
     except OSError:
         return False
     return True

@@ -12,7 +12,9 @@ def accounts(url: str) -> list[tuple[str, str]]:
     from panel.blocks.connected import connected, load_block
 
     blocks = [load_block(name) for name in connected()]
-    return [(block.system, block.account()) for block in blocks if block.base_url.startswith(f"{url}/")]
+    return [
+        (block.system, block.account()) for block in blocks if block.base_url.startswith(f"{url}/")
+    ]
 
 
 def evolve(url: str, steps: int) -> int:
@@ -29,4 +31,6 @@ def evolve(url: str, steps: int) -> int:
         with opener.open(request, timeout=30) as answer:
             return len(json.load(answer)["happened"])
     except (OSError, urllib.error.URLError, ValueError) as error:
-        raise StackError(f"The simulated billing systems at {url} do not answer: {error}.") from None
+        raise StackError(
+            f"The simulated billing systems at {url} do not answer: {error}."
+        ) from None

@@ -67,7 +67,11 @@ def clear_leftovers(
     deployment is enough, or none without `catch_up`. Returns how many runs it settled.
     """
     declared = {spec["name"] for spec in project_deployments()}
-    ours = {UUID(row["id"]): row["name"] for row in present if row["name"].startswith(SYNC) or row["name"] in declared}
+    ours = {
+        UUID(row["id"]): row["name"]
+        for row in present
+        if row["name"].startswith(SYNC) or row["name"] in declared
+    }
     if not ours:
         return 0
     deployments = DeploymentFilter(id=DeploymentFilterId(any_=list(ours)))
@@ -144,7 +148,9 @@ def _runs(
     """All of them, latest first."""
     wanted = FlowRunFilter(
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states))),
-        expected_start_time=(None if due_before is None else FlowRunFilterExpectedStartTime(before_=due_before)),
+        expected_start_time=(
+            None if due_before is None else FlowRunFilterExpectedStartTime(before_=due_before)
+        ),
     )
     runs: list[FlowRun] = []
     while True:
@@ -247,7 +253,10 @@ def _heard_of(client: SyncPrefectClient, run_ids: list[UUID], since: datetime) -
     heard: set[UUID] = set()
     page = client.request("POST", "/events/filter", json=wanted).json()
     while True:
-        heard |= {UUID(event["resource"]["prefect.resource.id"].removeprefix(prefix)) for event in page["events"]}
+        heard |= {
+            UUID(event["resource"]["prefect.resource.id"].removeprefix(prefix))
+            for event in page["events"]
+        }
         if not page.get("next_page"):
             return heard
         page = client.request("GET", page["next_page"]).json()

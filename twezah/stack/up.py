@@ -138,7 +138,9 @@ class Stack:
         try:
             home.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StackError(f"Cannot create the state folder {home}: {error.strerror}. Set TWEZAH_HOME.") from None
+            raise StackError(
+                f"Cannot create the state folder {home}: {error.strerror}. Set TWEZAH_HOME."
+            ) from None
         lock = FileLock(home / "up.lock")
         if not lock.acquire(timeout_seconds=PROBE_SECONDS):
             other = running_stack(self.settings) or {}
@@ -182,7 +184,9 @@ class Stack:
         self._write_record(ready=False)
         guests = guest_lock(self.settings)
         if not guests.is_free():
-            self.say("Another command uses this stack, which stops when that one has ended. Ctrl-C stops it now.")
+            self.say(
+                "Another command uses this stack, which stops when that one has ended. Ctrl-C stops it now."
+            )
         while not guests.is_free():
             self.tend()
             time.sleep(PROBE_SECONDS)
@@ -230,7 +234,9 @@ class Stack:
 
     def _start_others(self) -> None:
         own = self.settings
-        self._caretaker = self._add("caretaker", self._caretaker_command(), own.child_environment(), reports=True)
+        self._caretaker = self._add(
+            "caretaker", self._caretaker_command(), own.child_environment(), reports=True
+        )
         if self.simulator:
             command = services.simulator_command(own, self.evolve_every_seconds)
             self._add("simulator", command, own.child_environment())
@@ -312,7 +318,9 @@ class Stack:
             )
         conditions["the deployments"] = (
             lambda: self._is_provisioned,
-            lambda: f"Deployments are applied. Connected systems: {', '.join(self.connected) or 'none yet'}.",
+            lambda: (
+                f"Deployments are applied. Connected systems: {', '.join(self.connected) or 'none yet'}."
+            ),
         )
         return conditions
 
@@ -335,7 +343,9 @@ class Stack:
                 failures += 1
                 elapsed = time.monotonic() - begun
                 if self.give_up_seconds is not None and elapsed > self.give_up_seconds:
-                    raise StackError(f"{what} failed for {elapsed:.0f} s: {reason(error)}") from error
+                    raise StackError(
+                        f"{what} failed for {elapsed:.0f} s: {reason(error)}"
+                    ) from error
                 delay_seconds = pause_seconds(failures)
                 again = f"trying again in {delay_seconds:.0f} s."
                 self.say(f"{what} failed: {reason(error)} - {again}")

@@ -37,8 +37,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--work-queue", action="append", help="only this queue (repeatable)")
     parser.add_argument("--name", help="name of this worker in the UI")
     parser.add_argument("--limit", type=int, help="flow runs at a time")
-    parser.add_argument("--health-port", type=int, metavar="PORT", help="serve GET /health on this loopback port")
-    parser.add_argument("--start-after", metavar="FILE", help="preload, and take runs once this file exists")
+    parser.add_argument(
+        "--health-port", type=int, metavar="PORT", help="serve GET /health on this loopback port"
+    )
+    parser.add_argument(
+        "--start-after", metavar="FILE", help="preload, and take runs once this file exists"
+    )
     parser.add_argument("--parent-pid", type=int, metavar="PID", help="stop when this process ends")
     parser.add_argument(
         "--preload",

@@ -85,7 +85,11 @@ def why_cold(launch: Launch, preloaded: Preloaded) -> str | None:
     path = import_path(launch, preloaded)
     for name, file in _top_level(preloaded).items():
         spec = importlib.machinery.PathFinder.find_spec(name, path)
-        if spec is not None and spec.origin and os.path.realpath(spec.origin) != os.path.realpath(file):
+        if (
+            spec is not None
+            and spec.origin
+            and os.path.realpath(spec.origin) != os.path.realpath(file)
+        ):
             return f"package {name} is another one on this run's import path: {spec.origin}"
     for file, mtime_ns in preloaded.code_mtimes_ns.items():
         if _mtime_ns(file) != mtime_ns:
@@ -100,7 +104,10 @@ def _top_level(preloaded: Preloaded) -> dict[str, str]:
     return {
         name: file
         for name, file in files.items()
-        if file and "." not in name and name != "__main__" and (name in names or file in preloaded.code_mtimes_ns)
+        if file
+        and "." not in name
+        and name != "__main__"
+        and (name in names or file in preloaded.code_mtimes_ns)
     }
 
 
@@ -113,7 +120,9 @@ def _mtime_ns(file: str) -> int | None:
 
 def import_path(launch: Launch, preloaded: Preloaded) -> list[str]:
     """`sys.path` as `python -m` would have it: working directory, PYTHONPATH, then the interpreter's own entries."""
-    own = {entry for entry in preloaded.environment.get("PYTHONPATH", "").split(os.pathsep) if entry}
+    own = {
+        entry for entry in preloaded.environment.get("PYTHONPATH", "").split(os.pathsep) if entry
+    }
     interpreter = [entry for entry in sys.path[1:] if entry not in own]
     given = [entry for entry in launch.environment.get("PYTHONPATH", "").split(os.pathsep) if entry]
     return list(dict.fromkeys([launch.cwd, *given, *interpreter]))
@@ -200,7 +209,9 @@ def _become_engine(launch: Launch, preloaded: Preloaded) -> None:
     _refresh_prefect()
     _refresh_others()
     _prepare_run()
-    warnings.filterwarnings("ignore", message=".*prefect.engine.*found in sys.modules", category=RuntimeWarning)
+    warnings.filterwarnings(
+        "ignore", message=".*prefect.engine.*found in sys.modules", category=RuntimeWarning
+    )
     sys.argv = ["prefect.engine"]
     runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
 

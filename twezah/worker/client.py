@@ -29,7 +29,9 @@ class ForkServerUnavailable(Exception):
 class WarmProcess:
     """A flow run's process: what Prefect needs of `anyio.abc.Process` to watch and kill it."""
 
-    def __init__(self, pid: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, pid: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         self.pid = pid
         self.returncode: int | None = None
         #: CPU seconds and peak memory, known after the end.
@@ -72,7 +74,9 @@ class WarmProcess:
 class ForkServer:
     """One forkserver process, restarted at most once a minute when it dies."""
 
-    def __init__(self, modules: Sequence[str], logger: logging.Logger | logging.LoggerAdapter[logging.Logger]) -> None:
+    def __init__(
+        self, modules: Sequence[str], logger: logging.Logger | logging.LoggerAdapter[logging.Logger]
+    ) -> None:
         self._modules = list(modules)
         self._logger = logger
         self._control: socket.socket | None = None
@@ -108,7 +112,10 @@ class ForkServer:
         self._watch = asyncio.create_task(self._follow(ours.dup(), self._process, self._ready))
 
     async def _follow(
-        self, control: socket.socket, process: asyncio.subprocess.Process, ready: asyncio.Future[bool]
+        self,
+        control: socket.socket,
+        process: asyncio.subprocess.Process,
+        ready: asyncio.Future[bool],
     ) -> None:
         reader, writer = await asyncio.open_connection(sock=control)
         try:
@@ -129,7 +136,9 @@ class ForkServer:
         returncode = await process.wait()
         writer.close()
         if self._control is not None and not self._broken:
-            self._logger.error("Forkserver %d died (%s); flow runs start cold.", process.pid, returncode)
+            self._logger.error(
+                "Forkserver %d died (%s); flow runs start cold.", process.pid, returncode
+            )
 
     async def preloaded(self) -> bool:
         """Wait until the modules are loaded, or cannot be; False where they cannot."""

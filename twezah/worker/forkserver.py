@@ -78,7 +78,9 @@ def preload(names: list[str]) -> dict[str, Any]:
         before = time.monotonic()
         _import(name)
         seconds[name] = round(time.monotonic() - before, 2)
-    threads = [t.name for t in threading.enumerate() if t is not threading.main_thread()] + native_threads()
+    threads = [
+        t.name for t in threading.enumerate() if t is not threading.main_thread()
+    ] + native_threads()
     if threads:
         raise UnsafeToFork(f"threads started by an import: {', '.join(threads)}")
     gc.collect()

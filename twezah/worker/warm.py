@@ -117,4 +117,6 @@ class WarmProcessWorker(ProcessWorker):
             with anyio.CancelScope(shield=True):
                 await process.stop(STOP_GRACE_SECONDS)
             raise
-        self._logger.debug("Flow run process %d ended: %s %s", process.pid, process.returncode, process.usage)
+        self._logger.debug(
+            "Flow run process %d ended: %s %s", process.pid, process.returncode, process.usage
+        )

@@ -16,10 +16,22 @@ from connectors.kit.errors import Misconfigured, PaginationLoop, UnexpectedShape
 from connectors.kit.http.urls import join_url
 from connectors.kit.mapping.pointers import segments
 from connectors.kit.read.positions import Links, Numbers, Offsets, guarded
-from connectors.kit.spec import Account, ListMovedError, PageRequest, Pages, PageView, Special, Window
+from connectors.kit.spec import (
+    Account,
+    ListMovedError,
+    PageRequest,
+    Pages,
+    PageView,
+    Special,
+    Window,
+)
 
-PagingKind = Literal["none", "page number", "offset", "cursor", "last id", "next link in the body", "link header"]
-SinceFormat = Literal["rfc3339", "date", "date and time", "unix seconds", "unix milliseconds", "not sent"]
+PagingKind = Literal[
+    "none", "page number", "offset", "cursor", "last id", "next link in the body", "link header"
+]
+SinceFormat = Literal[
+    "rfc3339", "date", "date and time", "unix seconds", "unix milliseconds", "not sent"
+]
 #: What the page parameter is usually called.
 USUAL_PARAM: Final[Mapping[PagingKind, str]] = {
     "page number": "page",
@@ -80,7 +92,9 @@ def since_value(since: datetime, form: SinceFormat, zone: str) -> str | int:
     return since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def first_request(template: PageRequest, window: Window, param: str, form: SinceFormat, zone: str) -> PageRequest:
+def first_request(
+    template: PageRequest, window: Window, param: str, form: SinceFormat, zone: str
+) -> PageRequest:
     """The first request of a window. Without a window's start there is no bound."""
     if window.since is None or form == "not sent":
         return template
@@ -102,7 +116,9 @@ def _only(first: PageRequest, *, system: str) -> Pages:
     """One answer, no pages."""
     view = yield first
     if view.partial or _more(view):
-        said = "is a part (206)" if view.partial else 'says that there are more pages ("More pages")'
+        said = (
+            "is a part (206)" if view.partial else 'says that there are more pages ("More pages")'
+        )
         detail = f'the answer {said}, and "Paging" is none'
         raise Misconfigured(system, "invoices", detail, call=first.path)
 
@@ -147,7 +163,9 @@ def _followed(first: PageRequest, *, paging: Paging, connection: Account, system
         onward = _moved(request, said, connection, system)
         place = _place(onward)
         if place == _place(request) or (view.record_count == 0 and place in hollow):
-            raise PaginationLoop(system, "invoices", "the same next page is named twice", call=request.path)
+            raise PaginationLoop(
+                system, "invoices", "the same next page is named twice", call=request.path
+            )
         if view.record_count == 0:  # (pages with records that come again are seen by their records)
             hollow.add(place)
         return onward
@@ -160,7 +178,9 @@ def _followed(first: PageRequest, *, paging: Paging, connection: Account, system
             return
         place = _place(onward)
         if place in known:
-            raise PaginationLoop(system, "invoices", "the same next page is named twice", call=request.path)
+            raise PaginationLoop(
+                system, "invoices", "the same next page is named twice", call=request.path
+            )
         known.add(place)
         request = onward
         view = yield request
@@ -202,9 +222,7 @@ def _after_last(first: PageRequest, *, paging: Paging, system: str) -> Pages:
         if _ended(view, paging, 0, seen):
             return
         if not view.ids or view.ids[-1] is None:
-            detail = (
-                'the last record of a page has no id to go on from: correct the path of external_id in "Field mapping"'
-            )
+            detail = 'the last record of a page has no id to go on from: correct the path of external_id in "Field mapping"'
             raise Misconfigured(system, "invoices", detail, call=request.path)
         request = replace(put(request, paging.param, view.ids[-1]), page_no=request.page_no + 1)
 
@@ -233,7 +251,11 @@ def _ended(view: PageView, paging: Paging, position: int, seen: int | None) -> b
     """
     more, pages, total = _more(view), view.number("pages"), view.number("total")
     if view.record_count == 0:
-        announced = pages is not None and paging.kind == "page number" and position - paging.first + 1 < pages
+        announced = (
+            pages is not None
+            and paging.kind == "page number"
+            and position - paging.first + 1 < pages
+        )
         if more or announced:
             raise ListMovedError
         return True
@@ -289,8 +311,12 @@ def _moved(request: PageRequest, address: str, connection: Account, system: str)
         # A relative address is relative to the page it is on, whose path may have the base URL's in it or not.
         url = join_url(base, request.path).copy_with(query=None).join(address)
     except (httpx.InvalidURL, ValueError):
-        raise UnexpectedShape(system, "invoices", "the next page's address is no URL", call=request.path) from None
-    if url.scheme == "http" and base.scheme == "https":  # behind a proxy a server may not know how it is reached
+        raise UnexpectedShape(
+            system, "invoices", "the next page's address is no URL", call=request.path
+        ) from None
+    if (
+        url.scheme == "http" and base.scheme == "https"
+    ):  # behind a proxy a server may not know how it is reached
         url = url.copy_with(scheme="https")
     if _origin(url) != _origin(base) or url.userinfo:
         detail = "the next page's address is on another server; it was not followed"

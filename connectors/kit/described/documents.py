@@ -90,7 +90,9 @@ def settings_of(model: type[M], connection: Account) -> M:
 
 def problems(model: type[BaseModel], error: ValidationError) -> str:
     """What is wrong with which field, by the titles that the operator sees."""
-    return "; ".join(f"{_label(model, found['loc'])}: {_said(found)}" for found in error.errors()[:3])
+    return "; ".join(
+        f"{_label(model, found['loc'])}: {_said(found)}" for found in error.errors()[:3]
+    )
 
 
 def _label(model: type[BaseModel], place: tuple[int | str, ...]) -> str:
@@ -132,7 +134,9 @@ def documents(settings: DocumentSettings, connection: Account, stream: str) -> D
         return {
             name: replace(
                 field,
-                paths=joined_paths(chosen[prefix + name]) if prefix + name in chosen else field.paths,
+                paths=joined_paths(chosen[prefix + name])
+                if prefix + name in chosen
+                else field.paths,
                 joined=len(joined_paths(chosen.get(prefix + name, ""))) > 1,
                 notation=_notation(field, amounts, dates),
             )
@@ -161,7 +165,11 @@ def _lines_complete(path: str) -> dict[str, Source]:
     if not beside:
         return {}
     words = dict.fromkeys(("false", "no", "0"), "yes")
-    return {"all_lines": Source("word", (f"{beside}/has_more", f"{beside}/hasMore"), words=words, pick=_word)}
+    return {
+        "all_lines": Source(
+            "word", (f"{beside}/has_more", f"{beside}/hasMore"), words=words, pick=_word
+        )
+    }
 
 
 def _notation(field: Source, amounts: Notation, dates: Notation) -> Notation:
@@ -172,8 +180,14 @@ def _notation(field: Source, amounts: Notation, dates: Notation) -> Notation:
 
 
 def _fields(settings: DocumentSettings) -> dict[str, Source]:
-    statuses = {**_STATUS_WORDS, **{word.lower(): status for word, status in settings.statuses.items()}}
-    types = {**{name: name for name in KINDS}, **{word.lower(): kind for word, kind in settings.document_types.items()}}
+    statuses = {
+        **_STATUS_WORDS,
+        **{word.lower(): status for word, status in settings.statuses.items()},
+    }
+    types = {
+        **{name: name for name in KINDS},
+        **{word.lower(): kind for word, kind in settings.document_types.items()},
+    }
     return {
         "external_id": kinds.text("/id", "/invoice_number", "/number", required=True),
         "invoice_number": kinds.text("/number", "/invoice_number"),
@@ -186,8 +200,12 @@ def _fields(settings: DocumentSettings) -> dict[str, Source]:
         "tax_minor": kinds.money("/tax_total", exact=False),
         "amount_paid_minor": kinds.money("/amount_paid", exact=False),
         "amount_refunded_minor": kinds.money("/amount_refunded", exact=False),
-        "status": Source("word", ("/status",), required=True, words=statuses, default="open", pick=_word),
-        "issued_at": kinds.day("/issued_on", "/issued_at", "/sale_date", "/created_at", required=True),
+        "status": Source(
+            "word", ("/status",), required=True, words=statuses, default="open", pick=_word
+        ),
+        "issued_at": kinds.day(
+            "/issued_on", "/issued_at", "/sale_date", "/created_at", required=True
+        ),
         # Not required: a document whose time of change is not said is never outside of the window.
         "updated_at": kinds.instant("/updated_at"),
     }
@@ -214,7 +232,11 @@ def _word(value: Any) -> str | None:
 def _mark(value: Any) -> str | None:
     """Whatever says that a document is deleted; no, zero and nothing do not."""
     if isinstance(value, str):
-        return None if value.strip().lower() in ("", "0", "false", "no", "n", "não", "null", "none") else value
+        return (
+            None
+            if value.strip().lower() in ("", "0", "false", "no", "n", "não", "null", "none")
+            else value
+        )
     return "yes" if value else None
 
 
@@ -226,7 +248,9 @@ def _finish(*, sums: bool) -> Callable[[pl.DataFrame, pl.DataFrame], pl.DataFram
         return invoices.with_columns(
             # Without a time of change the latest that is said counts as the newest.
             pl.coalesce("updated_at", "issued_at").alias("updated_at"),
-            pl.coalesce("amount_paid_minor", pl.when(due <= total).then(total - due)).alias("amount_paid_minor"),
+            pl.coalesce("amount_paid_minor", pl.when(due <= total).then(total - due)).alias(
+                "amount_paid_minor"
+            ),
             pl.col("amount_refunded_minor").fill_null(0),
         )
 
@@ -236,7 +260,9 @@ def _finish(*, sums: bool) -> Callable[[pl.DataFrame, pl.DataFrame], pl.DataFram
 def _summed(invoices: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
     """The total is that of the lines; with a line whose amount is not known there is none."""
     known = pl.col("amount_minor").null_count() == 0
-    sums = lines.group_by("row").agg(pl.when(known).then(pl.col("amount_minor").sum()).alias("_sum"))
+    sums = lines.group_by("row").agg(
+        pl.when(known).then(pl.col("amount_minor").sum()).alias("_sum")
+    )
     joined = invoices.with_row_index("row").join(sums, on="row", how="left", maintain_order="left")
     return joined.with_columns(pl.col("_sum").alias("total_minor")).drop("row", "_sum")
 
@@ -245,4 +271,6 @@ def named(path: str) -> str:
     """A column's name as a pointer, `Serie + Factura` as two; a pointer stays one."""
     if path.startswith("/"):
         return path
-    return " + ".join("/" + name.strip().replace("~", "~0").replace("/", "~1") for name in path.split(" + "))
+    return " + ".join(
+        "/" + name.strip().replace("~", "~0").replace("/", "~1") for name in path.split(" + ")
+    )

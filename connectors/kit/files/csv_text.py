@@ -66,7 +66,9 @@ def decoded(body: bytes, encoding: str) -> str:
         return body.decode(marked or _without_mark(body) or encoding).removeprefix("\ufeff")
     except UnicodeDecodeError:
         said = marked or encoding
-        raise ValueError(f"it is not written in {said}; choose another encoding in the block") from None
+        raise ValueError(
+            f"it is not written in {said}; choose another encoding in the block"
+        ) from None
 
 
 def _without_mark(body: bytes) -> str | None:
@@ -100,7 +102,9 @@ class Names:
 
     def score(self, cells: Sequence[str]) -> int:
         """How many mapped columns a row names; 0 if the id's are not among them."""
-        named = {self._canonical[name] for cell in cells if (name := canonical(cell)) in self._canonical}
+        named = {
+            self._canonical[name] for cell in cells if (name := canonical(cell)) in self._canonical
+        }
         keys = [key in named for key in self.key]
         return len(named) if (all(keys) if self.joined else any(keys)) else 0
 
@@ -134,7 +138,11 @@ class Names:
 
 
 def _once(name: str, seen: set[str]) -> str:
-    free = name if name not in seen else next(f"{name} ({n})" for n in range(2, 10_000) if f"{name} ({n})" not in seen)
+    free = (
+        name
+        if name not in seen
+        else next(f"{name} ({n})" for n in range(2, 10_000) if f"{name} ({n})" not in seen)
+    )
     seen.add(free)
     return free
 
@@ -182,7 +190,9 @@ def _find_header(text: str, delimiter: str, names: Names) -> _Header:
     candidates = delimiter or _DELIMITERS
     for records in (_by_record, _by_line):  # a title may have a quote that never ends
         found = [
-            _Header(line, mark, cells, names.score(cells)) for mark in candidates for line, cells in records(head, mark)
+            _Header(line, mark, cells, names.score(cells))
+            for mark in candidates
+            for line, cells in records(head, mark)
         ]
         best = max(found, key=lambda one: (one.score, -one.lines_above), default=None)
         if best is not None and best.score:
@@ -217,7 +227,9 @@ def _by_line(head: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
             continue
 
 
-def _below_header(lines: io.StringIO, delimiter: str, skipped: int, names: Names) -> Iterator[TableRow]:
+def _below_header(
+    lines: io.StringIO, delimiter: str, skipped: int, names: Names
+) -> Iterator[TableRow]:
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     unended = not lines.getvalue().endswith(("\n", "\r"))
     waiting: tuple[int, list[str]] | None = None
@@ -259,5 +271,7 @@ def _last(number: int, cells: list[str], columns: list[str], names: Names) -> Ta
     row = _row(number, cells, columns)
     lost = [name for name in columns[len(cells) :] if name in names.mapped]
     if lost and len(cells) > 1 and not row.refusal:
-        return row._replace(refusal=f'ends before the column "{lost[0]}": the file seems to be cut off')
+        return row._replace(
+            refusal=f'ends before the column "{lost[0]}": the file seems to be cut off'
+        )
     return row

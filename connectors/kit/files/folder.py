@@ -49,7 +49,9 @@ class Folder(httpx.BaseTransport):
         check: Says why a file's content cannot be read, None where it can.
     """
 
-    def __init__(self, path: Path, *, bytes_limit: int, check: Callable[[bytes], str | None]) -> None:
+    def __init__(
+        self, path: Path, *, bytes_limit: int, check: Callable[[bytes], str | None]
+    ) -> None:
         self._path = path
         self._bytes_limit = bytes_limit
         self._check = check
@@ -65,9 +67,14 @@ class Folder(httpx.BaseTransport):
         try:
             good, refused = self._sorted(descriptor, since or 0, before)
             if "file" not in params:
-                return _answer(_listing(good, refused), "application/json", _following(good, None, params))
+                return _answer(
+                    _listing(good, refused), "application/json", _following(good, None, params)
+                )
             here = Entry(int(params["at"]), params["file"], 0)
-            entry = next((one for one in good if (one.changed_ns, one.name) == (here.changed_ns, here.name)), None)
+            entry = next(
+                (one for one in good if (one.changed_ns, one.name) == (here.changed_ns, here.name)),
+                None,
+            )
             body = self._content(descriptor, entry) if entry else None
             following = _following(good, here, params)
             if body is None:  # gone or changed meanwhile: the next run reads what became of it
@@ -76,12 +83,16 @@ class Folder(httpx.BaseTransport):
         finally:
             os.close(descriptor)
 
-    def _sorted(self, folder: int, since_ns: int, before_ns: int | None) -> tuple[list[Entry], dict[str, str]]:
+    def _sorted(
+        self, folder: int, since_ns: int, before_ns: int | None
+    ) -> tuple[list[Entry], dict[str, str]]:
         """Files to read, in order, and the others with the reason."""
         good: list[Entry] = []
         refused: dict[str, str] = {}
         for entry, mode in _entries(folder):
-            if entry.changed_ns < since_ns or (before_ns is not None and entry.changed_ns > before_ns):
+            if entry.changed_ns < since_ns or (
+                before_ns is not None and entry.changed_ns > before_ns
+            ):
                 continue
             reason = self._refusal(folder, entry, mode)
             if reason is None:
@@ -108,7 +119,9 @@ class Folder(httpx.BaseTransport):
     def _content(self, folder: int, entry: Entry) -> bytes | None:
         """The whole file; None if it is not what was listed any more."""
         try:
-            descriptor = os.open(entry.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+            descriptor = os.open(
+                entry.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder
+            )
         except PermissionError:
             raise
         except OSError:
@@ -120,7 +133,8 @@ class Folder(httpx.BaseTransport):
             after = os.fstat(descriptor)
         return (
             body
-            if (_changed_ns(after), after.st_size, len(body)) == (entry.changed_ns, entry.size, entry.size)
+            if (_changed_ns(after), after.st_size, len(body))
+            == (entry.changed_ns, entry.size, entry.size)
             else None
         )
 
@@ -152,7 +166,9 @@ def _nanoseconds(text: str | None) -> int | None:
 
 def _listing(good: list[Entry], refused: dict[str, str]) -> bytes:
     reasons = [{"file": name, "reason": reason} for name, reason in sorted(refused.items())]
-    content = json.dumps({"files": [entry.name for entry in good], "refused": reasons}, ensure_ascii=False)
+    content = json.dumps(
+        {"files": [entry.name for entry in good], "refused": reasons}, ensure_ascii=False
+    )
     return LISTING + content.encode("utf-8", "replace") + b"}"
 
 

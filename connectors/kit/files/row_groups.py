@@ -97,9 +97,13 @@ class Grouping:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._key = [segments(path) for path in layout.key]
-        self._facts = {name: [segments(path) for path in paths] for name, paths in layout.facts.items()}
+        self._facts = {
+            name: [segments(path) for path in paths] for name, paths in layout.facts.items()
+        }
         self._own = [self._facts[name] for name in _OWN if name in self._facts]
-        self._lines = {name: [segments(path) for path in paths] for name, paths in layout.lines.items()}
+        self._lines = {
+            name: [segments(path) for path in paths] for name, paths in layout.lines.items()
+        }
         self._lists = [segments(path) for path in (layout.put_at, *layout.also)]
         self._seen: Counter[str] = Counter()
         #: Ids by how they are written: a table says each as often as it has lines.
@@ -133,7 +137,13 @@ class Grouping:
         return group
 
     def _without_id(
-        self, groups: dict[Any, "_Group | Row"], row: TableRow, parts: list[str], above: _Group | None, *, lost: bool
+        self,
+        groups: dict[Any, "_Group | Row"],
+        row: TableRow,
+        parts: list[str],
+        above: _Group | None,
+        *,
+        lost: bool,
     ) -> _Group | None:
         """Puts a row with no id, or one that names nothing, where it belongs; returns the document it is a part of."""
         if not lost and above is not None and not self._is_own(row, parts, above):
@@ -141,7 +151,10 @@ class Grouping:
             return above
         refusal = f"its id {EXPONENT}" if lost else row.refusal
         broken = self._broken(row, None, refusal or "missing")
-        groups[row.number,] = row.number, broken if refusal else replace(broken, field="external_id")
+        groups[row.number,] = (
+            row.number,
+            broken if refusal else replace(broken, field="external_id"),
+        )
         return None  # what stands below it is not of an earlier document
 
     def _parts(self, cells: Mapping[str, Any]) -> list[str]:
@@ -154,7 +167,9 @@ class Grouping:
         spelled = "\0".join(parts)
         if spelled not in self._ids:
             document = joined_id(parts)
-            self._ids[spelled] = LOST if document is not None and is_exponent(document) else document
+            self._ids[spelled] = (
+                LOST if document is not None and is_exponent(document) else document
+            )
         return self._ids[spelled]
 
     def _add_below(self, above: _Group, row: TableRow) -> None:
@@ -175,19 +190,26 @@ class Grouping:
         names = [name for name in ("customer_phone", "customer_external_id") if name in self._facts]
         mine = {name: self._said(row, name) for name in names}
         theirs = {name: [self._said(one, name) for one in above.rows] for name in names}
-        if any(said and any(theirs[name]) and said not in theirs[name] for name, said in mine.items()):
+        if any(
+            said and any(theirs[name]) and said not in theirs[name] for name, said in mine.items()
+        ):
             return True
         whole = any(mine.values()) and self._said(row, "issued_at") and self._total(row)
         return bool(whole) and self._total(row) not in {self._total(one) for one in above.rows}
 
     def _total(self, row: TableRow) -> str:
-        return next(filter(None, (_text(dig(row.cells, segments(path))) for path in self._layout.total)), "")
+        return next(
+            filter(None, (_text(dig(row.cells, segments(path))) for path in self._layout.total)), ""
+        )
 
     def _document(self, group: _Group) -> Iterator[Row]:
         rows = self._without_totals(group)
         if not rows:
             return
-        for row, reason in group.refused:  # a document of which a row cannot be read is not read in part
+        for (
+            row,
+            reason,
+        ) in group.refused:  # a document of which a row cannot be read is not read in part
             yield row.number, self._broken(row, group.document, reason)
         if group.refused:
             return
@@ -250,7 +272,9 @@ class Grouping:
             return False
         texts = {name: text for name, value in row.cells.items() if (text := _text(value))}
         of_lines = {path[0] for paths in self._lines.values() for path in paths}
-        if any(_TOTAL_ALONE.fullmatch(text) for name, text in texts.items() if name not in of_lines):
+        if any(
+            _TOTAL_ALONE.fullmatch(text) for name, text in texts.items() if name not in of_lines
+        ):
             return True
         if self._has_own(row):
             return False
@@ -290,7 +314,9 @@ class Grouping:
         names = " and ".join(_FACTS[name] for name in differing)
         numbers = sorted({number for found in differing.values() for number in found})
         shown = ", ".join(map(str, numbers[:5])) + (", ..." if len(numbers) > 5 else "")
-        path = " or ".join(dict.fromkeys(path for name in differing for path in self._layout.facts[name]))
+        path = " or ".join(
+            dict.fromkeys(path for name in differing for path in self._layout.facts[name])
+        )
         reason = (
             f"rows of one id disagree on {names} (rows {shown}), so they are not one document: correct them, or, if "
             'numbers begin anew in every series, make the id of both columns in the field mapping, e.g. "Serie + Number"'
@@ -331,7 +357,10 @@ class Grouping:
             return None
         if len({_unspaced(one) for one in group.spelled}) == 1:
             return None
-        return self._layout_path(), "its id is written in several ways (with and without .0), with different rows each"
+        return (
+            self._layout_path(),
+            "its id is written in several ways (with and without .0), with different rows each",
+        )
 
     def _copies(self, group: _Group) -> list[TableRow] | None:
         """One copy of a document that is there once per spelling of its id; None if it is not."""
@@ -349,7 +378,9 @@ class Grouping:
         return repr([(name, _text(value)) for name, value in row.cells.items() if name not in keys])
 
     def _broken(self, row: TableRow, document: str | None, reason: str) -> Broken:
-        return Broken(0, row.number, self._layout_path(), reason, document, self._row_key(document, row))
+        return Broken(
+            0, row.number, self._layout_path(), reason, document, self._row_key(document, row)
+        )
 
     def _layout_path(self) -> str:
         return (" + " if self._layout.joined else " or ").join(self._layout.key) or "/"

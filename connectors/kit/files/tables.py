@@ -62,7 +62,9 @@ class Table:
         if body.startswith(LISTING):
             for number, refused in enumerate(json.loads(body)[LISTING_KEY]["refused"], start=1):
                 name = refused["file"]
-                found.broken.append(Broken(page_id, number, f"/{name}", refused["reason"], row_key=of_file(name)))
+                found.broken.append(
+                    Broken(page_id, number, f"/{name}", refused["reason"], row_key=of_file(name))
+                )
             return found
         try:
             rows = list(self._rows(body))
@@ -87,7 +89,11 @@ class Table:
         """What stands where in a file, row by row; empty where it cannot be read."""
         try:
             return [
-                Place(row.number, content_digest(row.cells), content_digest(row.cells, self._of_id.__contains__))
+                Place(
+                    row.number,
+                    content_digest(row.cells),
+                    content_digest(row.cells, self._of_id.__contains__),
+                )
                 for row in self._raw_rows(body)
             ]
         except ValueError:
@@ -112,7 +118,10 @@ class Table:
         text = self._text(body) if text is None else text
         if not _is_table(text):
             rows: Iterable[TableRow] = (
-                TableRow(number, value if isinstance(value, dict) else {"": getattr(value, "row_key", value)})
+                TableRow(
+                    number,
+                    value if isinstance(value, dict) else {"": getattr(value, "row_key", value)},
+                )
                 for number, value in self._json(text or "")
             )
         elif text is None:
@@ -136,8 +145,12 @@ class Table:
     @cached_property
     def _names(self) -> Names:
         fields = (*self.layout.facts.values(), *self.layout.lines.values(), self.layout.key)
-        names = frozenset(path[0] for paths in fields for path in map(segments, paths) if len(path) == 1)
-        return Names(names, tuple(segments(path)[0] for path in self.layout.key), self.layout.joined)
+        names = frozenset(
+            path[0] for paths in fields for path in map(segments, paths) if len(path) == 1
+        )
+        return Names(
+            names, tuple(segments(path)[0] for path in self.layout.key), self.layout.joined
+        )
 
     def _json(self, text: str) -> Iterator[Row]:
         if not text.strip():

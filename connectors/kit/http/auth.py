@@ -124,7 +124,9 @@ def open_session(
         return SignedSession(connection, auth, now)
     if isinstance(auth, AssertionAuth):
         signed = auth.grant
-        auth = TokenAuth(lambda one, url, _: signed(one, url, now()), seeded=False, refused=auth.refused)
+        auth = TokenAuth(
+            lambda one, url, _: signed(one, url, now()), seeded=False, refused=auth.refused
+        )
     return TokenSession(connection, auth, tokens, ask, now)
 
 
@@ -213,31 +215,45 @@ class TokenSession:
         if not self._auth.seeded:
             return self._read(self._ask(self._auth.grant, ""), "")
         seed = self._connection.refresh_token.get_secret_value()
-        tried = [token for token in dict.fromkeys([stored.refresh_token if stored else seed, seed]) if token]
+        tried = [
+            token
+            for token in dict.fromkeys([stored.refresh_token if stored else seed, seed])
+            if token
+        ]
         refused: ConnectorError | None = None
         for refresh_token in tried:
             try:
                 return self._read(self._ask(self._auth.grant, refresh_token), refresh_token)
             except CredentialsRejected as error:
                 refused = refused or error
-        raise refused or self._auth.refused(self._connection.system, "token", "there is no refresh token")
+        raise refused or self._auth.refused(
+            self._connection.system, "token", "there is no refresh token"
+        )
 
     def _read(self, answer: httpx.Response, refresh_token: str) -> Token:
         system = self._connection.system
         call = f"{answer.request.method} {answer.request.url.host}{answer.request.url.path}"
         if answer.status_code in (408, 425, 429) or answer.status_code >= 500:
-            raise Transient(system, "token", "no token for now", call=call, status=answer.status_code)
+            raise Transient(
+                system, "token", "no token for now", call=call, status=answer.status_code
+            )
         body = _json(answer.content)
         access = body.get("access_token")
         code = _refusal(body)
         if code in _PASSING_CODES:
-            raise Transient(system, "token", f"no token for now ({code})", call=call, status=answer.status_code)
+            raise Transient(
+                system, "token", f"no token for now ({code})", call=call, status=answer.status_code
+            )
         if answer.status_code >= 400 or (code and not access):  # some say so with status 200
             said = code or "no reason given"
             raise self._auth.refused(system, "token", said, call=call, status=answer.status_code)
         if not isinstance(access, str) or not access:
             raise UnexpectedShape(
-                system, "token", "the answer has no access_token", call=call, status=answer.status_code
+                system,
+                "token",
+                "the answer has no access_token",
+                call=call,
+                status=answer.status_code,
             )
         rotated = body.get("refresh_token")
         return Token(
@@ -257,7 +273,9 @@ def _refusal(body: dict[str, Any]) -> str:
     if isinstance(said, list):
         said = said[0] if said else None
     if isinstance(said, dict):
-        said = next((said[name] for name in ("code", "type", "error", "errno") if said.get(name)), "unknown")
+        said = next(
+            (said[name] for name in ("code", "type", "error", "errno") if said.get(name)), "unknown"
+        )
     return str(said)[:60] if said else ""
 
 

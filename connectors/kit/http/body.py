@@ -14,7 +14,8 @@ _PIECE_BYTES: Final = 256 * 1024
 _BOM: Final = b"\xef\xbb\xbf"
 #: Charsets that old servers write JSON in. A list: Python knows codecs that are slow or no charsets at all.
 _OTHER_CHARSET: Final = re.compile(
-    r"charset\s*=\s*[\"']?(iso-8859-\d{1,2}|latin-?1|windows-125\d|cp125\d|utf-16(?:le|be)?)\b", re.IGNORECASE
+    r"charset\s*=\s*[\"']?(iso-8859-\d{1,2}|latin-?1|windows-125\d|cp125\d|utf-16(?:le|be)?)\b",
+    re.IGNORECASE,
 )
 
 
@@ -39,7 +40,9 @@ def pieces(response: httpx.Response) -> Iterator[bytes]:
     elif encoding in ("gzip", "x-gzip"):
         yield from _unpacked(response)
     else:
-        raise UnaskedEncodingError(encoding if re.fullmatch(r"[a-z0-9, -]{1,30}", encoding) else "unknown")
+        raise UnaskedEncodingError(
+            encoding if re.fullmatch(r"[a-z0-9, -]{1,30}", encoding) else "unknown"
+        )
 
 
 def _unpacked(response: httpx.Response) -> Iterator[bytes]:

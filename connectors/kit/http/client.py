@@ -19,7 +19,14 @@ from connectors.kit.http.auth import Token, TokenStore, open_session
 from connectors.kit.http.body import ACCEPT_ENCODING, UnaskedEncodingError, pieces, utf8
 from connectors.kit.http.probe import clock_skew_seconds, why_no_answer
 from connectors.kit.http.ratelimit import Limiter, SharedLimit, TooLong
-from connectors.kit.http.responses import Answer, Call, failure, fault_code, refuses_proof, retry_after_seconds
+from connectors.kit.http.responses import (
+    Answer,
+    Call,
+    failure,
+    fault_code,
+    refuses_proof,
+    retry_after_seconds,
+)
 from connectors.kit.http.urls import base_url, join_url, shown
 from connectors.kit.spec import Account, ConnectorSpec, Grant, PageRequest, of_account
 
@@ -80,7 +87,9 @@ def open_client(
         follow_redirects=False,
         headers={"accept-encoding": ACCEPT_ENCODING},
     ) as http:
-        yield Client(connection, spec, tokens, http, on_call or (lambda _: None), timing, shared_limit)
+        yield Client(
+            connection, spec, tokens, http, on_call or (lambda _: None), timing, shared_limit
+        )
 
 
 class Client:
@@ -135,7 +144,12 @@ class Client:
         refused = response.is_success and self._proof_refused(response, answer)
         if refused or (not response.is_success and not _unchanged(response, request)):
             raise failure(
-                self.spec, response, answer.body, operation=operation, refused=self._refused, now=self.timing.now()
+                self.spec,
+                response,
+                answer.body,
+                operation=operation,
+                refused=self._refused,
+                now=self.timing.now(),
             )
         return answer
 
@@ -147,7 +161,9 @@ class Client:
             return False
         return refuses_proof(self.spec, fault_code(self.spec, answer.body))
 
-    def _exchange(self, request: PageRequest, operation: str) -> tuple[httpx.Response, Answer, Token | None]:
+    def _exchange(
+        self, request: PageRequest, operation: str
+    ) -> tuple[httpx.Response, Answer, Token | None]:
         headers = {
             "accept": "application/json",
             **self.spec.headers(self.connection),
@@ -206,10 +222,14 @@ class Client:
             finally:
                 response.close()
         except httpx.UnsupportedProtocol as error:
-            raise Misconfigured(self.spec.name, operation, "the base URL is not an http(s) URL") from error
+            raise Misconfigured(
+                self.spec.name, operation, "the base URL is not an http(s) URL"
+            ) from error
         except UnaskedEncodingError as encoding:
             detail = f"the answer is packed in a way that was not asked for ({encoding})"
-            raise UnexpectedShape(self.spec.name, operation, detail, call=shown(request), status=status) from None
+            raise UnexpectedShape(
+                self.spec.name, operation, detail, call=shown(request), status=status
+            ) from None
         except (httpx.TransportError, httpx.DecodingError) as error:
             detail = f"no answer: {why_no_answer(error)}"
             raise Transient(self.spec.name, operation, detail, call=shown(request)) from None
@@ -228,7 +248,10 @@ class Client:
         if response.status_code == 429:
             told = retry_after_seconds(response, self.timing.now())
             return (rate.retry_after_seconds or 0.0) if told is None else told
-        used_up = bool(rate.day_left_header) and response.headers.get(rate.day_left_header, "").strip() == "0"
+        used_up = (
+            bool(rate.day_left_header)
+            and response.headers.get(rate.day_left_header, "").strip() == "0"
+        )
         return DAY_USED_UP_SECONDS if used_up else 0.0
 
     def _body(self, response: httpx.Response, operation: str, started: float) -> bytes:
@@ -248,10 +271,17 @@ class Client:
                     status=response.status_code,
                 )
             if self.timing.monotonic() > latest:
-                raise Transient(self.spec.name, operation, "the answer takes too long", call=shown(response.request))
+                raise Transient(
+                    self.spec.name,
+                    operation,
+                    "the answer takes too long",
+                    call=shown(response.request),
+                )
         return b"".join(chunks)
 
 
 def _unchanged(response: httpx.Response, request: PageRequest) -> bool:
     """304 to a request for what changed since a time: nothing did."""
-    return response.status_code == httpx.codes.NOT_MODIFIED and "If-Modified-Since" in request.headers
+    return (
+        response.status_code == httpx.codes.NOT_MODIFIED and "If-Modified-Since" in request.headers
+    )

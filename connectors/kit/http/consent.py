@@ -26,7 +26,14 @@ from connectors.kit.http.auth import Token
 from connectors.kit.http.client import SYSTEM_TIME, Client, Timing, open_client
 from connectors.kit.http.retry import Patience
 from connectors.kit.mapping.reader import error_code
-from connectors.kit.spec import Account, ConnectorSpec, Consent, GrantedAccount, PageRequest, TokenAuth
+from connectors.kit.spec import (
+    Account,
+    ConnectorSpec,
+    Consent,
+    GrantedAccount,
+    PageRequest,
+    TokenAuth,
+)
 
 #: How long a link may be used.
 LINK_SECONDS = 600
@@ -92,7 +99,9 @@ class Started:
         if not self._connection.client_id:
             raise Misconfigured(self._spec.name, "connect", "there is no client id")
         if urlsplit(page).scheme not in ("http", "https") or not urlsplit(page).hostname:
-            raise Misconfigured(self._spec.name, "connect", "the address of the consent page is not an http(s) URL")
+            raise Misconfigured(
+                self._spec.name, "connect", "the address of the consent page is not an http(s) URL"
+            )
         challenge = {}
         if self._verifier:
             code_challenge = create_s256_code_challenge(self._verifier)
@@ -130,7 +139,11 @@ class Started:
             self._used = True
         code = params.get("code", "")
         if params.get("error") or not code:
-            raise self._failed(_said(_AT_THE_PAGE, params.get("error"), "the answer has neither a code nor an error"))
+            raise self._failed(
+                _said(
+                    _AT_THE_PAGE, params.get("error"), "the answer has neither a code nor an error"
+                )
+            )
         return self._exchange(code, params.get(self._consent.account_param, ""))
 
     def _check(self, params: dict[str, str]) -> None:
@@ -140,7 +153,9 @@ class Started:
         if self._used:
             raise self._failed("this link was answered before; each one works once")
         if self.seconds_left <= 0:
-            raise self._failed(f"the answer came more than {LINK_SECONDS // 60} minutes after the link was made")
+            raise self._failed(
+                f"the answer came more than {LINK_SECONDS // 60} minutes after the link was made"
+            )
 
     def _failed(self, detail: str) -> ConsentFailed:
         return ConsentFailed(self._spec.name, "connect", detail)
@@ -148,12 +163,16 @@ class Started:
     def _exchange(self, code: str, told: str) -> Granted:
         tokens = _Held()
         spec = replace(self._spec, auth=lambda _: TokenAuth(self._once(code), seeded=False))
-        with open_client(self._connection, spec, tokens, transport=self._transport, timing=self._timing) as client:
+        with open_client(
+            self._connection, spec, tokens, transport=self._transport, timing=self._timing
+        ) as client:
             try:
                 token = client.token()
             except CredentialsRejected as error:
                 detail = _said(_AT_THE_EXCHANGE, error.detail, "the vendor refuses the code")
-                raise ConsentFailed(error.system, "connect", detail, call=error.call, status=error.status) from None
+                raise ConsentFailed(
+                    error.system, "connect", detail, call=error.call, status=error.status
+                ) from None
             if token is None or not token.refresh_token:
                 raise self._failed(
                     "the vendor gave no refresh token: the application or its scopes do not allow offline access"
@@ -176,7 +195,9 @@ class Started:
         consent = self._consent
         if consent.account_param:
             found: Sequence[GrantedAccount] = (GrantedAccount(told),) if told else ()
-        elif consent.accounts is None or consent.read_accounts is None:  # nobody tells: the operator's choice stands
+        elif (
+            consent.accounts is None or consent.read_accounts is None
+        ):  # nobody tells: the operator's choice stands
             found = (GrantedAccount(self._connection.account),) if self._connection.account else ()
         else:
             try:
@@ -188,9 +209,13 @@ class Started:
                 found = consent.read_accounts(body)
             except _UNREADABLE:
                 detail = "the list of accounts cannot be read"
-                raise UnexpectedShape(self._spec.name, "accounts", detail, call=consent.accounts.path) from None
+                raise UnexpectedShape(
+                    self._spec.name, "accounts", detail, call=consent.accounts.path
+                ) from None
         if not found:
-            raise self._failed("the consent opened no account: on the vendor's page, choose at least one company")
+            raise self._failed(
+                "the consent opened no account: on the vendor's page, choose at least one company"
+            )
         return tuple(found)
 
 
@@ -211,27 +236,39 @@ class _Held:
 def consent_of(spec: ConnectorSpec) -> Consent:
     """How the system is consented to. Raises Misconfigured where it is connected otherwise."""
     if spec.consent is None:
-        raise Misconfigured(spec.name, "connect", "this system has no consent page; its block holds all it needs")
+        raise Misconfigured(
+            spec.name, "connect", "this system has no consent page; its block holds all it needs"
+        )
     return spec.consent
 
 
 def _ask(client: Client, request: PageRequest) -> bytes:
     """The answer's body; asked again after what may pass, because the code that got us here is gone."""
-    for attempt in stamina.retry_context(on=Patience(client.spec.retry).backoff, attempts=4, timeout=60):
+    for attempt in stamina.retry_context(
+        on=Patience(client.spec.retry).backoff, attempts=4, timeout=60
+    ):
         with attempt:
             return client.send(request, "accounts").body
     raise AssertionError("stamina re-raises the last error")  # pragma: no cover
 
 
-def code_request(connection: Account, consent: Consent, url: str, code: str, verifier: str) -> httpx.Request:
+def code_request(
+    connection: Account, consent: Consent, url: str, code: str, verifier: str
+) -> httpx.Request:
     """The request that exchanges a code, proving that it is the same application that asked for it."""
     body = prepare_token_request(
-        "authorization_code", "", redirect_uri=connection.redirect_uri, code=code, code_verifier=verifier or None
+        "authorization_code",
+        "",
+        redirect_uri=connection.redirect_uri,
+        code=code,
+        code_verifier=verifier or None,
     )
     headers = {"accept": "application/json", "content-type": "application/x-www-form-urlencoded"}
     how = "client_secret_post" if consent.secret_in_body else "client_secret_basic"
     secret = connection.client_secret.get_secret_value()
-    url, headers, body = ClientAuth(connection.client_id, secret, how).prepare("POST", url, headers, body)
+    url, headers, body = ClientAuth(connection.client_id, secret, how).prepare(
+        "POST", url, headers, body
+    )
     return httpx.Request("POST", url, headers=headers, content=body)
 
 

@@ -22,7 +22,11 @@ class DownloadError(RuntimeError):
 
 
 def download(
-    url: str, *, bytes_max: int, timeout_seconds: float = 20.0, transport: httpx.BaseTransport | None = None
+    url: str,
+    *,
+    bytes_max: int,
+    timeout_seconds: float = 20.0,
+    transport: httpx.BaseTransport | None = None,
 ) -> bytes:
     """The body behind `url`, which may hold a key in its query.
 
@@ -38,7 +42,9 @@ def download(
     """
     for attempt in stamina.retry_context(on=_passing, attempts=ATTEMPTS, timeout=SECONDS_MAX):
         with attempt:
-            return _once(url, urlsplit(url).hostname or "(no host)", bytes_max, timeout_seconds, transport)
+            return _once(
+                url, urlsplit(url).hostname or "(no host)", bytes_max, timeout_seconds, transport
+            )
     raise AssertionError("stamina re-raises the last error")  # pragma: no cover
 
 
@@ -46,15 +52,25 @@ def _passing(error: Exception) -> bool:
     return isinstance(error, DownloadError) and error.passing
 
 
-def _once(url: str, host: str, bytes_max: int, timeout_seconds: float, transport: httpx.BaseTransport | None) -> bytes:
+def _once(
+    url: str,
+    host: str,
+    bytes_max: int,
+    timeout_seconds: float,
+    transport: httpx.BaseTransport | None,
+) -> bytes:
     try:
         with (
-            httpx.Client(transport=transport, timeout=timeout_seconds, follow_redirects=True, max_redirects=3) as http,
+            httpx.Client(
+                transport=transport, timeout=timeout_seconds, follow_redirects=True, max_redirects=3
+            ) as http,
             http.stream("GET", url) as response,
         ):
             status = response.status_code
             if status != 200:
-                raise DownloadError(host, f"answered {status}", passing=status == 429 or status >= 500)
+                raise DownloadError(
+                    host, f"answered {status}", passing=status == 429 or status >= 500
+                )
             return _body(response, host, bytes_max)
     except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.TooManyRedirects):
         raise DownloadError(host, "no usable http(s) URL", passing=False) from None

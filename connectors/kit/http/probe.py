@@ -48,9 +48,21 @@ _REASONS: tuple[tuple[type[BaseException], str, str], ...] = (
         "the server's certificate is not trusted (TLS): a proxy that opens connections, or a wrong URL",
         _NETWORK,
     ),
-    (ssl.SSLError, "no encrypted connection (TLS): the port speaks something else, or a proxy interferes", _NETWORK),
-    (ConnectionRefusedError, "the connection is refused: nothing listens there, or a firewall says no", _NETWORK),
-    (httpx.ConnectTimeout, "no connection within the timeout: a firewall, or the host is down", _NETWORK),
+    (
+        ssl.SSLError,
+        "no encrypted connection (TLS): the port speaks something else, or a proxy interferes",
+        _NETWORK,
+    ),
+    (
+        ConnectionRefusedError,
+        "the connection is refused: nothing listens there, or a firewall says no",
+        _NETWORK,
+    ),
+    (
+        httpx.ConnectTimeout,
+        "no connection within the timeout: a firewall, or the host is down",
+        _NETWORK,
+    ),
     (httpx.TimeoutException, "connected, but no answer within the timeout", _VENDOR),
     (httpx.ConnectError, "no connection", _NETWORK),
     (httpx.DecodingError, "the compressed answer cannot be unpacked: damaged on the way", _VENDOR),
@@ -72,7 +84,9 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def reach(url: str, *, timeout_seconds: float, transport: httpx.BaseTransport | None = None) -> Reached:
+def reach(
+    url: str, *, timeout_seconds: float, transport: httpx.BaseTransport | None = None
+) -> Reached:
     """Asks a server for anything, without credentials; any answer will do.
 
     Args:
@@ -86,17 +100,23 @@ def reach(url: str, *, timeout_seconds: float, transport: httpx.BaseTransport | 
     started = time.monotonic()
     try:
         with (
-            httpx.Client(transport=transport, timeout=timeout_seconds, follow_redirects=False) as http,
+            httpx.Client(
+                transport=transport, timeout=timeout_seconds, follow_redirects=False
+            ) as http,
             http.stream("GET", url) as response,
         ):
             next(response.iter_raw(_PROBE_BYTES_MAX), b"")
     except (httpx.InvalidURL, httpx.UnsupportedProtocol):
-        raise Unreachable("this is not an http(s) URL", "operator: correct it in the block") from None
+        raise Unreachable(
+            "this is not an http(s) URL", "operator: correct it in the block"
+        ) from None
     except httpx.TransportError as error:
         raise Unreachable(*_reason(error)) from None
     elapsed_ms = round((time.monotonic() - started) * 1000)
     return Reached(
-        response.status_code, elapsed_ms, clock_skew_seconds(response.headers.get("date", ""), datetime.now(UTC))
+        response.status_code,
+        elapsed_ms,
+        clock_skew_seconds(response.headers.get("date", ""), datetime.now(UTC)),
     )
 
 

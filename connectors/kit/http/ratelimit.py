@@ -89,7 +89,9 @@ class _InProcess:
     """The same counting in memory, for a client that shares its account with nobody: whoever was told to rest does."""
 
     def __init__(self, limit: RateLimit, monotonic: Callable[[], float]) -> None:
-        self._windows = [(count, seconds, deque[float](maxlen=count)) for count, seconds in limit.windows]
+        self._windows = [
+            (count, seconds, deque[float](maxlen=count)) for count, seconds in limit.windows
+        ]
         self._lock = threading.Lock()
         self._under_way = 0
         self._monotonic = monotonic

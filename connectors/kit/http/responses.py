@@ -24,7 +24,13 @@ from connectors.kit.spec import ConnectorSpec, Page, PageRequest
 #: Vendors' longest limit is a day; whoever asks for more is asked again then. (And a number without end is no time.)
 RETRY_AFTER_SECONDS_MAX: Final = 86_400.0
 #: RFC 6750 and RFC 6749, with the spellings that are seen.
-_REFUSED_TOKEN: Final = ("invalid_token", "expired_token", "token_expired", "invalid_grant", "unauthenticated")
+_REFUSED_TOKEN: Final = (
+    "invalid_token",
+    "expired_token",
+    "token_expired",
+    "invalid_grant",
+    "unauthenticated",
+)
 _WHOLE: Final = Decoder(Any)
 
 
@@ -51,7 +57,9 @@ class Answer:
     link: str = ""
 
 
-def page_of(name: str, request: PageRequest, following: PageRequest | None, answer: Answer, count: int) -> Page:
+def page_of(
+    name: str, request: PageRequest, following: PageRequest | None, answer: Answer, count: int
+) -> Page:
     """An answer as the page of a list or a lookup, to be stored."""
     return Page(
         stream=name,
@@ -98,7 +106,9 @@ def failure(
         return RateLimited(
             spec.name,
             operation,
-            retry_after_seconds=spec.rate.retry_after_seconds if wait_seconds is None else wait_seconds,
+            retry_after_seconds=spec.rate.retry_after_seconds
+            if wait_seconds is None
+            else wait_seconds,
             now=now,
             call=call,
             status=status,

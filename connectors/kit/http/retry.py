@@ -7,7 +7,14 @@ from typing import TypeVar
 import httpx
 import stamina
 
-from connectors.kit.errors import ConnectorError, ContractBroken, RateLimited, Retriable, TooManyPages, UnexpectedShape
+from connectors.kit.errors import (
+    ConnectorError,
+    ContractBroken,
+    RateLimited,
+    Retriable,
+    TooManyPages,
+    UnexpectedShape,
+)
 from connectors.kit.http.client import Client
 from connectors.kit.http.responses import Answer
 from connectors.kit.spec import PageRequest, RetryPolicy
@@ -64,7 +71,9 @@ class Patience:
 def located(error: ConnectorError, request: PageRequest, answer: Answer) -> ConnectorError:
     """The same error, saying which call it was (reading a page knows only its body)."""
     call = f"{request.method} {request.path}"
-    located = type(error)(error.system, error.operation, error.detail, call=call, status=answer.status)
+    located = type(error)(
+        error.system, error.operation, error.detail, call=call, status=answer.status
+    )
     if isinstance(located, UnexpectedShape):
         located.body = answer.body
     return located

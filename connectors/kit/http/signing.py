@@ -75,17 +75,25 @@ def private_key(text: str) -> "SigningKey":
     lines = "\n".join(body[at : at + 64] for at in range(0, len(body), 64))
     try:
         key = load_pem_private_key(
-            f"-----BEGIN {found[1]}-----\n{lines}\n-----END {found[1]}-----\n".encode(), password=None
+            f"-----BEGIN {found[1]}-----\n{lines}\n-----END {found[1]}-----\n".encode(),
+            password=None,
         )
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise ValueError("it cannot be read: a part of it is missing or changed") from None
-    if isinstance(key, RSAPrivateKey) or (isinstance(key, EllipticCurvePrivateKey) and key.curve.key_size in _CURVES):
+    if isinstance(key, RSAPrivateKey) or (
+        isinstance(key, EllipticCurvePrivateKey) and key.curve.key_size in _CURVES
+    ):
         return key
     raise ValueError("it is neither an RSA key nor one of the curves P-256, P-384 and P-521")
 
 
 def assertion(
-    key: "SigningKey", claims: Mapping[str, Any], *, key_id: str, now: datetime, life: timedelta = timedelta(minutes=5)
+    key: "SigningKey",
+    claims: Mapping[str, Any],
+    *,
+    key_id: str,
+    now: datetime,
+    life: timedelta = timedelta(minutes=5),
 ) -> str:
     """A signed JWT: PS256 for RSA keys, ES256, ES384 or ES512 for elliptic curves; `iat` and `exp` are added."""
     import jwt
@@ -96,7 +104,9 @@ def assertion(
     return jwt.encode({**claims, **times}, key, algorithm=algorithm, headers={"kid": key_id})
 
 
-def token_based(connection: Account, *, realm: str, refused: type[CredentialsRejected]) -> RequestAuth:
+def token_based(
+    connection: Account, *, realm: str, refused: type[CredentialsRejected]
+) -> RequestAuth:
     """Signed requests, with the connection's secrets consumer_key, consumer_secret, token_id and token_secret.
 
     Raises:
@@ -113,7 +123,9 @@ def token_based(connection: Account, *, realm: str, refused: type[CredentialsRej
     return RequestAuth(sign, refused)
 
 
-def machine_to_machine(connection: Account, *, default_scope: str, refused: type[CredentialsRejected]) -> AssertionAuth:
+def machine_to_machine(
+    connection: Account, *, default_scope: str, refused: type[CredentialsRejected]
+) -> AssertionAuth:
     """Tokens for signed assertions, with client_id, the options certificate_id and scope, and the secret private_key.
 
     Raises:
@@ -124,7 +136,9 @@ def machine_to_machine(connection: Account, *, default_scope: str, refused: type
     try:
         key = private_key(connection.secret("private_key"))
     except ValueError as error:
-        raise Misconfigured(connection.system, "connect", f"the private key cannot be used: {error}") from None
+        raise Misconfigured(
+            connection.system, "connect", f"the private key cannot be used: {error}"
+        ) from None
 
     def grant(connection: Account, url: str, now: datetime) -> httpx.Request:
         scope = connection.options.get("scope") or default_scope

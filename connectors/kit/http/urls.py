@@ -64,5 +64,7 @@ def join_url(base: httpx.URL, path: str) -> httpx.URL:
     """
     before = [part for part in base.path.split("/") if part]
     after = [part for part in path.split("/") if part]
-    overlap = next(n for n in range(min(len(before), len(after)), -1, -1) if n == 0 or before[-n:] == after[:n])
+    overlap = next(
+        n for n in range(min(len(before), len(after)), -1, -1) if n == 0 or before[-n:] == after[:n]
+    )
     return base.copy_with(path="/" + "/".join([*before, *after[overlap:]]))

@@ -37,7 +37,9 @@ def _sum(values: Any, *, notation: Notation) -> str | None:
     Raises:
         ValueError, TypeError: If one of them is no amount.
     """
-    amounts = [_amount(value, notation) for value in _flat(values) if value is not None and value != ""]
+    amounts = [
+        _amount(value, notation) for value in _flat(values) if value is not None and value != ""
+    ]
     if not amounts:
         return None
     total = format(sum(amounts, Decimal(0)), "f")

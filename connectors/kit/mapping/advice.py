@@ -11,9 +11,7 @@ from connectors.kit.mapping.parse import instants, plain_number
 
 _AMOUNTS_ARE: Final = '"Amounts are written as"'
 _DATES_ARE: Final = '"Dates are written with the"'
-_OTHER_SIGN: Final = (
-    "has the sign of another currency than the document: correct the amount, or where its currency is looked for"
-)
+_OTHER_SIGN: Final = "has the sign of another currency than the document: correct the amount, or where its currency is looked for"
 _LETTER: Final = re.compile(r"(?i)[a-df-z€$]")  # (1e3 is a number)
 _LONGEST: Final = 64
 #: Days as spreadsheets count them, from 1982 to 2119, perhaps with a time of day.
@@ -42,7 +40,11 @@ def amount_advice(said: str, notation: Notation, decimals: int | None) -> str | 
 @lru_cache(maxsize=4096)
 def _of_form(said: str, notation: Notation, decimals: int | None) -> str | None:
     number = _number(said, notation)
-    others = {name: _number(said, other) for name, other in AMOUNTS.items() if other not in (notation, "minor")}
+    others = {
+        name: _number(said, other)
+        for name, other in AMOUNTS.items()
+        if other not in (notation, "minor")
+    }
     readings = {name: other for name, other in others.items() if other not in (None, number)}
     names = " or ".join(f'"{name}"' for name in readings)
     choose = f"choose {names} under {_AMOUNTS_ARE} in the block"
@@ -76,14 +78,23 @@ def date_advice(said: str, notation: Notation) -> str | None:
 
 @lru_cache(maxsize=4096)
 def _of_day(day: str, notation: Notation) -> str | None:
-    fitting = [name for name, other in DATES.items() if other not in (notation, "time") and _is_day(day, other)]
+    fitting = [
+        name
+        for name, other in DATES.items()
+        if other not in (notation, "time") and _is_day(day, other)
+    ]
     if not fitting or _is_day(day, notation):
         return None
     if len(fitting) > 1 or not re.search(r"\d{4}$", day):
-        return f"may have the day, the month or the year first: choose in the block what {_DATES_ARE}"
+        return (
+            f"may have the day, the month or the year first: choose in the block what {_DATES_ARE}"
+        )
     return f'is written otherwise than the block says: choose "{fitting[0]}" under {_DATES_ARE}'
 
 
 def _is_day(day: str, notation: Notation) -> bool:
     frame = pl.DataFrame({"day": [day]}, schema={"day": pl.String})
-    return instants(rewritten(frame, {"day": notation}, "exponent")["day"], "UTC", whole_days=False)[0] is not None
+    return (
+        instants(rewritten(frame, {"day": notation}, "exponent")["day"], "UTC", whole_days=False)[0]
+        is not None
+    )

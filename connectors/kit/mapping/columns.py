@@ -118,7 +118,9 @@ def typed(fields: Mapping[str, Field], raw: pl.DataFrame, connection: Account) -
             case "text":
                 shown = pl.lit(field.prefix) + pl.col(name) if field.prefix else pl.col(name)
                 usable = (
-                    is_text(name) & (pl.col(name).str.len_bytes() <= ID_BYTES_MAX) if is_id(name) else is_text(name)
+                    is_text(name) & (pl.col(name).str.len_bytes() <= ID_BYTES_MAX)
+                    if is_id(name)
+                    else is_text(name)
                 )
                 if name in _OWNERS and (lost := _exponents(raw[name])):
                     usable = usable & ~pl.col(name).is_in(lost)
@@ -142,7 +144,12 @@ def typed(fields: Mapping[str, Field], raw: pl.DataFrame, connection: Account) -
                     .str.to_lowercase()
                     .replace_strict(dict(field.words or {}), default=None, return_dtype=pl.String)
                 )
-                columns.append(pl.when(pl.col(name).is_null()).then(pl.lit(field.default)).otherwise(ours).alias(name))
+                columns.append(
+                    pl.when(pl.col(name).is_null())
+                    .then(pl.lit(field.default))
+                    .otherwise(ours)
+                    .alias(name)
+                )
             case "phone":
                 columns.append(e164(raw[name], connection.region).alias(name))
             case _:
@@ -152,16 +159,25 @@ def typed(fields: Mapping[str, Field], raw: pl.DataFrame, connection: Account) -
 
 def _exponents(ids: pl.Series) -> list[str]:
     """Those ids that are numbers in exponent notation."""
-    return [one for one in ids.filter(ids.str.contains(r"\d[eE]\+?\d")).unique() if is_exponent(one)]
+    return [
+        one for one in ids.filter(ids.str.contains(r"\d[eE]\+?\d")).unique() if is_exponent(one)
+    ]
 
 
 def computed(fields: Mapping[str, Field], frame: pl.DataFrame) -> pl.DataFrame:
     """Adds the columns that are computed from others."""
-    return frame.with_columns(field.expr.alias(name) for name, field in fields.items() if field.expr is not None)
+    return frame.with_columns(
+        field.expr.alias(name) for name, field in fields.items() if field.expr is not None
+    )
 
 
 def problems(
-    fields: Mapping[str, Field], raw: pl.DataFrame, frame: pl.DataFrame, *, label: str = "{}", under: str = ""
+    fields: Mapping[str, Field],
+    raw: pl.DataFrame,
+    frame: pl.DataFrame,
+    *,
+    label: str = "{}",
+    under: str = "",
 ) -> pl.DataFrame:
     """What is missing or unusable: row (position in the frames), field, path, reason, example (masked).
 
@@ -172,7 +188,9 @@ def problems(
         label: How a field is named, e.g. "lines.{}".
         under: Pointer put before the paths.
     """
-    of_path = {path: name for name, field in fields.items() if field.expr is None for path in field.paths}
+    of_path = {
+        path: name for name, field in fields.items() if field.expr is None for path in field.paths
+    }
     found: list[dict[str, Any]] = []
     for name, field in fields.items():
         source = name if name in raw.columns else of_path.get(next(iter(field.paths), ""))
@@ -217,7 +235,11 @@ def _reason(name: str, field: Field, said: str | None, exponent: int | None) -> 
 def _reason_of_text(field: Field, said: str, exponent: int | None) -> str | None:
     match field.kind:
         case "text":
-            return f"is longer than {ID_BYTES_MAX} bytes" if len(said.encode()) > ID_BYTES_MAX else None
+            return (
+                f"is longer than {ID_BYTES_MAX} bytes"
+                if len(said.encode()) > ID_BYTES_MAX
+                else None
+            )
         case "instant" | "day":
             return date_advice(said, field.notation)
         case "decimal":

@@ -10,7 +10,12 @@ from connectors.kit.spec import Account
 
 _ROOT: Final = Path(__file__).parents[3]
 #: The code that maps and judges records.
-_CODE: Final = ("connectors/**/*.py", "expectations/*.py", "loyalty/schema.py", "loyalty/currency.py")
+_CODE: Final = (
+    "connectors/**/*.py",
+    "expectations/*.py",
+    "loyalty/schema.py",
+    "loyalty/currency.py",
+)
 
 
 def mapping_digest(connection: Account) -> str:
@@ -24,7 +29,9 @@ def mapping_digest(connection: Account) -> str:
         "options": dict(connection.options),
         "code": _code(),
     }
-    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:32]
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[
+        :32
+    ]
 
 
 @cache

@@ -9,7 +9,18 @@ import polars as pl
 from connectors.kit.mapping.notation import Notation
 from loyalty.schema import STATUSES
 
-FieldKind = Literal["text", "money", "decimal", "instant", "day", "currency", "phone", "word", "computed", "constant"]
+FieldKind = Literal[
+    "text",
+    "money",
+    "decimal",
+    "instant",
+    "day",
+    "currency",
+    "phone",
+    "word",
+    "computed",
+    "constant",
+]
 
 
 @dataclass(frozen=True, eq=False)

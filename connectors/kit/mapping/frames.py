@@ -20,14 +20,21 @@ from connectors.kit.spec import Account, ConnectorSpec, Stream, Window
 from loyalty.schema import IDLE, INVOICE, KINDS, LINE, PROBLEM, STATUSES, UTC_US
 
 #: Documents that are gone, when that was, and the page that says so: None where a webhook does.
-DELETION: Final = pl.Schema({"external_id": pl.String(), "deleted_at": UTC_US, "page_id": pl.Int64()})
+DELETION: Final = pl.Schema(
+    {"external_id": pl.String(), "deleted_at": UTC_US, "page_id": pl.Int64()}
+)
 #: A time of change this far in the future is none: the record belongs to every window.
 _FUTURE: Final = timedelta(days=1)
 #: `kind`: the list is of documents of this kind only; null: of all kinds.
 LISTED: Final = pl.Schema({"external_id": pl.String(), "kind": pl.String()})
 #: What is known of records that name no document by themselves: the one they are a part of, and what they say.
 IDENTITY: Final = pl.Schema(
-    {"page_id": pl.Int64(), "record_no": pl.Int32(), "external_id": pl.String(), "row_key": pl.String()}
+    {
+        "page_id": pl.Int64(),
+        "record_no": pl.Int32(),
+        "external_id": pl.String(),
+        "row_key": pl.String(),
+    }
 )
 _REFUNDED: Final = "amount_refunded_minor"
 _NOT_NEGATIVE = ("total_minor", _REFUNDED)
@@ -113,19 +120,25 @@ def map_pages(
     plan = plan_for(spec, stream, connection)
     with paused_gc():
         raw = gather(plan, plan.open(spec, stream, pages))
-    if not raw.count:  # as in most polls: what assembling costs does not follow the number of records
+    if (
+        not raw.count
+    ):  # as in most polls: what assembling costs does not follow the number of records
         return Mapped.empty()
     return assemble(stream, plan, connection, raw, window=window if stream.windowed else None)
 
 
-def assemble(stream: Stream, plan: Plan, connection: Account, raw: Raw, *, window: Window | None) -> Mapped:
+def assemble(
+    stream: Stream, plan: Plan, connection: Account, raw: Raw, *, window: Window | None
+) -> Mapped:
     """Frames of what some pages say."""
     count, broken = raw.count, raw.broken
     every = {**plan.fields, **plan.helpers}
     raw = _with_default_currency(raw, connection)
     raw, deletions = _gone(stream, raw, connection.timezone)
     raw = _kept(stream, raw)
-    with_exponent = raw.records.with_columns(exponents(currency_code(pl.col("currency"))).alias(EXPONENT))
+    with_exponent = raw.records.with_columns(
+        exponents(currency_code(pl.col("currency"))).alias(EXPONENT)
+    )
     invoices = typed(every, with_exponent, connection).with_columns(with_exponent[EXPONENT])
     invoices = _with_kind(stream, invoices)
     kind = plan.fields.get("kind")
@@ -159,7 +172,10 @@ def assemble(stream: Stream, plan: Plan, connection: Account, raw: Raw, *, windo
 def _with_default_currency(raw: Raw, connection: Account) -> Raw:
     if connection.default_currency is None:
         return raw
-    return replace(raw, records=raw.records.with_columns(pl.col("currency").fill_null(connection.default_currency)))
+    return replace(
+        raw,
+        records=raw.records.with_columns(pl.col("currency").fill_null(connection.default_currency)),
+    )
 
 
 def _with_unread(said: pl.DataFrame, before: pl.DataFrame, finished: pl.DataFrame) -> pl.DataFrame:
@@ -170,7 +186,9 @@ def _with_unread(said: pl.DataFrame, before: pl.DataFrame, finished: pl.DataFram
     if _REFUNDED not in said.columns or not before[_REFUNDED].null_count():
         return finished
     unread = before[_REFUNDED].is_null() & said[_REFUNDED].is_not_null()
-    refunded = pl.when(unread).then(pl.lit(None, dtype=pl.Int64)).otherwise(_REFUNDED).alias(_REFUNDED)
+    refunded = (
+        pl.when(unread).then(pl.lit(None, dtype=pl.Int64)).otherwise(_REFUNDED).alias(_REFUNDED)
+    )
     return finished.with_columns(refunded)
 
 
@@ -220,14 +238,20 @@ def _inside(window: Window | None, raw: Raw, invoices: pl.DataFrame) -> tuple[Ra
     return raw.only(mask), invoices.filter(mask)
 
 
-def _lines(plan: Plan, said: Raw, invoices: pl.DataFrame, connection: Account) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _lines(
+    plan: Plan, said: Raw, invoices: pl.DataFrame, connection: Account
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Lines with `row`, the position of their invoice, and their problems by that row."""
     if plan.lines is None:
-        return pl.DataFrame(schema={"row": pl.UInt32, "amount_minor": pl.Int64}), problems({}, invoices, invoices)
+        return pl.DataFrame(schema={"row": pl.UInt32, "amount_minor": pl.Int64}), problems(
+            {}, invoices, invoices
+        )
     raw, owner = said.lines, said.owners
     exponent = invoices[EXPONENT].gather(owner)
     known = [exponent.alias(EXPONENT)]
-    if any(field.notation != "plain" for field in plan.lines.fields.values()):  # there, amounts may name a currency
+    if any(
+        field.notation != "plain" for field in plan.lines.fields.values()
+    ):  # there, amounts may name a currency
         known.append(invoices["currency"].gather(owner))
     lines = typed(plan.lines.fields, raw.with_columns(known), connection)
     lines = computed(plan.lines.fields, lines.with_columns(exponent.alias(EXPONENT), owner))
@@ -240,10 +264,18 @@ def _lines(plan: Plan, said: Raw, invoices: pl.DataFrame, connection: Account) -
 
 def _keyed_lines(lines: pl.DataFrame, invoices: pl.DataFrame) -> pl.DataFrame:
     keys = [
-        invoices[name].gather(lines["row"]) for name in ("system", "account", "external_id", "page_id", "record_no")
+        invoices[name].gather(lines["row"])
+        for name in ("system", "account", "external_id", "page_id", "record_no")
     ]
-    missing = [pl.lit(None).alias(name) for name in LINE if name not in (*lines.columns, *invoices.columns, "line_no")]
-    number, begins = pl.int_range(pl.len()), pl.col("row") != pl.col("row").shift().fill_null(-1)  # (in order of rows)
+    missing = [
+        pl.lit(None).alias(name)
+        for name in LINE
+        if name not in (*lines.columns, *invoices.columns, "line_no")
+    ]
+    number, begins = (
+        pl.int_range(pl.len()),
+        pl.col("row") != pl.col("row").shift().fill_null(-1),
+    )  # (in order of rows)
     line_no = number - pl.when(begins).then(number).forward_fill() + 1
     frame = lines.with_columns(*keys, *missing, line_no.alias("line_no"))
     return frame.select(pl.col(name).cast(kind) for name, kind in LINE.items())
@@ -257,14 +289,17 @@ def _header_problems(plan: Plan, raw: pl.DataFrame, invoices: pl.DataFrame) -> p
     """
     found = problems({**plan.fields, **plan.helpers}, raw, invoices)
     has = {
-        name: invoices[name].gather(found["row"]).is_not_null() for name in ("customer_external_id", "customer_phone")
+        name: invoices[name].gather(found["row"]).is_not_null()
+        for name in ("customer_external_id", "customer_phone")
     }
     excused = (found["field"] == "customer_external_id") & has["customer_phone"]
     spared = has["customer_external_id"]
     if not plan.looks_up:
         spared = spared & invoices["status"].is_in(IDLE).fill_null(value=False).gather(found["row"])
     excused = excused | ((found["field"] == "customer_phone") & spared)
-    negative = [_negative(plan, invoices, name) for name in _NOT_NEGATIVE if name in invoices.columns]
+    negative = [
+        _negative(plan, invoices, name) for name in _NOT_NEGATIVE if name in invoices.columns
+    ]
     return pl.concat([_one_cause(plan, _of_nobody(plan, found.filter(~excused))), *negative])
 
 
@@ -284,11 +319,17 @@ def _of_nobody(plan: Plan, found: pl.DataFrame) -> pl.DataFrame:
 def _one_cause(plan: Plan, found: pl.DataFrame) -> pl.DataFrame:
     """Without problems of values that an earlier field, which has a problem as well, was read from: one cause, one problem."""
     if found["row"].is_duplicated().any():
-        sources = {name: set(field.paths) for name, field in (*plan.fields.items(), *plan.helpers.items())}
+        sources = {
+            name: set(field.paths) for name, field in (*plan.fields.items(), *plan.helpers.items())
+        }
         for number, (name, paths) in enumerate(sources.items()):
             # A helper is nothing that an operator knows: one path in common is enough.
             same = paths.intersection if name in plan.helpers else paths.__le__
-            earlier = [one for one in list(sources)[:number] if one in plan.fields and paths and same(sources[one])]
+            earlier = [
+                one
+                for one in list(sources)[:number]
+                if one in plan.fields and paths and same(sources[one])
+            ]
             told = found.filter(pl.col("field").is_in(earlier))["row"]
             found = found.filter((pl.col("field") != name) | ~pl.col("row").is_in(told.implode()))
     return found
@@ -308,8 +349,12 @@ def _negative(plan: Plan, invoices: pl.DataFrame, name: str) -> pl.DataFrame:
     )
 
 
-def _problem_frame(found: pl.DataFrame, invoices: pl.DataFrame, broken: list[Broken]) -> pl.DataFrame:
-    named = found.with_columns(invoices[name].gather(found["row"]) for name in ("page_id", "record_no"))
+def _problem_frame(
+    found: pl.DataFrame, invoices: pl.DataFrame, broken: list[Broken]
+) -> pl.DataFrame:
+    named = found.with_columns(
+        invoices[name].gather(found["row"]) for name in ("page_id", "record_no")
+    )
     rows = [
         {
             "page_id": b.page_id,
@@ -324,7 +369,9 @@ def _problem_frame(found: pl.DataFrame, invoices: pl.DataFrame, broken: list[Bro
     return frame.sort("page_id", "record_no", maintain_order=True)
 
 
-def _identities(records: pl.DataFrame, invoices: pl.DataFrame, broken: list[Broken]) -> pl.DataFrame:
+def _identities(
+    records: pl.DataFrame, invoices: pl.DataFrame, broken: list[Broken]
+) -> pl.DataFrame:
     rows = [(one.page_id, one.record_no, one.document, one.row_key) for one in broken]
     nameless = invoices["external_id"].is_null()
     if nameless.any():
@@ -339,19 +386,33 @@ def _identities(records: pl.DataFrame, invoices: pl.DataFrame, broken: list[Brok
     return pl.DataFrame(rows, schema=IDENTITY, orient="row")
 
 
-def _deletions(spec: ConnectorSpec, stream: Stream, connection: Account, pages: Iterable[tuple[int, bytes]]) -> Mapped:
+def _deletions(
+    spec: ConnectorSpec, stream: Stream, connection: Account, pages: Iterable[tuple[int, bytes]]
+) -> Mapped:
     read = [(page_id, read_deleted(spec, stream, body)) for page_id, body in pages]
     answers = [answer for _, answer in read]
     ids = [normal_id(one) for answer in answers for one in answer.external_ids]
     times = [one for answer in answers for one in answer.deleted_at]
     places = [page_id for page_id, answer in read for _ in answer.external_ids]
     frame = pl.DataFrame({"external_id": ids}, schema={"external_id": pl.String})
-    frame = frame.with_columns(instants(texts(times).alias("deleted_at"), connection.timezone, whole_days=False))
-    frame = frame.with_columns(pl.Series("page_id", places, dtype=pl.Int64)).select(DELETION.names())
+    frame = frame.with_columns(
+        instants(texts(times).alias("deleted_at"), connection.timezone, whole_days=False)
+    )
+    frame = frame.with_columns(pl.Series("page_id", places, dtype=pl.Int64)).select(
+        DELETION.names()
+    )
     count = sum(answer.record_count for answer in answers)
     if stream.census:
-        rows = [(normal_id(one), answer.listed_kind) for answer in answers for one in answer.external_ids]
-        return replace(Mapped.empty(), record_count=count, listed=pl.DataFrame(rows, schema=LISTED, orient="row"))
+        rows = [
+            (normal_id(one), answer.listed_kind)
+            for answer in answers
+            for one in answer.external_ids
+        ]
+        return replace(
+            Mapped.empty(),
+            record_count=count,
+            listed=pl.DataFrame(rows, schema=LISTED, orient="row"),
+        )
     rows = [(normal_id(one), answer.listed_kind) for answer in answers for one in answer.listed]
     listed = pl.DataFrame(rows, schema=LISTED, orient="row")
     return replace(Mapped.empty(), deletions=frame, record_count=count, listed=listed)

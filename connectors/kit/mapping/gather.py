@@ -64,7 +64,9 @@ def gather(plan: Plan, pages: Iterable[Records]) -> Raw:
     for page in _put_together(pages):
         items, rows = flat_lines(plan, page.items)
         owners.append(pl.Series("row", rows, dtype=pl.UInt32) + records.height)
-        places.append(pl.DataFrame({"page_id": page.page_ids, "record_no": page.numbers}, schema=_PLACE))
+        places.append(
+            pl.DataFrame({"page_id": page.page_ids, "record_no": page.numbers}, schema=_PLACE)
+        )
         records.add(page.items)
         lines.add(items)
         broken += page.broken
@@ -103,5 +105,9 @@ def flat_lines(plan: Plan, items: list[Any]) -> tuple[list[Any], list[int]]:
     inner = plan.line.columns[plan.lines.nested](flat)
     if not any(inner):
         return flat, rows
-    spread = [(deep, row) for line, row, below in zip(flat, rows, inner, strict=True) for deep in (below or [line])]
+    spread = [
+        (deep, row)
+        for line, row, below in zip(flat, rows, inner, strict=True)
+        for deep in (below or [line])
+    ]
     return [line for line, _ in spread], [row for _, row in spread]

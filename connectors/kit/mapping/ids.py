@@ -51,7 +51,15 @@ def joined_id(parts: Iterable[str | None]) -> str | None:
     return SEPARATOR.join(normal) if all(normal) else None
 
 
-def content_digest(cells: Mapping[str, Any], leave_out: Callable[[str], bool] = lambda _: False) -> str:
+def content_digest(
+    cells: Mapping[str, Any], leave_out: Callable[[str], bool] = lambda _: False
+) -> str:
     """What a record says, as a short fingerprint, wherever in a file or list it stands."""
-    said = ((name, str(value).strip()) for name, value in cells.items() if value is not None and not leave_out(name))
-    return hashlib.sha256(repr([pair for pair in said if pair[1]]).encode("utf-8", "replace")).hexdigest()[:16]
+    said = (
+        (name, str(value).strip())
+        for name, value in cells.items()
+        if value is not None and not leave_out(name)
+    )
+    return hashlib.sha256(
+        repr([pair for pair in said if pair[1]]).encode("utf-8", "replace")
+    ).hexdigest()[:16]

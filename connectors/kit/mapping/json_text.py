@@ -45,7 +45,9 @@ class Decoder:
         except msgspec.ValidationError:
             raise
         except msgspec.DecodeError:
-            mended = mend(sent.encode("utf-8", "surrogatepass") if isinstance(sent, str) else bytes(sent))
+            mended = mend(
+                sent.encode("utf-8", "surrogatepass") if isinstance(sent, str) else bytes(sent)
+            )
             if mended is None:
                 raise
         return self._decode(mended)

@@ -38,7 +38,9 @@ def missing(spec: ConnectorSpec, mapped: Mapped) -> dict[str, set[str]]:
     return needs
 
 
-def map_lookup(spec: ConnectorSpec, lookup: Lookup, connection: Account, body: bytes) -> pl.DataFrame:
+def map_lookup(
+    spec: ConnectorSpec, lookup: Lookup, connection: Account, body: bytes
+) -> pl.DataFrame:
     """Reads a page of customers (external_id, phone: E.164 or null) or items (external_id, name, sku).
 
     Of several phone numbers the first that can be dialled is taken. No other personal datum is read.
@@ -50,7 +52,9 @@ def map_lookup(spec: ConnectorSpec, lookup: Lookup, connection: Account, body: b
     items = _single(lookup, opened, body)
     if items is None:
         items = read(spec, lookup.name, lookup.records, opened, body).items
-    raw = raw_columns(record, lookup.fields, items).with_columns(pl.lit(None, dtype=pl.Int8).alias(EXPONENT))
+    raw = raw_columns(record, lookup.fields, items).with_columns(
+        pl.lit(None, dtype=pl.Int8).alias(EXPONENT)
+    )
     frame = typed(lookup.fields, raw, connection).filter(pl.col("external_id").is_not_null())
     if lookup.name == "items":
         return frame.select(ITEM.names()).cast(ITEM)
@@ -58,7 +62,9 @@ def map_lookup(spec: ConnectorSpec, lookup: Lookup, connection: Account, body: b
     return frame.select("external_id", pl.coalesce(phones).alias("phone")).cast(CUSTOMER)
 
 
-def lookup_ids(spec: ConnectorSpec, lookup: Lookup, body: bytes) -> tuple[list[str], Mapping[str, Any]]:
+def lookup_ids(
+    spec: ConnectorSpec, lookup: Lookup, body: bytes
+) -> tuple[list[str], Mapping[str, Any]]:
     """The ids on a page of a lookup, and the numbers beside them.
 
     Raises:
@@ -78,16 +84,23 @@ def lookup_ids(spec: ConnectorSpec, lookup: Lookup, body: bytes) -> tuple[list[s
 @lru_cache(maxsize=64)
 def _lookup_opener(lookup: Lookup) -> tuple[Shape, Opener]:
     record = shape(path for field in lookup.fields.values() for path in field.paths)
-    return record, opener(record.type, lookup.records, lookup.info, missing_is_empty=lookup.missing_is_empty)
+    return record, opener(
+        record.type, lookup.records, lookup.info, missing_is_empty=lookup.missing_is_empty
+    )
 
 
 def _single(lookup: Lookup, opened: Opener, body: bytes) -> list[Any] | None:
     """The record of an answer to a request for one id, None if this is a list."""
-    if lookup.fallback_record is None or lookup.fallback_record.encode().rpartition(b"/")[2] not in body:
+    if (
+        lookup.fallback_record is None
+        or lookup.fallback_record.encode().rpartition(b"/")[2] not in body
+    ):
         return None
     try:
         value = dig(Decoder(Any).decode(body), segments(lookup.fallback_record))
-        return [opened.record.decode(msgspec.json.encode(value))] if isinstance(value, dict) else None
+        return (
+            [opened.record.decode(msgspec.json.encode(value))] if isinstance(value, dict) else None
+        )
     except UNREADABLE:
         return None
 
@@ -96,12 +109,19 @@ def phone_place(spec: ConnectorSpec, stream: Stream, connection: Account) -> str
     """Where a phone number is looked for: in the customer's own record, in brackets, or else in the document."""
     for lookup in spec.lookups:
         if lookup.name == "customers":
-            paths = [path for field in lookup.fields.values() if field.kind == "phone" for path in field.paths]
+            paths = [
+                path
+                for field in lookup.fields.values()
+                if field.kind == "phone"
+                for path in field.paths
+            ]
             return f"(customer) {' or '.join(dict.fromkeys(paths))}"
     return plan_for(spec, stream, connection).fields["customer_phone"].source
 
 
-def fill(mapped: Mapped, customers: pl.DataFrame, items: pl.DataFrame, phone_at: str = "(customer)") -> Mapped:
+def fill(
+    mapped: Mapped, customers: pl.DataFrame, items: pl.DataFrame, phone_at: str = "(customer)"
+) -> Mapped:
     """Puts phone numbers and skus where the page had none.
 
     Args:
@@ -118,9 +138,9 @@ def fill(mapped: Mapped, customers: pl.DataFrame, items: pl.DataFrame, phone_at:
         pl.col("phone").alias("_phone"),
         pl.lit(value=True).alias("_found"),
     ).unique("customer_external_id", keep="last")
-    invoices = mapped.invoices.join(known, on="customer_external_id", how="left", maintain_order="left").with_columns(
-        pl.coalesce("customer_phone", "_phone").alias("customer_phone")
-    )
+    invoices = mapped.invoices.join(
+        known, on="customer_external_id", how="left", maintain_order="left"
+    ).with_columns(pl.coalesce("customer_phone", "_phone").alias("customer_phone"))
     return replace(
         mapped,
         invoices=invoices.select(mapped.invoices.columns),
@@ -143,7 +163,10 @@ def _no_phone(invoices: pl.DataFrame, known: pl.DataFrame, phone_at: str) -> pl.
             pl.lit("the customer has no phone number that can be dialled")
         )
         reason = found.otherwise(pl.lit("the customer was not found at the vendor"))
-    masks = [masked(customer) if phone_at.startswith("(") else None for customer in without["customer_external_id"]]
+    masks = [
+        masked(customer) if phone_at.startswith("(") else None
+        for customer in without["customer_external_id"]
+    ]
     return without.select(
         "page_id",
         "record_no",
@@ -157,15 +180,21 @@ def _no_phone(invoices: pl.DataFrame, known: pl.DataFrame, phone_at: str) -> pl.
 def _with_sku(lines: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
     if items.is_empty() or lines.is_empty():
         return lines
-    by_id = items.select(pl.col("external_id").alias("item_external_id"), pl.col("sku").alias("_by_id"))
+    by_id = items.select(
+        pl.col("external_id").alias("item_external_id"), pl.col("sku").alias("_by_id")
+    )
     # Two items of one name: which of them was sold cannot be told, so neither is named.
     by_name = items.select("name", pl.col("sku").alias("_by_name")).drop_nulls("name")
-    by_name = by_name.filter(pl.col("_by_name").n_unique().over("name") == 1).unique("name", keep="any")
+    by_name = by_name.filter(pl.col("_by_name").n_unique().over("name") == 1).unique(
+        "name", keep="any"
+    )
     joined = lines.join(
         by_id.unique("item_external_id", keep="last"),
         on="item_external_id",
         how="left",
         maintain_order="left",
     ).join(by_name, on="name", how="left", maintain_order="left")
-    sku = pl.coalesce("sku", "_by_id", pl.when(pl.col("item_external_id").is_null()).then("_by_name"))
+    sku = pl.coalesce(
+        "sku", "_by_id", pl.when(pl.col("item_external_id").is_null()).then("_by_name")
+    )
     return joined.with_columns(sku.alias("sku")).select(lines.columns)

@@ -10,7 +10,9 @@ from connectors.kit.mapping.signs import bare, signed
 #: How numbers and dates are written. "plain": as in JSON. "point": 1234.50, also with groups where they can be nothing
 #: else. "comma": 1.234,56. "grouped": 1,234.56 and 1,234. "minor": whole minor units. Dates: ISO 8601 or seconds or
 #: milliseconds since 1970 in "time"; with the day or the month first besides in "day_first" and "month_first".
-Notation = Literal["plain", "point", "comma", "grouped", "minor", "time", "day_first", "month_first"]
+Notation = Literal[
+    "plain", "point", "comma", "grouped", "minor", "time", "day_first", "month_first"
+]
 #: Stands before what was a number in JSON, where texts have a notation of their own: 1.500 is not 1500 there.
 NUMBER: Final = "\x02"
 
@@ -50,7 +52,11 @@ AMOUNTS: Final[Mapping[str, Notation]] = {
     "comma between thousands": "grouped",
     "minor units": "minor",
 }
-DATES: Final[Mapping[str, Notation]] = {"year first": "time", "day first": "day_first", "month first": "month_first"}
+DATES: Final[Mapping[str, Notation]] = {
+    "year first": "time",
+    "day first": "day_first",
+    "month first": "month_first",
+}
 
 
 def rewritten(raw: pl.DataFrame, notations: Mapping[str, Notation], exponent: str) -> pl.DataFrame:
@@ -65,7 +71,9 @@ def rewritten(raw: pl.DataFrame, notations: Mapping[str, Notation], exponent: st
     columns = [
         _plain(_bare(raw[name], notation, currency), notation, exponent).alias(name)
         for name, notation in notations.items()
-        if notation != "plain" and name in raw.columns and not (notation == "point" and _simple(raw[name]))
+        if notation != "plain"
+        and name in raw.columns
+        and not (notation == "point" and _simple(raw[name]))
     ]
     return raw.with_columns(columns) if columns else raw
 
@@ -113,12 +121,20 @@ def _plain(text: pl.Expr, notation: Notation, exponent: str) -> pl.Expr:
 
 
 def _without_commas(text: pl.Expr, groups: str) -> pl.Expr:
-    return pl.when(text.str.contains(groups)).then(text.str.replace_all(",", "", literal=True)).otherwise(text)
+    return (
+        pl.when(text.str.contains(groups))
+        .then(text.str.replace_all(",", "", literal=True))
+        .otherwise(text)
+    )
 
 
 def _with_point(text: pl.Expr) -> pl.Expr:
     """`1.234,56` and `1.500` (thousands) to 1234.56 and 1500; 150.5, which can be nothing else, keeps its point."""
-    whole = pl.when(text.str.contains(_BY_POINTS)).then(text.str.replace_all(".", "", literal=True)).otherwise(text)
+    whole = (
+        pl.when(text.str.contains(_BY_POINTS))
+        .then(text.str.replace_all(".", "", literal=True))
+        .otherwise(text)
+    )
     both = whole.str.contains(",", literal=True) & whole.str.contains(".", literal=True)
     return pl.when(both).then(whole).otherwise(whole.str.replace(",", ".", literal=True))
 
@@ -141,7 +157,11 @@ def _iso(text: pl.Expr, *, day: int, month: int) -> pl.Expr:
     year = text.str.extract(_PARTS, 3)
     parts = [text.str.extract(_PARTS, number).str.zfill(2) for number in (month, day)]
     whole = pl.when(year.str.len_bytes() == 2).then("20" + year).otherwise(year)
-    return _of_24_hours(pl.coalesce(whole + "-" + parts[0] + "-" + parts[1] + text.str.replace(_DAY, ""), _time(text)))
+    return _of_24_hours(
+        pl.coalesce(
+            whole + "-" + parts[0] + "-" + parts[1] + text.str.replace(_DAY, ""), _time(text)
+        )
+    )
 
 
 def _time(text: pl.Expr) -> pl.Expr:
@@ -177,8 +197,16 @@ def _of_24_hours(text: pl.Expr) -> pl.Expr:
     hour, minute, second, half = (text.str.extract(_HALF_DAY, number) for number in (1, 2, 3, 4))
     clock = hour.cast(pl.Int64, strict=False)
     hours = clock % 12 + pl.when(half.str.to_lowercase() == "p").then(12).otherwise(0)
-    time = hours.cast(pl.String).str.zfill(2) + ":" + minute.fill_null("00") + ":" + second.fill_null("00")
-    return pl.coalesce(pl.when(clock.is_between(1, 12)).then(text.str.replace(_HALF_DAY, "") + " " + time), text)
+    time = (
+        hours.cast(pl.String).str.zfill(2)
+        + ":"
+        + minute.fill_null("00")
+        + ":"
+        + second.fill_null("00")
+    )
+    return pl.coalesce(
+        pl.when(clock.is_between(1, 12)).then(text.str.replace(_HALF_DAY, "") + " " + time), text
+    )
 
 
 def _epoch(text: pl.Expr) -> pl.Expr:

@@ -66,7 +66,11 @@ class Watch:
         if stream.details is not None:
             records = stream.details.lookup.records
             answers = _answers(records, body)
-            self._records(lines_of(stream.name), f"{records}/*", [line for answer in answers for line in answer])
+            self._records(
+                lines_of(stream.name),
+                f"{records}/*",
+                [line for answer in answers for line in answer],
+            )
 
     def look_up(self, lookup: Lookup, body: bytes) -> None:
         """A page of customers or items."""
@@ -94,7 +98,11 @@ class Watch:
             one = Outline()
             one.add("", record)
             columns = {path for path, _ in one.fields}
-            twice = {path for path in columns if path.startswith(f"{place}/") and path.removeprefix(place) in columns}
+            twice = {
+                path
+                for path in columns
+                if path.startswith(f"{place}/") and path.removeprefix(place) in columns
+            }
             outline.records += 1
             outline.fields.update(found for found in one.fields if found[0] not in twice)
 
@@ -200,7 +208,9 @@ def _page_with_details(pointer: str) -> tuple[Decoder, Any, Any]:
 
 def _rows(stream: Stream, body: bytes) -> list[Any]:
     """The first rows of a text file; the others are read whole or not at all."""
-    text = body.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] not in (b"{", b"[") and not body.startswith((b"PAR1", b"PK"))
+    text = body.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] not in (b"{", b"[") and not body.startswith(
+        (b"PAR1", b"PK")
+    )
     if text and len(body) > _FILE_HEAD:
         body = body[: body.rfind(b"\n", 0, _FILE_HEAD) + 1]
     if len(body) > _FILE_WHOLE or stream.reads is None:

@@ -40,14 +40,18 @@ def texts(values: Sequence[Any]) -> pl.Series:
     try:
         return pl.Series(values, dtype=pl.String, strict=True)
     except TypeError:
-        return pl.Series([v if v is None or v.__class__ is str else _text(v) for v in values], dtype=pl.String)
+        return pl.Series(
+            [v if v is None or v.__class__ is str else _text(v) for v in values], dtype=pl.String
+        )
 
 
 def trimmed(frame: pl.DataFrame) -> pl.DataFrame:
     """Texts without blanks around them, blank ones null; without NUL, which PostgreSQL cannot hold."""
     untidy = frame.select(pl.all().str.contains(_UNTIDY).any()).row(0, named=True)
     clean = (
-        pl.col(name).str.replace_all("\x00", "", literal=True).str.strip_chars() for name in untidy if untidy[name]
+        pl.col(name).str.replace_all("\x00", "", literal=True).str.strip_chars()
+        for name in untidy
+        if untidy[name]
     )
     return frame.with_columns(clean).with_columns(pl.when(pl.all() != "").then(pl.all()))
 
@@ -69,7 +73,9 @@ def currency_code(said: pl.Expr) -> pl.Expr:
 
 def known_currency(said: pl.Expr) -> pl.Expr:
     """Codes of the currencies that we know; null for all others."""
-    return said.str.to_uppercase().replace_strict(_KNOWN_CODES, default=None, return_dtype=pl.String)
+    return said.str.to_uppercase().replace_strict(
+        _KNOWN_CODES, default=None, return_dtype=pl.String
+    )
 
 
 def currency_text(said: str) -> str:
@@ -87,7 +93,9 @@ def simple_numbers(frame: pl.DataFrame, columns: Sequence[str]) -> frozenset[str
     """The columns that hold nothing but plain digits with six decimals at most: read in a tenth of the time."""
     if not columns:
         return frozenset()
-    all_simple = frame.select(pl.col(name).str.contains(_SIMPLE).all() for name in columns).row(0, named=True)
+    all_simple = frame.select(pl.col(name).str.contains(_SIMPLE).all() for name in columns).row(
+        0, named=True
+    )
     return frozenset(name for name, simple in all_simple.items() if simple)
 
 
@@ -95,12 +103,21 @@ def plain_numbers(frame: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
     """Rewrites numbers in exponent notation, with a plus sign, without a leading zero or with a double's noise to plain digits."""
     if not columns:
         return frame
-    strange = {name: ~pl.col(name).str.contains(_PLAIN) | pl.col(name).str.contains(_LONG_FRACTION) for name in columns}
-    odd = frame.select(found.any().alias(name) for name, found in strange.items()).row(0, named=True)
+    strange = {
+        name: ~pl.col(name).str.contains(_PLAIN) | pl.col(name).str.contains(_LONG_FRACTION)
+        for name in columns
+    }
+    odd = frame.select(found.any().alias(name) for name, found in strange.items()).row(
+        0, named=True
+    )
     for name in columns:
         if odd[name]:
             values = frame.filter(strange[name])[name].unique()
-            plain = {value: plain for value in values.drop_nulls() if (plain := plain_number(value)) is not None}
+            plain = {
+                value: plain
+                for value in values.drop_nulls()
+                if (plain := plain_number(value)) is not None
+            }
             frame = frame.with_columns(pl.col(name).replace(list(plain), list(plain.values())))
     return frame
 
@@ -135,7 +152,9 @@ def minor_units(value: str, exponent: str, *, exact: bool) -> pl.Expr:
     if exact:
         size = pl.when(fraction.str.len_bytes() <= digits).then(size)
     else:
-        size = size + (fraction.str.slice(digits, 1).cast(pl.Int64, strict=False).fill_null(0) >= 5).cast(pl.Int64)
+        size = size + (
+            fraction.str.slice(digits, 1).cast(pl.Int64, strict=False).fill_null(0) >= 5
+        ).cast(pl.Int64)
     return pl.when(number.str.starts_with("-")).then(-size).otherwise(size)
 
 
@@ -147,7 +166,11 @@ def in_micros(frame: pl.DataFrame, columns: Sequence[str], exponent: str) -> pl.
     if not columns:
         return frame
     per_unit = {digits: 10 ** (6 - digits) for digits in range(7)}
-    unit = pl.col(exponent).replace_strict(per_unit, default=None, return_dtype=pl.Int64).cast(pl.Int128)
+    unit = (
+        pl.col(exponent)
+        .replace_strict(per_unit, default=None, return_dtype=pl.Int64)
+        .cast(pl.Int128)
+    )
     read = (pl.col(name).cast(pl.Decimal(38, 6), strict=False).to_physical() for name in columns)
     return frame.with_columns(*read, unit.alias(_UNIT))
 
@@ -213,7 +236,9 @@ def _parsed(text: pl.Expr, form: str, zone: str | None = None) -> pl.Expr:
 def _in_utc(naive: pl.Expr, zone: str) -> pl.Expr:
     """Wall-clock times to UTC; in an hour that does not exist (clocks put forward), the hour after it."""
     times = (naive, naive + pl.duration(hours=1))
-    local = [time.dt.replace_time_zone(zone, ambiguous="latest", non_existent="null") for time in times]
+    local = [
+        time.dt.replace_time_zone(zone, ambiguous="latest", non_existent="null") for time in times
+    ]
     return pl.coalesce(*(time.dt.convert_time_zone("UTC") for time in local))
 
 
@@ -222,7 +247,9 @@ def e164(column: pl.Series, region: str) -> pl.Series:
     numbers = column.drop_nulls().unique()
     if numbers.is_empty():
         return pl.Series(column.name, [None] * len(column), dtype=pl.String)
-    return column.replace_strict(numbers, _distinct_e164(numbers, region), default=None, return_dtype=pl.String)
+    return column.replace_strict(
+        numbers, _distinct_e164(numbers, region), default=None, return_dtype=pl.String
+    )
 
 
 def _distinct_e164(numbers: pl.Series, region: str) -> pl.Series:
@@ -235,13 +262,18 @@ def _distinct_e164(numbers: pl.Series, region: str) -> pl.Series:
     national = digits.str.strip_prefix(f"+{country}")
     frame = pl.DataFrame({"number": numbers, "national": national})
     valid = pl.col("national").str.contains(pattern)
-    known = frame.select(pl.when(valid).then(pl.lit(f"+{country}") + pl.col("national"))).to_series()
+    known = frame.select(
+        pl.when(valid).then(pl.lit(f"+{country}") + pl.col("national"))
+    ).to_series()
     odd = numbers.filter(known.is_null())
     return (
         known.zip_with(
             known.is_not_null(),
             numbers.replace_strict(
-                odd, [dialled(number, region) for number in odd], default=None, return_dtype=pl.String
+                odd,
+                [dialled(number, region) for number in odd],
+                default=None,
+                return_dtype=pl.String,
             ),
         )
         if odd.len()
@@ -261,7 +293,11 @@ def _numbering_plan(region: str) -> tuple[int, str] | None:
     if phonenumbers.COUNTRY_CODE_TO_REGION_CODE[metadata.country_code] != (region,):
         return None
     kinds = [getattr(metadata, kind) for kind in _KINDS]
-    patterns = [kind.national_number_pattern for kind in kinds if kind is not None and kind.national_number_pattern]
+    patterns = [
+        kind.national_number_pattern
+        for kind in kinds
+        if kind is not None and kind.national_number_pattern
+    ]
     return metadata.country_code, f"^(?:{'|'.join(patterns)})$"
 
 

@@ -53,7 +53,11 @@ def dig(value: Any, parts: Iterable[str]) -> Any:
         elif isinstance(value, list) and part == EACH:
             rest = tuple(parts)
             return [dig(one, rest) for one in value]
-        elif isinstance(value, list) and part.lstrip("-").isdigit() and -len(value) <= int(part) < len(value):
+        elif (
+            isinstance(value, list)
+            and part.lstrip("-").isdigit()
+            and -len(value) <= int(part) < len(value)
+        ):
             value = value[int(part)]
         else:
             return None

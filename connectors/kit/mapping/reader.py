@@ -18,7 +18,15 @@ from connectors.kit.mapping.notation import NUMBER
 from connectors.kit.mapping.parse import NOT_TEXT
 from connectors.kit.mapping.pointers import EACH, Column, Shape, dig, joined_paths, segments, shape
 from connectors.kit.mapping.shown import instead
-from connectors.kit.spec import Account, ConnectorSpec, Deleted, Lines, MissingIsEmpty, PageView, Stream
+from connectors.kit.spec import (
+    Account,
+    ConnectorSpec,
+    Deleted,
+    Lines,
+    MissingIsEmpty,
+    PageView,
+    Stream,
+)
 from loyalty.schema import EXACT, INVOICE, LINE, UTC_US
 
 #: What decoding may raise, whatever is sent.
@@ -98,7 +106,9 @@ def opener(
     parts = segments(records)
     if not parts:  # the page is the list itself, with nothing beside it
         raw_list = Decoder(list[msgspec.Raw])
-        return Opener(Decoder(list[record], fraction), raw_list, Decoder(record, fraction), list, list, {})
+        return Opener(
+            Decoder(list[record], fraction), raw_list, Decoder(record, fraction), list, list, {}
+        )
     required = "/" + "/".join(parts[:-1] if missing_is_empty else parts)
     required = "" if required == "/" or missing_is_empty == "whatever is missing" else required
     typed = shape(info.values(), {records: record}, required=required)
@@ -114,7 +124,13 @@ def opener(
 
 
 def read(
-    spec: ConnectorSpec, operation: str, records: str, opened: Opener, body: bytes, *, page_id: int = 0
+    spec: ConnectorSpec,
+    operation: str,
+    records: str,
+    opened: Opener,
+    body: bytes,
+    *,
+    page_id: int = 0,
 ) -> Records:
     """The records of a page.
 
@@ -142,7 +158,10 @@ def _is_no_empty_list(spec: ConnectorSpec, records: str, body: bytes) -> bool:
         return _holds_records(whole, _DEPTH)
     if not isinstance(beside, dict) or parts[-1] in beside:
         return False
-    return any((isinstance(value, list) and value) or _holds_records(value, _DEPTH) for value in beside.values())
+    return any(
+        (isinstance(value, list) and value) or _holds_records(value, _DEPTH)
+        for value in beside.values()
+    )
 
 
 def _holds_records(value: Any, depth: int) -> bool:
@@ -158,7 +177,9 @@ def _one_by_one(
         page = opened.raw.decode(body)
     except UNREADABLE as error:
         raise unexpected(spec, operation, records, body) from error
-    found = Records([], [], [], [], {name: column([page])[0] for name, column in opened.info.items()})
+    found = Records(
+        [], [], [], [], {name: column([page])[0] for name, column in opened.info.items()}
+    )
     for number, raw in enumerate(opened.raw_list_of([page])[0] or []):
         try:
             found.items.append(opened.record.decode(raw))
@@ -236,7 +257,9 @@ class Plan:
     joined: Joined | None = None
     looks_up: bool = False
 
-    def open(self, spec: ConnectorSpec, stream: Stream, pages: Iterable[tuple[int, bytes]]) -> Iterator[Records]:
+    def open(
+        self, spec: ConnectorSpec, stream: Stream, pages: Iterable[tuple[int, bytes]]
+    ) -> Iterator[Records]:
         """The records of pages, given with their ids, page by page (see `read`)."""
         for page_id, body in pages:
             yield self._page(spec, stream, page_id, body)
@@ -264,10 +287,15 @@ def plan_for(spec: ConnectorSpec, stream: Stream, connection: Account) -> Plan:
 
 
 @lru_cache(maxsize=256)
-def _plan(spec: ConnectorSpec, stream: Stream, system: str, paths: tuple[tuple[str, str], ...]) -> Plan:
+def _plan(
+    spec: ConnectorSpec, stream: Stream, system: str, paths: tuple[tuple[str, str], ...]
+) -> Plan:
     chosen = _overrides(spec, stream, system, dict(paths))
     fields, helpers = (
-        {name: added_up(system, name, _override(name, field, chosen.get(name))) for name, field in of.items()}
+        {
+            name: added_up(system, name, _override(name, field, chosen.get(name)))
+            for name, field in of.items()
+        }
         for of in (stream.fields, stream.helpers)
     )
     looks_up = any(lookup.name == "customers" for lookup in spec.lookups)
@@ -275,7 +303,9 @@ def _plan(spec: ConnectorSpec, stream: Stream, system: str, paths: tuple[tuple[s
     _require_other_lists(system, stream, pointers + raw)
     if stream.lines is None:
         record = shape(pointers, raw=raw)
-        opened = opener(record.type, stream.records, stream.info, missing_is_empty=stream.missing_is_empty)
+        opened = opener(
+            record.type, stream.records, stream.info, missing_is_empty=stream.missing_is_empty
+        )
         return Plan(fields, helpers, None, record, None, None, opened, looks_up=looks_up)
     line_fields = {
         name: added_up(system, f"lines.{name}", _override(name, field, chosen.get(f"lines.{name}")))
@@ -290,10 +320,18 @@ def _plan(spec: ConnectorSpec, stream: Stream, system: str, paths: tuple[tuple[s
     inner = shape(line_pointers, raw=line_raw)
     line = shape(line_pointers, {lines.nested: inner.type}, raw=line_raw) if lines.nested else inner
     beside = {JOINED: line.type} if details else {}
-    record = shape(pointers, {**dict.fromkeys((lines.path, *lines.also), line.type), **beside}, raw=raw)
-    fraction = marked if has_marks((*fields.values(), *helpers.values(), *line_fields.values())) else str
+    record = shape(
+        pointers, {**dict.fromkeys((lines.path, *lines.also), line.type), **beside}, raw=raw
+    )
+    fraction = (
+        marked if has_marks((*fields.values(), *helpers.values(), *line_fields.values())) else str
+    )
     opened = opener(
-        record.type, stream.records, stream.info, missing_is_empty=stream.missing_is_empty, fraction=fraction
+        record.type,
+        stream.records,
+        stream.info,
+        missing_is_empty=stream.missing_is_empty,
+        fraction=fraction,
     )
     joined = joined_by(details, record, line) if details else None
     return Plan(fields, helpers, lines, record, line, inner, opened, joined, looks_up)
@@ -335,7 +373,9 @@ def _kind(name: str) -> FieldKind:
     return "instant" if held == UTC_US else "text"
 
 
-def _overrides(spec: ConnectorSpec, stream: Stream, system: str, paths: Mapping[str, str]) -> dict[str, str]:
+def _overrides(
+    spec: ConnectorSpec, stream: Stream, system: str, paths: Mapping[str, str]
+) -> dict[str, str]:
     names = {one.name: _names(one) for one in spec.streams}
     chosen: dict[str, str] = {}
     for key, path in sorted(paths.items(), key=lambda item: item[0].partition(".")[0] in names):
@@ -343,7 +383,9 @@ def _overrides(spec: ConnectorSpec, stream: Stream, system: str, paths: Mapping[
         name = rest if of_stream in names else key
         allowed = names[of_stream] if of_stream in names else frozenset().union(*names.values())
         if name not in allowed:
-            raise Misconfigured(system, "mapping", f'there is no field "{key}" whose path could be set')
+            raise Misconfigured(
+                system, "mapping", f'there is no field "{key}" whose path could be set'
+            )
         parts = joined_paths(path)
         if len(parts) > 1 and name.rpartition(".")[2] not in JOINABLE:
             detail = f'the path of "{key}" names several fields with " + ": that makes ids and numbers only'
@@ -352,7 +394,9 @@ def _overrides(spec: ConnectorSpec, stream: Stream, system: str, paths: Mapping[
             for part in parts:
                 segments(part)
         except ValueError as error:
-            raise Misconfigured(system, "mapping", f'the path of "{key}" must start with a slash') from error
+            raise Misconfigured(
+                system, "mapping", f'the path of "{key}" must start with a slash'
+            ) from error
         if of_stream == stream.name or of_stream not in names:
             chosen[name] = path
     return chosen
@@ -373,7 +417,9 @@ def view(spec: ConnectorSpec, stream: Stream, body: bytes) -> PageView:
         told = read_deleted(spec, stream, body)
         whole = _ANY.decode(body) if stream.info else None
         info = {name: dig(whole, segments(pointer)) for name, pointer in stream.info.items()}
-        return PageView(told.record_count, info, told.external_ids if stream.census else told.listed)
+        return PageView(
+            told.record_count, info, told.external_ids if stream.census else told.listed
+        )
     record, opened = _viewer(stream)
     if stream.reads is not None:  # two of them may well hold the same documents: no ids to compare
         return PageView(stream.reads(record.type, body, 0).count)
@@ -403,13 +449,19 @@ def _row_id(stream: Stream) -> Sequence[str]:
 
 def _version(stream: Stream) -> Sequence[str]:
     """Where records of a list that moves say when they were changed."""
-    return stream.fields["updated_at"].paths if stream.shrinks and "updated_at" in stream.fields else ()
+    return (
+        stream.fields["updated_at"].paths
+        if stream.shrinks and "updated_at" in stream.fields
+        else ()
+    )
 
 
 @lru_cache(maxsize=64)
 def _viewer(stream: Stream) -> tuple[Shape, Opener]:
     record = shape(dict.fromkeys((*_row_id(stream), *_version(stream))))
-    return record, opener(record.type, stream.records, stream.info, missing_is_empty=stream.missing_is_empty)
+    return record, opener(
+        record.type, stream.records, stream.info, missing_is_empty=stream.missing_is_empty
+    )
 
 
 def _ids(record: Shape, stream: Stream, items: Sequence[Any]) -> list[Any]:
@@ -424,7 +476,9 @@ def _first(record: Shape, paths: Sequence[str], items: Sequence[Any]) -> list[An
     columns = [record.columns[path](items) for path in paths]
     if len(columns) == 1:
         return columns[0]
-    return [next((v for v in values if v is not None), None) for values in zip(*columns, strict=True)]
+    return [
+        next((v for v in values if v is not None), None) for values in zip(*columns, strict=True)
+    ]
 
 
 def _all_of(columns: Sequence[Sequence[Any]]) -> list[str | None]:
@@ -466,7 +520,9 @@ def _picked(
 ) -> list[str | None]:
     if not any(value.__class__ is msgspec.Raw for value in column):
         return [_text_of(pick, value) for value in column]
-    sent = column if None not in column else [b"null" if value is None else value for value in column]
+    sent = (
+        column if None not in column else [b"null" if value is None else value for value in column]
+    )
     keys = list(map(bytes, sent))
     for key in set(keys).difference(known):
         known[key] = _text_of(pick, _ANY.decode(key))

@@ -22,7 +22,9 @@ Found = tuple[Stream, list[Any]]
 _TELLING = ("external_id", "invoice_number", "customer_external_id", "total_minor", "issued_at")
 
 
-def try_record(spec: ConnectorSpec, stream: Stream | None, connection: Account, payload: bytes) -> list[dict[str, Any]]:
+def try_record(
+    spec: ConnectorSpec, stream: Stream | None, connection: Account, payload: bytes
+) -> list[dict[str, Any]]:
     """Maps a sample: a whole page of the vendor, one record as the vendor wraps it, or a record alone.
 
     Args:
@@ -40,20 +42,32 @@ def try_record(spec: ConnectorSpec, stream: Stream | None, connection: Account, 
         Misconfigured: If an overridden path is not one.
     """
     files = [one for one in ([stream] if stream else spec.streams) if one.reads is not None]
-    return _file(spec, files[0], connection, payload) if files else _json(spec, stream, connection, payload)
+    return (
+        _file(spec, files[0], connection, payload)
+        if files
+        else _json(spec, stream, connection, payload)
+    )
 
 
-def _json(spec: ConnectorSpec, stream: Stream | None, connection: Account, payload: bytes) -> list[dict[str, Any]]:
+def _json(
+    spec: ConnectorSpec, stream: Stream | None, connection: Account, payload: bytes
+) -> list[dict[str, Any]]:
     try:
         value = _SAMPLE.decode(payload)
     except UNREADABLE:
         return [_refused(None, "/", "this is not valid JSON")]
     code = error_code(spec, value)
     if code:
-        return [_refused(None, "/", f"this is an error answer of {spec.title}, code {code}, not an invoice")]
+        return [
+            _refused(
+                None, "/", f"this is an error answer of {spec.title}, code {code}, not an invoice"
+            )
+        ]
     streams = [one for one in ([stream] if stream else spec.streams) if one.deleted is None]
     if not streams:
-        return [_refused(stream, "/", "this list says which documents are gone; it holds no invoices")]
+        return [
+            _refused(stream, "/", "this list says which documents are gone; it holds no invoices")
+        ]
     notes: list[str] = []
     found = _find(streams, value)
     if found is None and spec.key_style is not None:
@@ -70,7 +84,9 @@ def _json(spec: ConnectorSpec, stream: Stream | None, connection: Account, paylo
     return _mapped(spec, chosen, connection, values, notes)
 
 
-def _file(spec: ConnectorSpec, stream: Stream, connection: Account, payload: bytes) -> list[dict[str, Any]]:
+def _file(
+    spec: ConnectorSpec, stream: Stream, connection: Account, payload: bytes
+) -> list[dict[str, Any]]:
     """A sample that is no JSON: its records with the numbers they have in it."""
     plan = plan_for(spec, stream, connection)
     raw = gather(plan, plan.open(spec, stream, [(0, payload)]))
@@ -82,11 +98,20 @@ def _file(spec: ConnectorSpec, stream: Stream, connection: Account, payload: byt
 
 
 def _find(streams: list[Stream], value: Any) -> Found | None:
-    places = [(stream, records) for stream in streams if (records := _at_its_place(stream, value)) is not None]
+    places = [
+        (stream, records)
+        for stream in streams
+        if (records := _at_its_place(stream, value)) is not None
+    ]
     if places:  # lists of one vendor may have the same place
-        return max(places, key=lambda place: min((_score(place[0], record) for record in place[1]), default=0))
+        return max(
+            places,
+            key=lambda place: min((_score(place[0], record) for record in place[1]), default=0),
+        )
     bare = value if isinstance(value, list) else [value]
-    scores = [(min((_score(stream, record) for record in bare), default=0), stream) for stream in streams]
+    scores = [
+        (min((_score(stream, record) for record in bare), default=0), stream) for stream in streams
+    ]
     best = max(scores, key=lambda pair: pair[0], default=None)
     return (best[1], bare) if best is not None and best[0] >= 2 else None
 
@@ -97,7 +122,9 @@ def _at_its_place(stream: Stream, value: Any) -> list[Any] | None:
     if isinstance(records, list):
         return records
     wrapped = (dig(value, segments(pointer)) for pointer in stream.single)
-    return next(([record] for record in wrapped if isinstance(record, dict) and not _is_table(record)), None)
+    return next(
+        ([record] for record in wrapped if isinstance(record, dict) and not _is_table(record)), None
+    )
 
 
 def _is_table(found: dict[str, Any]) -> bool:
@@ -108,7 +135,8 @@ def _is_table(found: dict[str, Any]) -> bool:
 def _score(stream: Stream, record: Any) -> int:
     """How much a value looks like a record of this list; 0 without id or number, or without a total."""
     has = {
-        name: any(dig(record, segments(path)) is not None for path in stream.fields[name].paths) for name in _TELLING
+        name: any(dig(record, segments(path)) is not None for path in stream.fields[name].paths)
+        for name in _TELLING
     }
     known = has["external_id"] or has["invoice_number"]
     return sum(has.values()) if known and has["total_minor"] else 0
@@ -138,7 +166,9 @@ def _mapped(
     return [_result(spec, stream, mapped, number, notes) for number in range(len(values))]
 
 
-def _result(spec: ConnectorSpec, stream: Stream, mapped: Mapped, number: int, notes: list[str]) -> dict[str, Any]:
+def _result(
+    spec: ConnectorSpec, stream: Stream, mapped: Mapped, number: int, notes: list[str]
+) -> dict[str, Any]:
     this = pl.col("record_no") == number
     problems = mapped.problems.filter(this).select("field", "path", "reason", "example").to_dicts()
     rows = mapped.invoices.filter(this).drop("page_id", "record_no").to_dicts()
@@ -151,7 +181,9 @@ def _result(spec: ConnectorSpec, stream: Stream, mapped: Mapped, number: int, no
     if invoice is not None:
         key = invoice["external_id"]
         keys = ("system", "account", "external_id")
-        lines = mapped.lines.filter(pl.col("external_id").eq_missing(pl.lit(key))).drop(keys).to_dicts()
+        lines = (
+            mapped.lines.filter(pl.col("external_id").eq_missing(pl.lit(key))).drop(keys).to_dicts()
+        )
         notes = [*notes, *mapped.notes.filter(this)["reason"]]
         if invoice["customer_phone"] is None and invoice["customer_external_id"] and spec.lookups:
             notes = [*notes, "the phone number is looked up at the vendor by the customer's number"]
@@ -166,8 +198,17 @@ def _result(spec: ConnectorSpec, stream: Stream, mapped: Mapped, number: int, no
 
 
 def _deletion(stream: Stream) -> dict[str, Any]:
-    notes = ["this says that a document is deleted: it is voided if it is known, and nothing otherwise"]
-    return {"stream": stream.name, "ok": True, "invoice": None, "lines": [], "problems": [], "notes": notes}
+    notes = [
+        "this says that a document is deleted: it is voided if it is known, and nothing otherwise"
+    ]
+    return {
+        "stream": stream.name,
+        "ok": True,
+        "invoice": None,
+        "lines": [],
+        "problems": [],
+        "notes": notes,
+    }
 
 
 def _left_out(stream: Stream) -> dict[str, Any]:

@@ -20,7 +20,11 @@ def instead(value: Any, pointer: str) -> str:
         return f"there is an object{_keys(at)}"
     if at is not None:
         return "there is something else" if pointer else f"the answer is an object{_keys(at)}"
-    return f"the answer has nothing there; it is an object{_keys(value)}" if isinstance(value, dict) else ""
+    return (
+        f"the answer has nothing there; it is an object{_keys(value)}"
+        if isinstance(value, dict)
+        else ""
+    )
 
 
 def _keys(found: Any) -> str:

@@ -18,7 +18,13 @@ _SIGN_BEHIND: Final = rf"\d[.,]?{_SPACE}({_SIGN})$"
 #: Gaps between groups of three digits. Others are left, and no number: 12 50 may be two of them.
 _GAPS: Final = rf"^[+-]?[1-9]\d{{0,2}}(?:{_GAP}\d{{3}})+(?:[.,]\d*)?$"
 #: What the signs stand for. A bare dollar is that of any currency that has no sign of its own here.
-_MEANS: Final = {code: code for code in EXPONENTS} | {"KZ": "AOA", "AKZ": "AOA", "€": "EUR", "US$": "USD", "$": "$"}
+_MEANS: Final = {code: code for code in EXPONENTS} | {
+    "KZ": "AOA",
+    "AKZ": "AOA",
+    "€": "EUR",
+    "US$": "USD",
+    "$": "$",
+}
 _NO_DOLLARS: Final = ("AOA", "EUR")
 
 
@@ -39,10 +45,12 @@ def signed(text: pl.Expr) -> pl.Expr:
 def bare(text: pl.Expr, currency: pl.Expr | None) -> pl.Expr:
     """The digits with their points and commas; as it is where its sign is not that of `currency` (None: not looked at)."""
     before, behind = text.str.extract(_SIGN_BEFORE, 1), text.str.extract(_SIGN_BEHIND, 1)
-    digits = text.str.replace(rf"^([+-]?){_SPACE}{_SIGN}?{_SPACE}([+-]?){_SPACE}(\d)", "${1}${2}${3}").str.replace(
-        rf"(\d[.,]?){_SPACE}{_SIGN}$", "${1}"
+    digits = text.str.replace(
+        rf"^([+-]?){_SPACE}{_SIGN}?{_SPACE}([+-]?){_SPACE}(\d)", "${1}${2}${3}"
+    ).str.replace(rf"(\d[.,]?){_SPACE}{_SIGN}$", "${1}")
+    joined = (
+        pl.when(digits.str.contains(_GAPS)).then(digits.str.replace_all(_GAP, "")).otherwise(digits)
     )
-    joined = pl.when(digits.str.contains(_GAPS)).then(digits.str.replace_all(_GAP, "")).otherwise(digits)
     sign = pl.coalesce(before, behind)
     fits = sign.is_null() | (_fits(sign, currency) & (before.is_null() | behind.is_null()))
     return pl.when(fits).then(joined).otherwise(text)

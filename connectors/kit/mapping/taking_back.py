@@ -32,7 +32,9 @@ def without_sign(fields: Mapping[str, Field], invoices: pl.DataFrame) -> pl.Data
     both spellings, and counts by its size, except where a field has a sign of its own
     (`Field.signed`).
     """
-    money = [name for name, field in fields.items() if field.kind == "money" and name in invoices.columns]
+    money = [
+        name for name, field in fields.items() if field.kind == "money" and name in invoices.columns
+    ]
     if not _any_below_zero(invoices, money):
         return invoices
     turned = _TAKES & (pl.col("total_minor") < 0).fill_null(value=False)
@@ -58,7 +60,9 @@ def lines_without_sign(lines: pl.DataFrame, invoices: pl.DataFrame) -> pl.DataFr
     if not _any_below_zero(lines, named):
         return lines
     facts = {name: invoices[name].gather(lines["row"]) for name in ("kind", "total_minor")}
-    frame = lines.with_columns(facts["kind"].alias("_kind"), facts["total_minor"].abs().alias("_total"))
+    frame = lines.with_columns(
+        facts["kind"].alias("_kind"), facts["total_minor"].abs().alias("_total")
+    )
     amount = pl.col("amount_minor")
     takes = pl.col("_kind").is_in(NEGATIVE_KINDS).fill_null(value=False)
     all_sold = amount.abs().sum().over("row") == pl.col("_total")
@@ -93,13 +97,18 @@ def settled(invoices: pl.DataFrame, source: str) -> tuple[pl.DataFrame, pl.DataF
     computed = [name for name in _NO_SIGN if name in invoices.columns]
     if _any_below_zero(invoices, [*computed, _REFUNDED]):
         invoices = invoices.with_columns(
-            *(pl.when(_TAKES).then(pl.col(name).abs()).otherwise(pl.col(name)).alias(name) for name in computed),
+            *(
+                pl.when(_TAKES).then(pl.col(name).abs()).otherwise(pl.col(name)).alias(name)
+                for name in computed
+            ),
             pl.col(_REFUNDED).abs(),
         )
     above = pl.col(_REFUNDED) - pl.col("total_minor")
     unit = pl.lit(10, dtype=pl.Int64).pow(pl.col(EXPONENT).cast(pl.Int64))
     tolerance = pl.max_horizontal(unit, pl.col("total_minor") * TOLERANCE_PERCENT // 100)
-    capped = ((above > 0) & (pl.col("total_minor") >= 0) & (above <= tolerance)).fill_null(value=False)
+    capped = ((above > 0) & (pl.col("total_minor") >= 0) & (above <= tolerance)).fill_null(
+        value=False
+    )
     mask = invoices.select(capped).to_series()
     if not mask.any():
         return invoices, PROBLEM.to_frame()

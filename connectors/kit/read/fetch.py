@@ -25,7 +25,9 @@ class Found:
     ids: frozenset[str]
 
 
-def fetch(spec: ConnectorSpec, stream: Stream, client: Client, ids: Sequence[str]) -> Iterator[Found]:
+def fetch(
+    spec: ConnectorSpec, stream: Stream, client: Client, ids: Sequence[str]
+) -> Iterator[Found]:
     """Reads documents by the vendor's ids: batched, several requests at once within the vendor's limit.
 
     Ids that the vendor does not know are in no page.
@@ -129,9 +131,13 @@ def looked_at(spec: ConnectorSpec, stream: Stream, connection: Account, record: 
     if fields["external_id"].joined:
         parts = [dig(value, segments(path)) for path in fields["external_id"].paths]
         at, said = 0, joined_id(part if isinstance(part, str) else None for part in parts)
-    lines = plan.lines is not None and any(dig(value, segments(path)) for path in (plan.lines.path, *plan.lines.also))
+    lines = plan.lines is not None and any(
+        dig(value, segments(path)) for path in (plan.lines.path, *plan.lines.also)
+    )
     whole = (
-        (has("total_minor") or lines) and has("issued_at") and (has("customer_external_id") or has("customer_phone"))
+        (has("total_minor") or lines)
+        and has("issued_at")
+        and (has("customer_external_id") or has("customer_phone"))
     )
     gone = stream.gone is not None and has(stream.gone)
     external_id = stored_id(stream, said) if isinstance(said, str) and normal_id(said) else None

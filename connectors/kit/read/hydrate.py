@@ -22,7 +22,9 @@ _WHOLE: Final = Decoder(Any)
 _ENTRIES: Final = Decoder(dict[str, msgspec.Raw])
 
 
-def completed(spec: ConnectorSpec, stream: Stream, client: Client, body: bytes, ids: Sequence[Any]) -> bytes:
+def completed(
+    spec: ConnectorSpec, stream: Stream, client: Client, body: bytes, ids: Sequence[Any]
+) -> bytes:
     """The page with what the answers about its documents add, every value byte for byte as received.
 
     A document's own answer counts where both say something. One that the vendor no longer has stays as the list had it. An answer that is
@@ -44,14 +46,18 @@ def completed(spec: ConnectorSpec, stream: Stream, client: Client, body: bytes, 
     known = [(at, str(one)) for at, one in enumerate(ids) if one is not None]
     requests = stream.by_id.requests(client.connection, [one for _, one in known])
     size = len(body)
-    with ThreadPoolExecutor(spec.rate.concurrency, thread_name_prefix=f"{spec.name}-complete") as pool:
+    with ThreadPoolExecutor(
+        spec.rate.concurrency, thread_name_prefix=f"{spec.name}-complete"
+    ) as pool:
         running = [pool.submit(_asked, spec, stream, client, request) for request in requests]
         try:
             for (at, _), future in zip(known, running, strict=True):
                 document = future.result()
                 size += len(document or b"")
                 if size > spec.body_bytes_limit:
-                    raise UnexpectedShape(spec.name, stream.name, "the documents of one page are too large together")
+                    raise UnexpectedShape(
+                        spec.name, stream.name, "the documents of one page are too large together"
+                    )
                 if document is not None:
                     records[at] = _merged(records[at], _with_lines(stream, document))
         finally:
@@ -60,7 +66,9 @@ def completed(spec: ConnectorSpec, stream: Stream, client: Client, body: bytes, 
     return list_page(stream.records, records)
 
 
-def _asked(spec: ConnectorSpec, stream: Stream, client: Client, request: PageRequest) -> bytes | None:
+def _asked(
+    spec: ConnectorSpec, stream: Stream, client: Client, request: PageRequest
+) -> bytes | None:
     def read(_: PageRequest, answer: Answer) -> bytes:
         try:
             whole = _WHOLE.decode(answer.body)

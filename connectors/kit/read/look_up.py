@@ -11,14 +11,24 @@ from connectors.kit.http.responses import page_of
 from connectors.kit.http.retry import patiently
 from connectors.kit.mapping.lookups import lookup_ids
 from connectors.kit.read.pagination import single
-from connectors.kit.spec import ConnectorSpec, ListMovedError, Lookup, Page, PageRequest, PageView, Special
+from connectors.kit.spec import (
+    ConnectorSpec,
+    ListMovedError,
+    Lookup,
+    Page,
+    PageRequest,
+    PageView,
+    Special,
+)
 
 #: How often a list is read again that moved while it was read, or whose own numbers say that records are missing.
 READ_AGAIN_LIMIT = 2
 _SAME_RECORDS = "two pages hold the same records"
 
 
-def look_up(spec: ConnectorSpec, lookup: Lookup, client: Client, ids: Collection[str]) -> Iterator[Page]:
+def look_up(
+    spec: ConnectorSpec, lookup: Lookup, client: Client, ids: Collection[str]
+) -> Iterator[Page]:
     """Reads customers or items by id: batched, several requests at once within the vendor's limit.
 
     Args:
@@ -39,7 +49,9 @@ def look_up(spec: ConnectorSpec, lookup: Lookup, client: Client, ids: Collection
     numbers = iter(range(1, spec.page_limit + 1))
     while missing:
         found = set[str]()
-        for page in concurrently(spec, lookup, client, list(lookup.requests(client.connection, sorted(missing)))):
+        for page in concurrently(
+            spec, lookup, client, list(lookup.requests(client.connection, sorted(missing)))
+        ):
             found.update(lookup_ids(spec, lookup, page.body)[0])
             yield replace(page, page_no=next(numbers))
         # An answer may hold fewer than were asked for: the others are asked for again, as long as some come.
@@ -50,7 +62,9 @@ def look_up(spec: ConnectorSpec, lookup: Lookup, client: Client, ids: Collection
     if lookup.fallback is None:
         return
     single_requests = [lookup.fallback(client.connection, one) for one in sorted(missing)]
-    for page in concurrently(spec, replace(lookup, paginate=None), client, single_requests, forgiving=True):
+    for page in concurrently(
+        spec, replace(lookup, paginate=None), client, single_requests, forgiving=True
+    ):
         yield replace(page, page_no=next(numbers))
 
 
@@ -64,12 +78,16 @@ def concurrently(
 ) -> Iterator[Page]:
     """Answers to all requests as they arrive; at most the vendor's number are under way."""
     waiting = iter(requests)
-    with ThreadPoolExecutor(spec.rate.concurrency, thread_name_prefix=f"{spec.name}-{lookup.name}") as pool:
+    with ThreadPoolExecutor(
+        spec.rate.concurrency, thread_name_prefix=f"{spec.name}-{lookup.name}"
+    ) as pool:
         running: set[Future[list[Page]]] = set()
         try:
             while True:
                 for request in waiting:
-                    running.add(pool.submit(_all_pages, spec, lookup, client, request, forgiving=forgiving))
+                    running.add(
+                        pool.submit(_all_pages, spec, lookup, client, request, forgiving=forgiving)
+                    )
                     if len(running) >= spec.rate.concurrency:
                         break
                 if not running:
@@ -120,7 +138,10 @@ def _read_once(
         purpose = asked.purpose if isinstance(asked, Special) else ""
         try:
             answer, (ids, info) = patiently(
-                client, request, lookup.name, lambda _, answer: lookup_ids(spec, lookup, answer.body)
+                client,
+                request,
+                lookup.name,
+                lambda _, answer: lookup_ids(spec, lookup, answer.body),
             )
         except UnexpectedShape as error:
             if forgiving and error.status in (400, 404, 410, 422):
@@ -131,7 +152,9 @@ def _read_once(
         if ids and fingerprint in seen and purpose in ("", "overlap"):
             raise PaginationLoop(spec.name, lookup.name, _SAME_RECORDS, call=request.path)
         if len(found) >= spec.page_limit:
-            raise TooManyPages(spec.name, lookup.name, f"more than {spec.page_limit} pages", call=request.path)
+            raise TooManyPages(
+                spec.name, lookup.name, f"more than {spec.page_limit} pages", call=request.path
+            )
         seen = set() if purpose == "again" else seen | {fingerprint}
         try:
             asked = steps.send(PageView(len(ids), info, ids))

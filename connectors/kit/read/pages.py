@@ -45,7 +45,12 @@ REFUSED = (400, 416, 422)
 
 
 def extract(
-    spec: ConnectorSpec, stream: Stream, client: Client, window: Window, *, resume: Resume | None = None
+    spec: ConnectorSpec,
+    stream: Stream,
+    client: Client,
+    window: Window,
+    *,
+    resume: Resume | None = None,
 ) -> Iterator[Page]:
     """Reads a list, page by page; each page is to be stored before the next is asked for.
 
@@ -81,15 +86,15 @@ def extract(
             return
         missing = seen.largest_total - seen.listed
         log.warning(
-            "%s %s: records left the list while it was read, or are missing; it is read again", spec.name, stream.name
+            "%s %s: records left the list while it was read, or are missing; it is read again",
+            spec.name,
+            stream.name,
         )
         last, seen = seen, _Seen(spec, stream)
         reading = _Reading(stream, client, seen)
         reading.begin(replace(beginning, page_no=last.last_page_no + 1))
     if moved:
-        detail = (
-            "the list moves faster than it can be read, or says of itself what is not so; the next run reads it again"
-        )
+        detail = "the list moves faster than it can be read, or says of itself what is not so; the next run reads it again"
         raise Transient(spec.name, stream.name, detail)
     if stream.total_advice and last.listed < last.largest_total:
         detail = f"{last.listed} records were listed, and the answers say that there are {last.largest_total}"
@@ -159,13 +164,25 @@ class _Reading:
                 continue  # it does not fit to the page before, to which the reading goes back
             seen.note(found)
             if stream.details is not None and found.ids:
-                about = list(stream.details.lookup.requests(client.connection, list(map(str, found.ids))))
+                about = list(
+                    stream.details.lookup.requests(client.connection, list(map(str, found.ids)))
+                )
                 details = concurrently(seen.spec, stream.details.lookup, client, about)
-                answer = replace(answer, body=with_details(answer.body, [page.body for page in details]))
+                answer = replace(
+                    answer, body=with_details(answer.body, [page.body for page in details])
+                )
             if stream.incomplete and found.ids:
-                answer = replace(answer, body=completed(seen.spec, stream, client, answer.body, found.ids))
+                answer = replace(
+                    answer, body=completed(seen.spec, stream, client, answer.body, found.ids)
+                )
             following = self._asked.request if isinstance(self._asked, Special) else self._asked
-            yield page_of(stream.name, request, following or next(iter(self._todo), None), answer, found.record_count)
+            yield page_of(
+                stream.name,
+                request,
+                following or next(iter(self._todo), None),
+                answer,
+                found.record_count,
+            )
 
     def _following(self, found: PageView) -> PageRequest | Special | None:
         """What is asked for after a page, and after what is only looked at; None after the last page."""
@@ -261,7 +278,9 @@ class _Seen:
 
     def _counted(self, request: PageRequest, answer: Answer, found: PageView) -> PageView:
         if self.count >= self.spec.page_limit:
-            raise TooManyPages(self.spec.name, self.stream.name, f"more than {self.spec.page_limit} pages")
+            raise TooManyPages(
+                self.spec.name, self.stream.name, f"more than {self.spec.page_limit} pages"
+            )
         self.count += 1
         self.last_page_no = request.page_no
         partial = answer.status == httpx.codes.PARTIAL_CONTENT

@@ -49,7 +49,9 @@ def by_start_position(first: PageRequest, *, short_is_last: bool = True) -> Page
             return
         last = view.ids[-1] if view.ids and view.record_count > 1 else None
         following -= last is not None
-        request = request.turn(query=f"{statement[: found.start()]} STARTPOSITION {following} MAXRESULTS {size}")
+        request = request.turn(
+            query=f"{statement[: found.start()]} STARTPOSITION {following} MAXRESULTS {size}"
+        )
 
 
 def by_page(first: PageRequest, *, size_param: str, vendor_size: int) -> Pages:
@@ -93,10 +95,14 @@ def by_offset(first: PageRequest, *, more: str) -> Pages:
     def ended(request: PageRequest, view: PageView, _behind: int) -> bool:
         return not _goes_on(request, view, more)
 
-    return guarded(first, Offsets(place, lambda request, to: request.turn(offset=str(to)), ended, free=False))
+    return guarded(
+        first, Offsets(place, lambda request, to: request.turn(offset=str(to)), ended, free=False)
+    )
 
 
-def by_last_id(first: PageRequest, after: Callable[[PageRequest, str], PageRequest], *, more: str) -> Pages:
+def by_last_id(
+    first: PageRequest, after: Callable[[PageRequest, str], PageRequest], *, more: str
+) -> Pages:
     """NetSuite: every page starts behind the last id of the one before, however many rows the list has.
 
     `after` builds the request from the one before and the last id, and raises where that is no id.

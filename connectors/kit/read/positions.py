@@ -11,7 +11,14 @@ from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
-from connectors.kit.spec.requests import ListMovedError, PageRequest, Pages, PageView, Special, WindowRefusedError
+from connectors.kit.spec.requests import (
+    ListMovedError,
+    PageRequest,
+    Pages,
+    PageView,
+    Special,
+    WindowRefusedError,
+)
 
 #: How many pages a reading goes back before the whole list is read again.
 _PAGES_KEPT: Final = 4
@@ -79,7 +86,9 @@ def guarded(first: PageRequest, steps: Steps) -> Pages:
         request, view = yield from _back(read, steps, asked.page_no)
 
 
-def _back(read: deque[Read], steps: Steps, page_no: int) -> Generator[PageRequest | Special, PageView, Read]:
+def _back(
+    read: deque[Read], steps: Steps, page_no: int
+) -> Generator[PageRequest | Special, PageView, Read]:
     """Reads the latest page again that shares a record with what was read, or the first one."""
     known = list(read)
     while read:
@@ -133,7 +142,9 @@ class Offsets:
             return None
         if self.free and identified(view) and view.record_count > 1:
             return Step(self.at(request, behind - 1), overlaps=True)
-        return Step(self.at(request, behind if self.free or not size else (offset // size + 1) * size))
+        return Step(
+            self.at(request, behind if self.free or not size else (offset // size + 1) * size)
+        )
 
     def exhausted(self, step: Step, view: PageView) -> bool:  # noqa: ARG002  the protocol's
         """See `Steps`: nothing but the record that was read before."""

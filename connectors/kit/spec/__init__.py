@@ -9,7 +9,14 @@ import httpx
 import polars as pl
 
 from connectors.kit.errors import ConnectorError, UnexpectedShape
-from connectors.kit.spec.access import AssertionAuth, Consent, Grant, GrantedAccount, RequestAuth, TokenAuth
+from connectors.kit.spec.access import (
+    AssertionAuth,
+    Consent,
+    Grant,
+    GrantedAccount,
+    RequestAuth,
+    TokenAuth,
+)
 from connectors.kit.spec.account import NO_SECRET, Account, of_account
 from connectors.kit.spec.requests import (
     ListMovedError,

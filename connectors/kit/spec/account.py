@@ -50,4 +50,6 @@ class Account:
 
 def of_account(url: str, connection: Account) -> str:
     """A URL with `{account}` filled in as a host label: lower case, hyphens for everything else."""
-    return url.replace("{account}", re.sub(r"[^a-z0-9]+", "-", connection.account.lower()).strip("-"))
+    return url.replace(
+        "{account}", re.sub(r"[^a-z0-9]+", "-", connection.account.lower()).strip("-")
+    )

@@ -62,7 +62,11 @@ def form(body: bytes) -> list[tuple[str, str]]:
     try:
         text = body.decode("ascii")
         fields = parse_qsl(
-            text, keep_blank_values=True, strict_parsing=bool(text), max_num_fields=_FIELDS_MAX, errors="strict"
+            text,
+            keep_blank_values=True,
+            strict_parsing=bool(text),
+            max_num_fields=_FIELDS_MAX,
+            errors="strict",
         )
     except UnicodeDecodeError:
         raise BadBody("it is not a form in ASCII") from None
@@ -135,7 +139,9 @@ def word(record: Any, pointer: str, *, place: str = "", longest: int = _ID_MAX) 
     return found
 
 
-def optional_word(record: Any, pointer: str, *, place: str = "", longest: int = _ID_MAX) -> str | None:
+def optional_word(
+    record: Any, pointer: str, *, place: str = "", longest: int = _ID_MAX
+) -> str | None:
     """As `word`; None where there is nothing."""
     value = dig(record, segments(pointer))
     if value is None or value == "":
@@ -143,7 +149,9 @@ def optional_word(record: Any, pointer: str, *, place: str = "", longest: int = 
     if not isinstance(value, str):
         raise BadBody(f"{place}{pointer} is neither text nor a number")
     if len(value) > longest or not value.isprintable() or not value.strip() or _HALF in value:
-        raise BadBody(f"{place}{pointer} is longer than {longest} characters, or has control characters in it")
+        raise BadBody(
+            f"{place}{pointer} is longer than {longest} characters, or has control characters in it"
+        )
     return str(value)
 
 
@@ -154,7 +162,11 @@ def moment(record: Any, pointer: str) -> datetime | None:
         return None
     if isinstance(value, _Number):
         whole = value.split(".")[0]
-        return datetime.fromtimestamp(int(whole), UTC) if whole.isdigit() and len(whole) <= 11 else None
+        return (
+            datetime.fromtimestamp(int(whole), UTC)
+            if whole.isdigit() and len(whole) <= 11
+            else None
+        )
     try:
         found = datetime.fromisoformat(value)
         return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)

@@ -20,7 +20,15 @@ from pydantic import SecretStr
 
 from connectors.kit.spec import Account, PageRequest
 from connectors.kit.webhooks.bodies import BadBody
-from connectors.kit.webhooks.signatures import Delivery, Headers, Reason, Scheme, Unusable, delivery, matching
+from connectors.kit.webhooks.signatures import (
+    Delivery,
+    Headers,
+    Reason,
+    Scheme,
+    Unusable,
+    delivery,
+    matching,
+)
 
 __all__ = [
     "BadBody", "Delivery", "Event", "Handshake", "Headers", "Refused", "Scheme", "Verified", "Webhook", "delivery_key", "events",
@@ -129,11 +137,16 @@ def verify(
         url: The address as it is registered with the sender; only schemes that sign it need it.
     """
     outcome = _checked(declaration, secrets, (headers, raw_body, url), now)
-    return outcome if isinstance(outcome, Verified) else Refused(outcome, declaration.refused_status)
+    return (
+        outcome if isinstance(outcome, Verified) else Refused(outcome, declaration.refused_status)
+    )
 
 
 def _checked(
-    declaration: Webhook, secrets: Sequence[SecretStr], parts: tuple[Headers, bytes, str | None], now: datetime
+    declaration: Webhook,
+    secrets: Sequence[SecretStr],
+    parts: tuple[Headers, bytes, str | None],
+    now: datetime,
 ) -> Verified | Reason:
     scheme = declaration.scheme
     if len(parts[1]) > declaration.body_bytes_max:
@@ -143,14 +156,18 @@ def _checked(
     except ValueError:
         return "header given twice"
     said = scheme.stamp(received) if scheme.stamp else None
-    if scheme.stamp and (said is None or not (said.isascii() and said.isdigit() and len(said) <= _STAMP_MAX)):
+    if scheme.stamp and (
+        said is None or not (said.isascii() and said.isdigit() and len(said) <= _STAMP_MAX)
+    ):
         return "timestamp missing" if said is None else "timestamp is not a number"
     found = matching(scheme, secrets, received)
     if not isinstance(found, int):
         return found
     signed_at = None if said is None else datetime.fromtimestamp(int(said), UTC)
     # Only now: who does not know the secret learns nothing about our clock.
-    return _age(scheme, signed_at, now) or Verified(_message_id(declaration, received), signed_at, found)
+    return _age(scheme, signed_at, now) or Verified(
+        _message_id(declaration, received), signed_at, found
+    )
 
 
 def _age(scheme: Scheme, signed_at: datetime | None, now: datetime) -> Reason | None:

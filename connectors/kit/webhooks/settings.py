@@ -6,7 +6,12 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from connectors.kit.described.documents import Pointer
-from connectors.kit.webhooks.signatures import Scheme, plain_hmac, standard_webhooks, timestamped_list
+from connectors.kit.webhooks.signatures import (
+    Scheme,
+    plain_hmac,
+    standard_webhooks,
+    timestamped_list,
+)
 
 SchemeName = Literal["standard webhooks", "hmac sha256", "t and v1"]
 EventKind = Literal["changed", "deleted", "ignored"]
@@ -18,7 +23,9 @@ TOPIC_HEADERS: Final = (
 
 
 def _optional_header(value: str) -> str:
-    if not all(character.isascii() and (character.isalnum() or character in "-_") for character in value):
+    if not all(
+        character.isascii() and (character.isalnum() or character in "-_") for character in value
+    ):
         raise ValueError("a header's name has only letters, digits and dashes")
     return value
 
@@ -35,23 +42,32 @@ class WebhookSettings(BaseModel):
         "hmac sha256: a header of its own. t and v1: t=…,v1=… in one header.",
     )  # fmt: skip
     webhook_header: Header = Field(
-        default="", title="Signature header", description=f"For hmac sha256 and t and v1. Empty: {_USUAL_HEADER}."
+        default="",
+        title="Signature header",
+        description=f"For hmac sha256 and t and v1. Empty: {_USUAL_HEADER}.",
     )
     webhook_encoding: Literal["hex", "base64"] = Field(
         default="hex", title="Signature is written in", description="For hmac sha256."
     )
     webhook_prefix: str = Field(
-        default="", max_length=40, title="In front of the signature", description="For hmac sha256, e.g. sha256=."
+        default="",
+        max_length=40,
+        title="In front of the signature",
+        description="For hmac sha256, e.g. sha256=.",
     )
     webhook_timestamp_header: Header = Field(
         default="", title="Timestamp header",
         description="For hmac sha256: seconds since 1970; then timestamp, dot and body are signed, and old deliveries are refused. Empty: the body alone.",
     )  # fmt: skip
     webhook_id_header: Header = Field(
-        default="", title="Message id header", description="For hmac sha256: the same on every retry. Empty: none."
+        default="",
+        title="Message id header",
+        description="For hmac sha256: the same on every retry. Empty: none.",
     )
     webhook_type_path: Pointer = Field(
-        default="/type", title="Event's name", description="Where a webhook says what happened, e.g. sale.completed."
+        default="/type",
+        title="Event's name",
+        description="Where a webhook says what happened, e.g. sale.completed.",
     )
     webhook_type_header: Header = Field(
         default="", title="Event's name in a header",
@@ -63,7 +79,9 @@ class WebhookSettings(BaseModel):
         description="Where a webhook holds the document, or a list of them. Where nothing is there, the whole body is the document.",
     )  # fmt: skip
     webhook_time_path: Pointer = Field(
-        default="/timestamp", title="Event's time", description="Where a webhook says when it happened. May be missing."
+        default="/timestamp",
+        title="Event's time",
+        description="Where a webhook says when it happened. May be missing.",
     )
     webhook_events: dict[str, EventKind] = Field(
         default_factory=dict, title="Events",
@@ -73,7 +91,9 @@ class WebhookSettings(BaseModel):
 
     @model_validator(mode="after")
     def _webhook_fits(self) -> Self:
-        if self.webhook_scheme == "standard webhooks" and (self.webhook_header or self.webhook_timestamp_header):
+        if self.webhook_scheme == "standard webhooks" and (
+            self.webhook_header or self.webhook_timestamp_header
+        ):
             raise ValueError(
                 "the headers of standard webhooks are fixed: choose hmac sha256 (webhook_scheme), or leave them empty"
             )

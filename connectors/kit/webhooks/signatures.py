@@ -40,7 +40,9 @@ class Delivery:
         return self.headers.get(name.lower(), "")
 
 
-def delivery(headers: Headers, body: bytes, url: str | None, *, only: Iterable[str] = ()) -> Delivery:
+def delivery(
+    headers: Headers, body: bytes, url: str | None, *, only: Iterable[str] = ()
+) -> Delivery:
     """Headers in lower case.
 
     Raises:
@@ -94,10 +96,14 @@ def matching(scheme: Scheme, secrets: Sequence[SecretStr], received: Delivery) -
         return scheme.lacking
     found: int | None = None
     for number, text, key in usable:
-        expected = _encoded(scheme, hmac.digest(key, content, hashlib.sha256)) if key is not None else ""
+        expected = (
+            _encoded(scheme, hmac.digest(key, content, hashlib.sha256)) if key is not None else ""
+        )
         for signature in given[:_SIGNATURES_MAX]:
             if key is None:
-                fits = scheme.asymmetric is not None and scheme.asymmetric(text, _with(received, signature), content)
+                fits = scheme.asymmetric is not None and scheme.asymmetric(
+                    text, _with(received, signature), content
+                )
             else:
                 said = signature.lower() if scheme.encoding == "hex" else signature
                 fits = hmac.compare_digest(expected.encode(), said.encode("utf-8", "replace"))
@@ -106,7 +112,9 @@ def matching(scheme: Scheme, secrets: Sequence[SecretStr], received: Delivery) -
     return "signature does not match" if found is None else found
 
 
-def _usable(scheme: Scheme, secrets: Sequence[SecretStr]) -> Iterable[tuple[int, str, bytes | None]]:
+def _usable(
+    scheme: Scheme, secrets: Sequence[SecretStr]
+) -> Iterable[tuple[int, str, bytes | None]]:
     for number, secret in enumerate(secrets):
         text = secret.get_secret_value().strip()
         if scheme.asymmetric is not None and text.startswith(_PUBLIC):
@@ -186,7 +194,9 @@ def _ed25519(public: str, received: Delivery, content: bytes) -> bool:
     if version != "v1a":
         return False
     try:
-        key = Ed25519PublicKey.from_public_bytes(base64.b64decode(public.removeprefix(_PUBLIC), validate=True))
+        key = Ed25519PublicKey.from_public_bytes(
+            base64.b64decode(public.removeprefix(_PUBLIC), validate=True)
+        )
         key.verify(base64.b64decode(signature, validate=True), content)
     except (InvalidSignature, ValueError):
         return False
@@ -277,7 +287,9 @@ def plain_hmac(
 _PART = re.compile(r"\s*([A-Za-z0-9_]{1,16})\s*=\s*([^,]*?)\s*")
 
 
-def timestamped_list(header: str, *, version: str = "v1", tolerance_seconds: int = _TOLERANCE_SECONDS) -> Scheme:
+def timestamped_list(
+    header: str, *, version: str = "v1", tolerance_seconds: int = _TOLERANCE_SECONDS
+) -> Scheme:
     """`t=<seconds>,v1=<hex>[,v1=<hex>]` in one header, `t.body` signed, the whole secret's text as key (Stripe, Wave)."""
 
     def parts(received: Delivery) -> list[tuple[str, str]]:

@@ -47,7 +47,12 @@ class Custom:
         if self.is_token_path(path):
             return self._token(request)
         if not self._known(request):
-            return _problem(401, "unauthorized", "Unauthorized", {"www-authenticate": 'Bearer error="invalid_token"'})
+            return _problem(
+                401,
+                "unauthorized",
+                "Unauthorized",
+                {"www-authenticate": 'Bearer error="invalid_token"'},
+            )
         if path.startswith("/invoices/"):
             return self._single(path.removeprefix("/invoices/"))
         if path != "/invoices":
@@ -72,7 +77,10 @@ class Custom:
             return json_response({"error": denied.error}, 400)
 
     def _known(self, request: httpx.Request) -> bool:
-        keys = (request.headers.get("x-api-key"), request.headers.get("authorization", "").removeprefix("Bearer "))
+        keys = (
+            request.headers.get("x-api-key"),
+            request.headers.get("authorization", "").removeprefix("Bearer "),
+        )
         return API_KEY in keys or basic_client(request) or self.grants.check(request) == "valid"
 
     def _list(self, params: httpx.QueryParams) -> httpx.Response:
@@ -87,9 +95,15 @@ class Custom:
         if not 1 <= size <= MAX_PAGE:
             return _problem(422, "invalid-parameter", "limit is between 1 and 100")
         deleted = params.get("include_deleted") == "true"
-        rows = sorted((row.updated_at, row.id, row) for row in self.books.all("Invoice") if deleted or not row.deleted)
+        rows = sorted(
+            (row.updated_at, row.id, row)
+            for row in self.books.all("Invoice")
+            if deleted or not row.deleted
+        )
         found = [
-            row for at, key, row in rows if (since is None or at >= since) and (after is None or (at, key) > after)
+            row
+            for at, key, row in rows
+            if (since is None or at >= since) and (after is None or (at, key) > after)
         ]
         shown = list(islice(found, size))
         more = len(found) > size
@@ -100,7 +114,9 @@ class Custom:
 
 
 def _cursor(document: Document) -> str:
-    return base64.urlsafe_b64encode(f"{document.updated_at.isoformat()}|{document.id}".encode()).decode()
+    return base64.urlsafe_b64encode(
+        f"{document.updated_at.isoformat()}|{document.id}".encode()
+    ).decode()
 
 
 def _position(cursor: str) -> tuple[datetime, str]:
@@ -165,7 +181,16 @@ def _status(document: Document) -> str:
     return "paid" if document.settled else "open"
 
 
-def _problem(status: int, kind: str, title: str, headers: dict[str, str] | None = None) -> httpx.Response:
+def _problem(
+    status: int, kind: str, title: str, headers: dict[str, str] | None = None
+) -> httpx.Response:
     """problem+json (RFC 9457)."""
-    body = {"type": f"https://errors.example.com/{kind}", "title": title, "status": status, "detail": title}
-    return json_response(body, status, {"content-type": "application/problem+json", **(headers or {})})
+    body = {
+        "type": f"https://errors.example.com/{kind}",
+        "title": title,
+        "status": status,
+        "detail": title,
+    }
+    return json_response(
+        body, status, {"content-type": "application/problem+json", **(headers or {})}
+    )

@@ -23,18 +23,34 @@ NEW_STYLE: Final = "2023-02-20"
 Row = Document | Customer | Payment | Product
 _RENDER: Final[Mapping[str, tuple[str, str, Callable[..., dict[str, Any]]]]] = {
     "invoices/invoices": ("invoices", "invoice", freshbooks_render.invoice_json),
-    "credit_notes/credit_notes": ("credit_notes", "credit_note", freshbooks_render.credit_note_json),
+    "credit_notes/credit_notes": (
+        "credit_notes",
+        "credit_note",
+        freshbooks_render.credit_note_json,
+    ),
     "users/clients": ("clients", "client", freshbooks_render.client_json),
     "payments/payments": ("payments", "payment", freshbooks_render.payment_json),
     "items/items": ("items", "item", freshbooks_render.item_json),
 }
-_SERVED: Final = ("page", "per_page", "sort", "include[]", "search[updated_min]", "search[updated_max]")
+_SERVED: Final = (
+    "page",
+    "per_page",
+    "sort",
+    "include[]",
+    "search[updated_min]",
+    "search[updated_max]",
+)
 _SERVED_DATES: Final = ("search[date_min]", "search[date_max]")
 _OF_CUSTOMER: Final = ("search[customerid]", "search[userid]", "search[clientid]")
 #: The searches that a list serves beside those of all; it refuses what it does not serve.
 _SEARCHES: Final[Mapping[str, tuple[str, ...]]] = {
     "invoices/invoices": (*_SERVED_DATES, *_OF_CUSTOMER, "search[vis_state]", "search[ids][]"),
-    "credit_notes/credit_notes": (*_SERVED_DATES, *_OF_CUSTOMER, "search[vis_state]", "search[ids][]"),
+    "credit_notes/credit_notes": (
+        *_SERVED_DATES,
+        *_OF_CUSTOMER,
+        "search[vis_state]",
+        "search[ids][]",
+    ),
     "payments/payments": (*_SERVED_DATES, *_OF_CUSTOMER, "search[vis_state]", "search[ids][]"),
     "users/clients": ("search[vis_state]", "search[ids][]"),
     "items/items": ("search[ids][]",),
@@ -65,12 +81,20 @@ class FreshBooks:
 
     def throttled(self, limit: Throttled) -> httpx.Response:
         """429; FreshBooks publishes neither the limit nor the body."""
-        body = {"response": {"errors": [{"errno": 1009, "message": "Rate limit exceeded.", "object": "system"}]}}
+        body = {
+            "response": {
+                "errors": [{"errno": 1009, "message": "Rate limit exceeded.", "object": "system"}]
+            }
+        }
         return json_response(body, 429, {"retry-after": str(limit.retry_after_seconds)})
 
     def broken(self) -> httpx.Response:
         """500."""
-        body = {"response": {"errors": [{"errno": 1000, "message": "Internal server error.", "object": "system"}]}}
+        body = {
+            "response": {
+                "errors": [{"errno": 1000, "message": "Internal server error.", "object": "system"}]
+            }
+        }
         return json_response(body, 500)
 
     def answer(self, request: httpx.Request, path: str) -> httpx.Response:
@@ -81,17 +105,27 @@ class FreshBooks:
         if path == "/auth/api/v1/users/me":
             if valid:
                 return json_response(
-                    {"response": freshbooks_render.identity_json(self.world.anchor, self.world.accounts[self.name])}
+                    {
+                        "response": freshbooks_render.identity_json(
+                            self.world.anchor, self.world.accounts[self.name]
+                        )
+                    }
                 )
             described = "This action requires authentication to continue."
             return json_response({"error": "unauthenticated", "error_description": described}, 401)
         if not valid:
-            message = "The server could not verify that you are authorized to access the URL requested."
+            message = (
+                "The server could not verify that you are authorized to access the URL requested."
+            )
             return _error(request, 401, 16, 1003, message)
         account, _, rest = path.removeprefix(_ROOT).partition("/")
         if not path.startswith(_ROOT):
             found = path.startswith(callbacks.PATH)
-            return self.callbacks.answer(request, path) if found else json_response({"message": "Not Found"}, 404)
+            return (
+                self.callbacks.answer(request, path)
+                if found
+                else json_response({"message": "Not Found"}, 404)
+            )
         if account not in self.world.accounts[self.name]:
             return _error(request, 403, 7, 1003, "User does not have access to this account.")
         for resource in _RENDER:
@@ -106,11 +140,17 @@ class FreshBooks:
         if not form_client(form):
             return _denied("invalid_client", "Client authentication failed.", 401)
         if not form.get("redirect_uri"):
-            return _denied("invalid_request", "The request is missing a required parameter: redirect_uri.", 400)
+            return _denied(
+                "invalid_request", "The request is missing a required parameter: redirect_uri.", 400
+            )
         try:
             return json_response(self.grants.grant(form))
         except Denied as denied:
-            return _denied(denied.error, "The provided authorization grant is invalid, expired or revoked.", 400)
+            return _denied(
+                denied.error,
+                "The provided authorization grant is invalid, expired or revoked.",
+                400,
+            )
 
     def _rows(self, resource: str) -> Sequence[Row]:
         match resource:
@@ -136,12 +176,18 @@ class FreshBooks:
     def _list(self, resource: str, request: httpx.Request) -> httpx.Response:
         params = request.url.params
         if refused := unsupported(params, *_SERVED, *_SEARCHES[resource]):
-            return _error(request, 400, 3, 1001, f"The parameter {refused} is not supported.", field=refused)
+            return _error(
+                request, 400, 3, 1001, f"The parameter {refused} is not supported.", field=refused
+            )
         if other := [one for one in params.get_list("include[]") if one not in _INCLUDES]:
-            return _error(request, 400, 3, 1001, f"{other[0]} cannot be included.", field="include[]")
+            return _error(
+                request, 400, 3, 1001, f"{other[0]} cannot be included.", field="include[]"
+            )
         try:
             page = max(1, int(params.get("page", 1)))
-            size = min(MAX_PAGE, max(1, int(params.get("per_page", DEFAULT_PAGE))))  # capped without a word
+            size = min(
+                MAX_PAGE, max(1, int(params.get("per_page", DEFAULT_PAGE)))
+            )  # capped without a word
         except ValueError:
             return _error(request, 400, 3, 1013, "Page must be an integer.", field="page")
         rows = self._found(self._rows(resource), params)
@@ -150,7 +196,10 @@ class FreshBooks:
         rows.sort(key=lambda row: int(row.id), reverse=descending)
         shown = rows[(page - 1) * size : page * size]
         lines = "lines" in params.get_list("include[]")
-        name, body = _RENDER[resource][0], join(self._json(resource, row, lines=lines) for row in shown)
+        name, body = (
+            _RENDER[resource][0],
+            join(self._json(resource, row, lines=lines) for row in shown),
+        )
         parts = (name.encode(), body, page, -(-len(rows) // size), size, len(rows))
         form = b'{"response":{"result":{"%s":%s,"page":%d,"pages":%d,"per_page":%d,"total":%d}}}'
         return raw_response(form % parts, headers={"x-api-version": NEW_STYLE})
@@ -158,13 +207,22 @@ class FreshBooks:
     def _found(self, rows: Sequence[Row], params: httpx.QueryParams) -> list[Row]:
         """The documented searches; others are refused before. Deleted rows only show when asked for."""
         wanted = params.get("search[vis_state]")
-        found = [row for row in rows if isinstance(row, Product) or _visible(vis_state(row), wanted)]
+        found = [
+            row for row in rows if isinstance(row, Product) or _visible(vis_state(row), wanted)
+        ]
         if ids := {key for key in params.get_list("search[ids][]") if key}:
             found = [row for row in found if row.id in ids]
         for name in ("customerid", "userid", "clientid"):
             if key := params.get(f"search[{name}]"):
-                found = [row for row in found if isinstance(row, Document | Payment) and row.customer.id == key]
-        first, last = params.get("search[updated_min]", ""), params.get("search[updated_max]", "9999")
+                found = [
+                    row
+                    for row in found
+                    if isinstance(row, Document | Payment) and row.customer.id == key
+                ]
+        first, last = (
+            params.get("search[updated_min]", ""),
+            params.get("search[updated_max]", "9999"),
+        )
         if first or last != "9999":  # whole days, both inclusive
             found = [row for row in found if first[:10] <= _eastern_day(row) <= last[:10]]
         first, last = params.get("search[date_min]", ""), params.get("search[date_max]", "9999")
@@ -175,13 +233,20 @@ class FreshBooks:
         row = next((row for row in self._rows(resource) if row.id == key), None)
         if row is None:
             message = f"{name.replace('_', ' ').capitalize()} not found."
-            return _error(request, 404, 5, 1012, message, field=_ID_FIELDS[name], item=name, value=key)
+            return _error(
+                request, 404, 5, 1012, message, field=_ID_FIELDS[name], item=name, value=key
+            )
         params = request.url.params
         other = [one for one in params.get_list("include[]") if one not in _INCLUDES]
         if refused := unsupported(params, "include[]") or next(iter(other), None):
-            return _error(request, 400, 3, 1001, f"The parameter {refused} is not supported.", field=refused)
+            return _error(
+                request, 400, 3, 1001, f"The parameter {refused} is not supported.", field=refused
+            )
         lines = "lines" in params.get_list("include[]")
-        body = b'{"response":{"result":{"%s":%s}}}' % (name.encode(), self._json(resource, row, lines=lines))
+        body = b'{"response":{"result":{"%s":%s}}}' % (
+            name.encode(),
+            self._json(resource, row, lines=lines),
+        )
         return raw_response(body, headers={"x-api-version": NEW_STYLE})
 
 
@@ -226,7 +291,11 @@ def _error(
             "domain": "accounting.api.freshbooks.com",
             "metadata": {name: text for name, text in metadata.items() if text},
         }
-        body = {"code": code, "message": f"Request failed with status_code: {status}", "details": [detail]}
+        body = {
+            "code": code,
+            "message": f"Request failed with status_code: {status}",
+            "details": [detail],
+        }
         return json_response(body, status, {"x-api-version": NEW_STYLE})
     error = {"errno": errno, "field": field, "message": message, "object": item, "value": value}
     return json_response({"response": {"errors": [error]}}, status)

@@ -40,7 +40,11 @@ def invoice_json(document: Document, *, lines: bool) -> dict[str, Any]:
     person, key = document.customer.person, int(document.id)
     paid = document.paid_minor + document.credited_minor
     code, v3, payment_status = _states(document, paid)
-    settled_on = max((p.day for p in document.payments if not p.deleted), default=None) if document.settled else None
+    settled_on = (
+        max((p.day for p in document.payments if not p.deleted), default=None)
+        if document.settled
+        else None
+    )
     body = {
         "id": key,
         "invoiceid": key,
@@ -141,7 +145,11 @@ def credit_note_json(document: Document, *, lines: bool) -> dict[str, Any]:
         "credit_type": "goodwill",
         "status": 2,
         "display_status": "sent",
-        "payment_status": "paid" if document.settled else "partial" if document.credited_minor else "unpaid",
+        "payment_status": "paid"
+        if document.settled
+        else "partial"
+        if document.credited_minor
+        else "unpaid",
         "vis_state": vis_state(document),
         "fname": person.first,
         "lname": person.last,
@@ -157,7 +165,12 @@ def credit_note_json(document: Document, *, lines: bool) -> dict[str, Any]:
 def client_json(customer: Customer) -> dict[str, Any]:
     """A client; `signup_date` alone is UTC."""
     person, key = customer.person, int(customer.id)
-    phones: dict[str, str | None] = {"mob_phone": "", "bus_phone": "", "home_phone": None, "fax": ""}
+    phones: dict[str, str | None] = {
+        "mob_phone": "",
+        "bus_phone": "",
+        "home_phone": None,
+        "fax": "",
+    }
     if customer.phone:
         phones[_PHONE_FIELDS[customer.phone_slot]] = customer.phone
     return {
@@ -198,9 +211,18 @@ def client_json(customer: Customer) -> dict[str, Any]:
         "uuid": f"c11e0000-0000-4000-8000-{key:012d}",
         "pref_gmail": False,
         **dict.fromkeys(
-            ("direct_link_token", "has_retainer", "last_login", "retainer_id", "statement_token", "subdomain")
+            (
+                "direct_link_token",
+                "has_retainer",
+                "last_login",
+                "retainer_id",
+                "statement_token",
+                "subdomain",
+            )
         ),
-        **dict.fromkeys(("s_city", "s_code", "s_country", "s_province", "s_street", "s_street2"), ""),
+        **dict.fromkeys(
+            ("s_city", "s_code", "s_country", "s_province", "s_street", "s_street2"), ""
+        ),
     }
 
 
@@ -264,7 +286,12 @@ def _membership(number: int, account: str) -> dict[str, Any]:
         "phone_number": None,
         "business_clients": [],
     }
-    return {"id": 140_130 + number, "role": "owner", "unacknowledged_change": False, "business": business}
+    return {
+        "id": 140_130 + number,
+        "role": "owner",
+        "unacknowledged_change": False,
+        "business": business,
+    }
 
 
 def identity_json(created_at: datetime, accounts: Sequence[str]) -> dict[str, Any]:
@@ -280,5 +307,7 @@ def identity_json(created_at: datetime, accounts: Sequence[str]) -> dict[str, An
         "confirmed_at": created_at.astimezone(LUANDA).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "setup_complete": True,
         "business_memberships": [_membership(n, account) for n, account in enumerate(accounts)],
-        "roles": [{"id": 61_270, "role": "admin", "systemid": 654_654, "userid": 1, "accountid": ACCOUNT}],
+        "roles": [
+            {"id": 61_270, "role": "admin", "systemid": 654_654, "userid": 1, "accountid": ACCOUNT}
+        ],
     }

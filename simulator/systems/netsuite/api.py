@@ -84,14 +84,22 @@ class NetSuite:
             return json_response({"error": refusal}, 400)
         life = int(self.grants.access_seconds)
         return json_response(
-            {"access_token": self.grants.issue_access(), "expires_in": str(life), "token_type": "Bearer"}
+            {
+                "access_token": self.grants.issue_access(),
+                "expires_in": str(life),
+                "token_type": "Bearer",
+            }
         )
 
     def _suiteql(self, request: httpx.Request) -> httpx.Response:
         if request.method != "POST":
             return _error(405, "Method not allowed.", "METHOD_NOT_ALLOWED")
         if "transient" not in request.headers.get("prefer", ""):
-            return _error(400, "Required header 'Prefer' with the value 'transient' is missing.", "INVALID_HEADER")
+            return _error(
+                400,
+                "Required header 'Prefer' with the value 'transient' is missing.",
+                "INVALID_HEADER",
+            )
         if name := unsupported(request.url.params, "limit", "offset"):
             return _not_served(name)
         try:
@@ -107,7 +115,9 @@ class NetSuite:
         except SuiteQLError as error:
             return _error(400, str(error), "INVALID_PARAMETER", parameter="q")
 
-    def _selected(self, statement: str, params: list[Any], limit: int, offset: int, url: str) -> dict[str, Any]:
+    def _selected(
+        self, statement: str, params: list[Any], limit: int, offset: int, url: str
+    ) -> dict[str, Any]:
         query = parse(statement, self._tables, params)
         if query.count:
             rows: list[dict[str, Any]] = [{"links": [], query.columns[0][0]: str(len(query.rows))}]
@@ -117,7 +127,10 @@ class NetSuite:
         Random(f"{self.world.seed}/{offset}/{len(found)}").shuffle(found)
         shown_rows = ordered(query.order, found)[offset : offset + limit]
         values = [{name: shown(value(row)) for name, value in query.columns} for row in shown_rows]
-        rows = [{"links": [], **{name: text for name, text in one.items() if text is not None}} for one in values]
+        rows = [
+            {"links": [], **{name: text for name, text in one.items() if text is not None}}
+            for one in values
+        ]
         return _listing(rows, offset, len(found), limit, url)
 
     def _record(self, rest: str, request: httpx.Request) -> httpx.Response:
@@ -139,9 +152,13 @@ class NetSuite:
         document = next((one for one in found if one.id == key), None)
         if document is None:
             return _error(
-                404, "The record instance does not exist. Provide a valid record instance ID.", "NONEXISTENT_ID"
+                404,
+                "The record instance does not exist. Provide a valid record instance ID.",
+                "NONEXISTENT_ID",
             )
-        return json_response(record_json(document, expanded=request.url.params.get("expandSubResources") == "true"))
+        return json_response(
+            record_json(document, expanded=request.url.params.get("expandSubResources") == "true")
+        )
 
 
 class _PageError(Exception):
@@ -169,15 +186,31 @@ def _page(params: httpx.QueryParams) -> tuple[int, int]:
 
 def _not_served(name: str) -> httpx.Response:
     """A parameter that NetSuite may know and this simulator does not serve (`q`, `ids`, ...)."""
-    return _error(400, f"The parameter {name} is not supported.", "INVALID_PARAMETER", parameter=name)
+    return _error(
+        400, f"The parameter {name} is not supported.", "INVALID_PARAMETER", parameter=name
+    )
 
 
-def _listing(rows: list[dict[str, Any]], offset: int, total: int, limit: int, url: str) -> dict[str, Any]:
+def _listing(
+    rows: list[dict[str, Any]], offset: int, total: int, limit: int, url: str
+) -> dict[str, Any]:
     more = offset + limit < total
     links = [{"rel": "self", "href": url}]
     if more:
-        links.append({"rel": "next", "href": str(httpx.URL(url).copy_merge_params({"offset": str(offset + limit)}))})
-    return {"links": links, "count": len(rows), "hasMore": more, "items": rows, "offset": offset, "totalResults": total}
+        links.append(
+            {
+                "rel": "next",
+                "href": str(httpx.URL(url).copy_merge_params({"offset": str(offset + limit)})),
+            }
+        )
+    return {
+        "links": links,
+        "count": len(rows),
+        "hasMore": more,
+        "items": rows,
+        "offset": offset,
+        "totalResults": total,
+    }
 
 
 def _error(status: int, detail: str, code: str, *, parameter: str | None = None) -> httpx.Response:
@@ -190,4 +223,6 @@ def _error(status: int, detail: str, code: str, *, parameter: str | None = None)
         "status": status,
         "o:errorDetails": [described],
     }
-    return json_response(body, status, {"content-type": "application/vnd.oracle.resource+json; type=error"})
+    return json_response(
+        body, status, {"content-type": "application/vnd.oracle.resource+json; type=error"}
+    )

@@ -54,11 +54,18 @@ def tba_refusal(request: httpx.Request, grants: Grants, now: datetime) -> str | 
 
 
 def signature(
-    request: httpx.Request, oauth: dict[str, str], *, consumer_secret: str = CONSUMER[1], token_secret: str = TOKEN[1]
+    request: httpx.Request,
+    oauth: dict[str, str],
+    *,
+    consumer_secret: str = CONSUMER[1],
+    token_secret: str = TOKEN[1],
 ) -> str:
     """RFC 5849, with HMAC-SHA256: method, address and all parameters but those of a JSON body."""
     pairs = [*parse_qsl(request.url.query.decode(), keep_blank_values=True), *oauth.items()]
-    params = "&".join(f"{name}={value}" for name, value in sorted((_pct(name), _pct(value)) for name, value in pairs))
+    params = "&".join(
+        f"{name}={value}"
+        for name, value in sorted((_pct(name), _pct(value)) for name, value in pairs)
+    )
     address = str(request.url.copy_with(query=None, fragment=None))
     text = "&".join((request.method.upper(), _pct(address), _pct(params)))
     key = f"{_pct(consumer_secret)}&{_pct(token_secret)}"
@@ -69,9 +76,14 @@ def _pct(text: str) -> str:
     return quote(text, safe="~")
 
 
-def assertion_refusal(form: dict[str, str], address: str, grants: Grants, now: datetime) -> str | None:
+def assertion_refusal(
+    form: dict[str, str], address: str, grants: Grants, now: datetime
+) -> str | None:
     """The OAuth error for a token request; None: a token may be given."""
-    if form.get("grant_type") != "client_credentials" or form.get("client_assertion_type") != _ASSERTION_TYPE:
+    if (
+        form.get("grant_type") != "client_credentials"
+        or form.get("client_assertion_type") != _ASSERTION_TYPE
+    ):
         return "invalid_request"
     try:
         head, payload, signed = form.get("client_assertion", "").split(".")
@@ -101,7 +113,12 @@ def _authentic(algorithm: str, certificate: str, text: bytes, mark: bytes) -> bo
     try:
         if kind == "PS" and digest and isinstance(key, rsa.RSAPublicKey):
             key.verify(mark, text, padding.PSS(padding.MGF1(digest), digest.digest_size), digest)
-        elif kind == "ES" and digest and isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name == _CURVES[size]:
+        elif (
+            kind == "ES"
+            and digest
+            and isinstance(key, ec.EllipticCurvePublicKey)
+            and key.curve.name == _CURVES[size]
+        ):
             half = len(mark) // 2
             numbers = int.from_bytes(mark[:half]), int.from_bytes(mark[half:])
             key.verify(utils.encode_dss_signature(*numbers), text, ec.ECDSA(digest))
@@ -118,5 +135,15 @@ def _sound(claims: dict[str, Any], address: str, now: datetime) -> bool:
         return False
     scope = claims.get("scope")
     scopes = scope if isinstance(scope, list) else re.split(r"[ ,]+", str(scope or ""))
-    in_time = issued - SKEW.total_seconds() <= now.timestamp() < ends <= issued + ASSERTION_LIFE.total_seconds()
-    return in_time and claims.get("aud") == address and set(scopes) <= _SCOPES and "rest_webservices" in scopes
+    in_time = (
+        issued - SKEW.total_seconds()
+        <= now.timestamp()
+        < ends
+        <= issued + ASSERTION_LIFE.total_seconds()
+    )
+    return (
+        in_time
+        and claims.get("aud") == address
+        and set(scopes) <= _SCOPES
+        and "rest_webservices" in scopes
+    )

@@ -103,7 +103,9 @@ class _Parser:
             query.columns, query.count = [(name, lambda _: None)], True
         elif self.take("*"):
             alias = self.sources[0].alias
-            query.columns = [(name, self._column(alias, name)) for name in sorted(self.sources[0].table.columns)]
+            query.columns = [
+                (name, self._column(alias, name)) for name in sorted(self.sources[0].table.columns)
+            ]
         else:
             query.columns.append(self._named())
             while self.take(","):
@@ -143,7 +145,9 @@ class _Parser:
             other = (self._name(), self._dotted())
             here, there = (one, other) if one[0] == new.alias else (other, one)
             if here[0] != new.alias:
-                raise SuiteQLError("Invalid or unsupported search: the join does not name the joined record.")
+                raise SuiteQLError(
+                    "Invalid or unsupported search: the join does not name the joined record."
+                )
             self.sources.append(_Source(new.table, new.alias, left, (here, there)))
             self._column(*here)
             self._column(*there)
@@ -219,7 +223,11 @@ class _Parser:
             return inner
         start = self.at
         left = self._expression()
-        name = tuple(self.items[start : self.at : 2]) if self.at - start == 3 else ("", self.items[start])
+        name = (
+            tuple(self.items[start : self.at : 2])
+            if self.at - start == 3
+            else ("", self.items[start])
+        )
         if self.take("IS"):
             wanted = not self.take("NOT")
             self.expect("NULL")
@@ -240,7 +248,9 @@ class _Parser:
             values.append(self._expression()({}))
         self.expect(")")
         if len(values) > IN_LIMIT:
-            raise SuiteQLError("Search error occurred: maximum number of expressions in a list is 1000.")
+            raise SuiteQLError(
+                "Search error occurred: maximum number of expressions in a list is 1000."
+            )
         if not negated:
             self.asked[name] = frozenset(map(str, values))
         wanted = set(map(str, values))

@@ -11,7 +11,9 @@ from typing import Any, Final
 Row = Mapping[str, Any]
 Joined = Mapping[str, Row]
 Value = Callable[[Joined], Any]
-_TOKEN = re.compile(r"\s*(?:('(?:''|[^'])*')|(<=|>=|<>|!=|\|\||[=<>(),.?*])|([A-Za-z_]\w*)|(\d+(?:\.\d+)?))")
+_TOKEN = re.compile(
+    r"\s*(?:('(?:''|[^'])*')|(<=|>=|<>|!=|\|\||[=<>(),.?*])|([A-Za-z_]\w*)|(\d+(?:\.\d+)?))"
+)
 _FORMATS: Final = {
     "YYYY-MM-DD": "%Y-%m-%d",
     "YYYY-MM-DD HH24:MI:SS": "%Y-%m-%d %H:%M:%S",
@@ -71,12 +73,16 @@ def compared(operator: str, left: Any, right: Any) -> bool | None:
     if left is None or right is None:
         return None
     if isinstance(left, date) != isinstance(right, date):
-        raise SuiteQLError("Invalid search query. Search error occurred: literal does not match format string.")
+        raise SuiteQLError(
+            "Invalid search query. Search error occurred: literal does not match format string."
+        )
     if isinstance(left, int | Decimal) or isinstance(right, int | Decimal):
         try:
             left, right = Decimal(str(left)), Decimal(str(right))
         except ArithmeticError:
-            raise SuiteQLError("Invalid search query. Search error occurred: invalid number.") from None
+            raise SuiteQLError(
+                "Invalid search query. Search error occurred: invalid number."
+            ) from None
     elif isinstance(left, date):
         left, right = moment(left), moment(right)
     order = int(left > right) - int(left < right)
@@ -94,9 +100,20 @@ def moment(value: date) -> datetime:
 
 def function(name: str, arguments: list[Value]) -> Value:
     """A call of one of the functions known here."""
-    arity = {"TO_CHAR": 2, "TO_DATE": 2, "TO_TIMESTAMP": 2, "ABS": 1, "LOWER": 1, "UPPER": 1, "NVL": 2, "COALESCE": 2}
+    arity = {
+        "TO_CHAR": 2,
+        "TO_DATE": 2,
+        "TO_TIMESTAMP": 2,
+        "ABS": 1,
+        "LOWER": 1,
+        "UPPER": 1,
+        "NVL": 2,
+        "COALESCE": 2,
+    }
     if arity.get(name) != len(arguments):
-        raise SuiteQLError(f"Invalid search query. Search error occurred: Invalid or unsupported function {name}.")
+        raise SuiteQLError(
+            f"Invalid search query. Search error occurred: Invalid or unsupported function {name}."
+        )
     first = arguments[0]
     if name in ("NVL", "COALESCE"):
         return lambda row: arguments[1](row) if first(row) is None else first(row)
@@ -106,13 +123,17 @@ def function(name: str, arguments: list[Value]) -> Value:
         return lambda row: None if first(row) is None else abs(first(row))
     form = _FORMATS.get(str(arguments[1]({})))
     if form is None:
-        raise SuiteQLError("Invalid search query. Search error occurred: date format not recognized.")
+        raise SuiteQLError(
+            "Invalid search query. Search error occurred: date format not recognized."
+        )
     if name == "TO_CHAR":
         return lambda row: None if first(row) is None else moment(first(row)).strftime(form)
     try:
         literal = datetime.strptime(str(first({})), form)  # noqa: DTZ007  on the account's clock
     except ValueError:
-        raise SuiteQLError("Invalid search query. Search error occurred: literal does not match format.") from None
+        raise SuiteQLError(
+            "Invalid search query. Search error occurred: literal does not match format."
+        ) from None
     return lambda _: literal
 
 
@@ -127,7 +148,11 @@ def ordered(order: Sequence[tuple[Value, bool]], rows: list[Joined]) -> list[Joi
 def _sort_key(value: Value, *, null: bool) -> Callable[[Joined], tuple[bool, Any]]:
     def key(row: Joined) -> tuple[bool, Any]:
         found = value(row)
-        return (null, 0) if found is None else (not null, moment(found) if isinstance(found, date) else found)
+        return (
+            (null, 0)
+            if found is None
+            else (not null, moment(found) if isinstance(found, date) else found)
+        )
 
     return key
 

@@ -38,7 +38,9 @@ _TRANSACTION: Final = _columns(
 _LINE: Final = _columns(
     "uniquekey id linesequencenumber transaction item memo quantity rate foreignamount mainline taxline iscogs linelastmodifieddate"
 )
-_CUSTOMER: Final = _columns("id entityid companyname email phone altphone mobilephone isinactive lastmodifieddate")
+_CUSTOMER: Final = _columns(
+    "id entityid companyname email phone altphone mobilephone isinactive lastmodifieddate"
+)
 
 
 def tables(books: Books) -> dict[str, Table]:
@@ -49,7 +51,9 @@ def tables(books: Books) -> dict[str, Table]:
         "customer": Table(_CUSTOMER, lambda _: map(_customer, books.customers.values())),
         "item": Table(_columns("id itemid displayname itemtype"), lambda _: _items(books)),
         "currency": Table(_columns("id symbol name"), lambda _: _currencies()),
-        "deletedrecord": Table(_columns("recordid type name deleteddate"), lambda _: _deletions(books), "recordid"),
+        "deletedrecord": Table(
+            _columns("recordid type name deleteddate"), lambda _: _deletions(books), "recordid"
+        ),
     }
 
 
@@ -84,7 +88,9 @@ def _transactions(books: Books) -> Iterator[Row]:
             "entity": int(document.customer.id),
             "currency": _CURRENCY_ID,
             "exchangerate": 1,
-            "foreigntotal": amount(-document.total_minor if document.entity in _GIVES_BACK else document.total_minor),
+            "foreigntotal": amount(
+                -document.total_minor if document.entity in _GIVES_BACK else document.total_minor
+            ),
             "status": status(document),
             "voided": flag(document.status == "void"),
             "createddate": local(document.created_at),
@@ -155,14 +161,23 @@ def _lines_of(document: Document) -> Iterator[dict[str, Any]]:
     if document.discount_bps:
         taken = document.gross_minor - sum(map(document.line_net_minor, document.lines))
         rate = f"-{document.discount_bps / 100}%"
-        yield {"item": _DISCOUNT_ITEM, "memo": "Desconto", "rate": rate, "foreignamount": amount(-sign * taken)}
+        yield {
+            "item": _DISCOUNT_ITEM,
+            "memo": "Desconto",
+            "rate": rate,
+            "foreignamount": amount(-sign * taken),
+        }
     if document.tax_bps and document.lines:
         yield {"taxline": "T", "foreignamount": amount(sign * document.tax_minor)}
     for line in document.lines:
         if line.product.sku != line.product.name:  # services cost nothing
             cost = {"iscogs": "T", "item": int(line.product.id), "quantity": line.quantity}
             yield {**cost, "foreignamount": amount(line.gross_minor // 2)}
-            yield {**cost, "quantity": -line.quantity, "foreignamount": amount(-(line.gross_minor // 2))}
+            yield {
+                **cost,
+                "quantity": -line.quantity,
+                "foreignamount": amount(-(line.gross_minor // 2)),
+            }
 
 
 def _customer(customer: Customer) -> Row:
@@ -178,7 +193,12 @@ def _customer(customer: Customer) -> Row:
 
 def _items(books: Books) -> Iterator[Row]:
     for item in books.products.values():
-        yield {"id": int(item.id), "itemid": item.sku, "displayname": item.name, "itemtype": "InvtPart"}
+        yield {
+            "id": int(item.id),
+            "itemid": item.sku,
+            "displayname": item.name,
+            "itemtype": "InvtPart",
+        }
     yield {"id": _DISCOUNT_ITEM, "itemid": "Desconto", "itemtype": "Discount"}
 
 
@@ -216,7 +236,13 @@ def record_json(document: Document, *, expanded: bool) -> dict[str, Any]:
         }
         for line_no, line in enumerate(document.lines, start=1)
     ]
-    words = {"A": "Open", "B": "Paid In Full", "C": "Deposited", "D": "Pending Approval", "V": "Voided"}
+    words = {
+        "A": "Open",
+        "B": "Paid In Full",
+        "C": "Deposited",
+        "D": "Pending Approval",
+        "V": "Voided",
+    }
     word = words[status(document)]
     return {
         "id": document.id,

@@ -12,7 +12,15 @@ from simulator.model import Customer, Document, Payment, Product
 from simulator.oauth import Denied, basic_client, read_form
 from simulator.systems.quickbooks import query as qbo_query
 from simulator.systems.quickbooks import render as qbo_render
-from simulator.wire import cached, instant, join, json_response, raw_response, unsupported, xml_response
+from simulator.wire import (
+    cached,
+    instant,
+    join,
+    json_response,
+    raw_response,
+    unsupported,
+    xml_response,
+)
 from simulator.world import World
 
 TOKEN_PATH: Final = "/oauth2/v1/tokens/bearer"
@@ -58,7 +66,9 @@ class QuickBooks:
             return self._token(request)
         if self.grants.check(request) != "valid":
             message = "message=AuthenticationFailed; errorCode=003200; statusCode=401"
-            return self._fault(401, "AUTHENTICATION", message, "Token expired or invalid", "3200", gateway=True)
+            return self._fault(
+                401, "AUTHENTICATION", message, "Token expired or invalid", "3200", gateway=True
+            )
         realm, _, rest = path.removeprefix("/v3/company/").partition("/")
         if realm not in self.world.accounts[self.name]:
             message = "message=ApplicationAuthorizationFailed; errorCode=003100; statusCode=403"
@@ -100,7 +110,9 @@ class QuickBooks:
         """An error body; the gateway writes the same in lower case."""
         if gateway:
             error = {"message": message, "detail": detail, "code": code}
-            return json_response({"fault": {"error": [error], "type": kind}, "time": self._now()}, status)
+            return json_response(
+                {"fault": {"error": [error], "type": kind}, "time": self._now()}, status
+            )
         body = {"Error": [{"Message": message, "Detail": detail, "code": code}], "type": kind}
         return json_response({"Fault": body, "time": self._now()}, status)
 
@@ -133,7 +145,9 @@ class QuickBooks:
     def _select(self, statement: str) -> bytes:
         query = qbo_query.parse(statement)
         rows = self._rows(query.entity)
-        if query.entity == "Customer" and not any(condition.field == "Active" for condition in query.conditions):
+        if query.entity == "Customer" and not any(
+            condition.field == "Active" for condition in query.conditions
+        ):
             rows = [row for row in rows if isinstance(row, Customer) and row.active]
         found = qbo_query.select(query, rows, qbo_render.ACCESSORS[query.entity])
         if query.count:
@@ -151,9 +165,13 @@ class QuickBooks:
     def _cdc(self, request: httpx.Request) -> httpx.Response:
         params = request.url.params
         try:
-            since = instant(params.get("changedSince", "").replace(" ", "+"))  # an unescaped + arrives as a space
+            since = instant(
+                params.get("changedSince", "").replace(" ", "+")
+            )  # an unescaped + arrives as a space
         except ValueError:
-            return self._fault(400, "ValidationFault", "Invalid changedSince", "Not a dateTime", "2010")
+            return self._fault(
+                400, "ValidationFault", "Invalid changedSince", "Not a dateTime", "2010"
+            )
         if self.world.now() - since > timedelta(days=CDC_DAYS):
             detail = f"changedSince is more than {CDC_DAYS} days ago"
             return self._fault(400, "ValidationFault", "Invalid changedSince", detail, "2010")
@@ -161,7 +179,11 @@ class QuickBooks:
         for entity in filter(None, map(str.strip, params.get("entities", "").split(","))):
             if entity not in _RENDER:
                 return self._fault(
-                    400, "ValidationFault", "Unsupported Operation", f"{entity} has no change data", "500"
+                    400,
+                    "ValidationFault",
+                    "Unsupported Operation",
+                    f"{entity} has no change data",
+                    "500",
                 )
             changed = self._changed(entity, since)[:room]
             room -= len(changed)
@@ -171,7 +193,9 @@ class QuickBooks:
             form = b'{"%s":%s,"startPosition":1,"maxResults":%d}'
             answers.append(form % (entity.encode(), join(changed), len(changed)))
         time = self._now().encode()
-        return raw_response(b'{"CDCResponse":[{"QueryResponse":%s}],"time":"%s"}' % (join(answers), time))
+        return raw_response(
+            b'{"CDCResponse":[{"QueryResponse":%s}],"time":"%s"}' % (join(answers), time)
+        )
 
     def _changed(self, entity: str, since: datetime) -> list[bytes]:
         if entity == "Item":
@@ -183,7 +207,9 @@ class QuickBooks:
             records = list(self.books.payments.values())
         else:
             records = list(self.books.all(entity))
-        changed = sorted((row for row in records if row.updated_at >= since), key=lambda row: row.updated_at)
+        changed = sorted(
+            (row for row in records if row.updated_at >= since), key=lambda row: row.updated_at
+        )
         return [
             json.dumps(qbo_render.tombstone(row)).encode()
             if getattr(row, "deleted", False)
@@ -209,9 +235,15 @@ class QuickBooks:
         for item in items:
             bid = json.dumps(item.get("bId")).encode()
             try:
-                answers.append(b'{"bId":%s,"QueryResponse":%s}' % (bid, self._select(item.get("Query", ""))))
+                answers.append(
+                    b'{"bId":%s,"QueryResponse":%s}' % (bid, self._select(item.get("Query", "")))
+                )
             except qbo_query.QueryError as error:
-                fault = {"Error": [{"Message": "Invalid query", "Detail": error.detail, "code": error.code}]}
+                fault = {
+                    "Error": [
+                        {"Message": "Invalid query", "Detail": error.detail, "code": error.code}
+                    ]
+                }
                 body = json.dumps(fault | {"type": "ValidationFault"}).encode()
                 answers.append(b'{"bId":%s,"Fault":%s}' % (bid, body))
         form = b'{"BatchItemResponse":%s,"time":"%s"}'
@@ -231,7 +263,11 @@ class QuickBooks:
         entity = next((name for name in _RENDER if name.lower() == kind.lower()), None)
         if entity is None:
             return self._fault(
-                400, "ValidationFault", "Unsupported Operation", f"Operation {rest} is not supported.", "500"
+                400,
+                "ValidationFault",
+                "Unsupported Operation",
+                f"Operation {rest} is not supported.",
+                "500",
             )
         row = next((row for row in self._rows(entity) if row.id == key), None)
         if row is None:
@@ -248,4 +284,6 @@ def _project(body: bytes, fields: Sequence[str]) -> bytes:
         "domain",
         "sparse",
     }
-    return json.dumps({name: value for name, value in record.items() if name in wanted}, ensure_ascii=False).encode()
+    return json.dumps(
+        {name: value for name, value in record.items() if name in wanted}, ensure_ascii=False
+    ).encode()

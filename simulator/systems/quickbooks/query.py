@@ -17,7 +17,9 @@ MAX_RESULTS: Final = 1000
 #: A value written in a query.
 Operand = str | bool | Decimal
 
-_TOKEN = re.compile(r"\s*(?:('(?:\\.|[^'\\])*')|(<=|>=|!=|[=<>(),*])|([A-Za-z_][\w.]*)|(-?\d+(?:\.\d+)?))")
+_TOKEN = re.compile(
+    r"\s*(?:('(?:\\.|[^'\\])*')|(<=|>=|!=|[=<>(),*])|([A-Za-z_][\w.]*)|(-?\d+(?:\.\d+)?))"
+)
 _CLAUSES = {"WHERE", "ORDERBY", "ORDER", "STARTPOSITION", "MAXRESULTS"}
 _COMPARE: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "=": lambda a, b: bool(a == b),
@@ -65,7 +67,9 @@ class _Tokens:
         while position < len(statement):
             match = _TOKEN.match(statement, position)
             if match is None:
-                raise QueryError(f"QueryParserError: Encountered unexpected text at column {position + 1}")
+                raise QueryError(
+                    f"QueryParserError: Encountered unexpected text at column {position + 1}"
+                )
             self.items.append(match.group().strip())
             position = match.end()
         self.at = 0
@@ -86,7 +90,9 @@ class _Tokens:
     def expect(self, *words: str) -> None:
         found = self.next()
         if found.upper() not in words:
-            raise QueryError(f'QueryParserError: Encountered " {found} ", was expecting one of: {", ".join(words)}')
+            raise QueryError(
+                f'QueryParserError: Encountered " {found} ", was expecting one of: {", ".join(words)}'
+            )
 
 
 def parse(statement: str) -> Query:
@@ -153,7 +159,9 @@ def _value(tokens: _Tokens) -> Operand:
     try:
         return Decimal(text)
     except InvalidOperation:
-        raise QueryError(f'QueryParserError: Encountered " {text} " where a value was expected') from None
+        raise QueryError(
+            f'QueryParserError: Encountered " {text} " where a value was expected'
+        ) from None
 
 
 def _ordering(tokens: _Tokens) -> list[tuple[str, bool]]:
@@ -197,7 +205,9 @@ def select(query: Query, rows: Sequence[Row], accessors: Mapping[str, Accessor])
 def _accessor(field: str, accessors: Mapping[str, Accessor], entity: str) -> Accessor:
     name = field.replace("Metadata.", "MetaData.")
     if name not in accessors:
-        raise QueryError(f"QueryValidationError: Property {field} not found for Entity {entity}", "4001")
+        raise QueryError(
+            f"QueryValidationError: Property {field} not found for Entity {entity}", "4001"
+        )
     return accessors[name]
 
 
@@ -217,7 +227,9 @@ def _holds(operator: str, mine: object, asked: Operand) -> bool:
     try:
         return _COMPARE[operator](mine, _like(mine, asked))
     except (InvalidOperation, TypeError, ValueError):
-        raise QueryError(f"QueryValidationError: value {asked} does not fit the property's type", "4001") from None
+        raise QueryError(
+            f"QueryValidationError: value {asked} does not fit the property's type", "4001"
+        ) from None
 
 
 def _like(mine: object, asked: Operand) -> object:

@@ -110,7 +110,10 @@ def document_json(document: Document) -> dict[str, Any]:
         body |= {"DueDate": document.due.isoformat(), "Balance": number(document.balance_minor)}
         body |= {"AllowIPNPayment": False, "AllowOnlinePayment": False}
     elif document.entity == "CreditMemo":
-        body |= {"Balance": number(document.balance_minor), "RemainingCredit": number(document.balance_minor)}
+        body |= {
+            "Balance": number(document.balance_minor),
+            "RemainingCredit": number(document.balance_minor),
+        }
     else:
         body |= {"Balance": 0, "PaymentMethodRef": {"value": "1", "name": "Cash"}}
         body["DepositToAccountRef"] = {"value": "35", "name": "Caixa"}
@@ -142,11 +145,19 @@ def _lines(document: Document) -> list[dict[str, Any]]:
                 "SalesItemLineDetail": detail,
             }
         )
-    lines.append({"Amount": number(document.gross_minor), "DetailType": "SubTotalLineDetail", "SubTotalLineDetail": {}})
+    lines.append(
+        {
+            "Amount": number(document.gross_minor),
+            "DetailType": "SubTotalLineDetail",
+            "SubTotalLineDetail": {},
+        }
+    )
     if document.discount_bps:
         detail = {"PercentBased": True, "DiscountPercent": number(document.discount_bps)}
         amount = number(document.gross_minor - document.net_minor)
-        lines.append({"Amount": amount, "DetailType": "DiscountLineDetail", "DiscountLineDetail": detail})
+        lines.append(
+            {"Amount": amount, "DetailType": "DiscountLineDetail", "DiscountLineDetail": detail}
+        )
     return lines
 
 
@@ -160,7 +171,11 @@ def _tax(document: Document) -> dict[str, Any]:
             "NetAmountTaxable": number(document.net_minor),
         }
         body["TaxLine"] = [
-            {"Amount": number(document.tax_minor), "DetailType": "TaxLineDetail", "TaxLineDetail": detail}
+            {
+                "Amount": number(document.tax_minor),
+                "DetailType": "TaxLineDetail",
+                "TaxLineDetail": detail,
+            }
         ]
     return body
 
@@ -168,9 +183,13 @@ def _tax(document: Document) -> dict[str, Any]:
 def payment_json(payment: Payment) -> dict[str, Any]:
     """A Payment; one that only applies a credit memo has a TotalAmt of 0 and links both."""
     amount = number(payment.amount_minor)
-    lines = [{"Amount": amount, "LinkedTxn": [{"TxnId": payment.document.id, "TxnType": "Invoice"}]}]
+    lines = [
+        {"Amount": amount, "LinkedTxn": [{"TxnId": payment.document.id, "TxnType": "Invoice"}]}
+    ]
     if payment.credit is not None:
-        lines.append({"Amount": amount, "LinkedTxn": [{"TxnId": payment.credit.id, "TxnType": "CreditMemo"}]})
+        lines.append(
+            {"Amount": amount, "LinkedTxn": [{"TxnId": payment.credit.id, "TxnType": "CreditMemo"}]}
+        )
     return _head(payment) | {
         "CustomerRef": {"value": payment.customer.id, "name": payment.customer.name},
         "TxnDate": payment.day.isoformat(),

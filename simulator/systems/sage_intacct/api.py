@@ -8,7 +8,14 @@ import httpx
 from simulator.limits import Throttled
 from simulator.model import ACCOUNTS, Customer, Document, Product
 from simulator.oauth import Denied, form_client, read_form
-from simulator.systems.sage_intacct.query import DEFAULT_SIZE, QueryError, ordered, page, parse, shown
+from simulator.systems.sage_intacct.query import (
+    DEFAULT_SIZE,
+    QueryError,
+    ordered,
+    page,
+    parse,
+    shown,
+)
 from simulator.systems.sage_intacct.render import KINDS, Kind, Row
 from simulator.wire import json_response, unsupported
 from simulator.world import World
@@ -55,9 +62,13 @@ class SageIntacct:
         # A header of any other name is ignored, and gives what the top level sees.
         entity = request.headers.get("x-ia-api-param-entity", "")
         if entity not in ("", ENTITY, EMPTY_ENTITY):
-            return self._error(403, "forbidden", "The entity does not exist, or is not open to this user")
+            return self._error(
+                403, "forbidden", "The entity does not exist, or is not open to this user"
+            )
         rest = path.removeprefix(_ROOT)
-        served = {"/services/core/model": ("name",), "/services/core/query": ()}.get(rest, ("start",))
+        served = {"/services/core/model": ("name",), "/services/core/query": ()}.get(
+            rest, ("start",)
+        )
         if name := unsupported(request.url.params, *served):
             return self._error(400, "invalidRequest", f"The parameter {name} is not supported")
         if rest == "/services/core/query":
@@ -73,7 +84,9 @@ class SageIntacct:
         if "json" in request.headers.get("content-type", "") or not form_client(form):
             return json_response({"error": "invalid_client"}, 401)
         user, _, company = form.get("username", "").partition("@")
-        if form.get("grant_type") == "client_credentials" and (not user or company.partition("|")[0] != COMPANY):
+        if form.get("grant_type") == "client_credentials" and (
+            not user or company.partition("|")[0] != COMPANY
+        ):
             described = "The username format is invalid (expected user@company)"
             return json_response({"error": "invalid_request", "error_description": described}, 400)
         try:
@@ -90,7 +103,10 @@ class SageIntacct:
             "additionalInfo": {"messageId": "IA.ERROR", "placeholders": {}},
             "supportId": f"SIM{self._errors:06d}",
         }
-        body = {"ia::result": {"ia::error": error}, "ia::meta": {"totalCount": 1, "totalSuccess": 0, "totalError": 1}}
+        body = {
+            "ia::result": {"ia::error": error},
+            "ia::meta": {"totalCount": 1, "totalSuccess": 0, "totalError": 1},
+        }
         return json_response(body, status)
 
     def _found(self, name: str, entity: str) -> list[dict[str, Any]] | None:
@@ -120,9 +136,13 @@ class SageIntacct:
             query = parse(json.loads(request.content))
             records = self._found(query.object, entity)
             if records is None:
-                return self._error(400, "invalidRequest", f"The object {query.object} does not exist")
+                return self._error(
+                    400, "invalidRequest", f"The object {query.object} does not exist"
+                )
             found, meta = page(query, ordered(query, records))
-            return json_response({"ia::result": [shown(query, record) for record in found], "ia::meta": meta})
+            return json_response(
+                {"ia::result": [shown(query, record) for record in found], "ia::meta": meta}
+            )
         except (QueryError, ValueError) as error:
             return self._error(400, "invalidRequest", f"Payload contains errors: {error}")
 
@@ -133,25 +153,45 @@ class SageIntacct:
             start = request.url.params.get("start", "1")
             if not start.isdigit() or start == "0":
                 return self._error(400, "invalidRequest", "start is from 1")
-            query = parse({"object": rest, "fields": ["key", "id", "href"], "start": int(start), "size": DEFAULT_SIZE})
+            query = parse(
+                {
+                    "object": rest,
+                    "fields": ["key", "id", "href"],
+                    "start": int(start),
+                    "size": DEFAULT_SIZE,
+                }
+            )
             shown_rows, meta = page(query, found)
-            return json_response({"ia::result": [shown(query, row) for row in shown_rows], "ia::meta": meta})
+            return json_response(
+                {"ia::result": [shown(query, row) for row in shown_rows], "ia::meta": meta}
+            )
         name, _, key = rest.rpartition("/")
         kind = KINDS.get(name)
         if kind is not None and self._found(name, entity):
             for one in kind.found(self.books):
                 if self._json(name, kind, one)["key"] == key:
                     meta = {"totalCount": 1, "totalSuccess": 1, "totalError": 0}
-                    return json_response({"ia::result": (kind.full or kind.render)(one), "ia::meta": meta})
+                    return json_response(
+                        {"ia::result": (kind.full or kind.render)(one), "ia::meta": meta}
+                    )
         return self._error(404, "invalidRequest", "The object does not exist")
 
     def _model(self, name: str) -> httpx.Response:
         """The fields of an object, references apart."""
         found = self._found(name, "")
         if not found:
-            return json_response({"ia::result": [], "ia::meta": {"totalCount": 0, "totalSuccess": 0, "totalError": 0}})
+            return json_response(
+                {
+                    "ia::result": [],
+                    "ia::meta": {"totalCount": 0, "totalSuccess": 0, "totalError": 0},
+                }
+            )
         record = found[0]
-        fields = {one: {"type": "string"} for one, value in record.items() if not isinstance(value, dict | list)}
+        fields = {
+            one: {"type": "string"}
+            for one, value in record.items()
+            if not isinstance(value, dict | list)
+        }
         groups = {
             one: {"fields": {inner: {"type": "string"} for inner in value}}
             for one, value in record.items()
@@ -162,5 +202,12 @@ class SageIntacct:
             for one, value in record.items()
             if isinstance(value, dict) and "href" in value
         }
-        body = {"fields": fields, "groups": groups, "refs": refs, "httpMethods": "OPTIONS,GET,POST,DELETE,PATCH"}
-        return json_response({"ia::result": body, "ia::meta": {"totalCount": 1, "totalSuccess": 1, "totalError": 0}})
+        body = {
+            "fields": fields,
+            "groups": groups,
+            "refs": refs,
+            "httpMethods": "OPTIONS,GET,POST,DELETE,PATCH",
+        }
+        return json_response(
+            {"ia::result": body, "ia::meta": {"totalCount": 1, "totalSuccess": 1, "totalError": 0}}
+        )

@@ -5,7 +5,16 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 _KEYS: Final = frozenset(
-    {"object", "fields", "filters", "filterExpression", "filterParameters", "orderBy", "start", "size"}
+    {
+        "object",
+        "fields",
+        "filters",
+        "filterExpression",
+        "filterParameters",
+        "orderBy",
+        "start",
+        "size",
+    }
 )
 _PARAMETERS: Final = frozenset({"caseSensitiveComparison", "includePrivate", "asOfDate"})
 DEFAULT_SIZE: Final = 100
@@ -52,9 +61,16 @@ def parse(body: Any) -> Query:
         raise QueryError("filterExpression is not valid")
     conditions = [_condition(one) for one in body.get("filters") or ()]
     start, size = body.get("start", 1), body.get("size", DEFAULT_SIZE)
-    if not isinstance(start, int) or not isinstance(size, int) or start < 1 or not 1 <= size <= MAX_SIZE:
+    if (
+        not isinstance(start, int)
+        or not isinstance(size, int)
+        or start < 1
+        or not 1 <= size <= MAX_SIZE
+    ):
         raise QueryError(f"start is from 1, size from 1 to {MAX_SIZE}")
-    orders = tuple((name, way == "desc") for one in body.get("orderBy") or () for name, way in one.items())
+    orders = tuple(
+        (name, way == "desc") for one in body.get("orderBy") or () for name, way in one.items()
+    )
     return Query(
         body["object"],
         tuple(map(str, fields)),
@@ -127,7 +143,9 @@ def _condition(body: Any) -> Callable[[Mapping[str, Any]], bool]:
             return _comparable(name, value)
 
         value = value_at(record, name)
-        return test(key(value), [key(one) for one in wanted] if isinstance(wanted, list) else key(wanted))
+        return test(
+            key(value), [key(one) for one in wanted] if isinstance(wanted, list) else key(wanted)
+        )
 
     return judged
 
@@ -152,7 +170,9 @@ _OPERATORS: Final[Mapping[str, Callable[[_Key, Any], bool]]] = {
 }
 
 
-def page(query: Query, records: Sequence[Mapping[str, Any]]) -> tuple[Sequence[Mapping[str, Any]], dict[str, Any]]:
+def page(
+    query: Query, records: Sequence[Mapping[str, Any]]
+) -> tuple[Sequence[Mapping[str, Any]], dict[str, Any]]:
     """The rows from `start` on, and what is said beside them: `next` is the start of the following page, or null."""
     first, total = query.start - 1, len(records)
     following = query.start + query.size

@@ -91,7 +91,9 @@ def _audit(document: Document | Customer) -> dict[str, str]:
 
 
 def _customer_ref(customer: Customer) -> dict[str, Any]:
-    return _ref("accounts-receivable/customer", customer_key(customer), customer.id, name=customer.name)
+    return _ref(
+        "accounts-receivable/customer", customer_key(customer), customer.id, name=customer.name
+    )
 
 
 def invoice_json(document: Document) -> dict[str, Any]:
@@ -100,8 +102,12 @@ def invoice_json(document: Document) -> dict[str, Any]:
     due = 0 if document.status == "void" else document.balance_minor
     sales: dict[str, Any] = {"id": None, "key": None, "href": None}
     if document.id != document.record_key:
-        sales = _ref("order-entry/document", document.number.rpartition("-")[2].lstrip("0"), document.id)
-    contact = _ref("company-config/contact", customer_key(document.customer), contact_id(document.customer))
+        sales = _ref(
+            "order-entry/document", document.number.rpartition("-")[2].lstrip("0"), document.id
+        )
+    contact = _ref(
+        "company-config/contact", customer_key(document.customer), contact_id(document.customer)
+    )
     return {
         "key": document.record_key,
         "id": document.record_key,
@@ -122,7 +128,10 @@ def invoice_json(document: Document) -> dict[str, Any]:
         "totalBaseAmountDue": amount(turn * due),
         "totalTxnAmount": amount(turn * total),
         "totalTxnAmountDue": amount(turn * due),
-        "paymentInformation": {"fullyPaidDate": None, "totalTxnAmountPaid": amount(total - document.balance_minor)},
+        "paymentInformation": {
+            "fullyPaidDate": None,
+            "totalTxnAmountPaid": amount(total - document.balance_minor),
+        },
         "audit": _audit(document),
     }
 
@@ -141,8 +150,16 @@ def adjustment_json(document: Document) -> dict[str, Any]:
         "state": state(document),
         "createdDate": document.day.isoformat(),
         "customer": _customer_ref(document.customer),
-        "txnCurrency": {"currency": CURRENCY, "totalEntered": total, "totalDue": amount(turn * due)},
-        "baseCurrency": {"currency": CURRENCY, "totalAmountEntered": total, "totalDue": amount(turn * due)},
+        "txnCurrency": {
+            "currency": CURRENCY,
+            "totalEntered": total,
+            "totalDue": amount(turn * due),
+        },
+        "baseCurrency": {
+            "currency": CURRENCY,
+            "totalAmountEntered": total,
+            "totalDue": amount(turn * due),
+        },
         "audit": _audit(document),
     }
 
@@ -152,7 +169,11 @@ def line_json(row: Row) -> dict[str, Any]:
     document, line = row.document, row.line
     minor = sign(document) * (document.line_net_minor(line) if line else document.tax_minor)
     sku = line.product.sku if line else None
-    item = _ref("inventory-control/item", line.product.id, sku) if line and sku else {"key": None, "id": None}
+    item = (
+        _ref("inventory-control/item", line.product.id, sku)
+        if line and sku
+        else {"key": None, "id": None}
+    )
     body: dict[str, Any] = {
         "key": row.key,
         "id": row.key,
@@ -167,7 +188,12 @@ def line_json(row: Row) -> dict[str, Any]:
         return body | {"isSubtotal": None if line else "subtotal"}
     owner = {"key": document.record_key, "id": document.record_key}
     money = {"currency": CURRENCY, "amount": amount(minor)}
-    return body | {"txnCurrency": money, "baseCurrency": money, "isTax": False, "arAdjustment": owner}
+    return body | {
+        "txnCurrency": money,
+        "baseCurrency": money,
+        "isTax": False,
+        "arAdjustment": owner,
+    }
 
 
 def lines_json(document: Document) -> list[dict[str, Any]]:
@@ -233,7 +259,9 @@ def _lines(entities: Iterable[str]) -> Callable[[Books], list[Row]]:
 
 KINDS: Final[Mapping[str, Kind]] = {
     "accounts-receivable/invoice": Kind(
-        lambda books: alive(books, INVOICES), invoice_json, lambda one: invoice_json(one) | {"lines": lines_json(one)}
+        lambda books: alive(books, INVOICES),
+        invoice_json,
+        lambda one: invoice_json(one) | {"lines": lines_json(one)},
     ),
     "accounts-receivable/invoice-line": Kind(_lines(INVOICES), line_json),
     "accounts-receivable/adjustment": Kind(
@@ -242,7 +270,11 @@ KINDS: Final[Mapping[str, Kind]] = {
         lambda one: adjustment_json(one) | {"lines": lines_json(one)},
     ),
     "accounts-receivable/adjustment-line": Kind(_lines(ADJUSTMENTS), line_json),
-    "accounts-receivable/customer": Kind(lambda books: list(books.customers.values()), customer_json),
+    "accounts-receivable/customer": Kind(
+        lambda books: list(books.customers.values()), customer_json
+    ),
     "company-config/contact": Kind(lambda books: list(books.customers.values()), contact_json),
-    "inventory-control/item": Kind(lambda books: [one for one in books.products.values() if one.sku], item_json),
+    "inventory-control/item": Kind(
+        lambda books: [one for one in books.products.values() if one.sku], item_json
+    ),
 }

@@ -81,7 +81,11 @@ class Xero:
 
     def broken(self) -> httpx.Response:
         """500."""
-        body = {"ErrorNumber": 500, "Type": "InternalServerError", "Message": "An error occurred in Xero."}
+        body = {
+            "ErrorNumber": 500,
+            "Type": "InternalServerError",
+            "Message": "An error occurred in Xero.",
+        }
         return json_response(body, 500)
 
     def answer(self, request: httpx.Request, path: str) -> httpx.Response:
@@ -93,7 +97,10 @@ class Xero:
             return refused
         if path.lower() == "/connections":
             return json_response(
-                [self._connection(n, tenant) for n, tenant in enumerate(self.world.accounts[self.name])]
+                [
+                    self._connection(n, tenant)
+                    for n, tenant in enumerate(self.world.accounts[self.name])
+                ]
             )
         resource, _, key = path.removeprefix(_ROOT).partition("/")
         if not path.startswith(_ROOT) or resource not in (*_RENDER, "Organisation"):
@@ -101,7 +108,12 @@ class Xero:
         if "json" not in request.headers.get("accept", ""):
             return xml_response('Response xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"')
         if resource == "Organisation":
-            body = self._envelope() + b',"Organisations":' + encode([self._organisation()]).encode() + b"}"
+            body = (
+                self._envelope()
+                + b',"Organisations":'
+                + encode([self._organisation()]).encode()
+                + b"}"
+            )
             return raw_response(body, headers=self._remaining())
         return self._single(resource, key) if key else self._list(resource, request)
 
@@ -130,7 +142,8 @@ class Xero:
             return json_response(body | {"Extensions": {}}, 401)
         if (
             path.startswith(_ROOT)
-            and request.headers.get("xero-tenant-id", "").lower() not in self.world.accounts[self.name]
+            and request.headers.get("xero-tenant-id", "").lower()
+            not in self.world.accounts[self.name]
         ):
             # Lower-case names, unlike the 401.
             body = {
@@ -144,7 +157,9 @@ class Xero:
 
     def _uuid(self) -> str:
         self._calls += 1
-        return str(UUID(bytes=sha256(f"{self.world.seed}/{self._calls}".encode()).digest()[:16], version=4))
+        return str(
+            UUID(bytes=sha256(f"{self.world.seed}/{self._calls}".encode()).digest()[:16], version=4)
+        )
 
     def _remaining(self) -> dict[str, str]:
         left = self.world.limits[self.name].remaining()
@@ -224,13 +239,19 @@ class Xero:
         paging = b""
         if page is not None and resource != "Items":
             page, size, count = max(1, page), min(max(1, size), MAX_PAGE), len(rows)
-            shape = {"page": page, "pageSize": size, "pageCount": -(-count // size), "itemCount": count}
+            shape = {
+                "page": page,
+                "pageSize": size,
+                "pageCount": -(-count // size),
+                "itemCount": count,
+            }
             paging = b',"pagination":' + encode(shape).encode()
             rows = rows[(page - 1) * size : page * size]
         lines = page is not None and params.get("summaryOnly", "").lower() != "true"
         body = join(self._json(resource, row, lines=lines) for row in rows)
         return raw_response(
-            self._envelope() + paging + b',"%s":%s}' % (resource.encode(), body), headers=self._remaining()
+            self._envelope() + paging + b',"%s":%s}' % (resource.encode(), body),
+            headers=self._remaining(),
         )
 
     def _asked(self, resource: str, request: httpx.Request) -> Sequence[Row]:
@@ -269,9 +290,12 @@ class Xero:
             if key in names or key.lower() == row.id:
                 body = join([self._json(resource, row, lines=True)])
                 return raw_response(
-                    self._envelope() + b',"%s":%s}' % (resource.encode(), body), headers=self._remaining()
+                    self._envelope() + b',"%s":%s}' % (resource.encode(), body),
+                    headers=self._remaining(),
                 )
-        return httpx.Response(404, text="The resource you're looking for cannot be found", headers=self._remaining())
+        return httpx.Response(
+            404, text="The resource you're looking for cannot be found", headers=self._remaining()
+        )
 
     def _invalid(self, number: int, kind: str, message: str) -> httpx.Response:
         return json_response({"ErrorNumber": number, "Type": kind, "Message": message}, 400)
@@ -279,7 +303,11 @@ class Xero:
 
 def _csv(params: httpx.QueryParams, name: str, *, fold: bool = True) -> set[str]:
     text = params.get(name, "")
-    return {piece.strip().lower() if fold else piece.strip() for piece in text.split(",") if piece.strip()}
+    return {
+        piece.strip().lower() if fold else piece.strip()
+        for piece in text.split(",")
+        if piece.strip()
+    }
 
 
 def _refusal(resource: str, request: httpx.Request) -> str | None:

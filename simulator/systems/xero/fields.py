@@ -24,7 +24,11 @@ _DOCUMENT: Final[Mapping[str, Accessor]] = {
     "Contact.Name": lambda row: row.customer.name,
 }
 ACCESSORS: Final[Mapping[str, Mapping[str, Accessor]]] = {
-    "Invoices": {**_DOCUMENT, "InvoiceID": lambda row: row.id, "InvoiceNumber": lambda row: row.number},
+    "Invoices": {
+        **_DOCUMENT,
+        "InvoiceID": lambda row: row.id,
+        "InvoiceNumber": lambda row: row.number,
+    },
     "CreditNotes": {
         **_DOCUMENT,
         "CreditNoteID": lambda row: row.id,
@@ -45,5 +49,9 @@ ACCESSORS: Final[Mapping[str, Mapping[str, Accessor]]] = {
         "Date": lambda row: midnight(row.day),
         "UpdatedDateUTC": lambda row: row.updated_at,
     },
-    "Items": {"ItemID": lambda row: row.id, "Code": lambda row: row.sku, "Name": lambda row: row.name},
+    "Items": {
+        "ItemID": lambda row: row.id,
+        "Code": lambda row: row.sku,
+        "Name": lambda row: row.name,
+    },
 }

@@ -35,7 +35,9 @@ def status_of(document: Document) -> str:
         return "DELETED"
     if document.settled:
         return "PAID"
-    return {"draft": "DRAFT", "submitted": "SUBMITTED", "void": "VOIDED"}.get(document.status, "AUTHORISED")
+    return {"draft": "DRAFT", "submitted": "SUBMITTED", "void": "VOIDED"}.get(
+        document.status, "AUTHORISED"
+    )
 
 
 def _contact_ref(customer: Customer) -> dict[str, Any]:
@@ -69,7 +71,9 @@ def invoice_json(document: Document, *, lines: bool) -> dict[str, Any]:
     """A sales invoice (ACCREC) or a bill (ACCPAY)."""
     dead = document.status == "void" or document.deleted
     due = 0 if dead else document.balance_minor
-    money = [payment for payment in document.payments if not payment.deleted and payment.credit is None]
+    money = [
+        payment for payment in document.payments if not payment.deleted and payment.credit is None
+    ]
     applied = [payment for payment in document.payments if payment.credit is not None]
     return {
         "Type": TYPES[document.entity],
@@ -148,7 +152,11 @@ def credit_note_json(document: Document, *, lines: bool) -> dict[str, Any]:
 
 
 def _allocation(payment: Payment) -> dict[str, Any]:
-    invoice = {"InvoiceID": payment.document.id, "InvoiceNumber": payment.document.number, "HasErrors": False}
+    invoice = {
+        "InvoiceID": payment.document.id,
+        "InvoiceNumber": payment.document.number,
+        "HasErrors": False,
+    }
     return {
         "AllocationID": payment.id,
         "Amount": number(payment.amount_minor),
@@ -173,7 +181,11 @@ def _lines(document: Document) -> list[dict[str, Any]]:
         }
         if line.product.sku:
             body["ItemCode"] = line.product.sku
-            body["Item"] = {"ItemID": line.product.id, "Name": line.product.name, "Code": line.product.sku}
+            body["Item"] = {
+                "ItemID": line.product.id,
+                "Name": line.product.name,
+                "Code": line.product.sku,
+            }
         if document.discount_bps:
             body["DiscountRate"] = number(document.discount_bps)
         lines.append(body)
@@ -256,7 +268,11 @@ def item_json(product: Product) -> dict[str, Any]:
         "Description": product.name,
         "UpdatedDateUTC": "/Date(1698919200000+0000)/",
         "PurchaseDetails": {},
-        "SalesDetails": {"UnitPrice": number(product.unit_minor), "AccountCode": "200", "TaxType": "OUTPUT"},
+        "SalesDetails": {
+            "UnitPrice": number(product.unit_minor),
+            "AccountCode": "200",
+            "TaxType": "OUTPUT",
+        },
         "IsTrackedAsInventory": False,
         "IsSold": True,
         "IsPurchased": False,

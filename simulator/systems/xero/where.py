@@ -39,7 +39,9 @@ def filtered(rows: Sequence[Row], where: str, accessors: Mapping[str, Accessor])
     """
     if not where.strip():
         return list(rows)
-    alternatives = [[_condition(part, accessors) for part in _AND.split(side)] for side in _OR.split(where)]
+    alternatives = [
+        [_condition(part, accessors) for part in _AND.split(side)] for side in _OR.split(where)
+    ]
     return [row for row in rows if any(all(test(row) for test in tests) for tests in alternatives)]
 
 
@@ -84,5 +86,9 @@ def ordered(rows: list[Row], order: str, accessors: Mapping[str, Accessor]) -> l
     for part in reversed([piece.split() for piece in order.split(",") if piece.strip()]):
         if part[0] not in accessors:
             raise WhereError(f"No property or field {part[0]!r} exists")
-        rows = sorted(rows, key=accessors[part[0]], reverse=len(part) > 1 and part[1].upper().startswith("DESC"))
+        rows = sorted(
+            rows,
+            key=accessors[part[0]],
+            reverse=len(part) > 1 and part[1].upper().startswith("DESC"),
+        )
     return rows

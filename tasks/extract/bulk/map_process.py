@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from connectors import spec_for
 from connectors.kit.mapping import map_pages, missing
-from connectors.kit.spec import Connection, ConnectorSpec, Stream, Window
+from connectors.kit.spec import Account, ConnectorSpec, Stream, Window
 from sql.sync import StoredPage
 from tasks.extract.bulk.spool import Packed, pack
 
@@ -44,7 +44,7 @@ def prepare_run() -> None:
 
 
 def mapped_by_sibling(
-    vendor: Connection, stream: Stream, window: Window, pages: Pages, *, hurry: threading.Event
+    vendor: Account, stream: Stream, window: Window, pages: Pages, *, hurry: threading.Event
 ) -> Packed | None:
     """The batch mapped by the sibling, once it is free; None if there is none, it failed, or it is busy and we are to hurry.
 
@@ -59,9 +59,13 @@ def mapped_by_sibling(
         _lock.release()
 
 
-def map_and_pack(spec: ConnectorSpec, vendor: Connection, stream: Stream, window: Window, pages: Pages) -> Packed:
+def map_and_pack(
+    spec: ConnectorSpec, vendor: Account, stream: Stream, window: Window, pages: Pages
+) -> Packed:
     """Maps one batch. Raises as `map_pages`."""
-    mapped = map_pages(spec, stream, vendor, ((page.page_id, page.body()) for page in pages), window=window)
+    mapped = map_pages(
+        spec, stream, vendor, ((page.page_id, page.body()) for page in pages), window=window
+    )
     return pack(stream.name, mapped, missing(spec, mapped))
 
 
@@ -94,7 +98,9 @@ def _serve(channel: Channel) -> None:
         os._exit(0)
 
 
-def _answer(spec: ConnectorSpec, vendor: Connection, name: str, window: Window, pages: Pages) -> Packed | None:
+def _answer(
+    spec: ConnectorSpec, vendor: Account, name: str, window: Window, pages: Pages
+) -> Packed | None:
     with contextlib.suppress(Exception):
         return map_and_pack(spec, vendor, spec.stream(name), window, pages)
     return None

@@ -47,7 +47,10 @@ class Mapper:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
         if kind is not None:
@@ -83,7 +86,11 @@ class Mapper:
         if self._stream is None or not self._pages:
             return
         self._take(down_to=THREADS - 1)
-        self._running.append(self._pool.submit(_mapped, self._job, self._stream, self._window, self._pages, self._idle))
+        self._running.append(
+            self._pool.submit(
+                _mapped, self._job, self._stream, self._window, self._pages, self._idle
+            )
+        )
         self._submitted += self._records
         self._pages, self._records, self._bytes = [], 0, 0
 
@@ -96,7 +103,9 @@ class Mapper:
             self.spool.append(packed)
 
 
-def _mapped(job: Job, stream: Stream, window: Window, pages: list[StoredPage], idle: Event) -> Packed:
+def _mapped(
+    job: Job, stream: Stream, window: Window, pages: list[StoredPage], idle: Event
+) -> Packed:
     return mapped_by_sibling(job.vendor, stream, window, pages, hurry=idle) or map_and_pack(
         job.spec, job.vendor, stream, window, pages
     )

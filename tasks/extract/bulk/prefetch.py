@@ -16,7 +16,9 @@ def ahead(items: Iterable[T], depth: int = 1) -> Iterator[T]:
     """
     waiting: queue.Queue[tuple[T | Any, BaseException | None]] = queue.Queue(depth)
     stop = threading.Event()
-    thread = threading.Thread(target=_produce, args=(items, waiting, stop), name="ahead", daemon=True)
+    thread = threading.Thread(
+        target=_produce, args=(items, waiting, stop), name="ahead", daemon=True
+    )
     thread.start()
     try:
         while True:
@@ -32,7 +34,9 @@ def ahead(items: Iterable[T], depth: int = 1) -> Iterator[T]:
 
 
 def _produce(
-    items: Iterable[T], waiting: "queue.Queue[tuple[T | Any, BaseException | None]]", stop: threading.Event
+    items: Iterable[T],
+    waiting: "queue.Queue[tuple[T | Any, BaseException | None]]",
+    stop: threading.Event,
 ) -> None:
     try:
         for item in items:
@@ -43,7 +47,9 @@ def _produce(
         _put(waiting, stop, (_END, error))
 
 
-def _put(waiting: "queue.Queue[Any]", stop: threading.Event, entry: tuple[Any, BaseException | None]) -> bool:
+def _put(
+    waiting: "queue.Queue[Any]", stop: threading.Event, entry: tuple[Any, BaseException | None]
+) -> bool:
     """Waits for room; False once nobody is interested any more."""
     while not stop.is_set():
         try:

@@ -36,7 +36,9 @@ def pack(stream: str, mapped: Mapped, needs: dict[str, set[str]]) -> Packed:
 
 def _written(frame: pl.DataFrame) -> bytes:
     buffer = io.BytesIO()
-    frame.write_ipc(buffer, compression="lz4")  # a fifth of the bytes, for less time than they take through a pipe
+    frame.write_ipc(
+        buffer, compression="lz4"
+    )  # a fifth of the bytes, for less time than they take through a pipe
     return buffer.getvalue()
 
 
