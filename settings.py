@@ -21,7 +21,10 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 class DatabaseNotRunning(RuntimeError):
-    """The embedded database is configured but nobody has started it. `twezah up` or `twezah psql` does."""
+    """The embedded database is configured but nobody has started it.
+
+    `twezah up` or `twezah psql` does.
+    """
 
 
 def _default_home() -> Path:
@@ -30,7 +33,10 @@ def _default_home() -> Path:
 
 
 class Settings(BaseSettings):
-    """One installation. All times are UTC unless a name says otherwise; secrets never show in `repr`."""
+    """One installation.
+
+    All times are UTC unless a name says otherwise; secrets never show in `repr`.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix="TWEZAH_",
@@ -62,7 +68,8 @@ class Settings(BaseSettings):
     prefect_trusted_proxies: str = ""
     prefect_plain_http: bool = False
     simulator_port: Port = 8765
-    #: Where the HTTP API listens. Beyond this machine only with a certificate, behind trusted proxies, or if plain HTTP is allowed.
+    #: Where the HTTP API listens. Beyond this machine only with a certificate, behind trusted
+    #: proxies, or if plain HTTP is allowed.
     api_host: str = "127.0.0.1"
     api_port: Port = 8080
     #: How others reach the API, for the addresses it prints: https://points.example.com
@@ -71,24 +78,28 @@ class Settings(BaseSettings):
     )
     api_tls_certificate: Path | None = None
     api_tls_key: Path | None = None
-    #: Addresses or networks, separated by commas, of proxies whose X-Forwarded-For and -Proto are believed.
+    #: Addresses or networks, separated by commas, of proxies whose X-Forwarded-For and -Proto are
+    #: believed.
     api_trusted_proxies: str = ""
     api_plain_http: bool = False
     #: Requests of one address per minute, whatever they are.
     api_source_per_minute: Annotated[int, Field(ge=60, le=10_000_000)] = 60_000
-    #: Connections of one address at once; of IPv6, of one /64 network. Trusted proxies have no limit.
+    #: Connections of one address at once; of IPv6, of one /64 network. Trusted proxies have no
+    #: limit.
     api_source_connections: Annotated[int, Field(ge=8, le=1_000)] = 256
     #: For how many months the attempts are kept.
     api_attempt_months: Annotated[int, Field(ge=1, le=120)] = 12
     work_pool: str = "billing"
-    #: Fernet key that encrypts OAuth tokens in the database. Unset: `<home>/secret.key`, made on first use.
+    #: Fernet key that encrypts OAuth tokens in the database. Unset: `<home>/secret.key`, made on
+    #: first use.
     secret_key: SecretStr | None = None
     #: ISO 3166 region in which phone numbers without a country prefix are read.
     region: Annotated[str, Field(pattern=r"^[A-Z]{2}$")] = "AO"
     #: IANA zone of date-only vendor fields.
     timezone: str = "Africa/Luanda"
 
-    #: A change of the rules that moves more points of past sales, or a larger share of them, must be confirmed.
+    #: A change of the rules that moves more points of past sales, or a larger share of them, must
+    #: be confirmed.
     change_points_max: Annotated[int, Field(ge=0)] = 1_000_000
     change_percent_max: Annotated[int, Field(ge=0, le=100)] = 5
     #: Where exchange rates are downloaded from, as CSV; may hold a key.
@@ -292,7 +303,8 @@ class Settings(BaseSettings):
 _CHILD_DEFAULTS = {
     "PREFECT_LOGGING_TO_API_BATCH_INTERVAL": "0.2",
     "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",
-    # A run says that it lives; without this, one whose machine died would stay Running for ever. (30 s is the least.)
+    # A run says that it lives; without this, one whose machine died would stay Running for ever.
+    # (30 s is the least.)
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
     "PREFECT_CLI_PROMPT": "false",
     "PREFECT_CLI_COLORS": "false",

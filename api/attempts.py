@@ -1,4 +1,7 @@
-"""The audit: a row for every attempt, without personal data. Equal ones of the same second that proved nothing share one."""
+"""The audit: a row for every attempt, without personal data.
+
+Equal ones of the same second that proved nothing share one.
+"""
 
 import time
 from collections.abc import Iterable
@@ -54,7 +57,10 @@ class Gathered:
         self.lost = 0
 
     def add(self, attempt: Attempt) -> None:
-        """Another one. Those that proved who they are keep a row each; anyone may ask /health as often as he likes."""
+        """Another one.
+
+        Those that proved who they are keep a row each; anyone may ask /health as often as he likes.
+        """
         proven = attempt.status < 400 and (
             attempt.key_no is not None or attempt.event_no is not None
         )

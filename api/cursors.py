@@ -1,4 +1,7 @@
-"""Cursors of lists: where a page ended, opaque and signed. One made for other filters is refused."""
+"""Cursors of lists: where a page ended, opaque and signed.
+
+One made for other filters is refused.
+"""
 
 import base64
 import hashlib

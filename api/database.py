@@ -15,8 +15,8 @@ Pool = AsyncConnectionPool[AsyncConnection]
 #: How long a request waits for a connection, and a statement for the database.
 CONNECTION_SECONDS_MAX = 1.0
 STATEMENT_SECONDS_MAX = 5.0
-#: The pool waits longer and longer between its attempts to connect. Given up early, the next request tries at once: when the database is
-#: back, so is the API.
+#: The pool waits longer and longer between its attempts to connect. Given up early, the next
+#: request tries at once: when the database is back, so is the API.
 RECONNECT_SECONDS_MAX = 2.0
 #: The database is away, or has no room.
 AWAY = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, TooManyRequests)

@@ -1,4 +1,7 @@
-"""Whether the settings let other machines reach the API without TLS. Imports nothing heavy: the command asks first."""
+"""Whether the settings let other machines reach the API without TLS.
+
+Imports nothing heavy: the command asks first.
+"""
 
 from ipaddress import ip_address
 

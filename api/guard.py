@@ -23,8 +23,8 @@ BODY_SECONDS_MAX: Final = 10.0
 ANSWER_SECONDS_MAX: Final = 20.0
 #: Bodies of everything but webhooks, whose endpoints have limits of their own.
 BODY_BYTES_MAX: Final = 65_536
-#: A refused body is still taken, and dropped, for so long: a connection closed on bytes that were not read is reset, and the answer with it
-#: (RFC 9112, section 9.6).
+#: A refused body is still taken, and dropped, for so long: a connection closed on bytes that were
+#: not read is reset, and the answer with it (RFC 9112, section 9.6).
 LINGER_SECONDS_MAX: Final = 5.0
 LINGER_BYTES_MAX: Final = 67_108_864
 _HEADERS: Final = {
@@ -141,7 +141,8 @@ class _Guarded:
                 headers["strict-transport-security"] = "max-age=31536000"
             self.attempt.close(message["status"])
         elif self._is_too_large and not message.get("more_body", False):
-            # The whole answer is sent; only its end, with which the server closes the connection, waits.
+            # The whole answer is sent; only its end, with which the server closes the connection,
+            # waits.
             await self._send({**message, "more_body": True})
             await self._linger()
             message = {"type": "http.response.body", "body": b""}

@@ -1,7 +1,7 @@
 """Stores events, many in one transaction, and answers each only after its commit; writes the audit on the side.
 
-While one transaction waits for the disk, the events that arrive meanwhile gather for the next: a burst costs a few commits, and
-a single event waits for nobody.
+While one transaction waits for the disk, the events that arrive meanwhile gather for the next: a
+burst costs a few commits, and a single event waits for nobody.
 """
 
 import asyncio
@@ -154,7 +154,8 @@ class Intake:
             )
             numbers = {(row[0], row[1]): int(row[2]) for row in await cursor.fetchall()}
             stored = {id(one): numbers.get(key) for key, one in first.items()}
-            # Copies: whoever waited too long was answered otherwise meanwhile, and the audit has that answer as well.
+            # Copies: whoever waited too long was answered otherwise meanwhile, and the audit has
+            #     that answer as well.
             rows = [_answered(one.attempt, stored.get(id(one))) for one in batch]
             await _save(connection, rows)
         for one, row in zip(batch, rows, strict=True):

@@ -13,7 +13,8 @@ from api.problems import Problem
 from api.state import State, state_of
 from sql.keys import SCOPES, ApiKey, key_of, prefix_of
 
-#: Requests of one source with a wrong key, per minute: nobody guesses 256 bits, but logs and database have their peace.
+#: Requests of one source with a wrong key, per minute: nobody guesses 256 bits, but logs and
+#: database have their peace.
 WRONG_PER_MINUTE = 30
 _bearer = HTTPBearer(auto_error=False, description="An API key, made with `twezah keys create`.")
 Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]

@@ -1,7 +1,8 @@
 """Rate limits of what comes in: token buckets in the database, so that all processes of the API share them.
 
-A process takes some tokens at once and spends them without asking again; what it did not spend within a second it forgets. So
-all processes together stay within the limit, and a burst costs a few questions instead of one for each request.
+A process takes some tokens at once and spends them without asking again; what it did not spend
+within a second it forgets. So all processes together stay within the limit, and a burst costs a few
+questions instead of one for each request.
 """
 
 import asyncio
@@ -41,7 +42,10 @@ class Limits:
     async def wait_seconds(
         self, subject: str, per_minute: float, *, burst: float | None = None
     ) -> float:
-        """Counts one request: 0 if it may pass, else the seconds until one may. Raises psycopg.Error."""
+        """Counts one request: 0 if it may pass, else the seconds until one may.
+
+        Raises psycopg.Error.
+        """
         share = self._share(subject)
         if (waiting := share.closed_until - time.monotonic()) > 0:
             return waiting

@@ -85,7 +85,10 @@ async def history(
         str | None, Query(max_length=2000, description="`next_cursor` of the last page.")
     ] = None,
 ) -> History:
-    """Everything that moved the balance, the latest first, with what explains it. The points of all sum to the balance."""
+    """Everything that moved the balance, the latest first, with what explains it.
+
+    The points of all sum to the balance.
+    """
     state = state_of(request)
     filters = {"member_id": member_id}
     cursors = Cursors(state.config.key, "history")

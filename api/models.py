@@ -1,4 +1,7 @@
-"""What the API says, as OpenAPI publishes it. Amounts are decimal texts: no client loses a cent to a float."""
+"""What the API says, as OpenAPI publishes it.
+
+Amounts are decimal texts: no client loses a cent to a float.
+"""
 
 from datetime import datetime
 from decimal import Decimal

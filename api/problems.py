@@ -1,4 +1,7 @@
-"""Errors as RFC 9457 problem details: what happened, and what to do. No value that was sent is repeated."""
+"""Errors as RFC 9457 problem details: what happened, and what to do.
+
+No value that was sent is repeated.
+"""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -35,7 +38,10 @@ class ProblemDetails(BaseModel):
 
 
 class Problem(HTTPException):
-    """An answer other than success. `code` is the last part of its type, and the outcome in the audit table."""
+    """An answer other than success.
+
+    `code` is the last part of its type, and the outcome in the audit table.
+    """
 
     def __init__(
         self, status: int, code: str, detail: str, *, headers: Mapping[str, str] | None = None

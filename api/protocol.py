@@ -1,9 +1,10 @@
 """HTTP as uvicorn speaks it, for senders that take their time or our memory.
 
-uvicorn's one timer is for idle connections and ends with the first byte that comes. What a sender could hold a connection or memory with is
-limited here: a head that does not end, the rest of a request that is already answered, empty lines between requests, trailers and chunk
-extensions, answers that are not read. Bodies are the application's to limit. How many connections one
-sender may have is `api.senders`' to say.
+uvicorn's one timer is for idle connections and ends with the first byte that comes. What a sender
+could hold a connection or memory with is limited here: a head that does not end, the rest of a
+request that is already answered, empty lines between requests, trailers and chunk extensions,
+answers that are not read. Bodies are the application's to limit. How many connections one sender
+may have is `api.senders`' to say.
 """
 
 import asyncio
@@ -83,7 +84,8 @@ class TimedProtocol(HttpToolsProtocol):
         ):
             self._cut_off(431, "Request Header Fields Too Large")
         elif self._is_answered:
-            # The timer of idle connections has just ended: this one takes over, and more bytes do not buy more time.
+            # The timer of idle connections has just ended: this one takes over, and more bytes do
+            # not buy more time.
             self._await_head()
             if self._after_bytes > AFTER_BYTES_MAX:
                 self._close()
@@ -96,7 +98,10 @@ class TimedProtocol(HttpToolsProtocol):
         self._await_head()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A line of the head. Trailers are left out: nothing here wants them, and what is signed is not theirs to change."""
+        """A line of the head.
+
+        Trailers are left out: nothing here wants them, and what is signed is not theirs to change.
+        """
         if self._in_head:
             super().on_header(name, value)
 

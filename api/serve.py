@@ -37,7 +37,10 @@ def serve(settings: Settings) -> None:
 
 
 def server_config(settings: Settings, app: FastAPI) -> uvicorn.Config:
-    """How the server behaves. No access log: addresses may be personal, and the audit has every attempt."""
+    """How the server behaves.
+
+    No access log: addresses may be personal, and the audit has every attempt.
+    """
     senders = Senders(settings.api_source_connections, settings.trusted_proxies)
     return uvicorn.Config(
         app,

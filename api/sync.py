@@ -45,7 +45,10 @@ async def sync(
     key: Annotated[ApiKey, Depends(require("sync:start"))],
     name: Name = None,
 ) -> SyncStarted:
-    """Starts a run, which one can follow in Prefect's user interface. A connection runs once at a time: a second run waits."""
+    """Starts a run, which one can follow in Prefect's user interface.
+
+    A connection runs once at a time: a second run waits.
+    """
     state = state_of(request)
     since, until = utc(asked.since), utc(asked.until)
     if since is not None and until is not None and since >= until:
@@ -86,7 +89,8 @@ async def _once(
             detail = "A request with this Idempotency-Key is under way."
             raise retry_later("idempotency_key_in_use", detail, status=409, seconds=2)
     try:
-        # Prefect knows the name as well: whoever takes over from a request that was cut off gets its run.
+        # Prefect knows the name as well: whoever takes over from a request that was cut off gets
+        # its run.
         started = await _start(state, asked.system, parameters, f"api/{key.prefix}/{name}")
     except Problem:
         async with answering():

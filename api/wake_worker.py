@@ -1,6 +1,7 @@
 """Wakes whoever awards stored events: at once, once for a burst, and again later should the wake-up be lost.
 
-Where webhooks are expected somebody always listens: a run that is started only when an event comes takes seconds to begin.
+Where webhooks are expected somebody always listens: a run that is started only when an event comes
+takes seconds to begin.
 """
 
 import asyncio
@@ -17,7 +18,8 @@ from api.runs import NoDeploymentError, PrefectAwayError, Runs
 
 #: Events within this time cost one wake-up.
 GATHER_SECONDS = 0.02
-#: Two runs are not started closer to each other: a run that was started needs a moment until it claims.
+#: Two runs are not started closer to each other: a run that was started needs a moment until it
+#: claims.
 START_SECONDS_MIN = 3.0
 #: How often it is looked whether something waits that nobody works on.
 LOOK_SECONDS = 15.0
@@ -25,7 +27,10 @@ log = logging.getLogger(__name__)
 
 
 class Nudge:
-    """One per process. `deployment` is what starts the claiming run; None: only who listens is woken."""
+    """One per process.
+
+    `deployment` is what starts the claiming run; None: only who listens is woken.
+    """
 
     def __init__(self, pool: Pool, runs: Runs, deployment: str | None) -> None:
         self._pool = pool

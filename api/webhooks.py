@@ -1,7 +1,10 @@
-"""POST /api/webhooks/billing/{endpoint_id}: verified, stored, acknowledged. Awarding is a run's work, later by a moment.
+"""POST /api/webhooks/billing/{endpoint_id}: verified, stored, acknowledged.
 
-In this order, and nothing is read of a body before its signature is right: address known, sender's network allowed, size, failures so
-far, handshake, signature, rate limit of the endpoint, stored. Only what is committed is answered with 200.
+Awarding is a run's work, later by a moment.
+
+In this order, and nothing is read of a body before its signature is right: address known, sender's
+network allowed, size, failures so far, handshake, signature, rate limit of the endpoint, stored.
+Only what is committed is answered with 200.
 """
 
 import hashlib
@@ -32,9 +35,11 @@ from sql.tokens import TokenUnreadableError
 from sql.webhooks import HANDSHAKE, Endpoint, NewEvent, endpoint_of
 
 router = APIRouter(prefix="/api/webhooks/billing", tags=["webhooks"])
-#: Deliveries of one source to one endpoint that prove nothing, per minute: as many as Xero's tests need, and some.
+#: Deliveries of one source to one endpoint that prove nothing, per minute: as many as Xero's tests
+#: need, and some.
 REFUSED_PER_MINUTE: Final = 60
-#: How long an endpoint is remembered: a secret entered or withdrawn counts after that at the latest.
+#: How long an endpoint is remembered: a secret entered or withdrawn counts after that at the
+#: latest.
 _KNOWN_SECONDS: Final = 1.0
 _ENDPOINTS_MAX: Final = 1_000
 _KEPT: Final = re.compile(
@@ -277,7 +282,10 @@ async def _store(
 
 
 def _kind(webhook: kit.Webhook, body: bytes, headers: Sequence[tuple[str, str]]) -> str | None:
-    """What it is about, in the sender's words; None if about nothing. What cannot be read is stored all the same."""
+    """What it is about, in the sender's words; None if about nothing.
+
+    What cannot be read is stored all the same.
+    """
     try:
         found = kit.events(webhook, body, headers)
     except kit.BadBody:
@@ -287,7 +295,10 @@ def _kind(webhook: kit.Webhook, body: bytes, headers: Sequence[tuple[str, str]])
 
 
 def _kept(webhook: kit.Webhook, headers: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """Headers that reading it again may need. Never signatures: they name things, and are not long."""
+    """Headers that reading it again may need.
+
+    Never signatures: they name things, and are not long.
+    """
     wanted = {name.lower() for name in (*webhook.scheme.id_headers, *webhook.kept_headers)}
     kept = [
         (name.lower(), value.replace("\x00", ""))

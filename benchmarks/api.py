@@ -1,7 +1,8 @@
 """`python -m benchmarks.api`: how fast a webhook is acknowledged, and how many a second can be.
 
-The API is a process of its own on the embedded database, which waits for the disk at each commit; the sender is this process, on the same
-machine and the same cores. Acknowledged means verified, stored and committed.
+The API is a process of its own on the embedded database, which waits for the disk at each commit;
+the sender is this process, on the same machine and the same cores. Acknowledged means verified,
+stored and committed.
 """
 
 import argparse

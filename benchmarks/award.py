@@ -2,8 +2,9 @@
 
     python -m benchmarks.award [invoices]
 
-Prints seconds and peak memory of a process of its own for each step: `plain` leaves the promotions out, `award` has all in one
-go, `chunks` works like the award step: so many members at a time, claims on budgets first, dividing them, then the points.
+Prints seconds and peak memory of a process of its own for each step: `plain` leaves the promotions
+out, `award` has all in one go, `chunks` works like the award step: so many members at a time,
+claims on budgets first, dividing them, then the points.
 """
 
 import resource

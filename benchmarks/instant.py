@@ -1,8 +1,10 @@
 """`python -m benchmarks.instant`: from the POST of a webhook to its points in the ledger, on the whole stack.
 
-What runs is what `twezah up` runs: PostgreSQL that waits for the disk at each commit, Prefect's server, the warm worker, the API; the sender is
-this process, on the same machine and the same cores. Events come over HTTP, signed, each a new sale of its own. Time runs from just before the
-first byte is sent to the instant at which the event is done, which is after its points are committed; both by the machine's clock.
+What runs is what `twezah up` runs: PostgreSQL that waits for the disk at each commit, Prefect's
+server, the warm worker, the API; the sender is this process, on the same machine and the same
+cores. Events come over HTTP, signed, each a new sale of its own. Time runs from just before the
+first byte is sent to the instant at which the event is done, which is after its points are
+committed; both by the machine's clock.
 """
 
 import argparse
@@ -65,7 +67,10 @@ def measure(
     connections: int,
     per_second: float | None = None,
 ) -> Latency:
-    """Sends and waits until all are in the ledger. Raises TimeoutError, RuntimeError if one was refused."""
+    """Sends and waits until all are in the ledger.
+
+    Raises TimeoutError, RuntimeError if one was refused.
+    """
     word = name.split(maxsplit=1)[0]
     requests = [
         request(endpoint_id, f"{word}-{number}", member=number % MEMBERS)

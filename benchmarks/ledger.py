@@ -1,7 +1,8 @@
 """The product itself as a contestant: pages from memory through the connector, validation and points into the ledger.
 
-Everything a synchronisation does except Prefect's own calls (about a second per run, whatever its size) and the network:
-token, requests, retries, raw pages stored, mapping, Great Expectations, one store transaction, points, award entries.
+Everything a synchronisation does except Prefect's own calls (about a second per run, whatever its
+size) and the network: token, requests, retries, raw pages stored, mapping, Great Expectations, one
+store transaction, points, award entries.
 """
 
 import sys

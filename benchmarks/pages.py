@@ -1,6 +1,7 @@
 """Pages of Xero-shaped invoices, seeded, for measuring how fast they become rows.
 
-Two lines and one inline phone per invoice, about 1.3 KB each, n/10 distinct customers, amounts in AOA.
+Two lines and one inline phone per invoice, about 1.3 KB each, n/10 distinct customers, amounts in
+AOA.
 Shape: https://developer.xero.com/documentation/api/accounting/invoices (GET with `page`).
 """
 
@@ -105,8 +106,8 @@ def _money(minor: int) -> str:
 class StoredPages:
     """The pages of `pages()` kept compressed in one file: each call of it is an iterator of the bodies.
 
-    So a measurement does not pay for generating (15 ms a page), only for reading back (0.4 ms), and memory
-    stays at one page whatever n. Picklable: it crosses to a subprocess.
+    So a measurement does not pay for generating (15 ms a page), only for reading back (0.4 ms), and
+    memory stays at one page whatever n. Picklable: it crosses to a subprocess.
     """
 
     path: Path

@@ -1,7 +1,8 @@
 """`python -m benchmarks.webhooks`: from the arrival of a webhook to its points in the ledger, at 20 a second and in a burst.
 
-The run that awards is a process of its own, as a flow run is (without Prefect, whose part is one start in ten minutes). Webhooks are
-stored as the HTTP interface stores them, in transactions of their own with a nudge after each. Whole documents of a custom system; every event is a new sale.
+The run that awards is a process of its own, as a flow run is (without Prefect, whose part is one
+start in ten minutes). Webhooks are stored as the HTTP interface stores them, in transactions of
+their own with a nudge after each. Whole documents of a custom system; every event is a new sale.
 """
 
 import argparse
@@ -129,7 +130,10 @@ def send(dsn: str, endpoint_no: int, kind: str, numbers: range, per_second: floa
 
 
 def measured(dsn: str, name: str, events: int) -> Latency:
-    """Waits until all are in the ledger. Raises TimeoutError after two minutes, AssertionError if one was lost or doubled."""
+    """Waits until all are in the ledger.
+
+    Raises TimeoutError after two minutes, AssertionError if one was lost or doubled.
+    """
     deadline = time.monotonic() + 120
     with connect(dsn) as connection:
         while True:

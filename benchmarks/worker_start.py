@@ -2,8 +2,9 @@
 
     python benchmarks/worker_start.py --runs 10
 
-Real Prefect server (SQLite, loopback), one flow that imports what the sync flows import and does nothing. Every run is
-submitted after the one before has ended. Bounded: runs x 60 s per worker at most, usually 2-3 minutes in all.
+Real Prefect server (SQLite, loopback), one flow that imports what the sync flows import and does
+nothing. Every run is submitted after the one before has ended. Bounded: runs x 60 s per worker at
+most, usually 2-3 minutes in all.
 """
 
 import argparse

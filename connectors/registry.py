@@ -54,7 +54,8 @@ def spec_for(connection: Account) -> ConnectorSpec:
 
     Raises:
         KeyError: If there is none of that name.
-        Misconfigured: If the system is described by the connection's options, and they cannot be as they are.
+        Misconfigured: If the system is described by the connection's options, and they cannot be as
+            they are.
     """
     describe = DESCRIBED.get(connection.system)
     return describe(connection) if describe else SYSTEMS[connection.system]

@@ -45,7 +45,8 @@ def awards() -> Suite:
 
 _PREPARE: Final = (
     pl.col(*REQUIRED).exclude("breakdown", "event_at"),
-    # Presence is all that is asked of these two, and converting the text costs more than checking the rest.
+    # Presence is all that is asked of these two, and converting the text costs more than checking
+    # the rest.
     *(
         pl.when(pl.col(column).is_not_null()).then(pl.lit(1, pl.Int8)).alias(column)
         for column in ("breakdown", "event_at")

@@ -39,7 +39,8 @@ class Suite:
     Attributes:
         name: unique per process.
         checks: in the order of the report.
-        prepare: a column or derived expression for each column that the checks name; no other is converted.
+        prepare: a column or derived expression for each column that the checks name; no other is
+            converted.
     """
 
     name: str

@@ -18,17 +18,20 @@ from expectations.checks import (
 )
 from loyalty.schema import KINDS, STATUSES
 
-#: ITU-T E.164: a plus, no leading zero, at most 15 digits. `\Z`, because `$` lets a trailing newline pass.
+#: ITU-T E.164: a plus, no leading zero, at most 15 digits. `\Z`, because `$` lets a trailing
+#: newline pass.
 PHONE_REGEX: Final = r"^\+[1-9][0-9]{7,14}\Z"
 #: ISO 4217 alphabetic code.
 CURRENCY_REGEX: Final = r"^[A-Z]{3}\Z"
 TOTAL_MINOR_MAX: Final = 10**15
 ISSUED_AT_MIN: Final = datetime(2000, 1, 1, tzinfo=UTC)
-#: A vendor's clock, or a sale dated tomorrow in its own timezone, may run ahead of ours by this much.
+#: A vendor's clock, or a sale dated tomorrow in its own timezone, may run ahead of ours by this
+#: much.
 ISSUED_AHEAD_MAX: Final = timedelta(days=2)
 KEY: Final = ("system", "account", "external_id")
 REQUIRED: Final = (*KEY, "kind", "currency", "total_minor", "status", "issued_at", "updated_at")
-#: Only these statuses can earn points: a draft or void invoice without a phone is harmless and kept.
+#: Only these statuses can earn points: a draft or void invoice without a phone is harmless and
+#: kept.
 EARNING: Final = ("open", "paid")
 
 

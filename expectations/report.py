@@ -5,7 +5,8 @@ from typing import Final
 
 import polars as pl
 
-#: One row per (row, expectation it failed). `row_no` is the position in the validated frame, from 0.
+#: One row per (row, expectation it failed). `row_no` is the position in the validated frame, from
+#: 0.
 FAILED: Final = pl.Schema(
     {"row_no": pl.UInt32, "column": pl.String, "expectation": pl.String, "reason": pl.String}
 )
@@ -28,7 +29,8 @@ class Report:
 
     Attributes:
         checked: rows of the frame.
-        failed: columns of `FAILED`, ordered by row_no; a row that breaks two expectations is there twice.
+        failed: columns of `FAILED`, ordered by row_no; a row that breaks two expectations is there
+            twice.
         results: one per expectation, in the order in which the suite declares them.
     """
 

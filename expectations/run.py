@@ -1,7 +1,7 @@
 """Runs a suite over a frame: the only place that touches Great Expectations and pandas.
 
-Great Expectations evaluates every expectation, in at most two passes: first all, for a yes or no; then, if
-any failed, those alone, asking which rows. A clean batch, the common case, takes one pass.
+Great Expectations evaluates every expectation, in at most two passes: first all, for a yes or no;
+then, if any failed, those alone, asking which rows. A clean batch, the common case, takes one pass.
 """
 
 import os
@@ -43,7 +43,8 @@ def validate_invoices(frame: pl.DataFrame, *, now: datetime | None = None) -> Re
     """Checks mapped invoices (columns of `loyalty.schema.INVOICE`, nulls allowed), one row per document.
 
     Args:
-        frame: the batch. Two rows of one key both fail: keep the newest version of each document beforehand.
+        frame: the batch. Two rows of one key both fail: keep the newest version of each document
+            beforehand.
         now: aware time of the run, the bound for `issued_at`; the clock's by default.
 
     Raises:
@@ -56,8 +57,8 @@ def validate_awards(frame: pl.DataFrame) -> Report:
     """Checks computed awards before they are posted.
 
     Args:
-        frame: system, account, external_id, member_id, entry_no, due_before, due_after, points, breakdown,
-            program_version, event_at; one row per ledger entry.
+        frame: system, account, external_id, member_id, entry_no, due_before, due_after, points,
+            breakdown, program_version, event_at; one row per ledger entry.
 
     Raises:
         ExpectationNotEvaluatedError: an expectation could not be evaluated.
@@ -75,7 +76,10 @@ _AWARDS: Final = awards()
 
 
 class _Runner:
-    """Great Expectations' objects of this process, made once. The engine holds one batch: hence the lock."""
+    """Great Expectations' objects of this process, made once.
+
+    The engine holds one batch: hence the lock.
+    """
 
     def __init__(self) -> None:
         # Read when the library is imported: no usage statistics leave the machine.
@@ -85,7 +89,8 @@ class _Runner:
         from great_expectations.execution_engine import pandas_execution_engine
         from great_expectations.validator.v1_validator import Validator
 
-        # Frames up to this size are hashed whole, for a mark of the batch that nobody looks at: a quarter of a validation.
+        # Frames up to this size are hashed whole, for a mark of the batch that nobody looks at: a
+        # quarter of a validation.
         pandas_execution_engine.HASH_THRESHOLD = 0
         context = gx.get_context(mode="ephemeral")
         context.variables.progress_bars = ProgressBarsConfig(globally=False)
@@ -94,8 +99,8 @@ class _Runner:
             "frame"
         ).add_batch_definition_whole_dataframe("whole")
         self._gx = gx
-        # What Batch.validate() and ValidationDefinition.run() call. Using it directly spares the former's
-        # second fingerprint of the whole frame and the latter's result store.
+        # What Batch.validate() and ValidationDefinition.run() call. Using it directly spares the
+        # former's second fingerprint of the whole frame and the latter's result store.
         self._validator = Validator
         self._whole: dict[str, Any] = {
             suite.name: self._gx_suite(suite, range(len(suite.checks)))
@@ -191,8 +196,9 @@ os.register_at_fork(after_in_child=_after_fork)
 def _to_pandas(frame: pl.DataFrame) -> "pd.DataFrame":
     """Converts without losing a digit.
 
-    An integer column without nulls becomes int64, which (unlike narrower ones) is compared at once and not value by
-    value; any other column keeps its Arrow type, since a null would turn int64 into float64.
+    An integer column without nulls becomes int64, which (unlike narrower ones) is compared at once
+    and not value by value; any other column keeps its Arrow type, since a null would turn int64
+    into float64.
     """
     import pandas as pd
 

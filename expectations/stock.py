@@ -1,8 +1,10 @@
 """Great Expectations' own expectations, but each tells its configuration once: half of what a validation costs however few rows it has.
 
-The stock ones make it anew at each of some forty questions per expectation and validation. Subclassing them is the way the library
-names for expectations of one's own; a subclass is registered by its name. Expectations with parameters are told anew each time: the library
-writes a validation's parameters into what it was told, and those of one validation must never decide the next.
+The stock ones make it anew at each of some forty questions per expectation and validation.
+Subclassing them is the way the library names for expectations of one's own; a subclass is
+registered by its name. Expectations with parameters are told anew each time: the library writes a
+validation's parameters into what it was told, and those of one validation must never decide the
+next.
 """
 
 from functools import cache
@@ -13,7 +15,10 @@ from pydantic.v1 import PrivateAttr
 
 @cache
 def expectation(name: str) -> Any:
-    """The class of the stock expectation of that name, e.g. `expect_column_values_to_not_be_null`."""
+    """The class of the stock expectation of that name, e.g.
+
+    `expect_column_values_to_not_be_null`.
+    """
     from great_expectations.expectations.registry import (
         get_expectation_impl,  # seconds: see `expectations.run`
     )

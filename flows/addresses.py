@@ -23,10 +23,12 @@ from sql.tokens import TokenUnreadableError
 def webhook_address(connection: str) -> State[Any]:
     """Make the address for a connection's webhooks, and take their secret from its block.
 
-    The artifact has the address, and says where to enter it at the billing system. Running it again changes nothing but what was changed in the block.
+    The artifact has the address, and says where to enter it at the billing system. Running it again
+    changes nothing but what was changed in the block.
 
     Args:
-        connection: The name of the block: quickbooks, xero, freshbooks, custom, or what a further one was called.
+        connection: The name of the block: quickbooks, xero, freshbooks, custom, or what a further
+            one was called.
     """
     own = settings()
     try:

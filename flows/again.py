@@ -30,12 +30,13 @@ def replay(
 ) -> State[Any]:
     """Map what is stored again, with the field mapping of now. The billing system is not asked.
 
-    The report is that of a synchronisation: /artifacts/key/sync-NAME. It can be repeated: nothing counts twice.
+    The report is that of a synchronisation: /artifacts/key/sync-NAME. It can be repeated: nothing
+    counts twice.
 
     Args:
         system: The connection, by the name of its block.
-        what: Only the records that are rejected; or all pages that were stored from `since` to `until`, which corrects sales that were read with
-            a wrong mapping.
+        what: Only the records that are rejected; or all pages that were stored from `since` to
+            `until`, which corrects sales that were read with a wrong mapping.
         since: Stored pages: those fetched from then on. Empty: all.
         until: Stored pages: those fetched before then. Empty: all.
         dry_run: Only report what would come of it. Switch it off to do it.
@@ -57,7 +58,8 @@ def try_mapping(system: str, payload: str = "", document: str = "") -> State[Any
     Args:
         system: The connection, by the name of its block.
         payload: A record or a page of the billing system's API, as JSON.
-        document: Instead: the number or id of a document that was fetched (or rejected) before; its stored page is used.
+        document: Instead: the number or id of a document that was fetched (or rejected) before; its
+            stored page is used.
     """
     if bool(payload.strip()) == bool(document.strip()):
         return refused("give a payload, or the number of a document: one of both")

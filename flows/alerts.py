@@ -24,7 +24,8 @@ from tasks.steps import without_row_data
 def check_alerts() -> State[Any]:
     """Look for API keys and consents that end soon and webhooks that pile up, and bring the alerts to the block `alerts`.
 
-    It runs by itself. Start it by hand after creating or changing the block `alerts`, or to see what it finds.
+    It runs by itself. Start it by hand after creating or changing the block `alerts`, or to see
+    what it finds.
     """
     changed = ensure_automations()
     try:

@@ -28,7 +28,8 @@ def audit_log(operation: str = "", actor: str = "") -> State[Any]:
     """Look for changed settings, check that the audit log is whole, and show its newest entries.
 
     Args:
-        operation: Show only these: sync, webhooks, key, settings, points, member, export, ... Empty: all.
+        operation: Show only these: sync, webhooks, key, settings, points, member, export, ...
+            Empty: all.
         actor: Show only what they did: schedule, operator, user ana, key twz_... Empty: everybody.
     """
     own = settings()

@@ -46,10 +46,13 @@ def backfill(
     days: Annotated[int, Field(ge=1, le=366)] = 30,
     at_once: Annotated[int, Field(ge=1, le=8)] = 2,
 ) -> State[Any]:
-    """Read a long time of sales, piece by piece. Every piece is a run of the connection's own deployment, with its own report.
+    """Read a long time of sales, piece by piece.
 
-    *Retry* goes on: pieces that are done are not read again, one that failed is retried. The schedules go on meanwhile, and cursors stay
-    where they are. The pieces of one connection are read one after the other, since its vendor's limit is one; those of several at once.
+    Every piece is a run of the connection's own deployment, with its own report.
+
+    *Retry* goes on: pieces that are done are not read again, one that failed is retried. The
+    schedules go on meanwhile, and cursors stay where they are. The pieces of one connection are
+    read one after the other, since its vendor's limit is one; those of several at once.
 
     Args:
         systems: The connections, by the names of their blocks.

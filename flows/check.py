@@ -18,11 +18,12 @@ from settings import settings
 def test_connection(connection: str) -> State[Any]:
     """Try everything a synchronisation needs, and keep nothing but the renewed token.
 
-    Reaches the vendor, compares clocks, renews the token, checks its scopes, reads a page of every list, tries the mapping on it, and looks up the
-    phones of some customers.
+    Reaches the vendor, compares clocks, renews the token, checks its scopes, reads a page of every
+    list, tries the mapping on it, and looks up the phones of some customers.
 
     Args:
-        connection: The name of the block: quickbooks, xero, freshbooks, netsuite, sage-intacct, custom, file, or what a further one was called.
+        connection: The name of the block: quickbooks, xero, freshbooks, netsuite, sage-intacct,
+            custom, file, or what a further one was called.
     """
     own = settings()
     try:

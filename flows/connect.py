@@ -27,8 +27,9 @@ def connect(
 ) -> State[Any]:
     """Connect an account: consent in the browser, then a test of the connection.
 
-    Create the connection's block first, with the client id and the client secret of your application at the vendor. Start this run, open the
-    link in its artifact and allow access. The run must be able to listen on its machine; use a browser on that machine.
+    Create the connection's block first, with the client id and the client secret of your
+    application at the vendor. Start this run, open the link in its artifact and allow access. The
+    run must be able to listen on its machine; use a browser on that machine.
 
     Args:
         connection: The name of the block.

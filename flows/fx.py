@@ -31,15 +31,19 @@ def load_fx_rates(
 ) -> State[Any]:
     """Load exchange rates, and post the points of sales that waited for them.
 
-    The rates are CSV: a first line `date,currency,base_currency,rate` (and `valid_until`, if you like), then one line per rate, such as
-    `2026-03-02,EUR,AOA,925.5`: 925.5 kwanzas for one euro. Loading the same rates again adds nothing.
+    The rates are CSV: a first line `date,currency,base_currency,rate` (and `valid_until`, if you
+    like), then one line per rate, such as `2026-03-02,EUR,AOA,925.5`: 925.5 kwanzas for one euro.
+    Loading the same rates again adds nothing.
 
     Args:
         text: The lines themselves. Empty: from `file`.
-        file: Path of a file on the worker's machine. Empty as well: from the address in TWEZAH_FX_URL.
+        file: Path of a file on the worker's machine. Empty as well: from the address in
+            TWEZAH_FX_URL.
         source: Who says so; kept with each rate.
-        carry_days: A rate without `valid_until` also counts for so many days after its own, if they have none: 3 covers a weekend.
-        correct: Let rates that differ from the known ones replace them; past sales are then recomputed.
+        carry_days: A rate without `valid_until` also counts for so many days after its own, if they
+            have none: 3 covers a weekend.
+        correct: Let rates that differ from the known ones replace them; past sales are then
+            recomputed.
     """
     run_id = str(flow_run.id or uuid4())
     try:

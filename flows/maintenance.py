@@ -22,7 +22,8 @@ def maintenance(
 ) -> State[Any]:
     """Check that points posted are points due and that the audit log is whole, renew the database's statistics, delete old runs.
 
-    Sales, raw pages, entries, rejects and the audit log are never deleted. The run fails if a promise does not hold.
+    Sales, raw pages, entries, rejects and the audit log are never deleted. The run fails if a
+    promise does not hold.
 
     Args:
         keep_days: Runs that ended longer ago are deleted from this UI, with their logs and reports.

@@ -39,7 +39,8 @@ def adjust_points(
 
     Args:
         member: The member's number.
-        points: What to add; negative: to take. To take an adjustment back, leave it at 0 and name it in `void`.
+        points: What to add; negative: to take. To take an adjustment back, leave it at 0 and name
+            it in `void`.
         reason: Why; kept for good. No names, no phone numbers: analysts read it.
         author: Who decided it; kept for good.
         key: Safe to repeat: the same key never counts twice. Empty: this run's own.
@@ -115,8 +116,8 @@ def erase_member(
 ) -> State[Any]:
     """Remove a member's personal data: the phone, and what stored records, runs and logs say of them. It cannot be undone.
 
-    Sales and points stay under the number. A sale that comes later under that phone makes a new member: remove the customer at the
-    billing system first.
+    Sales and points stay under the number. A sale that comes later under that phone makes a new
+    member: remove the customer at the billing system first.
 
     Args:
         member: The member's number.
@@ -138,7 +139,8 @@ def erase_member(
 def evaluate_tiers(everyone: bool = False, dry_run: bool = False) -> State[Any]:
     """Bring the tiers up to date of members whose period or grace ended without a sale: their history and the tier shown now.
 
-    Points need none of this: the tier of a sale is computed for its own instant. Where the loyalty app sets tiers there is nothing to do.
+    Points need none of this: the tier of a sale is computed for its own instant. Where the loyalty
+    app sets tiers there is nothing to do.
 
     Args:
         everyone: Look at all members who ever bought, as after a tier policy was set for the past.

@@ -29,9 +29,12 @@ from tasks.steps import without_row_data
 
 
 class ProgramForm(Program):
-    """The program, whole. Rates are in basis points: 100000 is 10 points per currency unit, 12000 is 1.2 times.
+    """The program, whole.
 
-    `valid_from` is when the change begins. `base_rate_bps` names every currency (in a file, `default` does); `tier_rate_bps` every tier.
+    Rates are in basis points: 100000 is 10 points per currency unit, 12000 is 1.2 times.
+
+    `valid_from` is when the change begins. `base_rate_bps` names every currency (in a file,
+    `default` does); `tier_rate_bps` every tier.
     """
 
     #: Versions are numbered by themselves.
@@ -39,9 +42,12 @@ class ProgramForm(Program):
 
 
 class PromotionForm(Promotion):
-    """One promotion, new or changed (by `promotion_id`). Factors are in basis points: 20000 is 2 times, 500 is 5 %.
+    """One promotion, new or changed (by `promotion_id`).
 
-    Amounts in `when.minimum_minor` are in the currency's smallest unit. Valid from `valid_from` until before `valid_to`.
+    Factors are in basis points: 20000 is 2 times, 500 is 5 %.
+
+    Amounts in `when.minimum_minor` are in the currency's smallest unit. Valid from `valid_from`
+    until before `valid_to`.
     """
 
     #: Versions are numbered by themselves.
@@ -62,18 +68,21 @@ def change_program(
 ) -> State[Any]:
     """Look at a change of the rules: what would change, for how many members, by how many points; and apply it, if asked to.
 
-    Give the rules as a file (`text`) or fill in `program` or `promotion`; what is not named stays as it is. The report is the run's artifact.
+    Give the rules as a file (`text`) or fill in `program` or `promotion`; what is not named stays
+    as it is. The report is the run's artifact.
 
     Args:
         text: The rules as a file, as `twezah program show` prints them.
         program: Instead of a file: the program, whole.
         promotion: Instead of a file: one promotion.
-        apply: Apply the change: what changed becomes a new version, from its valid_from on. Otherwise nothing is kept.
+        apply: Apply the change: what changed becomes a new version, from its valid_from on.
+            Otherwise nothing is kept.
         author: Who decided it; kept for good. Needed to apply.
         reason: Why; kept for good. Needed to apply.
         recompute: Also for past sales: a change that reaches into the past is posted for them.
         confirm_points: Agree to a change of so many points, where it is above the limit.
-        as_if: Pretend that the changes began then: what a promotion to come would have meant. Not for applying.
+        as_if: Pretend that the changes began then: what a promotion to come would have meant. Not
+            for applying.
     """
     run_id = str(flow_run.id or uuid4())
     try:

@@ -1,4 +1,7 @@
-"""Are the books right? Ours against the billing system's, and points posted against points due; with repair."""
+"""Are the books right?
+
+Ours against the billing system's, and points posted against points due; with repair.
+"""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -43,15 +46,16 @@ def reconcile(
 ) -> State[Any]:
     """Compare our books with the billing system's, per day and document by document, and points posted with points due.
 
-    Without *repair* nothing is changed. With it, what differs is read again and points are computed again: only differences are posted,
-    so that it can be repeated.
+    Without *repair* nothing is changed. With it, what differs is read again and points are computed
+    again: only differences are posted, so that it can be repeated.
 
     Args:
         system: The connection, by the name of its block.
         since: First day to compare. Empty: thirty days ago.
         until: Up to before this time. Empty: now.
         repair: Correct what reading again, and computing again, corrects.
-        confirm_points: With repair: agree to a change of so many points, where it is above the limit.
+        confirm_points: With repair: agree to a change of so many points, where it is above the
+            limit.
     """
     try:
         block = load_block(system)
@@ -107,7 +111,8 @@ def recompute_points(
 ) -> State[Any]:
     """Compute points again from the stored sales and the rules of their time, and post what differs from the ledger.
 
-    Normally nothing does: every run posts what it changed. To change the rules for the past, use *program*.
+    Normally nothing does: every run posts what it changed. To change the rules for the past, use
+    *program*.
 
     Args:
         member: Only this member, by number. Empty: all.

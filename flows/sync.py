@@ -32,7 +32,8 @@ from tasks.job import Job, Policy
 from tasks.load.invoices import TooManyRejectsError
 from tasks.sync import synchronise
 
-#: A run that takes longer is ended, so that those behind it get their turn. A backfill goes on where it was with the next.
+#: A run that takes longer is ended, so that those behind it get their turn. A backfill goes on
+#: where it was with the next.
 SECONDS_MAX = 6 * 3600
 #: Failures with a message for whoever must act; anything else is a defect and keeps its traceback.
 EXPECTED = (ConnectorError, TooManyRejectsError, sync.SyncBusyError)
@@ -52,18 +53,21 @@ def sync_system(
 ) -> State[Any]:
     """Bring the sales of one billing system into the points ledger.
 
-    Running it again, twice at once, or after a crash never counts a sale twice: points are recomputed from the stored history
-    and only the difference is posted.
+    Running it again, twice at once, or after a crash never counts a sale twice: points are
+    recomputed from the stored history and only the difference is posted.
 
     Args:
-        system: The connection, by the name of its block: quickbooks, xero, freshbooks, netsuite, sage-intacct, custom, file, or what a further one was called.
+        system: The connection, by the name of its block: quickbooks, xero, freshbooks, netsuite,
+            sage-intacct, custom, file, or what a further one was called.
         since: Read changes from this time on. Empty: from where the last run ended.
         until: Read changes up to this time. With `since` or `until` the cursor does not move.
         dry_run: Fetch, map, validate and compute everything, report it, and keep nothing.
-        replay: Do not ask the billing system: map the pages that were stored from `since` to `until` again, with the field mapping
-            of now. After a correction of the mapping, this corrects the sales that were read with the old one.
-        rejects: Do not ask the billing system: try all records that are rejected again, whenever they were read. (Every run does so by
-            itself once the mapping has changed or a missing phone is there.)
+        replay: Do not ask the billing system: map the pages that were stored from `since` to
+            `until` again, with the field mapping of now. After a correction of the mapping, this
+            corrects the sales that were read with the old one.
+        rejects: Do not ask the billing system: try all records that are rejected again, whenever
+            they were read. (Every run does so by itself once the mapping has changed or a missing
+            phone is there.)
     """
     begun = _begin(system, since, until, dry_run=dry_run, replay=replay, rejects=rejects)
     if isinstance(begun, State):
@@ -175,7 +179,10 @@ def _refused(name: str, started_at: datetime, error: str, *, dry_run: bool) -> S
 
 
 def _told(error: Exception | None) -> str | None:
-    """What the pages say of a failure. A defect's text may quote anything, so it stays in the run's log."""
+    """What the pages say of a failure.
+
+    A defect's text may quote anything, so it stays in the run's log.
+    """
     if error is None or isinstance(error, EXPECTED) or is_expected(error):
         return None if error is None else named(error)
     return f"{type(error).__name__}: a defect; report it with the log of the run"

@@ -37,8 +37,9 @@ def award_webhooks(
 ) -> State[Any]:
     """Award the sales that billing systems announce by webhook.
 
-    One run always listens where webhooks are expected, because starting takes seconds; after ten minutes a fresh one takes over. The HTTP
-    interface starts it where nobody listens; running it by hand, twice or after a crash does no harm.
+    One run always listens where webhooks are expected, because starting takes seconds; after ten
+    minutes a fresh one takes over. The HTTP interface starts it where nobody listens; running it by
+    hand, twice or after a crash does no harm.
 
     Args:
         linger_seconds: How long it stays after the last webhook.
@@ -102,7 +103,10 @@ def _is_deployed() -> bool:
 
 
 def _start(parameters: dict[str, Any]) -> None:
-    """The next run. A server that does not answer is no reason to stop: the HTTP interface starts one as well."""
+    """The next run.
+
+    A server that does not answer is no reason to stop: the HTTP interface starts one as well.
+    """
     try:
         run_deployment(
             f"{_NAME}/{deployment.name}", parameters=parameters, timeout=0, as_subflow=False

@@ -18,7 +18,10 @@ from loyalty.types import BEGINNING, BPS
 
 
 def write_rules(program: Program | None, promotions: Sequence[Promotion]) -> str:
-    """TOML that `loyalty.authoring.read_rules` reads as the same rules. Versions are not written."""
+    """TOML that `loyalty.authoring.read_rules` reads as the same rules.
+
+    Versions are not written.
+    """
     document: dict[str, Any] = {}
     if program is not None:
         document["program"] = program_table(program)

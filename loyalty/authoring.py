@@ -5,7 +5,8 @@
     minimum = { AOA = 5000 }  <->  minimum_minor: {"AOA": 500_000}
     valid_from = 2026-12-01   <->  midnight of that day in the program's time zone
 
-The models are those of the engine; this is only another notation for them. Problems are collected, and named as written.
+The models are those of the engine; this is only another notation for them. Problems are collected,
+and named as written.
 """
 
 import tomllib

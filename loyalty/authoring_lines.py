@@ -1,12 +1,14 @@
 """On which line of a file of rules a key is written: TOML's own parser says so of broken syntax only.
 
-A best effort for people: a key that is not found has the line of what it is in, and nothing depends on it.
+A best effort for people: a key that is not found has the line of what it is in, and nothing depends
+on it.
 """
 
 import re
 from collections.abc import Iterable, Mapping
 
-#: A table, [a.b] or [[a]], and a key at the beginning of a line; keys of inline tables stand on the line of the outer one.
+#: A table, [a.b] or [[a]], and a key at the beginning of a line; keys of inline tables stand on the
+#: line of the outer one.
 _TABLE = re.compile(r"\s*\[{1,2}([^\[\]\"']+)\]{1,2}\s*(?:#.*)?$")
 _KEY = re.compile(r"\s*(\"[^\"]*\"|'[^']*'|[A-Za-z0-9_.-]+)\s*=")
 #: A path in the file; a promotion is ("promotion", its number).

@@ -47,7 +47,10 @@ def told(
     where: str,
     nested: Mapping[str, type[BaseModel]] = _NESTED,
 ) -> list[str]:
-    """One line per problem: `where`, the key as written, what is wrong. `nested`: the models of keys that are tables."""
+    """One line per problem: `where`, the key as written, what is wrong.
+
+    `nested`: the models of keys that are tables.
+    """
     return [_line(problem, model, where, nested) for problem in error.errors()]
 
 

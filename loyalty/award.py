@@ -1,10 +1,12 @@
 """Points due: a pure function of stored history. No I/O, no clock, no floats.
 
-    points = round(net amount x base rate x tier multiplier x multipliers of promotions) + bonuses + referrals
+    points = round(net amount x base rate x tier multiplier x multipliers of promotions) + bonuses +
+    referrals
 
-One rounding per invoice, at the end of the multiplier chain, on the magnitude. The tier, the program and the promotions are those
-in force at the sale's own date, so an edit or refund re-evaluates the net invoice and the difference to what was posted is the
-correction. docs/points-rules.md has the rules with worked numbers.
+One rounding per invoice, at the end of the multiplier chain, on the magnitude. The tier, the
+program and the promotions are those in force at the sale's own date, so an edit or refund
+re-evaluates the net invoice and the difference to what was posted is the correction.
+docs/points-rules.md has the rules with worked numbers.
 """
 
 from collections.abc import Sequence
@@ -26,7 +28,8 @@ __all__ = ["DUE", "HISTORY", "TIERS", "Evaluation", "Facts", "award", "evaluate"
 class Evaluation:
     """Points due, how they came about, and what promotions with a budget would give.
 
-    `due`: HISTORY plus DUE. `parts`: PARTS with `promotion_id` and `version`; `_row` counts the rows of the history.
+    `due`: HISTORY plus DUE. `parts`: PARTS with `promotion_id` and `version`; `_row` counts the
+        rows of the history.
     `claims`: CLAIMS. `world`: what the promotions looked at.
     """
 
@@ -45,7 +48,8 @@ def award(
 ) -> pl.DataFrame:
     """Points due per invoice: HISTORY in, HISTORY plus DUE out, in the order of the input; rewards of referrers after it.
 
-    `breakdown` is JSON, points per rule, summing to `due` exactly. Raises ValueError if there is no program.
+    `breakdown` is JSON, points per rule, summing to `due` exactly. Raises ValueError if there is no
+    program.
     """
     return evaluate(history, tiers, programs, promotions, facts).due
 

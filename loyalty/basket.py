@@ -45,9 +45,12 @@ class Item(Frozen):
 
 
 class Basket(Frozen):
-    """A sale to try. Amounts are in whole currency units; the total is that of the lines if it is not given.
+    """A sale to try.
 
-    A `date` without an offset is local, in the program's time zone. `tier` is the member's, set by the loyalty app; absent: none is set. It is the member's first purchase.
+    Amounts are in whole currency units; the total is that of the lines if it is not given.
+
+    A `date` without an offset is local, in the program's time zone. `tier` is the member's, set by
+    the loyalty app; absent: none is set. It is the member's first purchase.
     """
 
     date: datetime
@@ -121,7 +124,10 @@ def reckon(
     promotions: Sequence[Promotion],
     fx: pl.DataFrame | None = None,
 ) -> Reckoning:
-    """The points of the basket by these rules; `fx` are exchange rates (loyalty.inputs.FX). Budgets count as unused."""
+    """The points of the basket by these rules; `fx` are exchange rates (loyalty.inputs.FX).
+
+    Budgets count as unused.
+    """
     row: dict[str, Any] = {
         "system": basket.system, "account": basket.account, "external_id": "basket", "member_id": _MEMBER, "kind": basket.kind,
         "status": basket.status, "currency": basket.currency, "total_minor": basket.minor(basket.amount),

@@ -1,4 +1,7 @@
-"""Local days and calendar periods of an instant, in Polars. An hour that a clock skips is the hour after it."""
+"""Local days and calendar periods of an instant, in Polars.
+
+An hour that a clock skips is the hour after it.
+"""
 
 from datetime import date, timedelta
 from typing import Final

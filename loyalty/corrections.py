@@ -1,4 +1,7 @@
-"""What a person may decide about a member's points: an adjustment, a merge. Frozen; an unknown key is refused."""
+"""What a person may decide about a member's points: an adjustment, a merge.
+
+Frozen; an unknown key is refused.
+"""
 
 import re
 from datetime import UTC, datetime
@@ -51,8 +54,8 @@ class Decision(BaseModel):
 class Adjustment(Decision):
     """Points given (or, negative, taken) by hand.
 
-    `key` makes it safe to repeat: the same key never counts twice. `event_at` is from when on the points count, where that
-    matters (expiry).
+    `key` makes it safe to repeat: the same key never counts twice. `event_at` is from when on the
+    points count, where that matters (expiry).
     """
 
     member_id: MemberId

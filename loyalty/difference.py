@@ -12,12 +12,14 @@ def difference(due: pl.DataFrame, posted: pl.DataFrame) -> pl.DataFrame:
 
     Args:
         due: Output of `loyalty.award.award`, for some members (all their invoices).
-        posted: The last entry of every chain of the same members: the key, entry_no, due_after, currency, tier,
-            program_version, event_at, net_minor. A chain whose invoice is no longer the member's is due 0.
+        posted: The last entry of every chain of the same members: the key, entry_no, due_after,
+            currency, tier, program_version, event_at, net_minor. A chain whose invoice is no longer
+            the member's is due 0.
 
     Returns:
-        One row per entry, sorted by key: the key, entry_no, due_before, due_after, points, reason, breakdown, net_minor,
-        currency, tier, program_version, event_at, page_id, record_no. A null `due_after` could not be computed.
+        One row per entry, sorted by key: the key, entry_no, due_before, due_after, points, reason,
+        breakdown, net_minor, currency, tier, program_version, event_at, page_id, record_no. A null
+        `due_after` could not be computed.
     """
     last = posted.select(
         *_KEY,
@@ -53,7 +55,8 @@ def difference(due: pl.DataFrame, posted: pl.DataFrame) -> pl.DataFrame:
 
 def _reason(owned: pl.Expr) -> pl.Expr:
     return (
-        # Points for a sale without an amount: a referrer's share of somebody else's sale, who never had it.
+        # Points for a sale without an amount: a referrer's share of somebody else's sale, who never
+        # had it.
         pl.when(~owned & (pl.col("last_net_minor") == 0))
         .then(pl.lit("referral"))
         .when(~owned)

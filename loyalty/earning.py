@@ -23,10 +23,12 @@ def earned(
 ) -> pl.DataFrame:
     """HISTORY and what it earns by itself, sorted by `issued_at`.
 
-    Adds: net_minor (signed amount that earns, in the sale's currency), gross_minor (the same before refunds), left_minor (of
+    Adds: net_minor (signed amount that earns, in the sale's currency), gross_minor (the same before
+        refunds), left_minor (of
     the total, with tax, what was not given back), earn_minor and
-    exponent (net in the currency whose rate applies), base_bps and tier_bps, base and earned (points), tier, program_version,
-    entry_tier, rounding. Points are null where a rate is missing or the amount is beyond exact arithmetic.
+    exponent (net in the currency whose rate applies), base_bps and tier_bps, base and earned
+    (points), tier, program_version, entry_tier, rounding. Points are null where a rate is missing
+    or the amount is beyond exact arithmetic.
     """
     frame = _with_base(history.sort("issued_at"), programs, facts)
     frame = tier_set(frame, tiers)
@@ -53,7 +55,8 @@ def _with_base(history: pl.DataFrame, programs: Sequence[Program], facts: Facts)
         settled = pl.col("settled_minor").fill_null(0)
     frame = frame.with_columns(*_net(settled))
     if any(p.unlinked_credits == "latest_sales" for p in programs):
-        # A sale that awaits its payment is lowered too: a credit for it must take nothing that it has not given.
+        # A sale that awaits its payment is lowered too: a credit for it must take nothing that it
+        # has not given.
         happened = ~pl.col("status").is_in(IDLE)
         worth = frame.with_columns(
             pl.when(happened).then("left_minor").otherwise(pl.lit(0)).alias("left_minor")
@@ -83,7 +86,8 @@ def _net(settled: pl.Expr) -> tuple[pl.Expr, ...]:
     amount = pl.when(without_tax).then(subtotal_left).otherwise(left)
     negative = pl.col("kind").is_in(NEGATIVE_KINDS)
     signed = pl.when(negative).then(-amount).otherwise(amount)
-    # What takes points back does so at once: it waits for no payment. The program or the account may await one.
+    # What takes points back does so at once: it waits for no payment. The program or the account
+    # may await one.
     awaited = (pl.col("award_when") == "paid") | (pl.col("account_award_when") == "paid").fill_null(
         value=False
     )

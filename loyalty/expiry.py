@@ -1,12 +1,14 @@
 """Points that expire, first in first out: a closed form over what was earned and what was taken.
 
-What a member earned (a sale's points, an adjustment upward) expires at an instant fixed by its own date. What takes points
-(returns, adjustments downward, spending) is set against the points that expire first. So, with K(e) the points whose expiry is not
-after e, and D(e) what was taken before e:
+What a member earned (a sale's points, an adjustment upward) expires at an instant fixed by its own
+date. What takes points (returns, adjustments downward, spending) is set against the points that
+expire first. So, with K(e) the points whose expiry is not after e, and D(e) what was taken before
+e:
 
     expired until e = the largest K(e') - D(e') of all expiries e' up to e, and at least 0
 
-which depends on the stored history only. A sale that is corrected later corrects what expired of it.
+which depends on the stored history only. A sale that is corrected later corrects what expired of
+it.
 """
 
 from collections.abc import Sequence

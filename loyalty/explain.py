@@ -62,7 +62,10 @@ class Considered:
 
 @dataclass(frozen=True)
 class Reckoning:
-    """The points due for one sale to one member. `parts` sum to `due`; `due` None: it cannot be computed, `problem` says why."""
+    """The points due for one sale to one member.
+
+    `parts` sum to `due`; `due` None: it cannot be computed, `problem` says why.
+    """
 
     system: str
     account: str

@@ -1,4 +1,7 @@
-"""Exchange rates: what a file of them says, and which one is in force when. Exact decimals; a day without a rate has none."""
+"""Exchange rates: what a file of them says, and which one is in force when.
+
+Exact decimals; a day without a rate has none.
+"""
 
 import csv
 import io
@@ -26,7 +29,8 @@ RATES: Final = pl.Schema(
         "rate_e9": pl.Int64(),
     }
 )
-#: In force in [valid_from, valid_to): units of `base_currency` per unit of `currency`, in billionths.
+#: In force in [valid_from, valid_to): units of `base_currency` per unit of `currency`, in
+#: billionths.
 FX: Final = pl.Schema(
     {
         "currency": pl.String(),
@@ -93,8 +97,8 @@ def read_csv(text: str, *, carry_days: int = 0) -> list[FxRate]:
 
     Args:
         text: The file. The decimal mark is a point; dates are 2026-01-31.
-        carry_days: A line without `valid_until` is in force for so many days after its date as well (the next rate of the
-            pair ends it in any case).
+        carry_days: A line without `valid_until` is in force for so many days after its date as well
+            (the next rate of the pair ends it in any case).
 
     Raises:
         BadRatesError: Nothing of a file with any problem is used.

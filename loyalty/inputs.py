@@ -7,8 +7,10 @@ import polars as pl
 
 from loyalty.schema import UTC_US
 
-#: One row per invoice of the members in question. `page_id` and `record_no` name the raw record, and so its lines.
-#: `account_award_when`: "paid" where the policy of its account at its own date is that only paid sales earn; null: no such policy.
+#: One row per invoice of the members in question. `page_id` and `record_no` name the raw record,
+#: and so its lines.
+#: `account_award_when`: "paid" where the policy of its account at its own date is that only paid
+#:     sales earn; null: no such policy.
 HISTORY: Final = pl.Schema(
     {
         "system": pl.String(),
@@ -47,8 +49,8 @@ REFERRALS: Final = pl.Schema(
 )
 #: Time zones of members that have one of their own.
 ZONES: Final = pl.Schema({"member_id": pl.Int64(), "timezone": pl.String()})
-#: Amounts that are counted elsewhere: of an invoice, what linked credit documents take back; of a credit document, what is
-#: taken back at the invoices it is linked to.
+#: Amounts that are counted elsewhere: of an invoice, what linked credit documents take back; of a
+#: credit document, what is taken back at the invoices it is linked to.
 SETTLED: Final = pl.Schema(
     {
         "system": pl.String(),
@@ -57,7 +59,8 @@ SETTLED: Final = pl.Schema(
         "settled_minor": pl.Int64(),
     }
 )
-#: Exchange rates: units of `base_currency` per unit of `currency`, in billionths, valid in [valid_from, valid_to).
+#: Exchange rates: units of `base_currency` per unit of `currency`, in billionths, valid in
+#: [valid_from, valid_to).
 FX: Final = pl.Schema(
     {
         "currency": pl.String(),
@@ -85,8 +88,8 @@ GRANTS: Final = pl.Schema(
     {**{k: v for k, v in CLAIMS.items() if k not in ("issued_at", "wanted")}, "granted": pl.Int64()}
 )
 
-#: What `award` returns beside the history's own columns. A null `due` means it cannot be computed: unknown currency, tier or
-#: exchange rate, or an amount beyond exact arithmetic.
+#: What `award` returns beside the history's own columns. A null `due` means it cannot be computed:
+#: unknown currency, tier or exchange rate, or an amount beyond exact arithmetic.
 DUE: Final = pl.Schema(
     {
         "net_minor": pl.Int64(),
@@ -105,8 +108,10 @@ SALE: Final = ("system", "account", "external_id")
 class Facts:
     """What the rules may need beyond invoices and tiers; what is not given is empty.
 
-    `grants`: what budgets leave, decided elsewhere; None: the history is the whole world, and budgets are used up by it alone.
-    `members`: whose points are asked for; None: everybody's. The history may hold more (the friends of a referrer).
+    `grants`: what budgets leave, decided elsewhere; None: the history is the whole world, and
+        budgets are used up by it alone.
+    `members`: whose points are asked for; None: everybody's. The history may hold more (the friends
+        of a referrer).
     """
 
     lines: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=LINES))

@@ -1,7 +1,7 @@
 """Identifiers as they are shown: one that is somebody's phone or e-mail address is masked like one.
 
-Small shops number documents and customers by the customer's phone. Such a number is a key in the tables, and
-personal data wherever people read it: reports, messages, logs.
+Small shops number documents and customers by the customer's phone. Such a number is a key in the
+tables, and personal data wherever people read it: reports, messages, logs.
 """
 
 import re

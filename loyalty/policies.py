@@ -7,22 +7,26 @@ from pydantic import Field, model_validator
 
 from loyalty.types import Currency, Frozen, TierName
 
-#: Days of the shortest calendar period of each kind: the grace must end before the next period does.
+#: Days of the shortest calendar period of each kind: the grace must end before the next period
+#: does.
 SHORTEST_DAYS = {"month": 28, "quarter": 90, "half_year": 181, "year": 365}
 
 
 class TierPolicy(Frozen):
     """Tiers evaluated from what a member bought in a rolling window; see docs/points-rules.md.
 
-    A tier is reached at once, for the sales after the one that reached it. It is kept until a calendar period ends and, if the
-    window no longer reaches it then, for the grace after that; then the member falls to the highest tier reached from the
-    period's end on. A tier that the loyalty app has set is a floor: the higher of both is in force.
+    A tier is reached at once, for the sales after the one that reached it. It is kept until a
+    calendar period ends and, if the window no longer reaches it then, for the grace after that;
+    then the member falls to the highest tier reached from the period's end on. A tier that the
+    loyalty app has set is a floor: the higher of both is in force.
 
-    `metric`: `points` are base points (amount x base rate; tiers and promotions do not feed themselves), `spend` is the net
+    `metric`: `points` are base points (amount x base rate; tiers and promotions do not feed
+        themselves), `spend` is the net
     amount in `currency`; sales in other currencies do not count towards it.
     `window_days`: a sale counts for this long after its instant.
     `thresholds`: per tier what reaches it: points, or minor units of `currency`.
-    `period`, `grace_days`: downgrades happen `grace_days` after a calendar period of the program's time zone ends.
+    `period`, `grace_days`: downgrades happen `grace_days` after a calendar period of the program's
+    time zone ends.
     """
 
     metric: Literal["points", "spend"] = "points"
@@ -58,7 +62,8 @@ class TierPolicy(Frozen):
 class Expiry(Frozen):
     """Points of a sale expire `months` after it, at the end of that day, month or year in the program's time zone.
 
-    First in, first out: what takes points back or spends them is set against the points that expire first.
+    First in, first out: what takes points back or spends them is set against the points that expire
+    first.
     """
 
     months: Annotated[int, Field(ge=0, le=240)]

@@ -25,7 +25,8 @@ from loyalty.types import (
 
 __all__ = ["BEGINNING", "BPS", "TIER_RATE_BPS", "Bps", "Program", "rates_frame", "versions_frame"]
 
-#: A product category: names are the author's, members are SKU patterns (`*` and `?`, upper and lower case alike).
+#: A product category: names are the author's, members are SKU patterns (`*` and `?`, upper and
+#: lower case alike).
 Pattern = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -35,13 +36,16 @@ class Program(Frozen):
     `base_rate_bps`: per currency, points per whole unit in basis points (100_000 = 10 points).
     `tier_rate_bps`: per tier, multiplier in basis points (12_000 = 1.2x).
     `entry_tier`: tier of a member who has none yet.
-    `rounding`, `basis`: how fractions of a point are rounded; the amount that earns, with or without tax.
-    `award_when`: whether an open invoice earns at once (issued) or once it is paid. Either way by its own date.
+    `rounding`, `basis`: how fractions of a point are rounded; the amount that earns, with or
+    without tax.
+    `award_when`: whether an open invoice earns at once (issued) or once it is paid. Either way by
+        its own date.
     `timezone`: of days, hours and calendar periods.
-    `base_currency`: a sale in a currency without a rate of its own is converted to this one at the rate of its date; a
-        missing exchange rate rejects the sale.
+    `base_currency`: a sale in a currency without a rate of its own is converted to this one at the
+        rate of its date; a missing exchange rate rejects the sale.
     `categories`: product categories by name, each a list of SKU patterns, for product bonuses.
-    `unlinked_credits`: a credit document that names no invoice counts at its own date, or lowers the customer's latest sales.
+    `unlinked_credits`: a credit document that names no invoice counts at its own date, or lowers
+        the customer's latest sales.
     `tier_policy`: how tiers are evaluated; absent: the loyalty app sets them.
     `expiry`: when points expire; absent: never.
     """

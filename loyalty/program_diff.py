@@ -20,8 +20,8 @@ _TIMES = ("valid_from", "valid_to")
 class Change:
     """One part of the rules: the program, or a promotion, and what becomes of it.
 
-    `reaches` is the first instant at which the new version says something else than what was in force; None: never.
-    `differences` are lines of the file: `tiers.gold: 1.5 -> 1.6`.
+    `reaches` is the first instant at which the new version says something else than what was in
+    force; None: never. `differences` are lines of the file: `tiers.gold: 1.5 -> 1.6`.
     """
 
     name: str
@@ -54,7 +54,10 @@ class Plan:
 
 
 def plan(programs: Sequence[Program], promotions: Sequence[Promotion], rules: Rules) -> Plan:
-    """What applying `rules` to the stored versions means. What the file does not name stays as it is."""
+    """What applying `rules` to the stored versions means.
+
+    What the file does not name stays as it is.
+    """
     zone = ZoneInfo(
         rules.program.timezone
         if rules.program

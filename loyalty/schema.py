@@ -1,6 +1,7 @@
 """The canonical frames every layer speaks: one invoice row, one line row, whatever the billing system.
 
-Money is Int64 minor units of the row's currency; times are UTC; quantities and unit prices are exact decimals.
+Money is Int64 minor units of the row's currency; times are UTC; quantities and unit prices are
+exact decimals.
 """
 
 from typing import Final
@@ -14,7 +15,8 @@ KINDS: Final = ("invoice", "sale", "credit_note", "refund")
 STATUSES: Final = ("draft", "open", "paid", "void")
 #: Statuses of documents that earn nothing whatever else they say, so that they need no member.
 IDLE: Final = ("draft", "void")
-#: Kinds whose amount takes points back. Their `total_minor` is stored positive, as the vendor writes it.
+#: Kinds whose amount takes points back. Their `total_minor` is stored positive, as the vendor
+#: writes it.
 NEGATIVE_KINDS: Final = ("credit_note", "refund")
 
 #: One row per billing document, as mapped from one raw record (`page_id`, `record_no`).
@@ -41,7 +43,8 @@ INVOICE: Final = pl.Schema(
     }
 )
 
-#: One row per line of an invoice, keyed by the invoice's own key and `line_no` (1-based, dense), and by the raw record.
+#: One row per line of an invoice, keyed by the invoice's own key and `line_no` (1-based, dense),
+#: and by the raw record.
 LINE: Final = pl.Schema(
     {
         "system": pl.String(),

@@ -1,8 +1,11 @@
-"""When members rose and fell: the tier in force as steps in time, for looking at. Awards do not need it: they know their own instant.
+"""When members rose and fell: the tier in force as steps in time, for looking at.
 
-A tier can only change where something happens: just after a sale, when a credit leaves the window, when a review takes place,
-when the app sets one, when another version of the program begins. The tier is asked for at each such instant, by the same
-rules as for a sale, and what differs from the instant before is a step. So the steps are a function of what is stored.
+Awards do not need it: they know their own instant.
+
+A tier can only change where something happens: just after a sale, when a credit leaves the window,
+when a review takes place, when the app sets one, when another version of the program begins. The
+tier is asked for at each such instant, by the same rules as for a sale, and what differs from the
+instant before is a step. So the steps are a function of what is stored.
 """
 
 from collections.abc import Sequence

@@ -1,12 +1,15 @@
 """The tier in force at each sale: set by the loyalty app, or evaluated from what the member bought.
 
-Evaluated tiers have a closed form, so they depend on the stored sales alone and not on the order in which they came to be known:
+Evaluated tiers have a closed form, so they depend on the stored sales alone and not on the order in
+which they came to be known:
 
     level(t)  = the highest tier whose threshold the window (t - window_days, t) reaches
-    tier(t)   = the highest level on [E, t], where E is the last end of a period whose grace is over at t
+    tier(t)   = the highest level on [E, t], where E is the last end of a period whose grace is over
+    at t
 
-Between two reviews the maximum only grows: a tier is reached at once and kept. At a review E moves on, and what was reached
-before E no longer holds the tier up. Sales at the instant t itself do not count: a sale does not lift its own tier.
+Between two reviews the maximum only grows: a tier is reached at once and kept. At a review E moves
+on, and what was reached before E no longer holds the tier up. Sales at the instant t itself do not
+count: a sale does not lift its own tier.
 """
 
 from collections.abc import Sequence
@@ -22,7 +25,10 @@ _DAY_US: Final = 86_400_000_000
 
 
 def tier_set(frame: pl.DataFrame, tiers: pl.DataFrame) -> pl.DataFrame:
-    """Adds `tier`: the one the loyalty app had set at the sale's instant, or the entry tier. `frame` is sorted by time."""
+    """Adds `tier`: the one the loyalty app had set at the sale's instant, or the entry tier.
+
+    `frame` is sorted by time.
+    """
     known = tiers.sort("valid_from").rename({"valid_from": "tier_from"})
     return frame.join_asof(
         known,
@@ -35,9 +41,12 @@ def tier_set(frame: pl.DataFrame, tiers: pl.DataFrame) -> pl.DataFrame:
 
 
 def evaluated(frame: pl.DataFrame, programs: Sequence[Program]) -> pl.DataFrame:
-    """`frame` with `tier` raised to the evaluated one where the version in force evaluates tiers. Keeps the order.
+    """`frame` with `tier` raised to the evaluated one where the version in force evaluates tiers.
 
-    `frame` needs member_id, issued_at, program_version, tier, base, net_minor, currency; all sales of its members.
+    Keeps the order.
+
+    `frame` needs member_id, issued_at, program_version, tier, base, net_minor, currency; all sales
+    of its members.
     """
     numbered = frame.with_row_index("_at")
     ranks = {p.version: p.tier_policy.ranked(p.entry_tier) for p in programs if p.tier_policy}
@@ -92,7 +101,8 @@ def levels(sales: pl.DataFrame, asked: pl.DataFrame, policy: TierPolicy, zone: s
     at = asked.with_columns(_period_end(pl.col("issued_at"), policy, zone).alias("since"))
     after = _window_sum(_turns(sums, policy), sums, policy, inclusive=True)
     peaks = after.select("member_id", "t", _rank(pl.col("sum"), thresholds).alias("rank"))
-    # A sale counts for the stretch that reviews it, and once more if it falls into the grace of the period before.
+    # A sale counts for the stretch that reviews it, and once more if it falls into the grace of the
+    # period before.
     own = peaks.with_columns(_period_end(pl.col("t"), policy, zone).alias("since"))
     last = own.with_columns(_truncated(pl.col("t"), policy, zone).alias("next"))
     graced = last.filter(pl.col("next") > pl.col("since")).with_columns(

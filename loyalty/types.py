@@ -67,8 +67,9 @@ V = TypeVar("V", bound=Version)
 def spans(versions: Iterable[V]) -> list[tuple[V, datetime, datetime | None]]:
     """When each version speaks, as [from, to), in order of time; `to` None: open.
 
-    The highest version that has begun speaks. A version replaces all earlier ones from its `valid_from` on, so a rule is
-    corrected for the past by a further version that begins in the past; a version that is wholly replaced is left out.
+    The highest version that has begun speaks. A version replaces all earlier ones from its
+    `valid_from` on, so a rule is corrected for the past by a further version that begins in the
+    past; a version that is wholly replaced is left out.
     """
     ends: datetime | None = None
     found: list[tuple[V, datetime, datetime | None]] = []

@@ -1,8 +1,9 @@
 """Credit documents that name no invoice, set against the customer's latest earlier sales.
 
-A credit memo at its own date takes points by the tier and promotions of that date, which may be more than the sale gave. Where the
-program says `latest_sales`, it lowers sales instead: those of the same member, account and currency not after it, the latest
-first, as far as they are worth something. What finds no sale counts at its own date, as without this option.
+A credit memo at its own date takes points by the tier and promotions of that date, which may be
+more than the sale gave. Where the program says `latest_sales`, it lowers sales instead: those of
+the same member, account and currency not after it, the latest first, as far as they are worth
+something. What finds no sale counts at its own date, as without this option.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,7 +20,8 @@ _WHOSE = ("member_id", "system", "account", "currency")
 def against_latest(frame: pl.DataFrame, programs: Sequence[Program]) -> pl.DataFrame:
     """`_row`, matched_minor: how much of each document is counted by another one (a credit) or lowered by one (a sale).
 
-    `frame`: HISTORY with `_row`, program_version and `left_minor`: what of the document counts, with tax, without sign.
+    `frame`: HISTORY with `_row`, program_version and `left_minor`: what of the document counts,
+        with tax, without sign.
     """
     asking = [p.version for p in programs if p.unlinked_credits == "latest_sales"]
     nothing = pl.DataFrame(schema={"_row": pl.UInt32, "matched_minor": pl.Int64})

@@ -1,10 +1,13 @@
-"""Makes .venv from uv.lock on a machine that has only Python and a package index. Standard library only.
+"""Makes .venv from uv.lock on a machine that has only Python and a package index.
+
+Standard library only.
 
     python3 scripts/bootstrap.py [--group bench]
 
-Gets the pinned uv into .tools/ (with pip if there is one, else straight from the index; checked against
-scripts/uv.txt), then lets it install the locked dependencies. A second run with nothing changed ends at
-once. The syntax stays old enough for an old Python to reach the message that says it is too old.
+Gets the pinned uv into .tools/ (with pip if there is one, else straight from the index; checked
+against scripts/uv.txt), then lets it install the locked dependencies. A second run with nothing
+changed ends at once. The syntax stays old enough for an old Python to reach the message that says
+it is too old.
 """
 
 import contextlib
@@ -111,7 +114,10 @@ def locked(path):
 
 
 def require_space():
-    """Raise Problem when the dependencies cannot fit. A repair of an existing environment needs less."""
+    """Raise Problem when the dependencies cannot fit.
+
+    A repair of an existing environment needs less.
+    """
     free_bytes = shutil.disk_usage(ROOT).free
     if free_bytes < (FREE_BYTES_MIN if not os.path.isdir(VENV) else FREE_BYTES_MIN // 8):
         raise Problem(DISK_FULL)

@@ -30,8 +30,8 @@ WIDTH, HEIGHT = 1400, 1000
 BYTES_MAX = 200000
 #: An alert goes to a new block within half a minute.
 ALERTS_SECONDS_MAX = 60
-#: A page fills in and fades in; its picture is taken once its text and its animations have been at rest for a second,
-#: or after 15 s.
+#: A page fills in and fades in; its picture is taken once its text and its animations have been at
+#: rest for a second, or after 15 s.
 AT_REST = """() => new Promise(done => {
     let before = null, same = 0, looks = 0
     const look = () => {

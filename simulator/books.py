@@ -1,8 +1,9 @@
 """One company's books in one billing system, and what can happen to them.
 
-Entities: Invoice, SalesReceipt, CreditMemo, RefundReceipt (QuickBooks; NetSuite, with CustomerRefund); Invoice, Bill, CreditNote,
-SupplierCredit (Xero); Invoice, CreditNote (FreshBooks); Invoice, CreditMemo, DebitMemo and what reverses them (Sage
-Intacct); Invoice (custom). Operations return False, and change nothing, where
+Entities: Invoice, SalesReceipt, CreditMemo, RefundReceipt (QuickBooks; NetSuite, with
+    CustomerRefund); Invoice, Bill, CreditNote,
+SupplierCredit (Xero); Invoice, CreditNote (FreshBooks); Invoice, CreditMemo, DebitMemo and what
+reverses them (Sage Intacct); Invoice (custom). Operations return False, and change nothing, where
 the vendor would refuse.
 """
 
@@ -43,7 +44,8 @@ _NUMBER_FORMATS = {
     ("sage_intacct", "DebitMemo"): "DM-{:04d}",
     ("custom", "Invoice"): "FT {:05d}",
 }
-#: Where id sequences start. FreshBooks' invoices and credit notes share ids: only (kind, id) is unique.
+#: Where id sequences start. FreshBooks' invoices and credit notes share ids: only (kind, id) is
+#: unique.
 _FIRST_IDS = {
     "quickbooks": {"customer": 1},
     "freshbooks": {"Invoice": 453_001, "CreditNote": 453_001},
@@ -51,7 +53,8 @@ _FIRST_IDS = {
     "sage_intacct": {},
     "custom": {},
 }
-#: What Sage Intacct writes down to undo a document: another one of its list, with the opposite sign.
+#: What Sage Intacct writes down to undo a document: another one of its list, with the opposite
+#: sign.
 _REVERSALS = {
     "Invoice": "InvoiceReversal",
     "CreditMemo": "MemoReversal",
@@ -252,7 +255,10 @@ class Books:
         return True
 
     def _rewrite(self, document: Document, at: datetime) -> None:
-        """Records a change of content. Sage Intacct replaces the invoice of a changed sales document by another record."""
+        """Records a change of content.
+
+        Sage Intacct replaces the invoice of a changed sales document by another record.
+        """
         if document.record_key != document.id and self.system == "sage_intacct":
             document.record_key = self.new_id(document.entity)
             document.created_at = at

@@ -116,7 +116,10 @@ def challenge_of(verifier: str) -> str:
 def authorize(
     vendor: str, codes: Codes, request: httpx.Request, decision: Decision, realm: str
 ) -> httpx.Response:
-    """The consent page, or where it sends the browser. `realm` is what QuickBooks names in the callback."""
+    """The consent page, or where it sends the browser.
+
+    `realm` is what QuickBooks names in the callback.
+    """
     params = dict(request.url.params)
     wrong = _wrong(vendor, params)
     if (

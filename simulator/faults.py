@@ -102,7 +102,8 @@ class FaultPlan:
             return httpx.Response(200, content=body[: len(body) * 2 // 3], headers=_typed(response))
         if kind == "html":
             return httpx.Response(200, content=_HTML, headers={"content-type": "text/html"})
-        # These vendors' lists differ in the body alone: a page of the same one differs in its numbers.
+        # These vendors' lists differ in the body alone: a page of the same one differs in its
+        # numbers.
         asked = (
             re.sub(rb"\d+", b"", request.content).decode()
             if vendor in ("netsuite", "sage_intacct")

@@ -20,9 +20,10 @@ class Rule:
     path: str = ""
 
 
-#: https://developer.intuit.com "limits-and-throttles", https://developer.xero.com "faq/limits". FreshBooks
-#: and NetSuite (beside its five requests at once) publish none, Sage Intacct bills by the month and limits what is
-#: under way at once, a custom system has its own: the numbers here only make their 429 reachable.
+#: https://developer.intuit.com "limits-and-throttles", https://developer.xero.com "faq/limits".
+#: FreshBooks and NetSuite (beside its five requests at once) publish none, Sage Intacct bills by
+#: the month and limits what is under way at once, a custom system has its own: the numbers here
+#: only make their 429 reachable.
 RULES: Final = {
     "quickbooks": (Rule("second", 10, 1), Rule("minute", 500, 60), Rule("batch", 40, 60, "/batch")),
     "xero": (Rule("minute", 60, 60), Rule("day", 5000, 86_400), Rule("appminute", 10_000, 60)),

@@ -1,6 +1,7 @@
 """What a company's books hold, before any vendor's spelling: customers, documents, payments.
 
-Money is integer minor units (centimos), instants are aware UTC, days are the company's own (Luanda).
+Money is integer minor units (centimos), instants are aware UTC, days are the company's own
+(Luanda).
 """
 
 from dataclasses import dataclass, field
@@ -17,7 +18,8 @@ IVA_BPS: Final = 1400
 SYSTEMS: Final = ("quickbooks", "xero", "freshbooks", "netsuite", "sage_intacct", "custom")
 CLIENT_ID: Final = "sim-client"
 CLIENT_SECRET: Final = "sim-secret"
-#: Realm (QuickBooks), tenant (Xero), account id (FreshBooks, NetSuite), company and entity (Sage Intacct).
+#: Realm (QuickBooks), tenant (Xero), account id (FreshBooks, NetSuite), company and entity (Sage
+#: Intacct).
 ACCOUNTS: Final = {
     "quickbooks": "9130350000000001",
     "xero": "b0a5c0de-0000-4000-8000-000000000001",
@@ -120,7 +122,10 @@ class Payment:
 
 @dataclass(slots=True, eq=False)
 class Document:
-    """An invoice, receipt, bill or credit. `entity` is the simulator's name of its type, see `books`."""
+    """An invoice, receipt, bill or credit.
+
+    `entity` is the simulator's name of its type, see `books`.
+    """
 
     entity: str
     id: str

@@ -82,8 +82,9 @@ class Denied(Exception):
 class Grants:
     """Issues and checks one vendor's tokens.
 
-    QuickBooks returns the same refresh token until it is a day old, then a new one (the old one is dead);
-    Xero replaces it every time but honours the old one for 30 minutes; FreshBooks' and Sage Intacct's are single-use.
+    QuickBooks returns the same refresh token until it is a day old, then a new one (the old one is
+    dead); Xero replaces it every time but honours the old one for 30 minutes; FreshBooks' and Sage
+    Intacct's are single-use.
     """
 
     def __init__(
@@ -93,7 +94,8 @@ class Grants:
         self.access_seconds = ACCESS_SECONDS[vendor] if access_seconds is None else access_seconds
         self.state = TokenState(refresh={seed_refresh_token(vendor): RefreshToken(now())})
         self.refreshes = 0
-        #: NetSuite: public keys by certificate id, nonces that were used, and what became of signed requests.
+        #: NetSuite: public keys by certificate id, nonces that were used, and what became of signed
+        #:     requests.
         self.certificates: dict[str, str] = {}
         self.nonces: set[tuple[str, str]] = set()
         self.audit_trail: list[str] = []

@@ -12,7 +12,8 @@ from simulator.webhooks import SYSTEMS, Announcer, Delivery, post
 from simulator.world import World
 
 _SECONDS_MAX: Final = 5.0
-#: More waiting deliveries than that are dropped, as a vendor's are after days: polling finds what they told.
+#: More waiting deliveries than that are dropped, as a vendor's are after days: polling finds what
+#: they told.
 _WAITING_MAX: Final = 10_000
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,8 @@
     for delivery in announcer.changes():
         httpx.post(url, content=delivery.body, headers=delivery.headers(now))
 
-Written from the vendors' documentation alone. Deliveries may be repeated and overtake each other, as the vendors warn they do.
+Written from the vendors' documentation alone. Deliveries may be repeated and overtake each other,
+as the vendors warn they do.
 """
 
 import base64
@@ -72,7 +73,8 @@ class Announcer:
 
     Args:
         world: The books.
-        secrets: The signing secret per system: verifier token, webhook key, callback verifier, `whsec_...`.
+        secrets: The signing secret per system: verifier token, webhook key, callback verifier,
+            `whsec_...`.
         full: Whether custom deliveries hold the whole document, or its id only.
         cloud_events: Whether QuickBooks writes the form it has been using since 2026.
         disorder: What goes wrong on the way.

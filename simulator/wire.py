@@ -55,7 +55,8 @@ class Vendor(Protocol):
 def number(minor: int) -> int | float:
     """Minor units as the JSON number vendors write: 275 or 12.75.
 
-    Below 2**53 the shortest text of the quotient is exactly the decimal, so nothing is lost in the JSON.
+    Below 2**53 the shortest text of the quotient is exactly the decimal, so nothing is lost in the
+    JSON.
     """
     whole, rest = divmod(minor, 100)
     return minor / 100 if rest else whole

@@ -30,17 +30,20 @@ class World:
     Args:
         seed: Everything random is drawn from it.
         customers: Customers per system; about half of them are customers in several systems.
-        invoices: Sales per system in the past; credits, refunds, payments and Xero's bills come on top.
+        invoices: Sales per system in the past; credits, refunds, payments and Xero's bills come on
+            top.
         start: First instant of the past; `days` before its end when left out.
         until: Last instant of the past; now when left out.
         now: The clock; the machine's when left out.
         days: Length of the past when `start` is left out.
         faults: What goes wrong on the wire; nothing by default.
         limit_scale: Times the vendors' rate limits; 0, the default, does not enforce any.
-        access_token_seconds: Life of access tokens per system, where it should differ from the vendor's.
+        access_token_seconds: Life of access tokens per system, where it should differ from the
+            vendor's.
         example: Whether the product documentation's INV-001 is in QuickBooks.
         sleep: What slow answers wait with.
-        consent: What the vendors' consent pages do: "ask" with two links, or "allow" or "deny" at once.
+        consent: What the vendors' consent pages do: "ask" with two links, or "allow" or "deny" at
+            once.
         accounts: More accounts per system than the one of `ACCOUNTS`; they show the same books.
     """
 

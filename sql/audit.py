@@ -1,6 +1,7 @@
 """The audit log: entries, its chain of hashes, and what was seen of Prefect's settings.
 
-Most entries are written by triggers of the tables they are about (sql/migrations/0023_audit.sql); `record` is for what no table shows.
+Most entries are written by triggers of the tables they are about (sql/migrations/0023_audit.sql);
+`record` is for what no table shows.
 """
 
 import hashlib
@@ -41,7 +42,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Filter:
-    """Which entries; None: all. `operation` includes those below it: key is key.create and key.revoke."""
+    """Which entries; None: all.
+
+    `operation` includes those below it: key is key.create and key.revoke.
+    """
 
     since: datetime | None = None
     until: datetime | None = None
@@ -78,7 +82,10 @@ class Head:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a check of the chain found. `broken_no` is the first entry that is not as it was written; None: all are."""
+    """What a check of the chain found.
+
+    `broken_no` is the first entry that is not as it was written; None: all are.
+    """
 
     entries: int
     head: Head | None
@@ -111,7 +118,10 @@ def record(  # noqa: PLR0913  an entry names all it consists of
     error: str | None = None,
     run_id: str | None = None,
 ) -> None:
-    """An entry, written when the transaction is committed; the caller commits. The actor is `sql.actor.actor()`."""
+    """An entry, written when the transaction is committed; the caller commits.
+
+    The actor is `sql.actor.actor()`.
+    """
     parameters = {
         "operation": operation, "subject": subject, "status": status, "details": Jsonb(dict(details or {})), "system": system,
         "account": account, "records": records, "points": points, "error": error, "run_id": run_id,

@@ -1,8 +1,8 @@
 """Budgets of promotions: what each sale would get is a claim; claims in the order of the sales use the budget up.
 
-Claims depend on their member's own history only, so they are computed member by member; dividing a budget looks at all claims of
-one promotion, from the earliest that changed. Both are functions of stored sales: in whatever order they were stored, the same
-sales get the same points.
+Claims depend on their member's own history only, so they are computed member by member; dividing a
+budget looks at all claims of one promotion, from the earliest that changed. Both are functions of
+stored sales: in whatever order they were stored, the same sales get the same points.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,12 +15,18 @@ from sql.named_queries import query
 
 
 def share(connection: DbConnection) -> None:
-    """Until the transaction ends, nobody divides a budget. To be called before members are claimed, never after."""
+    """Until the transaction ends, nobody divides a budget.
+
+    To be called before members are claimed, never after.
+    """
     connection.execute(query("member_history", "share_budgets"))
 
 
 def save_claims(connection: DbConnection, members: Sequence[int], claims: pl.DataFrame) -> None:
-    """What the members claim now (loyalty.inputs.CLAIMS) replaces what they claimed. The caller holds their claim (lock)."""
+    """What the members claim now (loyalty.inputs.CLAIMS) replaces what they claimed.
+
+    The caller holds their claim (lock).
+    """
     connection.execute(query("member_history", "stage_claims"))
     connection.execute(query("member_history", "empty_claim_stage"))
     copy_in(connection, "pg_temp.claim_stage", claims)
@@ -29,10 +35,12 @@ def save_claims(connection: DbConnection, members: Sequence[int], claims: pl.Dat
 
 
 def settle(connection: DbConnection, budgets: Mapping[tuple[str, int], int]) -> set[int]:
-    """Divides the budgets whose claims changed; returns the members whose points change by it. The caller commits.
+    """Divides the budgets whose claims changed; returns the members whose points change by it.
 
-    Waits for the transactions that `share`, and they for this one: it marks members afterwards, whom they may hold.
-    A version of a promotion that does not speak any more has no budget.
+    The caller commits.
+
+    Waits for the transactions that `share`, and they for this one: it marks members afterwards,
+    whom they may hold. A version of a promotion that does not speak any more has no budget.
     """
     members: set[int] = set()
     connection.execute(query("member_history", "lock_budgets"))

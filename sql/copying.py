@@ -34,8 +34,9 @@ _SENT_AS: Final[dict[int, pl.DataType]] = {
 def copy_in(connection: DbConnection, table: str, frame: pl.DataFrame) -> None:
     """Appends `frame` to `table` ("schema.name"), a part being encoded while the database takes the one before.
 
-    The table's columns are named like the frame's. The caller commits. Raises polars.exceptions.InvalidOperationError for a
-    value that its column cannot hold, psycopg.Error for one that the table refuses.
+    The table's columns are named like the frame's. The caller commits. Raises
+    polars.exceptions.InvalidOperationError for a value that its column cannot hold, psycopg.Error
+    for one that the table refuses.
     """
     if frame.is_empty():
         return
@@ -76,6 +77,7 @@ def _binary(frame: pl.DataFrame, json: set[str]) -> Iterator[bytes]:
 def _csv(frame: pl.DataFrame) -> Iterator[bytes]:
     for part in frame.iter_slices(_ROWS_AT_ONCE):
         buffer = io.BytesIO()
-        # Nothing is quoted by chance: an empty string must not become null, so text is always quoted and null never.
+        # Nothing is quoted by chance: an empty string must not become null, so text is always
+        # quoted and null never.
         part.write_csv(buffer, include_header=False, quote_style="non_numeric", null_value=None)
         yield buffer.getvalue()

@@ -1,7 +1,9 @@
-"""What people decide about members: adjustments, merges, phones. Each decision is a row that stays; undoing is another row.
+"""What people decide about members: adjustments, merges, phones.
 
-The caller owns the transaction. Nothing here computes points of sales: members are marked, and the award step posts the
-difference.
+Each decision is a row that stays; undoing is another row.
+
+The caller owns the transaction. Nothing here computes points of sales: members are marked, and the
+award step posts the difference.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +29,10 @@ class Member:
 
 @dataclass(frozen=True)
 class Adjusted:
-    """An adjustment and the balance with it. `repeated`: it was there already, and nothing was added."""
+    """An adjustment and the balance with it.
+
+    `repeated`: it was there already, and nothing was added.
+    """
 
     adjustment_id: int
     member_id: int
@@ -47,7 +52,10 @@ class Adjusted:
 
 @dataclass(frozen=True)
 class Merged:
-    """A merge (or its undoing): `member_id` is, or is no longer, `owner_id`. `repeated`: it was so already."""
+    """A merge (or its undoing): `member_id` is, or is no longer, `owner_id`.
+
+    `repeated`: it was so already.
+    """
 
     merge_id: int
     member_id: int
@@ -66,7 +74,10 @@ class Merged:
 
 @dataclass(frozen=True)
 class PhoneChanged:
-    """A member with another phone. `former_member_id` holds the former number for them; None: it was given up."""
+    """A member with another phone.
+
+    `former_member_id` holds the former number for them; None: it was given up.
+    """
 
     member_id: int
     former_member_id: int | None
@@ -135,7 +146,8 @@ def void_adjustment(
 ) -> Adjusted:
     """Takes an adjustment back, whole, by adding its opposite at the same date.
 
-    Raises CorrectionRefusedError: there is none (`of_member`), it is a void itself, or it was taken back under another key.
+    Raises CorrectionRefusedError: there is none (`of_member`), it is a void itself, or it was taken
+    back under another key.
     """
     row = connection.execute(
         query("corrections", "adjustment"), {"adjustment_id": adjustment_id}
@@ -194,7 +206,8 @@ def merge(
 ) -> Merged:
     """From now on (and for all that was) `into_id` earns for `member_id`.
 
-    Raises CorrectionRefusedError: one is unknown, they are the same, or it contradicts an earlier merge.
+    Raises CorrectionRefusedError: one is unknown, they are the same, or it contradicts an earlier
+    merge.
     """
     connection.execute(query("corrections", "lock_merges"))
     member, into = find_member(connection, member_id), find_member(connection, into_id)
@@ -268,9 +281,10 @@ def change_phone(
 ) -> PhoneChanged:
     """Gives the member another phone (E.164).
 
-    Billing systems go on naming the former number for a while: with `keep_former` a member of its own holds it and is merged
-    into this one, so those sales still count here. Without, the next sale under it is a new customer's.
-    Raises CorrectionRefusedError: unknown or merged member, or the phone is somebody else's.
+    Billing systems go on naming the former number for a while: with `keep_former` a member of its
+    own holds it and is merged into this one, so those sales still count here. Without, the next
+    sale under it is a new customer's. Raises CorrectionRefusedError: unknown or merged member, or
+    the phone is somebody else's.
     """
     connection.execute(query("corrections", "lock_merges"))
     member = find_member(connection, member_id)

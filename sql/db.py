@@ -15,7 +15,8 @@ from sql.actor import actor
 from sql.named_queries import query
 
 DbConnection = psycopg.Connection[tuple[Any, ...]]
-#: Between the values of a column on their way out: the unit separator, which no document's texts hold.
+#: Between the values of a column on their way out: the unit separator, which no document's texts
+#: hold.
 _BETWEEN = "\x1f"
 
 
@@ -37,8 +38,8 @@ def connect(dsn: str) -> Iterator[DbConnection]:
     try:
         pooled = engine(dsn).raw_connection()
     except sqlalchemy.exc.DBAPIError as error:
-        # SQLAlchemy asks the first connection of a pool about the server, and wraps what fails then:
-        # nobody here would know the wrapper for a lost connection, and try again.
+        # SQLAlchemy asks the first connection of a pool about the server, and wraps what fails
+        # then: nobody here would know the wrapper for a lost connection, and try again.
         raise (error.orig if isinstance(error.orig, psycopg.Error) else error) from error
     try:
         driver: Any = pooled.driver_connection
@@ -63,8 +64,8 @@ def read_frame(
 ) -> pl.DataFrame:
     """The rows of a SELECT as a frame of `schema`, columns in order; times are selected as UTC microseconds.
 
-    The database puts each column into one text, which Polars takes apart: half the cost of rows of Python objects. An empty
-    text comes back as null.
+    The database puts each column into one text, which Polars takes apart: half the cost of rows of
+    Python objects. An empty text comes back as null.
     """
     as_read = {
         name: pl.Int64() if isinstance(dtype, pl.Datetime) else dtype

@@ -109,7 +109,10 @@ def set_options(
 
 
 def disable_endpoint(connection: DbConnection, endpoint_id: str) -> bool:
-    """It answers 410 from now on; False if there is none in use with this id. The caller commits."""
+    """It answers 410 from now on; False if there is none in use with this id.
+
+    The caller commits.
+    """
     return (
         connection.execute(
             query("webhooks", "disable_endpoint"), {"endpoint_id": endpoint_id}

@@ -32,9 +32,11 @@ _SCHEMAS: Final = ("billing", "loyalty", "audit")
 class Erased:
     """What was (in a dry run: would be) removed.
 
-    `unreadable`: bodies with the phone that are no text and were left as they are. `texts`: messages that quoted the
-    person. `elsewhere`: the same per other place that was looked through (Prefect's tables, log files). `remains`: rows
-    per table, and stored bodies, that still name the person and are not changed.
+    `unreadable`: bodies with the phone that are no text and were left as they are. `texts`:
+        messages that quoted the
+    person. `elsewhere`: the same per other place that was looked through (Prefect's tables, log
+    files). `remains`: rows per table, and stored bodies, that still name the person and are not
+    changed.
     """
 
     member_id: int
@@ -97,10 +99,12 @@ class Erased:
 def erase(
     connection: DbConnection, member_id: int, decision: Decision, run_id: str, *, dry_run: bool
 ) -> Erased:
-    """Removes the member's personal data, and that of whoever was merged into them. One transaction; the caller commits.
+    """Removes the member's personal data, and that of whoever was merged into them.
 
-    Records are theirs that name a phone of theirs, an e-mail address of theirs, or their customer number at the
-    billing system. Raises CorrectionRefusedError if there is no such member.
+    One transaction; the caller commits.
+
+    Records are theirs that name a phone of theirs, an e-mail address of theirs, or their customer
+    number at the billing system. Raises CorrectionRefusedError if there is no such member.
     """
     owner = find_member(connection, member_id).owner_id
     connection.execute(query("corrections", "lock_merges"))
@@ -116,7 +120,8 @@ def erase(
             query("erasure", "count_customers"), _cached(phones, theirs)
         ).fetchone()
         done.customers = row[0] if row else 0
-        # (Twice: the e-mail addresses that records of theirs name lead to records that name nothing else.)
+        # (Twice: the e-mail addresses that records of theirs name lead to records that name nothing
+        # else.)
         person = said_in(phones)
         _rewrite(connection, "page", person, theirs, Erased(owner, done.members))
         person = person.with_mails()
@@ -234,7 +239,10 @@ def scrub(
     *,
     dry_run: bool,
 ) -> int:
-    """Replaces what names the person in texts (or JSON) of a table; how many rows. The caller commits."""
+    """Replaces what names the person in texts (or JSON) of a table; how many rows.
+
+    The caller commits.
+    """
     pattern = person.everywhere()
     where = sql.SQL(" || ' ' || ").join(
         sql.SQL("coalesce({}::text, '')").format(sql.Identifier(one)) for one in columns

@@ -26,7 +26,10 @@ def now(connection: DbConnection) -> datetime:
 def newly_expired(
     connection: DbConnection, programs: Sequence[Program], as_of: datetime
 ) -> set[int]:
-    """Members of whose points some may have expired since this was asked last. Remembers that it was asked."""
+    """Members of whose points some may have expired since this was asked last.
+
+    Remembers that it was asked.
+    """
     until = earned_before(programs, as_of)
     if until is None:
         return set()
@@ -78,7 +81,10 @@ def gone(
     programs: Sequence[Program],
     as_of: datetime,
 ) -> pl.DataFrame:
-    """member_id, expired: what would have expired until `as_of` by these versions of the program. Nothing is posted."""
+    """member_id, expired: what would have expired until `as_of` by these versions of the program.
+
+    Nothing is posted.
+    """
     if not any(p.expiry for p in programs):
         return pl.DataFrame(schema={"member_id": pl.Int64, "expired": pl.Int64})
     found = expired(_moves(connection, members, due), programs, as_of)

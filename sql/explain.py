@@ -70,7 +70,10 @@ class Entry:
         return not self.net_amount and bool(self.breakdown.keys() - {"base", "tier"})
 
     def parts(self, promotions: Mapping[str, str]) -> list[Part]:
-        """The numbers of the breakdown in words; `promotions`: what to call them, by key. They sum to `due_after`."""
+        """The numbers of the breakdown in words; `promotions`: what to call them, by key.
+
+        They sum to `due_after`.
+        """
         rate, factor = (
             None if one is None else Decimal(one) / 10_000
             for one in (self.base_rate_bps, self.tier_rate_bps)
@@ -122,7 +125,8 @@ class Explanation:
     record_no: int | None = None
     entries: tuple[Entry, ...] = field(default=())
     rejected: str | None = None
-    #: What is due now by the stored rules, rule by rule, and what did not apply; None: nothing is, or it is nobody's.
+    #: What is due now by the stored rules, rule by rule, and what did not apply; None: nothing is,
+    #: or it is nobody's.
     now: Reckoning | None = None
 
     @property

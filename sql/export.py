@@ -63,9 +63,11 @@ def export(
 ) -> Exported:
     """Writes the tables as of one instant into a new folder of `home`/exports, readable by its owner only; commits the audit entry.
 
-    The folder has its name once everything is in it, and after the entry is committed: there is no export without an entry.
+    The folder has its name once everything is in it, and after the entry is committed: there is no
+    export without an entry.
 
-    Raises ValueError for an unknown table, ExportTooLargeError, CorrectionRefusedError for an unknown member.
+    Raises ValueError for an unknown table, ExportTooLargeError, CorrectionRefusedError for an
+    unknown member.
     """
     if unknown := sorted(set(tables) - set(TABLES)):
         raise ValueError(f"{', '.join(unknown)}: tables are {', '.join(TABLES)}")

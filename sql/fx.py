@@ -57,7 +57,8 @@ def add(
         found: At most one per pair and day.
         source: Who says so; kept with each.
         run_id: Who loads them; kept with each.
-        correct: A rate that differs from the known one of its day replaces it, and the sales are recomputed.
+        correct: A rate that differs from the known one of its day replaces it, and the sales are
+            recomputed.
 
     Raises:
         RateChangedError: One differs, and `correct` is not set. Nothing is added then.

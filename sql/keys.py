@@ -1,4 +1,6 @@
-"""Keys of the HTTP API: made, listed, rotated and revoked. The key is shown once; its SHA-256 is stored.
+"""Keys of the HTTP API: made, listed, rotated and revoked.
+
+The key is shown once; its SHA-256 is stored.
 
 A key is 256 random bits, so that a plain hash of it can neither be guessed nor reversed.
 """
@@ -150,7 +152,9 @@ def listed(connection: DbConnection) -> list[KeyRow]:
 def rotate(
     connection: DbConnection, prefix: str, *, days: int = DAYS, overlap: timedelta
 ) -> NewKey:
-    """A new key with the same name, scopes and limit; the old one works for `overlap` longer. The caller commits.
+    """A new key with the same name, scopes and limit; the old one works for `overlap` longer.
+
+    The caller commits.
 
     Raises UnknownKeyError where there is no such key in force.
     """
@@ -172,7 +176,10 @@ def rotate(
 
 
 def revoke(connection: DbConnection, prefix: str) -> None:
-    """The key opens nothing any more, from now on. Raises UnknownKeyError where there is none that does."""
+    """The key opens nothing any more, from now on.
+
+    Raises UnknownKeyError where there is none that does.
+    """
     if connection.execute(query("keys", "revoke"), {"prefix": prefix}).rowcount == 0:
         raise UnknownKeyError(
             f"There is no key {prefix} that is not revoked. `twezah keys list` shows all."

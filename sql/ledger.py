@@ -1,7 +1,7 @@
 """The award step's side of the database: claim dirty members, read their history, append entries, clear the claim.
 
-One chunk is one transaction; the caller commits. The claim is a row lock, so it vanishes with its holder, and the members
-stay dirty until their entries are in.
+One chunk is one transaction; the caller commits. The claim is a row lock, so it vanishes with its
+holder, and the members stay dirty until their entries are in.
 """
 
 from collections.abc import Sequence
@@ -117,7 +117,10 @@ def programs(connection: DbConnection) -> list[Program]:
 
 
 def promotions(connection: DbConnection) -> list[Promotion]:
-    """All promotions, without versions that are wholly replaced. Raises UnknownPromotionKindError, pydantic.ValidationError."""
+    """All promotions, without versions that are wholly replaced.
+
+    Raises UnknownPromotionKindError, pydantic.ValidationError.
+    """
     found: dict[str, list[_Row]] = {}
     for row in _rows(connection, "promotions"):
         found.setdefault(row["promotion_id"], []).append(

@@ -18,7 +18,10 @@ log = logging.getLogger(__name__)
 
 
 class SharedLimit:
-    """The limit of one account. One connection of its own, used in turn by the threads of a client."""
+    """The limit of one account.
+
+    One connection of its own, used in turn by the threads of a client.
+    """
 
     def __init__(
         self,
@@ -36,7 +39,8 @@ class SharedLimit:
             account: Whose requests are counted.
             windows: At most so many requests in so many seconds, each.
             at_once: At most so many under way.
-            lease_seconds: A request that did not end by then is taken for lost: its worker was killed.
+            lease_seconds: A request that did not end by then is taken for lost: its worker was
+                killed.
         """
         self._dsn = dsn
         self._parameters = account.parameters(
@@ -48,7 +52,10 @@ class SharedLimit:
         self._connection: DbConnection | None = None
 
     def enter(self) -> tuple[int, float]:
-        """(its number, 0), or (0, seconds until it is worth asking again). Raises psycopg.OperationalError."""
+        """(its number, 0), or (0, seconds until it is worth asking again).
+
+        Raises psycopg.OperationalError.
+        """
         with self._lock:
             try:
                 return self._enter()
@@ -62,7 +69,10 @@ class SharedLimit:
         return int(row[0]), float(row[1])
 
     def leave(self, number: int, rest_seconds: float) -> None:
-        """The request ended. A failure is not raised: an answer is worth more, and the lease ends by itself."""
+        """The request ended.
+
+        A failure is not raised: an answer is worth more, and the lease ends by itself.
+        """
         with self._lock:
             try:
                 self._open().execute(query("limits", "leave"), {"number": number})

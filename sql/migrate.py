@@ -1,8 +1,9 @@
 """Applies the migrations in sql/migrations, each once, in order, whoever starts first.
 
-A runner of our own, because the migrations are plain SQL that an analyst can read, and because the lock must vanish with
-its holder: Alembic wants Python revisions, yoyo keeps its lock in a table that a killed process leaves behind. Here one
-transaction holds an advisory lock, applies what is missing and records it; a crash undoes all of it.
+A runner of our own, because the migrations are plain SQL that an analyst can read, and because the
+lock must vanish with its holder: Alembic wants Python revisions, yoyo keeps its lock in a table
+that a killed process leaves behind. Here one transaction holds an advisory lock, applies what is
+missing and records it; a crash undoes all of it.
 """
 
 import hashlib
@@ -42,7 +43,8 @@ def migrations() -> list[Migration]:
 def migrate(dsn: str) -> list[str]:
     """Brings the database at `dsn` (libpq form) up to date; returns the names applied now.
 
-    Raises MigrationChangedError if an applied file was edited; psycopg.Error if the database refuses.
+    Raises MigrationChangedError if an applied file was edited; psycopg.Error if the database
+    refuses.
     """
     with psycopg.connect(dsn) as connection, connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK_KEY])

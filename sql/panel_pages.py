@@ -49,7 +49,10 @@ class Address:
 
 @dataclass(frozen=True)
 class Totals:
-    """A connection's attempts in some time, or ("") those of all. Response times in milliseconds; None: nothing was asked."""
+    """A connection's attempts in some time, or ("") those of all.
+
+    Response times in milliseconds; None: nothing was asked.
+    """
 
     connection: str
     succeeded: int
@@ -129,7 +132,10 @@ def addresses(connection: DbConnection) -> list[Address]:
 def totals(
     connection: DbConnection, since: datetime, names: Mapping[tuple[str, str], str]
 ) -> list[Totals]:
-    """All together first, as "", then per connection; `names` are those of (system, account). None where nothing ran."""
+    """All together first, as "", then per connection; `names` are those of (system, account).
+
+    None where nothing ran.
+    """
     parameters = {
         "since": since,
         "names": list(names.values()),

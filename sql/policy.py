@@ -24,8 +24,9 @@ def follow(
 ) -> set[int]:
     """Enters a new version if the block says something else than the last one; returns the members it may concern.
 
-    A change is valid for sales dated from now on, or from the instant that the block names; the very first one, before
-    anything was read of the account, for all of its sales. The caller has locked the account.
+    A change is valid for sales dated from now on, or from the instant that the block names; the
+    very first one, before anything was read of the account, for all of its sales. The caller has
+    locked the account.
     """
     known = connection.execute(query("policy", "latest"), account.parameters()).fetchone()
     award_when, since = ("issued", None) if known is None else known

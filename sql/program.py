@@ -1,4 +1,7 @@
-"""Changing the rules: new versions of the program and of promotions, and the record of who did it. The caller owns the transaction."""
+"""Changing the rules: new versions of the program and of promotions, and the record of who did it.
+
+The caller owns the transaction.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +21,10 @@ from sql.named_queries import query
 
 
 class RulesChangedError(RuntimeError):
-    """Somebody else changed the rules since this change was looked at. Nothing was applied; look again."""
+    """Somebody else changed the rules since this change was looked at.
+
+    Nothing was applied; look again.
+    """
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""What a stored text says of one person, and the text without it. Amounts, dates, ids and products stay."""
+"""What a stored text says of one person, and the text without it.
+
+Amounts, dates, ids and products stay.
+"""
 
 import json
 import re
@@ -32,8 +35,9 @@ _OWN_ID: Final = re.compile(r"(^key|id)$", re.IGNORECASE)
 class Person:
     """What tells that something is about one person.
 
-    `customers` are numbers of the billing system whose text it is; `listed`: its records are customers themselves.
-    `names` and `mails` are what their records were found to say; they are added to as texts are redacted.
+    `customers` are numbers of the billing system whose text it is; `listed`: its records are
+    customers themselves. `names` and `mails` are what their records were found to say; they are
+    added to as texts are redacted.
     """
 
     said: "re.Pattern[str]"
@@ -110,8 +114,8 @@ def said_in(phones: Sequence[str]) -> Person:
 def redact(text: str, said: Person, *, enveloped: bool = False) -> str | None:
     """The text without what it says of the person; None where it says nothing.
 
-    Numbers stay as they were written. `enveloped`: a list's answer, so that a list of customers in it is one of
-    records, and no part of one.
+    Numbers stay as they were written. `enveloped`: a list's answer, so that a list of customers in
+    it is one of records, and no part of one.
     """
     try:
         document = _load(text)

@@ -58,7 +58,8 @@ REJECT: Final = pl.Schema(
         "customer_external_id": pl.String(),
     }
 )
-#: As `REJECT`; `by_content`: the key says what the record holds, which tells it apart in its file only.
+#: As `REJECT`; `by_content`: the key says what the record holds, which tells it apart in its file
+#: only.
 REJECT_BY_CONTENT: Final = pl.Schema({**REJECT, "by_content": pl.Boolean()})
 _REFERENCES: Final = ("page_id", "record_no", "sync_id")
 _COLUMNS: Final = ("system", "account", *_FACTS.names(), *_REFERENCES)
@@ -135,8 +136,9 @@ def store_invoices(
 ) -> None:
     """Stores accepted invoices (INVOICE with `member_id`, one row per external_id) and their lines (LINE).
 
-    A row replaces the stored one only if it differs and `versions.supersedes` it. `into` is added to. Where all are
-    expected to be new, nothing is looked up unless the key says otherwise: 30 ms of each 20,000.
+    A row replaces the stored one only if it differs and `versions.supersedes` it. `into` is added
+    to. Where all are expected to be new, nothing is looked up unless the key says otherwise: 30 ms
+    of each 20,000.
     """
     if invoices.is_empty():
         return
@@ -247,8 +249,9 @@ def _supersede(
 def with_members(invoices: pl.DataFrame, aside: Aside) -> pl.DataFrame:
     """`member_id` for every phone; unknown phones become members.
 
-    New members are committed on the side at once, in order of phone: two accounts that store the same new customers in
-    long transactions of different order would otherwise wait for each other. A member without sales is harmless.
+    New members are committed on the side at once, in order of phone: two accounts that store the
+    same new customers in long transactions of different order would otherwise wait for each other.
+    A member without sales is harmless.
     """
     phones = invoices["customer_phone"].drop_nulls().unique().sort()
     if phones.is_empty():
@@ -311,7 +314,8 @@ def _compare(
     )
     known = pl.col("_known").is_not_null()
     differs = pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"_{name}")) for name in facts)
-    # A version that says the same and is newer is noted, but for a time that is ours: it is that of this reading.
+    # A version that says the same and is newer is noted, but for a time that is ours: it is that of
+    # this reading.
     is_later = pl.col("updated_at") > pl.col("_updated_at")
     if "claimed_at" in found.columns:
         is_later = is_later & pl.col("claimed_at").is_null()
@@ -380,9 +384,9 @@ def void_deleted(
 ) -> None:
     """Documents that the vendor deleted (external_id, deleted_at, page_id) earn nothing from now on.
 
-    One that is void already keeps the deletion's time as well, or an older open version that arrives later would bring
-    the points back. Without a time of its own a deletion is as new as its page.
-    Those that are not stored are remembered: an older version of one may still arrive.
+    One that is void already keeps the deletion's time as well, or an older open version that
+    arrives later would bring the points back. Without a time of its own a deletion is as new as its
+    page. Those that are not stored are remembered: an older version of one may still arrive.
     """
     if deletions.is_empty():
         return
@@ -505,10 +509,12 @@ def resolve_rejects(
 
 
 def mark_dirty(connection: DbConnection, members: set[int]) -> None:
-    """Asks for the members' points to be recomputed. Last in the transaction and in order, so that nobody deadlocks.
+    """Asks for the members' points to be recomputed.
 
-    The row is updated even if it is there already: that waits for an award in progress, which would otherwise clear the
-    mark without having seen this transaction.
+    Last in the transaction and in order, so that nobody deadlocks.
+
+    The row is updated even if it is there already: that waits for an award in progress, which would
+    otherwise clear the mark without having seen this transaction.
     """
     if members:
         connection.execute(query("store", "mark_dirty"), {"members": sorted(members)})

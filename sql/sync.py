@@ -166,10 +166,11 @@ def save_page(
 ) -> StoredPage:
     """Stores one answer as received.
 
-    The transaction's commit does not wait for the disk: a page lost with the machine is fetched again, and whatever is
-    committed later, invoices and cursors, has it on disk before.
+    The transaction's commit does not wait for the disk: a page lost with the machine is fetched
+    again, and whatever is committed later, invoices and cursors, has it on disk before.
 
-    `page`: stream, page_no, record_count, request, next_request, content_type, body, fetched_at; asked_at, where it is known.
+    `page`: stream, page_no, record_count, request, next_request, content_type, body, fetched_at;
+        asked_at, where it is known.
     """
     body: bytes = page["body"]
     # (A compressor of its own for each: one must not be used by two threads.)
@@ -258,7 +259,8 @@ def unknown(
 ) -> list[str]:
     """Which of `ids` are not cached, or too old.
 
-    Found ones are asked again after a day; those without the value wanted after ten minutes, or at once (`again`).
+    Found ones are asked again after a day; those without the value wanted after ten minutes, or at
+    once (`again`).
     """
     if by_name:
         statement = query("sync", "known_item_names")

@@ -29,8 +29,9 @@ class StandbyError(TokenUnreadableError):
 class TokenRows(Generic[T]):
     """The token of one consent: connections that began with the same credentials share it, also those of other accounts.
 
-    `pack` and `unpack` turn a token into JSON-able values and back; the values' "expires_at" is ISO 8601. `seed` is the
-    credentials in the block: when an operator changes them, the stored chain of tokens is no longer used.
+    `pack` and `unpack` turn a token into JSON-able values and back; the values' "expires_at" is ISO
+    8601. `seed` is the credentials in the block: when an operator changes them, the stored chain of
+        tokens is no longer used.
     """
 
     dsn: str

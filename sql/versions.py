@@ -1,7 +1,7 @@
 """Which of two versions of a document counts: by the vendor's time of change, as far as it can be trusted.
 
-A vendor's clock may run ahead or be set back, and local times repeat an hour when the clocks change. So
-the order in which we read has the last word where it is certain. See `supersedes`.
+A vendor's clock may run ahead or be set back, and local times repeat an hour when the clocks
+change. So the order in which we read has the last word where it is certain. See `supersedes`.
 """
 
 from datetime import timedelta
@@ -15,8 +15,8 @@ from sql.named_queries import query
 
 #: A time of change further ahead of our clock than this, when it was fetched, is not believed.
 AHEAD_MAX: Final = timedelta(minutes=5)
-#: How raw pages were read: when they were asked for and when they had arrived; `is_read` is 1 where the
-#: vendor was asked for its state of that moment. A webhook or a file may be as old as it likes.
+#: How raw pages were read: when they were asked for and when they had arrived; `is_read` is 1 where
+#: the vendor was asked for its state of that moment. A webhook or a file may be as old as it likes.
 READING: Final = pl.Schema(
     {"page_id": pl.Int64(), "asked_at": UTC_US, "fetched_at": UTC_US, "is_read": pl.Int8()}
 )
@@ -37,8 +37,9 @@ _NEVER: Final = -(2**62)
 class Version(NamedTuple):
     """One version of a document; times in microseconds since 1970, None where nobody knows.
 
-    `claimed_at` is set where `updated_at` is not the vendor's: the vendor's cannot be right. `page_id` is
-    None for what comes without a page, now: a deletion told by a webhook, or by a list of what exists.
+    `claimed_at` is set where `updated_at` is not the vendor's: the vendor's cannot be right.
+    `page_id` is None for what comes without a page, now: a deletion told by a webhook, or by a list
+    of what exists.
     """
 
     updated_at: int
@@ -108,7 +109,8 @@ def readings(connection: DbConnection, page_ids: pl.Series) -> pl.DataFrame:
 def with_plausible_times(frame: pl.DataFrame, pages: pl.DataFrame, column: str) -> pl.DataFrame:
     """`frame` (with `page_id`) without impossible times in `column`; `claimed_at` is what the vendor said instead.
 
-    A time that lies ahead of our clock, when its page had arrived, becomes the time of that arrival.
+    A time that lies ahead of our clock, when its page had arrived, becomes the time of that
+    arrival.
     """
     fetched_at = frame.select("page_id").join(
         pages, on="page_id", how="left", maintain_order="left"

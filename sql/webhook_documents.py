@@ -36,7 +36,10 @@ class Parked:
 def begin(
     connection: DbConnection, account: AccountKey, run_id: str, streams: Sequence[str]
 ) -> int:
-    """A synchronisation of what webhooks bring; it leaves polls, also interrupted ones, alone. Its number."""
+    """A synchronisation of what webhooks bring; it leaves polls, also interrupted ones, alone.
+
+    Its number.
+    """
     states = {name: {"since": None, "until": None, "complete": True} for name in streams}
     parameters = account.parameters(run_id=run_id, streams=Jsonb(states))
     row = connection.execute(query("webhook_documents", "begin"), parameters).fetchone()

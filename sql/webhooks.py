@@ -1,10 +1,11 @@
 """Webhook endpoints, and the life of an event: stored before it is acknowledged, claimed by a run, done or parked.
 
-A claim is a lease: one that is not finished when its time is over is claimed again, so a killed run loses nothing. `finish`,
-`fail` and `park` touch only what the run still holds.
+A claim is a lease: one that is not finished when its time is over is claimed again, so a killed run
+loses nothing. `finish`, `fail` and `park` touch only what the run still holds.
 
-Who claims holds `claiming` and listens to CHANNEL, on which whoever stores events gives a nudge; where nobody holds it, the one
-who stores starts a run. A holder whose time is over is relieved by the next, which waits for it.
+Who claims holds `claiming` and listens to CHANNEL, on which whoever stores events gives a nudge;
+where nobody holds it, the one who stores starts a run. A holder whose time is over is relieved by
+the next, which waits for it.
 """
 
 import hmac
@@ -24,7 +25,8 @@ from sql.db import DbConnection
 from sql.named_queries import query
 from sql.tokens import TokenUnreadableError
 
-#: Kind of an event that is a vendor's verification of an endpoint that awaits one; nothing proves it yet.
+#: Kind of an event that is a vendor's verification of an endpoint that awaits one; nothing proves
+#: it yet.
 HANDSHAKE: Final = "handshake"
 #: Postgres channel of the nudges.
 CHANNEL: Final = "billing_webhook"
@@ -110,7 +112,10 @@ def endpoint_of(row: Sequence[Any], key: bytes) -> Endpoint:
 
 
 def endpoint(connection: DbConnection, endpoint_id: str | None, key: bytes) -> Endpoint | None:
-    """The endpoint of an address, the default one for None; None if there is none. A disabled one is returned as such."""
+    """The endpoint of an address, the default one for None; None if there is none.
+
+    A disabled one is returned as such.
+    """
     row = connection.execute(query("webhooks", "endpoint"), {"endpoint_id": endpoint_id}).fetchone()
     return None if row is None else endpoint_of(row, key)
 
@@ -130,7 +135,10 @@ def store_parameters(events: Sequence[NewEvent]) -> dict[str, Any]:
 
 
 def store_event(connection: DbConnection, event: NewEvent) -> int | None:
-    """Stores an event; its number, or None if it is known already. The caller commits, then acknowledges."""
+    """Stores an event; its number, or None if it is known already.
+
+    The caller commits, then acknowledges.
+    """
     row = connection.execute(query("webhooks", "store"), store_parameters([event])).fetchone()
     return None if row is None else int(row[2])
 
@@ -228,15 +236,21 @@ def backlog(connection: DbConnection) -> list[Backlog]:
 
 
 def nudge(connection: DbConnection) -> None:
-    """Wakes whoever claims, once the transaction commits. Not in a transaction that stores: such commits are one at a time."""
+    """Wakes whoever claims, once the transaction commits.
+
+    Not in a transaction that stores: such commits are one at a time.
+    """
     connection.execute(query("webhooks", "nudge"))
 
 
 @contextmanager
 def claiming(connection: DbConnection, *, wait_seconds: float = 0.0) -> Iterator[bool]:
-    """Held for as long as somebody claims events and listens to CHANNEL; False if another does. Vanishes with its holder.
+    """Held for as long as somebody claims events and listens to CHANNEL; False if another does.
 
-    Needs a connection of its own, in autocommit mode. Whoever waits for the holder to leave is seen by it (`is_awaited`).
+    Vanishes with its holder.
+
+    Needs a connection of its own, in autocommit mode. Whoever waits for the holder to leave is seen
+    by it (`is_awaited`).
     """
     row = connection.execute(query("webhooks", "hold_claims")).fetchone()
     held = bool(row and row[0]) or (wait_seconds > 0 and _awaited(connection, wait_seconds))
@@ -281,7 +295,10 @@ def is_claimed(connection: DbConnection) -> bool:
 def add_secret(
     connection: DbConnection, endpoint_no: int, secret: str, key: bytes, *, overlap_seconds: float
 ) -> int:
-    """A further active secret; those before it end after `overlap_seconds`. Returns its number. The caller commits."""
+    """A further active secret; those before it end after `overlap_seconds`.
+
+    Returns its number. The caller commits.
+    """
     sealed = {"endpoint_no": endpoint_no, "secret": Fernet(key).encrypt(secret.encode())}
     row = connection.execute(query("webhooks", "add_secret"), sealed).fetchone()
     assert row is not None
@@ -304,6 +321,9 @@ def had_secret(connection: DbConnection, endpoint_no: int, secret: str, key: byt
 
 
 def set_handshake(connection: DbConnection, endpoint_no: int, *, now: str, then: str) -> bool:
-    """Moves the endpoint's handshake from `now` to `then`; False if it was elsewhere. The caller commits."""
+    """Moves the endpoint's handshake from `now` to `then`; False if it was elsewhere.
+
+    The caller commits.
+    """
     parameters = {"endpoint_no": endpoint_no, "from": now, "to": then}
     return connection.execute(query("webhooks", "set_handshake"), parameters).rowcount == 1

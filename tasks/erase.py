@@ -22,8 +22,9 @@ def erase_everywhere(
 ) -> Erased:
     """Removes the member's personal data, and says what it was and what remains.
 
-    The ledger first, in one transaction; then what Prefect keeps of runs (logs, artifacts, parameters, states, events),
-    then log files of the state folder. Raises CorrectionRefusedError, psycopg.Error of the ledger, DatabaseNotRunning.
+    The ledger first, in one transaction; then what Prefect keeps of runs (logs, artifacts,
+    parameters, states, events), then log files of the state folder. Raises CorrectionRefusedError,
+    psycopg.Error of the ledger, DatabaseNotRunning.
     """
     with connect(own.dsn()) as connection:
         done = erase(connection, member_id, decision, run_id, dry_run=dry_run)
@@ -52,7 +53,10 @@ def _in_prefect(own: Settings, person: Person, *, dry_run: bool) -> dict[str, in
 
 
 def _in_logs(folder: Path, person: Person, *, dry_run: bool) -> int:
-    """How many files. Each byte is replaced by a star in its place: programs that have a file open write on."""
+    """How many files.
+
+    Each byte is replaced by a star in its place: programs that have a file open write on.
+    """
     pattern = re.compile(person.everywhere().encode())
     count = 0
     for path in sorted(folder.glob("*.log*")) if folder.is_dir() else ():

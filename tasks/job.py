@@ -38,7 +38,8 @@ Open = Callable[
 class Job(Work):
     """One synchronisation.
 
-    `replay`: the stored pages instead of the vendor's; `rejects`: of those only the records that are rejected.
+    `replay`: the stored pages instead of the vendor's; `rejects`: of those only the records that
+        are rejected.
     """
 
     def __init__(  # noqa: PLR0913  one for each thing that may be asked for

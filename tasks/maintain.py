@@ -49,11 +49,13 @@ class Maintained:
 def maintain(dsn: str, *, keep_days: int, dry_run: bool) -> Maintained:
     """Checks the ledger and the audit log, renews the statistics, and deletes Prefect's runs that ended long ago.
 
-    What is never deleted: raw pages, sales, entries, rejects and the audit log. Months of the audit of requests are dropped by the API.
+    What is never deleted: raw pages, sales, entries, rejects and the audit log. Months of the audit
+    of requests are dropped by the API.
 
     Args:
         dsn: The ledger.
-        keep_days: Runs that ended earlier are deleted, with their logs and reports; at most RUNS_MAX at a time.
+        keep_days: Runs that ended earlier are deleted, with their logs and reports; at most
+            RUNS_MAX at a time.
         dry_run: Only look.
 
     Raises:

@@ -7,7 +7,9 @@ from sql.db import DbConnection, connect
 
 
 class Work:
-    """One run's transactions. Not a dataclass: Prefect looks into those when they are passed to a task.
+    """One run's transactions.
+
+    Not a dataclass: Prefect looks into those when they are passed to a task.
 
     In a dry run every step shares one connection whose transaction is never committed.
     """
@@ -20,7 +22,10 @@ class Work:
 
     @contextmanager
     def transaction(self) -> Iterator[DbConnection]:
-        """A connection for one step. What was not committed is rolled back at its end (in a dry run: at the job's end)."""
+        """A connection for one step.
+
+        What was not committed is rolled back at its end (in a dry run: at the job's end).
+        """
         if self._shared is not None:
             yield self._shared
             return

@@ -9,7 +9,8 @@ from xdist.scheduler import LoadFileScheduling
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
-#: Folders whose files are one worker's: each starts a Prefect server, and two whole products at once starve each other.
+#: Folders whose files are one worker's: each starts a Prefect server, and two whole products at
+#: once starve each other.
 TOGETHER = {"tests/e2e/": "products", "tests/browser/": "products", "tests/flows/": "flows"}
 
 

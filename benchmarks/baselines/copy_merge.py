@@ -1,7 +1,8 @@
 """The floor: COPY to a temporary stage and INSERT ... ON CONFLICT of rows that are already frames.
 
-The tables have the columns, types and primary keys of billing.invoice and billing.invoice_line. Decoding is
-not timed, nothing is mapped or validated, no points, no raw pages: what is left is what any loader has to do.
+The tables have the columns, types and primary keys of billing.invoice and billing.invoice_line.
+Decoding is not timed, nothing is mapped or validated, no points, no raw pages: what is left is what
+any loader has to do.
 """
 
 import time

@@ -1,7 +1,8 @@
 """dlt merging the pages into PostgreSQL: invoices keyed by InvoiceID, lines and phones as child tables.
 
-It infers the schema, normalises and merges; it validates nothing and computes no points. msgspec decodes the
-pages, the fastest way known. Twice: as it comes, and tuned at 10k and 100k invoices on two cores (`TUNED`).
+It infers the schema, normalises and merges; it validates nothing and computes no points. msgspec
+decodes the pages, the fastest way known. Twice: as it comes, and tuned at 10k and 100k invoices on
+two cores (`TUNED`).
 """
 
 import os
@@ -30,7 +31,8 @@ TUNED: Final = {
     # Keeps memory flat; larger is not faster.
     "DATA_WRITER__FILE_MAX_ITEMS": "20000",
     "DATA_WRITER__BUFFER_MAX_ITEMS": "20000",
-    # A pool of two takes 5 s to start and is no faster at 100k, where PostgreSQL wants the other core.
+    # A pool of two takes 5 s to start and is no faster at 100k, where PostgreSQL wants the other
+    # core.
     "NORMALIZE__WORKERS": "1",
 }
 
@@ -41,10 +43,12 @@ def run_default(pages_factory: PagesFactory, dsn: str) -> float:
 
 
 def run_tuned(pages_factory: PagesFactory, dsn: str) -> float:
-    """Seconds of extract, normalise and load together, into an empty dataset. Sets dlt's environment.
+    """Seconds of extract, normalise and load together, into an empty dataset.
 
-    COPY of csv files loads 2.6 times as fast as INSERT statements; upsert is as fast as delete and insert on a first
-    load, and without the deletes on the next one.
+    Sets dlt's environment.
+
+    COPY of csv files loads 2.6 times as fast as INSERT statements; upsert is as fast as delete and
+    insert on a first load, and without the deletes on the next one.
 
     Raises:
         RuntimeError: not every invoice arrived.

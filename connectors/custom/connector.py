@@ -1,4 +1,7 @@
-"""Custom systems: any REST API, described in a block by an operator. The defaults are our own contract (docs/custom-systems.md)."""
+"""Custom systems: any REST API, described in a block by an operator.
+
+The defaults are our own contract (docs/custom-systems.md).
+"""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -262,7 +265,8 @@ def _sign(connection: Account, options: CustomOptions, request: httpx.Request) -
     elif options.authentication == "api key":
         request.headers[options.api_key_header] = key
     elif options.authentication == "api key in the query":
-        # Put in here and not into the page's request, which is stored; messages and logs show no query.
+        # Put in here and not into the page's request, which is stored; messages and logs show no
+        # query.
         request.url = request.url.copy_merge_params({options.api_key_param: key})
     elif options.authentication == "basic":
         next(

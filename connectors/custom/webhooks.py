@@ -1,4 +1,7 @@
-"""Custom systems: signed as their block says; whole documents, or ids only. Guide: docs/webhooks.md."""
+"""Custom systems: signed as their block says; whole documents, or ids only.
+
+Guide: docs/webhooks.md.
+"""
 
 import hashlib
 import re

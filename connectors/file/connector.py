@@ -95,7 +95,10 @@ class FolderPath(BaseModel):
 
 
 class FileOptions(FileSettings, FolderPath):
-    """The same as a value, with nothing else in it. Without a folder (a sample) nothing can be read from one."""
+    """The same as a value, with nothing else in it.
+
+    Without a folder (a sample) nothing can be read from one.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     folder: str = ""

@@ -11,11 +11,12 @@
     │   └── Misconfigured
     │       └── ListedTooFew
     └── ContractBroken       the vendor, or us: the answer is not what was agreed
-        ├── UnexpectedShape  not JSON, another envelope, an error body; `body` keeps what was received
-        ├── PaginationLoop
+        ├── UnexpectedShape  not JSON, another envelope, an error body; `body` keeps what was
+        received ├── PaginationLoop
         └── TooManyPages
 
-Messages name the method, host, path and status; never a query, header, body, secret or personal datum.
+Messages name the method, host, path and status; never a query, header, body, secret or personal
+datum.
 """
 
 from datetime import datetime, timedelta
@@ -23,7 +24,10 @@ from typing import Any, ClassVar, Self
 
 
 def block_name(system: str) -> str:
-    """What operators call a system: its block, deployment and reports. Prefect takes no underscores there."""
+    """What operators call a system: its block, deployment and reports.
+
+    Prefect takes no underscores there.
+    """
     return system.replace("_", "-")
 
 
@@ -75,7 +79,8 @@ class ConnectorError(Exception):
         return self.advice
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Keyword arguments survive pickling only this way; Prefect moves exceptions between processes.
+        # Keyword arguments survive pickling only this way; Prefect moves exceptions between
+        # processes.
         return _rebuild, (type(self), self.args, self.__dict__)
 
     @classmethod
@@ -106,7 +111,8 @@ class Transient(Retriable):
 class RateLimited(Retriable):
     """The vendor asks to slow down.
 
-    `retry_after_seconds` is the wait asked for (None: not said), `come_back_at` the same as an instant in UTC.
+    `retry_after_seconds` is the wait asked for (None: not said), `come_back_at` the same as an
+    instant in UTC.
     """
 
     def __init__(
@@ -140,7 +146,8 @@ class CredentialsRejected(NeedsOperator):
         'Re-consent with `twezah connect` or the deployment "connect" (or put a valid key or password) for the block "{block}" '
         "(check client id, secret and redirect URI there as well)."
     )
-    #: Which of the credentials it is, by the code of RFC 6749, section 5.2: what to look at first comes first.
+    #: Which of the credentials it is, by the code of RFC 6749, section 5.2: what to look at first
+    #: comes first.
     advice_by_code: ClassVar[dict[str, str]] = {
         "invalid_client": (
             'Check client id and client secret in the block "{block}": the vendor does not know them. '

@@ -93,7 +93,8 @@ def _customers(_connection: Account, ids: Sequence[str]) -> Iterable[PageRequest
         )
 
 
-#: What a deleted transaction is called, without capitals and spaces. Ids are unique among transactions only.
+#: What a deleted transaction is called, without capitals and spaces. Ids are unique among
+#: transactions only.
 _DELETED = frozenset(
     [
         "invoice",
@@ -159,7 +160,8 @@ def _code(value: Any) -> str:
     return str(value).rpartition(":")[2].strip()
 
 
-#: The record API names a currency as the account calls it; these names come with every account. Only samples need them.
+#: The record API names a currency as the account calls it; these names come with every account.
+#: Only samples need them.
 _CURRENCY_NAMES = {
     "USA": "USD",
     "US Dollar": "USD",
@@ -284,7 +286,9 @@ class AssertionRejected(CredentialsRejected):
 
 
 def _auth(connection: Account) -> AssertionAuth | RequestAuth:
-    """As chosen in the block. The realm is the account with underscore and capitals, where the host has a hyphen and none.
+    """As chosen in the block.
+
+    The realm is the account with underscore and capitals, where the host has a hyphen and none.
 
     Raises:
         Misconfigured: If what the choice needs is missing or unusable.
@@ -320,7 +324,8 @@ SPEC = ConnectorSpec(
         _stream("cash_sales", "CashSale", "sale", at_once=True),
         _stream("credit_memos", "CustCred", "credit_note"),
         _stream("cash_refunds", "CashRfnd", "refund", at_once=True),
-        # Pays out what a credit memo took back, or money that never was a sale: it takes no points a second time.
+        # Pays out what a credit memo took back, or money that never was a sale: it takes no points
+        # a second time.
         _stream("customer_refunds", "CustRfnd", "refund", at_once=True, refunded=_TOTAL),
         Stream(
             "deletions",
@@ -347,8 +352,8 @@ SPEC = ConnectorSpec(
             info=_MORE,
         ),
     ),
-    # An account answers five requests at once, ours and those of its other integrations together; other limits exist
-    # and are not published. A 429 does not say when to come back.
+    # An account answers five requests at once, ours and those of its other integrations together;
+    # other limits exist and are not published. A 429 does not say when to come back.
     rate=RateLimit(((10, 1.0), (300, 60.0)), concurrency=3),
     page_size=_PAGE_SIZE,
     fault=_fault,

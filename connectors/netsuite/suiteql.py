@@ -14,7 +14,8 @@ from connectors.kit.spec import PageRequest, Window, batches
 
 _PATH: Final = "/services/rest/query/v1/suiteql"
 _IDS_PER_QUERY: Final = 250
-#: A time in a statement is read on the account's clock, which only the account's settings tell. A day covers every zone.
+#: A time in a statement is read on the account's clock, which only the account's settings tell. A
+#: day covers every zone.
 _ZONE_SLACK: Final = timedelta(hours=24)
 _LAST_ID: Final = re.compile(r"t\.id > \d+")
 #: The only spelling of a time that does not depend on the account's or the user's preferences.

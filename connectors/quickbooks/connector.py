@@ -118,7 +118,10 @@ def _census(connection: Account, window: Window, now: datetime) -> PageRequest |
 
 
 def _of_all_entities(first: PageRequest) -> Pages:
-    """The ids of one entity after the other. What is missing counts as deleted: only an empty page is an end."""
+    """The ids of one entity after the other.
+
+    What is missing counts as deleted: only an empty page is an end.
+    """
     page_no = first.page_no
     for entity in _ENTITIES:
         steps = by_start_position(
@@ -185,7 +188,10 @@ def _amounts(lines: pl.DataFrame) -> pl.DataFrame:
 
 
 def _status() -> pl.Expr:
-    """No status is sent. A voided document keeps its row with zero amounts and a note that starts with "Voided"."""
+    """No status is sent.
+
+    A voided document keeps its row with zero amounts and a note that starts with "Voided".
+    """
     voided = (pl.col("total_minor") == 0) & pl.col("note").str.starts_with("Voided").fill_null(
         value=False
     )
@@ -286,7 +292,8 @@ SPEC = ConnectorSpec(
     base_url="https://quickbooks.api.intuit.com",
     token_url="https://oauth.platform.intuit.com/oauth2/v1/tokens/bearer",
     auth=refresh_token(basic_form),
-    # The company is named in the callback. An http://localhost address is taken for development keys only.
+    # The company is named in the callback. An http://localhost address is taken for development
+    # keys only.
     consent=Consent(
         "https://appcenter.intuit.com/connect/oauth2",
         scopes=("com.intuit.quickbooks.accounting",),
@@ -337,7 +344,8 @@ SPEC = ConnectorSpec(
             missing_is_empty=True,
         ),
     ),
-    # 10 a second and 500 a minute; a 429 says nothing about when to come back, the guide says one minute.
+    # 10 a second and 500 a minute; a 429 says nothing about when to come back, the guide says one
+    # minute.
     rate=RateLimit(((10, 1.0), (500, 60.0)), concurrency=5, retry_after_seconds=60),
     page_size=_PAGE_SIZE,
     fault=_fault,

@@ -2,11 +2,13 @@
 
 https://developer.sage.com/intacct/docs/developer-portal/
 
-Every sale ends as an AR invoice, also those entered as order-entry documents, so only AR is read: reading both would count
-twice. When a sales document is edited its invoice is deleted and written again under another key; such invoices go by the
-id of their sales document, which stays. Other deletions leave no trace, so every few hours all ids are listed and compared.
+Every sale ends as an AR invoice, also those entered as order-entry documents, so only AR is read:
+reading both would count twice. When a sales document is edited its invoice is deleted and written
+again under another key; such invoices go by the id of their sales document, which stays. Other
+deletions leave no trace, so every few hours all ids are listed and compared.
 
-Where the vendor's documents leave it open, the reading taken is in docs/decisions.md ("Sage Intacct: ...").
+Where the vendor's documents leave it open, the reading taken is in docs/decisions.md ("Sage
+Intacct: ...").
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -88,7 +90,10 @@ def _customers(_connection: Account, ids: Sequence[str]) -> Iterable[PageRequest
 
 
 def _all(kind: str, *fields: str) -> Callable[[Account, Window, datetime], PageRequest | None]:
-    """All that there is, whenever it was changed, a few times a day. The first read has nothing to compare with."""
+    """All that there is, whenever it was changed, a few times a day.
+
+    The first read has nothing to compare with.
+    """
 
     def first(connection: Account, window: Window, now: datetime) -> PageRequest | None:
         every_hours = int(connection.options.get("deletions_hours", _CENSUS_HOURS))
@@ -151,7 +156,11 @@ def _tax(invoices: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
 
 
 def _invoice(invoices: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
-    """A reversal is negative and void. Any other negative invoice stays so, and is rejected: whether it takes back a sale cannot be told."""
+    """A reversal is negative and void.
+
+    Any other negative invoice stays so, and is rejected: whether it takes back a sale cannot be
+    told.
+    """
     void = (pl.col("status") == "void").fill_null(value=False)
     turned = invoices.with_columns(
         pl.when(void).then(pl.col(one).abs()).otherwise(pl.col(one)) for one in _TURNED
@@ -240,7 +249,10 @@ def _headers(connection: Account) -> Mapping[str, str]:
 
 
 def _fault(body: Any) -> str | None:
-    """In the result, also with status 200, or beside it; the token endpoint's own. A token that ended is a 400 with a text."""
+    """In the result, also with status 200, or beside it; the token endpoint's own.
+
+    A token that ended is a 400 with a text.
+    """
     result = body.get("ia::result")
     error = (result.get("ia::error") if isinstance(result, dict) else None) or body.get("ia::error")
     if not error:
@@ -258,7 +270,8 @@ SPEC = ConnectorSpec(
     base_url="https://api.intacct.com",
     token_url="https://api.intacct.com/ia/api/v1/oauth2/token",
     auth=_auth,
-    # No call tells which company a consent opened: the block does. PKCE is allowed; which redirect URIs are, is not said.
+    # No call tells which company a consent opened: the block does. PKCE is allowed; which redirect
+    # URIs are, is not said.
     consent=Consent(
         authorize_url="https://api.intacct.com/ia/api/v1/oauth2/authorize",
         scopes=("offline_access",),
@@ -329,8 +342,8 @@ SPEC = ConnectorSpec(
             },
         ),
     ),
-    # A company may have few requests under way (two on the smallest tier) and pays for more than 100 000 a month; a 429
-    # does not say when to come back.
+    # A company may have few requests under way (two on the smallest tier) and pays for more than
+    # 100 000 a month; a 429 does not say when to come back.
     rate=RateLimit(((10, 1.0),), concurrency=2, retry_after_seconds=10),
     page_size=_PAGE_SIZE,
     fault=_fault,

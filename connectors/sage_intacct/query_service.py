@@ -41,7 +41,8 @@ def asked(
 ) -> list[str]:
     """The dotted names of everything that a list's documents, or their lines, are read from, and `more`.
 
-    An operator's own paths, and the usual ones as well: where a path was wrong, the stored pages are read again.
+    An operator's own paths, and the usual ones as well: where a path was wrong, the stored pages
+    are read again.
     """
     stream = spec.stream(name)
     plan = plan_for(spec, stream, connection)
@@ -63,8 +64,8 @@ def query(
 ) -> PageRequest:
     """The first page of a list in the order of its keys.
 
-    Later pages ask for keys above the last one instead of a higher `start`: rows that are deleted meanwhile would move
-    the rest up, past the reader.
+    Later pages ask for keys above the last one instead of a higher `start`: rows that are deleted
+    meanwhile would move the rest up, past the reader.
     """
     body = {
         "object": kind,

@@ -80,7 +80,10 @@ def _credit_notes(_connection: Account, ids: Sequence[str]) -> Iterable[PageRequ
 
 
 def _phone(phones: Any, kinds: Sequence[str] = _PHONES) -> str | None:
-    """The number of the first kind that has one: country, area and number are separate. Never a fax."""
+    """The number of the first kind that has one: country, area and number are separate.
+
+    Never a fax.
+    """
     if not isinstance(phones, list):
         return None
     for kind in kinds:
@@ -117,12 +120,13 @@ def _sum(key: str) -> Callable[[Any], str | None]:
 
 
 _NONE = pl.lit(0, dtype=pl.Int64)
-#: AmountCredited counts prepayments and overpayments too, which are money received and not given back.
+#: AmountCredited counts prepayments and overpayments too, which are money received and not given
+#: back.
 _CREDITED = pl.col("credited_minor").fill_null(0) - (
     pl.col("prepaid_minor").fill_null(0) + pl.col("overpaid_minor").fill_null(0)
 )
-#: The part of a credit note that is counted at the invoices it is allocated to. What is left counts here, also when
-#: it is paid out in cash, which lowers RemainingCredit as well.
+#: The part of a credit note that is counted at the invoices it is allocated to. What is left counts
+#: here, also when it is paid out in cash, which lowers RemainingCredit as well.
 _ALLOCATED = (
     pl.when(pl.col("allocated_minor") > 0)
     .then(pl.col("allocated_minor"))
@@ -211,7 +215,8 @@ SPEC = ConnectorSpec(
     auth=refresh_token(basic_form),
     consent=Consent(
         "https://login.xero.com/identity/connect/authorize",
-        # Applications registered since March 2026 may not ask for accounting.transactions; all have the narrower scope.
+        # Applications registered since March 2026 may not ask for accounting.transactions; all have
+        # the narrower scope.
         scopes=("offline_access", "accounting.invoices.read", "accounting.contacts.read"),
         older={"accounting.invoices.read": "accounting.transactions.read"},
         pkce=True,
@@ -283,7 +288,8 @@ SPEC = ConnectorSpec(
             },
         ),
     ),
-    # 60 a minute, 5000 a day and 5 at once for each organisation; a smaller plan's day is told in a header.
+    # 60 a minute, 5000 a day and 5 at once for each organisation; a smaller plan's day is told in a
+    # header.
     rate=RateLimit(
         ((60, 60.0), (5000, 86_400.0)), concurrency=5, day_left_header="x-daylimit-remaining"
     ),

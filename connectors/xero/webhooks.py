@@ -33,5 +33,6 @@ def _event(entry: dict[str, Any]) -> Event:
     return Event(event_id, name, kind, stream, (key,), None, moment(entry, "/eventDateUtc"), tenant)  # type: ignore[arg-type]
 
 
-#: The webhook key of the application, as text. Answers are awaited for five seconds, and their body must be empty.
+#: The webhook key of the application, as text. Answers are awaited for five seconds, and their body
+#: must be empty.
 WEBHOOK: Final = Webhook("xero", plain_hmac("x-xero-signature"), _read, answer_seconds=5)

@@ -1,7 +1,7 @@
 """What promotions give: multipliers one after the other with one rounding each time the sum is told, then what is added.
 
-A sale's value is a fraction; multipliers make the fraction larger, and the points of each are what the rounded value grows by.
-So the parts sum to the rounded end of the chain, whatever the order.
+A sale's value is a fraction; multipliers make the fraction larger, and the points of each are what
+the rounded value grows by. So the parts sum to the rounded end of the chain, whatever the order.
 """
 
 from collections.abc import Sequence
@@ -39,7 +39,8 @@ WORTH: Final = (
 def added(one: Active, sales: pl.DataFrame, counted: pl.DataFrame) -> pl.DataFrame:
     """What a bonus gives before it is multiplied: `_row`, add_n, add_d; only sales to which it gives something.
 
-    `sales` are those that meet the conditions. Products and units count as far as the sale was not given back.
+    `sales` are those that meet the conditions. Products and units count as far as the sale was not
+    given back.
     """
     rule = one.promotion.rule
     if isinstance(rule, PurchaseBonus):
@@ -48,7 +49,8 @@ def added(one: Active, sales: pl.DataFrame, counted: pl.DataFrame) -> pl.DataFra
         )
     assert isinstance(rule, ProductBonus)
     wide = {name: pl.col(name).cast(_WIDE) for name in WORTH if name.endswith("_minor")}
-    # The share that is left is that of the total: the amount without tax is rounded after a refund, and half of a sale is half.
+    # The share that is left is that of the total: the amount without tax is rounded after a refund,
+    # and half of a sale is half.
     left, total = wide["left_minor"], pl.max_horizontal(wide["total_minor"], pl.lit(1, _WIDE))
     if rule.points_per_unit is not None:
         numerator, denominator = (
@@ -80,7 +82,8 @@ def factors(
 ) -> pl.DataFrame:
     """The cumulative factor of the multipliers of each sale: FACTORS, for the candidates that multiply.
 
-    `candidates`: CANDIDATE in the order of application within each sale. `over`: what makes a chain; with the number in it
+    `candidates`: CANDIDATE in the order of application within each sale. `over`: what makes a
+        chain; with the number in it
     every candidate is a chain of its own.
     """
     scaled = [(one, one.factor) for one in found if one.factor]
@@ -137,8 +140,8 @@ def _line_factors(
 ) -> pl.DataFrame:
     """Cumulative factor of the multipliers of lines: `_row`, number, line_n, line_d.
 
-    Of the sale's whole T, each product a_i is worth a_i times the factors of the promotions it belongs to, and what is on no
-    line stays as it is.
+    Of the sale's whole T, each product a_i is worth a_i times the factors of the promotions it
+    belongs to, and what is on no line stays as it is.
     """
     empty = pl.DataFrame(schema={**CANDIDATE, "line_n": _WIDE, "line_d": _WIDE})
     if mine.is_empty():

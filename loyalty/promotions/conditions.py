@@ -19,7 +19,8 @@ def conditions(
 ) -> dict[str, pl.Expr]:
     """What must hold, by name, in the order in which an explanation should ask; over the frame of `loyalty.earning.earned`.
 
-    The frame needs `first_at` where `first_purchase` is asked (see `with_first`), `zone` where the customer's clock is.
+    The frame needs `first_at` where `first_purchase` is asked (see `with_first`), `zone` where the
+    customer's clock is.
     """
     when = one.promotion.when
     issued = pl.col("issued_at")

@@ -8,10 +8,11 @@ from loyalty.promotions.conditions import conditions
 from loyalty.promotions.evaluate import World
 from loyalty.promotions.kinds import ReferralReward
 
-#: One row per sale, promotion version and member. `outcome`: `applied`; `limit` or `budget` where one of these cut it (to
-#: nothing or to `points`); `alone` or `group` where stacking left it out; `product` where no line fits; `referral` where it is not
-#: the sale that brings the reward; else the first condition that does not hold (`worth`, `validity`, `currency`, `system`,
-#: `account`, `kind`, `tier`, `minimum`, `first_purchase`, `date`, `weekday`, `hours`).
+#: One row per sale, promotion version and member. `outcome`: `applied`; `limit` or `budget` where
+#: one of these cut it (to nothing or to `points`); `alone` or `group` where stacking left it out;
+#: `product` where no line fits; `referral` where it is not the sale that brings the reward; else
+#: the first condition that does not hold (`worth`, `validity`, `currency`, `system`, `account`,
+#: `kind`, `tier`, `minimum`, `first_purchase`, `date`, `weekday`, `hours`).
 CONSIDERED: Final = pl.Schema(
     {
         "_row": pl.UInt32(),

@@ -1,4 +1,7 @@
-"""All promotions over all sales: candidates, stacking, the chain, limits. Long frames: only what applies takes space."""
+"""All promotions over all sales: candidates, stacking, the chain, limits.
+
+Long frames: only what applies takes space.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,8 +25,9 @@ from loyalty.promotions.stacking import with_stacking
 from loyalty.types import BPS
 
 _WIDE: Final = pl.Int128
-#: What the promotions give, one row per sale, promotion and member: `points` after all limits, `wanted` before the budget,
-#: `unlimited` before any limit, `beaten` the rule of stacking that left it out.
+#: What the promotions give, one row per sale, promotion and member: `points` after all limits,
+#: `wanted` before the budget, `unlimited` before any limit, `beaten` the rule of stacking that left
+#: it out.
 PARTS: Final = pl.Schema(
     {
         "_row": pl.UInt32(),

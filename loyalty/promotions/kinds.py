@@ -1,4 +1,7 @@
-"""The kinds of promotion: what each gives. When it applies, and how much at most, is said beside it (`promotion.py`)."""
+"""The kinds of promotion: what each gives.
+
+When it applies, and how much at most, is said beside it (`promotion.py`).
+"""
 
 from typing import Annotated, Literal, get_args
 
@@ -13,8 +16,8 @@ Factor = Annotated[int, Field(ge=0, le=100 * BPS)]
 class Match(Frozen):
     """Which lines of a sale: those that fit any of the lists, and none of `except_skus`.
 
-    `skus` are compared as written; patterns know `*` and `?` and do not distinguish upper and lower case; `categories` are those
-    of the program version in force.
+    `skus` are compared as written; patterns know `*` and `?` and do not distinguish upper and lower
+    case; `categories` are those of the program version in force.
     """
 
     skus: tuple[str, ...] = ()
@@ -35,9 +38,11 @@ class ProductBonus(Frozen):
     """Extra for certain products; exactly one of the three rewards.
 
     `points_per_unit`: points for each unit of the matching lines.
-    `percent_bps`: this share of the matching lines' amount, as points: 10_000 (100 %) is one point per currency unit.
+    `percent_bps`: this share of the matching lines' amount, as points: 10_000 (100 %) is one point
+        per currency unit.
     `multiplier_bps`: the matching lines earn this many times as much; 0: they do not earn.
-    `multiplied`: the bonus is multiplied by tier and seasonal multipliers like the base. Always so for `multiplier_bps`.
+    `multiplied`: the bonus is multiplied by tier and seasonal multipliers like the base. Always so
+        for `multiplier_bps`.
     """
 
     kind: Literal["product_bonus"] = "product_bonus"
@@ -79,7 +84,8 @@ class PurchaseBonus(Frozen):
 class ReferralReward(Frozen):
     """Points at the friend's first sale that meets the conditions, for the friend and for who referred them.
 
-    `limit_per_referrer`: a referrer is rewarded for so many friends at most, the earliest sales first.
+    `limit_per_referrer`: a referrer is rewarded for so many friends at most, the earliest sales
+        first.
     `within_days`: the sale must happen within so many days after the referral.
     `new_customers_only`: a friend who bought before the referral brings nothing.
     """

@@ -1,7 +1,9 @@
-"""Where a promotion ends: per sale, per member and period, per member, and its budget. What goes beyond is cut.
+"""Where a promotion ends: per sale, per member and period, per member, and its budget.
 
-Each limit is used up in the order of the sales (ORDER), so it depends on the stored sales and not on when they arrived.
-A version of a promotion counts for itself.
+What goes beyond is cut.
+
+Each limit is used up in the order of the sales (ORDER), so it depends on the stored sales and not
+on when they arrived. A version of a promotion counts for itself.
 """
 
 from collections.abc import Sequence
@@ -79,7 +81,8 @@ def _within(limit: int) -> pl.Expr:
 def _beginning(one: Active, period: Period, programs: Sequence[Program]) -> pl.Expr:
     """The first day of the calendar period of a sale, in the promotion's or the program's time zone.
 
-    A day, not an instant: a program that changes its time zone within a month does not begin the month anew.
+    A day, not an instant: a program that changes its time zone within a month does not begin the
+    month anew.
     """
     at, own = pl.col("issued_at"), one.promotion.timezone
     if own:

@@ -20,8 +20,9 @@ def sold(
 ) -> pl.DataFrame:
     """What each sale consists of: `_row`, product, amount_minor, quantity_micro, and `m<number>`: a product of the promotion.
 
-    The lines of one product (same SKU and name) are one: an item given back on the same receipt was not bought. A product
-    below zero is a discount: it lowers what all others are worth and is no product itself.
+    The lines of one product (same SKU and name) are one: an item given back on the same receipt was
+    not bought. A product below zero is a discount: it lowers what all others are worth and is no
+    product itself.
     """
     whose = frame.filter(pl.col("net_minor") > 0).select(
         "_row", "page_id", "record_no", "program_version"
@@ -90,7 +91,8 @@ def pattern(globs: Sequence[str]) -> str:
 def totals(counted: pl.DataFrame, frame: pl.DataFrame) -> pl.DataFrame:
     """Per sale what its lines are shares of: `_row`, lines_minor (at least 1); and lines_micro, all units sold.
 
-    The sum of the lines, or the sale without tax where that is more: what is on no line (delivery, say) is no product.
+    The sum of the lines, or the sale without tax where that is more: what is on no line (delivery,
+    say) is no product.
     """
     sums = counted.group_by("_row").agg(
         pl.col("amount_minor").sum().alias("listed"),

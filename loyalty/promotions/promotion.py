@@ -18,7 +18,10 @@ class UnknownPromotionKindError(ValueError):
 
 
 class Hours(Frozen):
-    """A time of day, [start, end); past midnight if `end` is before `start`. Belongs to the day on which the sale happens."""
+    """A time of day, [start, end); past midnight if `end` is before `start`.
+
+    Belongs to the day on which the sale happens.
+    """
 
     start: time
     end: time
@@ -32,13 +35,18 @@ class Hours(Frozen):
 
 
 class When(Frozen):
-    """Conditions; all that are given must hold. They look at the sale as it is now: net of refunds, at its own instant.
+    """Conditions; all that are given must hold.
 
-    `minimum_minor`: per currency, the least net amount in minor units; a sale in another currency does not qualify.
-    `first_purchase`: the member's first sale of all (the earliest that is worth something, in any system).
+    They look at the sale as it is now: net of refunds, at its own instant.
+
+    `minimum_minor`: per currency, the least net amount in minor units; a sale in another currency
+        does not qualify.
+    `first_purchase`: the member's first sale of all (the earliest that is worth something, in any
+        system).
     `accounts`: as `system/account`. `kinds`: invoice or sale (a receipt of a till).
     `tiers`: the tier in force at the sale.
-    `weekdays`, `hours`, `dates`: in the time zone of `clock`: the program's, or the member's own where known.
+    `weekdays`, `hours`, `dates`: in the time zone of `clock`: the program's, or the member's own
+    where known.
     """
 
     minimum_minor: dict[Currency, Annotated[int, Field(ge=1, le=10**15)]] = Field(
@@ -59,9 +67,12 @@ class When(Frozen):
 class Stacking(Frozen):
     """How the promotion meets others on the same sale.
 
-    `group`: of the promotions of one group, the one that is worth most to the member applies (then priority, then name).
-    `alone`: where it applies, no other promotion does; of several, the one with the highest priority (then worth, then name).
-    `priority`: higher ones are applied first; the order matters for how the points are told apart, not for their sum.
+    `group`: of the promotions of one group, the one that is worth most to the member applies (then
+        priority, then name).
+    `alone`: where it applies, no other promotion does; of several, the one with the highest
+        priority (then worth, then name).
+    `priority`: higher ones are applied first; the order matters for how the points are told apart,
+        not for their sum.
     """
 
     group: str | None = None
@@ -77,7 +88,10 @@ class PeriodLimit(Frozen):
 
 
 class Limits(Frozen):
-    """Most points this version of the promotion gives; what goes beyond is cut. Applied in this order, earliest sales first."""
+    """Most points this version of the promotion gives; what goes beyond is cut.
+
+    Applied in this order, earliest sales first.
+    """
 
     per_sale: Limit | None = None
     per_period: PeriodLimit | None = None
@@ -88,8 +102,9 @@ class Limits(Frozen):
 class Promotion(Frozen):
     """One version of a promotion, valid in [valid_from, valid_to) by the instant of the sale.
 
-    The highest version that has begun speaks: it replaces all earlier ones from its `valid_from` on, its end included.
-    Limits and budgets count the sales of their own version: a further version begins with full ones.
+    The highest version that has begun speaks: it replaces all earlier ones from its `valid_from`
+    on, its end included. Limits and budgets count the sales of their own version: a further version
+    begins with full ones.
     """
 
     promotion_id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
@@ -147,8 +162,8 @@ class Promotion(Frozen):
     def from_row(cls, row: Mapping[str, Any]) -> "Promotion":
         """From a row of loyalty.promotion: promotion_id, version, kind, parameters, valid_from, valid_to.
 
-        Raises UnknownPromotionKindError: points must never be short of a promise without anyone noticing. Raises
-        pydantic.ValidationError for parameters that do not fit the kind.
+        Raises UnknownPromotionKindError: points must never be short of a promise without anyone
+        noticing. Raises pydantic.ValidationError for parameters that do not fit the kind.
         """
         parameters = dict(row["parameters"])
         if row["kind"] not in kinds():

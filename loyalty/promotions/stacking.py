@@ -10,9 +10,10 @@ from loyalty.promotions.active import Active, numbers
 def with_stacking(candidates: pl.DataFrame, found: Sequence[Active]) -> pl.DataFrame:
     """Adds `beaten`: null where the promotion applies, else `alone` or `group`: which rule of stacking left it out.
 
-    `candidates`: `_row`, number, worth (points it would give by itself). Alone first: of the promotions that apply alone the one
-    with the highest priority, then worth, then name, and nothing beside it. Then, in each group, the one that is worth most,
-    then priority, then name.
+    `candidates`: `_row`, number, worth (points it would give by itself). Alone first: of the
+        promotions that apply alone the one
+    with the highest priority, then worth, then name, and nothing beside it. Then, in each group,
+    the one that is worth most, then priority, then name.
     """
     plain = all(
         not one.promotion.stacking.alone and one.promotion.stacking.group is None for one in found

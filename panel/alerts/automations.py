@@ -27,8 +27,9 @@ def ensure_automations(*, registered: bool = False) -> list[str]:
     Args:
         registered: The type of the e-mail block is known to the server already.
 
-    An automation carries a digest of what we made it from. Where the digest is no longer that of its content, an operator
-    has edited it: then it stays as it is. Its switch is the operator's in any case.
+    An automation carries a digest of what we made it from. Where the digest is no longer that of
+    its content, an operator has edited it: then it stays as it is. Its switch is the operator's in
+    any case.
     """
     with get_client(sync_client=True) as client:
         if not registered:

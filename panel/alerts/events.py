@@ -1,4 +1,7 @@
-"""The events of ours that alerts are made of. Their texts are written for whoever reads the alert; no personal data, no secrets."""
+"""The events of ours that alerts are made of.
+
+Their texts are written for whoever reads the alert; no personal data, no secrets.
+"""
 
 from typing import Annotated, Any, ClassVar
 

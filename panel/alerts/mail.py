@@ -1,7 +1,9 @@
-"""E-mail through any SMTP server. Prefect has blocks for chats and for one e-mail service, none for a mail server of one's own.
+"""E-mail through any SMTP server.
 
-Prefect's server loads this module (entry point `prefect.collections`), because it is the server that sends alerts: so it
-imports nothing of ours, and nothing heavy.
+Prefect has blocks for chats and for one e-mail service, none for a mail server of one's own.
+
+Prefect's server loads this module (entry point `prefect.collections`), because it is the server
+that sends alerts: so it imports nothing of ours, and nothing heavy.
 """
 
 import asyncio
@@ -20,7 +22,10 @@ Address = Annotated[str, StringConstraints(pattern=r"^[^\s@<>,;]+@[^\s@<>,;]+$",
 
 
 class EmailAlerts(NotificationBlock):
-    """Sends alerts by e-mail. Name the block `alerts`, and all alerts use it within half a minute."""
+    """Sends alerts by e-mail.
+
+    Name the block `alerts`, and all alerts use it within half a minute.
+    """
 
     _block_type_name = "Email Alerts"
     _block_type_slug = "email-alerts"

@@ -1,7 +1,8 @@
 """What is watched: each rule is one of Prefect's automations, shown and edited under *Automations*.
 
-Repetition is bounded by Prefect itself: a reactive trigger that has fired is deaf for `within`, separately for each value
-of `for_each`; one with `after` fires once and then waits for that event again.
+Repetition is bounded by Prefect itself: a reactive trigger that has fired is deaf for `within`,
+separately for each value of `for_each`; one with `after` fires once and then waits for that event
+again.
 """
 
 from collections.abc import Sequence
@@ -26,10 +27,12 @@ from panel.runs.refused import REFUSED
 #: A system that keeps failing is told of this often, once each: four times a day instead of 288.
 FAILED_EVERY = timedelta(hours=6)
 WARNED_EVERY = timedelta(days=1)
-#: A deployment has had no success when this many of its intervals have passed, and at least that long.
+#: A deployment has had no success when this many of its intervals have passed, and at least that
+#: long.
 INTERVALS = 6
 NO_SUCCESS_MIN = timedelta(minutes=30)
-#: A run says every 30 s that it lives (PREFECT_FLOWS_HEARTBEAT_FREQUENCY); silence for this long is its death.
+#: A run says every 30 s that it lives (PREFECT_FLOWS_HEARTBEAT_FREQUENCY); silence for this long is
+#: its death.
 SILENCE = timedelta(seconds=90)
 #: How often one run goes on by itself after its process has died.
 CONTINUED_MAX = 3
@@ -85,7 +88,8 @@ def rules(ui_url: str, block_id: UUID | None, watched: Sequence[Watched]) -> lis
 
 def continuing() -> list[AutomationCore]:
     """What makes a run go on whose process died."""
-    # Never by force: a heartbeat that arrives after the end of its run looks like a silence, and the server keeps ends as they are.
+    # Never by force: a heartbeat that arrives after the end of its run looks like a silence, and
+    # the server keeps ends as they are.
     died = [ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", message=SILENT)]
     each_run = {"prefect.resource.id"}
     return [

@@ -170,7 +170,10 @@ class BillingConnection(Block):
         return ""
 
     def award_policy(self) -> AwardPolicy:
-        """When sales earn; a day begins at midnight in the account's time zone. Raises Misconfigured."""
+        """When sales earn; a day begins at midnight in the account's time zone.
+
+        Raises Misconfigured.
+        """
         if self.award_from is None:
             return AwardPolicy(self.award_when)
         try:

@@ -1,7 +1,8 @@
 """The connected accounts: the blocks that operators made, found by the name they gave them.
 
-A connection called like a system is that system's first; further accounts of it have names of their own. (Prefect takes no
-underscore in a block's name, so that of `sage_intacct` is `sage-intacct`; both spellings are understood.)
+A connection called like a system is that system's first; further accounts of it have names of their
+own. (Prefect takes no underscore in a block's name, so that of `sage_intacct` is `sage-intacct`;
+both spellings are understood.)
 """
 
 from collections.abc import Mapping
@@ -66,7 +67,10 @@ def _load(kind: type[BillingConnection], name: str) -> BillingConnection | None:
 
 
 def load_block(name: str) -> BillingConnection:
-    """The block of that name, ready for use. Raises NotConnectedError as `find_block`, and where it is not complete."""
+    """The block of that name, ready for use.
+
+    Raises NotConnectedError as `find_block`, and where it is not complete.
+    """
     block = find_block(name)
     if missing := block.missing():
         raise NotConnectedError(f"{name} is not connected: {missing}")

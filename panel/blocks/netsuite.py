@@ -75,7 +75,8 @@ class NetSuiteConnection(BillingConnection, NetSuiteLogin, NetSuiteAccount):
     _description = "Connects an account of NetSuite. Name the block `netsuite`. How to get the values: README, Connecting a real account."
     system: ClassVar[str] = "netsuite"
 
-    # NetSuite compares and writes times on a clock that only its own settings tell: a day covers every zone.
+    # NetSuite compares and writes times on a clock that only its own settings tell: a day covers
+    # every zone.
     overlap_minutes: int = Field(
         default=1_500, ge=1_440, le=10_080, title="Overlap (minutes)",
         description="Each sync looks back this much further than the last one ended, for late changes. Nothing counts twice.",

@@ -75,7 +75,10 @@ class SageIntacctConnection(ConsentedConnection, SageIntacctAccount):
         )
 
     def connection(self) -> Account:
-        """The values the connector needs. Paths are dotted, as the query service writes names and takes them."""
+        """The values the connector needs.
+
+        Paths are dotted, as the query service writes names and takes them.
+        """
         return replace(
             super().connection(),
             options={

@@ -11,7 +11,10 @@ from panel.blocks.base import BillingConnection
 
 
 def check_settings(block: BillingConnection) -> ConnectorSpec:
-    """The system as these settings describe it. Raises Misconfigured, which names the field and what is wrong with it."""
+    """The system as these settings describe it.
+
+    Raises Misconfigured, which names the field and what is wrong with it.
+    """
     try:
         ZoneInfo(block.timezone)
     except (ValueError, OSError, ZoneInfoNotFoundError):

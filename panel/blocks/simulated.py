@@ -9,7 +9,8 @@ from panel.blocks.consented import ConsentedConnection
 from panel.blocks.described import CustomConnection
 from panel.blocks.kinds import BLOCKS, account_field
 
-#: Account, and at systems with a consent the paths of the token and the consent page, as the simulator has them.
+#: Account, and at systems with a consent the paths of the token and the consent page, as the
+#: simulator has them.
 SIMULATED_ACCOUNTS = {
     "quickbooks": "9130350000000001",
     "xero": "b0a5c0de-0000-4000-8000-000000000001",
@@ -32,7 +33,10 @@ AUTHORIZE_PATHS = {
 
 
 def connect_simulator(base_url: str) -> None:
-    """Connects every system that has no block yet to the simulator at `base_url`. Its credentials are public constants."""
+    """Connects every system that has no block yet to the simulator at `base_url`.
+
+    Its credentials are public constants.
+    """
     from panel.blocks.connected import connections  # which needs the blocks above
 
     present = connections()

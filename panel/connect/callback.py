@@ -157,7 +157,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """A pasted answer."""
         size = self.headers.get("Content-Length", "")
-        # Read in any case: a connection closed on what was not read is reset, and the answer with it.
+        # Read in any case: a connection closed on what was not read is reset, and the answer with
+        # it.
         body = self.rfile.read(min(int(size), _BODY_BYTES_MAX)) if size.isdigit() else b""
         if not self._is_local() or self.path != "/":
             self._page(404, "There is nothing here.")

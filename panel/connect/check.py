@@ -149,7 +149,9 @@ class Failed(Exception):
 
 
 def check_connection(block: BillingConnection, *, dsn: str, key: bytes) -> Checked:
-    """Tries everything a synchronisation of this connection needs. Never raises for what an operator can see to.
+    """Tries everything a synchronisation of this connection needs.
+
+    Never raises for what an operator can see to.
 
     Args:
         block: The connection, complete or not.

@@ -84,7 +84,8 @@ def choose(
 ) -> tuple[GrantedAccount | None, list[GrantedAccount]]:
     """(the account to connect, None where someone must choose; the accounts that could be).
 
-    Raises ConsentFailed where the wanted account was not opened, or all are connected under other names.
+    Raises ConsentFailed where the wanted account was not opened, or all are connected under other
+    names.
     """
     system = block.system
     wanted = account or block.account()
@@ -117,8 +118,8 @@ def store(
 ) -> ConsentedConnection:
     """Saves the block and the token of its consent; connections that the same consent covers go on with it too.
 
-    The block first: a run that starts between the two renews from the block's token under the same lock, and what is
-    stored then wins.
+    The block first: a run that starts between the two renews from the block's token under the same
+    lock, and what is stored then wins.
 
     Args:
         block: See `block_for`.

@@ -22,7 +22,8 @@ from sql.tokens import TokenUnreadableError
 
 #: How long signatures with the secret before are accepted.
 OVERLAP_SECONDS: Final = 86_400.0
-#: FreshBooks signs the events of each callback with a code of its own: invoices and credit notes need an address each.
+#: FreshBooks signs the events of each callback with a code of its own: invoices and credit notes
+#: need an address each.
 _ADDRESSES: Final[Mapping[str, int]] = {"freshbooks": 2}
 #: What to do at the billing system, and here afterwards.
 _PLACES: Final[Mapping[str, str]] = {
@@ -44,7 +45,10 @@ class NoWebhooksError(ValueError):
 
 @dataclass(frozen=True)
 class Kept:
-    """The addresses of a connection. `made` of them are new; `secret_taken`: the block's secret was new."""
+    """The addresses of a connection.
+
+    `made` of them are new; `secret_taken`: the block's secret was new.
+    """
 
     addresses: Sequence[EndpointRow]
     made: int = 0
@@ -165,7 +169,8 @@ def _take(db: DbConnection, one: EndpointRow, secret: str, key: bytes, *, asked:
     known = webhooks.endpoint(db, one.endpoint_id, key)
     if known is None or secret in known.secrets:
         return False
-    # One that was replaced on the command line since stays replaced, unless somebody asks: the block's is then an older one.
+    # One that was replaced on the command line since stays replaced, unless somebody asks: the
+    # block's is then an older one.
     if not asked and webhooks.had_secret(db, one.endpoint_no, secret, key):
         return False
     webhooks.add_secret(db, one.endpoint_no, secret, key, overlap_seconds=OVERLAP_SECONDS)

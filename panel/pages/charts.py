@@ -10,7 +10,8 @@ from xml.etree import ElementTree  # noqa: ICN001 - as elsewhere, by its name
 import pygal
 from pygal.style import Style
 
-# pygal leaves an import hook of an old kind behind, at which every later import warns; it only serves pygal's plugins.
+# pygal leaves an import hook of an old kind behind, at which every later import warns; it only
+# serves pygal's plugins.
 sys.meta_path[:] = [hook for hook in sys.meta_path if type(hook).__name__ != "PluginImportFixer"]
 
 #: Grey that can be read on the light and on the dark theme.

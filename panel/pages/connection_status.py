@@ -23,7 +23,10 @@ _TAG = "connection"
 
 @dataclass
 class Desk:
-    """One connection, or a system that has none yet (`block_id` ""). `problem`: why it cannot be used, "" where it can."""
+    """One connection, or a system that has none yet (`block_id` "").
+
+    `problem`: why it cannot be used, "" where it can.
+    """
 
     name: str
     system: str
@@ -60,8 +63,9 @@ class Desks:
 def read(client: SyncPrefectClient, *, everything: bool = True) -> Desks:
     """Reads them. Raises what Prefect's client raises.
 
-    Without `everything` other deployments are left out, but for those with which connections are made: for every schedule in an answer the
-    server walks through all time zones of the machine, as would the client's own reader.
+    Without `everything` other deployments are left out, but for those with which connections are
+    made: for every schedule in an answer the server walks through all time zones of the machine, as
+        would the client's own reader.
     """
     only = (
         {} if everything else {"operator": "or_", "name": {"like_": SYNC}, "tags": {"any_": [_TAG]}}
@@ -92,7 +96,8 @@ def _connected(client: SyncPrefectClient) -> dict[str, Desk]:
     kinds = {kind.get_block_type_slug(): (system, kind) for system, kind in BLOCKS.items()}
     wanted = {
         "block_types": {"slug": {"any_": list(kinds)}}, "block_documents": {"is_anonymous": {"eq_": False}},
-        # (Without its secrets nobody knows whether a block is complete. They stay in this function.)
+        # (Without its secrets nobody knows whether a block is complete. They stay in this
+        # function.)
         "include_secrets": True, "limit": _PAGE,
     }  # fmt: skip
     desks: dict[str, Desk] = {}

@@ -1,4 +1,7 @@
-"""The end of every deployment's description: its block, its address for webhooks, and the pages. Prefect's UI has no menu entry for those."""
+"""The end of every deployment's description: its block, its address for webhooks, and the pages.
+
+Prefect's UI has no menu entry for those.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -30,7 +33,10 @@ def renew(
     known: Mapping[str, str],
     http_url: str,
 ) -> int:
-    """Writes the ends that are missing or have changed; returns how many. Nothing else of a deployment is touched."""
+    """Writes the ends that are missing or have changed; returns how many.
+
+    Nothing else of a deployment is touched.
+    """
     written = 0
     by_deployment = {desk.deployment_id: desk for desk in desks.connections.values()}
     for name, (deployment_id, description) in desks.descriptions.items():

@@ -34,7 +34,10 @@ def ids(client: SyncPrefectClient) -> dict[str, tuple[str, str]]:
 
 
 def renew(client: SyncPrefectClient, docs: Path) -> int:
-    """Publishes the guides that are missing or have changed; returns how many. Without the folder it leaves them alone."""
+    """Publishes the guides that are missing or have changed; returns how many.
+
+    Without the folder it leaves them alone.
+    """
     files = {key: text for key in GUIDES if (text := _read(docs, key))}
     known = ids(client)
     for key in files:

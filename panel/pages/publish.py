@@ -14,7 +14,8 @@ from prefect.exceptions import ObjectNotFound
 SYSTEMS, STATUS, AUDIT = "billing-systems", "sync-status", "audit-log"
 #: Of the guides that descriptions link to.
 GUIDE_KEYS = ("guide-operations", "guide-runbook", "guide-configuration", "guide-pages")
-#: Versions kept of a page that is replaced, of other pages, and of the reports of runs: a week of them at a run every five minutes.
+#: Versions kept of a page that is replaced, of other pages, and of the reports of runs: a week of
+#: them at a run every five minutes.
 PAGES_KEPT, OTHERS_KEPT, REPORTS_KEPT = 1, 100, 2_000
 #: Versions deleted at most in one go: each is a request.
 DELETED_MAX: Final = 200
@@ -47,7 +48,10 @@ def known_pages(client: SyncPrefectClient) -> Known:
 def publish(
     client: SyncPrefectClient, key: str, known: str | None, markdown: str, description: str
 ) -> str:
-    """Replaces the page, or makes it; returns its id. It stays the same, so that links to it hold."""
+    """Replaces the page, or makes it; returns its id.
+
+    It stays the same, so that links to it hold.
+    """
     if known is not None:
         try:
             client.update_artifact(

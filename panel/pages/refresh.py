@@ -30,7 +30,10 @@ FAILURES_SHOWN: Final = 10
 
 @dataclass(frozen=True)
 class Refreshed:
-    """What the pages say in one line each, and what they took. `status` "": that page was left as it is."""
+    """What the pages say in one line each, and what they took.
+
+    `status` "": that page was left as it is.
+    """
 
     systems: str
     status: str
@@ -38,9 +41,12 @@ class Refreshed:
 
 
 def refresh(own: Settings, *, charts: bool = True) -> Refreshed:
-    """Publishes the pages and what descriptions of deployments say of them. Raises psycopg.Error, and what Prefect's client raises.
+    """Publishes the pages and what descriptions of deployments say of them.
 
-    Without `charts` the page "Sync status" is left as it is, unless it is missing or knows of no run yet.
+    Raises psycopg.Error, and what Prefect's client raises.
+
+    Without `charts` the page "Sync status" is left as it is, unless it is missing or knows of no
+    run yet.
     """
     started, now = time.monotonic(), datetime.now(UTC)
     with get_client(sync_client=True) as client, without_row_data():

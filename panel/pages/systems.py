@@ -14,7 +14,8 @@ from sql.webhooks import Backlog
 
 TITLE: Final = "Billing systems"
 _ERROR_MAX: Final = 600
-#: A connection that is complete up to longer ago than so many of its intervals, and than that at least, is behind.
+#: A connection that is complete up to longer ago than so many of its intervals, and than that at
+#: least, is behind.
 _INTERVALS, _BEHIND_MIN = 3, timedelta(minutes=30)
 _NOTHING = AccountState(None, None, 0)
 

@@ -16,7 +16,8 @@ from tasks.load.invoices import TooManyRejectsError
 def remember(report: RunReport, connection_name: str, error: str | None) -> None:
     """Notes how the run ended; `error` None: it succeeded. A dry run leaves no trace.
 
-    Never raises what the database raises: it may be what failed, and a note that is missing changes no points.
+    Never raises what the database raises: it may be what failed, and a note that is missing changes
+    no points.
     """
     job, counts = report.job, report.summary()
     if job.dry_run:

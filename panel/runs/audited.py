@@ -16,7 +16,8 @@ from tasks.actor import of_run
 P = ParamSpec("P")
 R = TypeVar("R")
 log = logging.getLogger(__name__)
-#: The column takes twice that. Messages are written for whoever reads them in Prefect's UI, so they hold nothing secret.
+#: The column takes twice that. Messages are written for whoever reads them in Prefect's UI, so they
+#: hold nothing secret.
 _ERROR_MAX = 1_000
 
 

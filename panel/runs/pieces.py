@@ -10,7 +10,8 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import DeploymentSort
 from prefect.states import Scheduled
 
-#: A piece that has not ended by then: no worker takes it up. A run is ended after six hours by itself.
+#: A piece that has not ended by then: no worker takes it up. A run is ended after six hours by
+#: itself.
 SECONDS_MAX: Final = 8 * 3600.0
 #: Seconds between two looks.
 LOOK_SECONDS: Final = 2.0

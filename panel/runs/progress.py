@@ -1,6 +1,7 @@
 """A bar in Prefect's UI for work that takes long: how far it is, and how long it may still take.
 
-What cannot be shown is no reason to stop: whatever goes wrong here is logged once, and the work goes on.
+What cannot be shown is no reason to stop: whatever goes wrong here is logged once, and the work
+goes on.
 """
 
 import logging
@@ -28,7 +29,8 @@ _FORETOLD_FROM: Final = 0.02
 class Progress:
     """The bar of one run; a context manager: at the end it says how the work ended.
 
-    To be made in the flow's own thread, which is how Prefect knows whose it is; `at` may be called from any.
+    To be made in the flow's own thread, which is how Prefect knows whose it is; `at` may be called
+    from any.
     """
 
     def __init__(
@@ -76,9 +78,12 @@ class Progress:
     def at(
         self, done: int, total: int | None = None, said: str = "", what: str | None = None
     ) -> None:
-        """So many are done, of `total` if that has changed; `said` is added, e.g. "January 2026". Cheap to call often.
+        """So many are done, of `total` if that has changed; `said` is added, e.g.
 
-        Where something else is counted from now on, `what` says so, and how long that takes is measured anew.
+        "January 2026". Cheap to call often.
+
+        Where something else is counted from now on, `what` says so, and how long that takes is
+        measured anew.
         """
         with self._lock:
             now = self._clock()

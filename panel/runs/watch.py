@@ -1,7 +1,10 @@
-"""What operators change in Prefect's UI: blocks, schedules, pauses. Compared with how it was last seen, and recorded in the audit log.
+"""What operators change in Prefect's UI: blocks, schedules, pauses.
 
-Prefect does not say who saved a block, and keeps no history of it; so a fingerprint of every setting is kept, made with the
-installation's key: texts and secrets cannot be guessed from it. Numbers and switches are kept as they are.
+Compared with how it was last seen, and recorded in the audit log.
+
+Prefect does not say who saved a block, and keeps no history of it; so a fingerprint of every
+setting is kept, made with the installation's key: texts and secrets cannot be guessed from it.
+Numbers and switches are kept as they are.
 """
 
 import hashlib
@@ -25,7 +28,10 @@ State = dict[str, Any]
 
 
 def look(dsn: str, key: bytes) -> int:
-    """Records what differs from the last look, in one transaction; the first look only remembers. Returns how many changes."""
+    """Records what differs from the last look, in one transaction; the first look only remembers.
+
+    Returns how many changes.
+    """
     with get_client(sync_client=True) as client:
         now = {**_blocks(client, key), **_deployments(client)}
     with acting_as(OPERATOR), connect(dsn) as connection:

@@ -33,7 +33,8 @@ RESTARTS_MAX = 5
 class Awarded:
     """What the award step posted.
 
-    `expired`: points that expired, less what came back. `waiting`: members that another run is working on.
+    `expired`: points that expired, less what came back. `waiting`: members that another run is
+        working on.
     """
 
     members: int = 0
@@ -65,10 +66,12 @@ class RulesChangedError(RuntimeError):
 def award_members(job: Work, sync_id: int | None) -> Awarded:
     """Recomputes every dirty member from stored history, chunk by chunk, each chunk in one transaction.
 
-    `sync_id` is the synchronisation that asks; None: nobody's, so a reject is filed under the one that last read its account.
+    `sync_id` is the synchronisation that asks; None: nobody's, so a reject is filed under the one
+    that last read its account.
 
-    Two chunks at a time: while the database takes the entries of one, the other is computed; claims skip what is locked.
-    Raises psycopg.Error; what was committed by then stays, the rest stays dirty.
+    Two chunks at a time: while the database takes the entries of one, the other is computed; claims
+    skip what is locked. Raises psycopg.Error; what was committed by then stays, the rest stays
+    dirty.
     """
     done = Awarded()
     for _ in range(RESTARTS_MAX):
@@ -97,8 +100,8 @@ def award_members(job: Work, sync_id: int | None) -> Awarded:
 def award_only(job: Work, sync_id: int, members: Sequence[int]) -> Awarded:
     """Recomputes these members and no others: who announces a sale does not wait for a backfill's points.
 
-    Members that another run is working on are left to it: it sees what was stored before. Where a promotion has a budget, all
-    who are waiting are computed, since its division concerns them all.
+    Members that another run is working on are left to it: it sees what was stored before. Where a
+    promotion has a budget, all who are waiting are computed, since its division concerns them all.
     """
     done = Awarded()
     with job.transaction() as connection:
@@ -131,7 +134,8 @@ def _award(job: Work, sync_id: int | None, done: Awarded) -> None:
         _claim_budgets(job, rules)
         _settle(job, rules)
     _in_chunks(job, sync_id, rules, done, waiting)
-    # Sales that were stored meanwhile may have moved a budget: who wins or loses by it is computed again.
+    # Sales that were stored meanwhile may have moved a budget: who wins or loses by it is computed
+    # again.
     for _ in range(ROUNDS_MAX if rules.budgets else 0):
         if not _settle(job, rules):
             break
@@ -167,7 +171,8 @@ def _settle(job: Work, rules: Rules) -> int:
     """Divides the budgets anew where claims changed, and marks who wins or loses by it; returns how many."""
     with job.transaction() as connection:
         members = budgets.settle(connection, rules.budgets)
-        # Claims of a version that these rules do not know have no budget here, and must not be settled so.
+        # Claims of a version that these rules do not know have no budget here, and must not be
+        # settled so.
         if not facts.are_current(connection, rules):
             connection.rollback()
             raise RulesChangedError
@@ -203,7 +208,8 @@ def _claim(connection: DbConnection, rules: Rules) -> list[int]:
     if rules.budgets:
         budgets.share(connection)
     members = ledger.claim(connection, MEMBERS_AT_ONCE)
-    # A change of the rules marks members in its own transaction: whoever claims such a member sees the new rules, and must use them.
+    # A change of the rules marks members in its own transaction: whoever claims such a member sees
+    # the new rules, and must use them.
     if not facts.are_current(connection, rules):
         raise RulesChangedError
     return members

@@ -13,7 +13,11 @@ from tasks.work import Work
 
 @dataclass(frozen=True)
 class Reviewed:
-    """What a review found. `steps`: rises and falls that are new in the history, of `changed` members, of `members` looked at."""
+    """What a review found.
+
+    `steps`: rises and falls that are new in the history, of `changed` members, of `members` looked
+        at.
+    """
 
     members: int
     steps: int
@@ -30,8 +34,8 @@ class Reviewed:
 def evaluate(dsn: str, run_id: str, *, everyone: bool = False, dry_run: bool = False) -> Reviewed:
     """Recomputes the tiers of the members whose tier may have changed by time alone, and posts what differs.
 
-    Run it when a period (or its grace) ended; once a day costs little. Twice at once, or again, posts nothing twice: members are
-    marked, and the award step takes them one after the other.
+    Run it when a period (or its grace) ended; once a day costs little. Twice at once, or again,
+    posts nothing twice: members are marked, and the award step takes them one after the other.
 
     Args:
         dsn: The ledger.

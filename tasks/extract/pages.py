@@ -23,7 +23,8 @@ from tasks.load.invoices import Loading
 
 #: Pages decompressed at a time where an interrupted extraction is continued.
 PAGES_AT_ONCE = 20
-#: Differences of the clocks that mean nothing: the vendor's time is told to a second, and answers take time.
+#: Differences of the clocks that mean nothing: the vendor's time is told to a second, and answers
+#: take time.
 CLOCK_NOISE_SECONDS = 5
 
 
@@ -31,7 +32,8 @@ CLOCK_NOISE_SECONDS = 5
 class Extracted:
     """What an extraction left: pages in the database, and `mapped` for the load.
 
-    `streams`: per stream its window (ISO times) and whether it is complete. `changes`: what is new about the vendor's records.
+    `streams`: per stream its window (ISO times) and whether it is complete. `changes`: what is new
+        about the vendor's records.
     """
 
     sync_id: int
@@ -97,8 +99,9 @@ def extract_pages(job: Job) -> Extracted:
 def replay_pages(job: Job) -> Extracted:
     """Maps the stored pages that were fetched in the job's period again, with the mapping of now; the vendor is not asked.
 
-    Where only rejects were asked for, no page is mapped here: the load finds those by itself. Phones and SKUs are those that are
-    cached. A list of what still exists tells about its own time only and is left out.
+    Where only rejects were asked for, no page is mapped here: the load finds those by itself.
+    Phones and SKUs are those that are cached. A list of what still exists tells about its own time
+    only and is left out.
     """
     with job.transaction() as connection:
         now = datetime.now(UTC).isoformat()
@@ -148,7 +151,8 @@ def _begin(job: Job, connection: DbConnection) -> Extracted:
 def _after(cursor: datetime, job: Job, now: datetime) -> datetime | None:
     """From when on changes are to be read; None, all of them, after a cursor that cannot be right.
 
-    A cursor far in the future was set while our own clock was ahead: when its read took place is not known any more.
+    A cursor far in the future was set while our own clock was ahead: when its read took place is
+    not known any more.
     """
     since = cursor - job.policy.overlap
     return since if since <= now else None
@@ -177,7 +181,8 @@ def _stream(
         for batch in sync.pages(connection, done.sync_id, stream.name, batch=PAGES_AT_ONCE):
             for stored in batch:
                 mapper.add(stream, window, stored)
-    # The last page is in, and yet nobody said so: where lists shrink, it may have been about to be read again.
+    # The last page is in, and yet nobody said so: where lists shrink, it may have been about to be
+    # read again.
     finished = last is not None and last[2] is None and not stream.shrinks
     if state["complete"] or finished:
         return
@@ -199,8 +204,9 @@ def _stream(
 def _set_back(state: dict[str, Any], ahead_seconds: float) -> bool:
     """Begins the stream's time by the slower of both clocks; returns whether that changed it.
 
-    The cursor moves to that instant, and changes carry the vendor's time: where our clock is ahead by more than the overlap, the next
-    window would begin after changes that were made since this one was read. A vendor's clock that is ahead only makes windows overlap more.
+    The cursor moves to that instant, and changes carry the vendor's time: where our clock is ahead
+    by more than the overlap, the next window would begin after changes that were made since this
+    one was read. A vendor's clock that is ahead only makes windows overlap more.
     """
     known, ahead = state.get("clock_ahead_seconds", 0), math.ceil(ahead_seconds)
     if ahead <= max(known, CLOCK_NOISE_SECONDS):
@@ -220,7 +226,9 @@ def look_up_missing(
     *,
     watch: Watch | None = None,
 ) -> int:
-    """Asks for those of the ids that are not cached, and caches them; returns how many. Raises ConnectorError.
+    """Asks for those of the ids that are not cached, and caches them; returns how many.
+
+    Raises ConnectorError.
 
     `watch` looks at the answers' fields.
     """

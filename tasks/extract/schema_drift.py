@@ -13,8 +13,8 @@ from tasks.job import Job
 
 #: Fields kept per list; a vendor that sends more is watched for those only.
 FIELDS_MAX: Final = 600
-#: A field is gone once so many records in a row lack it that would have had it, by how often it was there before. One that was
-#: nearly always there and is mapped is missed sooner.
+#: A field is gone once so many records in a row lack it that would have had it, by how often it was
+#: there before. One that was nearly always there and is mapped is missed sooner.
 _MISSED, _MISSED_SOON, _NEARLY_ALWAYS = 12, 3, 0.95
 #: Fields named that are read below an object.
 _NAMED: Final = 3
@@ -22,7 +22,10 @@ _NAMED: Final = 3
 
 @dataclass(frozen=True)
 class Change:
-    """One change of a list's records. `said` is what happened, `read_as` the field that the mapping reads there."""
+    """One change of a list's records.
+
+    `said` is what happened, `read_as` the field that the mapping reads there.
+    """
 
     stream: str
     path: str
@@ -39,7 +42,9 @@ class Change:
 def note(
     connection: DbConnection, job: Job, sync_id: int, outlines: Mapping[str, Outline]
 ) -> list[Change]:
-    """Compares what a read saw with what is known, keeps it, and returns the changes. The first records of a list are its base line.
+    """Compares what a read saw with what is known, keeps it, and returns the changes.
+
+    The first records of a list are its base line.
 
     The caller commits.
     """

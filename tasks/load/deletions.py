@@ -40,9 +40,12 @@ class Unlisted:
 
 
 class Census:
-    """Collects what the census lists of a synchronisation name. Only all of them together say what is gone.
+    """Collects what the census lists of a synchronisation name.
 
-    Other lists may name what exists of one kind of documents, where they could not say what was deleted.
+    Only all of them together say what is gone.
+
+    Other lists may name what exists of one kind of documents, where they could not say what was
+    deleted.
     """
 
     def __init__(self, spec: ConnectorSpec) -> None:
@@ -65,7 +68,8 @@ class Census:
     ) -> Unlisted | None:
         """What is stored and not listed; None if no census was taken this time.
 
-        A document counts as deleted when the census began: a version of it that was read earlier cannot bring it back.
+        A document counts as deleted when the census began: a version of it that was read earlier
+        cannot bring it back.
         """
         if not self._read or (self._read & self._lists and not self._lists <= self._read):
             return None

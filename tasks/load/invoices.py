@@ -37,7 +37,10 @@ NOTED = pl.Schema({"external_id": pl.String(), "document": pl.String(), "reason"
 
 
 class TooManyRejectsError(RuntimeError):
-    """More records than allowed could not be used: probably the mapping. Nothing was stored, no cursor moved."""
+    """More records than allowed could not be used: probably the mapping.
+
+    Nothing was stored, no cursor moved.
+    """
 
     def __init__(self, message: str, loaded: "Loaded") -> None:
         super().__init__(message)
@@ -45,7 +48,9 @@ class TooManyRejectsError(RuntimeError):
 
 
 class SightLostError(TooManyRejectsError):
-    """More documents than allowed are not listed any more: probably the connected user sees less. Nothing moved.
+    """More documents than allowed are not listed any more: probably the connected user sees less.
+
+    Nothing moved.
 
     What was fetched is no use to the next run, which begins anew.
     """
@@ -82,9 +87,9 @@ class Batch:
 
     Accepted invoices and lines, rejects, deletions, and what a census listed.
 
-    `voided` (`tasks.load.corrections.VOIDED`) are rejected records that name a document and say that it
-    is void; `taking` are the places of those that take points back; `notes` say what was read
-    otherwise of accepted ones (external_id, document, reason).
+    `voided` (`tasks.load.corrections.VOIDED`) are rejected records that name a document and say
+    that it is void; `taking` are the places of those that take points back; `notes` say what was
+    read otherwise of accepted ones (external_id, document, reason).
     """
 
     invoices: pl.DataFrame
@@ -131,7 +136,8 @@ class Loading:
     def take(self, batch: Batch) -> None:
         """Stores a batch."""
         stored = self._done.stored
-        # Versions of one document in two batches: from then on each batch is compared with what is stored.
+        # Versions of one document in two batches: from then on each batch is compared with what is
+        # stored.
         self._first = self._first and not (stored.changed or stored.unchanged or stored.older)
         _store(
             self._job,
@@ -245,12 +251,14 @@ def filled(job: Job, reader: DbConnection, stream: str, mapped: Mapped) -> Mappe
 def judged(stream: Stream, mapped: Mapped, pages: pl.DataFrame) -> Batch:
     """Splits a mapped batch into what can be stored and what is rejected, each reject with its reasons.
 
-    Of several versions of one document only the newest is judged; `pages` says how they were read (READING).
+    Of several versions of one document only the newest is judged; `pages` says how they were read
+    (READING).
     """
     every = with_plausible_times(mapped.invoices, pages, "updated_at")
     has_id = pl.col("external_id").is_not_null()
     candidates = pl.concat([newest(every.filter(has_id), pages), every.filter(~has_id)])
-    # An empty batch, the usual one of a poll, must not cost a cold process the import of Great Expectations.
+    # An empty batch, the usual one of a poll, must not cost a cold process the import of Great
+    # Expectations.
     report = (
         Report(0, FAILED.to_frame(), ()) if candidates.is_empty() else validate_invoices(candidates)
     )
@@ -314,7 +322,10 @@ def _failures(candidates: pl.DataFrame, report: Report, known: pl.DataFrame) -> 
 def _rejects(
     stream: Stream, problems: pl.DataFrame, candidates: pl.DataFrame, identities: pl.DataFrame
 ) -> pl.DataFrame:
-    """One row per rejected record: sql.store.REJECT_BY_CONTENT. One without an id is known by what it says, and its file."""
+    """One row per rejected record: sql.store.REJECT_BY_CONTENT.
+
+    One without an id is known by what it says, and its file.
+    """
     names = ("page_id", "record_no", "external_id", "customer_external_id")
     ids = (
         {(p, r): (e, c) for p, r, e, c in candidates.select(names).rows()}
@@ -493,7 +504,8 @@ def _void_unlisted(
 ) -> None:
     """Documents that a complete census does not name are void from the moment the read began.
 
-    Raises SightLostError: so many that it is not the documents that are gone, but our sight of them.
+    Raises SightLostError: so many that it is not the documents that are gone, but our sight of
+    them.
     """
     found = census.unlisted(connection, job.account, sync_id, streams)
     if found is None:

@@ -1,8 +1,9 @@
 """Step 2, its end: records that were rejected are tried again once there is reason to think that they can be used.
 
-Because the mapping is another one (settings of the block, or the program itself), or because their customer has a phone by now. The
-vendor is not asked: the record is in its stored page. Whatever is stored this way obeys the rules of every other load: a
-version that is older than the stored one changes nothing, and what is accepted twice counts once.
+Because the mapping is another one (settings of the block, or the program itself), or because their
+customer has a phone by now. The vendor is not asked: the record is in its stored page. Whatever is
+stored this way obeys the rules of every other load: a version that is older than the stored one
+changes nothing, and what is accepted twice counts once.
 """
 
 from collections import defaultdict
@@ -25,7 +26,8 @@ from tasks.job import Job
 from tasks.load.corrections import completed
 from tasks.load.invoices import Loaded, filled, judged, load_pages, store_batch
 
-#: Raw pages in one transaction, and transactions in one run; a replay that was asked for goes on to the end.
+#: Raw pages in one transaction, and transactions in one run; a replay that was asked for goes on to
+#: the end.
 PAGES_AT_ONCE: Final = 50
 TURNS_MAX: Final = 8
 
@@ -159,10 +161,12 @@ def _pages(
 def _only(
     job: Job, connection: DbConnection, stream: Stream, mapped: Mapped, waiting: Sequence[Waiting]
 ) -> Mapped:
-    """Without the records that were used already. A deletion does not tell its record: it is known by the document's id.
+    """Without the records that were used already.
 
-    Another mapping may make other documents of the rows of a table. So of a file every document counts, but those that
-    are stored as a later file had them.
+    A deletion does not tell its record: it is known by the document's id.
+
+    Another mapping may make other documents of the rows of a table. So of a file every document
+    counts, but those that are stored as a later file had them.
     """
     if stream.reads is not None:
         return _not_newer(job, connection, mapped, len(waiting))

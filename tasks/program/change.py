@@ -18,7 +18,10 @@ from tasks.program.preview import MemberChange, Trial, try_rules
 
 
 class ChangeRefusedError(ValueError):
-    """The change was not applied; the message says what must be decided first. `look` is what was found."""
+    """The change was not applied; the message says what must be decided first.
+
+    `look` is what was found.
+    """
 
     def __init__(self, message: str, look: "Look") -> None:
         self.look = look
@@ -103,7 +106,8 @@ def look(connection: DbConnection, text: str, *, since: datetime | None = None) 
             connection, None if before.budgets or after.budgets else found.reaches
         )
         trial = try_rules(connection, members, before, after)
-        # Who claims a part of a budget in vain claims it all the same: another sale may be taken back.
+        # Who claims a part of a budget in vain claims it all the same: another sale may be taken
+        # back.
         marks = members if after.budgets else trial.members
         return Look(found, trial, before, datetime.now(UTC), marks)
     return Look(found, trial, before, datetime.now(UTC), [])
@@ -124,7 +128,8 @@ def apply_rules(
 
     Raises:
         loyalty.authoring.BadRulesError: With all problems of the file.
-        ChangeRefusedError: It reaches into the past and `recompute` is not set, or is larger than the limit and not confirmed.
+        ChangeRefusedError: It reaches into the past and `recompute` is not set, or is larger than
+            the limit and not confirmed.
         sql.program.RulesChangedError: Somebody else was quicker.
     """
     with connect(dsn) as connection:

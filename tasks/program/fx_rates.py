@@ -22,7 +22,8 @@ def read_rates(
         carry_days: See `loyalty.fx.read_csv`.
 
     Raises:
-        BadRatesError: The file cannot be used, is missing or too large, or no address is configured.
+        BadRatesError: The file cannot be used, is missing or too large, or no address is
+            configured.
         connectors.kit.http.download.DownloadError: It could not be downloaded.
     """
     if text:

@@ -39,8 +39,8 @@ class MemberChange:
 class Trial:
     """What would change, points that expired until now included.
 
-    `members` are those whose points change; `uncomputed` sales would have no points under the new rules; `expired` is how many
-    points more would have expired (negative: fewer).
+    `members` are those whose points change; `uncomputed` sales would have no points under the new
+    rules; `expired` is how many points more would have expired (negative: fewer).
     """
 
     looked_at: int = 0
@@ -74,8 +74,9 @@ class Trial:
 def try_rules(connection: DbConnection, members: Sequence[int], old: Rules, new: Rules) -> Trial:
     """Points due to `members` by the old rules and the new.
 
-    Both are computed from the same stored sales, so what waits for the award step does not count as a change of the rules. Where
-    any rule has a budget, `members` must be everybody: who comes first is decided among all.
+    Both are computed from the same stored sales, so what waits for the award step does not count as
+    a change of the rules. Where any rule has a budget, `members` must be everybody: who comes first
+    is decided among all.
     """
     done = Trial()
     now = expiry.now(connection)

@@ -29,8 +29,9 @@ class TooManyPointsError(ValueError):
 class PointsCheck:
     """Where posted points differ from due ones.
 
-    `waiting` members are about to be computed by a run and are left out. `uncomputed` sales have no points under the rules of their
-    time (they are rejected by name). `largest` holds (member, posted, due).
+    `waiting` members are about to be computed by a run and are left out. `uncomputed` sales have no
+    points under the rules of their time (they are rejected by name). `largest` holds (member,
+    posted, due).
     """
 
     looked_at: int = 0
@@ -71,7 +72,8 @@ def check_points(dsn: str, members: Sequence[int] | None = None) -> PointsCheck:
     """
     done = PointsCheck()
     with connect(dsn) as connection:
-        # Sales, rules and entries as they are at one instant: a run that posts meanwhile is seen whole or not at all.
+        # Sales, rules and entries as they are at one instant: a run that posts meanwhile is seen
+        # whole or not at all.
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         everyone = ledger.everyone(connection) if members is None else sorted(set(members))
         connection.rollback()
@@ -100,7 +102,9 @@ def recompute(
     dry_run: bool = True,
     confirm: int = 0,
 ) -> tuple[PointsCheck, Awarded]:
-    """Checks, and without `dry_run` posts what is missing. Again, or twice at once, posts nothing twice.
+    """Checks, and without `dry_run` posts what is missing.
+
+    Again, or twice at once, posts nothing twice.
 
     Args:
         dsn: The ledger.

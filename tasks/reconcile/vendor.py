@@ -12,7 +12,8 @@ from sql import reconcile
 from tasks.job import Job
 from tasks.sync import read
 
-#: Documents entered later than their date, or dated ahead, are changed outside of the days asked for: the list is read from this much before.
+#: Documents entered later than their date, or dated ahead, are changed outside of the days asked
+#: for: the list is read from this much before.
 EARLIER: Final = timedelta(days=7)
 #: Differences kept for showing.
 SHOWN_MAX: Final = 100
@@ -34,9 +35,10 @@ class Difference:
 class Reconciled:
     """What the comparison found.
 
-    `days` has per day and currency: day, currency, vendor_documents, documents, vendor_minor, minor; void documents and drafts count
-    nothing, credit notes and refunds count against. `differences` are at most SHOWN_MAX of `count`, of which `repairable` are corrected
-    by reading again.
+    `days` has per day and currency: day, currency, vendor_documents, documents, vendor_minor,
+    minor; void documents and drafts count nothing, credit notes and refunds count against.
+    `differences` are at most SHOWN_MAX of `count`, of which `repairable` are corrected by reading
+    again.
     """
 
     documents: int

@@ -45,7 +45,10 @@ class Incoming:
 
 @dataclass(frozen=True)
 class Failed:
-    """Why an event cannot be used now. `wait_seconds`: trying again earlier is no use; `for_good`: nor is it ever."""
+    """Why an event cannot be used now.
+
+    `wait_seconds`: trying again earlier is no use; `for_good`: nor is it ever.
+    """
 
     reason: str
     wait_seconds: float = 0
@@ -284,7 +287,8 @@ def held_pages(job: Job, sync_id: int, done: Sorted) -> Extracted | None:
 def asked_pages(job: Job, sync_id: int, done: Sorted) -> Extracted | None:
     """The documents that events name, asked for at the billing system, stored and mapped; None if there is nothing.
 
-    Events about documents that the system does not know fail, unless those are void already. Raises ConnectorError.
+    Events about documents that the system does not know fail, unless those are void already. Raises
+    ConnectorError.
     """
     if not any(done.asked.values()):
         return None

@@ -1,7 +1,8 @@
 """The long-lived run that awards webhooks: listens, claims in batches, one batch per endpoint at a time.
 
-A run of its own for every event would spend seconds on starting. Only one listens at a time; whoever stores an event and finds
-nobody listening starts a run. One whose time is over asks for a successor, and serves until that one is ready.
+A run of its own for every event would spend seconds on starting. Only one listens at a time;
+whoever stores an event and finds nobody listening starts a run. One whose time is over asks for a
+successor, and serves until that one is ready.
 """
 
 import logging
@@ -45,7 +46,11 @@ class Pace:
 
 @dataclass
 class Listening:
-    """What a run did. `busy`: another run listens. `left`: events are due, for the next run. `relieved`: another run has taken over."""
+    """What a run did.
+
+    `busy`: another run listens. `left`: events are due, for the next run. `relieved`: another run
+        has taken over.
+    """
 
     busy: bool = False
     left: bool = False
@@ -64,10 +69,12 @@ def listen(
     on_batch: Callable[[str, int], None],
     successor: Callable[[], None] | None = None,
 ) -> Listening:
-    """Awards webhooks until it is quiet. `on_batch` is told the connection and the number of deliveries of each batch that is begun.
+    """Awards webhooks until it is quiet.
 
-    `successor` is called when the run's time is over, to start the next one. Raises psycopg.Error: what was claimed is claimed again
-    by another run once its lease is over.
+    `on_batch` is told the connection and the number of deliveries of each batch that is begun.
+
+    `successor` is called when the run's time is over, to start the next one. Raises psycopg.Error:
+    what was claimed is claimed again by another run once its lease is over.
     """
     done, wait_seconds = Listening(), pace.wait_seconds
     started = time.monotonic()
@@ -162,7 +169,8 @@ def _serve(
                 done.batches += 1
                 done.deliveries += len(batch)
                 on_batch(batch[0].connection, len(batch))
-                # Prefect's settings are in the context, which threads do not inherit; blocks are read with them.
+                # Prefect's settings are in the context, which threads do not inherit; blocks are
+                # read with them.
                 context = copy_context()
                 running[pool.submit(context.run, process, connections, dsn, run_id, batch, key)] = (
                     endpoint_no

@@ -80,9 +80,12 @@ class Counts:
 
 
 class Connections:
-    """The jobs of one run, one per connection, and its synchronisation in the database. Used by several threads.
+    """The jobs of one run, one per connection, and its synchronisation in the database.
 
-    `open_job` makes the job of a connection by its name and raises NotConnectedError. `others` lists connections by account.
+    Used by several threads.
+
+    `open_job` makes the job of a connection by its name and raises NotConnectedError. `others`
+    lists connections by account.
     """
 
     def __init__(
@@ -214,7 +217,10 @@ def _opened(
 
 
 def _awarded(job: Job, sync_id: int, incoming: Sequence[Incoming]) -> Outcome:
-    """Loads and awards. What spoils a batch is found by halving it; the rest of the batch is not held up."""
+    """Loads and awards.
+
+    What spoils a batch is found by halving it; the rest of the batch is not held up.
+    """
     outcome = Outcome()
     try:
         with job.transaction() as connection:

@@ -137,7 +137,10 @@ class Office:
     http: httpx.Client = field(repr=False)
 
     def endpoint(self, *secrets: str, system: str = "custom", **changes: Any) -> str:
-        """A new endpoint; its id. Later secrets replace the earlier ones, which go on for an hour."""
+        """A new endpoint; its id.
+
+        Later secrets replace the earlier ones, which go on for an hour.
+        """
         with connect(self.dsn) as connection:
             made = create_endpoint(
                 connection,
@@ -194,7 +197,8 @@ class Office:
         name = psycopg.conninfo.conninfo_to_dict(self.dsn)["dbname"]
         elsewhere = psycopg.conninfo.make_conninfo(self.dsn, dbname="postgres")
         with psycopg.connect(elsewhere, autocommit=True) as admin:
-            # (What the administrator says next is for ordinary users: the embedded database has none.)
+            # (What the administrator says next is for ordinary users: the embedded database has
+            # none.)
             admin.execute(
                 sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(
                     sql.Identifier(str(name))

@@ -51,7 +51,8 @@ def test_what_a_fault_does_to_a_run(bench: Any, fault: Fault) -> None:
     else:
         with pytest.raises(fault.error, match=fault.says) as caught:
             bench.pages(stream)
-        # (An operator's own API has errors of its own for a list that is elsewhere, and for saying that it failed.)
+        # (An operator's own API has errors of its own for a list that is elsewhere, and for saying
+        # that it failed.)
         own = {spec.no_list, spec.error_answer} if fault.error is UnexpectedShape else set()
         assert type(caught.value) in {fault.error, *own}
         assert "secret" not in str(caught.value)

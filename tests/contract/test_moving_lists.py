@@ -1,6 +1,7 @@
 """Lists that move while they are read: whatever is edited, deleted or added between two requests, no sale is lost.
 
-What changes while a list is read is in the next run's window. Everything else has to be in this one.
+What changes while a list is read is in the next run's window. Everything else has to be in this
+one.
 """
 
 import json
@@ -147,8 +148,8 @@ APIS: dict[str, tuple[Answer, dict[str, Any]]] = {
     "link header": (by_link, {"paging": "link header"}),
     "link in the body": (by_link_in_the_body, LINK),
 }
-#: Pages that cannot begin with the record before: the page before is looked at again, so that it takes two moves that
-#: cancel each other out within two requests to lose something.
+#: Pages that cannot begin with the record before: the page before is looked at again, so that it
+#: takes two moves that cancel each other out within two requests to lose something.
 FIXED = (
     "page number, nothing said",
     "page number, size ignored",
@@ -226,7 +227,8 @@ def test_nothing_is_lost_whatever_moves(api: str, order: str) -> None:
         finished += 1
         assert not desk.moving.lost(desk.read(pages)), (api, order, seed)
         assert [page.page_no for page in pages] == sorted({page.page_no for page in pages})
-    # A list of eight pages that changes all the time is read all the same, but for the order that loses most.
+    # A list of eight pages that changes all the time is read all the same, but for the order that
+    # loses most.
     assert finished or order == "updated asc"
 
 

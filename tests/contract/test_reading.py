@@ -21,7 +21,8 @@ LUANDA = ZoneInfo("Africa/Luanda")
 LISTS_DELETIONS = ("quickbooks", "netsuite", "custom")
 #: Systems that forget deleted documents, and list what is left.
 LISTS_THE_REST = ("sage_intacct",)
-#: Systems that keep deleted documents in their lists; see test_moving_lists for lists of systems of one's own.
+#: Systems that keep deleted documents in their lists; see test_moving_lists for lists of systems of
+#: one's own.
 KEEPS = ("xero", "custom")
 #: Systems whose lines say what was sold for how much, and not how many.
 WITHOUT_QUANTITIES = ("sage_intacct",)

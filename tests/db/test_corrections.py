@@ -1,4 +1,7 @@
-"""What people decide: adjustments, merges and phones. Every decision stays, counts once, and can be taken back."""
+"""What people decide: adjustments, merges and phones.
+
+Every decision stays, counts once, and can be taken back.
+"""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any

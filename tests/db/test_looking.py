@@ -342,6 +342,7 @@ class TestExclusive:
             assert other.execute(HOLDERS, {"key": KEY}).fetchall() == []
             with sync.exclusive(books.dsn, books.account, wait_seconds=0):
                 assert len(other.execute(HOLDERS, {"key": KEY}).fetchall()) == 1
-            # At the end of this block the first one learns that it lost its session, and with it the lock.
+            # At the end of this block the first one learns that it lost its session, and with it
+            # the lock.
         with connect(books.dsn) as connection:
             assert connection.execute("SELECT 1").fetchone() == (1,)

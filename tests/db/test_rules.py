@@ -300,7 +300,8 @@ class TestExpiry:
         done = books.award()
         assert done.expired == 900
         assert books.points() == 1500
-        # The old sale turns out void: its points never were there to expire, and what was spent is owed.
+        # The old sale turns out void: its points never were there to expire, and what was spent is
+        # owed.
         books.store(invoice(issued_at=old, status="void", updated_at=NOON + HOUR))
         assert books.award().expired == -900
         assert books.points() == 900

@@ -1,7 +1,7 @@
 """Budgets, an account that awaits payment, merged customers, late and corrected sales, together, on stored sales.
 
-Whatever arrives in whichever order, and whoever posts it (the run of an account, or that of one announced sale), the ledger is
-what the reference says of the sales as they are in the end.
+Whatever arrives in whichever order, and whoever posts it (the run of an account, or that of one
+announced sale), the ledger is what the reference says of the sales as they are in the end.
 """
 
 from datetime import timedelta

@@ -1,4 +1,7 @@
-"""Two worker processes whose token has ended: one renews it, both go on. Rotating, single-use refresh tokens over HTTP."""
+"""Two worker processes whose token has ended: one renews it, both go on.
+
+Rotating, single-use refresh tokens over HTTP.
+"""
 
 import socket
 import subprocess

@@ -9,8 +9,8 @@ from settings import Settings
 from sql.migrate import migrate
 from twezah.stack.postgres import running
 
-#: Two members, a sale that was refunded in part, one that went void, a credit note, a reject that is open and one
-#: that is resolved, a run that worked and one that failed.
+#: Two members, a sale that was refunded in part, one that went void, a credit note, a reject that
+#: is open and one that is resolved, a run that worked and one that failed.
 SEED = """
 INSERT INTO billing.sync_run (system, account, run_id, state, started_at, finished_at, summary, error) VALUES
   ('xero', 'T1', 'run-1', 'stored', now() - interval '2 days', now() - interval '2 days' + interval '3 s',

@@ -1,6 +1,7 @@
 """One Prefect server for the tests of flows and workers, on PostgreSQL as in production.
 
-On SQLite, Prefect's default, runs at the same time wait for each other's writes, up to a minute at a time.
+On SQLite, Prefect's default, runs at the same time wait for each other's writes, up to a minute at
+a time.
 """
 
 import os

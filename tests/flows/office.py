@@ -37,7 +37,8 @@ DEPLOYMENT = "sync"
 #: How often a request is tried; the simulator fails none more often than twice in a row.
 ATTEMPTS = 6
 
-#: By address of the vendors, the values of each block as it was made: to make one anew takes Prefect half a second.
+#: By address of the vendors, the values of each block as it was made: to make one anew takes
+#: Prefect half a second.
 _fresh_blocks: dict[str, dict[UUID, dict[str, Any]]] = {}
 
 

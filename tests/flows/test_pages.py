@@ -94,7 +94,8 @@ def test_runs_leave_pages_that_follow_what_operators_do(
     assert " s ago" in row(systems, "xero")
     assert office.shown_of(systems + status) == []
 
-    # An operator switches the schedule on, corrects the block, makes an address for webhooks, and looks.
+    # An operator switches the schedule on, corrects the block, makes an address for webhooks, and
+    # looks.
     xero = deployment(client, "sync-system/sync-xero")
     client.update_deployment_schedule(xero.id, xero.schedules[0].id, active=True)
     wrong.save("netsuite", overwrite=True)

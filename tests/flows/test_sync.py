@@ -158,7 +158,8 @@ class TestFailure:
         assert office.flow_run(state).run_count == 2
         due = expected(office.vendors.world, "xero")
         assert office.points() == due
-        # Posted once: one entry per sale, by one synchronisation, which was continued and not begun anew.
+        # Posted once: one entry per sale, by one synchronisation, which was continued and not begun
+        # anew.
         assert office.rows("SELECT count(*) FROM loyalty.award_entry") == [(len(due),)]
         assert office.rows("SELECT state, run_id FROM billing.sync_run") == [
             ("stored", str(run_id(state)))

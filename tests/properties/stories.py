@@ -132,7 +132,8 @@ def stories(draw: st.DrawFn) -> Story:
 def arrivals(draw: st.DrawFn, story: Story) -> list[Batch]:
     """Everything at least once, in any order, some twice, in batches of any size; some stores crash and are tried again.
 
-    A deletion comes after some version of its document: a vendor does not list what it deleted among what it has.
+    A deletion comes after some version of its document: a vendor does not list what it deleted
+    among what it has.
     """
     again = draw(st.lists(st.sampled_from(story.versions), max_size=6))
     order = list(_deletions_after(draw(st.permutations([*story.events, *again]))))

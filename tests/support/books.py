@@ -81,7 +81,10 @@ class Books:
             connection.commit()
 
     def begin(self, connection: DbConnection) -> int:
-        """A new synchronisation with one raw page; returns its number. The page's number is the same as its."""
+        """A new synchronisation with one raw page; returns its number.
+
+        The page's number is the same as its.
+        """
         sync_id, _ = sync.begin(
             connection, self.account, "run", (None, None), {"invoices": {"complete": True}}
         )

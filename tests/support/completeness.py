@@ -1,4 +1,7 @@
-"""What a billing system still lacks, in words: docs/adding-a-system.md as a check. `python -m tests.support.completeness NAME`."""
+"""What a billing system still lacks, in words: docs/adding-a-system.md as a check.
+
+`python -m tests.support.completeness NAME`.
+"""
 
 import sys
 from collections.abc import Iterator

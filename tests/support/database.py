@@ -1,6 +1,7 @@
 """Ledger databases for tests: one embedded server, the migrations applied once.
 
-A conftest imports the fixtures: `from tests.support.database import databases, dsn`, or `emptied as dsn`.
+A conftest imports the fixtures: `from tests.support.database import databases, dsn`, or `emptied as
+dsn`.
 """
 
 import itertools
@@ -86,7 +87,10 @@ class Databases:
 
 @contextmanager
 def server(settings: Settings) -> Iterator[Databases]:
-    """The embedded server of a test session. Nothing in it outlives the session, so it need not wait for the disk."""
+    """The embedded server of a test session.
+
+    Nothing in it outlives the session, so it need not wait for the disk.
+    """
     with running(settings):
         with psycopg.connect(
             embedded_dsn(settings.home, "postgres"), autocommit=True

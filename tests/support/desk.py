@@ -11,9 +11,11 @@ import pytest
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-#: `required`: a machine without a browser fails the tests that need one. Otherwise they are skipped there.
+#: `required`: a machine without a browser fails the tests that need one. Otherwise they are skipped
+#:     there.
 WANTED = "TWEZAH_BROWSER"
-#: Without these a fresh profile talks to its maker, or does not start as root or without a graphics card.
+#: Without these a fresh profile talks to its maker, or does not start as root or without a graphics
+#: card.
 QUIET = (
     "--no-sandbox",
     "--disable-gpu",

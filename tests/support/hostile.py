@@ -1,7 +1,7 @@
 """What a vendor's server, or something in between, can do to us: one row per fault, and what a run makes of it.
 
-The contract suite plays every row against every billing system, the synchronisation's suite against the database, and
-docs/hostile-vendors.md holds the same rows as a table (a test compares them).
+The contract suite plays every row against every billing system, the synchronisation's suite against
+the database, and docs/hostile-vendors.md holds the same rows as a table (a test compares them).
 """
 
 import gzip
@@ -57,8 +57,10 @@ Spoil = Callable[[Scene, httpx.Response], httpx.Response]
 class Fault:
     """One fault. `error` None: the run reads on, and comes to the same result.
 
-    `says`: what the message holds (a regular expression). `requests`: how often the same thing is asked for, at most.
-    `kept`: whether the answer is kept with the pages, for whoever looks into it. `bounds` are changes to the system's
+    `says`: what the message holds (a regular expression). `requests`: how often the same thing is
+        asked for, at most.
+    `kept`: whether the answer is kept with the pages, for whoever looks into it. `bounds` are
+        changes to the system's
     description that make the case quick.
     """
 

@@ -77,7 +77,10 @@ def net(world: World, sale: Sale) -> int | None:
 
 
 def awaits(world: World, sale: Sale) -> bool:
-    """Whether it earns once it is paid: the program or the account says so. What takes points back waits for nothing."""
+    """Whether it earns once it is paid: the program or the account says so.
+
+    What takes points back waits for nothing.
+    """
     asked = {program_at(world, sale["issued_at"]).award_when, sale["account_award_when"]}
     return "paid" in asked and sale["kind"] in ("invoice", "sale")
 

@@ -22,7 +22,10 @@ OPEN = "SELECT external_id FROM billing.reject WHERE resolved_at IS NULL ORDER B
 
 
 def wrong(system: str) -> dict[str, str]:
-    """A path where no total is. (Sage Intacct is asked for what a path names, and refuses what it does not know.)"""
+    """A path where no total is.
+
+    (Sage Intacct is asked for what a path names, and refuses what it does not know.)
+    """
     return {"total_minor": "/state" if system == "sage_intacct" else "/NoSuchField"}
 
 

@@ -73,8 +73,8 @@ def stored(dsn: str) -> list[tuple[Any, ...]]:
         ).fetchall()
 
 
-# A Portuguese ERP: POST with a JSON body, page numbers in it, /Date(ms)/, decimal commas, words of its own, phones of
-# customers elsewhere, credit notes in the same list.
+# A Portuguese ERP: POST with a JSON body, page numbers in it, /Date(ms)/, decimal commas, words of
+# its own, phones of customers elsewhere, credit notes in the same list.
 ERP_OPTIONS = {
     "path": "/documentos/pesquisa",
     "method": "POST",

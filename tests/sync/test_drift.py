@@ -19,7 +19,8 @@ from tests.sync.conftest import Shop, expected, run
 from tests.sync.test_pipeline import SYSTEMS, rows_of
 
 LENIENT = Policy(reject_percent_max=100)
-#: Of each system: a list's records in an answer, by what tells the answer, and a mapped field that is not needed.
+#: Of each system: a list's records in an answer, by what tells the answer, and a mapped field that
+#: is not needed.
 LISTS = {
     "quickbooks": ("FROM Invoice ", ("QueryResponse", "Invoice"), "Balance"),
     "xero": ("/Invoices", ("Invoices",), "AmountCredited"),

@@ -61,14 +61,16 @@ def test_what_was_changed_in_2062_is_edited_voided_and_deleted_today(
     shop.world.evolve(steps=60)
     shop.sync(system)
     assert shop.points() == expected(shop.world, system)
-    # What is stored is what was fetched last, however often and in which order the pages are read again.
+    # What is stored is what was fetched last, however often and in which order the pages are read
+    # again.
     shop.sync(system, replay=True)
     assert shop.points() == expected(shop.world, system)
     shop.sync(system, replay=True, until=datetime.now(UTC) - timedelta(seconds=1))
     assert shop.points() == expected(shop.world, system)
 
 
-#: Times of change, one after the other, of versions that are read in this order; all but the last are wrong somehow.
+#: Times of change, one after the other, of versions that are read in this order; all but the last
+#: are wrong somehow.
 CLOCKS = {
     "far ahead": [FAR, datetime.now(UTC)],
     "an hour ahead, then right": [datetime.now(UTC) + timedelta(hours=1), datetime.now(UTC)],
@@ -105,7 +107,8 @@ def test_what_was_fetched_last_counts_whatever_the_vendors_clock_says(
     for _ in range(2):
         report = synchronise(job(dsn, erp_of(), erp, since=EVER))
         assert (report.summary()["changed"], report.summary()["entries"]) == (0, 0)
-    # Replaying all pages, or the first one alone, undoes nothing: when a page was fetched decides, not when it is replayed.
+    # Replaying all pages, or the first one alone, undoes nothing: when a page was fetched decides,
+    # not when it is replayed.
     first = datetime.now(UTC)
     with connect(dsn) as connection:
         row = connection.execute(

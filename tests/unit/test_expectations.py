@@ -322,7 +322,8 @@ def test_forked_child_is_not_blocked_by_a_busy_parent() -> None:
 
 
 def _child() -> list[int]:
-    # Only the lock: Polars' own threads do not survive a fork from a process that already used them.
+    # Only the lock: Polars' own threads do not survive a fork from a process that already used
+    # them.
     from expectations import run
 
     with run._lock:

@@ -28,7 +28,8 @@ CUSTOM = {
     "sale_date": "2024-01-15T14:30:00Z", "products": [{"name": "Água", "quantity": 3, "unit_price": 50.00, "sku": "ATW-5L"}],
 }  # fmt: skip
 ALL = {**RECORDS, "netsuite": NETSUITE, "custom": CUSTOM}
-#: Fields that a record must have. (A phone number stands in for a customer's number, and the other way round.)
+#: Fields that a record must have. (A phone number stands in for a customer's number, and the other
+#: way round.)
 NEEDED = ("external_id", "customer_external_id", "total_minor", "issued_at", "currency", "status")
 SECRETS = ("Nobody", "923", "+244")
 

@@ -1,4 +1,7 @@
-"""Values as vendors write them, beside what they must become. Null means: cannot be used, and will be named."""
+"""Values as vendors write them, beside what they must become.
+
+Null means: cannot be used, and will be named.
+"""
 
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -145,7 +148,8 @@ def at(*parts: int) -> datetime:
         ("2026-04-16T12:30", "UTC", at(2026, 4, 16, 12, 30), None),
         ("2026-06-29 12:48:37", "America/New_York", at(2026, 6, 29, 16, 48, 37), None),
         ("2026-01-29 12:48:37", "America/New_York", at(2026, 1, 29, 17, 48, 37), None),
-        # Clocks go back: the second of the two hours. Clocks go forward: the hour that was skipped to.
+        # Clocks go back: the second of the two hours. Clocks go forward: the hour that was skipped
+        # to.
         ("2026-11-01 01:30:00", "America/New_York", at(2026, 11, 1, 6, 30), None),
         ("2026-03-08 02:30:00", "America/New_York", at(2026, 3, 8, 7, 30), None),
         ("2024-02-29", "UTC", at(2024, 2, 29), None),

@@ -33,13 +33,15 @@ def ids(answer: httpx.Response, system: str) -> list[Any]:
     return [row["id"] for row in body["response"]["result"]["invoices"]]
 
 
-#: Of every parameter that Xero's sheet names for invoices: a value that leaves something out, or changes the answer.
+#: Of every parameter that Xero's sheet names for invoices: a value that leaves something out, or
+#: changes the answer.
 XERO_PARAMS = {
     "where": 'Type=="ACCPAY"', "order": "InvoiceID DESC", "IDs": "{id}", "InvoiceNumbers": "{number}",
     "ContactIDs": "{contact}", "Statuses": "PAID", "page": "2", "pageSize": "3", "createdByMyApp": "true",
     "summaryOnly": "true", "searchTerm": "{number}",
 }  # fmt: skip
-#: Those that change nothing in these books: there are no archived invoices, and prices have two decimals.
+#: Those that change nothing in these books: there are no archived invoices, and prices have two
+#: decimals.
 XERO_WITHOUT_EFFECT = ("includeArchived", "unitdp")
 
 

@@ -98,7 +98,10 @@ def verify(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Check that no entry was changed, removed or put in, and note the head in the state folder. Exit code 1: broken."""
+    """Check that no entry was changed, removed or put in, and note the head in the state folder.
+
+    Exit code 1: broken.
+    """
     from settings import settings
     from sql import audit as stored
     from sql.db import connect

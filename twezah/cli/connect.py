@@ -64,8 +64,9 @@ def connect(
 ) -> None:
     """Connect an account: consent in the browser, then a test of the connection.
 
-    Client ID and secret are taken from the block if there is one, from the environment (TWEZAH_CLIENT_ID, TWEZAH_CLIENT_SECRET), or asked
-    for. Uses the stack that is up, or starts one for the duration.
+    Client ID and secret are taken from the block if there is one, from the environment
+    (TWEZAH_CLIENT_ID, TWEZAH_CLIENT_SECRET), or asked for. Uses the stack that is up, or starts one
+    for the duration.
     """
     from connectors.kit.errors import block_name
     from connectors.kit.http.urls import refuse_credentials

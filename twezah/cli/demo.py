@@ -25,7 +25,8 @@ def register(app: typer.Typer) -> None:
 def demo(json: Json = False) -> None:
     """Simulated billing systems, synced through their deployments; a summary; stop.
 
-    Then sales are edited, voided and refunded there, the loyalty app enters tiers, and a second round posts the differences.
+    Then sales are edited, voided and refunded there, the loyalty app enters tiers, and a second
+    round posts the differences.
     """
     from settings import settings
     from sql import report

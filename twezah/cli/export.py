@@ -38,7 +38,10 @@ def export(
     ] = 1_000_000,
     json: Json = False,
 ) -> None:
-    """Write tables into a new folder under the state folder's `exports`, readable by you only. Without personal data, unless asked for."""
+    """Write tables into a new folder under the state folder's `exports`, readable by you only.
+
+    Without personal data, unless asked for.
+    """
     from settings import settings
     from sql.db import connect
     from sql.export import TABLES, ExportTooLargeError

@@ -56,8 +56,9 @@ def load(
 ) -> None:
     """Load exchange rates, and post the points of sales that waited for them.
 
-    The file's first line is `date,currency,base_currency,rate` (and `valid_until`, if you like), then one line per rate, such
-    as `2026-03-02,EUR,AOA,925.5`: 925.5 kwanzas for one euro. Loading a file twice adds nothing.
+    The file's first line is `date,currency,base_currency,rate` (and `valid_until`, if you like),
+    then one line per rate, such as `2026-03-02,EUR,AOA,925.5`: 925.5 kwanzas for one euro. Loading
+    a file twice adds nothing.
     """
     from connectors.kit.http.download import DownloadError
     from loyalty.fx import BadRatesError

@@ -36,7 +36,10 @@ def register(app: typer.Typer) -> None:
 
 
 def find(json: Json = False) -> None:
-    """The number of the member with a phone. The phone is asked for, or read from stdin: it must not be an argument."""
+    """The number of the member with a phone.
+
+    The phone is asked for, or read from stdin: it must not be an argument.
+    """
     from sql import corrections
     from sql.db import connect
 
@@ -65,7 +68,8 @@ def merge(
 ) -> None:
     """Two members are one customer: all that MEMBER earned, and will earn, is INTO's, at INTO's tier.
 
-    The sales stay as they are; the points move by entries of their own. `twezah member unmerge` takes it back.
+    The sales stay as they are; the points move by entries of their own. `twezah member unmerge`
+    takes it back.
     """
     _decide("merge", member_id, into, reason, author, json=json)
 
@@ -115,7 +119,8 @@ def phone(
 ) -> None:
     """Give a member another phone. It is asked for, or read from stdin: it must not be an argument.
 
-    Billing systems go on naming the former number for a while; sales under it still count here, unless it is given up.
+    Billing systems go on naming the former number for a while; sales under it still count here,
+    unless it is given up.
     """
     from loyalty.corrections import Decision
     from sql import corrections
@@ -145,10 +150,12 @@ def erase(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Remove a member's personal data: phone, and what stored records say of them. Sales and points stay; it cannot be undone.
+    """Remove a member's personal data: phone, and what stored records say of them.
 
-    A sale that comes later under that phone makes a new member. Remove the customer at the billing system first. What cannot be
-    removed here: docs/audit.md.
+    Sales and points stay; it cannot be undone.
+
+    A sale that comes later under that phone makes a new member. Remove the customer at the billing
+    system first. What cannot be removed here: docs/audit.md.
     """
     from loyalty.corrections import Decision
     from settings import settings

@@ -87,8 +87,8 @@ def sync(
 ) -> None:
     """Run one connection's deployment now and follow it to its end.
 
-    Dates without a time are midnight, and times without an offset are local, in TWEZAH_TIMEZONE. Uses the
-    stack that is up, or starts one for the duration; two such commands at once share it.
+    Dates without a time are midnight, and times without an offset are local, in TWEZAH_TIMEZONE.
+    Uses the stack that is up, or starts one for the duration; two such commands at once share it.
     """
     _run(system, since, until, {"dry_run": True} if dry_run else {}, simulator=simulator, json=json)
 
@@ -115,8 +115,9 @@ def replay(
 ) -> None:
     """Map the stored pages of a connection again, with the field mapping of now; the billing system is not asked.
 
-    After a correction of the mapping, this brings the rejected sales in and corrects the others. With --rejects it brings in the
-    rejected ones and leaves the others as they are. Nothing counts twice.
+    After a correction of the mapping, this brings the rejected sales in and corrects the others.
+    With --rejects it brings in the rejected ones and leaves the others as they are. Nothing counts
+    twice.
     """
     if rejects and (since or until):
         raise typer.BadParameter(

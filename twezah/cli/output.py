@@ -55,7 +55,8 @@ def print_table(title: str, rows: Sequence["DataclassInstance"], *, totals: bool
         )
     for row in rows:
         table.add_row(*(_cell(name, getattr(row, name)) for name in names))
-    # Captured output has no width of its own; a table folded at 80 columns cannot be read by anyone.
+    # Captured output has no width of its own; a table folded at 80 columns cannot be read by
+    # anyone.
     Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)
 
 

@@ -58,7 +58,8 @@ def adjust(
 ) -> None:
     """Give a member points, or take some, by hand.
 
-    The adjustment stays in the ledger for good, with its reason and author; `twezah points void` takes it back.
+    The adjustment stays in the ledger for good, with its reason and author; `twezah points void`
+    takes it back.
     """
     from loyalty.corrections import Adjustment
     from sql import corrections
@@ -121,8 +122,9 @@ def try_basket(
 ) -> None:
     """The points that a basket would get, rule by rule. Nothing is stored.
 
-    A basket has `date`, `currency`, `lines` (`sku`, `name`, `quantity`, `unit_price` or `amount`) or `total`, and, if it matters, `tier`,
-    `system`, `account`, `kind`, `refunded`, `subtotal`. It is the first purchase of a new member; budgets count as unused.
+    A basket has `date`, `currency`, `lines` (`sku`, `name`, `quantity`, `unit_price` or `amount`)
+    or `total`, and, if it matters, `tier`, `system`, `account`, `kind`, `refunded`, `subtotal`. It
+    is the first purchase of a new member; budgets count as unused.
     """
     from loyalty.authoring import BadRulesError
     from loyalty.basket import BadBasketsError, read_baskets

@@ -35,7 +35,10 @@ def register(app: typer.Typer) -> None:
 
 
 def check(file: File, json: Json = False) -> None:
-    """Whether the file is right: every problem at once, with the key and what to do. Asks no database."""
+    """Whether the file is right: every problem at once, with the key and what to do.
+
+    Asks no database.
+    """
     from loyalty.authoring import BadRulesError, read_rules
 
     text, problems, named = read_file(file), [], []
@@ -101,7 +104,9 @@ def apply(
     ] = 0,
     json: Json = False,
 ) -> None:
-    """Apply the file: what changed becomes a new version, from its valid_from on. Who, when, why and the file are kept.
+    """Apply the file: what changed becomes a new version, from its valid_from on.
+
+    Who, when, why and the file are kept.
 
     A change that reaches into the past needs `--recompute`; look at `twezah program diff` first.
     """

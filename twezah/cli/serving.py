@@ -22,7 +22,8 @@ from twezah.stack.up import Stack, guest_lock, running_stack
 if TYPE_CHECKING:
     from twezah.stack.runs import Finished
 
-#: How long a command waits for another one to finish starting or stopping the stack: longer than a first start takes.
+#: How long a command waits for another one to finish starting or stopping the stack: longer than a
+#: first start takes.
 BUSY_SECONDS_MAX = 600.0
 
 
@@ -44,7 +45,8 @@ class Serving:
 def serving(settings: Settings, *, simulator: bool) -> Iterator[Serving]:
     """Use the stack that is up, or the configured Prefect server, or start everything for the duration.
 
-    Several commands may do this at once: one starts the stack, the others use it, and it stops after the last of them.
+    Several commands may do this at once: one starts the stack, the others use it, and it stops
+    after the last of them.
 
     Raises:
         StackError: nothing can be used or started.

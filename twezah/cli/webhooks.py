@@ -103,8 +103,8 @@ def create(
 ) -> None:
     """Make an address for a connection's webhooks, and say what to enter where.
 
-    The signing secret is taken from TWEZAH_WEBHOOK_SECRET, or asked for (not on the command line: those are kept); for a custom system
-    one is made if none is given.
+    The signing secret is taken from TWEZAH_WEBHOOK_SECRET, or asked for (not on the command line:
+    those are kept); for a custom system one is made if none is given.
     """
     from settings import settings
     from sql import webhooks as stored

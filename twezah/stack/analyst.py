@@ -18,7 +18,8 @@ def analyst_environment(settings: Settings, dsn: str) -> dict[str, str]:
     """`os.environ` with the connection of an analyst as PG* variables.
 
     The embedded server knows who asks by its socket. On another server the role gets a password of
-    this installation, made from its secret key, unless TWEZAH_ANALYST_DATABASE_URL says how to log in.
+    this installation, made from its secret key, unless TWEZAH_ANALYST_DATABASE_URL says how to log
+    in.
 
     Raises:
         StackError: the role cannot log in, or could become another one; says what to do.

@@ -31,7 +31,8 @@ def keep_announced(settings: Settings, before: list[str], say: Callable[[str], N
 def introduce(settings: Settings, dsn: str) -> list[str]:
     """Makes the addresses that are missing and tells the simulator all; the connections it announces sales of.
 
-    Only connections that lead to the simulator. Repeating it changes nothing. Raises OSError if the simulator does not answer.
+    Only connections that lead to the simulator. Repeating it changes nothing. Raises OSError if the
+    simulator does not answer.
     """
     from connectors.registry import declaration
     from panel.blocks.connected import connected, load_block

@@ -19,7 +19,8 @@ SECONDS_MAX = 6 * 3600.0
 def backup(settings: Settings, folder: Path) -> list[Path]:
     """Writes a backup into the new `folder`, readable by its owner only; returns its files.
 
-    The stack may be up: each dump shows one instant of its database. A backup that could not be finished leaves nothing.
+    The stack may be up: each dump shows one instant of its database. A backup that could not be
+    finished leaves nothing.
 
     Raises:
         StackError: the folder exists or cannot be made, or a database cannot be dumped.

@@ -1,9 +1,9 @@
 """The process that owns the embedded PostgreSQL: `python -m twezah.stack.keeper HOME`.
 
-Users of the database hold a shared lock on `pg.users`. The keeper stops the server and ends as soon as it
-can take that lock alone. Locks die with their holders, so a user killed with -9 counts as gone, and nothing
-needs counting. It holds `pg.keeper` itself, and the server gets SIGINT (fast shutdown) from the kernel
-should the keeper be killed.
+Users of the database hold a shared lock on `pg.users`. The keeper stops the server and ends as soon
+as it can take that lock alone. Locks die with their holders, so a user killed with -9 counts as
+gone, and nothing needs counting. It holds `pg.keeper` itself, and the server gets SIGINT (fast
+shutdown) from the kernel should the keeper be killed.
 """
 
 import contextlib

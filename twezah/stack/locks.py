@@ -1,4 +1,7 @@
-"""Advisory file locks. The kernel drops them with their holder, so kill -9 leaves nothing stale behind."""
+"""Advisory file locks.
+
+The kernel drops them with their holder, so kill -9 leaves nothing stale behind.
+"""
 
 import fcntl
 import os

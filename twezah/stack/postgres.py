@@ -3,8 +3,8 @@
     with running(settings()) as dsn:          # starts the embedded server if it is not running
         psycopg.connect(dsn)
 
-Several processes may do this at once; the server ends when the last of them leaves the block, however it
-ends.
+Several processes may do this at once; the server ends when the last of them leaves the block,
+however it ends.
 """
 
 import os

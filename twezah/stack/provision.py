@@ -233,7 +233,10 @@ def activate_connected(
 
 
 def renew_pages() -> None:
-    """Shows the connections as they are now. Without it the pages would follow with the next run."""
+    """Shows the connections as they are now.
+
+    Without it the pages would follow with the next run.
+    """
     from panel.pages.refresh import refresh
 
     try:

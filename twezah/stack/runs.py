@@ -32,7 +32,10 @@ AWAY_PAUSE_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Finished:
-    """How one run ended. `state` is Prefect's, e.g. "Completed"; `seconds` is from request to end."""
+    """How one run ended.
+
+    `state` is Prefect's, e.g. "Completed"; `seconds` is from request to end.
+    """
 
     system: str
     flow_run_id: str

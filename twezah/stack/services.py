@@ -40,7 +40,8 @@ def server_environment(settings: Settings) -> dict[str, str]:
     )
     environment.setdefault("PREFECT_UI_STATIC_DIRECTORY", str(settings.home / "prefect" / "ui"))
     environment.setdefault("PREFECT_UI_API_URL", "/api")
-    # How long a run that found another one of its system waits before it looks again (30 s by default).
+    # How long a run that found another one of its system waits before it looks again (30 s by
+    # default).
     environment.setdefault("PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS", "5")
     return environment
 

@@ -446,7 +446,8 @@ def guest_lock(settings: Settings) -> FileLock:
 def running_stack(settings: Settings) -> dict[str, Any] | None:
     """What a running `twezah up` of this home says about itself; None if there is none.
 
-    Keys: pid, api_url, ui_url and ready (false while it starts and before it stops); none of them in its first moment.
+    Keys: pid, api_url, ui_url and ready (false while it starts and before it stops); none of them
+        in its first moment.
     """
     if not (settings.home / "up.lock").exists() or FileLock(settings.home / "up.lock").is_free():
         return None

@@ -1,8 +1,9 @@
 """What a forked child does: prepare the run's workspace as the stock supervisor does, then be `prefect.engine`.
 
-Prefect's supervisor runs the deployment's pull steps and replaces itself by `python -m prefect.engine`. Here the pull
-steps run in a fork of their own, and the replacement is the still untouched preloaded interpreter, given the
-environment, working directory and import path that the new one would have had.
+Prefect's supervisor runs the deployment's pull steps and replaces itself by `python -m
+prefect.engine`. Here the pull steps run in a fork of their own, and the replacement is the still
+untouched preloaded interpreter, given the environment, working directory and import path that the
+new one would have had.
 """
 
 import contextlib
@@ -21,7 +22,8 @@ from typing import Any
 
 from twezah.worker.wire import Job
 
-#: Variables that the interpreter, an allocator or an imported library reads once, at start or import.
+#: Variables that the interpreter, an allocator or an imported library reads once, at start or
+#: import.
 _READ_AT_IMPORT = (
     *("PYTHON", "LD_", "MALLOC_", "OMP_", "OPENBLAS_", "MKL_", "ARROW_", "POLARS_", "GX_"),
     *(
@@ -57,7 +59,10 @@ class Launch:
 
 
 def run(job: Job, preloaded: Preloaded) -> None:
-    """Run the job's flow in this process. Leaves as `python -m prefect.engine` would: by return, exit or signal."""
+    """Run the job's flow in this process.
+
+    Leaves as `python -m prefect.engine` would: by return, exit or signal.
+    """
     _redirect(stream_output=job.stream_output)
     _replace_environment(job.env)
     if job.cwd:
@@ -156,7 +161,10 @@ def _replace_environment(environment: dict[str, str]) -> None:
 
 
 def _prepare(config_path: str) -> Launch:
-    """Run Prefect's workspace supervisor in a fork up to where it would exec. Exits as it does on failure."""
+    """Run Prefect's workspace supervisor in a fork up to where it would exec.
+
+    Exits as it does on failure.
+    """
     reader, writer = os.pipe()
     parent_pid = os.getpid()
     pid = os.fork()

@@ -94,7 +94,10 @@ class ForkServer:
         return self._process.pid if alive and self._process is not None else None
 
     async def start(self, environment: Mapping[str, str]) -> None:
-        """Start preloading; returns at once. `environment` is what flow runs without settings of their own get."""
+        """Start preloading; returns at once.
+
+        `environment` is what flow runs without settings of their own get.
+        """
         self._started_at = time.monotonic()
         self._environment = dict(environment)
         ours, theirs = socket.socketpair()

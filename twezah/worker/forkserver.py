@@ -1,7 +1,8 @@
 """The forkserver: imports everything once, then forks a child for every socket the worker sends.
 
-`python -m twezah.worker.forkserver FD MODULE...`, started by `client.ForkServer` only. It runs no code of a flow, opens
-no connection and starts no thread, so that a forked child is what a fresh interpreter would be after its imports.
+`python -m twezah.worker.forkserver FD MODULE...`, started by `client.ForkServer` only. It runs no
+code of a flow, opens no connection and starts no thread, so that a forked child is what a fresh
+interpreter would be after its imports.
 """
 
 import contextlib
@@ -25,8 +26,8 @@ from twezah.worker.wire import Job, encode, receive_job
 #: Seconds that flow runs get to report `Crashed` and leave when the worker has vanished (kill -9).
 ORPHAN_GRACE_SECONDS = 10.0
 
-#: Only for the time of the imports. Allocators and BLAS would start threads, Prefect's analytics too, and extra
-#: loggers would get their handlers twice.
+#: Only for the time of the imports. Allocators and BLAS would start threads, Prefect's analytics
+#: too, and extra loggers would get their handlers twice.
 PRELOAD_ENVIRONMENT = {
     "_RJEM_MALLOC_CONF": "background_thread:false",
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
@@ -37,8 +38,9 @@ PRELOAD_ENVIRONMENT = {
     "PREFECT_PLUGINS_ENABLED": "false",
 }
 
-#: Polars 2.1 starts this thread at import. It sleeps on a condition variable until a query spills to disk, holds no
-#: lock while it does, and no query ever runs here. Any other thread makes forking unsafe, so the worker stays cold.
+#: Polars 2.1 starts this thread at import. It sleeps on a condition variable until a query spills
+#: to disk, holds no lock while it does, and no query ever runs here. Any other thread makes forking
+#: unsafe, so the worker stays cold.
 HARMLESS_THREADS = frozenset({"polars-ooc-clea"})
 
 
@@ -48,7 +50,8 @@ class UnsafeToFork(RuntimeError):
 
 def main(argv: list[str]) -> None:
     """Preload, serve, and become the flow run's process in every forked child."""
-    # Ctrl-C and a group-wide SIGTERM are the worker's to handle: it decides what becomes of the running flows.
+    # Ctrl-C and a group-wide SIGTERM are the worker's to handle: it decides what becomes of the
+    # running flows.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     control = socket.socket(fileno=int(argv[0]))
@@ -124,7 +127,10 @@ def project_files() -> dict[str, int]:
 
 
 def serve(control: socket.socket) -> Job | None:
-    """Fork a child for each socket received. Returns the job in a child, None in the server when the worker left."""
+    """Fork a child for each socket received.
+
+    Returns the job in a child, None in the server when the worker left.
+    """
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_read, False)
     os.set_blocking(wake_write, False)

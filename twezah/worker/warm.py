@@ -34,8 +34,8 @@ MODULES = (
 
 #: Prefect's own seam: "Uses module-level `run_process` reference -- patch the module to override."
 _SEAM = "run_process"
-#: The stock worker kills its runs with -9 when it is stopped, and they stay `Running` for ever, holding their place in
-#: concurrency limits. SIGTERM first lets the engine report `Crashed`.
+#: The stock worker kills its runs with -9 when it is stopped, and they stay `Running` for ever,
+#: holding their place in concurrency limits. SIGTERM first lets the engine report `Crashed`.
 STOP_GRACE_SECONDS = 10.0
 GATE_SECONDS = 0.1
 _SUPERVISOR_COMMAND = [sys.executable, "-m", "prefect.runner._workspace_supervisor"]
@@ -44,8 +44,9 @@ _SUPERVISOR_COMMAND = [sys.executable, "-m", "prefect.runner._workspace_supervis
 class WarmProcessWorker(ProcessWorker):
     """A `process` worker that forks flow runs from a preloaded interpreter.
 
-    Polling, limits, state proposals, cancellation, crash detection and hooks are the stock worker's. So are runs with
-    a command of their own, and every run while no forkserver is available.
+    Polling, limits, state proposals, cancellation, crash detection and hooks are the stock
+    worker's. So are runs with a command of their own, and every run while no forkserver is
+    available.
     """
 
     #: Modules to preload; `package.*` is a package with all its modules.

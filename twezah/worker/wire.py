@@ -1,7 +1,8 @@
 """Messages between worker, forkserver and flow run process: JSON with a length prefix, over Unix sockets.
 
-The worker makes one socket pair per flow run and passes one end to the forkserver. The forked child reads its `Job`
-from it and answers `{"pid": ...}`; the forkserver adds `{"returncode": ...}` when the child is gone.
+The worker makes one socket pair per flow run and passes one end to the forkserver. The forked child
+reads its `Job` from it and answers `{"pid": ...}`; the forkserver adds `{"returncode": ...}` when
+the child is gone.
 """
 
 import json
@@ -11,7 +12,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 _LENGTH = struct.Struct("!I")
-#: An environment is at most a few hundred kilobytes (Linux refuses more than a few megabytes at exec).
+#: An environment is at most a few hundred kilobytes (Linux refuses more than a few megabytes at
+#: exec).
 MESSAGE_BYTES_LIMIT = 16 * 2**20
 
 

@@ -67,7 +67,8 @@ def put(request: PageRequest, name: str, value: str | int) -> PageRequest:
 
     Args:
         request: What is changed.
-        name: In the query of a GET, in the body of a POST (`/a/b` lies deeper); `?name` is in the query in any case.
+        name: In the query of a GET, in the body of a POST (`/a/b` lies deeper); `?name` is in the
+            query in any case.
         value: In a body a number stays one.
     """
     if request.body is None or name.startswith("?"):
@@ -124,7 +125,10 @@ def _only(first: PageRequest, *, system: str) -> Pages:
 
 
 def _counted(first: PageRequest, *, paging: Paging) -> Pages:
-    """By number or offset. Only what the server says, or an empty page, is the end: it may give less than asked."""
+    """By number or offset.
+
+    Only what the server says, or an empty page, is the end: it may give less than asked.
+    """
 
     def ended(request: PageRequest, view: PageView, behind: int) -> bool:
         return _ended(view, paging, _position(request, paging), behind)
@@ -152,7 +156,10 @@ def _counted(first: PageRequest, *, paging: Paging) -> Pages:
 
 
 def _followed(first: PageRequest, *, paging: Paging, connection: Account, system: str) -> Pages:
-    """By cursor or address. An address that names a position moves with the list as any other position does."""
+    """By cursor or address.
+
+    An address that names a position moves with the list as any other position does.
+    """
 
     def following(request: PageRequest, view: PageView) -> PageRequest | None:
         said = _next(paging, view, request, system)
@@ -245,9 +252,11 @@ def _number(request: PageRequest, name: str) -> int:
 def _ended(view: PageView, paging: Paging, position: int, seen: int | None) -> bool:
     """Whether this was the last page: the server says so, or it is empty (or short, where that is a sign).
 
-    An empty page that the server calls one of several is not the end of them: the list is read again.
+    An empty page that the server calls one of several is not the end of them: the list is read
+    again.
 
-    A number beyond the last page is an error (404) at many APIs, so the records `seen` are held against the total.
+    A number beyond the last page is an error (404) at many APIs, so the records `seen` are held
+    against the total.
     """
     more, pages, total = _more(view), view.number("pages"), view.number("total")
     if view.record_count == 0:
@@ -279,7 +288,8 @@ def _more(view: PageView) -> bool | None:
 def _next(paging: Paging, view: PageView, request: PageRequest, system: str) -> str | None:
     """The cursor or address of the next page, None after the last one.
 
-    Raises Misconfigured: there is more, and nothing says where; to stop there would be to lose the rest.
+    Raises Misconfigured: there is more, and nothing says where; to stop there would be to lose the
+    rest.
     """
     link = paging.kind == "link header"
     more, following = _more(view), next_link(view.link) if link else view.info.get("next")
@@ -304,11 +314,13 @@ def next_link(header: str) -> str | None:
 def _moved(request: PageRequest, address: str, connection: Account, system: str) -> PageRequest:
     """The request of an address that a server named: of the same origin and below the base URL, or none at all.
 
-    Credentials go with every request, so an address elsewhere would hand them to whoever it belongs to.
+    Credentials go with every request, so an address elsewhere would hand them to whoever it belongs
+    to.
     """
     base = httpx.URL(connection.base_url.strip())
     try:
-        # A relative address is relative to the page it is on, whose path may have the base URL's in it or not.
+        # A relative address is relative to the page it is on, whose path may have the base URL's in
+        # it or not.
         url = join_url(base, request.path).copy_with(query=None).join(address)
     except (httpx.InvalidURL, ValueError):
         raise UnexpectedShape(

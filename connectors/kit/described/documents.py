@@ -80,7 +80,8 @@ def settings_of(model: type[M], connection: Account) -> M:
     """The connection's options as this model.
 
     Raises:
-        Misconfigured: Naming the fields of the block that cannot be as they are; never their values.
+        Misconfigured: Naming the fields of the block that cannot be as they are; never their
+            values.
     """
     try:
         return model.model_validate(dict(connection.options))
@@ -124,8 +125,8 @@ class Documents:
 def documents(settings: DocumentSettings, connection: Account, stream: str) -> Documents:
     """Fields at their usual paths, or at those of the connection, written as the settings say.
 
-    The paths of the connection are put in here, so that they keep the notation; unknown names are left for the
-    mapping to refuse.
+    The paths of the connection are put in here, so that they keep the notation; unknown names are
+    left for the mapping to refuse.
     """
     amounts, dates = AMOUNTS[settings.amounts], DATES[settings.dates]
     chosen = {name.removeprefix(f"{stream}."): path for name, path in connection.paths.items()}

@@ -26,7 +26,8 @@ _MARKS: Final = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-#: Any bytes are text in these, so that text which is UTF-8 as well was hardly written in one of them.
+#: Any bytes are text in these, so that text which is UTF-8 as well was hardly written in one of
+#: them.
 _ONE_BYTE: Final = re.compile(r"cp\d+|iso8859-\d+|latin-?1|mac-.*")
 
 

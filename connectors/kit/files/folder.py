@@ -1,6 +1,7 @@
 """A folder as if it were an API: first a list of what is not read and why, then file by file, each named by the last one's Link header.
 
-Nothing outside of the folder is ever opened: names come from the folder's own list, and links are not followed.
+Nothing outside of the folder is ever opened: names come from the folder's own list, and links are
+not followed.
 """
 
 import json

@@ -54,11 +54,14 @@ LOST: Final = "\x01"
 
 @dataclass(frozen=True)
 class Layout:
-    """Which columns hold what. Paths are pointers to a row's cells; of several the first that holds something counts.
+    """Which columns hold what.
 
-    `key` are those of the id (`joined`: all of them make it), `facts` those of the document's fields by name, `lines` those
-    of its lines' fields by name, `total` those of its total (empty: rows may differ). `words` are what the block says
-    of kinds and statuses. Lines are put at `put_at`, unless a row has a list of its own there or at one of `also`.
+    Paths are pointers to a row's cells; of several the first that holds something counts.
+
+    `key` are those of the id (`joined`: all of them make it), `facts` those of the document's
+    fields by name, `lines` those of its lines' fields by name, `total` those of its total (empty:
+    rows may differ). `words` are what the block says of kinds and statuses. Lines are put at
+    `put_at`, unless a row has a list of its own there or at one of `also`.
     """
 
     key: tuple[str, ...] = ()

@@ -32,8 +32,9 @@ WHOLE: Final = "file"
 class Table:
     """How files are read.
 
-    `records` is the pointer to the list in a JSON file ("": the file is the list, a document, or has it in /data).
-    `layout` says how rows of a table are documents, `fraction` is as in `Decoder`.
+    `records` is the pointer to the list in a JSON file ("": the file is the list, a document, or
+    has it in /data). `layout` says how rows of a table are documents, `fraction` is as in
+    `Decoder`.
     """
 
     encoding: str = "utf-8"
@@ -224,7 +225,8 @@ def _plain(value: Any, fraction: Callable[[str], str]) -> Any:
 
 def _number_of(value: float | Decimal, fraction: Callable[[str], str]) -> int | str | None:
     if isinstance(value, float) and value.is_integer():
-        # A column of whole numbers in which some are missing. What a float cannot tell from the next one is none.
+        # A column of whole numbers in which some are missing. What a float cannot tell from the
+        # next one is none.
         return int(value) if abs(value) < _EXACT_FLOATS else f"{value:e}"
     return fraction(format(Decimal(str(value)), "f")) if value == value else None  # noqa: PLR0124  NaN
 

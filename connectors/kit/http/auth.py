@@ -40,7 +40,8 @@ class TokenStore(Protocol):
     def refresh(self, stale: Token | None, renew: Callable[[Token | None], Token]) -> Token:
         """Replaces the token under a lock, committed before it is returned.
 
-        Where the stored token is no longer `stale`, someone else renewed it meanwhile and it is returned as it is.
+        Where the stored token is no longer `stale`, someone else renewed it meanwhile and it is
+        returned as it is.
         """
 
 
@@ -103,13 +104,22 @@ class Session(Protocol):
     """What one client proves itself with, shared by its threads."""
 
     def sign(self, request: httpx.Request) -> Token | None:
-        """Adds the proof to the request; returns the token used, if any. Raises CredentialsRejected."""
+        """Adds the proof to the request; returns the token used, if any.
+
+        Raises CredentialsRejected.
+        """
 
     def current(self, *, renew: bool) -> Token | None:
-        """The token in use, a new one where asked; None where there are none. Raises CredentialsRejected."""
+        """The token in use, a new one where asked; None where there are none.
+
+        Raises CredentialsRejected.
+        """
 
     def renewed(self, refused: Token | None) -> bool:
-        """Whether there is another proof than the one the vendor refused. Raises CredentialsRejected."""
+        """Whether there is another proof than the one the vendor refused.
+
+        Raises CredentialsRejected.
+        """
 
 
 def open_session(

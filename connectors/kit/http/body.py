@@ -7,12 +7,14 @@ from typing import Final
 
 import httpx
 
-#: What we ask for. httpx would also offer zstd, and unpacks every packet of the network whole: 64 KB can become gigabytes.
+#: What we ask for. httpx would also offer zstd, and unpacks every packet of the network whole: 64
+#: KB can become gigabytes.
 ACCEPT_ENCODING: Final = "gzip"
 #: Bytes unpacked at a time; the caller counts them before the next piece is made.
 _PIECE_BYTES: Final = 256 * 1024
 _BOM: Final = b"\xef\xbb\xbf"
-#: Charsets that old servers write JSON in. A list: Python knows codecs that are slow or no charsets at all.
+#: Charsets that old servers write JSON in. A list: Python knows codecs that are slow or no charsets
+#: at all.
 _OTHER_CHARSET: Final = re.compile(
     r"charset\s*=\s*[\"']?(iso-8859-\d{1,2}|latin-?1|windows-125\d|cp125\d|utf-16(?:le|be)?)\b",
     re.IGNORECASE,
@@ -71,7 +73,8 @@ def _unpacked(response: httpx.Response) -> Iterator[bytes]:
 def utf8(body: bytes, content_type: str) -> bytes:
     """The body in UTF-8, without a byte order mark; as it is where it is neither that nor what the content type names.
 
-    What is valid UTF-8 is taken for that, whatever the content type says: a wrong label is more frequent than another charset.
+    What is valid UTF-8 is taken for that, whatever the content type says: a wrong label is more
+    frequent than another charset.
     """
     named = _OTHER_CHARSET.search(content_type)
     if named is None:

@@ -45,9 +45,11 @@ class Timing:
 
 
 SYSTEM_TIME = Timing()
-#: An answer of success that is longer than this is not looked at for an error in it: it would be decoded twice.
+#: An answer of success that is longer than this is not looked at for an error in it: it would be
+#: decoded twice.
 ERROR_BYTES_MAX = 4096
-#: How long an account rests whose day's requests are used up, before one is tried again: nobody says when the next is free.
+#: How long an account rests whose day's requests are used up, before one is tried again: nobody
+#: says when the next is free.
 DAY_USED_UP_SECONDS = 900.0
 
 
@@ -71,7 +73,8 @@ def open_client(
         transport: Replaces the network in tests.
         on_call: Told of every request sent, also failed ones; may be called from several threads.
         timing: Clock and sleep.
-        shared_limit: Counts the requests of the account over all processes; without it this client counts alone.
+        shared_limit: Counts the requests of the account over all processes; without it this client
+            counts alone.
 
     Raises:
         Misconfigured: If the base URL is not an http(s) URL.
@@ -129,7 +132,10 @@ class Client:
         return self._ahead_seconds
 
     def token(self, *, renew: bool = False) -> Token | None:
-        """The token in use, renewed first where asked; None where there are none. Raises CredentialsRejected."""
+        """The token in use, renewed first where asked; None where there are none.
+
+        Raises CredentialsRejected.
+        """
         return self._session.current(renew=renew)
 
     def send(self, request: PageRequest, operation: str) -> Answer:
@@ -180,7 +186,8 @@ class Client:
         used = self._session.sign(built)
         sent_at = self.timing.now()
         response, answer = self._measured(built, operation)
-        # From when it was sent: a slow answer is not another clock. The largest of all counts, there may be many servers.
+        # From when it was sent: a slow answer is not another clock. The largest of all counts,
+        # there may be many servers.
         skew_seconds = clock_skew_seconds(response.headers.get("date", ""), sent_at) or 0.0
         self._ahead_seconds = max(self._ahead_seconds, skew_seconds)
         return response, answer, used

@@ -1,8 +1,8 @@
 """The consent in the browser (OAuth 2, authorization code): the link to open, and what its answer is worth.
 
     started = Started(connection, spec, redirect_uri="http://localhost:8912/callback")
-    started.url                         # opened by a person, who signs in at the vendor and allows access
-    granted = started.redeem(answered)  # the address the browser was sent back to
+    started.url                         # opened by a person, who signs in at the vendor and allows
+    access granted = started.redeem(answered)  # the address the browser was sent back to
 
 The answer is taken once, within ten minutes, and only with the secret `state` of this very link.
 """
@@ -65,7 +65,10 @@ class Granted:
 
 
 class NotThisLink(ConsentFailed):
-    """An answer that does not belong to this link: of an older one, or not of the vendor. The link itself stays good."""
+    """An answer that does not belong to this link: of an older one, or not of the vendor.
+
+    The link itself stays good.
+    """
 
 
 class Started:
@@ -126,11 +129,13 @@ class Started:
         """Exchanges the code in an answer, once.
 
         Args:
-            answered: The address the browser was sent back to, or its part from the question mark on.
+            answered: The address the browser was sent back to, or its part from the question mark
+                on.
 
         Raises:
             NotThisLink: The answer belongs to another link; this one can still be used.
-            ConsentFailed: The consent was refused, the code came too late or the vendor does not take it.
+            ConsentFailed: The consent was refused, the code came too late or the vendor does not
+                take it.
             ConnectorError: The vendor does not answer, or not as documented.
         """
         params = _params(answered)

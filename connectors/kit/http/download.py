@@ -1,4 +1,7 @@
-"""One file from a URL: bounded in size, time and attempts. Nothing of the URL but its host is ever told."""
+"""One file from a URL: bounded in size, time and attempts.
+
+Nothing of the URL but its host is ever told.
+"""
 
 import time
 from urllib.parse import urlsplit
@@ -37,8 +40,8 @@ def download(
         transport: Replaces the network in tests.
 
     Raises:
-        DownloadError: The address is wrong or refuses, or the body is too large; no answer, or a failing server, after three
-            attempts within a minute.
+        DownloadError: The address is wrong or refuses, or the body is too large; no answer, or a
+            failing server, after three attempts within a minute.
     """
     for attempt in stamina.retry_context(on=_passing, attempts=ATTEMPTS, timeout=SECONDS_MAX):
         with attempt:

@@ -17,7 +17,10 @@ _PROBE_BYTES_MAX = 65_536
 
 @dataclass(frozen=True)
 class Reached:
-    """A server answered. `skew_seconds`: our clock less the server's (to a second); None: it did not say."""
+    """A server answered.
+
+    `skew_seconds`: our clock less the server's (to a second); None: it did not say.
+    """
 
     status: int
     elapsed_ms: int

@@ -38,10 +38,10 @@ class TooLong(Exception):
 class Limiter:
     """Shared by all threads of one client; holds as the vendor counts, whatever the network does.
 
-    A request counts from being sent until the window's length after its answer came. Counted from sending alone,
-    a late request and a quick one a window later reach the vendor closer together than they were sent. (A token
-    bucket allows even twice the limit across a window's edge.) With `shared`, other processes' requests count too;
-    windows are then counted there alone.
+    A request counts from being sent until the window's length after its answer came. Counted from
+    sending alone, a late request and a quick one a window later reach the vendor closer together
+    than they were sent. (A token bucket allows even twice the limit across a window's edge.) With
+    `shared`, other processes' requests count too; windows are then counted there alone.
     """
 
     def __init__(

@@ -21,7 +21,8 @@ from connectors.kit.mapping.json_text import Decoder
 from connectors.kit.mapping.reader import UNREADABLE, error_code
 from connectors.kit.spec import ConnectorSpec, Page, PageRequest
 
-#: Vendors' longest limit is a day; whoever asks for more is asked again then. (And a number without end is no time.)
+#: Vendors' longest limit is a day; whoever asks for more is asked again then. (And a number without
+#: end is no time.)
 RETRY_AFTER_SECONDS_MAX: Final = 86_400.0
 #: RFC 6750 and RFC 6749, with the spellings that are seen.
 _REFUSED_TOKEN: Final = (

@@ -53,9 +53,10 @@ class Patience:
     def backoff(self, error: Exception) -> bool | float:
         """No; yes, waiting as usual; or the seconds the vendor asked for.
 
-        A vendor may ask for hours (Xero's day limit). Nobody sleeps that long: the run ends, saying when to come
-        back. A page that cannot be read, or repeats another, is asked for again a few times: a gateway's error
-        page or a cut-off answer passes, and a broken contract is still broken the third time.
+        A vendor may ask for hours (Xero's day limit). Nobody sleeps that long: the run ends, saying
+        when to come back. A page that cannot be read, or repeats another, is asked for again a few
+        times: a gateway's error page or a cut-off answer passes, and a broken contract is still
+            broken the third time.
         """
         if isinstance(error, ContractBroken) and error.status == httpx.codes.OK:
             self.garbled += 1

@@ -1,4 +1,7 @@
-"""Proofs made with a key of our own: OAuth 1.0a signatures and signed assertions. Keys never show in an error."""
+"""Proofs made with a key of our own: OAuth 1.0a signatures and signed assertions.
+
+Keys never show in an error.
+"""
 
 import re
 from collections.abc import Mapping
@@ -59,7 +62,8 @@ def private_key(text: str) -> "SigningKey":
     """A private key out of its PEM text, also where a form's single line lost the line breaks.
 
     Raises:
-        ValueError: If it is none, is protected by a password, or is neither RSA nor of a NIST curve. Says no part of it.
+        ValueError: If it is none, is protected by a password, or is neither RSA nor of a NIST
+            curve. Says no part of it.
     """
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey

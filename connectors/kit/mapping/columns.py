@@ -45,11 +45,13 @@ _REASONS = {
 }
 
 
-#: Longest id that is taken for one: what identifies a document, a customer or a product is kept in indexes, which hold no novels.
+#: Longest id that is taken for one: what identifies a document, a customer or a product is kept in
+#: indexes, which hold no novels.
 ID_BYTES_MAX = 500
 
 
-#: What an id in exponent notation must not be taken for. Barcodes of products suffer it too, and earn the same.
+#: What an id in exponent notation must not be taken for. Barcodes of products suffer it too, and
+#: earn the same.
 _OWNERS: Final = ("external_id", "customer_external_id")
 
 
@@ -106,7 +108,10 @@ def raw_columns(record: Shape, fields: Mapping[str, Field], items: Sequence[Any]
 
 
 def typed(fields: Mapping[str, Field], raw: pl.DataFrame, connection: Account) -> pl.DataFrame:
-    """Parses every column; null where unusable. Money needs `EXPONENT`, computed ones their columns."""
+    """Parses every column; null where unusable.
+
+    Money needs `EXPONENT`, computed ones their columns.
+    """
     raw = rewritten(raw, {name: field.notation for name, field in fields.items()}, EXPONENT)
     numeric = [name for name, field in fields.items() if field.kind in ("money", "decimal")]
     simple = simple_numbers(raw, numeric)

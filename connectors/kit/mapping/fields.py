@@ -27,11 +27,12 @@ FieldKind = Literal[
 class Field:
     """One column's source.
 
-    `pick` turns the raw JSON value at the path into a text (or None) before it is parsed; `zone` is the time zone of
-    times without offset (None: the connection's); `exact` False rounds money to the currency instead of refusing
-    more decimals than it has; `expr` computes the column from other columns and helpers; `prefix` is put before ids
-    of documents whose numbers collide with another list's. `notation` is how the numbers and dates are written;
-    `words` are the vendor's words, in lower case, for ours, and `default` is ours where the vendor says nothing.
+    `pick` turns the raw JSON value at the path into a text (or None) before it is parsed; `zone` is
+    the time zone of times without offset (None: the connection's); `exact` False rounds money to
+    the currency instead of refusing more decimals than it has; `expr` computes the column from
+    other columns and helpers; `prefix` is put before ids of documents whose numbers collide with
+    another list's. `notation` is how the numbers and dates are written; `words` are the vendor's
+    words, in lower case, for ours, and `default` is ours where the vendor says nothing.
     `joined`: the value is made of all `paths` together, as an id of series and number is.
     `signed`: an amount that is negative by nature, as a discount.
     """
@@ -112,7 +113,10 @@ def constant(value: str) -> Field:
 
 
 def status_map(helper: str, **statuses: tuple[str, ...]) -> pl.Expr:
-    """Canonical status of a helper's text, e.g. `status_map("status", paid=("PAID",))`; null if unknown."""
+    """Canonical status of a helper's text, e.g.
+
+    `status_map("status", paid=("PAID",))`; null if unknown.
+    """
     if unknown := set(statuses) - set(STATUSES):
         raise ValueError(f"no such status: {sorted(unknown)}")
     table = {vendor: ours for ours, vendors in statuses.items() for vendor in vendors}

@@ -27,7 +27,8 @@ DELETION: Final = pl.Schema(
 _FUTURE: Final = timedelta(days=1)
 #: `kind`: the list is of documents of this kind only; null: of all kinds.
 LISTED: Final = pl.Schema({"external_id": pl.String(), "kind": pl.String()})
-#: What is known of records that name no document by themselves: the one they are a part of, and what they say.
+#: What is known of records that name no document by themselves: the one they are a part of, and
+#: what they say.
 IDENTITY: Final = pl.Schema(
     {
         "page_id": pl.Int64(),
@@ -44,13 +45,14 @@ _NOT_NEGATIVE = ("total_minor", _REFUNDED)
 class Mapped:
     """What a page holds.
 
-    `invoices` (INVOICE) has every readable record, with nulls where a value is unusable; `problems` (PROBLEM) says
-    which values those are, by `page_id` and `record_no`: a record with a problem is not to be stored as an invoice.
-    `lines` (LINE) belong to invoices by their key. `deletions` (DELETION) are documents the vendor
-    no longer has. `listed` (LISTED) are those it says it still has, where a census was read. `record_count`
-    counts the page's records, also those left out on purpose (other types, window). `identities` (IDENTITY) tell
-    records apart that cannot be used and have no id: the same one is recognised when it is read again. `notes`
-    (PROBLEM) say of records that are used what was read otherwise than it is written.
+    `invoices` (INVOICE) has every readable record, with nulls where a value is unusable; `problems`
+    (PROBLEM) says which values those are, by `page_id` and `record_no`: a record with a problem is
+    not to be stored as an invoice. `lines` (LINE) belong to invoices by their key. `deletions`
+    (DELETION) are documents the vendor no longer has. `listed` (LISTED) are those it says it still
+    has, where a census was read. `record_count` counts the page's records, also those left out on
+    purpose (other types, window). `identities` (IDENTITY) tell records apart that cannot be used
+    and have no id: the same one is recognised when it is read again. `notes` (PROBLEM) say of
+    records that are used what was read otherwise than it is written.
     """
 
     invoices: pl.DataFrame
@@ -106,13 +108,16 @@ def map_pages(
     Args:
         spec: The billing system.
         stream: The list the pages are of.
-        connection: Whose pages they are; its time zone, region, overridden paths and default currency are used.
-        pages: (page_id, body as received); the id is put into every row, so that it points back at its source.
-        window: If given, records changed outside of it are left out; a server that filters by the day says more
-            than it was asked. Not used where the stream is not `windowed`.
+        connection: Whose pages they are; its time zone, region, overridden paths and default
+            currency are used.
+        pages: (page_id, body as received); the id is put into every row, so that it points back at
+            its source.
+        window: If given, records changed outside of it are left out; a server that filters by the
+            day says more than it was asked. Not used where the stream is not `windowed`.
 
     Raises:
-        ConnectorError: If a page cannot be read at all (UnexpectedShape, or what the vendor's error code means).
+        ConnectorError: If a page cannot be read at all (UnexpectedShape, or what the vendor's error
+            code means).
         Misconfigured: If an overridden path is not one.
     """
     if stream.deleted is not None:
@@ -284,8 +289,9 @@ def _keyed_lines(lines: pl.DataFrame, invoices: pl.DataFrame) -> pl.DataFrame:
 def _header_problems(plan: Plan, raw: pl.DataFrame, invoices: pl.DataFrame) -> pl.DataFrame:
     """Problems of the documents' own fields.
 
-    The customer's number and phone number complete each other: one of them is enough, and a phone number that
-    cannot be used is looked up at the vendor, where it can be; documents that earn nothing need none.
+    The customer's number and phone number complete each other: one of them is enough, and a phone
+    number that cannot be used is looked up at the vendor, where it can be; documents that earn
+    nothing need none.
     """
     found = problems({**plan.fields, **plan.helpers}, raw, invoices)
     has = {

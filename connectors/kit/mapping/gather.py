@@ -1,6 +1,7 @@
 """Decoded records to columns of text, page by page: objects are read while the processor has them at hand, and let go at once.
 
-Reading a field of twenty thousand objects at a time, field after field, waits for memory most of the time: twice as long in all.
+Reading a field of twenty thousand objects at a time, field after field, waits for memory most of
+the time: twice as long in all.
 """
 
 from collections.abc import Iterable, Iterator
@@ -23,8 +24,9 @@ _PLACE: Final = pl.Schema({"page_id": pl.Int64(), "record_no": pl.Int32()})
 class Raw:
     """What some pages say, as the vendor wrote it.
 
-    `records` has one text column per field and helper, `places` (page_id, record_no) the same rows. `lines` has one text column
-    per field of a line, `owners` the row of each line's record. `broken` are records that could not be decoded.
+    `records` has one text column per field and helper, `places` (page_id, record_no) the same rows.
+    `lines` has one text column per field of a line, `owners` the row of each line's record.
+    `broken` are records that could not be decoded.
     """
 
     records: pl.DataFrame

@@ -20,7 +20,8 @@ _POINT_ZERO: Final = re.compile(r"(-?[0-9]+)[.,]0{1,2}")
 _EXPONENT: Final = re.compile(
     r"[+-]?[0-9](?:[.,][0-9]+)?[eE]\+[0-9]+|[+-]?[0-9]+[.,][0-9]+[eE][+-]?[0-9]+|[1-9][eE][0-9]{2}"
 )
-#: What `normal_id` may change, or `is_exponent` refuse; all else is left alone, at the cost of one look.
+#: What `normal_id` may change, or `is_exponent` refuse; all else is left alone, at the cost of one
+#: look.
 ODD: Final = r"[^!-~ ]|  |^ | $|[.,]0{1,2}$|^[+-]?\d+(?:[.,]\d+)?[eE][+-]?\d+$"
 EXPONENT: Final = (
     "is a number in exponent notation, as spreadsheets show long ones: digits are lost, and it names no document. "

@@ -8,7 +8,8 @@ from connectors.kit.mapping.json_text import Decoder
 from connectors.kit.mapping.pointers import Column, Shape, shape
 from connectors.kit.spec import Details
 
-#: Where a stored page keeps the answers about its records' lines, and where a decoded record keeps those lines.
+#: Where a stored page keeps the answers about its records' lines, and where a decoded record keeps
+#: those lines.
 DETAILS: Final = "details"
 JOINED: Final = "/@lines"
 
@@ -30,7 +31,10 @@ class Joined:
     slot: str
 
     def put(self, items: Sequence[Any], body: bytes) -> None:
-        """Gives every record its lines, in the order in which they were sent. Raises what decoding raises."""
+        """Gives every record its lines, in the order in which they were sent.
+
+        Raises what decoding raises.
+        """
         lines: dict[str, list[Any]] = {}
         for answer in self.lines(self.answers([self.decoder.decode(body)])[0] or []):
             for owner, line in zip(self.owner(answer or []), answer or [], strict=True):

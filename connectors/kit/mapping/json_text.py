@@ -1,7 +1,8 @@
 """Decoding what vendors send as JSON, also where a text was cut in the middle of a character or a number is none.
 
-Such a slip sits in one field, mostly one that nobody maps, and the decoder refuses the whole page for it: every sale of it, in
-every run, until somebody edits that document. It is mended where decoding failed, and nowhere else: the stored page stays as sent.
+Such a slip sits in one field, mostly one that nobody maps, and the decoder refuses the whole page
+for it: every sale of it, in every run, until somebody edits that document. It is mended where
+decoding failed, and nowhere else: the stored page stays as sent.
 """
 
 import re
@@ -15,8 +16,8 @@ _ESCAPES: Final = re.compile(
     rb"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
 )
 _HALF_BYTES: Final = len(rb"\ud83d")
-#: Texts are passed over (also one that is cut off: else each quote in it would be tried to the end); what is left was a number in Python
-#: or JavaScript.
+#: Texts are passed over (also one that is cut off: else each quote in it would be tried to the
+#: end); what is left was a number in Python or JavaScript.
 _NO_NUMBERS: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|-?\b(?:NaN|Infinity)\b', re.DOTALL)
 
 

@@ -43,7 +43,8 @@ def map_lookup(
 ) -> pl.DataFrame:
     """Reads a page of customers (external_id, phone: E.164 or null) or items (external_id, name, sku).
 
-    Of several phone numbers the first that can be dialled is taken. No other personal datum is read.
+    Of several phone numbers the first that can be dialled is taken. No other personal datum is
+    read.
 
     Raises:
         ConnectorError: If the page cannot be read.
@@ -131,7 +132,8 @@ def fill(
         items: external_id, name, sku. Lines with an item id are matched by it, the others by name.
 
     Returns:
-        The same page; a document that is neither draft nor void and still has no phone number has a PROBLEM.
+        The same page; a document that is neither draft nor void and still has no phone number has a
+        PROBLEM.
     """
     known = customers.select(
         pl.col("external_id").alias("customer_external_id"),

@@ -16,7 +16,8 @@ from connectors.kit.mapping.reader import UNREADABLE, plan_for
 from connectors.kit.mapping.shown import KEYS_MAX, NAME
 from connectors.kit.spec import Account, ConnectorSpec, Lookup, Stream
 
-#: Bounds of a look: records of a page, depth of a path and its length, elements of an array, fields of a record.
+#: Bounds of a look: records of a page, depth of a path and its length, elements of an array, fields
+#: of a record.
 RECORDS_OF_PAGE: Final = 10
 _DEPTH, _PATH_LENGTH, _ELEMENTS, _FIELDS = 8, 200, 10, 400
 #: A text file is looked at to here, others only if they are not larger than the second.
@@ -55,7 +56,10 @@ class Watch:
         self.outlines: dict[str, Outline] = {}
 
     def look(self, stream: Stream, read: Callable[[], bytes]) -> None:
-        """A page of a list, read if it is looked at. What cannot be read is left out; the mapping says so."""
+        """A page of a list, read if it is looked at.
+
+        What cannot be read is left out; the mapping says so.
+        """
         if stream.deleted is not None or not self._due(stream.name):
             return
         body = read()

@@ -161,7 +161,8 @@ def minor_units(value: str, exponent: str, *, exact: bool) -> pl.Expr:
 def in_micros(frame: pl.DataFrame, columns: Sequence[str], exponent: str) -> pl.DataFrame:
     """Simple numbers in millionths (Int128) in place of their text, and how many make a minor unit, as `simple_minor_units` takes them.
 
-    Reading is nearly all that such a column costs, and an expression that names a value twice computes it twice.
+    Reading is nearly all that such a column costs, and an expression that names a value twice
+    computes it twice.
     """
     if not columns:
         return frame
@@ -193,8 +194,8 @@ def instants(column: pl.Series, zone: str, *, whole_days: bool) -> pl.Series:
     """Times to UTC.
 
     Args:
-        column: `/Date(ms+0000)/` (the milliseconds are UTC whatever offset is written), ISO 8601 with offset,
-            without offset (in `zone`), or a date alone (midnight in `zone`).
+        column: `/Date(ms+0000)/` (the milliseconds are UTC whatever offset is written), ISO 8601
+            with offset, without offset (in `zone`), or a date alone (midnight in `zone`).
         zone: Name of the time zone.
         whole_days: A `/Date(ms)/` at midnight UTC is a calendar day.
     """
@@ -243,7 +244,10 @@ def _in_utc(naive: pl.Expr, zone: str) -> pl.Expr:
 
 
 def e164(column: pl.Series, region: str) -> pl.Series:
-    """Phone numbers to E.164; null where the number cannot exist. Numbers without country are of `region`."""
+    """Phone numbers to E.164; null where the number cannot exist.
+
+    Numbers without country are of `region`.
+    """
     numbers = column.drop_nulls().unique()
     if numbers.is_empty():
         return pl.Series(column.name, [None] * len(column), dtype=pl.String)
@@ -285,7 +289,8 @@ def _distinct_e164(numbers: pl.Series, region: str) -> pl.Series:
 def _numbering_plan(region: str) -> tuple[int, str] | None:
     """Country code and pattern of all valid national numbers, from the library's own metadata.
 
-    None where a number cannot be judged by its digits alone: several regions share the code, or there are trunk prefixes.
+    None where a number cannot be judged by its digits alone: several regions share the code, or
+    there are trunk prefixes.
     """
     metadata: Any = phonenumbers.PhoneMetadata.metadata_for_region(region)
     if metadata is None or metadata.national_prefix or metadata.national_prefix_for_parsing:
@@ -301,7 +306,8 @@ def _numbering_plan(region: str) -> tuple[int, str] | None:
     return metadata.country_code, f"^(?:{'|'.join(patterns)})$"
 
 
-#: Between several numbers of one customer; only then those that may stand inside of a number as well.
+#: Between several numbers of one customer; only then those that may stand inside of a number as
+#: well.
 _BETWEEN: Final = re.compile(r"[/;|]| or | ou ")
 _BETWEEN_ALL: Final = re.compile(r"[/;|,&]| or | ou | e | y | and |\s-\s")
 #: One number in groups of three.
@@ -315,8 +321,9 @@ _WORD: Final = re.compile(r"(?<!\w)[^\W\d_]+\.?:?(?!\w)")
 def dialled(number: str, region: str) -> str | None:
     """One phone number in E.164, None where it cannot exist; of several the first that can.
 
-    `+244 (0) 923 456 789`: the zero is not dialled with the country code. `923456789.0`: a table's program took it for a number.
-    `923 456 789 (Maria)`, `923 456 789, 912 345 678`: what stands beside a number is passed over.
+    `+244 (0) 923 456 789`: the zero is not dialled with the country code. `923456789.0`: a table's
+    program took it for a number. `923 456 789 (Maria)`, `923 456 789, 912 345 678`: what stands
+    beside a number is passed over.
     """
     text = "|".join(SPACES.sub(" ", line) for line in UNSEEN.sub("", number).splitlines())
     if (found := _first_dialled(_BETWEEN.split(text), region)) is not None:

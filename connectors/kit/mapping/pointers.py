@@ -1,7 +1,7 @@
 """JSON pointers, and typed decoders generated from them.
 
-A decoder that knows which keys are wanted skips all others without building them: several times faster than
-plain dictionaries, and the garbage collector has nothing to trace.
+A decoder that knows which keys are wanted skips all others without building them: several times
+faster than plain dictionaries, and the garbage collector has nothing to trace.
 """
 
 import gc
@@ -17,7 +17,8 @@ import msgspec
 
 Column = Callable[[Sequence[Any]], list[Any]]
 _Tree = dict[str, Any]
-#: Between two pointers. A name with a plus in it is written as a pointer, and no slash follows its plus.
+#: Between two pointers. A name with a plus in it is written as a pointer, and no slash follows its
+#: plus.
 _AND = re.compile(r"\s+\+\s+(?=/)")
 #: In a pointer: every entry of a list.
 EACH = "*"
@@ -82,10 +83,11 @@ def shape(
     """Generates the type that holds exactly these pointers.
 
     Args:
-        pointers: Leaves of any JSON type. From the first array index on, they are resolved in plain values.
+        pointers: Leaves of any JSON type. From the first array index on, they are resolved in plain
+            values.
         lists: Pointers to arrays of a given element type.
-        raw: Pointers whose values are left as the bytes that were sent (msgspec.Raw), unless one of `pointers` needs
-            the same value or a part of it.
+        raw: Pointers whose values are left as the bytes that were sent (msgspec.Raw), unless one of
+            `pointers` needs the same value or a part of it.
         required: Pointer whose keys must be there.
     """
     tree: _Tree = {}

@@ -46,7 +46,8 @@ Picked = dict[tuple[Any, str], dict[bytes, str | None]]
 class Broken:
     """A record that is not even an object of the expected form.
 
-    `document`: the id of the document that it is a part of. `row_key`: what it says, so that it is recognised when it is
+    `document`: the id of the document that it is a part of. `row_key`: what it says, so that it is
+        recognised when it is
     read again ("": the document is enough). `field`: what of it is wrong, "record" for all.
     """
 
@@ -495,8 +496,8 @@ def _part(value: Any) -> str | None:
 def values(record: Shape, source: Field, items: Sequence[Any], picked: Picked) -> list[Any]:
     """A field's values: the first of its paths that holds something, after `pick`, or all of them joined; None without a path.
 
-    `picked` is what was picked before, by path and value as sent: equal values (a customer's phones, on all of its invoices) are
-    decoded once. It is added to.
+    `picked` is what was picked before, by path and value as sent: equal values (a customer's
+    phones, on all of its invoices) are decoded once. It is added to.
     """
     if source.joined:
         return _all_of([record.columns[path](items) for path in source.paths])

@@ -1,4 +1,7 @@
-"""Trying the mapping on a pasted sample: canonical fields, or which field failed and why. Never fails itself."""
+"""Trying the mapping on a pasted sample: canonical fields, or which field failed and why.
+
+Never fails itself.
+"""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -16,7 +19,8 @@ from connectors.kit.mapping.reader import UNREADABLE, Broken, Records, blame, er
 from connectors.kit.mapping.shown import instead
 from connectors.kit.spec import Account, ConnectorSpec, Stream
 
-#: Numbers with a fraction stay what they are, so that they can be told from texts when the record is read.
+#: Numbers with a fraction stay what they are, so that they can be told from texts when the record
+#: is read.
 _SAMPLE: Final = Decoder(Any, lambda number: msgspec.Raw(number.encode()))
 Found = tuple[Stream, list[Any]]
 _TELLING = ("external_id", "invoice_number", "customer_external_id", "total_minor", "issued_at")
@@ -30,13 +34,15 @@ def try_record(
     Args:
         spec: The billing system.
         stream: The list it is from; None: found out by what it holds.
-        connection: For overridden paths, time zone, region and default currency; secrets are not used.
+        connection: For overridden paths, time zone, region and default currency; secrets are not
+            used.
         payload: What was pasted.
 
     Returns:
-        One JSON-able dict per record: `stream`, `ok`, `invoice` (canonical columns), `lines`, `problems`
-        (field, path, reason, masked example) and `notes`. A sample that is no invoice gives one dict that says so.
-        A document that the list leaves out on purpose is `ok` and has `left_out`.
+        One JSON-able dict per record: `stream`, `ok`, `invoice` (canonical columns), `lines`,
+        `problems` (field, path, reason, masked example) and `notes`. A sample that is no invoice
+        gives one dict that says so. A document that the list leaves out on purpose is `ok` and has
+        `left_out`.
 
     Raises:
         Misconfigured: If an overridden path is not one.

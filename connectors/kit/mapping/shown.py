@@ -1,15 +1,20 @@
-"""What may be told of a vendor's answer: names of fields, never a value. A key may be somebody's name or number as well."""
+"""What may be told of a vendor's answer: names of fields, never a value.
+
+A key may be somebody's name or number as well.
+"""
 
 import re
 from typing import Any, Final
 
 from connectors.kit.mapping.pointers import dig, segments
 
-#: An object with more keys, or a key that does not look like a name, is a table of something: keys may be personal data.
+#: An object with more keys, or a key that does not look like a name, is a table of something: keys
+#: may be personal data.
 KEYS_MAX: Final = 100
 NAME: Final = re.compile(r"(?!.*\d{4})[^\W\d][\w .:@$#/()%-]{0,60}", re.DOTALL)
 _SHOWN_MAX: Final = 8
-#: In a message, which goes further than a report: no spaces, dots or at signs, which names of people and addresses have.
+#: In a message, which goes further than a report: no spaces, dots or at signs, which names of
+#: people and addresses have.
 _TOLD: Final = re.compile(r"(?!.*\d{4})[^\W\d][\w-]{0,39}")
 
 

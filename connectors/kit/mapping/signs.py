@@ -1,6 +1,7 @@
 """Amounts with the money's sign and with gaps between thousands, without both: where nothing else can be meant.
 
-And with the minus where accountants put it: behind the amount, as brackets around it, or as another character.
+And with the minus where accountants put it: behind the amount, as brackets around it, or as another
+character.
 """
 
 from typing import Final

@@ -98,8 +98,9 @@ def pushed_page(stream: Stream, records: Sequence[bytes]) -> bytes:
 class Held:
     """What a document that came by itself says at first sight.
 
-    `external_id` as it will be stored. `by_number`: it is none of the vendor's ids, but a number printed on the document. `whole`: it has
-    all that points are computed from. `dated`: it says when it was changed last.
+    `external_id` as it will be stored. `by_number`: it is none of the vendor's ids, but a number
+    printed on the document. `whole`: it has all that points are computed from. `dated`: it says
+    when it was changed last.
     """
 
     external_id: str | None

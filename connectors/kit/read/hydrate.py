@@ -27,8 +27,8 @@ def completed(
 ) -> bytes:
     """The page with what the answers about its documents add, every value byte for byte as received.
 
-    A document's own answer counts where both say something. One that the vendor no longer has stays as the list had it. An answer that is
-    a list holds the document's lines.
+    A document's own answer counts where both say something. One that the vendor no longer has stays
+    as the list had it. An answer that is a list holds the document's lines.
 
     Args:
         spec: The billing system.
@@ -38,7 +38,8 @@ def completed(
         ids: The vendor's ids of its records, in their order; None where a record has none.
 
     Raises:
-        ConnectorError: As `extract`; also where the documents of one page are larger together than an answer may be.
+        ConnectorError: As `extract`; also where the documents of one page are larger together than
+            an answer may be.
     """
     if stream.by_id is None:
         raise ValueError(f"{stream.name} has no documents by id")

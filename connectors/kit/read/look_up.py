@@ -21,7 +21,8 @@ from connectors.kit.spec import (
     Special,
 )
 
-#: How often a list is read again that moved while it was read, or whose own numbers say that records are missing.
+#: How often a list is read again that moved while it was read, or whose own numbers say that
+#: records are missing.
 READ_AGAIN_LIMIT = 2
 _SAME_RECORDS = "two pages hold the same records"
 
@@ -38,7 +39,8 @@ def look_up(
         ids: Ids, or names where `lookup.key` says so (then the whole list is read).
 
     Yields:
-        Pages in the order in which answers arrive. Ids the vendor does not know are in none of them.
+        Pages in the order in which answers arrive. Ids the vendor does not know are in none of
+        them.
 
     Raises:
         ConnectorError: As `extract`.
@@ -54,7 +56,8 @@ def look_up(
         ):
             found.update(lookup_ids(spec, lookup, page.body)[0])
             yield replace(page, page_no=next(numbers))
-        # An answer may hold fewer than were asked for: the others are asked for again, as long as some come.
+        # An answer may hold fewer than were asked for: the others are asked for again, as long as
+        # some come.
         came = found & missing
         missing -= came
         if not came or lookup.key == "name":

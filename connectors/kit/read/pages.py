@@ -1,4 +1,7 @@
-"""Reads a list page by page; `look_up` reads a set of ids batch by batch. Nothing else sends requests."""
+"""Reads a list page by page; `look_up` reads a set of ids batch by batch.
+
+Nothing else sends requests.
+"""
 
 import logging
 from array import array
@@ -58,8 +61,8 @@ def extract(
         spec: The billing system.
         stream: The list.
         client: See `open_client`.
-        window: Changes to read. Only `since` is sent to the vendor: an upper bound would let records leave the
-            list while it is paged, and others be skipped.
+        window: Changes to read. Only `since` is sent to the vendor: an upper bound would let
+            records leave the list while it is paged, and others be skipped.
         resume: Where an interrupted read stopped.
 
     Yields:
@@ -122,7 +125,8 @@ class _Reading:
     def resume(self, beginning: PageRequest, resume: Resume) -> None:
         """Goes on behind the last page stored, if that one still stands where it stood; else the list begins anew.
 
-        Where documents have left the list meanwhile, later ones have moved up, onto pages that nobody would read again.
+        Where documents have left the list meanwhile, later ones have moved up, onto pages that
+        nobody would read again.
         """
         if not self._stream.shrinks:
             self.begin(resume.following)
@@ -240,7 +244,8 @@ class _Seen:
         """Views a page and remembers it.
 
         Raises:
-            ContractBroken: If it cannot be read, holds the records of an earlier page, or is one too many.
+            ContractBroken: If it cannot be read, holds the records of an earlier page, or is one
+                too many.
         """
         if answer.status == httpx.codes.NOT_MODIFIED:
             return PageView(0)
@@ -301,7 +306,8 @@ class _Seen:
     def incomplete(self) -> bool:
         """Whether a record is missing.
 
-        Counted against the largest total: a record that left the list was seen, and hid another one from us.
+        Counted against the largest total: a record that left the list was seen, and hid another one
+        from us.
         """
         if self.total is None:
             return False

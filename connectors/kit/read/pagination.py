@@ -1,9 +1,10 @@
 """Ways of paging, as generators: they yield requests, are sent what came back, and return after the last page.
 
-Every list is ordered by a stable id, where the vendor can, with only a lower bound on the time of change. Ordered by
-time of change, a record edited half-way jumps to the end, all later ones move up by one, and the first of the next
-page is never seen. Ordered by id, an edit can only bring a record into the list: it is seen twice at worst, and never
-lost. What leaves a list moves the rest up in any order: `positions` guards against that.
+Every list is ordered by a stable id, where the vendor can, with only a lower bound on the time of
+change. Ordered by time of change, a record edited half-way jumps to the end, all later ones move up
+by one, and the first of the next page is never seen. Ordered by id, an edit can only bring a record
+into the list: it is seen twice at worst, and never lost. What leaves a list moves the rest up in
+any order: `positions` guards against that.
 """
 
 import re
@@ -22,12 +23,15 @@ def single(first: PageRequest) -> Pages:
 
 
 def by_start_position(first: PageRequest, *, short_is_last: bool = True) -> Pages:
-    """QuickBooks: `... STARTPOSITION n MAXRESULTS m` at the end of the statement in `query`, n from 1.
+    """QuickBooks: `...
 
-    The answer's `maxResults` is the number returned and `totalCount` is not always there, so a short page ends the
-    list unless a total says otherwise. Deleted documents leave the list, so each page begins with the last record of
-    the one before: if another is found there, records moved up unseen. Where a missing record would count as deleted,
-    a short page is not taken for the last (`short_is_last`).
+    STARTPOSITION n MAXRESULTS m` at the end of the statement in `query`, n from 1.
+
+    The answer's `maxResults` is the number returned and `totalCount` is not always there, so a
+    short page ends the list unless a total says otherwise. Deleted documents leave the list, so
+    each page begins with the last record of the one before: if another is found there, records
+    moved up unseen. Where a missing record would count as deleted, a short page is not taken for
+    the last (`short_is_last`).
 
     Raises:
         ListMovedError: The list must be read again.
@@ -57,9 +61,9 @@ def by_start_position(first: PageRequest, *, short_is_last: bool = True) -> Page
 def by_page(first: PageRequest, *, size_param: str, vendor_size: int) -> Pages:
     """Xero, FreshBooks: `page` from 1, with or without the number of pages in the answer.
 
-    Without it, an empty page or one shorter than the page size ends the list. A server may ignore the size asked
-    for and give its own (`vendor_size`), so a page is short only if it is shorter than the smallest of them. See
-    `positions` for lists that move.
+    Without it, an empty page or one shorter than the page size ends the list. A server may ignore
+    the size asked for and give its own (`vendor_size`), so a page is short only if it is shorter
+    than the smallest of them. See `positions` for lists that move.
 
     Raises:
         ListMovedError: The list must be read again.

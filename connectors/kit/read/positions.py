@@ -1,9 +1,10 @@
 """Lists paged by position (an offset or a page number), which move while they are read.
 
-A deleted record leaves the list and the later ones move up; where the list is ordered by time of change, an edited one
-goes to its other end. The first record of the next page is then on a page that was read already, and would be lost. So
-two pages overlap by one record where the request can say so, or the page before is looked at again after each new one.
-Where that does not fit, the reading goes back to a page that still shares a record with what was read.
+A deleted record leaves the list and the later ones move up; where the list is ordered by time of
+change, an edited one goes to its other end. The first record of the next page is then on a page
+that was read already, and would be lost. So two pages overlap by one record where the request can
+say so, or the page before is looked at again after each new one. Where that does not fit, the
+reading goes back to a page that still shares a record with what was read.
 """
 
 from collections import deque
@@ -121,8 +122,8 @@ def _same(view: PageView, earlier: PageView) -> bool:
 class Offsets:
     """`offset`: any record can be the first of a page, unless the server refuses that.
 
-    `place` gets the offset and the page size (0: not said) of a request, `at` sets the offset. `ended` says whether a
-    page is the last, given the number of records up to its end.
+    `place` gets the offset and the page size (0: not said) of a request, `at` sets the offset.
+    `ended` says whether a page is the last, given the number of records up to its end.
     """
 
     place: Callable[[PageRequest], tuple[int, int]]
@@ -160,8 +161,8 @@ class Offsets:
 class Numbers:
     """A page number: pages of another size are asked for, so that the last record read is on one of them.
 
-    `place` gets the number (from 0) and the size of a request, `at` sets both. `sized`: the server is told the size.
-    `ended` as in `Offsets`.
+    `place` gets the number (from 0) and the size of a request, `at` sets both. `sized`: the server
+    is told the size. `ended` as in `Offsets`.
     """
 
     place: Callable[[PageRequest], tuple[int, int]]

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from connectors.kit.mapping.fields import Field
     from connectors.kit.mapping.reader import Records
 
-#: Whether an answer without its list is an empty one: not; where only the list is missing; or whatever is missing.
+#: Whether an answer without its list is an empty one: not; where only the list is missing; or
+#: whatever is missing.
 MissingIsEmpty = bool | Literal["whatever is missing"]
 
 __all__ = [
@@ -79,8 +80,9 @@ __all__ = [
 class RateLimit:
     """How fast a vendor lets us ask: at most `count` requests in any `seconds`, for each pair in `windows`.
 
-    `retry_after_seconds` is how long to wait after a 429 that does not say. `day_left_header` names the header in which
-    the vendor says how many requests are left today: the day's limit depends on the customer's plan.
+    `retry_after_seconds` is how long to wait after a 429 that does not say. `day_left_header` names
+    the header in which the vendor says how many requests are left today: the day's limit depends on
+    the customer's plan.
     """
 
     windows: tuple[tuple[int, float], ...]
@@ -93,7 +95,8 @@ class RateLimit:
 class RetryPolicy:
     """How long one request is tried.
 
-    Attempts, total time, the longest wait a vendor may ask for, and how often an unreadable answer is asked for again.
+    Attempts, total time, the longest wait a vendor may ask for, and how often an unreadable answer
+    is asked for again.
     """
 
     attempts: int = 6
@@ -106,8 +109,9 @@ class RetryPolicy:
 class Lines:
     """How the lines of a document are read; paths are relative to the line.
 
-    `nested` is the path of lines inside a line (one level). `adjust` gets the parsed lines with the helper columns
-    and drops or changes lines. `also` are other paths, looked at where the first one holds nothing.
+    `nested` is the path of lines inside a line (one level). `adjust` gets the parsed lines with the
+    helper columns and drops or changes lines. `also` are other paths, looked at where the first one
+    holds nothing.
     """
 
     path: str
@@ -121,24 +125,28 @@ class Lines:
 class Stream:
     """One list of a vendor and how its records become invoices.
 
-    `first` builds the first request, or None when there is nothing to ask (e.g. no window). `records` is the pointer
-    to the list in a page, `info` pointers to numbers beside it, `single` the pointers under which the vendor wraps
-    one record. `helpers` are read like fields and only used by computed fields and `keep`. `finish` sees invoices
-    with helpers, and lines. `deleted` replaces the mapping: it reads which documents are gone out of the JSON of an
-    answer, and raises LookupError, TypeError or AttributeError where that is not possible.
-    `split` divides a request whose answer is full and cannot be paged. `shrinks`: documents can leave the list (deleted
-    ones), and later ones move up; lists that keep void documents do not. `details` asks for lines that the
-    list leaves out. `gone` names the helper that marks a record
-    of this list as a deleted document; it holds the time, or anything that is not nothing. `windowed` False: records
-    are kept whatever their time of change (the window is about the pages). `reads` opens pages that are no JSON: it is
-    given the type of a record, the body and the page's id, and raises nothing: what cannot be read is broken.
-    `places` reads what stands where in such a page, row by row.
-    `row_id`: where the vendor tells its records apart by something else than the document's external id, pointers to it;
-    it is what pages and details go by. `census`: `deleted` reads the ids of all documents that still exist; what no
-    census of the system names is gone. `deletions` names the streams that tell which documents of this list were deleted:
-    itself, where it keeps them and says so. `by_id` asks for single documents of the list, which webhooks name. `incomplete`:
-    the list says too little of its documents, so that each is asked for by its id. `total_advice`: what to do where the answers
-    keep naming a total that is not reached ("": the total is the vendor's own, and known to be wrong at times).
+    `first` builds the first request, or None when there is nothing to ask (e.g. no window).
+    `records` is the pointer to the list in a page, `info` pointers to numbers beside it, `single`
+    the pointers under which the vendor wraps one record. `helpers` are read like fields and only
+    used by computed fields and `keep`. `finish` sees invoices with helpers, and lines. `deleted`
+    replaces the mapping: it reads which documents are gone out of the JSON of an answer, and raises
+    LookupError, TypeError or AttributeError where that is not possible. `split` divides a request
+    whose answer is full and cannot be paged. `shrinks`: documents can leave the list (deleted
+    ones), and later ones move up; lists that keep void documents do not. `details` asks for lines
+    that the list leaves out. `gone` names the helper that marks a record of this list as a deleted
+    document; it holds the time, or anything that is not nothing. `windowed` False: records are kept
+    whatever their time of change (the window is about the pages). `reads` opens pages that are no
+    JSON: it is given the type of a record, the body and the page's id, and raises nothing: what
+        cannot be read is broken. `places` reads what stands where in such a page, row by row.
+    `row_id`: where the vendor tells its records apart by something else than the document's
+        external id, pointers to it;
+    it is what pages and details go by. `census`: `deleted` reads the ids of all documents that
+    still exist; what no census of the system names is gone. `deletions` names the streams that tell
+    which documents of this list were deleted: itself, where it keeps them and says so. `by_id` asks
+    for single documents of the list, which webhooks name. `incomplete`: the list says too little of
+    its documents, so that each is asked for by its id. `total_advice`: what to do where the answers
+    keep naming a total that is not reached ("": the total is the vendor's own, and known to be
+    wrong at times).
     """
 
     name: str
@@ -174,8 +182,8 @@ class Stream:
 class ById:
     """How documents of a list are asked for by the vendor's ids.
 
-    `requests` batches ids into requests, the fewer the better. Their answers are pages of the list; or each holds one document, at one of
-    the pointers `single` ("": it is the answer).
+    `requests` batches ids into requests, the fewer the better. Their answers are pages of the list;
+    or each holds one document, at one of the pointers `single` ("": it is the answer).
     """
 
     requests: Callable[[Account, Sequence[str]], Iterable[PageRequest]]
@@ -186,8 +194,8 @@ class ById:
 class Deleted:
     """Ids of documents that no longer exist (a census: that still do), with the vendor's time text.
 
-    `record_count` counts all records. `listed`: ids that still exist, on a page of a stream that is no census by itself;
-    where there are any, they are all of `listed_kind`.
+    `record_count` counts all records. `listed`: ids that still exist, on a page of a stream that is
+    no census by itself; where there are any, they are all of `listed_kind`.
     """
 
     external_ids: tuple[str, ...]
@@ -201,11 +209,11 @@ class Deleted:
 class Lookup:
     """A list asked by id to complete invoices: customers (phone) or items (sku).
 
-    `wants` names the column whose values are asked for, `key` how the cached rows are matched: "external_id", or
-    "name" where lines do not name their item's id. `requests` batches ids into requests; `paginate` pages each of
-    them (None: one answer). `fallback` asks for one id that did not come back, and finds it at `fallback_record` ("": the
-    whole answer). `fields` holds external_id and
-    phones in order of preference, or external_id, name and sku.
+    `wants` names the column whose values are asked for, `key` how the cached rows are matched:
+    "external_id", or "name" where lines do not name their item's id. `requests` batches ids into
+    requests; `paginate` pages each of them (None: one answer). `fallback` asks for one id that did
+    not come back, and finds it at `fallback_record` ("": the whole answer). `fields` holds
+    external_id and phones in order of preference, or external_id, name and sku.
     """
 
     name: Literal["customers", "items", "lines"]
@@ -224,9 +232,9 @@ class Lookup:
 class Details:
     """Lines that a list leaves out: asked for by the ids of a page's records before the page is stored.
 
-    Their answers are stored with the page, as received, so that a page can still be mapped alone. `lookup` asks for
-    them, its external_id telling lines apart; `record` points at a record's id, `line` at the id of a line's record
-    (several: the first that is there).
+    Their answers are stored with the page, as received, so that a page can still be mapped alone.
+    `lookup` asks for them, its external_id telling lines apart; `record` points at a record's id,
+    `line` at the id of a line's record (several: the first that is there).
     """
 
     lookup: Lookup
@@ -243,11 +251,13 @@ class Details:
 class ConnectorSpec:
     """Everything the kit knows about one billing system.
 
-    `{account}` in `base_url` and `token_url` is the account as a host label. `auth` chooses how a connection proves itself, `consent` how it comes by its first token. `headers` are sent with every call. `fault` reads the vendor's error code out of an answer's body (a short code,
-    never its text), `errors` says which error a code or status means where the usual reading would be wrong, `no_list` which one an answer
-    without its list is, `error_answer` one with any other code.
-    `key_style` re-writes the keys of hand-made samples (`try_record`) to the vendor's own spelling. `transport` stands in
-    for the network, for systems that are not reached over one.
+    `{account}` in `base_url` and `token_url` is the account as a host label. `auth` chooses how a
+    connection proves itself, `consent` how it comes by its first token. `headers` are sent with
+    every call. `fault` reads the vendor's error code out of an answer's body (a short code, never
+    its text), `errors` says which error a code or status means where the usual reading would be
+    wrong, `no_list` which one an answer without its list is, `error_answer` one with any other
+    code. `key_style` re-writes the keys of hand-made samples (`try_record`) to the vendor's own
+    spelling. `transport` stands in for the network, for systems that are not reached over one.
     """
 
     name: str

@@ -11,7 +11,8 @@ from connectors.kit.errors import CredentialsRejected
 from connectors.kit.spec.account import Account
 from connectors.kit.spec.requests import PageRequest
 
-#: Builds the request that fetches or renews a token, from the connection, the token URL and the refresh token in force.
+#: Builds the request that fetches or renews a token, from the connection, the token URL and the
+#: refresh token in force.
 Grant = Callable[[Account, str, str], httpx.Request]
 
 
@@ -19,8 +20,10 @@ Grant = Callable[[Account, str, str], httpx.Request]
 class TokenAuth:
     """OAuth 2: a token is kept in the token store, sent as Bearer, and renewed when it ends or is refused.
 
-    `seeded`: the first renewal needs the refresh token of a consent. Client credentials and signed assertions do not;
-    their grants are given an empty refresh token. `refused` says what to check when the vendor refuses the token.
+    `seeded`: the first renewal needs the refresh token of a consent. Client credentials and signed
+        assertions do not;
+    their grants are given an empty refresh token. `refused` says what to check when the vendor
+    refuses the token.
     """
 
     grant: Grant
@@ -32,7 +35,8 @@ class TokenAuth:
 class AssertionAuth:
     """OAuth 2 without a consent: every token is asked for with a freshly signed assertion, there is no refresh token.
 
-    `grant` builds the request from the connection, the token URL and the time, UTC. `refused` says what to check.
+    `grant` builds the request from the connection, the token URL and the time, UTC. `refused` says
+    what to check.
     """
 
     grant: Callable[[Account, str, datetime], httpx.Request]
@@ -51,11 +55,12 @@ class GrantedAccount:
 class Consent:
     """How a person lets us in (OAuth 2, authorization code); only systems that have it can be connected in a browser.
 
-    The accounts are told in the callback, under `account_param`, or by a call: `accounts` is the request, `read_accounts`
-    reads its JSON and raises LookupError, TypeError or AttributeError where that is not possible. `secret_in_body`: client id
-    and secret go into the body instead of HTTP Basic. `loopback`: the vendor lets an application register an
-    http://localhost address, so that the browser can bring the answer to us by itself. `older` names, for a scope, a
-    broader one that consents given earlier have in its place.
+    The accounts are told in the callback, under `account_param`, or by a call: `accounts` is the
+    request, `read_accounts` reads its JSON and raises LookupError, TypeError or AttributeError
+    where that is not possible. `secret_in_body`: client id and secret go into the body instead of
+    HTTP Basic. `loopback`: the vendor lets an application register an http://localhost address, so
+    that the browser can bring the answer to us by itself. `older` names, for a scope, a broader one
+    that consents given earlier have in its place.
     """
 
     authorize_url: str
@@ -78,8 +83,8 @@ class Consent:
 class RequestAuth:
     """Every request carries its own proof (API key, Basic, OAuth 1); there is nothing to renew.
 
-    `sign` changes the request in place; it is given the connection and the time, UTC. `refused` says what to check
-    when the vendor refuses the proof.
+    `sign` changes the request in place; it is given the connection and the time, UTC. `refused`
+    says what to check when the vendor refuses the proof.
     """
 
     sign: Callable[[Account, httpx.Request, datetime], None]

@@ -14,13 +14,15 @@ NO_SECRET: Final = SecretStr("")
 class Account:
     """One connected account, as an operator configured it. Secrets never show in its repr.
 
-    `base_url` and `token_url` empty: the vendor's own. `base_url` may carry a path prefix, or repeat the start of
-    the vendor's paths. `refresh_token` is the seed given at consent; the live one is in the token store.
-    `paths` overrides source paths: {"customer_phone": "/CustomField/0/StringValue"}, for one stream
-    {"invoices.customer_phone": ...}, for lines {"lines.sku": ...}. `default_currency` is used where a document
-    names none (single-currency companies). Dates without a time are midnight in `timezone`. `redirect_uri` is the one registered for the application: FreshBooks asks for it again
-    when a token is renewed. `authorize_url` empty: the vendor's own consent page. `name` is what operators call it; empty: as
-    its system.
+    `base_url` and `token_url` empty: the vendor's own. `base_url` may carry a path prefix, or
+    repeat the start of the vendor's paths. `refresh_token` is the seed given at consent; the live
+    one is in the token store. `paths` overrides source paths: {"customer_phone":
+    "/CustomField/0/StringValue"}, for one stream {"invoices.customer_phone": ...}, for lines
+    {"lines.sku": ...}. `default_currency` is used where a document names none (single-currency
+    companies). Dates without a time are midnight in `timezone`. `redirect_uri` is the one
+    registered for the application: FreshBooks asks for it again when a token is renewed.
+    `authorize_url` empty: the vendor's own consent page. `name` is what operators call it; empty:
+    as its system.
     """
 
     system: str

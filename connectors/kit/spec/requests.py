@@ -80,8 +80,9 @@ class Resume:
 class PageView:
     """What a pagination generator is told about the page it asked for.
 
-    `ids` are its records', where they have one; `link` is the answer's Link header. `versions` are the times at which
-    the records were changed, as written, where lists may be ordered by them. `partial`: the answer's status is 206.
+    `ids` are its records', where they have one; `link` is the answer's Link header. `versions` are
+    the times at which the records were changed, as written, where lists may be ordered by them.
+    `partial`: the answer's status is 206.
     """
 
     record_count: int
@@ -118,7 +119,8 @@ class WindowRefusedError(Exception):
 class Special:
     """A request of a guarded list that is no step ahead.
 
-    overlap: its page begins with a record that was read; a refusal is thrown back as WindowRefusedError. again: a page
+    overlap: its page begins with a record that was read; a refusal is thrown back as
+        WindowRefusedError. again: a page
     that was read before. look back: the same, and only to compare it; its answer is not kept.
     """
 
@@ -126,7 +128,8 @@ class Special:
     purpose: Literal["overlap", "again", "look back"]
 
 
-#: Yields requests, is sent what each answer held, returns after the last page (the protocol of httpx's auth flows).
+#: Yields requests, is sent what each answer held, returns after the last page (the protocol of
+#: httpx's auth flows).
 Pages = Generator[PageRequest | Special, PageView, None]
 
 

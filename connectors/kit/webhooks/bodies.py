@@ -23,7 +23,10 @@ _ENTRIES: Final = Decoder(dict[str, msgspec.Raw])
 
 
 class BadBody(ValueError):
-    """A delivery that is not what its system sends. The message says where and why, without a value."""
+    """A delivery that is not what its system sends.
+
+    The message says where and why, without a value.
+    """
 
 
 def opened(body: bytes) -> Any:

@@ -1,6 +1,7 @@
 """Webhooks, described per system: how a delivery is signed, what to answer to a handshake, and which documents it is about.
 
-Everything here is pure: raw bytes and headers in, values out. Nothing is parsed before its signature is right, and a body may be
+Everything here is pure: raw bytes and headers in, values out. Nothing is parsed before its
+signature is right, and a body may be
 anything: whatever it holds, the outcome is a value or `BadBody`.
 
     outcome = verify(declaration, secrets, headers, raw_body, now)
@@ -37,7 +38,8 @@ __all__ = [
 
 #: Events that one delivery may hold; QuickBooks, the largest known, sends 100.
 EVENTS_MAX: Final = 1_000
-#: Deliveries without an id of their own count as the same one when the same bytes come again within this time.
+#: Deliveries without an id of their own count as the same one when the same bytes come again within
+#: this time.
 _SAME_SECONDS: Final = 10
 _STAMP_MAX: Final = 11
 
@@ -46,10 +48,12 @@ _STAMP_MAX: Final = 11
 class Event:
     """One thing that happened at the billing system.
 
-    `event_id` tells it from others of the same endpoint: the same event delivered again has the same one, where the vendor gives
-    it any. `type` is the vendor's word. `kind`: "changed" (read `record`, or ask for `external_ids`), "deleted" (those ids are gone) or
-    "ignored" (`type` is not about a sale). `stream` names the connector's list the ids are of. `record` is the whole document as
-    received, None where only ids were sent. `account` is whom the vendor says it is about; None: whose endpoint it is.
+    `event_id` tells it from others of the same endpoint: the same event delivered again has the
+    same one, where the vendor gives it any. `type` is the vendor's word. `kind`: "changed" (read
+    `record`, or ask for `external_ids`), "deleted" (those ids are gone) or "ignored" (`type` is not
+    about a sale). `stream` names the connector's list the ids are of. `record` is the whole
+    document as received, None where only ids were sent. `account` is whom the vendor says it is
+    about; None: whose endpoint it is.
     """
 
     event_id: str
@@ -66,7 +70,8 @@ class Event:
 class Handshake:
     """A delivery that is not about events: what to answer, and what is still to be done.
 
-    `verifier`: the vendor waits for this code, sent to it by an API call about `callback`; the code is the signing secret from then on, but only
+    `verifier`: the vendor waits for this code, sent to it by an API call about `callback`; the code
+        is the signing secret from then on, but only
     once the vendor has taken it: anyone can send such a delivery.
     """
 
@@ -80,10 +85,11 @@ class Handshake:
 class Webhook:
     """How the webhooks of one system work.
 
-    `read` turns a verified delivery into events and raises BadBody. `greet` recognises a handshake, `confirm` is the
-    call that tells the vendor its code. `answer_seconds` is how long the
-    vendor waits for the answer (0: not known). `refused_status` is what a delivery with a wrong signature gets (Xero tests that).
-    `kept_headers` are those that `read` looks at: they are stored with the delivery.
+    `read` turns a verified delivery into events and raises BadBody. `greet` recognises a handshake,
+    `confirm` is the call that tells the vendor its code. `answer_seconds` is how long the
+    vendor waits for the answer (0: not known). `refused_status` is what a delivery with a wrong
+    signature gets (Xero tests that). `kept_headers` are those that `read` looks at: they are stored
+    with the delivery.
     """
 
     system: str
@@ -101,7 +107,8 @@ class Webhook:
 class Verified:
     """The delivery comes from someone who knows a secret, and is not older than the scheme allows.
 
-    `message_id` is the sender's, the same on every retry, where the scheme has one. `secret_no` is the place of the secret that
+    `message_id` is the sender's, the same on every retry, where the scheme has one. `secret_no` is
+    the place of the secret that
     fitted: when the old one is not used any more, a rotation is over.
     """
 
@@ -205,7 +212,8 @@ def events(declaration: Webhook, raw_body: bytes, headers: Headers = ()) -> list
 def delivery_key(declaration: Webhook, headers: Headers, raw_body: bytes, now: datetime) -> str:
     """What makes a delivery the same as an earlier one: the sender's id for it, or the same bytes within some seconds.
 
-    The bytes alone do not: a sale that is paid, void and paid again is told in the same words twice.
+    The bytes alone do not: a sale that is paid, void and paid again is told in the same words
+    twice.
     """
     said = _message_id(declaration, delivery(headers, raw_body, None))
     if said is not None:

@@ -46,7 +46,8 @@ def delivery(
     """Headers in lower case.
 
     Raises:
-        ValueError: If one of the names in `only` is given twice: a proxy or a forger put a second value beside the sender's.
+        ValueError: If one of the names in `only` is given twice: a proxy or a forger put a second
+            value beside the sender's.
     """
     pairs = headers.items() if isinstance(headers, Mapping) else headers
     watched = {name.lower() for name in only}
@@ -63,11 +64,11 @@ def delivery(
 class Scheme:
     """How a delivery proves where it comes from.
 
-    `signatures` reads the signatures out of a delivery, `content` builds the signed bytes (None: something is missing), `key` turns
-    the secret's text into the key and raises Unusable, `sign` computes the text of a signature. `stamp` reads the timestamp, where the
-    scheme signs one. `headers` may be given once only. `message_id` is the sender's id of a
-    delivery, the same on every retry, "" where the scheme has none; `id_headers` are those that it
-    looks at.
+    `signatures` reads the signatures out of a delivery, `content` builds the signed bytes (None:
+    something is missing), `key` turns the secret's text into the key and raises Unusable, `sign`
+    computes the text of a signature. `stamp` reads the timestamp, where the scheme signs one.
+    `headers` may be given once only. `message_id` is the sender's id of a delivery, the same on
+    every retry, "" where the scheme has none; `id_headers` are those that it looks at.
     """
 
     headers: tuple[str, ...]
@@ -84,7 +85,10 @@ class Scheme:
 
 
 def matching(scheme: Scheme, secrets: Sequence[SecretStr], received: Delivery) -> int | Reason:
-    """The place of the first secret that fits one of the signatures, or why none does. All are compared, in constant time."""
+    """The place of the first secret that fits one of the signatures, or why none does.
+
+    All are compared, in constant time.
+    """
     usable = list(_usable(scheme, secrets[:_SECRETS_MAX]))
     if not usable:
         return "no secret to check with"
@@ -179,7 +183,8 @@ def standard_key(secret: str) -> bytes:
 
 def _standard_content(received: Delivery) -> bytes | None:
     message_id = _standard(received, _ID)
-    # With a dot in it, what belongs to the id and what to the timestamp would be a matter of opinion.
+    # With a dot in it, what belongs to the id and what to the timestamp would be a matter of
+    # opinion.
     if not message_id or "." in message_id:
         return None
     return f"{message_id}.{_standard(received, _STAMP)}.".encode() + received.body
@@ -204,7 +209,10 @@ def _ed25519(public: str, received: Delivery, content: bytes) -> bool:
 
 
 def _standard_signatures(received: Delivery) -> list[str]:
-    """`v1,<base64>` parted by spaces; other versions are not ours. The version of asymmetric ones goes along."""
+    """`v1,<base64>` parted by spaces; other versions are not ours.
+
+    The version of asymmetric ones goes along.
+    """
     found = []
     for token in _standard(received, _SIGNATURE).split(" ")[:_SIGNATURES_MAX]:
         version, comma, signature = token.partition(",")
@@ -251,7 +259,8 @@ def plain_hmac(
         header: Where the signature is.
         encoding: How it is written.
         prefix: What stands before it, e.g. "sha256=".
-        timestamp_header: If given, seconds since 1970 are in this header, and `timestamp.body` is signed; else the body.
+        timestamp_header: If given, seconds since 1970 are in this header, and `timestamp.body` is
+            signed; else the body.
         id_header: If given, this header has an id that is the same on every retry.
         tolerance_seconds: How far the timestamp may be from our clock.
         content: What is signed instead.

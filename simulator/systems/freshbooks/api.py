@@ -191,7 +191,8 @@ class FreshBooks:
         except ValueError:
             return _error(request, 400, 3, 1013, "Page must be an integer.", field="page")
         rows = self._found(self._rows(resource), params)
-        # Whatever the key, the order is by id: ascending when asked for any ascending order, else descending.
+        # Whatever the key, the order is by id: ascending when asked for any ascending order, else
+        # descending.
         descending = not params.get("sort", "desc").endswith("asc")
         rows.sort(key=lambda row: int(row.id), reverse=descending)
         shown = rows[(page - 1) * size : page * size]
@@ -205,7 +206,10 @@ class FreshBooks:
         return raw_response(form % parts, headers={"x-api-version": NEW_STYLE})
 
     def _found(self, rows: Sequence[Row], params: httpx.QueryParams) -> list[Row]:
-        """The documented searches; others are refused before. Deleted rows only show when asked for."""
+        """The documented searches; others are refused before.
+
+        Deleted rows only show when asked for.
+        """
         wanted = params.get("search[vis_state]")
         found = [
             row for row in rows if isinstance(row, Product) or _visible(vis_state(row), wanted)

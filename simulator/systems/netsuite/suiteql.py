@@ -1,8 +1,10 @@
 """A subset of SuiteQL, as strict as NetSuite about what it does not know.
 
-SELECT expr [AS name], ... FROM table alias [[LEFT] JOIN table alias ON a.x = b.y] [WHERE ...] [ORDER BY expr [ASC|DESC], ...]
+SELECT expr [AS name], ... FROM table alias [[LEFT] JOIN table alias ON a.x = b.y] [WHERE ...]
+[ORDER BY expr [ASC|DESC], ...]
 
-No LIMIT or OFFSET (they go into the URL). Names are case-insensitive. Null compares with nothing, '' is null.
+No LIMIT or OFFSET (they go into the URL). Names are case-insensitive. Null compares with nothing,
+'' is null.
 """
 
 import re
@@ -50,7 +52,10 @@ class _Source:
 
 
 class _Parser:
-    """Reads a statement from left to right. Columns of SELECT are bound after FROM named the tables."""
+    """Reads a statement from left to right.
+
+    Columns of SELECT are bound after FROM named the tables.
+    """
 
     def __init__(self, statement: str, tables: Mapping[str, Table], params: Sequence[Any]) -> None:
         self.items = tokens(statement)

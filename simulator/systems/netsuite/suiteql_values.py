@@ -28,7 +28,10 @@ class SuiteQLError(Exception):
 
 @dataclass(frozen=True)
 class Table:
-    """A table: its columns, and its rows. `rows` is told which values of `key` the statement asks for, if it names them."""
+    """A table: its columns, and its rows.
+
+    `rows` is told which values of `key` the statement asks for, if it names them.
+    """
 
     columns: frozenset[str]
     rows: Callable[[frozenset[str] | None], Iterable[Row]]

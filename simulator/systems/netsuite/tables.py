@@ -1,7 +1,8 @@
 """NetSuite's tables over the books, and the record API's JSON.
 
-Amounts are the books' own: a sale is a credit, so its lines are negative and a credit memo's positive; the total on
-the document is positive for a sale, negative for what takes back. Times are on the account's clock.
+Amounts are the books' own: a sale is a credit, so its lines are negative and a credit memo's
+positive; the total on the document is positive for a sale, negative for what takes back. Times are
+on the account's clock.
 """
 
 from collections.abc import Iterator

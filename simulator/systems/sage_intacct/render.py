@@ -16,7 +16,10 @@ _REVERSALS: Final = ("InvoiceReversal", "MemoReversal")
 
 @dataclass(frozen=True)
 class Row:
-    """A line, which the API lists beside the documents. `line` None: the subtotal row that holds the document's tax."""
+    """A line, which the API lists beside the documents.
+
+    `line` None: the subtotal row that holds the document's tax.
+    """
 
     document: Document
     position: int

@@ -1,7 +1,8 @@
 """A second process that maps: Python uses one core at a time, and mapping is half of the work of a large read.
 
-It is a fork of the interpreter that a run starts from, made before that starts any thread, so it costs some milliseconds and
-shares the imported modules. A run that was started otherwise has none and maps in its own threads, with the same result.
+It is a fork of the interpreter that a run starts from, made before that starts any thread, so it
+costs some milliseconds and shares the imported modules. A run that was started otherwise has none
+and maps in its own threads, with the same result.
 """
 
 import contextlib
@@ -31,7 +32,8 @@ _channel: Channel | None = None
 def prepare_run() -> None:
     """Forks the sibling of this process, where there is a second core for it; it ends with its parent.
 
-    To be called before any thread is started: a fork copies locks that other threads hold, and not the threads.
+    To be called before any thread is started: a fork copies locks that other threads hold, and not
+    the threads.
     """
     global _channel  # noqa: PLW0603  (one per process)
     if _channel is not None or sys.platform != "linux" or len(os.sched_getaffinity(0)) == 1:
@@ -48,7 +50,8 @@ def mapped_by_sibling(
 ) -> Packed | None:
     """The batch mapped by the sibling, once it is free; None if there is none, it failed, or it is busy and we are to hurry.
 
-    The caller maps then, and meets the failure itself: errors stay in the process that reports them.
+    The caller maps then, and meets the failure itself: errors stay in the process that reports
+    them.
     """
     while not _lock.acquire(timeout=_PATIENCE_SECONDS):
         if hurry.is_set():

@@ -14,13 +14,14 @@ from tasks.extract.bulk.overlapped_store import Early
 from tasks.extract.bulk.spool import Packed, Spool
 from tasks.job import Job
 
-#: A batch ends with the first of these: the cost of a pass, and of a validation, is that of some thousand records, and
-#: memory follows the batch and not the size of the backfill. The first ones are smaller, so that nobody waits long for work.
+#: A batch ends with the first of these: the cost of a pass, and of a validation, is that of some
+#: thousand records, and memory follows the batch and not the size of the backfill. The first ones
+#: are smaller, so that nobody waits long for work.
 RECORDS_FIRST = 2_500
 RECORDS_AT_ONCE = 20_000
 BYTES_AT_ONCE = 48 * 1024 * 1024
-#: Batches under way: one that is mapped by the sibling, and the next one. Without a sibling half of the work is done outside of
-#: Python's lock, so that two overlap.
+#: Batches under way: one that is mapped by the sibling, and the next one. Without a sibling half of
+#: the work is done outside of Python's lock, so that two overlap.
 THREADS = 2
 
 

@@ -1,7 +1,8 @@
 """Begins the store transaction while pages still arrive, so that the database works while the vendor is read.
 
-Only a large read that arrives fast gains by it: the transaction stays open as long as pages come, so it is given up after a
-while, and at the first batch that waits for a lookup. What was given up is loaded as if it had never begun.
+Only a large read that arrives fast gains by it: the transaction stays open as long as pages come,
+so it is given up after a while, and at the first batch that waits for a lookup. What was given up
+is loaded as if it had never begun.
 """
 
 import logging

@@ -11,7 +11,8 @@ import polars as pl
 
 from connectors.kit.mapping import Mapped
 
-#: Frames beyond this are on disk. The file has no name, so nobody else can open it and it vanishes with the process.
+#: Frames beyond this are on disk. The file has no name, so nobody else can open it and it vanishes
+#: with the process.
 IN_MEMORY_BYTES = 32 * 1024 * 1024
 
 
@@ -88,7 +89,8 @@ class Spool:
     def follow(self, deadline: float) -> Iterator[tuple[str, Mapped]]:
         """(stream, batch), in order, waiting for those to come, until all are there.
 
-        Raises NotYetError at `deadline` (monotonic seconds), and at a batch that waits for a lookup.
+        Raises NotYetError at `deadline` (monotonic seconds), and at a batch that waits for a
+        lookup.
         """
         at = 0
         while True:
