@@ -20,7 +20,7 @@ from panel.blocks import BillingConnection, NotConnectedError
 from panel.blocks.connected import load_block
 from panel.blocks.settings_check import check_settings
 from panel.pages.refresh import after_a_run
-from panel.reports.run import Links, RunReport, markdown, summary_line
+from panel.reports.run import Links, markdown, summary_line
 from panel.runs.advice import TookTooLongError, is_expected, named
 from panel.runs.attempt import audit_refused, remember, remember_refused
 from panel.runs.long_run import shown_while_long
@@ -30,6 +30,7 @@ from sql import refused as refusals
 from sql import sync
 from tasks.job import Job, Policy
 from tasks.load.invoices import TooManyRejectsError
+from tasks.run_report import RunReport
 from tasks.sync import synchronise
 
 #: A run that takes longer is ended, so that those behind it get their turn. A backfill goes on

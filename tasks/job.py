@@ -19,6 +19,10 @@ from sql.tokens import TokenRows
 from tasks.work import Work
 
 
+class NotConnectedError(RuntimeError):
+    """There is no such block, or it is not complete. The message says what to do."""
+
+
 @dataclass(frozen=True)
 class Policy:
     """How far to look back, how many rejects are too many, and when sales earn (None: as it was said last)."""

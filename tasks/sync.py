@@ -18,13 +18,13 @@ from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 
 from connectors.kit.errors import ConnectorError
-from panel.reports.run import RunReport, changes_line, times_lines
 from sql import sync
 from tasks.award.members import Awarded, award_members, award_only
 from tasks.extract.pages import Extracted, extract_pages, replay_pages
 from tasks.job import Job
 from tasks.load.invoices import Loaded, load_pages
 from tasks.load.retry_rejects import load_all
+from tasks.run_report import RunReport, changes_line, times_lines
 from tasks.steps import BUSY, without_row_data
 
 #: How long a run waits for another one of the same account to end.

@@ -11,12 +11,12 @@ from panel.alerts.events import (
     RejectRatio,
     WebhooksBacklog,
 )
-from panel.reports.run import in_words
 from settings import settings
 from sql import keys, refused, webhooks
 from sql.db import connect
 from sql.named_queries import query
 from sql.refused import AccountRefused
+from tasks.run_report import refused_in_words
 
 #: How long before its end a key or a consent is spoken of.
 NOTICE = timedelta(days=14)
@@ -101,7 +101,7 @@ def corrections_refused(rows: Iterable[AccountRefused], link: str) -> Iterator[A
         reason = row.largest[0].reason[:200] if row.largest else ""
         yield CorrectionsRefused(
             about=_label(f"{row.system}-{row.account}"), records=row.records, points_at_stake=row.points_at_stake,
-            what=f"{in_words(row).capitalize()} at {row.system}, {row.account}: the old points stand. For example {named[:150]}: {reason}",
+            what=f"{refused_in_words(row).capitalize()} at {row.system}, {row.account}: the old points stand. For example {named[:150]}: {reason}",
             todo="Do this before other rejects: members can spend these points. Correct the document at the billing system or the field "
             "mapping in the block; the record is then tried again by itself. All of them: docs/runbook/refused-corrections.md.",
             link=link,

@@ -19,10 +19,6 @@ _EXAMPLE = '{"customer_phone": "/CustomField/0/StringValue"}'
 _ADDRESSES = ("_url", "_uri")
 
 
-class NotConnectedError(RuntimeError):
-    """There is no such block, or it is not complete. The message says what to do."""
-
-
 class BillingConnection(Block):
     """What all billing systems have in common."""
 

@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 
 from panel.blocks.base import BillingConnection
 from panel.blocks.kinds import BLOCKS
-from panel.reports.run import table
+from panel.markdown import table
 
 BEGIN: Final = "<!-- fields: begin -->"
 END: Final = "<!-- fields: end -->"

@@ -31,9 +31,10 @@ from connectors.kit.read.pages import extract
 from connectors.kit.spec import Account, ConnectorSpec, Consent, Page, RetryPolicy, Stream, Window
 from panel.blocks import BillingConnection
 from panel.blocks.settings_check import check_settings
-from panel.reports.run import percentile, table
+from panel.markdown import table
 from sql.tokens import TokenUnreadableError
 from tasks.job import limited_client, token_rows
+from tasks.run_report import percentile
 
 #: Records asked for: enough to see whether the mapping fits.
 _PAGE_SIZE = 10

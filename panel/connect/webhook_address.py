@@ -13,7 +13,7 @@ from connectors.kit.webhooks.settings import WebhookSettings
 from connectors.registry import DESCRIBED_WEBHOOKS, WEBHOOKS, declaration
 from panel.blocks import BillingConnection, NotConnectedError
 from panel.blocks.connected import find_block
-from panel.reports.run import table
+from panel.markdown import table
 from sql import endpoints as stored
 from sql import webhooks
 from sql.db import DbConnection, connect

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from panel.pages.words import clock, plain, share, shortened
-from panel.reports.run import grouped, table
+from panel.markdown import clock, plain, share, shortened, table
 from sql.panel_pages import Failure, Slot, Totals, WebhookTotals
+from tasks.run_report import grouped
 
 TITLE: Final = "Sync status"
 _ERROR_MAX: Final = 180

@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from panel.connect.webhook_address import address, can_announce
+from panel.markdown import age, clock, plain, shortened, span, table
 from panel.pages.connection_status import Desk, Desks
-from panel.pages.words import age, clock, plain, shortened, span
-from panel.reports.run import grouped, table
 from sql.panel_pages import AccountState, Address, LastAttempt
 from sql.webhooks import Backlog
+from tasks.run_report import grouped
 
 TITLE: Final = "Billing systems"
 _ERROR_MAX: Final = 600

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from panel.pages.words import plain, shortened
-from panel.reports.run import grouped, table
+from panel.markdown import plain, shortened, table
 from sql.audit import Entry, Verdict
+from tasks.run_report import grouped
 
 #: Failures of the entries shown that are told in full.
 FAILURES_SHOWN = 10

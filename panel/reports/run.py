@@ -2,24 +2,22 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from connectors.kit.errors import ContractBroken, NeedsOperator, Retriable
 from connectors.kit.http.responses import Call
+from panel.markdown import cell, table
 from panel.reports.reject_advice import fix
 from sql.refused import AccountRefused
 from tasks.award.members import Awarded
-from tasks.extract.pages import Extracted
-from tasks.extract.schema_drift import Change
-from tasks.job import Job
-from tasks.load.invoices import Loaded, SightLostError, TooManyRejectsError
+from tasks.load.invoices import SightLostError, TooManyRejectsError
+from tasks.run_report import RunReport, grouped, percentile, refused_in_words, times_lines
 
 #: Rows of the longest table; the rest is in billing.reject.
 REASONS_SHOWN = 20
-#: Changes of the vendor's records in the report and in the log; all are in billing.vendor_field.
-CHANGES_SHOWN, CHANGES_LOGGED = 30, 5
+#: Changes of the vendor's records in the report; all are in billing.vendor_field.
+CHANGES_SHOWN = 30
 
 
 @dataclass(frozen=True)
@@ -29,70 +27,6 @@ class Links:
     run: str
     block: str
     name: str
-
-
-@dataclass
-class RunReport:
-    """What is known of a run so far; each step fills its part, so that a failed run tells as much as it can."""
-
-    job: Job
-    started_at: datetime
-    extracted: Extracted | None = None
-    pages: dict[str, tuple[int, int, int]] = field(default_factory=dict)
-    loaded: Loaded | None = None
-    awarded: Awarded | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
-    error: Exception | None = None
-    #: Corrections of the account that are refused and open, of this run or an earlier one.
-    corrections: Sequence[AccountRefused] = ()
-
-    def summary(self) -> dict[str, Any]:
-        """The counts kept in billing.sync_run."""
-        loaded, awarded = self.loaded or Loaded(), self.awarded or Awarded()
-        return {
-            "pages": sum(pages for pages, _, _ in self.pages.values()),
-            "fetched": loaded.records,
-            "new": loaded.stored.new,
-            "changed": loaded.stored.changed + loaded.stored.voided,
-            "unchanged": loaded.stored.unchanged,
-            "older": loaded.stored.older,
-            "ahead": loaded.ahead,
-            "rejected": loaded.rejected + awarded.rejected,
-            "reasons": dict(loaded.reasons + awarded.reasons),
-            "resolved": loaded.resolved,
-            "tried_again": loaded.tried_again,
-            "members": awarded.members,
-            "entries": awarded.entries,
-            "points": awarded.points,
-            "calls": len(self.job.calls),
-            "throttled": sum(call.throttled for call in self.job.calls),
-            "response_ms_p50": percentile([call.elapsed_ms for call in self.job.calls], 50),
-            "response_ms_p95": percentile([call.elapsed_ms for call in self.job.calls], 95),
-        }
-
-    def headline(self) -> str:
-        """One line: the message of the run's final state."""
-        counts = self.summary()
-        text = (
-            f"{counts['new']} new, {counts['changed']} changed, {counts['rejected']} rejected; "
-            f"{counts['entries']} entries, {grouped(counts['points'], sign=True)} points"
-        )
-        for one in self.corrections:
-            text += f". {in_words(one).capitalize()}: the old points stand"
-        if self.job.replay:
-            text = f"Replay of {'rejects' if self.job.rejects else 'stored pages'}: {text}"
-        return f"Dry run, nothing kept: {text}" if self.job.dry_run else text
-
-
-def grouped(number: int, *, sign: bool = False) -> str:
-    """A whole number a person can read: 189 939 993, or +189 939 993."""
-    return f"{number:{'+' if sign else ''},}".replace(",", " ")
-
-
-def percentile(values: Sequence[int], percent: int) -> int | None:
-    """The value that `percent` of the values do not exceed; None of none."""
-    ordered = sorted(values)
-    return ordered[max(0, -(-len(ordered) * percent // 100) - 1)] if ordered else None
 
 
 def summary_line(report: RunReport) -> str:
@@ -118,22 +52,6 @@ def markdown(report: RunReport, links: Links, title: str) -> str:
         _checks(report),
     ]
     return "\n\n".join(part for part in parts if part)
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A markdown table; a cell's own bars and line breaks are made harmless."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(_cell(value) for value in line) + " |" for line in lines)
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, int) and not isinstance(value, bool):
-        return grouped(value)
-    if isinstance(value, datetime):
-        return f"{value:%Y-%m-%d %H:%M:%S} UTC"
-    return str(value).replace("|", "\\|").replace("\n", " ")
 
 
 def who_acts(error: BaseException) -> str:
@@ -167,7 +85,7 @@ def _outcome(report: RunReport, links: Links, title: str) -> str:
     total = sum(report.seconds.values())
     steps = ", ".join(f"{step} {seconds:.1f} s" for step, seconds in report.seconds.items())
     lines.append(
-        f"Account `{job.account.account}`, started {_cell(report.started_at)}, {total:.1f} s ({steps}). [Run]({links.run}), "
+        f"Account `{job.account.account}`, started {cell(report.started_at)}, {total:.1f} s ({steps}). [Run]({links.run}), "
         f"[block]({links.block}), all [billing systems](/artifacts/key/billing-systems)."
     )
     if report.extracted is not None and report.extracted.resumed:
@@ -208,24 +126,6 @@ def _times(report: RunReport) -> str:
     """Documents whose times of change cannot be right, or say that they are old; "" where there are none."""
     lines = times_lines(report.loaded) if report.loaded is not None else []
     return "## Times of change\n\n" + "\n".join(f"- {line}" for line in lines) if lines else ""
-
-
-def times_lines(loaded: Loaded) -> list[str]:
-    """The same as sentences, for the log and for the report."""
-    lines, stored = [], loaded.stored
-    if loaded.ahead:
-        shown = ", ".join(f"{name} ({_cell(at)})" for name, at in loaded.ahead_documents.items())
-        lines.append(
-            f"{grouped(loaded.ahead)} records say that they were changed in the future, for example {shown}. The time of "
-            "reading counts instead, so that later corrections count. Look at the clock and time zone of the billing system"
-        )
-    if stored.older:
-        lines.append(
-            f"{grouped(stored.older)} versions differ from what is stored and are older, so they were left out, for example "
-            f"{', '.join(stored.older_documents)}. After a replay, or where webhooks arrive late, that is as it should be. "
-            "Otherwise compare these documents with the billing system: *reconcile*"
-        )
-    return lines
 
 
 def _fetched(report: RunReport) -> str:
@@ -272,12 +172,6 @@ def _rejected(report: RunReport) -> str:
     return f"{found}\n\n{advice}"
 
 
-def in_words(found: AccountRefused) -> str:
-    """`2 refused corrections, 1 500 points at stake`."""
-    noun = "refused correction" if found.records == 1 else "refused corrections"
-    return f"{grouped(found.records)} {noun}, {grouped(found.points_at_stake)} points at stake"
-
-
 def refused(found: Sequence[AccountRefused], *, heading: str = "##") -> str:
     """The section of a report, "" where there is none."""
     parts = [_refused_of(one) for one in found]
@@ -297,7 +191,7 @@ def _refused_of(found: AccountRefused) -> str:
     more = found.records - len(rows)
     tail = f"\n\n{grouped(more)} more are in `analytics.refused_correction`." if more > 0 else ""
     return (
-        f"**{found.system}, {found.account}: {in_words(found)}.** Each would have changed a sale that is in the ledger, and could "
+        f"**{found.system}, {found.account}: {refused_in_words(found)}.** Each would have changed a sale that is in the ledger, and could "
         "not be used: **the old points stand**. Correct the document or the mapping; it is then tried again by itself. Until "
         "then somebody should look at these members first (docs/runbook/refused-corrections.md).\n\n"
         + table(["Document", "Points that stand", "Why it was refused", "What to do"], rows)
@@ -330,17 +224,10 @@ def _changed(report: RunReport) -> str:
     changes = report.extracted.changes if report.extracted else []
     if not changes:
         return ""
-    lines = [f"- {change.stream}: {_cell(change.to_text())}" for change in changes[:CHANGES_SHOWN]]
+    lines = [f"- {change.stream}: {cell(change.to_text())}" for change in changes[:CHANGES_SHOWN]]
     if len(changes) > CHANGES_SHOWN:
         lines.append(f"- {len(changes) - CHANGES_SHOWN} more, in `billing.vendor_field`")
     return "## The vendor's records have changed\n\n" + "\n".join(lines)
-
-
-def changes_line(changes: Sequence[Change]) -> str:
-    """The same in one line of the log."""
-    shown = "; ".join(f"{change.stream}: {change.to_text()}" for change in changes[:CHANGES_LOGGED])
-    more = f"; and {len(changes) - CHANGES_LOGGED} more" if len(changes) > CHANGES_LOGGED else ""
-    return f"the vendor's records have changed: {shown}{more}"
 
 
 def _cursors(report: RunReport) -> str:

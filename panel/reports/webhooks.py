@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
-from panel.reports.run import grouped, refused, table
+from panel.markdown import table
+from panel.reports.run import refused
 from sql.refused import AccountRefused
 from sql.webhook_documents import EventCount, Parked
 from sql.webhooks import Backlog
-from tasks.webhooks.process import Counts
+from tasks.run_report import grouped
+from tasks.webhooks.counts import Counts
 
 #: Rows of the longest table; the rest is in analytics.webhook.
 _REASONS_SHOWN = 20

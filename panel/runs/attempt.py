@@ -6,11 +6,11 @@ from typing import Literal
 
 import psycopg
 
-from panel.reports.run import RunReport
 from sql import attempts, audit
 from sql.attempts import Attempt
 from sql.db import connect
 from tasks.load.invoices import TooManyRejectsError
+from tasks.run_report import RunReport
 
 
 def remember(report: RunReport, connection_name: str, error: str | None) -> None:

@@ -8,10 +8,10 @@ from typing import Final
 
 import psycopg
 
-from panel.reports.run import RunReport
 from panel.runs.progress import UPDATE_SECONDS, Progress
 from sql import ledger
 from sql.db import connect
+from tasks.run_report import RunReport
 
 #: Runs that end sooner show none.
 SHOWN_AFTER_SECONDS: Final = 20.0

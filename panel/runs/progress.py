@@ -16,8 +16,8 @@ from uuid import UUID
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from connectors.kit.errors import block_name
-from panel.pages.words import span
-from panel.reports.run import grouped
+from panel.markdown import span
+from tasks.run_report import grouped
 
 log = logging.getLogger(__name__)
 #: At most one request in so many seconds.

@@ -1,22 +1,19 @@
 """What the audit log says of a batch of webhooks: an entry for each of them would make them wait for each other."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from sql import audit
 from sql.db import DbConnection
 from sql.webhooks import ClaimedEvent
+from tasks.webhooks.counts import Counts
 from tasks.webhooks.documents import Failed
-
-if TYPE_CHECKING:
-    from tasks.webhooks.process import Counts
 
 
 def record_batch(
     connection: DbConnection,
     run_id: str,
     claimed: Sequence[ClaimedEvent],
-    counts: "Counts",
+    counts: Counts,
     failures: Mapping[Failed, Sequence[int]],
 ) -> None:
     """One entry for the claimed deliveries of an endpoint; `failures` are the numbers of those that failed, by why."""

@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 import traceback
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -15,19 +15,17 @@ from connectors.kit.errors import ConnectorError, NeedsOperator, RateLimited, Re
 from connectors.kit.webhooks.scheme import BadBody, events
 from connectors.registry import webhook_for
 from loyalty.masking import message
-from panel.blocks import NotConnectedError
-from panel.reports.run import times_lines
 from sql import sync, webhooks
 from sql import webhook_documents as pushed
 from sql.db import connect
 from sql.webhooks import ClaimedEvent
-from tasks.award.members import Awarded
 from tasks.extract.pages import Extracted
-from tasks.job import Job
-from tasks.load.invoices import Loaded
+from tasks.job import Job, NotConnectedError
+from tasks.run_report import times_lines
 from tasks.steps import without_row_data
 from tasks.sync import bring_in
 from tasks.webhooks.audit import record_batch
+from tasks.webhooks.counts import Counts
 from tasks.webhooks.documents import Failed, Incoming, Sorted, asked_pages, held_pages, sort_out
 from tasks.webhooks.handshake import confirm, greeting
 
@@ -36,47 +34,6 @@ log = logging.getLogger(__name__)
 _OPERATOR_SECONDS: Final = 120.0
 #: How long a connection's block is taken to be as it was read.
 _BLOCK_SECONDS: Final = 20.0
-
-
-@dataclass
-class Counts:
-    """What came of the events of one connection, or of all."""
-
-    deliveries: int = 0
-    done: int = 0
-    failed: int = 0
-    parked: int = 0
-    new: int = 0
-    changed: int = 0
-    rejected: int = 0
-    entries: int = 0
-    points: int = 0
-    records: int = 0
-    older: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
-    notes: Counter[str] = field(default_factory=Counter)
-
-    def add(self, loaded: Loaded, awarded: Awarded) -> None:
-        """Counts a batch in."""
-        self.records += loaded.records
-        self.new += loaded.stored.new
-        self.changed += loaded.stored.changed + loaded.stored.voided
-        self.rejected += loaded.rejected + awarded.rejected
-        self.older += loaded.stored.older
-        self.entries += awarded.entries
-        self.points += awarded.points
-        self.reasons += loaded.reasons + awarded.reasons
-        self.notes += loaded.notes
-
-    def summary(self) -> dict[str, object]:
-        """As kept in billing.sync_run."""
-        names = ("new", "changed", "older", "rejected", "entries", "points")
-        counts: dict[str, object] = {name: getattr(self, name) for name in names}
-        return counts | {
-            "fetched": self.records,
-            "events": self.deliveries,
-            "reasons": dict(self.reasons),
-        }
 
 
 class Connections:

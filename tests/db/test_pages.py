@@ -15,7 +15,6 @@ import panel.runs.progress
 from connectors.kit.http.responses import Call
 from panel.pages import status, systems
 from panel.pages.connection_status import Desk, Desks
-from panel.reports.run import RunReport, percentile
 from panel.runs.attempt import remember, remember_refused
 from sql import attempts, ledger, sync, webhooks
 from sql import panel_pages as pages
@@ -23,6 +22,7 @@ from sql.attempts import Attempt
 from sql.db import DbConnection, connect
 from tasks.extract.pages import Extracted
 from tasks.load.invoices import Loaded, TooManyRejectsError
+from tasks.run_report import RunReport, percentile
 from tests.support.books import PHONE, Books, invoice
 
 NOW = datetime.now(UTC)

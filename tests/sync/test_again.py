@@ -7,11 +7,11 @@ import httpx
 import pytest
 
 import simulator
-from panel.reports.run import RunReport
 from sql.db import connect
 from tasks.job import Policy
 from tasks.load import retry_rejects as again
 from tasks.load.retry_rejects import bring_back
+from tasks.run_report import RunReport
 from tasks.sync import synchronise
 from tests.sync.conftest import START, Shop, expected, run
 from tests.sync.test_custom import connection, job, sales

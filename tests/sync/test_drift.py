@@ -11,9 +11,10 @@ import pytest
 
 import simulator
 from connectors.kit.spec import Account
-from panel.reports.run import Links, RunReport, changes_line, markdown
+from panel.reports.run import Links, markdown
 from tasks.job import Job, Policy
 from tasks.load.invoices import TooManyRejectsError
+from tasks.run_report import RunReport, changes_line
 from tasks.sync import synchronise
 from tests.sync.conftest import Shop, expected, run
 from tests.sync.test_pipeline import SYSTEMS, rows_of

@@ -11,10 +11,11 @@ import pytest
 import connectors
 import simulator
 from connectors.kit.errors import ConnectorError, CredentialsRejected
-from panel.reports.run import Links, RunReport, markdown, who_acts
+from panel.reports.run import Links, markdown, who_acts
 from sql.db import connect
 from tasks.extract.pages import Extracted
 from tasks.job import Job
+from tasks.run_report import RunReport
 from tests.support.hostile import FAULTS, Fault, Scene, breaks_the_contract
 from tests.sync.conftest import START, Shop, expected, run
 

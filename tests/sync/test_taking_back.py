@@ -17,12 +17,13 @@ from cryptography.fernet import Fernet
 from connectors.kit.described.documents import named
 from connectors.kit.spec import Account
 from panel.alerts.watch import look
-from panel.reports.run import Links, RunReport, markdown
+from panel.reports.run import Links, markdown
 from settings import PROJECT_ROOT
 from sql import refused
 from sql.db import connect
 from sql.sync import AccountKey
 from tasks.job import Job, Policy
+from tasks.run_report import RunReport
 from tests.support.database import databases, dsn
 from tests.sync.conftest import run
 

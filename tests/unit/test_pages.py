@@ -12,13 +12,13 @@ import psycopg
 import pytest
 
 from flows.sync import _told
+from panel.markdown import age, plain, share, shortened, span
 from panel.pages import charts, footers, publish, refresh, status, systems
 from panel.pages.connection_status import Desk, Desks
 from panel.pages.systems import Ledger
-from panel.pages.words import age, plain, share, shortened, span
-from panel.reports.run import grouped
 from sql.panel_pages import AccountState, Address, Failure, LastAttempt, Slot, Totals, WebhookTotals
 from sql.webhooks import Backlog
+from tasks.run_report import grouped
 
 NOW = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)

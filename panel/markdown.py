@@ -1,6 +1,10 @@
-"""How the pages say times, shares and links."""
+"""How pages and reports say tables, times, shares and links, as Markdown."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tasks.run_report import grouped, utc
 
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 
@@ -52,3 +56,20 @@ def plain(text: str) -> str:
     for mark in "\\`*_[]<>#|":
         text = text.replace(mark, f"\\{mark}")
     return text
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A markdown table; a cell's own bars and line breaks are made harmless."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cell(value) for value in line) + " |" for line in lines)
+
+
+def cell(value: Any) -> str:
+    """A value as a cell of a table shows it; a dash of none."""
+    if value is None:
+        return "-"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return grouped(value)
+    if isinstance(value, datetime):
+        return utc(value)
+    return str(value).replace("|", "\\|").replace("\n", " ")
