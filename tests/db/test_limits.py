@@ -83,13 +83,13 @@ def test_so_many_at_once_over_all_workers(make: Make) -> None:
 
 
 def test_a_request_whose_worker_died_is_forgotten_but_counts(make: Make) -> None:
-    worker = make((2, 60.0), at_once=1, lease_seconds=0.2)
+    worker = make((2, 600.0), at_once=1, lease_seconds=2)
     assert worker.enter()[0]
     assert not worker.enter()[0]
-    time.sleep(0.25)
+    time.sleep(2.1)
     assert worker.enter()[0], "its place is free again"
-    time.sleep(0.25)
-    assert worker.enter()[1] > 55, "but the vendor may have counted it"
+    time.sleep(2.1)
+    assert worker.enter()[1] > 500, "but the vendor may have counted it"
 
 
 def test_a_rest_that_one_is_told_holds_for_all_and_is_bounded(make: Make) -> None:

@@ -38,11 +38,14 @@ class Worker:
     exchanges: int = 0
     dead: bool = False
     turns: "Turns | None" = None
+    #: How many processes it has been; a connection belongs to one of them.
+    lives: int = 0
     statements: list[str] = field(default_factory=list)
 
     def ended(self) -> None:
         """Lets go of its connections, as the end of a process does."""
         engine(self.dsn).dispose()
+        self.lives += 1
         self.fault, self.exchanges, self.dead, self.turns = None, 0, False, None
 
 
@@ -99,8 +102,13 @@ class Faults:
         self.observer.close()
 
     def of(self, connection: Any) -> Worker | None:
-        """Whose connection it is."""
-        return next((w for w in self.workers if w.dsn == getattr(connection, "_worker", "")), None)
+        """Whose connection it is; None of one that outlived its process.
+
+        The garbage collector rolls such a one back, in whatever thread it runs: that thread must
+        not wait for a turn that is not its own.
+        """
+        made_by = getattr(connection, "_made_by", None)
+        return next((w for w in self.workers if (w.dsn, w.lives) == made_by), None)
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -112,7 +120,8 @@ class Faults:
             if worker is not None and worker.dead:
                 raise ProcessKilledError("the process was killed")
             connection = connect(dsn, **options)
-            connection._worker = dsn  # type: ignore[attr-defined]
+            if worker is not None:
+                connection._made_by = (worker.dsn, worker.lives)  # type: ignore[attr-defined]
             return connection
 
         def exchanged(connection: Any, gen: Any, *args: Any, **more: Any) -> Any:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 import stamina
 
+from connectors.kit.http.body import ACCEPT_ENCODING, UnaskedEncodingError, pieces
 from connectors.kit.http.probe import why_no_answer
 
 ATTEMPTS = 3
@@ -67,7 +68,7 @@ def _once(
             httpx.Client(
                 transport=transport, timeout=timeout_seconds, follow_redirects=True, max_redirects=3
             ) as http,
-            http.stream("GET", url) as response,
+            http.stream("GET", url, headers={"accept-encoding": ACCEPT_ENCODING}) as response,
         ):
             status = response.status_code
             if status != 200:
@@ -77,14 +78,21 @@ def _once(
             return _body(response, host, bytes_max)
     except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.TooManyRedirects):
         raise DownloadError(host, "no usable http(s) URL", passing=False) from None
+    except UnaskedEncodingError as error:
+        raise DownloadError(
+            host, f"the file is packed as {error}, which nobody asked for", passing=False
+        ) from None
     except httpx.HTTPError as error:
         raise DownloadError(host, why_no_answer(error), passing=True) from None
 
 
 def _body(response: httpx.Response, host: str, bytes_max: int) -> bytes:
-    """The body; an endless trickle of bytes never trips a read timeout."""
+    """The whole body: httpx itself would take a packed one that is cut off for whole.
+
+    An endless trickle of bytes never trips a read timeout, so the time is looked at here.
+    """
     body, latest = bytearray(), time.monotonic() + SECONDS_MAX
-    for chunk in response.iter_bytes():
+    for chunk in pieces(response):
         body += chunk
         if len(body) > bytes_max:
             raise DownloadError(host, f"the file is larger than {bytes_max} bytes", passing=False)
