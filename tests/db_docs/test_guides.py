@@ -59,6 +59,16 @@ def test_links_lead_somewhere(document: Path) -> None:
             assert (document.parent / link).exists(), link
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_paths_exist(document: Path) -> None:
+    """A file or folder of the code that a guide names is there; `<system>` stands for any."""
+    if document.name == "adding-a-system.md":
+        return  # names files that are still to be written
+    folders = "|".join(path.name for path in ROOT.iterdir() if (path / "__init__.py").exists())
+    for name in re.findall(rf"`((?:{folders})/[^`\s:]*)`", document.read_text(encoding="utf-8")):
+        assert list(ROOT.glob(re.sub(r"<\w+>", "*", name))), name
+
+
 def worked_examples() -> list[list[str]]:
     """Rows of the table of worked examples: total, refunded, currency, kind, tier, points."""
     text = (ROOT / "docs" / "points.md").read_text(encoding="utf-8")

@@ -19,7 +19,7 @@ PAGES = sorted(INDEX.parent.glob("*.md"))
 OTHERS = {"README.md", "backup.md", "routines.md", "upgrade.md"}
 SYMPTOMS = [page for page in PAGES if page.name not in OTHERS]
 HEADINGS = ["You see", "It means", "Do", "It is over when"]
-PACKAGES = ("api", "connectors", "flows", "loyalty", "sql", "tasks", "twezah")
+PACKAGES = ("api", "connectors", "flows", "loyalty", "panel", "sql", "tasks", "twezah")
 
 
 @cache
@@ -45,7 +45,9 @@ def blocks(page: Path, kind: str) -> list[str]:
 
 def words(page: Path) -> list[list[str]]:
     """The page's commands."""
-    return [shlex.split(line.removeprefix("$ ")) for line in blocks(page, "console")]
+    text = "\n".join(blocks(page, "console"))
+    commands = re.split(r"^\$ ", text, flags=re.MULTILINE)  # a command may go on in the next line
+    return [shlex.split(command) for command in commands if command.strip()]
 
 
 def parts(quote: str) -> list[str]:

@@ -99,13 +99,22 @@ def assertion(
     now: datetime,
     life: timedelta = timedelta(minutes=5),
 ) -> str:
-    """A signed JWT: PS256 for RSA keys, ES256, ES384 or ES512 for elliptic curves; `iat` and `exp` are added."""
-    import jwt
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+    """A signed JWT, with `iat` and `exp` added.
 
-    algorithm = "PS256" if isinstance(key, RSAPrivateKey) else _CURVES[key.curve.key_size]
+    RSA keys sign with PS256, elliptic curves with ES256, ES384 or ES512.
+    """
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+    from joserfc import jwt
+    from joserfc.jwk import ECKey, RSAKey
+
+    signer: RSAKey | ECKey
+    if isinstance(key, RSAPrivateKey):
+        algorithm, signer = "PS256", RSAKey.import_key(key)
+    else:
+        algorithm, signer = _CURVES[key.curve.key_size], ECKey.import_key(key)
     times = {"iat": int(now.timestamp()), "exp": int((now + life).timestamp())}
-    return jwt.encode({**claims, **times}, key, algorithm=algorithm, headers={"kid": key_id})
+    header = {"alg": algorithm, "kid": key_id}
+    return jwt.encode(header, {**claims, **times}, signer, algorithms=[algorithm])
 
 
 def token_based(
