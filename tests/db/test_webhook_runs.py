@@ -142,7 +142,7 @@ def test_who_waits_for_one_that_stays_gives_up(dsn: str, endpoint_no: int) -> No
     with psycopg.connect(dsn, autocommit=True) as other, webhooks.claiming(other):
         began = time.monotonic()
         assert listen(dsn, "next", jobs(dsn), KEY, Pace(0, 60, wait_seconds=0.3), lambda *_: None).busy
-        assert 0.2 < time.monotonic() - began < 5
+        assert 0.2 < time.monotonic() - began < 30
         assert not webhooks.is_awaited(other)
 
 
@@ -157,7 +157,9 @@ def test_what_a_killed_run_had_claimed_is_awarded_by_the_next(dsn: str, endpoint
         os.kill(killed.pid, signal.SIGKILL)
     # Its lease ends now: a short lease could end before the machine came to the lines above.
     with connect(dsn) as connection:
-        connection.execute("UPDATE billing.webhook_event SET next_attempt_at = clock_timestamp() WHERE run_id = 'killed'")
+        connection.execute(
+            "UPDATE billing.webhook_event SET next_attempt_at = clock_timestamp() WHERE run_id = 'killed'"
+        )
         connection.commit()
     until(lambda: listen(dsn, "next", jobs(dsn), KEY, Pace(0, 60), lambda *_: None).deliveries == 2)
     assert points(dsn) == {"a": 10, "b": 10, "c": 10}
