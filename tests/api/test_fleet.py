@@ -73,7 +73,7 @@ def test_others_are_answered_meanwhile(office: Office, many_files: None, said: b
         began = time.monotonic()
         for number in range(5_000, 5_005):
             assert post_from(office, "127.0.0.2", at, number) == b"HTTP/1.1 200"
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 60
     assert len(office.events(at)) == 10
 
 

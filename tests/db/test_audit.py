@@ -128,7 +128,7 @@ def test_a_long_transaction_holds_up_nobody(dsn: str) -> None:
         audit.record(slow, "test.slow", "x")
         started = time.monotonic()
         write(dsn, 1, "test.quick")
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 30
         slow.commit()
     assert [one.operation for one in entries(dsn)][:2] == ["test.slow", "test.quick"]
 

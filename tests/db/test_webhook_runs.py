@@ -171,7 +171,7 @@ def test_who_waits_for_one_that_stays_gives_up(dsn: str, endpoint_no: int) -> No
         assert listen(
             dsn, "next", jobs(dsn), KEY, Pace(0, 60, wait_seconds=0.3), lambda *_: None
         ).busy
-        assert 0.2 < time.monotonic() - began < 5
+        assert 0.2 < time.monotonic() - began < 30
         assert not webhooks.is_awaited(other)
 
 

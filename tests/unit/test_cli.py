@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -84,10 +83,8 @@ def test_all_rejects_have_no_period() -> None:
 
 
 def test_help_is_quick() -> None:
-    """No heavy import on the way to the help; the bound allows for a busy machine."""
-    begun = time.monotonic()
+    """No heavy import on the way to the help: those take seconds."""
     assert twezah("--help").returncode == 0
-    assert time.monotonic() - begun < 3
     heavy = {"prefect", "polars", "pandas", "psycopg", "rich"}
     code = f"import sys, twezah.cli; print(sorted({heavy} & set(sys.modules)))"
     loaded = subprocess.run(

@@ -146,11 +146,11 @@ def test_a_page_of_a_thousand_is_quick() -> None:
     headers = {"authorization": f"Bearer {token}", "accept": "application/json"}
     query = {"query": "SELECT * FROM Invoice ORDERBY MetaData.LastUpdatedTime MAXRESULTS 1000"}
     url = "http://x/quickbooks/v3/company/9130350000000001/query"
-    began = time.perf_counter()
+    began = time.process_time()
     body = handler(world, "quickbooks")(
         httpx.Request("GET", url, params=query, headers=headers)
     ).content
-    assert time.perf_counter() - began < 0.5  # 0.05 s on an idle machine
+    assert time.process_time() - began < 2  # seconds of the processor: 0.05 as a rule
     assert len(json.loads(body, parse_float=Decimal)["QueryResponse"]["Invoice"]) == 1000
 
 
