@@ -81,7 +81,10 @@ def _check_encrypted(connection: Account, field: str, url: str) -> None:
             connection.system, "settings", f'field "{field}": it is not a URL'
         ) from None
     if found.scheme == "http" and found.host not in _LOOPBACK:
-        detail = f'field "{field}": it must start with https://, because credentials and personal data go over it'
+        detail = (
+            f'field "{field}": it must start with https://, because credentials and personal data '
+            "go over it"
+        )
         raise Misconfigured(connection.system, "settings", detail)
 
 
@@ -127,7 +130,10 @@ def _stream(connection: Account, options: CustomOptions) -> Stream:
         if options.deleted_path or "void" in options.statuses.values()
         else (),
         incomplete=options.list_holds == "less than the document",
-        total_advice='check "Paging" and its fields, or empty "Number of records" if that number is not the number of records',
+        total_advice=(
+            'check "Paging" and its fields, or empty "Number of records" if that number is not the '
+            "number of records"
+        ),
     )
 
 
@@ -200,8 +206,9 @@ class RecordsElsewhere(UnexpectedShape):
     """The API answers, and not with the list where the block says it is."""
 
     advice = (
-        'Say in the block "{block}" where an answer holds the list ("Records"), and check the base URL and "Path of the invoices"; if the API leaves '
-        'the list out when it is empty, switch on "No list means no records".'
+        'Say in the block "{block}" where an answer holds the list ("Records"), and check the base '
+        'URL and "Path of the invoices"; if the API leaves the list out when it is empty, switch '
+        'on "No list means no records".'
     )
 
 
@@ -209,8 +216,8 @@ class ApiFailed(UnexpectedShape):
     """The API answers that it failed."""
 
     advice = (
-        'Whoever runs the API must say why, unless the credentials, the base URL, "Path of the invoices" or the query parameters in the block "{block}" '
-        "are wrong."
+        'Whoever runs the API must say why, unless the credentials, the base URL, "Path of the '
+        'invoices" or the query parameters in the block "{block}" are wrong.'
     )
 
 
@@ -218,8 +225,9 @@ class KeyRejected(CredentialsRejected):
     """The API refuses what the connection proves itself with."""
 
     advice = (
-        'Check in the block "{block}" that "Authentication" is the kind the API expects, and what goes with it: the API key, user name and '
-        "password, or client ID, client secret and token URL."
+        'Check in the block "{block}" that "Authentication" is the kind the API expects, and what '
+        "goes with it: the API key, user name and password, or client ID, client secret and token "
+        "URL."
     )
 
 
@@ -288,7 +296,11 @@ def _credentials_request(connection: Account, options: CustomOptions, url: str) 
 
 
 def _fault(options: CustomOptions) -> Callable[[Any], str | None]:
-    """The error code of an answer that holds no records: problem+json (RFC 9457), `error`, `errors`, or no success."""
+    """The error code of an answer that reports a failure instead of records.
+
+    Known forms: problem+json (RFC 9457), `error`, `errors` (also as GraphQL writes them), and
+    `success` or `ok` that is false.
+    """
     parts = segments(options.records)
 
     def fault(body: Any) -> str | None:

@@ -15,8 +15,8 @@ from connectors.kit.mapping.ids import joined_id
 from connectors.kit.mapping.pointers import dig, joined_paths, segments
 from connectors.kit.spec import Account
 from connectors.kit.webhooks.bodies import BadBody, moment, opened, optional_word, raw_at, raw_list
-from connectors.kit.webhooks.scheme import EVENTS_MAX, Event, Handshake, Webhook
-from connectors.kit.webhooks.settings import EventKind, WebhookSettings
+from connectors.kit.webhooks.scheme import EVENTS_MAX, Event, EventKind, Handshake, Webhook
+from connectors.kit.webhooks.settings import WebhookSettings
 from connectors.kit.webhooks.signatures import Delivery, Scheme
 
 SYSTEM: Final = "custom"

@@ -60,22 +60,37 @@ class FileSettings(DocumentSettings):
     delimiter: Literal["automatic", "comma", "semicolon", "tab", "bar"] = Field(
         default="automatic",
         title="Delimiter",
-        description="Of CSV files. automatic: the one that parts the header into the mapped columns.",
+        description=(
+            "Of CSV files. automatic: the one that parts the header into the mapped columns."
+        ),
     )
     records: Pointer = Field(
         default="",
         title="Records",
-        description="Where a JSON file holds the list. Empty: it is the list, one document, or has it in /data.",
+        description=(
+            "Where a JSON file holds the list. Empty: it is the list, one document, or has it in "
+            "/data."
+        ),
     )
     rows_without_id: RowsWithoutId = Field(
-        default="refuse the document", title="Rows without an id",
-        description="Of tables: a row without an id below a document. refuse the document: both are rejected, so that no sale "
-        "counts in part. part of the document above: it is one more line of it, as exports that say the number only once mean it.",
-    )  # fmt: skip
+        default="refuse the document",
+        title="Rows without an id",
+        description=(
+            "Of tables: a row without an id below a document. refuse the document: both are "
+            "rejected, so that no sale counts in part. part of the document above: it is one more "
+            "line of it, as exports that say the number only once mean it."
+        ),
+    )
     settle_seconds: int = Field(
-        default=10, ge=0, le=3600, title="Settle (s)",
-        description="A file that changed less than this ago may be half-written; it is left to the next run.",
-    )  # fmt: skip
+        default=10,
+        ge=0,
+        le=3600,
+        title="Settle (s)",
+        description=(
+            "A file that changed less than this ago may be half-written; it is left to the next "
+            "run."
+        ),
+    )
     megabytes_max: int = Field(
         default=50,
         ge=1,
@@ -89,9 +104,13 @@ class FolderPath(BaseModel):
     """Where the files are."""
 
     folder: str = Field(
-        pattern="^/", title="Folder",
-        description="On the machine of the worker, e.g. /srv/exports. Only files in the folder itself are read; nothing in it is changed.",
-    )  # fmt: skip
+        pattern="^/",
+        title="Folder",
+        description=(
+            "On the machine of the worker, e.g. /srv/exports. Only files in the folder itself are "
+            "read; nothing in it is changed."
+        ),
+    )
 
 
 class FileOptions(FileSettings, FolderPath):
@@ -174,7 +193,10 @@ def _layout(options: FileOptions, documented: Documents, connection: Account) ->
 def _folder(connection: Account, options: FileOptions, table: Table) -> Folder:
     path = Path(options.folder)
     if not options.folder or not path.is_dir() or not os.access(path, os.R_OK | os.X_OK):
-        detail = 'field "Folder" (folder): there is no such folder on the worker\'s machine, or it may not be read'
+        detail = (
+            'field "Folder" (folder): there is no such folder on the worker\'s machine, or it may '
+            "not be read"
+        )
         raise Misconfigured(connection.system, "settings", detail)
     return Folder(path, bytes_limit=options.megabytes_max * _MEGABYTE, check=table.problem)
 

@@ -74,15 +74,19 @@ def _by_id(resource: str, name: str) -> ById:
     """One by one: deleted documents are left out of lists, and told by their id."""
 
     def requests(connection: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
-        for one in ids:
-            path = f"/accounting/account/{connection.account}/{resource}/{resource}/{quote(one, safe='')}"
+        list_path = f"/accounting/account/{connection.account}/{resource}/{resource}"
+        for vendor_id in ids:
+            path = f"{list_path}/{quote(vendor_id, safe='')}"
             yield PageRequest("GET", path, {"include[]": "lines"})
 
     return ById(requests, single=(f"{_RESULT}/{name}",))
 
 
 def _tax(invoices: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
-    """No tax total is sent: it is what the lines, less the (negative) discount, leave of the total."""
+    """The tax is computed, because no tax total is sent.
+
+    It is what the lines, less the (negative) discount, leave of the total.
+    """
     sums = lines.group_by("row").agg(pl.col("amount_minor").sum().alias("_lines"))
     joined = invoices.with_row_index("row").join(sums, on="row", how="left", maintain_order="left")
     subtotal = pl.col("_lines") + pl.col("discount_minor").fill_null(0)

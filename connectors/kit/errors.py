@@ -32,7 +32,7 @@ def block_name(system: str) -> str:
 
 
 def system_name(name: str) -> str:
-    """The key of a system in code and tables, however it is spelled: `sage-intacct` is `sage_intacct`."""
+    """The key of a system in code and tables: `sage-intacct` becomes `sage_intacct`."""
     return name.replace("-", "_")
 
 
@@ -61,7 +61,11 @@ class ConnectorError(Exception):
         super().__init__(self._message())
 
     def of_block(self, name: str) -> Self:
-        """The same error, its advice naming this block: a system can have several accounts, a connector knows none of them."""
+        """The same error, with advice that names this block.
+
+        A system can have several accounts, each with a block of its own, and a connector knows no
+        block.
+        """
         self.block = name
         self.args = (self._message(),)
         return self
@@ -143,19 +147,22 @@ class CredentialsRejected(NeedsOperator):
     """The vendor refuses the credentials, and renewing the token did not help."""
 
     advice = (
-        'Re-consent with `twezah connect` or the deployment "connect" (or put a valid key or password) for the block "{block}" '
-        "(check client id, secret and redirect URI there as well)."
+        'Re-consent with `twezah connect` or the deployment "connect" (or put a valid key or '
+        'password) for the block "{block}" (check client id, secret and redirect URI there as '
+        "well)."
     )
     #: Which of the credentials it is, by the code of RFC 6749, section 5.2: what to look at first
     #: comes first.
     advice_by_code: ClassVar[dict[str, str]] = {
         "invalid_client": (
-            'Check client id and client secret in the block "{block}": the vendor does not know them. '
-            "If the secret was renewed at the vendor, enter the new one."
+            'Check client id and client secret in the block "{block}": the vendor does not know '
+            "them. If the secret was renewed at the vendor, enter the new one."
         ),
         "invalid_grant": (
-            'The refresh token is no longer valid: connect the block "{block}" anew with `twezah connect` or the deployment '
-            '"connect" (or paste a new refresh token into it). If that one is refused too, it belongs to another client id or redirect URI than the block names.'
+            'The refresh token is no longer valid: connect the block "{block}" anew with `twezah '
+            'connect` or the deployment "connect" (or paste a new refresh token into it). If that '
+            "one is refused too, it belongs to another client id or redirect URI than the block "
+            "names."
         ),
     }
 
@@ -174,7 +181,10 @@ class PermissionMissing(NeedsOperator):
 
 
 class ConsentFailed(NeedsOperator):
-    """The round trip through the vendor's consent page brought no token; the detail says what to do."""
+    """The round trip through the vendor's consent page brought no token.
+
+    The detail says what to do.
+    """
 
     advice = 'Then start again, with `twezah connect` or the deployment "connect", for "{block}".'
 
@@ -186,13 +196,19 @@ class Misconfigured(NeedsOperator):
 
 
 class ListedTooFew(Misconfigured):
-    """Fewer records were listed than the answers say there are: what was read is not to be continued."""
+    """Fewer records were listed than the answers say there are.
+
+    An interrupted read must not be continued behind the pages that were read.
+    """
 
 
 class ContractBroken(ConnectorError):
     """The answer is not what the vendor documents; nothing was advanced."""
 
-    advice = 'If the base URL or account in the block "{block}" is right, the vendor changed something: report this message.'
+    advice = (
+        'If the base URL or account in the block "{block}" is right, the vendor changed something: '
+        "report this message."
+    )
 
 
 class UnexpectedShape(ContractBroken):

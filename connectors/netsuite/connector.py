@@ -1,4 +1,6 @@
-"""NetSuite, SuiteQL over REST: invoices, cash sales, credit memos, cash refunds, customer refunds, deletions.
+"""NetSuite, SuiteQL over REST.
+
+Invoices, cash sales, credit memos, cash refunds, customer refunds, and deletions.
 
 https://docs.oracle.com/en/cloud/saas/netsuite/ns-online-help/section_157909186990.html
 """
@@ -56,15 +58,18 @@ _MORE = {"more": "/hasMore"}
 
 def _list(kind: str, total: str) -> Callable[[Account, Window, datetime], PageRequest]:
     columns = (
-        "t.id AS id, t.type AS type, t.tranid AS tranid, TO_CHAR(t.trandate, 'YYYY-MM-DD') AS trandate, "
-        f"t.entity AS customer, c.symbol AS symbol, {total} AS total, t.status AS status, t.voided AS isvoided, "
+        "t.id AS id, t.type AS type, t.tranid AS tranid, TO_CHAR(t.trandate, 'YYYY-MM-DD') AS "
+        "trandate, "
+        f"t.entity AS customer, c.symbol AS symbol, {total} AS total, t.status AS status, t.voided "
+        "AS isvoided, "
         f"t.posting AS isposting, TO_CHAR(t.lastmodifieddate, {STAMP}) AS modified"
     )
 
     def first(connection: Account, window: Window, _now: datetime) -> PageRequest:
         statement = (
             f"SELECT {columns} FROM transaction t LEFT JOIN currency c ON c.id = t.currency "
-            f"WHERE t.type = '{kind}' AND t.id > 0{changed('t.lastmodifieddate', window)} ORDER BY t.id ASC"
+            f"WHERE t.type = '{kind}' AND t.id > 0{changed('t.lastmodifieddate', window)} ORDER BY "
+            "t.id ASC"
         )
         return query(statement, SPEC.size(connection))
 
@@ -75,10 +80,12 @@ def _of_documents(_connection: Account, ids: Sequence[str]) -> Iterable[PageRequ
     """Neither the document's own row, nor tax, nor the cost of what was sold."""
     for numbers in id_lists(ids):
         yield query(
-            "SELECT l.uniquekey AS line, l.transaction AS document, l.item AS item, i.itemid AS sku, "
+            "SELECT l.uniquekey AS line, l.transaction AS document, l.item AS item, i.itemid AS "
+            "sku, "
             "i.displayname AS name, l.memo AS description, l.quantity AS quantity, l.rate AS rate, "
             "l.foreignamount AS amount FROM transactionline l LEFT JOIN item i ON i.id = l.item "
-            f"WHERE l.transaction IN ({numbers}) AND l.mainline = 'F' AND NVL(l.taxline, 'F') = 'F' "
+            f"WHERE l.transaction IN ({numbers}) AND l.mainline = 'F' AND NVL(l.taxline, 'F') = "
+            "'F' "
             "AND NVL(l.iscogs, 'F') = 'F' ORDER BY l.transaction ASC, l.id ASC",
             _PAGE_SIZE,
         )
@@ -87,7 +94,8 @@ def _of_documents(_connection: Account, ids: Sequence[str]) -> Iterable[PageRequ
 def _customers(_connection: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
     for numbers in id_lists(ids):
         yield query(
-            "SELECT c.id AS id, c.mobilephone AS mobilephone, c.phone AS phone, c.altphone AS altphone "
+            "SELECT c.id AS id, c.mobilephone AS mobilephone, c.phone AS phone, c.altphone AS "
+            "altphone "
             f"FROM customer c WHERE c.id IN ({numbers}) ORDER BY c.id ASC",
             _PAGE_SIZE,
         )
@@ -115,7 +123,8 @@ def _deletions(connection: Account, window: Window, _now: datetime) -> PageReque
     if window.since is None:
         return None
     return query(
-        f"SELECT d.recordid AS recordid, d.type AS type, TO_CHAR(d.deleteddate, {STAMP}) AS deleted "
+        f"SELECT d.recordid AS recordid, d.type AS type, TO_CHAR(d.deleteddate, {STAMP}) AS "
+        "deleted "
         f"FROM deletedrecord d WHERE d.recordid > 0{changed('d.deleteddate', window)} "
         "ORDER BY d.deleteddate ASC, d.recordid ASC",
         SPEC.size(connection),
@@ -145,7 +154,10 @@ _VOIDED = (pl.col("voided") == "T").fill_null(value=False) | _CODE.is_in(_KNOWN[
 
 
 def _status(*, at_once: bool) -> pl.Expr:
-    """Void by mark or status (amounts may be zeroed or stay, as the account prefers); what is not in the books is a draft."""
+    """The status: void by mark or status, and a draft where a document is not in the books.
+
+    The amounts of a void document are zero or stay, as the account prefers.
+    """
     other = pl.lit("paid") if at_once else status_map("code", **_KNOWN)
     return (
         pl.when(_VOIDED)
@@ -172,7 +184,10 @@ _CURRENCY_NAMES = {
 
 
 def _tax(invoices: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
-    """Where no tax is said (it depends on the account's tax engine) it is what the lines leave of the total."""
+    """The tax: where it is not sent, it is what the lines leave of the total.
+
+    Whether it is sent depends on the account's tax engine.
+    """
     sums = lines.group_by("row").agg(pl.col("amount_minor").sum().alias("_lines"))
     joined = invoices.with_row_index("row").join(sums, on="row", how="left", maintain_order="left")
     tax = pl.coalesce("tax_sum_minor", _TOTAL - pl.col("_lines"))
@@ -269,8 +284,10 @@ class LoginRejected(CredentialsRejected):
     """NetSuite refuses the login and does not say why; the account's Login Audit Trail does."""
 
     advice = (
-        "Look it up in NetSuite under Setup, Users/Roles, View Login Audit Trail. Usual causes: the account ID (a sandbox is "
-        "1234567_SB1), consumer key and secret, token ID and secret, the token or integration switched off, this machine's "
+        "Look it up in NetSuite under Setup, Users/Roles, View Login Audit Trail. Usual causes: "
+        "the account ID (a sandbox is "
+        "1234567_SB1), consumer key and secret, token ID and secret, the token or integration "
+        "switched off, this machine's "
         'clock more than 5 minutes off. Correct them in the block "{block}".'
     )
 
@@ -279,8 +296,10 @@ class AssertionRejected(CredentialsRejected):
     """NetSuite refuses the signed assertion or its token."""
 
     advice = (
-        "Check client ID, certificate ID, private key and scope, that the certificate is still valid, that it is mapped to this "
-        "integration, user and role (Setup, Integration, OAuth 2.0 Client Credentials), and this machine's clock. "
+        "Check client ID, certificate ID, private key and scope, that the certificate is still "
+        "valid, that it is mapped to this "
+        "integration, user and role (Setup, Integration, OAuth 2.0 Client Credentials), and this "
+        "machine's clock. "
         'Correct them in the block "{block}".'
     )
 
@@ -314,7 +333,9 @@ def _fault(body: Any) -> str | None:
 SPEC = ConnectorSpec(
     name="netsuite",
     title="NetSuite",
-    docs_url="https://docs.oracle.com/en/cloud/saas/netsuite/ns-online-help/section_157909186990.html",
+    docs_url=(
+        "https://docs.oracle.com/en/cloud/saas/netsuite/ns-online-help/section_157909186990.html"
+    ),
     base_url="https://{account}.suitetalk.api.netsuite.com",
     token_url="https://{account}.suitetalk.api.netsuite.com/services/rest/auth/oauth2/v1/token",
     auth=_auth,

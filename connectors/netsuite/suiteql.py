@@ -30,7 +30,10 @@ def query(statement: str, size: int) -> PageRequest:
 
 
 def changed(column: str, window: Window) -> str:
-    """The condition that a time is in the window, widened so far that the zone does not matter; "" without a bound."""
+    """The condition that a time is in the window; "" without a bound.
+
+    The window is widened so far that the account's time zone does not matter.
+    """
     if window.since is None:
         return ""
     since = (window.since - _ZONE_SLACK).astimezone(UTC)
@@ -38,7 +41,9 @@ def changed(column: str, window: Window) -> str:
 
 
 def behind(request: PageRequest, last_id: str) -> PageRequest:
-    """A list with the condition `t.id > n`, behind another id: a query gives 100 000 rows at most, and an offset loses rows.
+    """The request of a list with the condition `t.id > n`, moved behind another id.
+
+    A query gives at most 100 000 rows, and paging by offset loses rows.
 
     Raises:
         UnexpectedShape: If that is no id.
@@ -61,7 +66,9 @@ def unit_rate(value: Any) -> str | None:
 
 
 def signed_lines(lines: pl.DataFrame) -> pl.DataFrame:
-    """Sales are credits in the books and written negative: a document's lines are turned so that they add up to its total.
+    """Gives a document's lines the sign with which they add up to its total.
+
+    Sales are credits in the books, and so are written negative.
 
     A line's quantity follows its amount (a line that takes something back has both negative).
     """

@@ -1,4 +1,6 @@
-"""QuickBooks Online, accounting API v3: invoices, sales receipts, credit memos, refund receipts, deletions.
+"""QuickBooks Online, accounting API v3.
+
+Invoices, sales receipts, credit memos, refund receipts, and deletions.
 
 https://developer.intuit.com/app/developer/qbo/docs/api/accounting/all-entities/invoice
 """
@@ -71,7 +73,10 @@ def _list(entity: str) -> Callable[[Account, Window, datetime], PageRequest]:
 
 
 def _changes(connection: Account, window: Window, now: datetime) -> PageRequest | None:
-    """Deleted documents vanish from queries; change data capture names them, thirty days back (later: `_census`)."""
+    """The request for deletions, which change data capture names for thirty days.
+
+    Deleted documents vanish from queries. For a longer time see `_census`.
+    """
     if window.since is None or now - window.since > _CDC_DAYS:
         return None
     params = {
@@ -111,7 +116,10 @@ def _ids(entity: str) -> str:
 
 
 def _census(connection: Account, window: Window, now: datetime) -> PageRequest | None:
-    """What still exists, where change data does not go back far enough: it has deletions of thirty days only."""
+    """The request for all ids that still exist, where change data does not go back far enough.
+
+    Change data has deletions of the last thirty days only.
+    """
     if window.since is None or now - window.since <= _CDC_DAYS:
         return None
     return _query(connection, _ids(_ENTITIES[0]))
@@ -288,7 +296,9 @@ def _fault(body: Any) -> str | None:
 SPEC = ConnectorSpec(
     name="quickbooks",
     title="QuickBooks Online",
-    docs_url="https://developer.intuit.com/app/developer/qbo/docs/api/accounting/all-entities/invoice",
+    docs_url=(
+        "https://developer.intuit.com/app/developer/qbo/docs/api/accounting/all-entities/invoice"
+    ),
     base_url="https://quickbooks.api.intuit.com",
     token_url="https://oauth.platform.intuit.com/oauth2/v1/tokens/bearer",
     auth=refresh_token(basic_form),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from connectors.kit.webhooks.bodies import BadBody, moment, objects, opened, word
-from connectors.kit.webhooks.scheme import EVENTS_MAX, Event, Webhook
+from connectors.kit.webhooks.scheme import EVENTS_MAX, Event, EventKind, Webhook
 from connectors.kit.webhooks.signatures import Delivery, plain_hmac
 
 _STREAMS: Final[Mapping[str, str]] = {
@@ -62,9 +62,11 @@ def _cloud_event(entry: dict[str, Any]) -> Event:
 def _event(event_id: str, realm: str, what: tuple[str, str], key: str, occurred_at: Any) -> Event:
     entity, operation = what
     stream = _STREAMS.get(entity.lower())
-    kind = "ignored" if stream is None else "deleted" if operation.lower() in _GONE else "changed"
+    kind: EventKind = "deleted" if operation.lower() in _GONE else "changed"
+    if stream is None:
+        kind = "ignored"
     name = f"{entity}.{operation}".lower()
-    return Event(event_id, name, kind, stream, (key,), None, occurred_at, realm)  # type: ignore[arg-type]
+    return Event(event_id, name, kind, stream, (key,), None, occurred_at, realm)
 
 
 #: The verifier token of the application. Answers are awaited for three seconds.

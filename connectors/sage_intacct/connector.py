@@ -1,4 +1,6 @@
-"""Sage Intacct, REST API v1: AR invoices, AR adjustments (credit and debit memos), and a census of both for deletions.
+"""Sage Intacct, REST API v1.
+
+AR invoices, AR adjustments (credit and debit memos), and a census of both for deletions.
 
 https://developer.sage.com/intacct/docs/developer-portal/
 
@@ -137,7 +139,10 @@ _TURNED = ("total_minor", "amount_paid_minor")
 
 
 def _entries(lines: pl.DataFrame) -> pl.DataFrame:
-    """Without the rows of subtotals (tax, mostly), and turned so that they add up to a positive total, as the total is."""
+    """The lines without rows of subtotals (mostly tax).
+
+    Their sign is turned so that they add up to a positive total, as the total is.
+    """
     if "subtotal" in lines.columns:
         lines = lines.filter(pl.col("subtotal").is_null())
     turned = _LINE.sum().over("row") < 0
@@ -145,7 +150,10 @@ def _entries(lines: pl.DataFrame) -> pl.DataFrame:
 
 
 def _tax(invoices: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
-    """No tax total is sent: it is what the entries leave of the total; null where that cannot be."""
+    """The tax is computed, because no tax total is sent.
+
+    It is what the entries leave of the total; null where that would be negative.
+    """
     sums = lines.group_by("row").agg(_LINE.sum().alias("_lines"))
     joined = invoices.with_row_index("row").join(sums, on="row", how="left", maintain_order="left")
     tax = _TOTAL - pl.col("_lines")
@@ -230,7 +238,10 @@ def _census(name: str, kind: str, listed: Callable[[Any], Deleted], *fields: str
 
 
 def _auth(connection: Account) -> TokenAuth:
-    """The consent of a user, or the application on behalf of a user: `user@company` or `user@company|entity`."""
+    """The consent of a user, or the application acting for a user.
+
+    That user is written `user@company` or `user@company|entity`.
+    """
     if connection.options.get("login") == "client_credentials":
         return TokenAuth(
             client_credentials(f"{connection.options.get('user')}@{connection.account}"),
@@ -240,7 +251,10 @@ def _auth(connection: Account) -> TokenAuth:
 
 
 def _headers(connection: Account) -> Mapping[str, str]:
-    """Without an entity the top level is read; so it is under a misspelt header, which is ignored."""
+    """The headers of every call, with the entity if there is one.
+
+    Without an entity the top level is read. A misspelt header is ignored, so it reads the same.
+    """
     entity = connection.account.partition("|")[2]
     return {
         "content-type": "application/json",

@@ -1,4 +1,7 @@
-"""Sage Intacct's query service as requests: JSON with fields, filters and an order, paged by the key of the last record."""
+"""Sage Intacct's query service as requests.
+
+They are JSON with fields, filters and an order, paged by the key of the last record.
+"""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,7 +31,10 @@ Condition = Mapping[str, Mapping[str, Any]]
 
 
 def both(*names: str) -> tuple[str, ...]:
-    """Pointers to dotted names: answers of the query service keep the dots, objects read alone are nested."""
+    """Pointers to dotted names, in both spellings.
+
+    Answers of the query service keep the dots; objects that are read alone are nested.
+    """
     return tuple(
         pointer
         for name in names
@@ -39,7 +45,9 @@ def both(*names: str) -> tuple[str, ...]:
 def asked(
     spec: ConnectorSpec, name: str, connection: Account, *more: str, lines: bool = False
 ) -> list[str]:
-    """The dotted names of everything that a list's documents, or their lines, are read from, and `more`.
+    """The dotted names of all fields that a list's documents, or their lines, are read from.
+
+    `more` names are added.
 
     An operator's own paths, and the usual ones as well: where a path was wrong, the stored pages
     are read again.
@@ -112,7 +120,10 @@ def by_last_key(first: PageRequest) -> Pages:
 
 
 def _goes_on(view: PageView, size: int) -> bool:
-    """`next` names a start or is null; old versions leave it out, so a full page is followed by another."""
+    """Whether there is another page: `next` names a start, or is null on the last page.
+
+    Old versions leave it out, so there a full page is followed by another.
+    """
     said = view.number("next") is not None or (view.number("remaining") or 0) > view.record_count
     if said and view.record_count == 0:
         raise ListMovedError  # it says that there are more
@@ -129,7 +140,10 @@ def _last(ids: Sequence[Any]) -> str:
 
 
 def due(since: datetime | None, now: datetime, every_hours: int) -> bool:
-    """Whether what is done every so many hours (0: always) was not done since then: a full interval begins in between."""
+    """Whether a job that runs every so many hours is due; 0 hours: always.
+
+    It is due if a new interval began since the last run.
+    """
     if since is None or every_hours <= 0:
         return since is not None
     interval = every_hours * 3600

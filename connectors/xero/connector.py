@@ -100,7 +100,10 @@ def _phone(phones: Any, kinds: Sequence[str] = _PHONES) -> str | None:
 
 
 def _sum(key: str) -> Callable[[Any], str | None]:
-    """Adds up one amount of nested objects, as exact text; what is marked as deleted no longer counts."""
+    """Adds up one amount of nested objects, as exact text.
+
+    Entries that are marked as deleted do not count.
+    """
 
     def total(entries: Any) -> str | None:
         if not isinstance(entries, list):
@@ -196,7 +199,10 @@ def _tenants(body: Any) -> list[GrantedAccount]:
 
 
 def _capital(key: str) -> str:
-    """Hand-made samples write invoiceNumber and id for InvoiceNumber and Id; Xero's own keys start with a capital."""
+    """The key as Xero spells it: Xero's own keys start with a capital.
+
+    Hand-made samples write invoiceNumber and id for InvoiceNumber and Id.
+    """
     return {"phoneNumbers": "Phones"}.get(key, key[:1].upper() + key[1:])
 
 

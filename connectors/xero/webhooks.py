@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from connectors.kit.webhooks.bodies import BadBody, moment, objects, opened, word
-from connectors.kit.webhooks.scheme import EVENTS_MAX, Event, Webhook
+from connectors.kit.webhooks.scheme import EVENTS_MAX, Event, EventKind, Webhook
 from connectors.kit.webhooks.signatures import Delivery, plain_hmac
 
 _STREAMS: Final[Mapping[str, str]] = {"INVOICE": "invoices", "CREDITNOTE": "credit_notes"}
@@ -28,9 +28,10 @@ def _event(entry: dict[str, Any]) -> Event:
     )
     stream = _STREAMS.get(category)
     # Voided and deleted documents are updates: the document's status tells.
-    kind = "ignored" if stream is None else "changed"
+    kind: EventKind = "ignored" if stream is None else "changed"
     event_id, name = f"{tenant}/{category}/{key}/{action}/{stamp}", f"{category}.{action}".lower()
-    return Event(event_id, name, kind, stream, (key,), None, moment(entry, "/eventDateUtc"), tenant)  # type: ignore[arg-type]
+    occurred_at = moment(entry, "/eventDateUtc")
+    return Event(event_id, name, kind, stream, (key,), None, occurred_at, tenant)
 
 
 #: The webhook key of the application, as text. Answers are awaited for five seconds, and their body

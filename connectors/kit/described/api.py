@@ -41,8 +41,8 @@ USUAL_PARAM: Final[Mapping[PagingKind, str]] = {
 }
 #: Parameters of an address that tell a position in a list.
 _POSITIONS: Final = (
-    "page", "p", "pg", "page_number", "pagenumber", "page[number]", "page[offset]", "offset", "skip", "start", "startat",
-    "start_at", "startindex", "from", "pagina",
+    "page", "p", "pg", "page_number", "pagenumber", "page[number]", "page[offset]", "offset",
+    "skip", "start", "startat", "start_at", "startindex", "from", "pagina",
 )  # fmt: skip
 #: How APIs write that there is nothing more.
 _NO: Final = ("false", "0", "no", "n", "")
@@ -229,7 +229,10 @@ def _after_last(first: PageRequest, *, paging: Paging, system: str) -> Pages:
         if _ended(view, paging, 0, seen):
             return
         if not view.ids or view.ids[-1] is None:
-            detail = 'the last record of a page has no id to go on from: correct the path of external_id in "Field mapping"'
+            detail = (
+                "the last record of a page has no id to go on from: correct the path of "
+                'external_id in "Field mapping"'
+            )
             raise Misconfigured(system, "invoices", detail, call=request.path)
         request = replace(put(request, paging.param, view.ids[-1]), page_no=request.page_no + 1)
 
@@ -250,7 +253,9 @@ def _number(request: PageRequest, name: str) -> int:
 
 
 def _ended(view: PageView, paging: Paging, position: int, seen: int | None) -> bool:
-    """Whether this was the last page: the server says so, or it is empty (or short, where that is a sign).
+    """Whether this was the last page.
+
+    It is the last if the server says so, or if it is empty (or short, where `short_page_is_last`).
 
     An empty page that the server calls one of several is not the end of them: the list is read
     again.
@@ -280,7 +285,7 @@ def _ended(view: PageView, paging: Paging, position: int, seen: int | None) -> b
 
 
 def _more(view: PageView) -> bool | None:
-    """Whether the answer says that there is more, in whatever way it writes that; None where it does not say."""
+    """Whether the answer says that there is more, in whatever way; None where it does not say."""
     said = view.info.get("more")
     return None if said is None else str(said).strip().lower() not in _NO
 
@@ -297,7 +302,10 @@ def _next(paging: Paging, view: PageView, request: PageRequest, system: str) -> 
         return str(following)
     if more:
         place = "in the Link header" if link else 'at the path in "Next page"'
-        detail = f'the answer says that there are more pages ("More pages"), and no next one is named {place}'
+        detail = (
+            'the answer says that there are more pages ("More pages"), and no next one is named '
+            f"{place}"
+        )
         raise Misconfigured(system, "invoices", detail, call=request.path)
     return None
 
@@ -312,7 +320,9 @@ def next_link(header: str) -> str | None:
 
 
 def _moved(request: PageRequest, address: str, connection: Account, system: str) -> PageRequest:
-    """The request of an address that a server named: of the same origin and below the base URL, or none at all.
+    """The request for an address that the server named as the next page.
+
+    The address must have the origin of the base URL and lie below it; anything else is refused.
 
     Credentials go with every request, so an address elsewhere would hand them to whoever it belongs
     to.

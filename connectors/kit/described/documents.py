@@ -1,4 +1,7 @@
-"""Documents of systems that an operator describes: usual paths, and the settings that fit others, without code."""
+"""The documents of systems that an operator describes in a block.
+
+Here are the usual paths of their fields, and the settings that fit other layouts, without code.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -43,37 +46,61 @@ class DocumentSettings(BaseModel):
     """How an operator says what the documents look like, besides the paths of their fields."""
 
     lines: Pointer = Field(
-        default="", title="Product lines",
-        description="Where a document holds its product lines, e.g. /items. Empty: /lines or /products.",
-    )  # fmt: skip
+        default="",
+        title="Product lines",
+        description=(
+            "Where a document holds its product lines, e.g. /items. Empty: /lines or /products."
+        ),
+    )
     deleted_path: Pointer = Field(
-        default="/deleted_at", title="Deletion mark",
-        description="Field that is set on deleted documents (a time, true, any text). Empty: documents are never marked as deleted.",
-    )  # fmt: skip
+        default="/deleted_at",
+        title="Deletion mark",
+        description=(
+            "Field that is set on deleted documents (a time, true, any text). Empty: documents are "
+            "never marked as deleted."
+        ),
+    )
     statuses: dict[str, Status] = Field(
-        default_factory=dict, title="Statuses",
-        description='Your system\'s words for draft, open, paid and void, e.g. {"EMITIDA": "open", "ANULADA": "void"}. '
-        "The English words are known; a document without a status counts as open, one with an unknown word is rejected.",
-    )  # fmt: skip
+        default_factory=dict,
+        title="Statuses",
+        description=(
+            'Your system\'s words for draft, open, paid and void, e.g. {"EMITIDA": "open", '
+            '"ANULADA": "void"}. '
+            "The English words are known; a document without a status counts as open, one with an "
+            "unknown word is rejected."
+        ),
+    )
     document_types: dict[str, Kind] = Field(
-        default_factory=dict, title="Document types",
-        description='Only if one list holds several types: words for invoice, sale, credit_note and refund, e.g. {"FT": "invoice", "NC": "credit_note"}. '
-        "Say in the field mapping where the word is, as kind.",
-    )  # fmt: skip
+        default_factory=dict,
+        title="Document types",
+        description=(
+            "Only if one list holds several types: words for invoice, sale, credit_note and "
+            'refund, e.g. {"FT": "invoice", "NC": "credit_note"}. Say in the field mapping where '
+            "the word is, as kind."
+        ),
+    )
     amounts: Literal["decimal", "decimal comma", "comma between thousands", "minor units"] = Field(
-        default="decimal", title="Amounts are written as",
-        description="decimal: 150.00. decimal comma: 1.234,56. comma between thousands: 1,234.56 and 1,234. minor units: 15000 for 150.00. "
-        "Spaces between thousands and the money's sign are left out of it.",
-    )  # fmt: skip
+        default="decimal",
+        title="Amounts are written as",
+        description=(
+            "decimal: 150.00. decimal comma: 1.234,56. comma between thousands: 1,234.56 and "
+            "1,234. minor units: 15000 for 150.00. Spaces between thousands and the money's sign "
+            "are left out of it."
+        ),
+    )
     dates: Literal["year first", "day first", "month first"] = Field(
-        default="year first", title="Dates are written with the",
-        description="year first: 2026-01-31, also 20260131, 31 Jan 2026, seconds since 1970 and /Date(ms)/. day first: 31/01/2026 or 31.01.26. "
-        "month first: 01/31/2026 2:30 PM.",
-    )  # fmt: skip
+        default="year first",
+        title="Dates are written with the",
+        description=(
+            "year first: 2026-01-31, also 20260131, 31 Jan 2026, seconds since 1970 and "
+            "/Date(ms)/. day first: 31/01/2026 or 31.01.26. month first: 01/31/2026 2:30 PM."
+        ),
+    )
     totals: Literal["as written", "sum of the lines"] = Field(
-        default="as written", title="Totals",
+        default="as written",
+        title="Totals",
         description="sum of the lines: where documents have no total of their own.",
-    )  # fmt: skip
+    )
 
 
 def settings_of(model: type[M], connection: Account) -> M:
@@ -161,7 +188,10 @@ def documents(settings: DocumentSettings, connection: Account, stream: str) -> D
 
 
 def _lines_complete(path: str) -> dict[str, Source]:
-    """Lines that are a list of their own may be its first page: the document is rejected where that is said."""
+    """A helper that rejects a document whose product lines are only the first page of them.
+
+    Some APIs say so beside the list, as `has_more`.
+    """
     beside = path.rpartition("/")[0]
     if not beside:
         return {}

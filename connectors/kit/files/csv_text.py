@@ -1,4 +1,7 @@
-"""Tables in text files as programs export them: in which encoding, where the header is, and the rows below it."""
+"""Tables in text files, as programs export them.
+
+Finds out the encoding, the delimiter and the header, and yields the rows below it.
+"""
 
 import codecs
 import csv
@@ -32,7 +35,10 @@ _ONE_BYTE: Final = re.compile(r"cp\d+|iso8859-\d+|latin-?1|mac-.*")
 
 
 class TableRow(NamedTuple):
-    """One row: its number in the file, its cells by column, and why it cannot be read ("": it can)."""
+    """One row: its number in the file, its cells by column, and why it cannot be read.
+
+    `refusal` is "" where it can be read.
+    """
 
     number: int
     cells: Mapping[str, object]
@@ -91,7 +97,7 @@ def canonical(name: str) -> str:
 
 @dataclass(frozen=True)
 class Names:
-    """The columns that a block maps: all of them, and those of which the id is made (`joined`: of all of them)."""
+    """The columns that a block maps, and those among them that make the id."""
 
     mapped: frozenset[str]
     key: tuple[str, ...]
@@ -128,7 +134,8 @@ class Names:
             columns.append(mapped if name in exact or (mapped and mapped not in exact) else name)
         if twice:
             raise ValueError(
-                f"two columns have the same name, and the block maps it: {', '.join(dict.fromkeys(twice))[:80]}"
+                "two columns have the same name, and the block maps it: "
+                f"{', '.join(dict.fromkeys(twice))[:80]}"
             )
         seen: set[str] = set()
         return [_once(name, seen) for name in columns]
@@ -199,8 +206,10 @@ def _find_header(text: str, delimiter: str, names: Names) -> _Header:
         if best is not None and best.score:
             return best
     raise NoHeaderError(
-        f"none of its first {HEADER_ROWS} rows has the column {names.to_text()}, in which ids are looked for, so its "
-        'header was not found: name the column as external_id under "Field mapping", or choose the delimiter'
+        f"none of its first {HEADER_ROWS} rows has the column {names.to_text()}, in which ids are "
+        "looked for, so its "
+        'header was not found: name the column as external_id under "Field mapping", or choose the '
+        "delimiter"
     )
 
 
@@ -268,7 +277,10 @@ def _row(number: int, cells: list[str], columns: list[str]) -> TableRow:
 
 
 def _last(number: int, cells: list[str], columns: list[str], names: Names) -> TableRow:
-    """The last row, without a line's end: where a mapped column lacks as well, the file was cut off."""
+    """The last row of a file that does not end with a line break.
+
+    Where a mapped column is missing in it as well, the file was cut off.
+    """
     row = _row(number, cells, columns)
     lost = [name for name in columns[len(cells) :] if name in names.mapped]
     if lost and len(cells) > 1 and not row.refusal:

@@ -1,4 +1,7 @@
-"""A folder as if it were an API: first a list of what is not read and why, then file by file, each named by the last one's Link header.
+"""A folder as if it were an API.
+
+The first answer lists the files that are not read, with the reasons. Each further answer is one
+file, and each answer names the next file in its Link header.
 
 Nothing outside of the folder is ever opened: names come from the folder's own list, and links are
 not followed.
@@ -34,7 +37,11 @@ _UNFINISHED: Final = (".part", ".partial", ".tmp", ".temp", ".crdownload", ".fil
 
 @dataclass(frozen=True, order=True)
 class Entry:
-    """A file of the folder; ordered by its last change, so that of two that name the same document the later one counts."""
+    """A file of the folder.
+
+    Entries are ordered by their last change: of two files that name the same document, the later
+    one counts.
+    """
 
     changed_ns: int
     name: str
@@ -110,7 +117,10 @@ class Folder(httpx.BaseTransport):
         if Path(entry.name).suffix.lower() not in TYPES:
             return f"it is of no kind that is read ({', '.join(TYPES)})"
         if entry.size > self._bytes_limit:
-            return f"it is larger than {self._bytes_limit // 2**20} MB: split it, or allow more in the block"
+            return (
+                f"it is larger than {self._bytes_limit // 2**20} MB: split it, or allow more in "
+                "the block"
+            )
         try:
             body = self._content(folder, entry)
         except PermissionError:
@@ -154,7 +164,10 @@ def _entries(folder: int) -> Iterator[tuple[Entry, int]]:
 
 
 def _changed_ns(facts: os.stat_result) -> int:
-    """When a file last changed here; not the time of its content, which a copy or a move may bring along from years ago."""
+    """When a file last changed in this folder, in nanoseconds since 1970.
+
+    This is not the time of its content, which a copy or a move may bring along from years ago.
+    """
     return facts.st_ctime_ns
 
 

@@ -1,4 +1,8 @@
-"""Rows of a table to documents: those of one id together, each document whole or refused by name, and no row lost."""
+"""Rows of a table to documents.
+
+Rows with the same id are one document. Each document is used whole or refused by name, and no row
+is lost.
+"""
 
 import re
 from collections import Counter
@@ -24,26 +28,33 @@ from connectors.kit.mapping.reader import Broken
 RowsWithoutId = Literal["refuse the document", "part of the document above"]
 #: How facts of a document are called in a message.
 _FACTS: Final = {
-    "customer_phone": "phone", "customer_external_id": "customer", "issued_at": "date", "currency": "currency",
-    "kind": "kind", "status": "status",
+    "customer_phone": "phone", "customer_external_id": "customer", "issued_at": "date",
+    "currency": "currency", "kind": "kind", "status": "status",
 }  # fmt: skip
 #: Without any of these a row is no document of its own.
 _OWN: Final = ("issued_at", "customer_phone", "customer_external_id")
 _TOTAL: Final = re.compile(
-    r"(?i)\W*(?:(?:sub[\s-]*)?tota(?:l|is)|grand total|soma(?:t[óo]rio)?|sum|saldo|a transportar|transporte)\b"
+    r"(?i)\W*(?:(?:sub[\s-]*)?tota(?:l|is)|grand total|soma(?:t[óo]rio)?|sum|saldo|a transportar"
+    r"|transporte)\b"
 )
 #: The same, where it may be a product's name: nothing else may be said.
 _TOTAL_ALONE: Final = re.compile(
     r"(?i)\W*(?:(?:sub[\s-]*)?tota(?:l|is)|grand total|soma|somat[óo]rio)"
-    r"(?: (?:geral|general|final|global|acumulado|(?:d[aeo]s?|por|of|for) .{1,60}))?\W*(?:\([^)]{1,20}\))?\W*"
+    r"(?: (?:geral|general|final|global|acumulado|(?:d[aeo]s?|por|of"
+    r"|for) .{1,60}))?\W*(?:\([^)]{1,20}\))?\W*"
 )
 #: What reports write above, below and between their rows.
 _REMARK: Final = re.compile(
-    r"(?i)\W*(?:(?:documento )?processado|programa|emitid[oa]|impress[oa]|gerad[oa]|exportad[oa]|p[áa]g(?:ina|\.)?\b"
-    r"|page\b|printed|generated|exported|relat[óo]rio|report|listagem|lista de|mapa de|extrac?to|per[íi]odo|period"
-    r"|filtro|filter|utilizador|usu[áa]rio|user\b|notas?\b|notes?\b|obs\b|observa|fim d|end of|software|licen"
-    r"|empresa|loja|armaz[ée]m|cliente|vendedor|s[ée]rie|ano\b|m[êe]s\b|registos|quantidade|documentos|n\.?[ºo°]? de"
-    r"|(?:janeiro|fevereiro|mar[çc]o|abril|maio|junho|julho|agosto|setembro|outubro|novembro|dezembro)\b)"
+    r"(?i)\W*(?:(?:documento )?processado|programa|emitid[oa]|impress[oa]|gerad[oa]|exportad[oa]"
+    r"|p[áa]g(?:ina|\.)?\b"
+    r"|page\b|printed|generated|exported|relat[óo]rio|report|listagem|lista de|mapa de|extrac?to"
+    r"|per[íi]odo|period"
+    r"|filtro|filter|utilizador|usu[áa]rio|user\b|notas?\b|notes?\b|obs\b|observa|fim d|end of"
+    r"|software|licen"
+    r"|empresa|loja|armaz[ée]m|cliente|vendedor|s[ée]rie|ano\b|m[êe]s\b|registos|quantidade"
+    r"|documentos|n\.?[ºo°]? de"
+    r"|(?:janeiro|fevereiro|mar[çc]o|abril|maio|junho|julho|agosto|setembro|outubro|novembro"
+    r"|dezembro)\b)"
 )
 _WORDS_OF_REMARK: Final = 5
 _CLOCK: Final = re.compile(r"[T ,]\s*\d{1,2}:\d{2}.*$", re.DOTALL)
@@ -113,7 +124,10 @@ class Grouping:
         self._ids: dict[str, str | None] = {}
 
     def documents(self, rows: Iterable[TableRow]) -> Iterator[Row]:
-        """(number, record) per document, in the order in which they begin; a `Broken` per row that cannot be used."""
+        """(number, record) per document, in the order in which the documents begin.
+
+        A row that cannot be used becomes a `Broken`.
+        """
         groups: dict[Any, _Group | Row] = {}
         above: _Group | None = None
         for row in rows:
@@ -148,7 +162,10 @@ class Grouping:
         *,
         lost: bool,
     ) -> _Group | None:
-        """Puts a row with no id, or one that names nothing, where it belongs; returns the document it is a part of."""
+        """Puts a row without a usable id where it belongs.
+
+        Returns the document it is a part of, None where it is of none.
+        """
         if not lost and above is not None and not self._is_own(row, parts, above):
             self._add_below(above, row)
             return above
@@ -176,18 +193,23 @@ class Grouping:
         return self._ids[spelled]
 
     def _add_below(self, above: _Group, row: TableRow) -> None:
-        """A row without an id is a part of the document above it, or refuses it: as the block says."""
+        """Adds a row without an id to the document above it, or refuses that document with it.
+
+        The setting "Rows without an id" decides.
+        """
         above.add(row, above.parts)
         if not row.refusal and self._layout.without_id == "refuse the document":
             first = above.rows[0].number
             reason = (
-                f"has no id and stands below a document (row {first}), which is refused with it: write the id in every "
-                'row, or choose "part of the document above" under "Rows without an id" in the block'
+                f"has no id and stands below a document (row {first}), which is refused with it: "
+                "write the id in every "
+                'row, or choose "part of the document above" under "Rows without an id" in the '
+                "block"
             )
             above.refused.append((row, reason))
 
     def _is_own(self, row: TableRow, parts: Sequence[str], above: _Group) -> bool:
-        """Whether a row without an id is a document by itself and not a part of the one above it."""
+        """Whether a row without an id is a document by itself, not a part of the one above it."""
         if any(part and part != other for part, other in zip(parts, above.parts, strict=True)):
             return True
         names = [name for name in ("customer_phone", "customer_external_id") if name in self._facts]
@@ -270,7 +292,7 @@ class Grouping:
         return any(_TOTAL_ALONE.fullmatch(name) for name in names if name)
 
     def _is_remark(self, row: TableRow) -> bool:
-        """Whether a row without an id is a total or a remark of the report: it is of no document."""
+        """Whether a row without an id is a total or a remark of the report, and of no document."""
         if row.refusal:
             return False
         texts = {name: text for name, value in row.cells.items() if (text := _text(value))}
@@ -321,8 +343,10 @@ class Grouping:
             dict.fromkeys(path for name in differing for path in self._layout.facts[name])
         )
         reason = (
-            f"rows of one id disagree on {names} (rows {shown}), so they are not one document: correct them, or, if "
-            'numbers begin anew in every series, make the id of both columns in the field mapping, e.g. "Serie + Number"'
+            f"rows of one id disagree on {names} (rows {shown}), so they are not one document: "
+            "correct them, or, if "
+            "numbers begin anew in every series, make the id of both columns in the field mapping, "
+            'e.g. "Serie + Number"'
         )
         return path, reason
 
@@ -351,11 +375,17 @@ class Grouping:
             return None
         if len({total for row in rows if (total := self._total(row))}) < 2:
             return None
-        reason = 'its rows have different totals; if they are those of the lines, choose totals "sum of the lines"'
+        reason = (
+            'its rows have different totals; if they are those of the lines, choose totals "sum of '
+            'the lines"'
+        )
         return " or ".join(self._layout.total), reason
 
     def _spelling(self, group: _Group) -> tuple[str, str] | None:
-        """Where the same number comes as `1001` and `1001.0` with other rows each: which of them is right?"""
+        """A problem where one id is written as `1001` and as `1001.0`, with different rows each.
+
+        Nobody can tell which of them is right.
+        """
         if len(set(group.spelled)) == 1 or self._copies(group) is not None:
             return None
         if len({_unspaced(one) for one in group.spelled}) == 1:

@@ -1,4 +1,7 @@
-"""Files that people and programs export, to records: CSV, JSON, one JSON document per line, Parquet."""
+"""Files that people and programs export, read to records.
+
+Formats: CSV, JSON, one JSON document per line, Parquet.
+"""
 
 import io
 import json
@@ -44,7 +47,10 @@ class Table:
     fraction: Callable[[str], str] = str
 
     def problem(self, body: bytes) -> str | None:
-        """Why a file cannot be read at all, None where it can, or could with another field mapping."""
+        """Why a file cannot be read at all; None where it can.
+
+        A file that only another field mapping could read has no problem either.
+        """
         try:
             for _ in self._rows(body):
                 pass
@@ -55,7 +61,9 @@ class Table:
         return None
 
     def read(self, kind: Any, body: bytes, page_id: int) -> Records:
-        """The records of a file, numbered by the line (of a table, the header is 1) or place they begin at.
+        """The records of a file, numbered by the line or place at which they begin.
+
+        In a table the header is line 1.
 
         Number 0 is the file itself, where it cannot be read.
         """
@@ -208,7 +216,10 @@ def _parquet(body: bytes, fraction: Callable[[str], str], names: Names) -> Itera
 
 
 def _plain(value: Any, fraction: Callable[[str], str]) -> Any:
-    """Values as JSON has them; numbers with a fraction as exact text, and bytes that are UTF-8 as text."""
+    """A Parquet value as JSON would have it.
+
+    Numbers with a fraction become exact text, and bytes that are UTF-8 become text.
+    """
     match value:
         case dict():
             return {str(name): _plain(below, fraction) for name, below in value.items()}
@@ -228,7 +239,8 @@ def _number_of(value: float | Decimal, fraction: Callable[[str], str]) -> int | 
         # A column of whole numbers in which some are missing. What a float cannot tell from the
         # next one is none.
         return int(value) if abs(value) < _EXACT_FLOATS else f"{value:e}"
-    return fraction(format(Decimal(str(value)), "f")) if value == value else None  # noqa: PLR0124  NaN
+    is_nan = value != value  # noqa: PLR0124
+    return None if is_nan else fraction(format(Decimal(str(value)), "f"))
 
 
 def _text_of(value: bytes) -> Any:

@@ -1,4 +1,7 @@
-"""How requests prove who we are: OAuth 2 tokens with a store that keeps a rotated one before it is used, or a signature."""
+"""How requests prove who we are: OAuth 2 tokens, or a signature.
+
+A token store keeps a rotated token before it is used, so that none is lost.
+"""
 
 import threading
 from collections.abc import Callable
@@ -65,7 +68,10 @@ def form_body(connection: Account, url: str, refresh_token: str) -> httpx.Reques
 
 
 def client_credentials(username: str) -> Grant:
-    """Sage Intacct: no consent, the application acts for a user of the company; its tokens are asked for anew."""
+    """Sage Intacct: the application acts for a user of the company, without a consent.
+
+    There is no refresh token: a new token is asked for each time.
+    """
 
     def grant(connection: Account, url: str, _refresh_token: str) -> httpx.Request:
         form = {
@@ -186,7 +192,10 @@ class TokenSession:
         return token
 
     def current(self, *, renew: bool) -> Token:
-        """The token in use; renewed where asked, also while it is good: that proves that it can be."""
+        """The token in use.
+
+        With `renew` it is renewed even while it is good: that proves that it can be.
+        """
         token = self.token()
         return self.replace(token) if renew else token
 
@@ -210,7 +219,9 @@ class TokenSession:
             return held
 
     def replace(self, refused: Token) -> Token:
-        """Another token than the one the vendor refused; several threads that were refused renew once.
+        """A token other than the one the vendor refused.
+
+        Several threads that were refused with the same token renew it once.
 
         Raises:
             CredentialsRejected: If it cannot be renewed.
@@ -221,7 +232,10 @@ class TokenSession:
             return self._token
 
     def _renew(self, stored: Token | None) -> Token:
-        """The stored refresh token first, then the one in the block: after a new consent only that one works."""
+        """Tries the stored refresh token first, then the one in the block.
+
+        After a new consent only the one in the block works.
+        """
         if not self._auth.seeded:
             return self._read(self._ask(self._auth.grant, ""), "")
         seed = self._connection.refresh_token.get_secret_value()
@@ -275,7 +289,10 @@ class TokenSession:
 
 
 def _refusal(body: dict[str, Any]) -> str:
-    """The code of a refusal in a token answer: a text (RFC 6749, 5.2), or inside an object or a list; "" for none."""
+    """The error code in a token answer; "" where there is none.
+
+    It is a text (RFC 6749, 5.2), or stands inside an object or a list.
+    """
     nested = body.get("response")
     said = body.get("error") or body.get("errors")
     if not said and isinstance(nested, dict):

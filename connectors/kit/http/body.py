@@ -26,7 +26,9 @@ class UnaskedEncodingError(Exception):
 
 
 def pieces(response: httpx.Response) -> Iterator[bytes]:
-    """The body as it arrives, unpacked, in pieces that are never much larger than what the network gave or 256 KB.
+    """The body as it arrives, unpacked, in pieces of bounded size.
+
+    A piece is never much larger than what the network gave, or 256 KB.
 
     Raises:
         UnaskedEncodingError: If it is packed otherwise than asked for.
@@ -71,7 +73,9 @@ def _unpacked(response: httpx.Response) -> Iterator[bytes]:
 
 
 def utf8(body: bytes, content_type: str) -> bytes:
-    """The body in UTF-8, without a byte order mark; as it is where it is neither that nor what the content type names.
+    """The body in UTF-8, without a byte order mark.
+
+    It stays as it is where it is neither UTF-8 nor in the charset that the content type names.
 
     What is valid UTF-8 is taken for that, whatever the content type says: a wrong label is more
     frequent than another charset.

@@ -1,4 +1,7 @@
-"""One HTTP client per connection: sends single requests, and reads every failure as the error that fits it."""
+"""One HTTP client per account.
+
+It sends single requests, and turns every failure into the error that fits it.
+"""
 
 import logging
 import time
@@ -96,7 +99,10 @@ def open_client(
 
 
 class Client:
-    """Sends single requests of one connection: authorised, within the vendor's limits, bounded in time and size."""
+    """Sends single requests for one account.
+
+    Each request is authorised, kept within the vendor's limits, and bounded in time and size.
+    """
 
     def __init__(
         self,
@@ -128,7 +134,10 @@ class Client:
 
     @property
     def clock_ahead_seconds(self) -> float:
-        """By how much our clock is ahead of the vendor's, as the answers so far say (to a second or two); 0 if it is not."""
+        """By how many seconds our clock is ahead of the vendor's; 0 if it is not.
+
+        It is taken from the answers so far, and exact to a second or two.
+        """
         return self._ahead_seconds
 
     def token(self, *, renew: bool = False) -> Token | None:
@@ -160,7 +169,10 @@ class Client:
         return answer
 
     def _proof_refused(self, response: httpx.Response, answer: Answer) -> bool:
-        """401, or another answer whose code says the same: Sage Intacct's 400 for a token that ended, errors in a 200."""
+        """Whether the vendor refused our credentials, by status 401 or a code that says the same.
+
+        Examples are a 400 for a token that ended, and an error in an answer with status 200.
+        """
         if response.status_code == 401:
             return True
         if response.is_success and len(answer.body) > ERROR_BYTES_MAX:
@@ -262,7 +274,10 @@ class Client:
         return DAY_USED_UP_SECONDS if used_up else 0.0
 
     def _body(self, response: httpx.Response, operation: str, started: float) -> bytes:
-        """The body, within the limits of size and time: an endless trickle of bytes never trips a read timeout."""
+        """The body, within the limits of size and time.
+
+        The limit of time is needed because an endless trickle of bytes never trips a read timeout.
+        """
         chunks: list[bytes] = []
         size, latest = 0, started + 4 * self.connection.timeout_seconds
         for chunk in pieces(response):

@@ -1,4 +1,4 @@
-"""The consent in the browser (OAuth 2, authorization code): the link to open, and what its answer is worth.
+"""The consent in the browser (OAuth 2, authorization code).
 
     started = Started(connection, spec, redirect_uri="http://localhost:8912/callback")
     started.url                         # opened by a person, who signs in at the vendor and allows
@@ -42,17 +42,25 @@ _UNREADABLE = (LookupError, TypeError, AttributeError, msgspec.DecodeError, Unic
 
 _AT_THE_PAGE = {
     "access_denied": "access was refused on the vendor's page; open the link again and allow it",
-    "invalid_scope": "the vendor does not know a scope that was asked for, or the application may not ask for it",
-    "unauthorized_client": "the application may not be connected this way; look at its settings at the vendor",
+    "invalid_scope": (
+        "the vendor does not know a scope that was asked for, or the application may not ask for it"
+    ),
+    "unauthorized_client": (
+        "the application may not be connected this way; look at its settings at the vendor"
+    ),
 }
 _AT_THE_EXCHANGE = {
     "invalid_grant": (
-        "the vendor no longer takes the code: it is a few minutes old or was used before, or the redirect URI is not exactly "
-        "the one registered for the application"
+        "the vendor no longer takes the code: it is a few minutes old or was used before, or the "
+        "redirect URI is not exactly the one registered for the application"
     ),
-    "invalid_client": "the vendor does not know the client id or refuses the client secret; correct them",
+    "invalid_client": (
+        "the vendor does not know the client id or refuses the client secret; correct them"
+    ),
     "unauthorized_client": _AT_THE_PAGE["unauthorized_client"],
-    "redirect_uri_mismatch": "the redirect URI is not exactly the one registered for the application",
+    "redirect_uri_mismatch": (
+        "the redirect URI is not exactly the one registered for the application"
+    ),
 }
 
 
@@ -110,9 +118,14 @@ class Started:
             code_challenge = create_s256_code_challenge(self._verifier)
             challenge = {"code_challenge": code_challenge, "code_challenge_method": "S256"}
         asked: str = prepare_grant_uri(
-            page, self._connection.client_id, "code", redirect_uri=self.redirect_uri,
-            scope=list(self._consent.scopes), state=self._state, **challenge,
-        )  # fmt: skip
+            page,
+            self._connection.client_id,
+            "code",
+            redirect_uri=self.redirect_uri,
+            scope=list(self._consent.scopes),
+            state=self._state,
+            **challenge,
+        )
         return asked
 
     @property
@@ -153,7 +166,10 @@ class Started:
 
     def _check(self, params: dict[str, str]) -> None:
         if not secrets.compare_digest(params.get("state", "").encode(), self._state.encode()):
-            detail = "the answer is not one to this link (its state differs): use the newest link, in the browser it was opened in"
+            detail = (
+                "the answer is not one to this link (its state differs): use the newest link, in "
+                "the browser it was opened in"
+            )
             raise NotThisLink(self._spec.name, "connect", detail)
         if self._used:
             raise self._failed("this link was answered before; each one works once")
@@ -180,7 +196,8 @@ class Started:
                 ) from None
             if token is None or not token.refresh_token:
                 raise self._failed(
-                    "the vendor gave no refresh token: the application or its scopes do not allow offline access"
+                    "the vendor gave no refresh token: the application or its scopes do not allow "
+                    "offline access"
                 )
             accounts = self._accounts(client, told)
         return Granted(tokens.held or token, accounts)
@@ -233,7 +250,11 @@ class _Held:
     def read(self) -> Token | None:
         return self.held
 
-    def refresh(self, stale: Token | None, renew: Callable[[Token | None], Token]) -> Token:  # noqa: ARG002  the protocol's
+    def refresh(
+        self,
+        stale: Token | None,  # noqa: ARG002  the protocol's
+        renew: Callable[[Token | None], Token],
+    ) -> Token:
         self.held = renew(self.held)
         return self.held
 
@@ -248,7 +269,10 @@ def consent_of(spec: ConnectorSpec) -> Consent:
 
 
 def _ask(client: Client, request: PageRequest) -> bytes:
-    """The answer's body; asked again after what may pass, because the code that got us here is gone."""
+    """The body of the answer to a call that follows the exchange of the code.
+
+    A failure that may pass is tried again, because the code cannot be exchanged a second time.
+    """
     for attempt in stamina.retry_context(
         on=Patience(client.spec.retry).backoff, attempts=4, timeout=60
     ):
@@ -260,7 +284,10 @@ def _ask(client: Client, request: PageRequest) -> bytes:
 def code_request(
     connection: Account, consent: Consent, url: str, code: str, verifier: str
 ) -> httpx.Request:
-    """The request that exchanges a code, proving that it is the same application that asked for it."""
+    """The request that exchanges a code for a token.
+
+    It proves that the same application asked for the code.
+    """
     body = prepare_token_request(
         "authorization_code",
         "",
@@ -289,7 +316,10 @@ def _params(answered: str) -> dict[str, str]:
 
 
 def _said(meanings: dict[str, str], code: str | None, otherwise: str) -> str:
-    """What an error code of the vendor means; the vendor's own words may quote what was sent, so they go no further."""
+    """What an error code of the vendor means.
+
+    The vendor's own words are not repeated: they may quote what was sent.
+    """
     if not code:
         return otherwise
     shown = re.sub(r"[^a-zA-Z0-9_.-]", "", code)[:40] or "unknown"

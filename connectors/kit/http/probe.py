@@ -1,4 +1,7 @@
-"""Reaching a vendor at all: what stands between us and its server, told apart, and whether our clocks agree."""
+"""Whether a vendor can be reached at all.
+
+Tells apart what stands between us and its server, and whether our clocks agree.
+"""
 
 import socket
 import ssl
@@ -48,7 +51,10 @@ _REASONS: tuple[tuple[type[BaseException], str, str], ...] = (
     (socket.gaierror, "the host name is not found (DNS)", _NETWORK),
     (
         ssl.SSLCertVerificationError,
-        "the server's certificate is not trusted (TLS): a proxy that opens connections, or a wrong URL",
+        (
+            "the server's certificate is not trusted (TLS): a proxy that opens connections, or a "
+            "wrong URL"
+        ),
         _NETWORK,
     ),
     (
@@ -124,7 +130,10 @@ def reach(
 
 
 def clock_skew_seconds(date: str, now: datetime) -> float | None:
-    """Our clock less that of a server, by its `Date` header (to a second); None if it does not say."""
+    """Our clock minus the server's, in seconds, by its `Date` header; None without one.
+
+    It is exact to a second.
+    """
     try:
         served_at = parsedate_to_datetime(date)
         if served_at.tzinfo is None:  # "-0000": UTC, of a zone that is not told

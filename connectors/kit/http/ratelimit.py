@@ -12,7 +12,10 @@ from connectors.kit.spec import RateLimit
 
 @dataclass
 class Turn:
-    """One request's place; `rest_seconds` is filled where the vendor's answer says that nobody is to ask for so long."""
+    """The place of one request.
+
+    `rest_seconds` is set where the vendor's answer says that nobody may ask again for so long.
+    """
 
     rest_seconds: float = 0
 
@@ -86,7 +89,10 @@ class Limiter:
 
 
 class _InProcess:
-    """The same counting in memory, for a client that shares its account with nobody: whoever was told to rest does."""
+    """The same counting in memory, for a client that shares its account with no other process.
+
+    `rest_seconds` is not kept: whoever was told to wait waits.
+    """
 
     def __init__(self, limit: RateLimit, monotonic: Callable[[], float]) -> None:
         self._windows = [

@@ -117,7 +117,10 @@ def failure(
         )
     if 300 <= status < 400:
         host = httpx.URL(response.headers.get("location", "")).host
-        detail = f"redirects are not followed (this one leads to {host or 'another page of the same server'})"
+        detail = (
+            "redirects are not followed (this one leads to "
+            f"{host or 'another page of the same server'})"
+        )
     error = kind(spec.name, operation, detail, call=call, status=status, request_id=request_id)
     if isinstance(error, UnexpectedShape):
         error.body = body
@@ -125,7 +128,10 @@ def failure(
 
 
 def refuses_proof(spec: ConnectorSpec, code: str | None) -> bool:
-    """Whether an error code says that the token or key is refused: as the system names it, or as RFC 6750 does."""
+    """Whether an error code says that the token or key is refused.
+
+    The system's own codes count first, then those of RFC 6750.
+    """
     kind = spec.errors.get(code or "")
     return code in _REFUSED_TOKEN if kind is None else issubclass(kind, CredentialsRejected)
 
@@ -148,7 +154,10 @@ def fault_code(spec: ConnectorSpec, body: bytes) -> str | None:
 
 
 def retry_after_seconds(response: httpx.Response, now: datetime) -> float | None:
-    """How long the vendor asks to wait (seconds or an HTTP date), a day at most; None where it does not say."""
+    """How long the vendor asks us to wait, in seconds, a day at most; None where it does not say.
+
+    The header holds seconds or an HTTP date.
+    """
     value = response.headers.get("retry-after", "").strip()
     try:
         seconds = float(value)

@@ -25,7 +25,10 @@ T = TypeVar("T")
 def patiently(
     client: Client, request: PageRequest, operation: str, read: Callable[[PageRequest, Answer], T]
 ) -> tuple[Answer, T]:
-    """Sends a request and reads its answer, again after what may pass, bounded in attempts and total time."""
+    """Sends a request and reads its answer, and retries failures that may pass.
+
+    Attempts and total time are bounded by the spec's `RetryPolicy`.
+    """
     policy = client.spec.retry
     for attempt in stamina.retry_context(
         on=Patience(policy).backoff,

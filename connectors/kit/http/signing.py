@@ -32,7 +32,9 @@ def oauth1_hmac_sha256(
     now: datetime,
     nonce: str | None = None,
 ) -> None:
-    """Signs a request in place, OAuth 1.0a with HMAC-SHA256; the query is signed, a JSON body is not.
+    """Signs a request in place: OAuth 1.0a with HMAC-SHA256.
+
+    The query is signed, a JSON body is not.
 
     Args:
         request: What is about to be sent, with its final URL.
@@ -99,7 +101,10 @@ def assertion(
     now: datetime,
     life: timedelta = timedelta(minutes=5),
 ) -> str:
-    """A signed JWT: PS256 for RSA keys, ES256, ES384 or ES512 for elliptic curves; `iat` and `exp` are added."""
+    """A signed JWT, with `iat` and `exp` added.
+
+    RSA keys sign with PS256, elliptic curves with ES256, ES384 or ES512.
+    """
     import jwt
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
@@ -111,7 +116,9 @@ def assertion(
 def token_based(
     connection: Account, *, realm: str, refused: type[CredentialsRejected]
 ) -> RequestAuth:
-    """Signed requests, with the connection's secrets consumer_key, consumer_secret, token_id and token_secret.
+    """Signed requests (OAuth 1.0a).
+
+    The account's secrets are consumer_key, consumer_secret, token_id and token_secret.
 
     Raises:
         Misconfigured: If one of them is missing.
@@ -130,7 +137,9 @@ def token_based(
 def machine_to_machine(
     connection: Account, *, default_scope: str, refused: type[CredentialsRejected]
 ) -> AssertionAuth:
-    """Tokens for signed assertions, with client_id, the options certificate_id and scope, and the secret private_key.
+    """Tokens for signed assertions (OAuth 2, JWT bearer).
+
+    Needs the account's client_id, the options certificate_id and scope, and the secret private_key.
 
     Raises:
         Misconfigured: If one of them is missing, or the key cannot be used.

@@ -57,7 +57,9 @@ def base_url(connection: Account, spec: ConnectorSpec) -> httpx.URL:
 
 
 def join_url(base: httpx.URL, path: str) -> httpx.URL:
-    """Puts a vendor's path behind the base URL, which may carry a prefix or repeat the start of the path.
+    """Puts a vendor's path behind the base URL.
+
+    The base URL may carry a prefix, or repeat the start of the path.
 
     `https://quickbooks.api.intuit.com/v3/company/123` (as vendors' own guides write it) and
     `http://127.0.0.1:9400/quickbooks` both work.

@@ -11,20 +11,25 @@ from connectors.kit.mapping.parse import instants, plain_number
 
 _AMOUNTS_ARE: Final = '"Amounts are written as"'
 _DATES_ARE: Final = '"Dates are written with the"'
-_OTHER_SIGN: Final = "has the sign of another currency than the document: correct the amount, or where its currency is looked for"
+_OTHER_SIGN: Final = (
+    "has the sign of another currency than the document: correct the amount, or where its currency "
+    "is looked for"
+)
 _LETTER: Final = re.compile(r"(?i)[a-df-z€$]")  # (1e3 is a number)
 _LONGEST: Final = 64
 #: Days as spreadsheets count them, from 1982 to 2119, perhaps with a time of day.
 _SHEET_DAY: Final = re.compile(r"[3-7]\d{4}(?:[.,]\d+)?")
 _SHEET_ADVICE: Final = (
-    "is the number of a day as spreadsheets count them (45321 is 2024-01-30): format the column as a date, "
-    "and export again"
+    "is the number of a day as spreadsheets count them (45321 is 2024-01-30): format the column as "
+    "a date, and export again"
 )
 _NUMERIC_DAY: Final = re.compile(r"(\d{1,2})([/.-])(\d{1,2})[/.-](\d{4}|\d{2})(?!\d)")
 
 
 def amount_advice(said: str, notation: Notation, decimals: int | None) -> str | None:
-    """Why an amount in this notation could not be used, and what to choose; None if no choice would help.
+    """Why an amount in this notation could not be used, and which setting to choose.
+
+    None where no choice would help.
 
     Args:
         said: The amount as it was written.
@@ -54,7 +59,10 @@ def _of_form(said: str, notation: Notation, decimals: int | None) -> str | None:
     if number is not None:
         return _OTHER_SIGN if _LETTER.search(said) else None
     if len(set(readings.values())) > 1:
-        return f"has a comma that may stand for thousands or decimals: choose in the block how {_AMOUNTS_ARE}"
+        return (
+            "has a comma that may stand for thousands or decimals: choose in the block how "
+            f"{_AMOUNTS_ARE}"
+        )
     return f"is written otherwise than the block says: {choose}" if readings else None
 
 

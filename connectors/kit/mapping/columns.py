@@ -184,7 +184,9 @@ def problems(
     label: str = "{}",
     under: str = "",
 ) -> pl.DataFrame:
-    """What is missing or unusable: row (position in the frames), field, path, reason, example (masked).
+    """What is missing or unusable, one row each.
+
+    Columns: row (position in the frames), field, path, reason, example (masked).
 
     Args:
         fields: The fields checked.

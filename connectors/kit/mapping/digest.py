@@ -1,4 +1,7 @@
-"""A fingerprint of everything that decides what becomes of a record, but the record itself and what is looked up."""
+"""A fingerprint of everything that decides how a record is read.
+
+The record itself and what is looked up are not part of it.
+"""
 
 import hashlib
 import json
@@ -19,7 +22,10 @@ _CODE: Final = (
 
 
 def mapping_digest(connection: Account) -> str:
-    """Of the connection's settings (no secrets) and of the program's own mapping: another one may read a record otherwise."""
+    """The fingerprint of the account's settings and of the program's own mapping code.
+
+    Secrets are not part of it. Under another fingerprint a record may be read differently.
+    """
     settings = {
         "system": connection.system,
         "paths": dict(connection.paths),

@@ -1,4 +1,7 @@
-"""How a canonical column is read: the kind of value, and the source paths that may hold it (first one present wins)."""
+"""How a canonical column is read: the kind of value, and the source paths that may hold it.
+
+Of several paths the first one that holds something counts.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -88,7 +91,10 @@ def instant(*paths: str, required: bool = False, zone: str | None = None) -> Fie
 
 
 def day(*paths: str, required: bool = False) -> Field:
-    """A calendar day, taken as midnight in the connection's time zone; a real time of day is kept."""
+    """A calendar day, taken as midnight in the account's time zone.
+
+    A real time of day is kept.
+    """
     return Field("day", paths, required=required)
 
 

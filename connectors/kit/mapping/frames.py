@@ -1,4 +1,7 @@
-"""One raw page to canonical frames: columns at a time, and every unusable value named instead of guessed."""
+"""Raw pages to canonical frames.
+
+Whole columns are read at a time, and every unusable value is named instead of guessed.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -212,7 +215,10 @@ def _known(invoices: pl.DataFrame) -> pl.DataFrame:
 
 
 def _gone(stream: Stream, raw: Raw, zone: str) -> tuple[Raw, pl.DataFrame]:
-    """The records that are documents, and those that say that one is deleted, with the time of it where it is said."""
+    """Splits off the records that say that a document is deleted.
+
+    Returns the records that are documents, and the deletions with their time, where it is given.
+    """
     if stream.gone is None or raw.records[stream.gone].is_null().all():
         return raw, DELETION.to_frame()
     names = (stream.gone, "updated_at")
@@ -310,7 +316,7 @@ def _header_problems(plan: Plan, raw: pl.DataFrame, invoices: pl.DataFrame) -> p
 
 
 def _of_nobody(plan: Plan, found: pl.DataFrame) -> pl.DataFrame:
-    """Where phones are not looked up by the customer's number, the phone is what is missing and not that number."""
+    """Names the phone as missing where phones are not looked up by the customer's number."""
     if plan.looks_up:
         return found
     phone = plan.fields["customer_phone"]
@@ -323,7 +329,10 @@ def _of_nobody(plan: Plan, found: pl.DataFrame) -> pl.DataFrame:
 
 
 def _one_cause(plan: Plan, found: pl.DataFrame) -> pl.DataFrame:
-    """Without problems of values that an earlier field, which has a problem as well, was read from: one cause, one problem."""
+    """One problem per cause.
+
+    Left out are problems of a value that an earlier field with a problem was read from as well.
+    """
     if found["row"].is_duplicated().any():
         sources = {
             name: set(field.paths) for name, field in (*plan.fields.items(), *plan.helpers.items())

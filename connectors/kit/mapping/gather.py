@@ -1,4 +1,6 @@
-"""Decoded records to columns of text, page by page: objects are read while the processor has them at hand, and let go at once.
+"""Decoded records to columns of text, page by page.
+
+The objects of a page are read while the processor's cache still has them, and freed at once.
 
 Reading a field of twenty thousand objects at a time, field after field, waits for memory most of
 the time: twice as long in all.
@@ -90,7 +92,10 @@ def _put_together(pages: Iterable[Records]) -> Iterator[Records]:
 
 
 def flat_lines(plan: Plan, items: list[Any]) -> tuple[list[Any], list[int]]:
-    """All lines of all records, lines inside lines in place of the line that holds them, with their record's row."""
+    """All lines of all records, with the row of the record each belongs to.
+
+    Lines inside a line take the place of the line that holds them.
+    """
     if plan.lines is None or plan.line is None:
         return [], []
     of_record = [lines or () for lines in plan.record.columns[plan.lines.path](items)]

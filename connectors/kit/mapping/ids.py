@@ -1,4 +1,6 @@
-"""Ids as vendors, spreadsheets and people write them, in one form: the same document is called the same everywhere.
+"""Ids in one form, however vendors, spreadsheets and people write them.
+
+The same document has the same id everywhere.
 
 `billing.normal_id` in the database does the same (migration 0053), for ids that were stored before.
 """
@@ -11,7 +13,8 @@ from typing import Any, Final
 
 #: Characters that nobody sees: zero width, direction marks, soft hyphens, byte order marks.
 UNSEEN: Final = re.compile(
-    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]"
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f"
+    "\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]"
 )
 SPACES: Final = re.compile("[\t-\r \x85\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+")
 #: A spreadsheet or data frame took the number for one with a fraction.
@@ -24,15 +27,18 @@ _EXPONENT: Final = re.compile(
 #: look.
 ODD: Final = r"[^!-~ ]|  |^ | $|[.,]0{1,2}$|^[+-]?\d+(?:[.,]\d+)?[eE][+-]?\d+$"
 EXPONENT: Final = (
-    "is a number in exponent notation, as spreadsheets show long ones: digits are lost, and it names no document. "
-    "Format the column as text, and export again"
+    "is a number in exponent notation, as spreadsheets show long ones: digits are lost, and it "
+    "names no document. Format the column as text, and export again"
 )
 #: Between the parts of an id that is made of several fields.
 SEPARATOR: Final = "/"
 
 
 def normal_id(said: str) -> str:
-    """An id without unseen characters, surplus or odd spaces, or the `.0` of a number; "" where nothing is left."""
+    """An id in its normal form; "" where nothing is left.
+
+    Unseen characters, surplus or odd spaces, and the `.0` of a number are left out.
+    """
     text = said
     if not text.isascii():
         text = unicodedata.normalize("NFC", UNSEEN.sub("", text))

@@ -1,4 +1,7 @@
-"""Lines that a list leaves out: kept beside the page's records in one stored page, and joined to them when it is read."""
+"""Lines that a list leaves out.
+
+They are kept beside the page's records in one stored page, and joined to them when it is read.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +18,10 @@ JOINED: Final = "/@lines"
 
 
 def with_details(body: bytes, details: Sequence[bytes]) -> bytes:
-    """A page and the answers about its records' lines in one JSON object, each byte for byte as received."""
+    """A page and the answers about its records' lines, in one JSON object.
+
+    Each is kept byte for byte as received.
+    """
     return body.rstrip()[:-1] + b',"%s":[%s]}' % (DETAILS.encode(), b",".join(details))
 
 

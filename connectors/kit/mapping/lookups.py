@@ -1,4 +1,7 @@
-"""Completing invoices: which customers and items a page needs, reading those, and joining them in."""
+"""Completes invoices with what their lists leave out.
+
+Finds out which customers and items a page needs, reads those, and joins them in.
+"""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -41,7 +44,9 @@ def missing(spec: ConnectorSpec, mapped: Mapped) -> dict[str, set[str]]:
 def map_lookup(
     spec: ConnectorSpec, lookup: Lookup, connection: Account, body: bytes
 ) -> pl.DataFrame:
-    """Reads a page of customers (external_id, phone: E.164 or null) or items (external_id, name, sku).
+    """Reads a page of a lookup.
+
+    Customers have external_id and phone (E.164 or null); items have external_id, name and sku.
 
     Of several phone numbers the first that can be dialled is taken. No other personal datum is
     read.
@@ -107,7 +112,11 @@ def _single(lookup: Lookup, opened: Opener, body: bytes) -> list[Any] | None:
 
 
 def phone_place(spec: ConnectorSpec, stream: Stream, connection: Account) -> str:
-    """Where a phone number is looked for: in the customer's own record, in brackets, or else in the document."""
+    """Where a phone number is looked for, in words.
+
+    With a lookup of customers it is the path in the customer's record, behind "(customer)"; else
+    the path in the document.
+    """
     for lookup in spec.lookups:
         if lookup.name == "customers":
             paths = [
@@ -152,7 +161,11 @@ def fill(
 
 
 def _no_phone(invoices: pl.DataFrame, known: pl.DataFrame, phone_at: str) -> pl.DataFrame:
-    """A draft or void document earns nothing, so it needs no member; voiding must never fail for want of a phone."""
+    """A problem for each document that needs a phone number and has none.
+
+    A draft or void document earns nothing, so it needs no member: voiding must never fail because a
+    phone number is missing.
+    """
     earning = ~pl.col("status").is_in(IDLE).fill_null(value=False)
     without = invoices.filter(
         pl.col("customer_phone").is_null() & pl.col("customer_external_id").is_not_null() & earning

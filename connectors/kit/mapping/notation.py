@@ -1,4 +1,7 @@
-"""Columns of text in other notations than ours, rewritten to it: decimal commas, minor units, days first, seconds since 1970."""
+"""Columns of text in other notations than ours, rewritten to ours.
+
+Examples: decimal commas, minor units, dates with the day first, seconds since 1970.
+"""
 
 from collections.abc import Mapping
 from typing import Final, Literal
@@ -62,7 +65,9 @@ DATES: Final[Mapping[str, Notation]] = {
 
 
 def rewritten(raw: pl.DataFrame, notations: Mapping[str, Notation], exponent: str) -> pl.DataFrame:
-    """The same columns in plain notation; what does not fit is left as it is, to be refused by name.
+    """The same columns in plain notation.
+
+    What does not fit is left as it is; it is refused later, with its field's name.
 
     Args:
         raw: Columns of text, `exponent`, and "currency" if signs at amounts are to be those of it.
@@ -81,7 +86,10 @@ def rewritten(raw: pl.DataFrame, notations: Mapping[str, Notation], exponent: st
 
 
 def unmarked(raw: pl.DataFrame, notations: Mapping[str, Notation]) -> pl.DataFrame:
-    """Columns in which numbers are marked (`NUMBER`) without the marks; in decimal commas they have one now as well."""
+    """The columns without the marks (`NUMBER`) that numbers carry.
+
+    In the notation "comma" a number then has a decimal comma as texts have.
+    """
     return raw.with_columns(
         pl.when(pl.col(name).str.starts_with(NUMBER))
         .then(_said(pl.col(name).str.strip_prefix(NUMBER), notations.get(name, "plain")))
@@ -100,7 +108,10 @@ def _simple(column: pl.Series) -> bool:
 
 
 def _bare(column: pl.Series, notation: Notation, currency: pl.Expr | None) -> pl.Expr:
-    """Amounts without gaps and signs, which are looked for only where there are any: that takes longer than all the rest."""
+    """Amounts without gaps and currency signs.
+
+    They are looked for only where there are any: that takes longer than all the rest.
+    """
     text = pl.col(column.name)
     odd = notation in AMOUNTS.values() and column.str.contains(_MORE).any()
     return bare(signed(text), currency) if odd else text
@@ -131,7 +142,10 @@ def _without_commas(text: pl.Expr, groups: str) -> pl.Expr:
 
 
 def _with_point(text: pl.Expr) -> pl.Expr:
-    """`1.234,56` and `1.500` (thousands) to 1234.56 and 1500; 150.5, which can be nothing else, keeps its point."""
+    """`1.234,56` and `1.500` (thousands) to 1234.56 and 1500.
+
+    150.5 can be nothing else, so it keeps its point.
+    """
     whole = (
         pl.when(text.str.contains(_BY_POINTS))
         .then(text.str.replace_all(".", "", literal=True))
@@ -167,7 +181,10 @@ def _iso(text: pl.Expr, *, day: int, month: int) -> pl.Expr:
 
 
 def _time(text: pl.Expr) -> pl.Expr:
-    """What can be read only one way: `20260131`, `31 Jan 2026`, `Jan 31, 2026`, and what is counted since 1970."""
+    """Dates that can be read only one way.
+
+    These are `20260131`, `31 Jan 2026`, `Jan 31, 2026`, and what is counted since 1970.
+    """
     compact = text.str.replace(_COMPACT, "${1}-${2}-${3}")
     day_first, month_first = _NAMED
     return _of_24_hours(
@@ -212,7 +229,10 @@ def _of_24_hours(text: pl.Expr) -> pl.Expr:
 
 
 def _epoch(text: pl.Expr) -> pl.Expr:
-    """Seconds (9 or 10 digits, perhaps with a fraction) or milliseconds (12 or 13) since 1970 to `/Date(ms)/`."""
+    """Seconds or milliseconds since 1970 to `/Date(ms)/`.
+
+    Seconds have 9 or 10 digits, perhaps with a fraction, milliseconds 12 or 13.
+    """
     seconds = text.str.extract(r"^(\d{9,10})(?:\.\d*)?$", 1)
     milliseconds = text.str.extract(r"^(\d{12,13})$", 1)
     stamp = pl.coalesce(milliseconds, seconds + "000")

@@ -1,4 +1,7 @@
-"""What fields a vendor's records have, mapped or not: paths and JSON types of a few records of some pages, never a value."""
+"""What fields a vendor's records have, mapped or not.
+
+Paths and JSON types are taken from a few records of some pages; a value is never kept.
+"""
 
 import re
 from collections import Counter
@@ -33,7 +36,10 @@ Field = tuple[str, str]
 
 @dataclass
 class Outline:
-    """The fields of one list: in how many of the `records` that were looked at each (path, type) was."""
+    """The fields of one list.
+
+    `fields` counts in how many of the `records` looked at each (path, type) occurred.
+    """
 
     records: int = 0
     fields: Counter[Field] = field(default_factory=Counter)

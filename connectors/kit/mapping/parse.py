@@ -1,4 +1,7 @@
-"""Columns of text, as vendors write them, to typed columns: whole columns at a time, exact, null where unusable."""
+"""Columns of text, as vendors write them, to typed columns.
+
+Whole columns are read at a time, exactly; an unusable value becomes null.
+"""
 
 import re
 from collections.abc import Sequence
@@ -22,7 +25,8 @@ _OTHER_CODES: Final = {"KZ": "AOA", "AKZ": "AOA", "€": "EUR"}
 _KNOWN_CODES: Final = {code: code for code in EXPONENTS} | _OTHER_CODES
 #: Kinds of numbers that `phonenumbers.is_valid_number` accepts, as its metadata calls them.
 _KINDS = (
-    "fixed_line", "mobile", "toll_free", "premium_rate", "shared_cost", "personal_number", "voip", "pager", "uan", "voicemail",
+    "fixed_line", "mobile", "toll_free", "premium_rate", "shared_cost", "personal_number", "voip",
+    "pager", "uan", "voicemail",
 )  # fmt: skip
 #: To look costs a third of cleaning what is clean.
 _UNTIDY = r"\x00|^\s|\s$"
@@ -46,7 +50,10 @@ def texts(values: Sequence[Any]) -> pl.Series:
 
 
 def trimmed(frame: pl.DataFrame) -> pl.DataFrame:
-    """Texts without blanks around them, blank ones null; without NUL, which PostgreSQL cannot hold."""
+    """Texts without surrounding blanks; blank ones become null.
+
+    NUL is left out, because PostgreSQL cannot hold it.
+    """
     untidy = frame.select(pl.all().str.contains(_UNTIDY).any()).row(0, named=True)
     clean = (
         pl.col(name).str.replace_all("\x00", "", literal=True).str.strip_chars()
@@ -90,7 +97,10 @@ def exponents(code: pl.Expr) -> pl.Expr:
 
 
 def simple_numbers(frame: pl.DataFrame, columns: Sequence[str]) -> frozenset[str]:
-    """The columns that hold nothing but plain digits with six decimals at most: read in a tenth of the time."""
+    """The columns that hold nothing but plain digits with six decimals at most.
+
+    They are read in a tenth of the time.
+    """
     if not columns:
         return frozenset()
     all_simple = frame.select(pl.col(name).str.contains(_SIMPLE).all() for name in columns).row(
@@ -100,7 +110,10 @@ def simple_numbers(frame: pl.DataFrame, columns: Sequence[str]) -> frozenset[str
 
 
 def plain_numbers(frame: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
-    """Rewrites numbers in exponent notation, with a plus sign, without a leading zero or with a double's noise to plain digits."""
+    """Rewrites unusual numbers to plain digits.
+
+    These have an exponent, a plus sign, no leading zero, or the noise of a double.
+    """
     if not columns:
         return frame
     strange = {
@@ -159,7 +172,9 @@ def minor_units(value: str, exponent: str, *, exact: bool) -> pl.Expr:
 
 
 def in_micros(frame: pl.DataFrame, columns: Sequence[str], exponent: str) -> pl.DataFrame:
-    """Simple numbers in millionths (Int128) in place of their text, and how many make a minor unit, as `simple_minor_units` takes them.
+    """Replaces the text of simple numbers by their value in millionths (Int128).
+
+    A further column says how many millionths make a minor unit; `simple_minor_units` uses both.
 
     Reading is nearly all that such a column costs, and an expression that names a value twice
     computes it twice.
@@ -185,7 +200,10 @@ def simple_minor_units(column: str, *, exact: bool) -> pl.Expr:
 
 
 def exact_decimals(column: str, *, simple: bool = False) -> pl.Expr:
-    """Plain number text to exact decimals of six places; `simple`: the column was found to hold nothing else."""
+    """Plain number text to exact decimals of six places.
+
+    `simple`: the column was found to hold nothing else.
+    """
     number = pl.col(column).cast(EXACT, strict=False)
     return number if simple else pl.when(pl.col(column).str.contains(_PLAIN)).then(number)
 
@@ -207,7 +225,10 @@ def instants(column: pl.Series, zone: str, *, whole_days: bool) -> pl.Series:
 
 
 def _instants(column: pl.Series, zone: str, *, whole_days: bool) -> pl.Series:
-    """Form after form, as long as values are left that none could read: a vendor writes all its times alike."""
+    """Tries one form after the other, as long as unread values are left.
+
+    A vendor writes all its times alike, so mostly one form is enough.
+    """
     said = column.name
     text = pl.col(said).str.replace(" ", "T", literal=True)
     millis = pl.col(said).str.extract(_DATE_MS, 1).cast(pl.Int64, strict=False)
@@ -235,7 +256,10 @@ def _parsed(text: pl.Expr, form: str, zone: str | None = None) -> pl.Expr:
 
 
 def _in_utc(naive: pl.Expr, zone: str) -> pl.Expr:
-    """Wall-clock times to UTC; in an hour that does not exist (clocks put forward), the hour after it."""
+    """Wall-clock times to UTC.
+
+    A time in an hour that does not exist (clocks put forward) is taken as the hour after it.
+    """
     times = (naive, naive + pl.duration(hours=1))
     local = [
         time.dt.replace_time_zone(zone, ambiguous="latest", non_existent="null") for time in times
@@ -257,7 +281,11 @@ def e164(column: pl.Series, region: str) -> pl.Series:
 
 
 def _distinct_e164(numbers: pl.Series, region: str) -> pl.Series:
-    """The region's own numbers in plain digits by its numbering plan, at once; all others one by one."""
+    """Phone numbers, none twice, to E.164.
+
+    The region's own numbers in plain digits are judged by its numbering plan, all at once; the
+    others are parsed one by one.
+    """
     plan = _numbering_plan(region)
     if plan is None:
         return pl.Series([dialled(number, region) for number in numbers], dtype=pl.String)
@@ -354,7 +382,10 @@ def _dialled(number: str, region: str) -> str | None:
 
 
 def masked(value: str | None, *, personal: bool = False) -> str | None:
-    """An example that tells the form of a value and not the value: two characters; of a phone number, no digit."""
+    """An example that shows the form of a value but not the value.
+
+    It has two characters; of a phone number it has no digit.
+    """
     if value is None:
         return None
     if value == NOT_TEXT:

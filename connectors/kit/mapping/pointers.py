@@ -38,7 +38,10 @@ def segments(pointer: str) -> tuple[str, ...]:
 
 
 def joined_paths(path: str) -> tuple[str, ...]:
-    """`/serie + /numero`, of which one value is made, to its pointers; any other path is one pointer."""
+    """The pointers of a path such as `/serie + /numero`, of which one value is made.
+
+    Any other path is one pointer.
+    """
     return tuple(_AND.split(path))
 
 

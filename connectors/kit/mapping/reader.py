@@ -1,4 +1,7 @@
-"""Opens a page: which records it holds, record by record where one of them is malformed, or why it is no page."""
+"""Opens a page: which records it holds, or why it is no page.
+
+Where one record is malformed, the page is read record by record.
+"""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -62,7 +65,10 @@ class Broken:
 
 @dataclass(frozen=True)
 class Records:
-    """The records of one page, or of several put together: decoded ones with their places, and broken ones."""
+    """The records of one page, or of several put together.
+
+    Decoded records come with their places; broken ones are listed apart.
+    """
 
     items: list[Any]
     numbers: list[int]
@@ -103,7 +109,10 @@ def opener(
     missing_is_empty: MissingIsEmpty,
     fraction: Callable[[str], str] = str,
 ) -> Opener:
-    """Decoders for pages with the list `records` of this record type and values beside it; `fraction` as in `Decoder`."""
+    """Decoders for pages with the list `records` of this record type and values beside it.
+
+    `fraction` is as in `Decoder`.
+    """
     parts = segments(records)
     if not parts:  # the page is the list itself, with nothing beside it
         raw_list = Decoder(list[msgspec.Raw])
@@ -150,7 +159,10 @@ def read(
 
 
 def _is_no_empty_list(spec: ConnectorSpec, records: str, body: bytes) -> bool:
-    """Whether an answer without records is an error, or has another list in their place: it answers another question."""
+    """Whether an answer without records is an error, or has another list in their place.
+
+    Then it is no empty page: it answers another question.
+    """
     whole, parts = _ANY.decode(body), segments(records)
     if error_code(spec, whole) is not None:
         return True
@@ -193,7 +205,10 @@ def _one_by_one(
 
 
 def blame(error: Exception) -> tuple[str, str]:
-    """Path and reason out of msgspec's "Expected `object`, got `str` - at `$.Contact`" (it holds no values)."""
+    """Path and reason out of a message of msgspec, which holds no values.
+
+    An example is "Expected `object`, got `str` - at `$.Contact`".
+    """
     found = re.fullmatch(r"(.*?)(?: - at `\$(.*)`)?", str(error), re.DOTALL)
     if isinstance(error, RecursionError) or found is None:
         return "/", "nested too deeply"
@@ -202,7 +217,10 @@ def blame(error: Exception) -> tuple[str, str]:
 
 
 def error_code(spec: ConnectorSpec, value: Any) -> str | None:
-    """The vendor's error code in an answer's JSON, None where there is none; never a text, which may quote our data."""
+    """The vendor's error code in an answer's JSON; None where there is none.
+
+    It is never a text, which may quote our data.
+    """
     try:
         code = spec.fault(value)
     except (LookupError, TypeError, AttributeError):
@@ -243,7 +261,9 @@ def _no_list(records: str, whole: Any) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """How one stream is read for one connection: its fields with the operator's paths, and the decoders.
+    """How one stream is read for one account.
+
+    Holds its fields with the operator's paths, and the decoders.
 
     `looks_up`: a phone that a document lacks is looked up at its customer.
     """
@@ -347,7 +367,10 @@ def _require_other_lists(system: str, stream: Stream, pointers: Iterable[str]) -
 
 
 def has_marks(fields: Iterable[Field]) -> bool:
-    """Whether JSON numbers must be told from texts: with decimal commas a point means thousands in those."""
+    """Whether JSON numbers must be told from texts.
+
+    With decimal commas a point in a text means thousands, in a number it does not.
+    """
     return any(field.notation == "comma" for field in fields)
 
 
@@ -357,7 +380,10 @@ def marked(number: str) -> str:
 
 
 def _override(name: str, source: Field, path: str | None) -> Field:
-    """The field read from another path; one that was computed, or the same for all, is read as what its column holds."""
+    """The field, read from another path.
+
+    A field that was computed, or the same for all records, is then read as what its column holds.
+    """
     if path is None or source.paths == joined_paths(path):
         return source
     kind = _kind(name) if source.kind in ("computed", "constant") else source.kind
@@ -389,7 +415,10 @@ def _overrides(
             )
         parts = joined_paths(path)
         if len(parts) > 1 and name.rpartition(".")[2] not in JOINABLE:
-            detail = f'the path of "{key}" names several fields with " + ": that makes ids and numbers only'
+            detail = (
+                f'the path of "{key}" names several fields with " + ": that makes ids and numbers '
+                "only"
+            )
             raise Misconfigured(system, "mapping", detail)
         try:
             for part in parts:
@@ -409,7 +438,9 @@ def _names(stream: Stream) -> frozenset[str]:
 
 
 def view(spec: ConnectorSpec, stream: Stream, body: bytes) -> PageView:
-    """What paging needs to know of a page, at a fraction of the cost of mapping it: count, numbers beside, ids.
+    """What paging needs to know of a page: the count, the numbers beside the list, and the ids.
+
+    This costs a fraction of mapping the page.
 
     Raises:
         ConnectorError: As `read`.
@@ -494,7 +525,10 @@ def _part(value: Any) -> str | None:
 
 
 def values(record: Shape, source: Field, items: Sequence[Any], picked: Picked) -> list[Any]:
-    """A field's values: the first of its paths that holds something, after `pick`, or all of them joined; None without a path.
+    """A field's values, record by record; None without a path.
+
+    A value is the first of the field's paths that holds something, after `pick`, or all of them
+    joined.
 
     `picked` is what was picked before, by path and value as sent: equal values (a customer's
     phones, on all of its invoices) are decoded once. It is added to.
@@ -531,7 +565,10 @@ def _picked(
 
 
 def _text_of(pick: Callable[[Any], str | None], value: Any) -> str | None:
-    """What is picked; a value of another kind than the vendor used to send is none that can be used, and no error."""
+    """What `pick` makes of a value.
+
+    A value of another kind than the vendor used to send is unusable, and no error.
+    """
     if not value:
         return None
     try:
@@ -541,7 +578,10 @@ def _text_of(pick: Callable[[Any], str | None], value: Any) -> str | None:
 
 
 def _pointers(stream: Stream, fields: Iterable[Field]) -> tuple[list[str], list[str]]:
-    """Paths whose values are used as they are, and those that go through a `pick` (pages that are no JSON have no raw ones)."""
+    """Two lists of paths: those of values used as they are, and those that go through a `pick`.
+
+    Pages that are no JSON have none of the second kind.
+    """
     plain: list[str] = []
     raw: list[str] = []
     for source in fields:

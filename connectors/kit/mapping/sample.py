@@ -29,7 +29,9 @@ _TELLING = ("external_id", "invoice_number", "customer_external_id", "total_mino
 def try_record(
     spec: ConnectorSpec, stream: Stream | None, connection: Account, payload: bytes
 ) -> list[dict[str, Any]]:
-    """Maps a sample: a whole page of the vendor, one record as the vendor wraps it, or a record alone.
+    """Maps a sample.
+
+    It is a whole page of the vendor, one record as the vendor wraps it, or a record alone.
 
     Args:
         spec: The billing system.
@@ -123,7 +125,7 @@ def _find(streams: list[Stream], value: Any) -> Found | None:
 
 
 def _at_its_place(stream: Stream, value: Any) -> list[Any] | None:
-    """The records where this list has them, or the one record as the vendor wraps it; None if there are none."""
+    """The records at the list's place, or the one record as the vendor wraps it; or None."""
     records = dig(value, segments(stream.records))
     if isinstance(records, list):
         return records
@@ -139,7 +141,10 @@ def _is_table(found: dict[str, Any]) -> bool:
 
 
 def _score(stream: Stream, record: Any) -> int:
-    """How much a value looks like a record of this list; 0 without id or number, or without a total."""
+    """How much a value looks like a record of this list.
+
+    It is 0 without an id or number, or without a total.
+    """
     has = {
         name: any(dig(record, segments(path)) is not None for path in stream.fields[name].paths)
         for name in _TELLING
@@ -218,7 +223,10 @@ def _deletion(stream: Stream) -> dict[str, Any]:
 
 
 def _left_out(stream: Stream) -> dict[str, Any]:
-    """A record that is read well and is none of ours, as a supplier's bill: nothing is wrong with it."""
+    """A record that is read well and is none of ours, such as a supplier's bill.
+
+    Nothing is wrong with it.
+    """
     notes = ["left out on purpose: a document of another type than this list takes"]
     return {
         "stream": stream.name, "ok": True, "left_out": True, "invoice": None, "lines": [],

@@ -19,7 +19,10 @@ _TOLD: Final = re.compile(r"(?!.*\d{4})[^\W\d][\w-]{0,39}")
 
 
 def instead(value: Any, pointer: str) -> str:
-    """What an answer has where a list was expected, in words: `there is an object with the keys id and total`."""
+    """What an answer has where a list was expected, in words.
+
+    An example is `there is an object with the keys "id", "total"`.
+    """
     at = dig(value, segments(pointer))
     if isinstance(at, dict) and pointer:
         return f"there is an object{_keys(at)}"

@@ -1,4 +1,6 @@
-"""Amounts with the money's sign and with gaps between thousands, without both: where nothing else can be meant.
+"""Amounts without the money's sign and without gaps between thousands.
+
+Both are left out where nothing else can be meant.
 
 And with the minus where accountants put it: behind the amount, as brackets around it, or as another
 character.
@@ -44,7 +46,11 @@ def signed(text: pl.Expr) -> pl.Expr:
 
 
 def bare(text: pl.Expr, currency: pl.Expr | None) -> pl.Expr:
-    """The digits with their points and commas; as it is where its sign is not that of `currency` (None: not looked at)."""
+    """The digits of amounts, with their points and commas.
+
+    An amount stays as it is where its sign is not that of `currency` (None: the sign is not
+    compared).
+    """
     before, behind = text.str.extract(_SIGN_BEFORE, 1), text.str.extract(_SIGN_BEHIND, 1)
     digits = text.str.replace(
         rf"^([+-]?){_SPACE}{_SIGN}?{_SPACE}([+-]?){_SPACE}(\d)", "${1}${2}${3}"

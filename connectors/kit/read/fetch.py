@@ -1,4 +1,7 @@
-"""Documents by id, which a webhook named, as pages of their list: what reads, maps and replays lists reads them as well."""
+"""Documents by id, which a webhook named, as pages of their list.
+
+So the code that reads, maps and replays lists reads them as well.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +31,9 @@ class Found:
 def fetch(
     spec: ConnectorSpec, stream: Stream, client: Client, ids: Sequence[str]
 ) -> Iterator[Found]:
-    """Reads documents by the vendor's ids: batched, several requests at once within the vendor's limit.
+    """Reads documents by the vendor's ids.
+
+    They are asked for in batches, several requests at once within the vendor's limit.
 
     Ids that the vendor does not know are in no page.
 
@@ -78,7 +83,10 @@ def _ask(spec: ConnectorSpec, stream: Stream, client: Client, request: PageReque
 
 
 def _listed(spec: ConnectorSpec, stream: Stream, body: bytes) -> bytes:
-    """An answer that is one document, as a page of the list with that document in it byte for byte."""
+    """An answer that is one document, as a page of the list.
+
+    The document is in the page byte for byte.
+    """
     single = stream.by_id.single if stream.by_id else ()
     if not single:
         return body

@@ -1,4 +1,7 @@
-"""Documents that a list names and leaves incomplete: each is asked for by its id, before the page is stored."""
+"""Completes documents of which a list says too little.
+
+Each is asked for by its id, before the page is stored.
+"""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +28,9 @@ _ENTRIES: Final = Decoder(dict[str, msgspec.Raw])
 def completed(
     spec: ConnectorSpec, stream: Stream, client: Client, body: bytes, ids: Sequence[Any]
 ) -> bytes:
-    """The page with what the answers about its documents add, every value byte for byte as received.
+    """The page, completed by what the answers about its documents add.
+
+    Every value stays byte for byte as received.
 
     A document's own answer counts where both say something. One that the vendor no longer has stays
     as the list had it. An answer that is a list holds the document's lines.

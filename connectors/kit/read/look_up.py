@@ -115,7 +115,10 @@ def _all_pages(
             continue
     if readings.count(readings[0]) == len(readings):  # a list that moves is not the same every time
         raise PaginationLoop(spec.name, lookup.name, _SAME_RECORDS, call=first.path)
-    detail = "the list moves faster than it can be read, or says of itself what is not so; the next run reads it again"
+    detail = (
+        "the list moves faster than it can be read, or says of itself what is not so; the next run "
+        "reads it again"
+    )
     raise Transient(spec.name, lookup.name, detail, call=first.path)
 
 

@@ -97,10 +97,16 @@ def extract(
         reading = _Reading(stream, client, seen)
         reading.begin(replace(beginning, page_no=last.last_page_no + 1))
     if moved:
-        detail = "the list moves faster than it can be read, or says of itself what is not so; the next run reads it again"
+        detail = (
+            "the list moves faster than it can be read, or says of itself what is not so; the next "
+            "run reads it again"
+        )
         raise Transient(spec.name, stream.name, detail)
     if stream.total_advice and last.listed < last.largest_total:
-        detail = f"{last.listed} records were listed, and the answers say that there are {last.largest_total}"
+        detail = (
+            f"{last.listed} records were listed, and the answers say that there are "
+            f"{last.largest_total}"
+        )
         raise ListedTooFew(spec.name, stream.name, f"{detail}: {stream.total_advice}")
     log.warning(
         "%s %s: %s records less than the answers say were listed three times; taken as they are",
@@ -123,7 +129,9 @@ class _Reading:
         self._asked = next(self._steps)
 
     def resume(self, beginning: PageRequest, resume: Resume) -> None:
-        """Goes on behind the last page stored, if that one still stands where it stood; else the list begins anew.
+        """Goes on behind the last page stored, if that page still holds the same records.
+
+        If it does not, the list begins anew.
 
         Where documents have left the list meanwhile, later ones have moved up, onto pages that
         nobody would read again.
@@ -189,7 +197,10 @@ class _Reading:
             )
 
     def _following(self, found: PageView) -> PageRequest | Special | None:
-        """What is asked for after a page, and after what is only looked at; None after the last page."""
+        """What to ask for after a page; None after the last page.
+
+        Pages that are only to be compared are asked for here.
+        """
         if self._steps is None:
             return None
         try:
@@ -211,7 +222,10 @@ class _Reading:
         return patiently(self._client, request, stream.name, looked)[1]
 
     def _refused(self, error: UnexpectedShape) -> PageRequest | Special | None:
-        """What to ask for instead of a page that begins elsewhere than the server's own do; else the error itself."""
+        """What to ask for instead of a page that begins elsewhere than the server's own pages do.
+
+        Any other error is raised again.
+        """
         overlap = isinstance(self._asked, Special) and self._asked.purpose == "overlap"
         if self._steps is None or not overlap or error.status not in REFUSED:
             raise error
@@ -223,7 +237,9 @@ class _Reading:
 
 @dataclass
 class _Seen:
-    """What one reading of a list has seen: pages against loops, records (as 8-byte hashes) against the total.
+    """What one reading of a list has seen.
+
+    Pages are remembered to notice loops, records (as 8-byte hashes) to compare them with the total.
 
     `resumed`: it did not begin at the beginning, so the records cannot be counted.
     """
@@ -252,7 +268,9 @@ class _Seen:
         return self._read(request, answer, self.pages)
 
     def read_on(self, request: PageRequest, answer: Answer) -> PageView:
-        """Views and remembers a page that begins with a record of the one before, from which alone it must differ.
+        """Views and remembers a page that begins with a record of the page before.
+
+        It must differ from that page alone.
 
         Raises:
             ContractBroken: As `read`.
@@ -272,7 +290,9 @@ class _Seen:
         return self._counted(request, answer, found)
 
     def read_again(self, request: PageRequest, answer: Answer) -> PageView:
-        """Views and remembers a page that may hold what others held: the list moved, and the reading went back.
+        """Views and remembers a page that may hold what earlier pages held.
+
+        The list moved, and the reading went back.
 
         Raises:
             ContractBroken: If it cannot be read, or is one too many.

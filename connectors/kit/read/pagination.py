@@ -1,4 +1,6 @@
-"""Ways of paging, as generators: they yield requests, are sent what came back, and return after the last page.
+"""Ways of paging, as generators.
+
+They yield requests, are sent what came back, and return after the last page.
 
 Every list is ordered by a stable id, where the vendor can, with only a lower bound on the time of
 change. Ordered by time of change, a record edited half-way jumps to the end, all later ones move up
@@ -87,7 +89,9 @@ def by_page(first: PageRequest, *, size_param: str, vendor_size: int) -> Pages:
 
 
 def by_offset(first: PageRequest, *, more: str) -> Pages:
-    """NetSuite: `limit` and `offset`, the offset a multiple of the limit; the answer says whether there is `more`.
+    """NetSuite: `limit` and `offset`, where the offset is a multiple of the limit.
+
+    The answer says at `more` whether there are more rows.
 
     Raises:
         ListMovedError: The list must be read again.
@@ -107,7 +111,9 @@ def by_offset(first: PageRequest, *, more: str) -> Pages:
 def by_last_id(
     first: PageRequest, after: Callable[[PageRequest, str], PageRequest], *, more: str
 ) -> Pages:
-    """NetSuite: every page starts behind the last id of the one before, however many rows the list has.
+    """NetSuite: every page starts behind the last id of the page before.
+
+    This works however many rows the list has.
 
     `after` builds the request from the one before and the last id, and raises where that is no id.
     """

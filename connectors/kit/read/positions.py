@@ -50,11 +50,13 @@ class Steps(Protocol):
         """Whether a page that holds nothing new is the end."""
 
     def missed(self, step: Step, view: PageView | None) -> None:
-        """Notes that a page did not fit to the one before, or that its request was refused (None)."""
+        """Notes that a page did not fit to the page before; None: its request was refused."""
 
 
 def guarded(first: PageRequest, steps: Steps) -> Pages:
-    """Pages such that no record is lost when others are deleted, edited or added between two of them.
+    """Pages a list so that no record is lost while it moves.
+
+    Records may be deleted, edited or added between two pages.
 
     Raises:
         ListMovedError: More moved than can be made up for: the list must be read again.
@@ -109,7 +111,10 @@ def identified(view: PageView) -> bool:
 
 
 def _shares(view: PageView, read: Iterable[Read]) -> bool:
-    """Whether an unchanged record of it was read before: what follows that one follows it here as well."""
+    """Whether a page holds an unchanged record that was read before.
+
+    What follows that record there follows it here as well.
+    """
     marks = set(view.marks)
     return any(not marks.isdisjoint(earlier.marks) for _, earlier in read)
 
@@ -159,7 +164,9 @@ class Offsets:
 
 @dataclass
 class Numbers:
-    """A page number: pages of another size are asked for, so that the last record read is on one of them.
+    """A page number as position.
+
+    Pages of another size are asked for, so that the last record read is on one of them.
 
     `place` gets the number (from 0) and the size of a request, `at` sets both. `sized`: the server
     is told the size. `ended` as in `Offsets`.
@@ -200,7 +207,7 @@ class Numbers:
         return view.record_count < self.place(step.request)[1]
 
     def missed(self, step: Step, view: PageView | None) -> None:
-        """See `Steps`: a server that goes by a size of its own gives other records than asked for."""
+        """See `Steps`: a server with a page size of its own gives other records than asked for."""
         if step.overlaps and not self._proved:
             self._misses += 1
             too_many = view is not None and view.record_count > self.place(step.request)[1]
@@ -208,7 +215,10 @@ class Numbers:
 
 
 def _page_with(position: int, size_max: int) -> tuple[int, int] | None:
-    """The number and size of the page that has this position on it and most behind it; None if there is no such."""
+    """The number and size of the page that holds a position and most records behind it.
+
+    None if there is no such page.
+    """
     sizes = range(max(2, size_max // 2), size_max + 1)
     size = max(sizes, key=lambda one: one - position % one, default=1)
     return (position // size, size) if size - position % size > 1 else None
@@ -216,7 +226,10 @@ def _page_with(position: int, size_max: int) -> tuple[int, int] | None:
 
 @dataclass
 class Links:
-    """Whatever way `following` leads on; pages are fixed, and the one before is looked at again after each."""
+    """Any way of paging that `following` leads through.
+
+    Pages are fixed, so the page before is looked at again after each one.
+    """
 
     following: Callable[[PageRequest, PageView], PageRequest | None]
     names_position: Callable[[PageRequest], bool]

@@ -1,4 +1,7 @@
-"""What a billing system is, as values: one `ConnectorSpec` per system, read by the kit's functions."""
+"""What a billing system is, as values: one `ConnectorSpec` per system.
+
+The functions of the kit read it.
+"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -78,7 +81,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class RateLimit:
-    """How fast a vendor lets us ask: at most `count` requests in any `seconds`, for each pair in `windows`.
+    """How many requests a vendor lets us send.
 
     `retry_after_seconds` is how long to wait after a 429 that does not say. `day_left_header` names
     the header in which the vendor says how many requests are left today: the day's limit depends on
@@ -230,7 +233,9 @@ class Lookup:
 
 @dataclass(frozen=True, eq=False)
 class Details:
-    """Lines that a list leaves out: asked for by the ids of a page's records before the page is stored.
+    """Lines that a list leaves out.
+
+    They are asked for by the ids of a page's records, before the page is stored.
 
     Their answers are stored with the page, as received, so that a page can still be mapped alone.
     `lookup` asks for them, its external_id telling lines apart; `record` points at a record's id,

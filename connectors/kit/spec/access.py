@@ -1,4 +1,4 @@
-"""How a connection proves who it is, as values: what a billing system's description says about its authentication."""
+"""How an account proves who it is, as values of a billing system's description."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +18,9 @@ Grant = Callable[[Account, str, str], httpx.Request]
 
 @dataclass(frozen=True)
 class TokenAuth:
-    """OAuth 2: a token is kept in the token store, sent as Bearer, and renewed when it ends or is refused.
+    """OAuth 2 with refresh tokens.
+
+    A token is kept in the token store, sent as Bearer, and renewed when it ends or is refused.
 
     `seeded`: the first renewal needs the refresh token of a consent. Client credentials and signed
         assertions do not;
@@ -33,7 +35,9 @@ class TokenAuth:
 
 @dataclass(frozen=True)
 class AssertionAuth:
-    """OAuth 2 without a consent: every token is asked for with a freshly signed assertion, there is no refresh token.
+    """OAuth 2 without a consent.
+
+    Every token is asked for with a freshly signed assertion, and there is no refresh token.
 
     `grant` builds the request from the connection, the token URL and the time, UTC. `refused` says
     what to check.
@@ -53,7 +57,9 @@ class GrantedAccount:
 
 @dataclass(frozen=True)
 class Consent:
-    """How a person lets us in (OAuth 2, authorization code); only systems that have it can be connected in a browser.
+    """How a person lets us in (OAuth 2, authorization code).
+
+    Only systems that have it can be connected in a browser.
 
     The accounts are told in the callback, under `account_param`, or by a call: `accounts` is the
     request, `read_accounts` reads its JSON and raises LookupError, TypeError or AttributeError
@@ -75,7 +81,10 @@ class Consent:
 
     @property
     def tells_account(self) -> bool:
-        """Whether the consent says which accounts it opened; otherwise the operator enters it in the block."""
+        """Whether the consent says which accounts it opened.
+
+        If not, the operator enters the account in the block.
+        """
         return bool(self.account_param) or self.accounts is not None
 
 

@@ -1,4 +1,7 @@
-"""What is asked for and what came back, as values: requests, pages, and how they follow each other."""
+"""What is asked for and what came back, as values.
+
+Requests, pages, and how they follow each other.
+"""
 
 from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -8,7 +11,10 @@ from typing import Any, Literal, Self
 
 @dataclass(frozen=True)
 class Window:
-    """Which changes to read, by the vendor's time of last change, UTC, `[since, until)`; None: no bound."""
+    """Which changes to read, by the vendor's time of last change: `[since, until)`, UTC.
+
+    None is no bound.
+    """
 
     since: datetime | None = None
     until: datetime | None = None
@@ -20,7 +26,10 @@ Param = str | Sequence[str]
 
 @dataclass(frozen=True)
 class PageRequest:
-    """One request of a list, without secrets, so that it can be stored and an interrupted read continued."""
+    """One request of a list, without secrets.
+
+    So it can be stored, and an interrupted read be continued.
+    """
 
     method: str
     path: str
@@ -69,7 +78,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Resume:
-    """Where an interrupted read stopped: the last page stored, as it was asked for and as it came, and what was next."""
+    """Where an interrupted read stopped."""
 
     request: PageRequest
     body: bytes = field(repr=False)
@@ -94,13 +103,19 @@ class PageView:
 
     @property
     def marks(self) -> list[Any]:
-        """What tells records apart that did not change: an edited one may stand elsewhere in the list."""
+        """What tells apart the records that did not change.
+
+        An edited record may stand elsewhere in the list.
+        """
         if len(self.versions) != len(self.ids):
             return list(self.ids)
         return list(zip(map(str, self.ids), map(str, self.versions), strict=True))
 
     def number(self, name: str) -> int | None:
-        """A whole number the vendor put beside the records (pages, total, ...), None where it said none."""
+        """A whole number that the vendor put beside the records (pages, total, ...).
+
+        None where it gave none.
+        """
         value = self.info.get(name)
         if isinstance(value, str) and value.isdigit():
             return int(value)
@@ -108,7 +123,10 @@ class PageView:
 
 
 class ListMovedError(Exception):
-    """Records left a list while it was paged, and others moved up past the reader: it must be read again."""
+    """Records left a list while it was paged, and others moved up past the reader.
+
+    The list must be read again.
+    """
 
 
 class WindowRefusedError(Exception):

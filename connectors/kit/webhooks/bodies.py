@@ -1,4 +1,7 @@
-"""Bodies of webhooks, which anyone may write: opened within bounds, every oddity named by its place and never by its value."""
+"""Bodies of webhooks, which anyone may write.
+
+They are opened within bounds; every oddity is named by its place and never by its value.
+"""
 
 import json
 from collections.abc import Sequence
@@ -30,7 +33,9 @@ class BadBody(ValueError):
 
 
 def opened(body: bytes) -> Any:
-    """The JSON of a body, mended as that of a list is: no key twice, numbers of sensible length, nothing nested deeply.
+    """The JSON of a body, mended as that of a list is.
+
+    No key comes twice, numbers have a sensible length, and nothing is nested deeply.
 
     A key that comes twice means one thing to one reader and another to the next.
 
@@ -159,7 +164,10 @@ def optional_word(
 
 
 def moment(record: Any, pointer: str) -> datetime | None:
-    """An instant at a pointer, UTC where no zone is written; None where there is none that can be read."""
+    """An instant at a pointer, UTC where no zone is written.
+
+    None where there is none that can be read.
+    """
     value = dig(record, segments(pointer))
     if not isinstance(value, str):
         return None
@@ -178,7 +186,10 @@ def moment(record: Any, pointer: str) -> datetime | None:
 
 
 def raw_at(body: bytes, parts: Sequence[str]) -> bytes | None:
-    """The JSON value at a pointer's parts, byte for byte as received unless it is mended; None where there is none. `body` was `opened` before."""
+    """The JSON value at a pointer's parts; None where there is none.
+
+    It is kept byte for byte as received. `body` was `opened` before.
+    """
     raw = msgspec.Raw(body.removeprefix(b"\xef\xbb\xbf"))
     for part in parts:
         inner = _entries(raw)
@@ -204,7 +215,10 @@ def _entries(raw: msgspec.Raw) -> dict[str, msgspec.Raw]:
 
 
 def list_page(records: str, found: Sequence[bytes]) -> bytes:
-    """A page like those of a list, with these records in it byte for byte, so that what reads lists reads them."""
+    """A page as a list would send it, with these records in it byte for byte.
+
+    So the code that reads lists reads them.
+    """
     body = b"[" + b",".join(found) + b"]"
     for part in reversed(segments(records)):
         body = b"{" + json.dumps(part).encode() + b":" + body + b"}"

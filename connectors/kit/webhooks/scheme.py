@@ -1,4 +1,7 @@
-"""Webhooks, described per system: how a delivery is signed, what to answer to a handshake, and which documents it is about.
+"""Webhooks, described per system.
+
+A description says how a delivery is signed, what to answer to a handshake, and which documents a
+delivery is about.
 
 Everything here is pure: raw bytes and headers in, values out. Nothing is parsed before its
 signature is right, and a body may be
@@ -32,8 +35,8 @@ from connectors.kit.webhooks.signatures import (
 )
 
 __all__ = [
-    "BadBody", "Delivery", "Event", "Handshake", "Headers", "Refused", "Scheme", "Verified", "Webhook", "delivery_key", "events",
-    "handshake", "unusable", "verify",
+    "BadBody", "Delivery", "Event", "Handshake", "Headers", "Refused", "Scheme", "Verified",
+    "Webhook", "delivery_key", "events", "handshake", "unusable", "verify",
 ]  # fmt: skip
 
 #: Events that one delivery may hold; QuickBooks, the largest known, sends 100.
@@ -42,6 +45,11 @@ EVENTS_MAX: Final = 1_000
 #: this time.
 _SAME_SECONDS: Final = 10
 _STAMP_MAX: Final = 11
+
+
+#: What an event asks for: read the documents ("changed"), they are gone ("deleted"), or it is not
+#: about a sale ("ignored").
+EventKind = Literal["changed", "deleted", "ignored"]
 
 
 @dataclass(frozen=True)
@@ -58,7 +66,7 @@ class Event:
 
     event_id: str
     type: str
-    kind: Literal["changed", "deleted", "ignored"]
+    kind: EventKind
     stream: str | None = None
     external_ids: tuple[str, ...] = ()
     record: bytes | None = field(default=None, repr=False)
@@ -133,7 +141,9 @@ def verify(
     now: datetime,
     url: str | None = None,
 ) -> Verified | Refused:
-    """Whether a delivery is signed with one of the secrets; compared in constant time, whichever fits.
+    """Whether a delivery is signed with one of the secrets.
+
+    All comparisons take constant time, whichever secret fits.
 
     Args:
         declaration: How the system signs.
@@ -178,7 +188,10 @@ def _checked(
 
 
 def _age(scheme: Scheme, signed_at: datetime | None, now: datetime) -> Reason | None:
-    """What is wrong with the time of a delivery: a copy of an old one, or one signed in advance, is refused."""
+    """What is wrong with the time of a delivery; None if nothing.
+
+    A copy of an old delivery is refused, and one that was signed in advance.
+    """
     age_seconds = 0.0 if signed_at is None else (now - signed_at).total_seconds()
     if age_seconds > scheme.tolerance_seconds:
         return "timestamp too old"
@@ -186,7 +199,10 @@ def _age(scheme: Scheme, signed_at: datetime | None, now: datetime) -> Reason | 
 
 
 def handshake(declaration: Webhook, headers: Headers, raw_body: bytes) -> Handshake | None:
-    """What to answer to a delivery that only tests or introduces the endpoint; None: it is a usual one. Asked before `verify`."""
+    """What to answer to a delivery that only tests or introduces the endpoint.
+
+    None for a usual delivery. It is asked before `verify`.
+    """
     if declaration.greet is None or len(raw_body) > declaration.body_bytes_max:
         return None
     try:
@@ -210,7 +226,9 @@ def events(declaration: Webhook, raw_body: bytes, headers: Headers = ()) -> list
 
 
 def delivery_key(declaration: Webhook, headers: Headers, raw_body: bytes, now: datetime) -> str:
-    """What makes a delivery the same as an earlier one: the sender's id for it, or the same bytes within some seconds.
+    """What makes a delivery the same as an earlier one.
+
+    It is the sender's id for it, or else the same bytes within some seconds.
 
     The bytes alone do not: a sale that is paid, void and paid again is told in the same words
     twice.

@@ -13,8 +13,9 @@ from pydantic import SecretStr
 
 Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 Reason = Literal[
-    "no secret to check with", "signature missing", "signature does not match", "timestamp missing", "timestamp is not a number",
-    "timestamp too old", "timestamp in the future", "header given twice", "message id missing", "body too large", "address not known",
+    "no secret to check with", "signature missing", "signature does not match", "timestamp missing",
+    "timestamp is not a number", "timestamp too old", "timestamp in the future",
+    "header given twice", "message id missing", "body too large", "address not known",
 ]  # fmt: skip
 
 #: A sender that rotates its secret signs twice; more than this is no sender.
@@ -299,7 +300,10 @@ _PART = re.compile(r"\s*([A-Za-z0-9_]{1,16})\s*=\s*([^,]*?)\s*")
 def timestamped_list(
     header: str, *, version: str = "v1", tolerance_seconds: int = _TOLERANCE_SECONDS
 ) -> Scheme:
-    """`t=<seconds>,v1=<hex>[,v1=<hex>]` in one header, `t.body` signed, the whole secret's text as key (Stripe, Wave)."""
+    """`t=<seconds>,v1=<hex>[,v1=<hex>]` in one header (Stripe, Wave).
+
+    `t.body` is signed, and the whole secret's text is the key.
+    """
 
     def parts(received: Delivery) -> list[tuple[str, str]]:
         listed = received.header(header).split(",")[: 2 * _SIGNATURES_MAX]
