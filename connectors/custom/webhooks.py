@@ -11,12 +11,12 @@ from datetime import datetime
 from typing import Any, Final
 
 from connectors.kit.described.documents import settings_of
+from connectors.kit.described.webhook_settings import WebhookSettings
 from connectors.kit.mapping.ids import joined_id
 from connectors.kit.mapping.pointers import dig, joined_paths, segments
 from connectors.kit.spec import Account
 from connectors.kit.webhooks.bodies import BadBody, moment, opened, optional_word, raw_at, raw_list
 from connectors.kit.webhooks.scheme import EVENTS_MAX, Event, EventKind, Handshake, Webhook
-from connectors.kit.webhooks.settings import WebhookSettings
 from connectors.kit.webhooks.signatures import Delivery, Scheme
 
 SYSTEM: Final = "custom"
@@ -47,7 +47,7 @@ _FORM: Final = "application/x-www-form-urlencoded"
 class _Reading:
     """How a delivery is read.
 
-    The settings, and where the connection's documents have their id and state.
+    The settings, and where the account's documents have their id and state.
     """
 
     settings: WebhookSettings
@@ -56,20 +56,20 @@ class _Reading:
     state: str
 
 
-def webhook_from(connection: Account) -> Webhook:
-    """The webhooks that the connection's options describe.
+def webhook_from(account: Account) -> Webhook:
+    """The webhooks that the account's options describe.
 
     Raises:
         Misconfigured: Naming the field of the block.
     """
     known = {
         name: value
-        for name, value in connection.options.items()
+        for name, value in account.options.items()
         if name in WebhookSettings.model_fields
     }
-    settings = settings_of(WebhookSettings, Account(SYSTEM, connection.account, options=known))
-    chosen = _path(connection, "external_id")
-    state = _path(connection, "status") or "/status"
+    settings = settings_of(WebhookSettings, Account(SYSTEM, account.account, options=known))
+    chosen = _path(account, "external_id")
+    state = _path(account, "status") or "/status"
     reading = _Reading(settings, settings.scheme(), (chosen,) if chosen else _ID_PATHS, state)
     return Webhook(
         SYSTEM,
@@ -80,8 +80,8 @@ def webhook_from(connection: Account) -> Webhook:
     )
 
 
-def _path(connection: Account, field: str) -> str | None:
-    return connection.paths.get(f"invoices.{field}") or connection.paths.get(field)
+def _path(account: Account, field: str) -> str | None:
+    return account.paths.get(f"invoices.{field}") or account.paths.get(field)
 
 
 def _greet(received: Delivery, scheme: Scheme) -> Handshake | None:

@@ -123,19 +123,19 @@ class FileOptions(FileSettings, FolderPath):
     folder: str = ""
 
 
-def spec_from(connection: Account) -> ConnectorSpec:
-    """The description of the folder that the connection's options name.
+def spec_from(account: Account) -> ConnectorSpec:
+    """The description of the folder that the account's options name.
 
     Raises:
         Misconfigured: Naming the field of the block.
     """
-    options = settings_of(FileOptions, connection)
-    documented = documents(options, connection, "files")
+    options = settings_of(FileOptions, account)
+    documented = documents(options, account, "files")
     table = Table(
         encoding=options.encoding,
         delimiter=_DELIMITERS[options.delimiter],
         records=options.records,
-        layout=_layout(options, documented, connection),
+        layout=_layout(options, documented, account),
         fraction=marked if has_marks(documented.fields.values()) else str,
     )
     stream = Stream(
@@ -159,21 +159,21 @@ def spec_from(connection: Account) -> ConnectorSpec:
     )
     return ConnectorSpec(
         name=NAME,
-        title=f"{connection.account} (files)" if connection.account != NAME else "File drop",
+        title=f"{account.account} (files)" if account.account != NAME else "File drop",
         docs_url="docs/custom-systems.md",
         base_url=_ADDRESS,
         token_url="",
-        auth=lambda _: RequestAuth(lambda _connection, _request, _now: None),
+        auth=lambda _: RequestAuth(lambda _account, _request, _now: None),
         streams=(stream,),
         lookups=(),
         rate=RateLimit((), concurrency=1),
         page_size=1,
         body_bytes_limit=options.megabytes_max * _MEGABYTE + 1,
-        transport=lambda connection: _folder(connection, options, table),
+        transport=lambda account: _folder(account, options, table),
     )
 
 
-def _layout(options: FileOptions, documented: Documents, connection: Account) -> Layout:
+def _layout(options: FileOptions, documented: Documents, account: Account) -> Layout:
     fields = documented.fields
     words = {name: fields[name].words or {} for name in ("kind", "status")}
     return Layout(
@@ -186,18 +186,18 @@ def _layout(options: FileOptions, documented: Documents, connection: Account) ->
         put_at=documented.lines.path,
         also=documented.lines.also,
         without_id=options.rows_without_id,
-        region=connection.region,
+        region=account.region,
     )
 
 
-def _folder(connection: Account, options: FileOptions, table: Table) -> Folder:
+def _folder(account: Account, options: FileOptions, table: Table) -> Folder:
     path = Path(options.folder)
     if not options.folder or not path.is_dir() or not os.access(path, os.R_OK | os.X_OK):
         detail = (
             'field "Folder" (folder): there is no such folder on the worker\'s machine, or it may '
             "not be read"
         )
-        raise Misconfigured(connection.system, "settings", detail)
+        raise Misconfigured(account.system, "settings", detail)
     return Folder(path, bytes_limit=options.megabytes_max * _MEGABYTE, check=table.problem)
 
 
@@ -208,9 +208,7 @@ def _sold(lines: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _first(
-    _connection: Account, window: Window, now: datetime, *, settle: timedelta
-) -> PageRequest:
+def _first(_account: Account, window: Window, now: datetime, *, settle: timedelta) -> PageRequest:
     before = min(now - settle, window.until or now)
     # What was too young for the last run had changed as long before it.
     since = {"since": (window.since - settle).isoformat()} if window.since else {}

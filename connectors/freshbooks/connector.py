@@ -14,17 +14,6 @@ import polars as pl
 
 from connectors.kit.errors import CredentialsRejected, PermissionMissing
 from connectors.kit.http.auth import json_body, refresh_token
-from connectors.kit.mapping.fields import (
-    Field,
-    computed,
-    currency,
-    day,
-    decimal,
-    instant,
-    money,
-    phone,
-    text,
-)
 from connectors.kit.read.pagination import by_page
 from connectors.kit.spec import (
     Account,
@@ -40,6 +29,17 @@ from connectors.kit.spec import (
     Window,
     batches,
 )
+from connectors.kit.spec.fields import (
+    Field,
+    computed,
+    currency,
+    day,
+    decimal,
+    instant,
+    money,
+    phone,
+    text,
+)
 
 _PAGE_SIZE = 100
 #: The accounting API writes its times on New York's clock, without saying so.
@@ -54,17 +54,17 @@ _INFO = {
 def _list(resource: str, **params: str) -> Callable[[Account, Window, datetime], PageRequest]:
     """The filter knows only days, so it starts a day early; the order is by id, newest first."""
 
-    def first(connection: Account, window: Window, _now: datetime) -> PageRequest:
+    def first(account: Account, window: Window, _now: datetime) -> PageRequest:
         asked = {
             "page": "1",
-            "per_page": str(SPEC.size(connection)),
+            "per_page": str(SPEC.size(account)),
             "include[]": "lines",
             **params,
         }
         if window.since:
             since = window.since.astimezone(ZoneInfo(_EASTERN)) - timedelta(days=1)
             asked["search[updated_min]"] = f"{since:%Y-%m-%d}"
-        path = f"/accounting/account/{connection.account}/{resource}/{resource}"
+        path = f"/accounting/account/{account.account}/{resource}/{resource}"
         return PageRequest("GET", path, asked)
 
     return first
@@ -73,8 +73,8 @@ def _list(resource: str, **params: str) -> Callable[[Account, Window, datetime],
 def _by_id(resource: str, name: str) -> ById:
     """One by one: deleted documents are left out of lists, and told by their id."""
 
-    def requests(connection: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
-        list_path = f"/accounting/account/{connection.account}/{resource}/{resource}"
+    def requests(account: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
+        list_path = f"/accounting/account/{account.account}/{resource}/{resource}"
         for vendor_id in ids:
             path = f"{list_path}/{quote(vendor_id, safe='')}"
             yield PageRequest("GET", path, {"include[]": "lines"})
@@ -195,23 +195,21 @@ def _credit_notes(name: str, **params: str) -> Stream:
     )
 
 
-def _clients(connection: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
-    path = f"/accounting/account/{connection.account}/users/clients"
+def _clients(account: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
+    path = f"/accounting/account/{account.account}/users/clients"
     for batch in batches(ids, _PAGE_SIZE):
         yield PageRequest(
             "GET", path, {"page": "1", "per_page": str(_PAGE_SIZE), "search[ids][]": batch}
         )
 
 
-def _client(connection: Account, external_id: str) -> PageRequest:
-    return PageRequest(
-        "GET", f"/accounting/account/{connection.account}/users/clients/{external_id}"
-    )
+def _client(account: Account, external_id: str) -> PageRequest:
+    return PageRequest("GET", f"/accounting/account/{account.account}/users/clients/{external_id}")
 
 
-def _items(connection: Account, _names: Sequence[str]) -> Iterable[PageRequest]:
+def _items(account: Account, _names: Sequence[str]) -> Iterable[PageRequest]:
     """Lines name no item id, so the whole list is read once and joined by name."""
-    path = f"/accounting/account/{connection.account}/items/items"
+    path = f"/accounting/account/{account.account}/items/items"
     yield PageRequest("GET", path, {"page": "1", "per_page": str(_PAGE_SIZE)})
 
 

@@ -55,8 +55,8 @@ def _greet(received: Delivery) -> Handshake | None:
     )
 
 
-def _confirm(connection: Account, hello: Handshake) -> PageRequest:
-    path = f"/events/account/{connection.account}/events/callbacks/{quote(hello.callback, safe='')}"
+def _confirm(account: Account, hello: Handshake) -> PageRequest:
+    path = f"/events/account/{account.account}/events/callbacks/{quote(hello.callback, safe='')}"
     code = hello.verifier.get_secret_value() if hello.verifier else ""
     body = json.dumps({"callback": {"callback_id": hello.callback, "verifier": code}})
     return PageRequest("PUT", path, body=body, headers={"content-type": "application/json"})

@@ -79,7 +79,7 @@ class ConnectorError(Exception):
         return f"{text}. {self._advice().format(block=block_name(self.block))}".rstrip()
 
     def _advice(self) -> str:
-        """What to do; `{block}` is the name of the connection's block."""
+        """What to do; `{block}` is the name of the account's block."""
         return self.advice
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -140,7 +140,7 @@ class RateLimited(Retriable):
 
 
 class NeedsOperator(ConnectorError):
-    """Fails until someone changes the connection's settings."""
+    """Fails until someone changes the account's settings."""
 
 
 class CredentialsRejected(NeedsOperator):
@@ -190,7 +190,7 @@ class ConsentFailed(NeedsOperator):
 
 
 class Misconfigured(NeedsOperator):
-    """A setting of the connection cannot work as it is."""
+    """A setting of the account cannot work as it is."""
 
     advice = 'Correct it in the block "{block}".'
 

@@ -16,17 +16,6 @@ import polars as pl
 
 from connectors.kit.errors import CredentialsRejected, PermissionMissing, RateLimited
 from connectors.kit.http.signing import machine_to_machine, token_based
-from connectors.kit.mapping.fields import (
-    Field,
-    computed,
-    currency,
-    day,
-    instant,
-    money,
-    phone,
-    status_map,
-    text,
-)
 from connectors.kit.read.pagination import by_last_id, by_offset
 from connectors.kit.spec import (
     Account,
@@ -41,6 +30,17 @@ from connectors.kit.spec import (
     RequestAuth,
     Stream,
     Window,
+)
+from connectors.kit.spec.fields import (
+    Field,
+    computed,
+    currency,
+    day,
+    instant,
+    money,
+    phone,
+    status_map,
+    text,
 )
 from connectors.netsuite.suiteql import (
     STAMP,
@@ -65,18 +65,18 @@ def _list(kind: str, total: str) -> Callable[[Account, Window, datetime], PageRe
         f"t.posting AS isposting, TO_CHAR(t.lastmodifieddate, {STAMP}) AS modified"
     )
 
-    def first(connection: Account, window: Window, _now: datetime) -> PageRequest:
+    def first(account: Account, window: Window, _now: datetime) -> PageRequest:
         statement = (
             f"SELECT {columns} FROM transaction t LEFT JOIN currency c ON c.id = t.currency "
             f"WHERE t.type = '{kind}' AND t.id > 0{changed('t.lastmodifieddate', window)} ORDER BY "
             "t.id ASC"
         )
-        return query(statement, SPEC.size(connection))
+        return query(statement, SPEC.size(account))
 
     return first
 
 
-def _of_documents(_connection: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
+def _of_documents(_account: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
     """Neither the document's own row, nor tax, nor the cost of what was sold."""
     for numbers in id_lists(ids):
         yield query(
@@ -91,7 +91,7 @@ def _of_documents(_connection: Account, ids: Sequence[str]) -> Iterable[PageRequ
         )
 
 
-def _customers(_connection: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
+def _customers(_account: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
     for numbers in id_lists(ids):
         yield query(
             "SELECT c.id AS id, c.mobilephone AS mobilephone, c.phone AS phone, c.altphone AS "
@@ -118,7 +118,7 @@ _DELETED = frozenset(
 )
 
 
-def _deletions(connection: Account, window: Window, _now: datetime) -> PageRequest | None:
+def _deletions(account: Account, window: Window, _now: datetime) -> PageRequest | None:
     """Deletions are only ever added, so in the order of their time an offset stays where it is."""
     if window.since is None:
         return None
@@ -127,7 +127,7 @@ def _deletions(connection: Account, window: Window, _now: datetime) -> PageReque
         "deleted "
         f"FROM deletedrecord d WHERE d.recordid > 0{changed('d.deleteddate', window)} "
         "ORDER BY d.deleteddate ASC, d.recordid ASC",
-        SPEC.size(connection),
+        SPEC.size(account),
     )
 
 
@@ -304,7 +304,7 @@ class AssertionRejected(CredentialsRejected):
     )
 
 
-def _auth(connection: Account) -> AssertionAuth | RequestAuth:
+def _auth(account: Account) -> AssertionAuth | RequestAuth:
     """As chosen in the block.
 
     The realm is the account with underscore and capitals, where the host has a hyphen and none.
@@ -312,12 +312,12 @@ def _auth(connection: Account) -> AssertionAuth | RequestAuth:
     Raises:
         Misconfigured: If what the choice needs is missing or unusable.
     """
-    if connection.options.get("login") == "machine_to_machine":
+    if account.options.get("login") == "machine_to_machine":
         return machine_to_machine(
-            connection, default_scope="rest_webservices", refused=AssertionRejected
+            account, default_scope="rest_webservices", refused=AssertionRejected
         )
     return token_based(
-        connection, realm=connection.account.upper().replace("-", "_"), refused=LoginRejected
+        account, realm=account.account.upper().replace("-", "_"), refused=LoginRejected
     )
 
 

@@ -14,16 +14,6 @@ import polars as pl
 
 from connectors.kit.errors import CredentialsRejected, PermissionMissing, RateLimited
 from connectors.kit.http.auth import basic_form, refresh_token
-from connectors.kit.mapping.fields import (
-    computed,
-    currency,
-    day,
-    decimal,
-    instant,
-    money,
-    phone,
-    text,
-)
 from connectors.kit.read.pagination import by_start_position, single
 from connectors.kit.spec import (
     Account,
@@ -42,6 +32,16 @@ from connectors.kit.spec import (
     batches,
     utc_seconds,
 )
+from connectors.kit.spec.fields import (
+    computed,
+    currency,
+    day,
+    decimal,
+    instant,
+    money,
+    phone,
+    text,
+)
 
 #: 75 is the only version served since August 2025.
 _MINOR_VERSION = {"minorversion": "75"}
@@ -53,26 +53,26 @@ _CDC_OBJECTS = 1000
 _ENTITIES = ("Invoice", "SalesReceipt", "CreditMemo", "RefundReceipt")
 
 
-def _query(connection: Account, statement: str) -> PageRequest:
-    path = f"/v3/company/{connection.account}/query"
+def _query(account: Account, statement: str) -> PageRequest:
+    path = f"/v3/company/{account.account}/query"
     return PageRequest("GET", path, {"query": statement, **_MINOR_VERSION})
 
 
 def _list(entity: str) -> Callable[[Account, Window, datetime], PageRequest]:
-    def first(connection: Account, window: Window, _now: datetime) -> PageRequest:
+    def first(account: Account, window: Window, _now: datetime) -> PageRequest:
         where = (
             f" WHERE MetaData.LastUpdatedTime >= '{utc_seconds(window.since)}Z'"
             if window.since
             else ""
         )
-        size = SPEC.size(connection)
+        size = SPEC.size(account)
         statement = f"SELECT * FROM {entity}{where} ORDERBY Id STARTPOSITION 1 MAXRESULTS {size}"
-        return _query(connection, statement)
+        return _query(account, statement)
 
     return first
 
 
-def _changes(connection: Account, window: Window, now: datetime) -> PageRequest | None:
+def _changes(account: Account, window: Window, now: datetime) -> PageRequest | None:
     """The request for deletions, which change data capture names for thirty days.
 
     Deleted documents vanish from queries. For a longer time see `_census`.
@@ -84,7 +84,7 @@ def _changes(connection: Account, window: Window, now: datetime) -> PageRequest 
         "changedSince": f"{utc_seconds(window.since)}Z",
         **_MINOR_VERSION,
     }
-    return PageRequest("GET", f"/v3/company/{connection.account}/cdc", params)
+    return PageRequest("GET", f"/v3/company/{account.account}/cdc", params)
 
 
 def _per_entity(request: PageRequest, view: PageView) -> Sequence[PageRequest]:
@@ -115,14 +115,14 @@ def _ids(entity: str) -> str:
     return f"SELECT Id FROM {entity} ORDERBY Id STARTPOSITION 1 MAXRESULTS {_PAGE_SIZE}"
 
 
-def _census(connection: Account, window: Window, now: datetime) -> PageRequest | None:
+def _census(account: Account, window: Window, now: datetime) -> PageRequest | None:
     """The request for all ids that still exist, where change data does not go back far enough.
 
     Change data has deletions of the last thirty days only.
     """
     if window.since is None or now - window.since <= _CDC_DAYS:
         return None
-    return _query(connection, _ids(_ENTITIES[0]))
+    return _query(account, _ids(_ENTITIES[0]))
 
 
 def _of_all_entities(first: PageRequest) -> Pages:
@@ -237,14 +237,14 @@ def _by_id(
 ) -> Callable[[Account, Sequence[str]], Iterable[PageRequest]]:
     """Inactive customers and items are left out of answers unless asked for (`more`)."""
 
-    def requests(connection: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
+    def requests(account: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
         for batch in batches(ids, _IDS_PER_QUERY):
             listed = ",".join(
                 "'" + one.replace("\\", "\\\\").replace("'", "\\'") + "'" for one in batch
             )
             where = f"WHERE Id IN ({listed}){more}"
             yield _query(
-                connection,
+                account,
                 f"SELECT * FROM {entity} {where} STARTPOSITION 1 MAXRESULTS {_PAGE_SIZE}",
             )
 

@@ -21,18 +21,6 @@ import polars as pl
 
 from connectors.kit.errors import CredentialsRejected, RateLimited
 from connectors.kit.http.auth import client_credentials, form_body
-from connectors.kit.mapping.fields import (
-    Field,
-    computed,
-    currency,
-    day,
-    decimal,
-    instant,
-    money,
-    phone,
-    status_map,
-    text,
-)
 from connectors.kit.spec import (
     Account,
     ConnectorSpec,
@@ -46,6 +34,18 @@ from connectors.kit.spec import (
     Stream,
     TokenAuth,
     Window,
+)
+from connectors.kit.spec.fields import (
+    Field,
+    computed,
+    currency,
+    day,
+    decimal,
+    instant,
+    money,
+    phone,
+    status_map,
+    text,
 )
 from connectors.sage_intacct.query_service import (
     META,
@@ -70,9 +70,9 @@ _CENSUS_HOURS = 6
 
 
 def _list(name: str, kind: str) -> Callable[[Account, Window, datetime], PageRequest]:
-    def first(connection: Account, window: Window, _now: datetime) -> PageRequest:
-        fields = asked(SPEC, name, connection, "key")
-        return query(kind, fields, changed(window), SPEC.size(connection))
+    def first(account: Account, window: Window, _now: datetime) -> PageRequest:
+        fields = asked(SPEC, name, account, "key")
+        return query(kind, fields, changed(window), SPEC.size(account))
 
     return first
 
@@ -80,14 +80,14 @@ def _list(name: str, kind: str) -> Callable[[Account, Window, datetime], PageReq
 def _lines_of(
     name: str, kind: str, owner: str
 ) -> Callable[[Account, Sequence[str]], Iterable[PageRequest]]:
-    def requests(connection: Account, keys: Sequence[str]) -> Iterable[PageRequest]:
-        fields = asked(SPEC, name, connection, "key", owner, lines=True)
+    def requests(account: Account, keys: Sequence[str]) -> Iterable[PageRequest]:
+        fields = asked(SPEC, name, account, "key", owner, lines=True)
         return about(f"{kind}-line", fields, owner, keys, _PAGE_SIZE)
 
     return requests
 
 
-def _customers(_connection: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
+def _customers(_account: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
     return about("accounts-receivable/customer", _CUSTOMER_FIELDS, "id", ids, _PAGE_SIZE)
 
 
@@ -97,11 +97,11 @@ def _all(kind: str, *fields: str) -> Callable[[Account, Window, datetime], PageR
     The first read has nothing to compare with.
     """
 
-    def first(connection: Account, window: Window, now: datetime) -> PageRequest | None:
-        every_hours = int(connection.options.get("deletions_hours", _CENSUS_HOURS))
+    def first(account: Account, window: Window, now: datetime) -> PageRequest | None:
+        every_hours = int(account.options.get("deletions_hours", _CENSUS_HOURS))
         if not due(window.since, now, every_hours):
             return None
-        return query(kind, ["key", *fields], [], SPEC.size(connection))
+        return query(kind, ["key", *fields], [], SPEC.size(account))
 
     return first
 
@@ -237,25 +237,25 @@ def _census(name: str, kind: str, listed: Callable[[Any], Deleted], *fields: str
     )
 
 
-def _auth(connection: Account) -> TokenAuth:
+def _auth(account: Account) -> TokenAuth:
     """The consent of a user, or the application acting for a user.
 
     That user is written `user@company` or `user@company|entity`.
     """
-    if connection.options.get("login") == "client_credentials":
+    if account.options.get("login") == "client_credentials":
         return TokenAuth(
-            client_credentials(f"{connection.options.get('user')}@{connection.account}"),
+            client_credentials(f"{account.options.get('user')}@{account.account}"),
             seeded=False,
         )
     return TokenAuth(form_body)
 
 
-def _headers(connection: Account) -> Mapping[str, str]:
+def _headers(account: Account) -> Mapping[str, str]:
     """The headers of every call, with the entity if there is one.
 
     Without an entity the top level is read. A misspelt header is ignored, so it reads the same.
     """
-    entity = connection.account.partition("|")[2]
+    entity = account.account.partition("|")[2]
     return {
         "content-type": "application/json",
         **({"x-ia-api-param-entity": entity} if entity else {}),

@@ -43,7 +43,7 @@ def both(*names: str) -> tuple[str, ...]:
 
 
 def asked(
-    spec: ConnectorSpec, name: str, connection: Account, *more: str, lines: bool = False
+    spec: ConnectorSpec, name: str, account: Account, *more: str, lines: bool = False
 ) -> list[str]:
     """The dotted names of all fields that a list's documents, or their lines, are read from.
 
@@ -53,7 +53,7 @@ def asked(
     are read again.
     """
     stream = spec.stream(name)
-    plan = plan_for(spec, stream, connection)
+    plan = plan_for(spec, stream, account)
     headers = (stream.fields, stream.helpers, plan.fields, plan.helpers)
     read = [one.fields for one in (stream.lines, plan.lines) if one] if lines else headers
     paths = (path for fields in read for field in fields.values() for path in field.paths)

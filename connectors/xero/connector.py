@@ -13,18 +13,6 @@ from urllib.parse import quote
 import polars as pl
 
 from connectors.kit.http.auth import basic_form, refresh_token
-from connectors.kit.mapping.fields import (
-    Field,
-    computed,
-    currency,
-    day,
-    decimal,
-    instant,
-    money,
-    phone,
-    status_map,
-    text,
-)
 from connectors.kit.read.pagination import by_page
 from connectors.kit.spec import (
     Account,
@@ -41,6 +29,18 @@ from connectors.kit.spec import (
     batches,
     utc_seconds,
 )
+from connectors.kit.spec.fields import (
+    Field,
+    computed,
+    currency,
+    day,
+    decimal,
+    instant,
+    money,
+    phone,
+    status_map,
+    text,
+)
 
 _ROOT = "/api.xro/2.0"
 _PAGE_SIZE = 1000
@@ -51,12 +51,12 @@ _PHONES = ("MOBILE", "DEFAULT", "DDI", "OFFICE")
 def _list(resource: str, kind: str, key: str) -> Callable[[Account, Window, datetime], PageRequest]:
     """The date goes in a header, UTC, whole seconds. Without `page` no lines are sent."""
 
-    def first(connection: Account, window: Window, _now: datetime) -> PageRequest:
+    def first(account: Account, window: Window, _now: datetime) -> PageRequest:
         params = {
             "where": f'Type=="{kind}"',
             "order": f"{key} ASC",
             "page": "1",
-            "pageSize": str(SPEC.size(connection)),
+            "pageSize": str(SPEC.size(account)),
         }
         # Xero's own API description wants a date-time of RFC 3339 here: without the Z it is none.
         since = window.since and f"{utc_seconds(window.since)}Z"
@@ -66,14 +66,14 @@ def _list(resource: str, kind: str, key: str) -> Callable[[Account, Window, date
     return first
 
 
-def _invoices(_connection: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
+def _invoices(_account: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
     for batch in batches(ids, _IDS_PER_QUERY):
         yield PageRequest(
             "GET", f"{_ROOT}/Invoices", {"IDs": ",".join(batch), "page": "1", "pageSize": "100"}
         )
 
 
-def _credit_notes(_connection: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
+def _credit_notes(_account: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
     """They can be asked for one by one only; the answer is a list all the same."""
     for one in ids:
         yield PageRequest("GET", f"{_ROOT}/CreditNotes/{quote(one, safe='')}")
@@ -183,7 +183,7 @@ def _fields(entity: str, refunded: pl.Expr, paid: Field) -> dict[str, Field]:
 _SHARED = {"state": text("/Status"), "type": text("/Type")}
 
 
-def _contacts(_connection: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
+def _contacts(_account: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
     for batch in batches(ids, _IDS_PER_QUERY):
         params = {"IDs": ",".join(batch), "page": "1", "pageSize": "100", "includeArchived": "true"}
         yield PageRequest("GET", f"{_ROOT}/Contacts", params)
@@ -229,7 +229,7 @@ SPEC = ConnectorSpec(
         accounts=PageRequest("GET", "/connections"),
         read_accounts=_tenants,
     ),
-    headers=lambda connection: {"Xero-Tenant-Id": connection.account},
+    headers=lambda account: {"Xero-Tenant-Id": account.account},
     streams=(
         Stream(
             "invoices",

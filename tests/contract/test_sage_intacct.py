@@ -147,8 +147,8 @@ def test_the_entity_of_the_account_is_named_in_the_header(bench: Any) -> None:
     bench.before = None
     bench.requests.clear()
     with bench.client() as client:
-        empty = replace(client.connection, account=elsewhere.account())
-        client.connection = empty
+        empty = replace(client.account, account=elsewhere.account())
+        client.account = empty
         body = client.send(query("accounts-receivable/invoice", ["key"], [], 10), "test").body
     assert json.loads(body)["ia::meta"]["totalCount"] == 0 < whole
 

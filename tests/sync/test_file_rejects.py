@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from connectors.kit.described.documents import named
-from connectors.kit.files.csv_text import Place
+from connectors.kit.spec.records import Place
 from sql.db import connect
 from tasks.load.retry_rejects import is_corrected
 from tests.support.database import databases, dsn

@@ -102,7 +102,7 @@ def first_request(
     return put(template, param, since_value(window.since, form, zone))
 
 
-def paginate(paging: Paging, connection: Account, system: str) -> Callable[[PageRequest], Pages]:
+def paginate(paging: Paging, account: Account, system: str) -> Callable[[PageRequest], Pages]:
     """The generator that pages this API."""
     if paging.kind == "none":
         return partial(_only, system=system)
@@ -110,7 +110,7 @@ def paginate(paging: Paging, connection: Account, system: str) -> Callable[[Page
         return partial(_counted, paging=paging)
     if paging.kind == "last id":
         return partial(_after_last, paging=paging, system=system)
-    return partial(_followed, paging=paging, connection=connection, system=system)
+    return partial(_followed, paging=paging, account=account, system=system)
 
 
 def _only(first: PageRequest, *, system: str) -> Pages:
@@ -155,7 +155,7 @@ def _counted(first: PageRequest, *, paging: Paging) -> Pages:
     return guarded(first, Numbers(place, at, ended, sized=sized))
 
 
-def _followed(first: PageRequest, *, paging: Paging, connection: Account, system: str) -> Pages:
+def _followed(first: PageRequest, *, paging: Paging, account: Account, system: str) -> Pages:
     """By cursor or address.
 
     An address that names a position moves with the list as any other position does.
@@ -167,7 +167,7 @@ def _followed(first: PageRequest, *, paging: Paging, connection: Account, system
             return None
         if paging.kind == "cursor":
             return replace(put(request, paging.param, said), page_no=request.page_no + 1)
-        onward = _moved(request, said, connection, system)
+        onward = _moved(request, said, account, system)
         place = _place(onward)
         if place == _place(request) or (view.record_count == 0 and place in hollow):
             raise PaginationLoop(
@@ -319,7 +319,7 @@ def next_link(header: str) -> str | None:
     return None
 
 
-def _moved(request: PageRequest, address: str, connection: Account, system: str) -> PageRequest:
+def _moved(request: PageRequest, address: str, account: Account, system: str) -> PageRequest:
     """The request for an address that the server named as the next page.
 
     The address must have the origin of the base URL and lie below it; anything else is refused.
@@ -327,7 +327,7 @@ def _moved(request: PageRequest, address: str, connection: Account, system: str)
     Credentials go with every request, so an address elsewhere would hand them to whoever it belongs
     to.
     """
-    base = httpx.URL(connection.base_url.strip())
+    base = httpx.URL(account.base_url.strip())
     try:
         # A relative address is relative to the page it is on, whose path may have the base URL's in
         # it or not.

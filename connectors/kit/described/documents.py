@@ -11,11 +11,12 @@ import polars as pl
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from connectors.kit.errors import Misconfigured
-from connectors.kit.mapping import fields as kinds
-from connectors.kit.mapping.fields import Field as Source
-from connectors.kit.mapping.notation import AMOUNTS, DATES, Notation
+from connectors.kit.mapping.notation import AMOUNTS, DATES
 from connectors.kit.mapping.pointers import joined_paths
 from connectors.kit.spec import Account, Lines
+from connectors.kit.spec import fields as kinds
+from connectors.kit.spec.fields import Field as Source
+from connectors.kit.spec.fields import Notation
 from loyalty.schema import KINDS, STATUSES
 
 #: The currency of documents that name none, unless the block says another or none.
@@ -103,17 +104,17 @@ class DocumentSettings(BaseModel):
     )
 
 
-def settings_of(model: type[M], connection: Account) -> M:
-    """The connection's options as this model.
+def settings_of(model: type[M], account: Account) -> M:
+    """The account's options as this model.
 
     Raises:
         Misconfigured: Naming the fields of the block that cannot be as they are; never their
             values.
     """
     try:
-        return model.model_validate(dict(connection.options))
+        return model.model_validate(dict(account.options))
     except ValidationError as error:
-        raise Misconfigured(connection.system, "settings", problems(model, error)) from None
+        raise Misconfigured(account.system, "settings", problems(model, error)) from None
 
 
 def problems(model: type[BaseModel], error: ValidationError) -> str:
@@ -149,14 +150,14 @@ class Documents:
     finish: Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame]
 
 
-def documents(settings: DocumentSettings, connection: Account, stream: str) -> Documents:
-    """Fields at their usual paths, or at those of the connection, written as the settings say.
+def documents(settings: DocumentSettings, account: Account, stream: str) -> Documents:
+    """Fields at their usual paths, or at those of the account, written as the settings say.
 
-    The paths of the connection are put in here, so that they keep the notation; unknown names are
+    The paths of the account are put in here, so that they keep the notation; unknown names are
     left for the mapping to refuse.
     """
     amounts, dates = AMOUNTS[settings.amounts], DATES[settings.dates]
-    chosen = {name.removeprefix(f"{stream}."): path for name, path in connection.paths.items()}
+    chosen = {name.removeprefix(f"{stream}."): path for name, path in account.paths.items()}
 
     def placed(fields: dict[str, Source], prefix: str = "") -> dict[str, Source]:
         return {

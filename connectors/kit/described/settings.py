@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from connectors.kit.described.api import PagingKind, SinceFormat
 from connectors.kit.described.documents import DocumentSettings, Pointer
-from connectors.kit.webhooks.settings import WebhookSettings
+from connectors.kit.described.webhook_settings import WebhookSettings
 
 #: Set by the connector, or a way to leak what belongs into the secret fields.
 _RESERVED: Final = (

@@ -45,14 +45,6 @@ class TableRow(NamedTuple):
     refusal: str = ""
 
 
-class Place(NamedTuple):
-    """A row of a file: its number, what it says as a fingerprint, and the same without its id."""
-
-    number: int
-    content: str
-    without_id: str
-
-
 class NoHeaderError(ValueError):
     """No row names the columns that the block maps: another field mapping may find one."""
 

@@ -22,7 +22,7 @@ from connectors.kit.mapping.ids import (
 )
 from connectors.kit.mapping.parse import currency_text, dialled
 from connectors.kit.mapping.pointers import dig, segments
-from connectors.kit.mapping.reader import Broken
+from connectors.kit.spec.records import Broken
 
 #: What becomes of a row without an id that stands below a document.
 RowsWithoutId = Literal["refuse the document", "part of the document above"]

@@ -15,13 +15,14 @@ from typing import Any, Final
 import msgspec
 import polars as pl
 
-from connectors.kit.files.csv_text import Names, NoHeaderError, Place, TableRow, decoded, table_rows
+from connectors.kit.files.csv_text import Names, NoHeaderError, TableRow, decoded, table_rows
 from connectors.kit.files.folder import LISTING, LISTING_KEY
 from connectors.kit.files.row_groups import Grouping, Layout, Row
 from connectors.kit.mapping.ids import content_digest
 from connectors.kit.mapping.json_text import Decoder
 from connectors.kit.mapping.pointers import dig, segments
-from connectors.kit.mapping.reader import UNREADABLE, Broken, Records, blame
+from connectors.kit.mapping.reader import UNREADABLE, blame
+from connectors.kit.spec.records import Broken, Place, Records
 
 #: Rows of one file; a small Parquet file can hold very many.
 ROWS_LIMIT: Final = 1_000_000

@@ -35,7 +35,7 @@ class Token:
 
 
 class TokenStore(Protocol):
-    """Keeps the one live token of a connection, for all processes."""
+    """Keeps the one live token of an account, for all processes."""
 
     def read(self) -> Token | None:
         """The stored token, None before the first refresh."""
@@ -48,20 +48,20 @@ class TokenStore(Protocol):
         """
 
 
-def basic_form(connection: Account, url: str, refresh_token: str) -> httpx.Request:
+def basic_form(account: Account, url: str, refresh_token: str) -> httpx.Request:
     """QuickBooks, Xero: client id and secret as HTTP Basic, the rest as a form."""
-    secret = connection.client_secret.get_secret_value()
+    secret = account.client_secret.get_secret_value()
     form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
     request = httpx.Request("POST", url, data=form, headers={"accept": "application/json"})
-    return next(httpx.BasicAuth(connection.client_id, secret).sync_auth_flow(request))
+    return next(httpx.BasicAuth(account.client_id, secret).sync_auth_flow(request))
 
 
-def form_body(connection: Account, url: str, refresh_token: str) -> httpx.Request:
+def form_body(account: Account, url: str, refresh_token: str) -> httpx.Request:
     """Sage Intacct: everything in a form, client id and secret as well."""
     form = {
         "grant_type": "refresh_token",
-        "client_id": connection.client_id,
-        "client_secret": connection.client_secret.get_secret_value(),
+        "client_id": account.client_id,
+        "client_secret": account.client_secret.get_secret_value(),
         "refresh_token": refresh_token,
     }
     return httpx.Request("POST", url, data=form, headers={"accept": "application/json"})
@@ -73,11 +73,11 @@ def client_credentials(username: str) -> Grant:
     There is no refresh token: a new token is asked for each time.
     """
 
-    def grant(connection: Account, url: str, _refresh_token: str) -> httpx.Request:
+    def grant(account: Account, url: str, _refresh_token: str) -> httpx.Request:
         form = {
             "grant_type": "client_credentials",
-            "client_id": connection.client_id,
-            "client_secret": connection.client_secret.get_secret_value(),
+            "client_id": account.client_id,
+            "client_secret": account.client_secret.get_secret_value(),
             "username": username,
         }
         return httpx.Request("POST", url, data=form, headers={"accept": "application/json"})
@@ -85,20 +85,20 @@ def client_credentials(username: str) -> Grant:
     return grant
 
 
-def json_body(connection: Account, url: str, refresh_token: str) -> httpx.Request:
+def json_body(account: Account, url: str, refresh_token: str) -> httpx.Request:
     """FreshBooks: everything in a JSON body, the redirect URI as well."""
     body = {
         "grant_type": "refresh_token",
-        "client_id": connection.client_id,
-        "client_secret": connection.client_secret.get_secret_value(),
+        "client_id": account.client_id,
+        "client_secret": account.client_secret.get_secret_value(),
         "refresh_token": refresh_token,
-        "redirect_uri": connection.redirect_uri,
+        "redirect_uri": account.redirect_uri,
     }
     return httpx.Request("POST", url, json=body, headers={"accept": "application/json"})
 
 
 def refresh_token(grant: Grant) -> Callable[[Account], TokenAuth]:
-    """For systems where every connection is an OAuth 2 consent, renewed by `grant`."""
+    """For systems where every account is an OAuth 2 consent, renewed by `grant`."""
     return lambda _: TokenAuth(grant)
 
 
@@ -129,34 +129,34 @@ class Session(Protocol):
 
 
 def open_session(
-    connection: Account,
+    account: Account,
     auth: TokenAuth | AssertionAuth | RequestAuth,
     tokens: TokenStore,
     ask: Ask,
     now: Callable[[], datetime],
 ) -> Session:
-    """The session that fits the connection's way of proving itself."""
+    """The session that fits the account's way of proving itself."""
     if isinstance(auth, RequestAuth):
-        return SignedSession(connection, auth, now)
+        return SignedSession(account, auth, now)
     if isinstance(auth, AssertionAuth):
         signed = auth.grant
         auth = TokenAuth(
             lambda one, url, _: signed(one, url, now()), seeded=False, refused=auth.refused
         )
-    return TokenSession(connection, auth, tokens, ask, now)
+    return TokenSession(account, auth, tokens, ask, now)
 
 
 class SignedSession:
     """Requests that carry their own proof."""
 
-    def __init__(self, connection: Account, auth: RequestAuth, now: Callable[[], datetime]) -> None:
-        self._connection = connection
+    def __init__(self, account: Account, auth: RequestAuth, now: Callable[[], datetime]) -> None:
+        self._account = account
         self._auth = auth
         self._now = now
 
     def sign(self, request: httpx.Request) -> None:
         """Signs the request."""
-        self._auth.sign(self._connection, request, self._now())
+        self._auth.sign(self._account, request, self._now())
 
     def current(self, *, renew: bool) -> None:
         """There is none."""
@@ -171,14 +171,14 @@ class TokenSession:
 
     def __init__(
         self,
-        connection: Account,
+        account: Account,
         auth: TokenAuth,
         tokens: TokenStore,
         ask: Ask,
         now: Callable[[], datetime],
     ) -> None:
         self._auth = auth
-        self._connection = connection
+        self._account = account
         self._tokens = tokens
         self._ask = ask
         self._now = now
@@ -238,7 +238,7 @@ class TokenSession:
         """
         if not self._auth.seeded:
             return self._read(self._ask(self._auth.grant, ""), "")
-        seed = self._connection.refresh_token.get_secret_value()
+        seed = self._account.refresh_token.get_secret_value()
         tried = [
             token
             for token in dict.fromkeys([stored.refresh_token if stored else seed, seed])
@@ -251,11 +251,11 @@ class TokenSession:
             except CredentialsRejected as error:
                 refused = refused or error
         raise refused or self._auth.refused(
-            self._connection.system, "token", "there is no refresh token"
+            self._account.system, "token", "there is no refresh token"
         )
 
     def _read(self, answer: httpx.Response, refresh_token: str) -> Token:
-        system = self._connection.system
+        system = self._account.system
         call = f"{answer.request.method} {answer.request.url.host}{answer.request.url.path}"
         if answer.status_code in (408, 425, 429) or answer.status_code >= 500:
             raise Transient(

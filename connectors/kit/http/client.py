@@ -58,7 +58,7 @@ DAY_USED_UP_SECONDS = 900.0
 
 @contextmanager
 def open_client(
-    connection: Account,
+    account: Account,
     spec: ConnectorSpec,
     tokens: TokenStore,
     *,
@@ -67,10 +67,10 @@ def open_client(
     timing: Timing = SYSTEM_TIME,
     shared_limit: SharedLimit | None = None,
 ) -> Iterator["Client"]:
-    """A client for one connection, closed at the end.
+    """A client for one account, closed at the end.
 
     Args:
-        connection: The account.
+        account: The account.
         spec: Its billing system.
         tokens: Where its live token is kept.
         transport: Replaces the network in tests.
@@ -82,9 +82,9 @@ def open_client(
     Raises:
         Misconfigured: If the base URL is not an http(s) URL.
     """
-    timeout = httpx.Timeout(connection.timeout_seconds, pool=None)
+    timeout = httpx.Timeout(account.timeout_seconds, pool=None)
     if transport is None and spec.transport is not None:
-        transport = spec.transport(connection)
+        transport = spec.transport(account)
     limits = httpx.Limits(max_connections=spec.rate.concurrency, keepalive_expiry=30)
     with httpx.Client(
         transport=transport,
@@ -93,9 +93,7 @@ def open_client(
         follow_redirects=False,
         headers={"accept-encoding": ACCEPT_ENCODING},
     ) as http:
-        yield Client(
-            connection, spec, tokens, http, on_call or (lambda _: None), timing, shared_limit
-        )
+        yield Client(account, spec, tokens, http, on_call or (lambda _: None), timing, shared_limit)
 
 
 class Client:
@@ -106,7 +104,7 @@ class Client:
 
     def __init__(
         self,
-        connection: Account,
+        account: Account,
         spec: ConnectorSpec,
         tokens: TokenStore,
         http: httpx.Client,
@@ -114,12 +112,12 @@ class Client:
         timing: Timing,
         shared_limit: SharedLimit | None = None,
     ) -> None:
-        self.connection = connection
+        self.account = account
         self.spec = spec
         self.timing = timing
         self._http = http
         self._on_call = on_call
-        self._base = base_url(connection, spec)
+        self._base = base_url(account, spec)
         self._limiter = Limiter(
             spec.rate,
             monotonic=timing.monotonic,
@@ -127,9 +125,9 @@ class Client:
             shared=shared_limit,
             wait_seconds_max=spec.retry.longest_wait_seconds,
         )
-        auth = spec.auth(connection)
+        auth = spec.auth(account)
         self._refused = auth.refused
-        self._session = open_session(connection, auth, tokens, self._ask_token, timing.now)
+        self._session = open_session(account, auth, tokens, self._ask_token, timing.now)
         self._ahead_seconds = 0.0
 
     @property
@@ -184,7 +182,7 @@ class Client:
     ) -> tuple[httpx.Response, Answer, Token | None]:
         headers = {
             "accept": "application/json",
-            **self.spec.headers(self.connection),
+            **self.spec.headers(self.account),
             **request.headers,
         }
         content = request.body.encode() if request.body is not None else None
@@ -205,9 +203,9 @@ class Client:
         return response, answer, used
 
     def _ask_token(self, grant: Grant, refresh_token: str) -> httpx.Response:
-        url = self.connection.token_url or of_account(self.spec.token_url, self.connection)
+        url = self.account.token_url or of_account(self.spec.token_url, self.account)
         try:
-            request = grant(self.connection, url, refresh_token)
+            request = grant(self.account, url, refresh_token)
         except httpx.InvalidURL as error:
             raise Misconfigured(self.spec.name, "token", "the token URL is not a URL") from error
         request.extensions["timeout"] = self._http.timeout.as_dict()
@@ -279,7 +277,7 @@ class Client:
         The limit of time is needed because an endless trickle of bytes never trips a read timeout.
         """
         chunks: list[bytes] = []
-        size, latest = 0, started + 4 * self.connection.timeout_seconds
+        size, latest = 0, started + 4 * self.account.timeout_seconds
         for chunk in pieces(response):
             size += len(chunk)
             chunks.append(chunk)

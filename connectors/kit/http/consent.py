@@ -1,6 +1,6 @@
 """The consent in the browser (OAuth 2, authorization code).
 
-    started = Started(connection, spec, redirect_uri="http://localhost:8912/callback")
+    started = Started(account, spec, redirect_uri="http://localhost:8912/callback")
     started.url                         # opened by a person, who signs in at the vendor and allows
     access granted = started.redeem(answered)  # the address the browser was sent back to
 
@@ -84,7 +84,7 @@ class Started:
 
     def __init__(
         self,
-        connection: Account,
+        account: Account,
         spec: ConnectorSpec,
         redirect_uri: str,
         *,
@@ -92,7 +92,7 @@ class Started:
         timing: Timing = SYSTEM_TIME,
     ) -> None:
         """Prepares the link. Raises Misconfigured where it cannot work."""
-        self._connection = replace(connection, redirect_uri=redirect_uri)
+        self._account = replace(account, redirect_uri=redirect_uri)
         self._spec = spec
         self._consent = consent_of(spec)
         self._transport = transport
@@ -106,8 +106,8 @@ class Started:
         self.url = self._link()
 
     def _link(self) -> str:
-        page = (self._connection.authorize_url or self._consent.authorize_url).strip()
-        if not self._connection.client_id:
+        page = (self._account.authorize_url or self._consent.authorize_url).strip()
+        if not self._account.client_id:
             raise Misconfigured(self._spec.name, "connect", "there is no client id")
         if urlsplit(page).scheme not in ("http", "https") or not urlsplit(page).hostname:
             raise Misconfigured(
@@ -119,7 +119,7 @@ class Started:
             challenge = {"code_challenge": code_challenge, "code_challenge_method": "S256"}
         asked: str = prepare_grant_uri(
             page,
-            self._connection.client_id,
+            self._account.client_id,
             "code",
             redirect_uri=self.redirect_uri,
             scope=list(self._consent.scopes),
@@ -185,7 +185,7 @@ class Started:
         tokens = _Held()
         spec = replace(self._spec, auth=lambda _: TokenAuth(self._once(code), seeded=False))
         with open_client(
-            self._connection, spec, tokens, transport=self._transport, timing=self._timing
+            self._account, spec, tokens, transport=self._transport, timing=self._timing
         ) as client:
             try:
                 token = client.token()
@@ -205,10 +205,10 @@ class Started:
     def _once(self, code: str) -> Callable[[Account, str, str], httpx.Request]:
         codes = [code]
 
-        def grant(connection: Account, url: str, _: str) -> httpx.Request:
+        def grant(account: Account, url: str, _: str) -> httpx.Request:
             if not codes:
                 raise self._failed("the vendor refuses the token it has just given")
-            return code_request(connection, self._consent, url, codes.pop(), self._verifier)
+            return code_request(account, self._consent, url, codes.pop(), self._verifier)
 
         return grant
 
@@ -220,7 +220,7 @@ class Started:
         elif (
             consent.accounts is None or consent.read_accounts is None
         ):  # nobody tells: the operator's choice stands
-            found = (GrantedAccount(self._connection.account),) if self._connection.account else ()
+            found = (GrantedAccount(self._account.account),) if self._account.account else ()
         else:
             try:
                 body = msgspec.json.decode(_ask(client, consent.accounts))
@@ -282,7 +282,7 @@ def _ask(client: Client, request: PageRequest) -> bytes:
 
 
 def code_request(
-    connection: Account, consent: Consent, url: str, code: str, verifier: str
+    account: Account, consent: Consent, url: str, code: str, verifier: str
 ) -> httpx.Request:
     """The request that exchanges a code for a token.
 
@@ -291,14 +291,14 @@ def code_request(
     body = prepare_token_request(
         "authorization_code",
         "",
-        redirect_uri=connection.redirect_uri,
+        redirect_uri=account.redirect_uri,
         code=code,
         code_verifier=verifier or None,
     )
     headers = {"accept": "application/json", "content-type": "application/x-www-form-urlencoded"}
     how = "client_secret_post" if consent.secret_in_body else "client_secret_basic"
-    secret = connection.client_secret.get_secret_value()
-    url, headers, body = ClientAuth(connection.client_id, secret, how).prepare(
+    secret = account.client_secret.get_secret_value()
+    url, headers, body = ClientAuth(account.client_id, secret, how).prepare(
         "POST", url, headers, body
     )
     return httpx.Request("POST", url, headers=headers, content=body)

@@ -91,7 +91,7 @@ def failure(
         response: The answer.
         body: Its body.
         operation: What was asked for.
-        refused: What a refused proof of the connection is.
+        refused: What a refused proof of the account is.
         now: UTC, for what the vendor says about when to come back.
     """
     status, call = response.status_code, shown(response.request)

@@ -113,9 +113,7 @@ def assertion(
     return jwt.encode({**claims, **times}, key, algorithm=algorithm, headers={"kid": key_id})
 
 
-def token_based(
-    connection: Account, *, realm: str, refused: type[CredentialsRejected]
-) -> RequestAuth:
+def token_based(account: Account, *, realm: str, refused: type[CredentialsRejected]) -> RequestAuth:
     """Signed requests (OAuth 1.0a).
 
     The account's secrets are consumer_key, consumer_secret, token_id and token_secret.
@@ -124,18 +122,18 @@ def token_based(
         Misconfigured: If one of them is missing.
     """
     names = ("consumer_key", "consumer_secret", "token_id", "token_secret")
-    _needed(connection, **{name: connection.secret(name) for name in names})
+    _needed(account, **{name: account.secret(name) for name in names})
 
-    def sign(connection: Account, request: httpx.Request, now: datetime) -> None:
-        consumer = (connection.secret("consumer_key"), connection.secret("consumer_secret"))
-        token = (connection.secret("token_id"), connection.secret("token_secret"))
+    def sign(account: Account, request: httpx.Request, now: datetime) -> None:
+        consumer = (account.secret("consumer_key"), account.secret("consumer_secret"))
+        token = (account.secret("token_id"), account.secret("token_secret"))
         oauth1_hmac_sha256(request, consumer=consumer, token=token, realm=realm, now=now)
 
     return RequestAuth(sign, refused)
 
 
 def machine_to_machine(
-    connection: Account, *, default_scope: str, refused: type[CredentialsRejected]
+    account: Account, *, default_scope: str, refused: type[CredentialsRejected]
 ) -> AssertionAuth:
     """Tokens for signed assertions (OAuth 2, JWT bearer).
 
@@ -144,18 +142,18 @@ def machine_to_machine(
     Raises:
         Misconfigured: If one of them is missing, or the key cannot be used.
     """
-    certificate = str(connection.options.get("certificate_id") or "")
-    _needed(connection, client_id=connection.client_id, certificate_id=certificate)
+    certificate = str(account.options.get("certificate_id") or "")
+    _needed(account, client_id=account.client_id, certificate_id=certificate)
     try:
-        key = private_key(connection.secret("private_key"))
+        key = private_key(account.secret("private_key"))
     except ValueError as error:
         raise Misconfigured(
-            connection.system, "connect", f"the private key cannot be used: {error}"
+            account.system, "connect", f"the private key cannot be used: {error}"
         ) from None
 
-    def grant(connection: Account, url: str, now: datetime) -> httpx.Request:
-        scope = connection.options.get("scope") or default_scope
-        claims = {"iss": connection.client_id, "scope": scope, "aud": url}
+    def grant(account: Account, url: str, now: datetime) -> httpx.Request:
+        scope = account.options.get("scope") or default_scope
+        claims = {"iss": account.client_id, "scope": scope, "aud": url}
         form = {
             "grant_type": "client_credentials",
             "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
@@ -166,7 +164,7 @@ def machine_to_machine(
     return AssertionAuth(grant, refused)
 
 
-def _needed(connection: Account, **values: str) -> None:
+def _needed(account: Account, **values: str) -> None:
     missing = [name.replace("_", " ") for name, value in values.items() if not value]
     if missing:
-        raise Misconfigured(connection.system, "connect", f"fill in {' and '.join(missing)}")
+        raise Misconfigured(account.system, "connect", f"fill in {' and '.join(missing)}")

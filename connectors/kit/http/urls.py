@@ -1,4 +1,4 @@
-"""Where a request goes: the base URL of a connection and the vendor's paths behind it."""
+"""Where a request goes: the base URL of an account and the vendor's paths behind it."""
 
 import re
 from typing import Final
@@ -37,18 +37,18 @@ def shown(request: httpx.Request) -> str:
     return f"{request.method} {request.url.host}{request.url.path}"
 
 
-def base_url(connection: Account, spec: ConnectorSpec) -> httpx.URL:
+def base_url(account: Account, spec: ConnectorSpec) -> httpx.URL:
     """The base URL in force.
 
     Raises:
         Misconfigured: If it is not an http(s) URL with a host.
     """
     try:
-        refuse_credentials(connection.base_url, is_address=True)
+        refuse_credentials(account.base_url, is_address=True)
     except ValueError as error:
         raise Misconfigured(spec.name, "connect", f"the base URL: {error}") from None
     try:
-        url = httpx.URL((connection.base_url or of_account(spec.base_url, connection)).strip())
+        url = httpx.URL((account.base_url or of_account(spec.base_url, account)).strip())
     except httpx.InvalidURL as error:
         raise Misconfigured(spec.name, "connect", "the base URL is not a URL") from error
     if url.scheme not in ("http", "https") or not url.host:

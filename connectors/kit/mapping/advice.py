@@ -6,8 +6,9 @@ from typing import Final
 
 import polars as pl
 
-from connectors.kit.mapping.notation import AMOUNTS, DATES, Notation, rewritten
+from connectors.kit.mapping.notation import AMOUNTS, DATES, rewritten
 from connectors.kit.mapping.parse import instants, plain_number
+from connectors.kit.spec.fields import Notation
 
 _AMOUNTS_ARE: Final = '"Amounts are written as"'
 _DATES_ARE: Final = '"Dates are written with the"'

@@ -6,7 +6,6 @@ from typing import Any, Final
 import polars as pl
 
 from connectors.kit.mapping.advice import amount_advice, date_advice
-from connectors.kit.mapping.fields import Field
 from connectors.kit.mapping.ids import EXPONENT as EXPONENT_ID
 from connectors.kit.mapping.ids import ODD, is_exponent, normal_id
 from connectors.kit.mapping.notation import rewritten, unmarked
@@ -30,6 +29,7 @@ from connectors.kit.mapping.parse import (
 from connectors.kit.mapping.pointers import Shape
 from connectors.kit.mapping.reader import Picked, has_marks, values
 from connectors.kit.spec import Account
+from connectors.kit.spec.fields import Field
 
 EXPONENT = "_exponent"
 _NO_TEXT: Final = pl.Series((), dtype=pl.String)
@@ -107,7 +107,7 @@ def raw_columns(record: Shape, fields: Mapping[str, Field], items: Sequence[Any]
     return columns.frame()
 
 
-def typed(fields: Mapping[str, Field], raw: pl.DataFrame, connection: Account) -> pl.DataFrame:
+def typed(fields: Mapping[str, Field], raw: pl.DataFrame, account: Account) -> pl.DataFrame:
     """Parses every column; null where unusable.
 
     Money needs `EXPONENT`, computed ones their columns.
@@ -141,7 +141,7 @@ def typed(fields: Mapping[str, Field], raw: pl.DataFrame, connection: Account) -
             case "decimal":
                 columns.append(exact_decimals(name, simple=name in simple).alias(name))
             case "instant" | "day":
-                zone = field.zone or connection.timezone
+                zone = field.zone or account.timezone
                 columns.append(instants(raw[name], zone, whole_days=field.kind == "day"))
             case "word":
                 ours = (
@@ -156,7 +156,7 @@ def typed(fields: Mapping[str, Field], raw: pl.DataFrame, connection: Account) -
                     .alias(name)
                 )
             case "phone":
-                columns.append(e164(raw[name], connection.region).alias(name))
+                columns.append(e164(raw[name], account.region).alias(name))
             case _:
                 pass
     return raw.select(columns)

@@ -21,18 +21,18 @@ _CODE: Final = (
 )
 
 
-def mapping_digest(connection: Account) -> str:
+def mapping_digest(account: Account) -> str:
     """The fingerprint of the account's settings and of the program's own mapping code.
 
     Secrets are not part of it. Under another fingerprint a record may be read differently.
     """
     settings = {
-        "system": connection.system,
-        "paths": dict(connection.paths),
-        "region": connection.region,
-        "timezone": connection.timezone,
-        "default_currency": connection.default_currency,
-        "options": dict(connection.options),
+        "system": account.system,
+        "paths": dict(account.paths),
+        "region": account.region,
+        "timezone": account.timezone,
+        "default_currency": account.default_currency,
+        "options": dict(account.options),
         "code": _code(),
     }
     return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[

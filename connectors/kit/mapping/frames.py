@@ -17,9 +17,10 @@ from connectors.kit.mapping.ids import content_digest, normal_id
 from connectors.kit.mapping.notation import rewritten
 from connectors.kit.mapping.parse import currency_code, exponents, instants, texts
 from connectors.kit.mapping.pointers import paused_gc
-from connectors.kit.mapping.reader import Broken, Plan, plan_for, read_deleted
+from connectors.kit.mapping.reader import Plan, plan_for, read_deleted
 from connectors.kit.mapping.taking_back import lines_without_sign, settled, without_sign
 from connectors.kit.spec import Account, ConnectorSpec, Stream, Window
+from connectors.kit.spec.records import Broken
 from loyalty.schema import IDLE, INVOICE, KINDS, LINE, PROBLEM, STATUSES, UTC_US
 
 #: Documents that are gone, when that was, and the page that says so: None where a webhook does.
@@ -88,20 +89,20 @@ class Mapped:
 def map_page(
     spec: ConnectorSpec,
     stream: Stream,
-    connection: Account,
+    account: Account,
     body: bytes,
     *,
     page_id: int,
     window: Window | None = None,
 ) -> Mapped:
     """Maps one page; see `map_pages`."""
-    return map_pages(spec, stream, connection, [(page_id, body)], window=window)
+    return map_pages(spec, stream, account, [(page_id, body)], window=window)
 
 
 def map_pages(
     spec: ConnectorSpec,
     stream: Stream,
-    connection: Account,
+    account: Account,
     pages: Iterable[tuple[int, bytes]],
     *,
     window: Window | None = None,
@@ -111,7 +112,7 @@ def map_pages(
     Args:
         spec: The billing system.
         stream: The list the pages are of.
-        connection: Whose pages they are; its time zone, region, overridden paths and default
+        account: Whose pages they are; its time zone, region, overridden paths and default
             currency are used.
         pages: (page_id, body as received); the id is put into every row, so that it points back at
             its source.
@@ -124,30 +125,30 @@ def map_pages(
         Misconfigured: If an overridden path is not one.
     """
     if stream.deleted is not None:
-        return _deletions(spec, stream, connection, pages)
-    plan = plan_for(spec, stream, connection)
+        return _deletions(spec, stream, account, pages)
+    plan = plan_for(spec, stream, account)
     with paused_gc():
         raw = gather(plan, plan.open(spec, stream, pages))
     if (
         not raw.count
     ):  # as in most polls: what assembling costs does not follow the number of records
         return Mapped.empty()
-    return assemble(stream, plan, connection, raw, window=window if stream.windowed else None)
+    return assemble(stream, plan, account, raw, window=window if stream.windowed else None)
 
 
 def assemble(
-    stream: Stream, plan: Plan, connection: Account, raw: Raw, *, window: Window | None
+    stream: Stream, plan: Plan, account: Account, raw: Raw, *, window: Window | None
 ) -> Mapped:
     """Frames of what some pages say."""
     count, broken = raw.count, raw.broken
     every = {**plan.fields, **plan.helpers}
-    raw = _with_default_currency(raw, connection)
-    raw, deletions = _gone(stream, raw, connection.timezone)
+    raw = _with_default_currency(raw, account)
+    raw, deletions = _gone(stream, raw, account.timezone)
     raw = _kept(stream, raw)
     with_exponent = raw.records.with_columns(
         exponents(currency_code(pl.col("currency"))).alias(EXPONENT)
     )
-    invoices = typed(every, with_exponent, connection).with_columns(with_exponent[EXPONENT])
+    invoices = typed(every, with_exponent, account).with_columns(with_exponent[EXPONENT])
     invoices = _with_kind(stream, invoices)
     kind = plan.fields.get("kind")
     if kind is None or kind.kind != "computed":  # (the sign may be what tells the kind)
@@ -155,7 +156,7 @@ def assemble(
     invoices = computed(plan.fields, invoices)
     raw, invoices = _inside(window, raw, invoices)
     invoices = _known(invoices)
-    lines, line_problems = _lines(plan, raw, invoices, connection)
+    lines, line_problems = _lines(plan, raw, invoices, account)
     lines = lines_without_sign(lines, invoices)
     if stream.finish is not None:
         invoices = _with_unread(raw.records, invoices, stream.finish(invoices, lines))
@@ -164,7 +165,7 @@ def assemble(
     )
     found = pl.concat([_header_problems(plan, raw.records, invoices), line_problems])
     invoices = invoices.with_columns(
-        pl.lit(connection.system).alias("system"), pl.lit(connection.account).alias("account")
+        pl.lit(account.system).alias("system"), pl.lit(account.account).alias("account")
     )
     return Mapped(
         invoices.select(pl.col(name).cast(kind) for name, kind in INVOICE.items()),
@@ -177,12 +178,12 @@ def assemble(
     )
 
 
-def _with_default_currency(raw: Raw, connection: Account) -> Raw:
-    if connection.default_currency is None:
+def _with_default_currency(raw: Raw, account: Account) -> Raw:
+    if account.default_currency is None:
         return raw
     return replace(
         raw,
-        records=raw.records.with_columns(pl.col("currency").fill_null(connection.default_currency)),
+        records=raw.records.with_columns(pl.col("currency").fill_null(account.default_currency)),
     )
 
 
@@ -250,7 +251,7 @@ def _inside(window: Window | None, raw: Raw, invoices: pl.DataFrame) -> tuple[Ra
 
 
 def _lines(
-    plan: Plan, said: Raw, invoices: pl.DataFrame, connection: Account
+    plan: Plan, said: Raw, invoices: pl.DataFrame, account: Account
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Lines with `row`, the position of their invoice, and their problems by that row."""
     if plan.lines is None:
@@ -264,7 +265,7 @@ def _lines(
         field.notation != "plain" for field in plan.lines.fields.values()
     ):  # there, amounts may name a currency
         known.append(invoices["currency"].gather(owner))
-    lines = typed(plan.lines.fields, raw.with_columns(known), connection)
+    lines = typed(plan.lines.fields, raw.with_columns(known), account)
     lines = computed(plan.lines.fields, lines.with_columns(exponent.alias(EXPONENT), owner))
     found = problems(plan.lines.fields, raw, lines, label="lines.{}", under=f"{plan.lines.path}/*")
     found = found.with_columns(owner.gather(found["row"]).alias("row"))
@@ -402,7 +403,7 @@ def _identities(
 
 
 def _deletions(
-    spec: ConnectorSpec, stream: Stream, connection: Account, pages: Iterable[tuple[int, bytes]]
+    spec: ConnectorSpec, stream: Stream, account: Account, pages: Iterable[tuple[int, bytes]]
 ) -> Mapped:
     read = [(page_id, read_deleted(spec, stream, body)) for page_id, body in pages]
     answers = [answer for _, answer in read]
@@ -411,7 +412,7 @@ def _deletions(
     places = [page_id for page_id, answer in read for _ in answer.external_ids]
     frame = pl.DataFrame({"external_id": ids}, schema={"external_id": pl.String})
     frame = frame.with_columns(
-        instants(texts(times).alias("deleted_at"), connection.timezone, whole_days=False)
+        instants(texts(times).alias("deleted_at"), account.timezone, whole_days=False)
     )
     frame = frame.with_columns(pl.Series("page_id", places, dtype=pl.Int64)).select(
         DELETION.names()

@@ -15,7 +15,8 @@ import polars as pl
 
 from connectors.kit.mapping.columns import Columns
 from connectors.kit.mapping.joined import JOINED
-from connectors.kit.mapping.reader import Broken, Plan, Records
+from connectors.kit.mapping.reader import Plan
+from connectors.kit.spec.records import Broken, Records
 
 #: Smaller pages are put together: a column costs some microseconds however short it is.
 RECORDS_AT_ONCE: Final = 500

@@ -12,13 +12,13 @@ import msgspec
 import polars as pl
 
 from connectors.kit.mapping.columns import EXPONENT, raw_columns, typed
-from connectors.kit.mapping.fields import Field
 from connectors.kit.mapping.frames import Mapped
 from connectors.kit.mapping.json_text import Decoder
 from connectors.kit.mapping.parse import masked
 from connectors.kit.mapping.pointers import Shape, dig, segments, shape
 from connectors.kit.mapping.reader import UNREADABLE, Opener, opener, plan_for, read
 from connectors.kit.spec import Account, ConnectorSpec, Lookup, Stream
+from connectors.kit.spec.fields import Field
 from loyalty.schema import IDLE, PROBLEM
 
 CUSTOMER = pl.Schema({"external_id": pl.String, "phone": pl.String})
@@ -41,9 +41,7 @@ def missing(spec: ConnectorSpec, mapped: Mapped) -> dict[str, set[str]]:
     return needs
 
 
-def map_lookup(
-    spec: ConnectorSpec, lookup: Lookup, connection: Account, body: bytes
-) -> pl.DataFrame:
+def map_lookup(spec: ConnectorSpec, lookup: Lookup, account: Account, body: bytes) -> pl.DataFrame:
     """Reads a page of a lookup.
 
     Customers have external_id and phone (E.164 or null); items have external_id, name and sku.
@@ -61,7 +59,7 @@ def map_lookup(
     raw = raw_columns(record, lookup.fields, items).with_columns(
         pl.lit(None, dtype=pl.Int8).alias(EXPONENT)
     )
-    frame = typed(lookup.fields, raw, connection).filter(pl.col("external_id").is_not_null())
+    frame = typed(lookup.fields, raw, account).filter(pl.col("external_id").is_not_null())
     if lookup.name == "items":
         return frame.select(ITEM.names()).cast(ITEM)
     phones = [name for name, field in lookup.fields.items() if field.kind == "phone"]
@@ -111,7 +109,7 @@ def _single(lookup: Lookup, opened: Opener, body: bytes) -> list[Any] | None:
         return None
 
 
-def phone_place(spec: ConnectorSpec, stream: Stream, connection: Account) -> str:
+def phone_place(spec: ConnectorSpec, stream: Stream, account: Account) -> str:
     """Where a phone number is looked for, in words.
 
     With a lookup of customers it is the path in the customer's record, behind "(customer)"; else
@@ -126,7 +124,7 @@ def phone_place(spec: ConnectorSpec, stream: Stream, connection: Account) -> str
                 for path in field.paths
             ]
             return f"(customer) {' or '.join(dict.fromkeys(paths))}"
-    return plan_for(spec, stream, connection).fields["customer_phone"].source
+    return plan_for(spec, stream, account).fields["customer_phone"].source
 
 
 def fill(

@@ -4,19 +4,13 @@ Examples: decimal commas, minor units, dates with the day first, seconds since 1
 """
 
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Final
 
 import polars as pl
 
 from connectors.kit.mapping.signs import bare, signed
+from connectors.kit.spec.fields import Notation
 
-#: How numbers and dates are written. "plain": as in JSON. "point": 1234.50, also with groups where
-#: they can be nothing else. "comma": 1.234,56. "grouped": 1,234.56 and 1,234. "minor": whole minor
-#: units. Dates: ISO 8601 or seconds or milliseconds since 1970 in "time"; with the day or the month
-#: first besides in "day_first" and "month_first".
-Notation = Literal[
-    "plain", "point", "comma", "grouped", "minor", "time", "day_first", "month_first"
-]
 #: Stands before what was a number in JSON, where texts have a notation of their own: 1.500 is not
 #: 1500 there.
 NUMBER: Final = "\x02"

@@ -56,8 +56,8 @@ class Outline:
 class Watch:
     """Looks at some pages of every list of one read: all of a few, ever fewer of many."""
 
-    def __init__(self, spec: ConnectorSpec, connection: Account) -> None:
-        self._spec, self._connection = spec, connection
+    def __init__(self, spec: ConnectorSpec, account: Account) -> None:
+        self._spec, self._account = spec, account
         self._pages: Counter[str] = Counter()
         self.outlines: dict[str, Outline] = {}
 
@@ -122,7 +122,7 @@ def lines_of(stream: str) -> str:
     return f"{stream}: lines"
 
 
-def read_as(spec: ConnectorSpec, connection: Account) -> dict[str, dict[str, str]]:
+def read_as(spec: ConnectorSpec, account: Account) -> dict[str, dict[str, str]]:
     """Per list, which paths the mapping reads, and as what.
 
     Raises:
@@ -132,7 +132,7 @@ def read_as(spec: ConnectorSpec, connection: Account) -> dict[str, dict[str, str
     for stream in spec.streams:
         if stream.deleted is not None:
             continue
-        plan = plan_for(spec, stream, connection)
+        plan = plan_for(spec, stream, account)
         prefix = "" if stream.reads is not None else f"{stream.records}/*"
         own = _paths(prefix, {**plan.fields, **plan.helpers}, "")
         if plan.lines is not None:

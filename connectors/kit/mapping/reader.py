@@ -5,7 +5,7 @@ Where one record is malformed, the page is read record by record.
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -13,7 +13,6 @@ import msgspec
 
 from connectors.kit.errors import ConnectorError, Misconfigured, UnexpectedShape
 from connectors.kit.mapping.added_up import added_up
-from connectors.kit.mapping.fields import Field, FieldKind
 from connectors.kit.mapping.ids import content_digest, joined_id
 from connectors.kit.mapping.joined import DETAILS, JOINED, Joined, joined_by
 from connectors.kit.mapping.json_text import Decoder
@@ -30,6 +29,8 @@ from connectors.kit.spec import (
     PageView,
     Stream,
 )
+from connectors.kit.spec.fields import Field, FieldKind
+from connectors.kit.spec.records import Broken, Records
 from loyalty.schema import EXACT, INVOICE, LINE, UTC_US
 
 #: What decoding may raise, whatever is sent.
@@ -43,50 +44,6 @@ UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 #: Per `pick` and path, values as sent and what was picked of them.
 Picked = dict[tuple[Any, str], dict[bytes, str | None]]
-
-
-@dataclass(frozen=True)
-class Broken:
-    """A record that is not even an object of the expected form.
-
-    `document`: the id of the document that it is a part of. `row_key`: what it says, so that it is
-        recognised when it is
-    read again ("": the document is enough). `field`: what of it is wrong, "record" for all.
-    """
-
-    page_id: int
-    record_no: int
-    path: str
-    reason: str
-    document: str | None = None
-    row_key: str = ""
-    field: str = "record"
-
-
-@dataclass(frozen=True)
-class Records:
-    """The records of one page, or of several put together.
-
-    Decoded records come with their places; broken ones are listed apart.
-    """
-
-    items: list[Any]
-    numbers: list[int]
-    page_ids: list[int]
-    broken: list[Broken]
-    info: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def count(self) -> int:
-        """All records, broken ones as well."""
-        return len(self.items) + len(self.broken)
-
-    def extend(self, other: "Records") -> None:
-        """Puts the records of another page behind these."""
-        self.items.extend(other.items)
-        self.numbers.extend(other.numbers)
-        self.page_ids.extend(other.page_ids)
-        self.broken.extend(other.broken)
 
 
 @dataclass(frozen=True, eq=False)
@@ -298,13 +255,13 @@ class Plan:
         return found
 
 
-def plan_for(spec: ConnectorSpec, stream: Stream, connection: Account) -> Plan:
+def plan_for(spec: ConnectorSpec, stream: Stream, account: Account) -> Plan:
     """The plan, cached per stream and set of overridden paths.
 
     Raises:
         Misconfigured: If an overridden path names an unknown field or is no path.
     """
-    return _plan(spec, stream, connection.system, tuple(sorted(connection.paths.items())))
+    return _plan(spec, stream, account.system, tuple(sorted(account.paths.items())))
 
 
 @lru_cache(maxsize=256)

@@ -15,9 +15,10 @@ from connectors.kit.mapping.frames import Mapped, assemble
 from connectors.kit.mapping.gather import gather
 from connectors.kit.mapping.json_text import Decoder
 from connectors.kit.mapping.pointers import dig, segments
-from connectors.kit.mapping.reader import UNREADABLE, Broken, Records, blame, error_code, plan_for
+from connectors.kit.mapping.reader import UNREADABLE, blame, error_code, plan_for
 from connectors.kit.mapping.shown import instead
 from connectors.kit.spec import Account, ConnectorSpec, Stream
+from connectors.kit.spec.records import Broken, Records
 
 #: Numbers with a fraction stay what they are, so that they can be told from texts when the record
 #: is read.
@@ -27,7 +28,7 @@ _TELLING = ("external_id", "invoice_number", "customer_external_id", "total_mino
 
 
 def try_record(
-    spec: ConnectorSpec, stream: Stream | None, connection: Account, payload: bytes
+    spec: ConnectorSpec, stream: Stream | None, account: Account, payload: bytes
 ) -> list[dict[str, Any]]:
     """Maps a sample.
 
@@ -36,7 +37,7 @@ def try_record(
     Args:
         spec: The billing system.
         stream: The list it is from; None: found out by what it holds.
-        connection: For overridden paths, time zone, region and default currency; secrets are not
+        account: For overridden paths, time zone, region and default currency; secrets are not
             used.
         payload: What was pasted.
 
@@ -51,14 +52,12 @@ def try_record(
     """
     files = [one for one in ([stream] if stream else spec.streams) if one.reads is not None]
     return (
-        _file(spec, files[0], connection, payload)
-        if files
-        else _json(spec, stream, connection, payload)
+        _file(spec, files[0], account, payload) if files else _json(spec, stream, account, payload)
     )
 
 
 def _json(
-    spec: ConnectorSpec, stream: Stream | None, connection: Account, payload: bytes
+    spec: ConnectorSpec, stream: Stream | None, account: Account, payload: bytes
 ) -> list[dict[str, Any]]:
     try:
         value = _SAMPLE.decode(payload)
@@ -89,19 +88,19 @@ def _json(
     chosen, values = found
     if not values:
         return [_refused(chosen, chosen.records, "the page is right, but holds no records")]
-    return _mapped(spec, chosen, connection, values, notes)
+    return _mapped(spec, chosen, account, values, notes)
 
 
 def _file(
-    spec: ConnectorSpec, stream: Stream, connection: Account, payload: bytes
+    spec: ConnectorSpec, stream: Stream, account: Account, payload: bytes
 ) -> list[dict[str, Any]]:
     """A sample that is no JSON: its records with the numbers they have in it."""
-    plan = plan_for(spec, stream, connection)
+    plan = plan_for(spec, stream, account)
     raw = gather(plan, plan.open(spec, stream, [(0, payload)]))
     numbers = sorted({*raw.places["record_no"], *(broken.record_no for broken in raw.broken)})
     if not numbers:
         return [_refused(stream, "/", "the file is readable, but holds no records")]
-    mapped = assemble(stream, plan, connection, raw, window=None)
+    mapped = assemble(stream, plan, account, raw, window=None)
     return [_result(spec, stream, mapped, number, [f"row {number}"]) for number in numbers]
 
 
@@ -162,9 +161,9 @@ def _restyled(value: Any, style: Callable[[str], str]) -> Any:
 
 
 def _mapped(
-    spec: ConnectorSpec, stream: Stream, connection: Account, values: list[Any], notes: list[str]
+    spec: ConnectorSpec, stream: Stream, account: Account, values: list[Any], notes: list[str]
 ) -> list[dict[str, Any]]:
-    plan = plan_for(spec, stream, connection)
+    plan = plan_for(spec, stream, account)
     records = Records([], [], [], [])
     for number, value in enumerate(values):
         try:
@@ -173,7 +172,7 @@ def _mapped(
             records.page_ids.append(0)
         except UNREADABLE as error:
             records.broken.append(Broken(0, number, *blame(error)))
-    mapped = assemble(stream, plan, connection, gather(plan, [records]), window=None)
+    mapped = assemble(stream, plan, account, gather(plan, [records]), window=None)
     return [_result(spec, stream, mapped, number, notes) for number in range(len(values))]
 
 

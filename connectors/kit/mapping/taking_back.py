@@ -12,7 +12,7 @@ from typing import Final
 import polars as pl
 
 from connectors.kit.mapping.columns import EXPONENT
-from connectors.kit.mapping.fields import Field
+from connectors.kit.spec.fields import Field
 from loyalty.schema import NEGATIVE_KINDS, PROBLEM
 
 #: More than the total may be given back by so much: one unit of the currency, or this share of the

@@ -43,7 +43,7 @@ def fetch(
     """
     if stream.by_id is None:
         raise ValueError(f"{stream.name} has no documents by id")
-    requests = list(stream.by_id.requests(client.connection, sorted(set(ids))))
+    requests = list(stream.by_id.requests(client.account, sorted(set(ids))))
     with ThreadPoolExecutor(spec.rate.concurrency, thread_name_prefix=f"{spec.name}-by-id") as pool:
         running = [pool.submit(_ask, spec, stream, client, request) for request in requests]
         try:
@@ -117,14 +117,14 @@ class Held:
     dated: bool
 
 
-def looked_at(spec: ConnectorSpec, stream: Stream, connection: Account, record: bytes) -> Held:
+def looked_at(spec: ConnectorSpec, stream: Stream, account: Account, record: bytes) -> Held:
     """Whether a document that came by itself is whole, and whose.
 
     Raises:
         BadBody: If it cannot be read.
-        Misconfigured: If a path of the connection is not one.
+        Misconfigured: If a path of the account is not one.
     """
-    plan = plan_for(spec, stream, connection)
+    plan = plan_for(spec, stream, account)
     fields: Mapping[str, Any] = {**plan.helpers, **plan.fields}
     value = opened(record)
 

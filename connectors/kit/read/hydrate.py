@@ -50,7 +50,7 @@ def completed(
         raise ValueError(f"{stream.name} has no documents by id")
     records = raw_list(raw_at(body, segments(stream.records)) or b"[]")
     known = [(at, str(one)) for at, one in enumerate(ids) if one is not None]
-    requests = stream.by_id.requests(client.connection, [one for _, one in known])
+    requests = stream.by_id.requests(client.account, [one for _, one in known])
     size = len(body)
     with ThreadPoolExecutor(
         spec.rate.concurrency, thread_name_prefix=f"{spec.name}-complete"

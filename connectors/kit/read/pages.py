@@ -5,9 +5,10 @@ Nothing else sends requests.
 
 import logging
 from array import array
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from functools import partial
+from typing import Any
 
 import httpx
 import polars as pl
@@ -16,7 +17,6 @@ from connectors.kit.errors import (
     ListedTooFew,
     PaginationLoop,
     TooManyPages,
-    Transient,
     UnexpectedShape,
 )
 from connectors.kit.http.client import Client
@@ -25,7 +25,8 @@ from connectors.kit.http.retry import patiently
 from connectors.kit.mapping.joined import with_details
 from connectors.kit.mapping.reader import view
 from connectors.kit.read.hydrate import completed
-from connectors.kit.read.look_up import READ_AGAIN_LIMIT, concurrently
+from connectors.kit.read.look_up import concurrently
+from connectors.kit.read.moving import READ_AGAIN_LIMIT, SeenPages, moves_too_fast
 from connectors.kit.spec import (
     ConnectorSpec,
     ListMovedError,
@@ -41,7 +42,6 @@ from connectors.kit.spec import (
 )
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 #: How servers refuse a page that begins elsewhere than their own pages do.
 REFUSED = (400, 416, 422)
@@ -71,7 +71,7 @@ def extract(
     Raises:
         ConnectorError: After the retries a Retriable; NeedsOperator; ContractBroken.
     """
-    beginning = stream.first(client.connection, window, client.timing.now())
+    beginning = stream.first(client.account, window, client.timing.now())
     if beginning is None:
         return
     seen = _Seen(spec, stream, resumed=resume is not None)
@@ -97,11 +97,7 @@ def extract(
         reading = _Reading(stream, client, seen)
         reading.begin(replace(beginning, page_no=last.last_page_no + 1))
     if moved:
-        detail = (
-            "the list moves faster than it can be read, or says of itself what is not so; the next "
-            "run reads it again"
-        )
-        raise Transient(spec.name, stream.name, detail)
+        raise moves_too_fast(spec.name, stream.name)
     if stream.total_advice and last.listed < last.largest_total:
         detail = (
             f"{last.listed} records were listed, and the answers say that there are "
@@ -110,8 +106,10 @@ def extract(
         raise ListedTooFew(spec.name, stream.name, f"{detail}: {stream.total_advice}")
     log.warning(
         "%s %s: %s records less than the answers say were listed three times; taken as they are",
-        spec.name, stream.name, max(missing, 0),
-    )  # fmt: skip
+        spec.name,
+        stream.name,
+        max(missing, 0),
+    )
 
 
 class _Reading:
@@ -160,43 +158,44 @@ class _Reading:
             asked = self._asked
             request = asked.request if isinstance(asked, Special) else asked
             purpose = asked.purpose if isinstance(asked, Special) else ""
-            read = {"again": seen.read_again, "overlap": seen.read_on}.get(purpose, seen.read)
+            read = partial(seen.read, purpose=purpose)
             try:
-                answer, found = patiently(client, request, stream.name, read)
+                answer, seen_page = patiently(client, request, stream.name, read)
             except UnexpectedShape as error:
                 self._asked = self._refused(error)
                 continue
             if answer.status == httpx.codes.NOT_MODIFIED:
                 self._asked = None
                 continue
-            parts = stream.split(request, found) if stream.split else ()
+            parts = stream.split(request, seen_page) if stream.split else ()
             self._todo.extend(parts)
-            self._asked = None if parts else self._following(found)
+            self._asked = None if parts else self._following(seen_page)
             if isinstance(self._asked, Special) and self._asked.purpose == "again":
                 continue  # it does not fit to the page before, to which the reading goes back
-            seen.note(found)
-            if stream.details is not None and found.ids:
-                about = list(
-                    stream.details.lookup.requests(client.connection, list(map(str, found.ids)))
-                )
-                details = concurrently(seen.spec, stream.details.lookup, client, about)
-                answer = replace(
-                    answer, body=with_details(answer.body, [page.body for page in details])
-                )
-            if stream.incomplete and found.ids:
-                answer = replace(
-                    answer, body=completed(seen.spec, stream, client, answer.body, found.ids)
-                )
+            seen.note(seen_page)
+            body = self._completed(answer.body, seen_page.ids)
             following = self._asked.request if isinstance(self._asked, Special) else self._asked
             yield page_of(
                 stream.name,
                 request,
                 following or next(iter(self._todo), None),
-                answer,
-                found.record_count,
+                replace(answer, body=body),
+                seen_page.record_count,
             )
 
-    def _following(self, found: PageView) -> PageRequest | Special | None:
+    def _completed(self, body: bytes, ids: Sequence[Any]) -> bytes:
+        """A page, with what the list leaves out of its documents, where the stream says so."""
+        spec, stream, client = self._seen.spec, self._stream, self._client
+        if stream.details is not None and ids:
+            lookup = stream.details.lookup
+            requests = list(lookup.requests(client.account, list(map(str, ids))))
+            details = concurrently(spec, lookup, client, requests)
+            body = with_details(body, [page.body for page in details])
+        if stream.incomplete and ids:
+            body = completed(spec, stream, client, body, ids)
+        return body
+
+    def _following(self, page: PageView) -> PageRequest | Special | None:
         """What to ask for after a page; None after the last page.
 
         Pages that are only to be compared are asked for here.
@@ -204,7 +203,7 @@ class _Reading:
         if self._steps is None:
             return None
         try:
-            asked = self._steps.send(found)
+            asked = self._steps.send(page)
             while isinstance(asked, Special) and asked.purpose == "look back":
                 asked = self._steps.send(self._look(asked.request))
         except StopIteration:
@@ -216,8 +215,8 @@ class _Reading:
         spec, stream = self._seen.spec, self._stream
 
         def looked(_: PageRequest, answer: Answer) -> PageView:
-            partial = answer.status == httpx.codes.PARTIAL_CONTENT
-            return replace(view(spec, stream, answer.body), link=answer.link, partial=partial)
+            is_partial = answer.status == httpx.codes.PARTIAL_CONTENT
+            return replace(view(spec, stream, answer.body), link=answer.link, partial=is_partial)
 
         return patiently(self._client, request, stream.name, looked)[1]
 
@@ -240,87 +239,62 @@ class _Seen:
     """What one reading of a list has seen.
 
     Pages are remembered to notice loops, records (as 8-byte hashes) to compare them with the total.
-
-    `resumed`: it did not begin at the beginning, so the records cannot be counted.
     """
 
     spec: ConnectorSpec
     stream: Stream
+    #: The reading did not begin at the beginning, so its records cannot be counted.
     resumed: bool = False
-    pages: set[int] = field(default_factory=set)
-    latest: int = 0
+    #: Pages against loops.
+    pages: SeenPages = field(default_factory=SeenPages)
+    #: A hash of the id of every record kept, if the answers name a total.
     records: "array[int]" = field(default_factory=lambda: array("q"))
+    #: The vendor's total, as the latest page says, and the largest of all pages.
     total: int | None = None
     largest_total: int = 0
     last_page_no: int = 0
+    #: Pages read, also those that are not kept.
     count: int = 0
+    #: Records kept.
     listed: int = 0
 
-    def read(self, request: PageRequest, answer: Answer) -> PageView:
+    def read(self, request: PageRequest, answer: Answer, *, purpose: str) -> PageView:
         """Views a page and remembers it.
+
+        Args:
+            request: What was asked for.
+            answer: The page.
+            purpose: As `Special.purpose`, "" for the next page; see `SeenPages.repeats`.
 
         Raises:
             ContractBroken: If it cannot be read, holds the records of an earlier page, or is one
                 too many.
         """
-        if answer.status == httpx.codes.NOT_MODIFIED:
+        if answer.status == httpx.codes.NOT_MODIFIED and not purpose:
             return PageView(0)
-        return self._read(request, answer, self.pages)
-
-    def read_on(self, request: PageRequest, answer: Answer) -> PageView:
-        """Views and remembers a page that begins with a record of the page before.
-
-        It must differ from that page alone.
-
-        Raises:
-            ContractBroken: As `read`.
-        """
-        return self._read(request, answer, {self.latest})
-
-    def _read(self, request: PageRequest, answer: Answer, others: Collection[int]) -> PageView:
-        found = view(self.spec, self.stream, answer.body)
-        ids = found.ids
-        known = any(one is not None for one in ids)
-        fingerprint = hash(tuple(map(str, ids))) if known else hash(answer.body)
-        if ids and fingerprint in others:
+        page = view(self.spec, self.stream, answer.body)
+        if self.pages.repeats(page.ids, answer.body, purpose):
             detail = f"page {request.page_no} holds the same records as an earlier one"
             raise PaginationLoop(self.spec.name, self.stream.name, detail)
-        self.pages.add(fingerprint)
-        self.latest = fingerprint
-        return self._counted(request, answer, found)
-
-    def read_again(self, request: PageRequest, answer: Answer) -> PageView:
-        """Views and remembers a page that may hold what earlier pages held.
-
-        The list moved, and the reading went back.
-
-        Raises:
-            ContractBroken: If it cannot be read, or is one too many.
-        """
-        self.pages.clear()
-        self.latest = 0
-        return self._counted(request, answer, view(self.spec, self.stream, answer.body))
-
-    def _counted(self, request: PageRequest, answer: Answer, found: PageView) -> PageView:
         if self.count >= self.spec.page_limit:
             raise TooManyPages(
                 self.spec.name, self.stream.name, f"more than {self.spec.page_limit} pages"
             )
         self.count += 1
         self.last_page_no = request.page_no
-        partial = answer.status == httpx.codes.PARTIAL_CONTENT
-        return replace(found, link=answer.link, partial=partial)
+        is_partial = answer.status == httpx.codes.PARTIAL_CONTENT
+        return replace(page, link=answer.link, partial=is_partial)
 
-    def note(self, found: PageView) -> None:
+    def note(self, page: PageView) -> None:
         """Remembers the records of a page that is kept."""
-        self.listed += found.record_count
-        self.note_total(found)
+        self.listed += page.record_count
+        self.note_total(page)
         if self.total is not None:
-            self.records.extend(map(hash, map(str, found.ids)))
+            self.records.extend(map(hash, map(str, page.ids)))
 
-    def note_total(self, found: PageView) -> None:
+    def note_total(self, page: PageView) -> None:
         """Remembers the vendor's total, and the largest there was."""
-        self.total = found.number("total")
+        self.total = page.number("total")
         self.largest_total = max(self.largest_total, self.total or 0)
 
     def incomplete(self) -> bool:

@@ -32,10 +32,12 @@ class PageRequest:
     """
 
     method: str
+    #: The vendor's path, behind the base URL.
     path: str
     params: Mapping[str, Param] = field(default_factory=dict)
     body: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    #: Counts the requests of one read, from 1.
     page_no: int = 1
 
     def to_json(self) -> dict[str, Any]:
@@ -48,7 +50,7 @@ class PageRequest:
         return cls(**data)
 
     def param(self, name: str) -> str:
-        """The value of a parameter that has one.
+        """The value of a parameter.
 
         Raises:
             KeyError: If it is not there.
@@ -63,16 +65,20 @@ class PageRequest:
 
 @dataclass(frozen=True)
 class Page:
-    """One answer, exactly as received. `next_request` None: it was the last."""
+    """One answer, exactly as received."""
 
+    #: The list it is a page of.
     stream: str
     page_no: int
     body: bytes = field(repr=False)
     content_type: str
+    #: UTC.
     fetched_at: datetime
     request: PageRequest
+    #: None: this is the last page.
     next_request: PageRequest | None
     record_count: int
+    #: From sending the request to the end of the answer.
     elapsed_ms: int
 
 
@@ -80,25 +86,28 @@ class Page:
 class Resume:
     """Where an interrupted read stopped."""
 
+    #: The request of the last page stored.
     request: PageRequest
+    #: That page, as it came.
     body: bytes = field(repr=False)
+    #: The request that was to come next.
     following: PageRequest
 
 
 @dataclass(frozen=True)
 class PageView:
-    """What a pagination generator is told about the page it asked for.
-
-    `ids` are its records', where they have one; `link` is the answer's Link header. `versions` are
-    the times at which the records were changed, as written, where lists may be ordered by them.
-    `partial`: the answer's status is 206.
-    """
+    """What a pagination generator is told about the page it asked for."""
 
     record_count: int
+    #: Values beside the records, by the names in `Stream.info`.
     info: Mapping[str, Any] = field(default_factory=dict)
+    #: The ids of the records, where they have one.
     ids: Sequence[Any] = ()
+    #: The answer's Link header.
     link: str = ""
+    #: When the records were changed, as written, where a list may be ordered by that.
     versions: Sequence[Any] = ()
+    #: Whether the answer's status is 206 (Partial Content).
     partial: bool = False
 
     @property
@@ -135,14 +144,12 @@ class WindowRefusedError(Exception):
 
 @dataclass(frozen=True)
 class Special:
-    """A request of a guarded list that is no step ahead.
-
-    overlap: its page begins with a record that was read; a refusal is thrown back as
-        WindowRefusedError. again: a page
-    that was read before. look back: the same, and only to compare it; its answer is not kept.
-    """
+    """A request of a guarded list that does not ask for the next page as the server divides it."""
 
     request: PageRequest
+    #: "overlap": its page begins with a record that was read before; a refusal is thrown back into
+    #: the generator as WindowRefusedError. "again": a page that was read before. "look back": the
+    #: same, but only to compare it; its answer is not kept.
     purpose: Literal["overlap", "again", "look back"]
 
 
