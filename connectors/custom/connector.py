@@ -75,12 +75,12 @@ def spec_from(account: Account) -> ConnectorSpec:
 
 def _check_encrypted(account: Account, field: str, url: str) -> None:
     try:
-        found = httpx.URL(url.strip())
+        parsed_url = httpx.URL(url.strip())
     except httpx.InvalidURL:
         raise Misconfigured(
             account.system, "settings", f'field "{field}": it is not a URL'
         ) from None
-    if found.scheme == "http" and found.host not in _LOOPBACK:
+    if parsed_url.scheme == "http" and parsed_url.host not in _LOOPBACK:
         detail = (
             f'field "{field}": it must start with https://, because credentials and personal data '
             "go over it"
@@ -141,8 +141,8 @@ def _by_id(options: CustomOptions) -> ById:
     template = options.document_path or options.path.rstrip("/") + "/{id}"
 
     def requests(_account: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
-        for one in ids:
-            yield PageRequest("GET", template.replace("{id}", quote(one, safe="")))
+        for vendor_id in ids:
+            yield PageRequest("GET", template.replace("{id}", quote(vendor_id, safe="")))
 
     return ById(requests, (options.document_record,) if options.document_record else ("/data", ""))
 

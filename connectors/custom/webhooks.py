@@ -62,12 +62,14 @@ def webhook_from(account: Account) -> Webhook:
     Raises:
         Misconfigured: Naming the field of the block.
     """
-    known = {
+    webhook_options = {
         name: value
         for name, value in account.options.items()
         if name in WebhookSettings.model_fields
     }
-    settings = settings_of(WebhookSettings, Account(SYSTEM, account.account, options=known))
+    settings = settings_of(
+        WebhookSettings, Account(SYSTEM, account.account, options=webhook_options)
+    )
     chosen = _path(account, "external_id")
     state = _path(account, "status") or "/status"
     reading = _Reading(settings, settings.scheme(), (chosen,) if chosen else _ID_PATHS, state)
@@ -106,8 +108,8 @@ def _read(received: Delivery, reading: _Reading) -> list[Event]:
     # Without an envelope the body itself is the document.
     enveloped = isinstance(dig(body, parts), dict | list)
     name = _name(received, body, settings, enveloped=enveloped)
-    found = dig(body, parts) if enveloped else body
-    records = found if isinstance(found, list) else [found]
+    documents = dig(body, parts) if enveloped else body
+    records = documents if isinstance(documents, list) else [documents]
     raw = raw_list(raw_at(received.body, parts if enveloped else ()) or b"{}")
     if len(records) > EVENTS_MAX:
         raise BadBody(f"it holds more than {EVENTS_MAX} documents")
@@ -128,18 +130,18 @@ def _name(received: Delivery, body: Any, settings: WebhookSettings, *, enveloped
     A body that is the document itself may have a type of its own, which is no event: there a usual
     header comes first.
     """
-    said = [
+    names = [
         value for header in settings.topic_headers if (value := received.header(header).strip())
     ]
-    if len(set(said)) > 1:
+    if len(set(names)) > 1:
         raise BadBody("several headers name the event, and not alike")
-    if said and not (said[0].isprintable() and len(said[0]) <= _NAME_MAX):
+    if names and not (names[0].isprintable() and len(names[0]) <= _NAME_MAX):
         raise BadBody(
             "the header that names the event is too long, or has control characters in it"
         )
-    if said and (settings.webhook_type_header or not enveloped):
-        return said[0]
-    return optional_word(body, settings.webhook_type_path) or "".join(said[:1])
+    if names and (settings.webhook_type_header or not enveloped):
+        return names[0]
+    return optional_word(body, settings.webhook_type_path) or "".join(names[:1])
 
 
 def _event(
@@ -156,12 +158,12 @@ def _event(
     )
     if kind == "ignored":
         return Event(event_id, name, kind)
-    found = invoice or _first(record, reading.ids)
-    return Event(event_id, name, kind, "invoices", (found,) if found else (), raw, occurred_at)
+    sale_id = invoice or _first(record, reading.ids)
+    return Event(event_id, name, kind, "invoices", (sale_id,) if sale_id else (), raw, occurred_at)
 
 
 def _first(record: Mapping[str, Any], paths: Sequence[str]) -> str | None:
-    return next((one for path in paths if (one := _id(record, path)) is not None), None)
+    return next((record_id for path in paths if (record_id := _id(record, path)) is not None), None)
 
 
 def _id(record: Mapping[str, Any], path: str) -> str | None:

@@ -217,9 +217,9 @@ def _businesses(body: Any) -> list[GrantedAccount]:
     """Accounting calls want `account_id`; a business without one has no accounting."""
     businesses = [entry["business"] for entry in body["response"]["business_memberships"]]
     return [
-        GrantedAccount(one["account_id"], one.get("name") or "")
-        for one in businesses
-        if one.get("account_id")
+        GrantedAccount(business["account_id"], business.get("name") or "")
+        for business in businesses
+        if business.get("account_id")
     ]
 
 

@@ -55,14 +55,14 @@ def behind(request: PageRequest, last_id: str) -> PageRequest:
 
 def id_lists(ids: Sequence[str]) -> Iterable[str]:
     """Lists for IN; ids are numbers, and nothing else gets into a statement."""
-    for batch in batches([one for one in ids if one.isdigit()], _IDS_PER_QUERY):
+    for batch in batches([vendor_id for vendor_id in ids if vendor_id.isdigit()], _IDS_PER_QUERY):
         yield ",".join(batch)
 
 
 def unit_rate(value: Any) -> str | None:
     """A line's rate where it is a price; a discount's may be a percentage."""
-    found = str(value)
-    return found if re.fullmatch(r"-?[\d.]+", found) else None
+    rate = str(value)
+    return rate if re.fullmatch(r"-?[\d.]+", rate) else None
 
 
 def signed_lines(lines: pl.DataFrame) -> pl.DataFrame:

@@ -107,7 +107,8 @@ def _per_entity(request: PageRequest, view: PageView) -> Sequence[PageRequest]:
         ]
     asked = [{**request.params, "entities": entity} for entity in entities]
     return [
-        replace(request, params=one, page_no=request.page_no + n) for n, one in enumerate(asked, 1)
+        replace(request, params=params, page_no=request.page_no + n)
+        for n, params in enumerate(asked, 1)
     ]
 
 
@@ -165,8 +166,8 @@ def _existing(body: Any) -> Deleted:
 
 def _deleted(body: Any) -> Deleted:
     if "QueryResponse" in body:
-        found = _existing(body)
-        return replace(found, external_ids=(), deleted_at=())
+        existing = _existing(body)
+        return replace(existing, external_ids=(), deleted_at=())
     ids, times, count = [], [], 0
     for answer in body["CDCResponse"]:
         for entities in answer.get("QueryResponse") or ():
@@ -240,7 +241,8 @@ def _by_id(
     def requests(account: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
         for batch in batches(ids, _IDS_PER_QUERY):
             listed = ",".join(
-                "'" + one.replace("\\", "\\\\").replace("'", "\\'") + "'" for one in batch
+                "'" + vendor_id.replace("\\", "\\\\").replace("'", "\\'") + "'"
+                for vendor_id in batch
             )
             where = f"WHERE Id IN ({listed}){more}"
             yield _query(

@@ -23,7 +23,7 @@ def _read(received: Delivery) -> list[Event]:
     """A list of CloudEvents (since 2026), or the object with `eventNotifications`."""
     body = opened(received.body)
     if isinstance(body, list):
-        return [_cloud_event(one) for one in objects(body, "the body", at_most=EVENTS_MAX)]
+        return [_cloud_event(entry) for entry in objects(body, "the body", at_most=EVENTS_MAX)]
     if not isinstance(body, dict) or "eventNotifications" not in body:
         raise BadBody("it is neither a list of CloudEvents nor an object with eventNotifications")
     notifications = objects(body["eventNotifications"], "/eventNotifications", at_most=EVENTS_MAX)
@@ -34,15 +34,15 @@ def _notified(notification: dict[str, Any]) -> list[Event]:
     realm = word(notification, "/realmId")
     change = notification.get("dataChangeEvent")
     listed = change.get("entities") if isinstance(change, dict) else None
-    found = []
+    events = []
     for entity in objects(listed, "/dataChangeEvent/entities", at_most=EVENTS_MAX):
         name, key, operation = (word(entity, pointer) for pointer in ("/name", "/id", "/operation"))
         stamp = word(entity, "/lastUpdated")
         event_id = f"{realm}/{name}/{key}/{operation}/{stamp}"
-        found.append(
+        events.append(
             _event(event_id, realm, (name, operation), key, moment(entity, "/lastUpdated"))
         )
-    return found
+    return events
 
 
 def _cloud_event(entry: dict[str, Any]) -> Event:

@@ -171,17 +171,17 @@ def _invoice(invoices: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
     """
     void = (pl.col("status") == "void").fill_null(value=False)
     turned = invoices.with_columns(
-        pl.when(void).then(pl.col(one).abs()).otherwise(pl.col(one)) for one in _TURNED
+        pl.when(void).then(pl.col(name).abs()).otherwise(pl.col(name)) for name in _TURNED
     )
     return _tax(turned, lines)
 
 
 def _adjustment(invoices: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
     """The sign has become the kind."""
-    return _tax(invoices.with_columns(pl.col(one).abs() for one in _TURNED), lines)
+    return _tax(invoices.with_columns(pl.col(name).abs() for name in _TURNED), lines)
 
 
-def _fields(**own: Field) -> dict[str, Field]:
+def _fields(**fields: Field) -> dict[str, Field]:
     none = pl.lit(None, dtype=pl.Int64)
     return {
         "customer_external_id": text(*both("customer.id"), required=True),
@@ -192,7 +192,7 @@ def _fields(**own: Field) -> dict[str, Field]:
         "amount_refunded_minor": computed(pl.lit(0), required=False),
         "status": computed(_STATUS, "/state"),
         "updated_at": instant(*both("audit.modifiedDateTime"), required=True),
-        **own,
+        **fields,
     }
 
 
@@ -272,7 +272,7 @@ def _fault(body: Any) -> str | None:
     if not error:
         code = body.get("error")
         return str(code) if code else None
-    if any(said in str(error) for said in ("Invalid token", "The token is not valid")):
+    if any(text in str(error) for text in ("Invalid token", "The token is not valid")):
         return "invalidToken"
     return str(error.get("code") or "unknown")
 

@@ -55,7 +55,7 @@ def asked(
     stream = spec.stream(name)
     plan = plan_for(spec, stream, account)
     headers = (stream.fields, stream.helpers, plan.fields, plan.helpers)
-    read = [one.fields for one in (stream.lines, plan.lines) if one] if lines else headers
+    read = [part.fields for part in (stream.lines, plan.lines) if part] if lines else headers
     paths = (path for fields in read for field in fields.values() for path in field.paths)
     return sorted({*(path.removeprefix("/").replace("/", ".") for path in paths), *more})
 
@@ -124,14 +124,14 @@ def _goes_on(view: PageView, size: int) -> bool:
 
     Old versions leave it out, so there a full page is followed by another.
     """
-    said = view.number("next") is not None or (view.number("remaining") or 0) > view.record_count
-    if said and view.record_count == 0:
+    goes_on = view.number("next") is not None or (view.number("remaining") or 0) > view.record_count
+    if goes_on and view.record_count == 0:
         raise ListMovedError  # it says that there are more
-    return view.record_count > 0 and (said or view.record_count >= size)
+    return view.record_count > 0 and (goes_on or view.record_count >= size)
 
 
 def _last(ids: Sequence[Any]) -> str:
-    keys = [int(one) for one in ids if str(one).isdigit()]
+    keys = [int(key) for key in ids if str(key).isdigit()]
     if len(keys) != len(ids) or keys != sorted(keys):
         raise UnexpectedShape(
             "sage_intacct", "query", "the records of a page do not come in the order of their keys"

@@ -75,8 +75,8 @@ def _invoices(_account: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
 
 def _credit_notes(_account: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
     """They can be asked for one by one only; the answer is a list all the same."""
-    for one in ids:
-        yield PageRequest("GET", f"{_ROOT}/CreditNotes/{quote(one, safe='')}")
+    for vendor_id in ids:
+        yield PageRequest("GET", f"{_ROOT}/CreditNotes/{quote(vendor_id, safe='')}")
 
 
 def _phone(phones: Any, kinds: Sequence[str] = _PHONES) -> str | None:
@@ -110,9 +110,9 @@ def _sum(key: str) -> Callable[[Any], str | None]:
             return None
         try:
             alive = [
-                one
-                for one in entries
-                if one.get("IsDeleted") is not True and one.get("Status") != "DELETED"
+                entry
+                for entry in entries
+                if entry.get("IsDeleted") is not True and entry.get("Status") != "DELETED"
             ]
             amounts = [Decimal(str(entry[key])) for entry in alive if entry.get(key) is not None]
             return str(sum(amounts, Decimal(0)))

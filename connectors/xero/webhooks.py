@@ -18,7 +18,7 @@ def _read(received: Delivery) -> list[Event]:
     if not isinstance(body, dict) or "events" not in body:
         raise BadBody("it is not an object with events")
     # While the address is being introduced, the list is empty.
-    return [_event(one) for one in objects(body["events"], "/events", at_most=EVENTS_MAX)]
+    return [_event(entry) for entry in objects(body["events"], "/events", at_most=EVENTS_MAX)]
 
 
 def _event(entry: dict[str, Any]) -> Event:

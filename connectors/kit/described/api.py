@@ -117,10 +117,10 @@ def _only(first: PageRequest, *, system: str) -> Pages:
     """One answer, no pages."""
     view = yield first
     if view.partial or _more(view):
-        said = (
+        problem = (
             "is a part (206)" if view.partial else 'says that there are more pages ("More pages")'
         )
-        detail = f'the answer {said}, and "Paging" is none'
+        detail = f'the answer {problem}, and "Paging" is none'
         raise Misconfigured(system, "invoices", detail, call=first.path)
 
 
@@ -162,12 +162,12 @@ def _followed(first: PageRequest, *, paging: Paging, account: Account, system: s
     """
 
     def following(request: PageRequest, view: PageView) -> PageRequest | None:
-        said = _next(paging, view, request, system)
-        if said is None:
+        position = _next(paging, view, request, system)
+        if position is None:
             return None
         if paging.kind == "cursor":
-            return replace(put(request, paging.param, said), page_no=request.page_no + 1)
-        onward = _moved(request, said, account, system)
+            return replace(put(request, paging.param, position), page_no=request.page_no + 1)
+        onward = _moved(request, position, account, system)
         place = _place(onward)
         if place == _place(request) or (view.record_count == 0 and place in hollow):
             raise PaginationLoop(
@@ -177,18 +177,18 @@ def _followed(first: PageRequest, *, paging: Paging, account: Account, system: s
             hollow.add(place)
         return onward
 
-    known, hollow = set[str](), set[str]()
+    followed, hollow = set[str](), set[str]()
     request, view = first, (yield first)
     while (onward := following(request, view)) is not None:
         if paging.kind != "cursor" and names_position(onward):
             yield from _positioned(Links(following, names_position), request, view)
             return
         place = _place(onward)
-        if place in known:
+        if place in followed:
             raise PaginationLoop(
                 system, "invoices", "the same next page is named twice", call=request.path
             )
-        known.add(place)
+        followed.add(place)
         request = onward
         view = yield request
 
@@ -286,8 +286,8 @@ def _ended(view: PageView, paging: Paging, position: int, seen: int | None) -> b
 
 def _more(view: PageView) -> bool | None:
     """Whether the answer says that there is more, in whatever way; None where it does not say."""
-    said = view.info.get("more")
-    return None if said is None else str(said).strip().lower() not in _NO
+    more = view.info.get("more")
+    return None if more is None else str(more).strip().lower() not in _NO
 
 
 def _next(paging: Paging, view: PageView, request: PageRequest, system: str) -> str | None:

@@ -120,22 +120,22 @@ def settings_of(model: type[M], account: Account) -> M:
 def problems(model: type[BaseModel], error: ValidationError) -> str:
     """What is wrong with which field, by the titles that the operator sees."""
     return "; ".join(
-        f"{_label(model, found['loc'])}: {_said(found)}" for found in error.errors()[:3]
+        f"{_label(model, problem['loc'])}: {_said(problem)}" for problem in error.errors()[:3]
     )
 
 
 def _label(model: type[BaseModel], place: tuple[int | str, ...]) -> str:
     name = str(place[0]) if place else ""
-    known = model.model_fields.get(name)
-    title = f'field "{known.title}" ({name})' if known and known.title else f'field "{name}"'
+    setting = model.model_fields.get(name)
+    title = f'field "{setting.title}" ({name})' if setting and setting.title else f'field "{name}"'
     return title if name else "the fields together"
 
 
-def _said(found: Any) -> str:
+def _said(problem: Any) -> str:
     return (
         "there is no such field"
-        if found["type"] == "extra_forbidden"
-        else str(found["msg"]).removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden"
+        else str(problem["msg"]).removeprefix("Value error, ")
     )
 
 
@@ -291,9 +291,9 @@ def _finish(*, sums: bool) -> Callable[[pl.DataFrame, pl.DataFrame], pl.DataFram
 
 def _summed(invoices: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
     """The total is that of the lines; with a line whose amount is not known there is none."""
-    known = pl.col("amount_minor").null_count() == 0
+    all_known = pl.col("amount_minor").null_count() == 0
     sums = lines.group_by("row").agg(
-        pl.when(known).then(pl.col("amount_minor").sum()).alias("_sum")
+        pl.when(all_known).then(pl.col("amount_minor").sum()).alias("_sum")
     )
     joined = invoices.with_row_index("row").join(sums, on="row", how="left", maintain_order="left")
     return joined.with_columns(pl.col("_sum").alias("total_minor")).drop("row", "_sum")

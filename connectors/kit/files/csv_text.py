@@ -64,9 +64,9 @@ def decoded(body: bytes, encoding: str) -> str:
                 pass
         return body.decode(marked or _without_mark(body) or encoding).removeprefix("\ufeff")
     except UnicodeDecodeError:
-        said = marked or encoding
+        expected = marked or encoding
         raise ValueError(
-            f"it is not written in {said}; choose another encoding in the block"
+            f"it is not written in {expected}; choose another encoding in the block"
         ) from None
 
 
@@ -115,11 +115,11 @@ class Names:
         Raises:
             ValueError: If a mapped column is there twice.
         """
-        own = [SPACES.sub(" ", UNSEEN.sub("", cell)).strip() for cell in cells]
-        exact = {name for name in own if name in self.mapped}
-        twice = sorted(name for name in exact if own.count(name) > 1)
+        headings = [SPACES.sub(" ", UNSEEN.sub("", cell)).strip() for cell in cells]
+        exact = {name for name in headings if name in self.mapped}
+        twice = sorted(name for name in exact if headings.count(name) > 1)
         columns: list[str] = []
-        for name in own:
+        for name in headings:
             mapped = name if name in exact else self._canonical.get(canonical(name), "")
             if mapped and name not in exact and mapped in columns and mapped not in exact:
                 twice.append(mapped)
@@ -167,10 +167,10 @@ def table_rows(text: str, delimiter: str, names: Names) -> Iterator[TableRow]:
         ValueError: If the file is no table.
     """
     skipped = 0
-    said = _SEPARATOR.match(text)
-    if said is not None:  # a line for Excel
-        delimiter, text = delimiter or said[1], text[said.end() :]
-        skipped = max(1, said[0].count("\n"))
+    excel_line = _SEPARATOR.match(text)
+    if excel_line is not None:  # a line for Excel
+        delimiter, text = delimiter or excel_line[1], text[excel_line.end() :]
+        skipped = max(1, excel_line[0].count("\n"))
     if not text.strip():
         return
     header = _find_header(text, delimiter, names)
@@ -189,12 +189,12 @@ def _find_header(text: str, delimiter: str, names: Names) -> _Header:
     head = text[:_HEAD_CHARACTERS]
     candidates = delimiter or _DELIMITERS
     for records in (_by_record, _by_line):  # a title may have a quote that never ends
-        found = [
+        headers = [
             _Header(line, mark, cells, names.score(cells))
             for mark in candidates
             for line, cells in records(head, mark)
         ]
-        best = max(found, key=lambda one: (one.score, -one.lines_above), default=None)
+        best = max(headers, key=lambda header: (header.score, -header.lines_above), default=None)
         if best is not None and best.score:
             return best
     raise NoHeaderError(

@@ -80,7 +80,11 @@ class Folder(httpx.BaseTransport):
                 )
             here = Entry(int(params["at"]), params["file"], 0)
             entry = next(
-                (one for one in good if (one.changed_ns, one.name) == (here.changed_ns, here.name)),
+                (
+                    listed
+                    for listed in good
+                    if (listed.changed_ns, listed.name) == (here.changed_ns, here.name)
+                ),
                 None,
             )
             body = self._content(descriptor, entry) if entry else None
@@ -151,8 +155,8 @@ class Folder(httpx.BaseTransport):
 
 
 def _entries(folder: int) -> Iterator[tuple[Entry, int]]:
-    with os.scandir(folder) as found:
-        for item in found:
+    with os.scandir(folder) as items:
+        for item in items:
             if item.name.startswith(".") or item.name.lower().endswith(_UNFINISHED):
                 continue
             try:

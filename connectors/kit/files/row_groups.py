@@ -179,8 +179,8 @@ class Grouping:
 
     def _parts(self, cells: Mapping[str, Any]) -> list[str]:
         """What a row says of its id, as it is written; "" for what is not there."""
-        said = [_text(_at(cells, path)) for path in self._key]
-        return said if self._layout.joined or len(said) == 1 else [next(filter(None, said), "")]
+        texts = [_text(_at(cells, path)) for path in self._key]
+        return texts if self._layout.joined or len(texts) == 1 else [next(filter(None, texts), "")]
 
     def _id(self, parts: Sequence[str]) -> str | None:
         """The id that the parts make, None without one of them, `LOST` where it names nothing."""
@@ -213,14 +213,19 @@ class Grouping:
         if any(part and part != other for part, other in zip(parts, above.parts, strict=True)):
             return True
         names = [name for name in ("customer_phone", "customer_external_id") if name in self._facts]
-        mine = {name: self._said(row, name) for name in names}
-        theirs = {name: [self._said(one, name) for one in above.rows] for name in names}
+        customer = {name: self._said(row, name) for name in names}
+        customers_above = {
+            name: [self._said(row_above, name) for row_above in above.rows] for name in names
+        }
         if any(
-            said and any(theirs[name]) and said not in theirs[name] for name, said in mine.items()
+            text and any(customers_above[name]) and text not in customers_above[name]
+            for name, text in customer.items()
         ):
             return True
-        whole = any(mine.values()) and self._said(row, "issued_at") and self._total(row)
-        return bool(whole) and self._total(row) not in {self._total(one) for one in above.rows}
+        whole = any(customer.values()) and self._said(row, "issued_at") and self._total(row)
+        return bool(whole) and self._total(row) not in {
+            self._total(row_above) for row_above in above.rows
+        }
 
     def _total(self, row: TableRow) -> str:
         return next(
@@ -269,23 +274,23 @@ class Grouping:
 
     def _without_totals(self, group: _Group) -> list[TableRow]:
         """Without rows that only sum up others, or say something about them."""
-        own = [self._has_own(row) for row in group.rows]
-        if all(own):
+        have_facts = [self._has_own(row) for row in group.rows]
+        if all(have_facts):
             return group.rows
-        if any(own):
-            pairs = zip(group.rows, own, strict=True)
+        if any(have_facts):
+            pairs = zip(group.rows, have_facts, strict=True)
             return [row for row, has_own in pairs if has_own or not self._is_total_line(row)]
-        said = group.parts[0]
+        first_id = group.parts[0]
         if group.refused:
             return group.rows
-        if _TOTAL.match(said) or all(self._is_alone(row, said) for row in group.rows):
+        if _TOTAL.match(first_id) or all(self._is_alone(row, first_id) for row in group.rows):
             return []
         return group.rows
 
-    def _is_alone(self, row: TableRow, said: str) -> bool:
+    def _is_alone(self, row: TableRow, id_text: str) -> bool:
         """Whether a row has no cell but the one in which ids are, and that reads like a remark."""
         texts = [text for value in row.cells.values() if (text := _text(value))]
-        return len(texts) == 1 and _reads_like_remark(said)
+        return len(texts) == 1 and _reads_like_remark(id_text)
 
     def _is_total_line(self, row: TableRow) -> bool:
         names = [self._said_of(row, self._lines.get(name, ())) for name in ("name", "sku")]
@@ -329,15 +334,15 @@ class Grouping:
         for name in _FACTS:
             if all(self._is_same(rows, path) for path in self._facts.get(name, ())):
                 continue
-            said = {text: row.number for row in reversed(rows) if (text := self._said(row, name))}
-            if len(said) > 1:
-                different = {self._meaning(name, text): number for text, number in said.items()}
+            texts = {text: row.number for row in reversed(rows) if (text := self._said(row, name))}
+            if len(texts) > 1:
+                different = {self._meaning(name, text): number for text, number in texts.items()}
                 if len(different) > 1:
                     differing[name] = sorted(different.values())
         if not differing:
             return None
         names = " and ".join(_FACTS[name] for name in differing)
-        numbers = sorted({number for found in differing.values() for number in found})
+        numbers = sorted({number for row_numbers in differing.values() for number in row_numbers})
         shown = ", ".join(map(str, numbers[:5])) + (", ..." if len(numbers) > 5 else "")
         path = " or ".join(
             dict.fromkeys(path for name in differing for path in self._layout.facts[name])
@@ -388,7 +393,7 @@ class Grouping:
         """
         if len(set(group.spelled)) == 1 or self._copies(group) is not None:
             return None
-        if len({_unspaced(one) for one in group.spelled}) == 1:
+        if len({_unspaced(spelling) for spelling in group.spelled}) == 1:
             return None
         return (
             self._layout_path(),

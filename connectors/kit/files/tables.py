@@ -68,32 +68,32 @@ class Table:
 
         Number 0 is the file itself, where it cannot be read.
         """
-        found = Records([], [], [], [])
+        records = Records([], [], [], [])
         if body.startswith(LISTING):
             for number, refused in enumerate(json.loads(body)[LISTING_KEY]["refused"], start=1):
                 name = refused["file"]
-                found.broken.append(
+                records.broken.append(
                     Broken(page_id, number, f"/{name}", refused["reason"], row_key=of_file(name))
                 )
-            return found
+            return records
         try:
             rows = list(self._rows(body))
         except ValueError as error:
             reason = f"this file cannot be read: {error}"
-            found.broken.append(Broken(page_id, 0, "/", reason, row_key=WHOLE))
-            return found
+            records.broken.append(Broken(page_id, 0, "/", reason, row_key=WHOLE))
+            return records
         for number, value in rows:
             if isinstance(value, Broken):
-                found.broken.append(replace(value, page_id=page_id))
+                records.broken.append(replace(value, page_id=page_id))
                 continue
             try:
-                found.items.append(msgspec.convert(value, kind))
-                found.numbers.append(number)
-                found.page_ids.append(page_id)
+                records.items.append(msgspec.convert(value, kind))
+                records.numbers.append(number)
+                records.page_ids.append(page_id)
             except UNREADABLE as error:
                 row_key = f"row {content_digest(value if isinstance(value, dict) else {'': value})}"
-                found.broken.append(Broken(page_id, number, *blame(error), row_key=row_key))
-        return found
+                records.broken.append(Broken(page_id, number, *blame(error), row_key=row_key))
+        return records
 
     def places(self, body: bytes) -> list[Place]:
         """What stands where in a file, row by row; empty where it cannot be read."""

@@ -141,7 +141,7 @@ def open_session(
     if isinstance(auth, AssertionAuth):
         signed = auth.grant
         auth = TokenAuth(
-            lambda one, url, _: signed(one, url, now()), seeded=False, refused=auth.refused
+            lambda account, url, _: signed(account, url, now()), seeded=False, refused=auth.refused
         )
     return TokenSession(account, auth, tokens, ask, now)
 
@@ -269,8 +269,8 @@ class TokenSession:
                 system, "token", f"no token for now ({code})", call=call, status=answer.status_code
             )
         if answer.status_code >= 400 or (code and not access):  # some say so with status 200
-            said = code or "no reason given"
-            raise self._auth.refused(system, "token", said, call=call, status=answer.status_code)
+            reason = code or "no reason given"
+            raise self._auth.refused(system, "token", reason, call=call, status=answer.status_code)
         if not isinstance(access, str) or not access:
             raise UnexpectedShape(
                 system,
@@ -294,16 +294,17 @@ def _refusal(body: dict[str, Any]) -> str:
     It is a text (RFC 6749, 5.2), or stands inside an object or a list.
     """
     nested = body.get("response")
-    said = body.get("error") or body.get("errors")
-    if not said and isinstance(nested, dict):
-        said = nested.get("error") or nested.get("errors")
-    if isinstance(said, list):
-        said = said[0] if said else None
-    if isinstance(said, dict):
-        said = next(
-            (said[name] for name in ("code", "type", "error", "errno") if said.get(name)), "unknown"
+    error = body.get("error") or body.get("errors")
+    if not error and isinstance(nested, dict):
+        error = nested.get("error") or nested.get("errors")
+    if isinstance(error, list):
+        error = error[0] if error else None
+    if isinstance(error, dict):
+        error = next(
+            (error[name] for name in ("code", "type", "error", "errno") if error.get(name)),
+            "unknown",
         )
-    return str(said)[:60] if said else ""
+    return str(error)[:60] if error else ""
 
 
 def _json(content: bytes) -> dict[str, Any]:

@@ -263,8 +263,8 @@ class Client:
         """For how long nobody is to ask for this account, as far as the answer says so."""
         rate = self.spec.rate
         if response.status_code == 429:
-            told = retry_after_seconds(response, self.timing.now())
-            return (rate.retry_after_seconds or 0.0) if told is None else told
+            wait_seconds = retry_after_seconds(response, self.timing.now())
+            return (rate.retry_after_seconds or 0.0) if wait_seconds is None else wait_seconds
         used_up = (
             bool(rate.day_left_header)
             and response.headers.get(rate.day_left_header, "").strip() == "0"

@@ -181,7 +181,7 @@ class Started:
     def _failed(self, detail: str) -> ConsentFailed:
         return ConsentFailed(self._spec.name, "connect", detail)
 
-    def _exchange(self, code: str, told: str) -> Granted:
+    def _exchange(self, code: str, account_in_callback: str) -> Granted:
         tokens = _Held()
         spec = replace(self._spec, auth=lambda _: TokenAuth(self._once(code), seeded=False))
         with open_client(
@@ -199,7 +199,7 @@ class Started:
                     "the vendor gave no refresh token: the application or its scopes do not allow "
                     "offline access"
                 )
-            accounts = self._accounts(client, told)
+            accounts = self._accounts(client, account_in_callback)
         return Granted(tokens.held or token, accounts)
 
     def _once(self, code: str) -> Callable[[Account, str, str], httpx.Request]:
@@ -212,15 +212,17 @@ class Started:
 
         return grant
 
-    def _accounts(self, client: Client, told: str) -> tuple[GrantedAccount, ...]:
+    def _accounts(self, client: Client, account_in_callback: str) -> tuple[GrantedAccount, ...]:
         """Raises ConsentFailed where there is none, UnexpectedShape where they cannot be read."""
         consent = self._consent
         if consent.account_param:
-            found: Sequence[GrantedAccount] = (GrantedAccount(told),) if told else ()
+            accounts: Sequence[GrantedAccount] = (
+                (GrantedAccount(account_in_callback),) if account_in_callback else ()
+            )
         elif (
             consent.accounts is None or consent.read_accounts is None
         ):  # nobody tells: the operator's choice stands
-            found = (GrantedAccount(self._account.account),) if self._account.account else ()
+            accounts = (GrantedAccount(self._account.account),) if self._account.account else ()
         else:
             try:
                 body = msgspec.json.decode(_ask(client, consent.accounts))
@@ -228,17 +230,17 @@ class Started:
                     kind = self._spec.errors.get(code, UnexpectedShape)
                     detail = f"an error answer, code {code}"
                     raise kind(self._spec.name, "accounts", detail, call=consent.accounts.path)
-                found = consent.read_accounts(body)
+                accounts = consent.read_accounts(body)
             except _UNREADABLE:
                 detail = "the list of accounts cannot be read"
                 raise UnexpectedShape(
                     self._spec.name, "accounts", detail, call=consent.accounts.path
                 ) from None
-        if not found:
+        if not accounts:
             raise self._failed(
                 "the consent opened no account: on the vendor's page, choose at least one company"
             )
-        return tuple(found)
+        return tuple(accounts)
 
 
 @dataclass

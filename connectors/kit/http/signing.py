@@ -72,16 +72,16 @@ def private_key(text: str) -> "SigningKey":
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    found = _PEM.search(text)
-    if found is None:
+    pem = _PEM.search(text)
+    if pem is None:
         raise ValueError("it is not a private key in PEM form (-----BEGIN PRIVATE KEY-----)")
-    if "ENCRYPTED" in found[0]:
+    if "ENCRYPTED" in pem[0]:
         raise ValueError("it is protected by a password: store it without one")
-    body = re.sub(r"\\[nr]|\s", "", found[2])
+    body = re.sub(r"\\[nr]|\s", "", pem[2])
     lines = "\n".join(body[at : at + 64] for at in range(0, len(body), 64))
     try:
         key = load_pem_private_key(
-            f"-----BEGIN {found[1]}-----\n{lines}\n-----END {found[1]}-----\n".encode(),
+            f"-----BEGIN {pem[1]}-----\n{lines}\n-----END {pem[1]}-----\n".encode(),
             password=None,
         )
     except (ValueError, TypeError, UnsupportedAlgorithm):

@@ -27,7 +27,7 @@ _SHEET_ADVICE: Final = (
 _NUMERIC_DAY: Final = re.compile(r"(\d{1,2})([/.-])(\d{1,2})[/.-](\d{4}|\d{2})(?!\d)")
 
 
-def amount_advice(said: str, notation: Notation, decimals: int | None) -> str | None:
+def amount_advice(amount: str, notation: Notation, decimals: int | None) -> str | None:
     """Why an amount in this notation could not be used, and which setting to choose.
 
     None where no choice would help.
@@ -37,17 +37,17 @@ def amount_advice(said: str, notation: Notation, decimals: int | None) -> str | 
         notation: How the block says that amounts are written.
         decimals: Those of the currency, where an amount may have no more.
     """
-    if notation not in AMOUNTS.values() or notation == "minor" or len(said) > _LONGEST:
+    if notation not in AMOUNTS.values() or notation == "minor" or len(amount) > _LONGEST:
         return None
     # Amounts of one form have one advice: there may be as many of them as there are documents.
-    return _of_form(re.sub("[1-9]", "1", said), notation, decimals)
+    return _of_form(re.sub("[1-9]", "1", amount), notation, decimals)
 
 
 @lru_cache(maxsize=4096)
-def _of_form(said: str, notation: Notation, decimals: int | None) -> str | None:
-    number = _number(said, notation)
+def _of_form(amount: str, notation: Notation, decimals: int | None) -> str | None:
+    number = _number(amount, notation)
     others = {
-        name: _number(said, other)
+        name: _number(amount, other)
         for name, other in AMOUNTS.items()
         if other not in (notation, "minor")
     }
@@ -58,7 +58,7 @@ def _of_form(said: str, notation: Notation, decimals: int | None) -> str | None:
         thousands = f"; if they are thousands, {choose}" if readings else ""
         return f"has more decimals than the currency ({decimals}){thousands}"
     if number is not None:
-        return _OTHER_SIGN if _LETTER.search(said) else None
+        return _OTHER_SIGN if _LETTER.search(amount) else None
     if len(set(readings.values())) > 1:
         return (
             "has a comma that may stand for thousands or decimals: choose in the block how "
@@ -67,22 +67,22 @@ def _of_form(said: str, notation: Notation, decimals: int | None) -> str | None:
     return f"is written otherwise than the block says: {choose}" if readings else None
 
 
-def _number(said: str, notation: Notation) -> str | None:
-    frame = pl.DataFrame({"said": [said]}, schema={"said": pl.String})
-    found = rewritten(frame, {"said": notation}, "exponent")["said"][0]
-    return plain_number(found)
+def _number(amount: str, notation: Notation) -> str | None:
+    frame = pl.DataFrame({"said": [amount]}, schema={"said": pl.String})
+    plain = rewritten(frame, {"said": notation}, "exponent")["said"][0]
+    return plain_number(plain)
 
 
 def _decimals(number: str) -> int:
     return len(number.partition(".")[2].rstrip("0"))
 
 
-def date_advice(said: str, notation: Notation) -> str | None:
+def date_advice(date: str, notation: Notation) -> str | None:
     """As `amount_advice`, of dates in digits."""
-    if _SHEET_DAY.fullmatch(said.strip()):
+    if _SHEET_DAY.fullmatch(date.strip()):
         return _SHEET_ADVICE
-    found = _NUMERIC_DAY.match(said)
-    return _of_day(found[0], notation) if found is not None and notation in DATES.values() else None
+    day = _NUMERIC_DAY.match(date)
+    return _of_day(day[0], notation) if day is not None and notation in DATES.values() else None
 
 
 @lru_cache(maxsize=4096)

@@ -68,8 +68,8 @@ def with_normal_ids(frame: pl.DataFrame) -> pl.DataFrame:
     odd = frame.select(pl.col(name).str.contains(ODD).any() for name in names).row(0, named=True)
     for name in names:
         if odd[name]:
-            said = frame.filter(pl.col(name).str.contains(ODD) & is_text(name))[name].unique()
-            normal = {one: normal_id(one) or None for one in said}
+            odd_ids = frame.filter(pl.col(name).str.contains(ODD) & is_text(name))[name].unique()
+            normal = {text: normal_id(text) or None for text in odd_ids}
             frame = frame.with_columns(pl.col(name).replace(list(normal), list(normal.values())))
     return frame
 
@@ -165,7 +165,7 @@ def typed(fields: Mapping[str, Field], raw: pl.DataFrame, account: Account) -> p
 def _exponents(ids: pl.Series) -> list[str]:
     """Those ids that are numbers in exponent notation."""
     return [
-        one for one in ids.filter(ids.str.contains(r"\d[eE]\+?\d")).unique() if is_exponent(one)
+        text for text in ids.filter(ids.str.contains(r"\d[eE]\+?\d")).unique() if is_exponent(text)
     ]
 
 
@@ -198,69 +198,67 @@ def problems(
     of_path = {
         path: name for name, field in fields.items() if field.expr is None for path in field.paths
     }
-    found: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     for name, field in fields.items():
         source = name if name in raw.columns else of_path.get(next(iter(field.paths), ""))
-        said = raw[source] if source else pl.Series([None] * raw.height, dtype=pl.String)
-        found += [
+        raw_values = raw[source] if source else pl.Series([None] * raw.height, dtype=pl.String)
+        rows += [
             {
                 "row": row,
                 "field": label.format(name),
                 "path": field.shown(under),
-                "reason": _reason(name, field, said[row], frame[EXPONENT][row]),
-                "example": masked(said[row], personal=field.kind == "phone"),
+                "reason": _reason(name, field, raw_values[row], frame[EXPONENT][row]),
+                "example": masked(raw_values[row], personal=field.kind == "phone"),
             }
-            for row in _bad(field, said, frame[name], frame[EXPONENT])
+            for row in _bad(field, raw_values, frame[name], frame[EXPONENT])
         ]
     schema = {"row": pl.UInt32, **dict.fromkeys(("field", "path", "reason", "example"), pl.String)}
-    return pl.DataFrame(found, schema=schema, orient="row")
+    return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def _bad(field: Field, said: pl.Series, value: pl.Series, exponent: pl.Series) -> list[int]:
+def _bad(field: Field, raw: pl.Series, value: pl.Series, exponent: pl.Series) -> list[int]:
     if field.kind == "constant" or not value.null_count():
         return []
     empty = value.is_null()
-    wrong = empty if field.required else empty & said.is_not_null()
+    wrong = empty if field.required else empty & raw.is_not_null()
     if (
         field.kind == "money" or field.notation == "minor"
     ):  # without a currency nothing can be said about amounts that are there
-        wrong = wrong & (exponent.is_not_null() | said.is_null())
+        wrong = wrong & (exponent.is_not_null() | raw.is_null())
     return wrong.arg_true().to_list()
 
 
-def _reason(name: str, field: Field, said: str | None, exponent: int | None) -> str:
-    if said is None:
+def _reason(name: str, field: Field, raw: str | None, exponent: int | None) -> str:
+    if raw is None:
         return "missing"
     if field.kind == "computed":
         return "is a value not known here"
-    if name in _OWNERS and is_exponent(said):
+    if name in _OWNERS and is_exponent(raw):
         return EXPONENT_ID
-    said_more = _reason_of_text(field, said, exponent) if said != NOT_TEXT else None
+    said_more = _reason_of_text(field, raw, exponent) if raw != NOT_TEXT else None
     return said_more or _REASONS[field.kind]
 
 
-def _reason_of_text(field: Field, said: str, exponent: int | None) -> str | None:
+def _reason_of_text(field: Field, raw: str, exponent: int | None) -> str | None:
     match field.kind:
         case "text":
             return (
-                f"is longer than {ID_BYTES_MAX} bytes"
-                if len(said.encode()) > ID_BYTES_MAX
-                else None
+                f"is longer than {ID_BYTES_MAX} bytes" if len(raw.encode()) > ID_BYTES_MAX else None
             )
         case "instant" | "day":
-            return date_advice(said, field.notation)
+            return date_advice(raw, field.notation)
         case "decimal":
-            return amount_advice(said, field.notation, None)
+            return amount_advice(raw, field.notation, None)
         case "money":
-            advice = amount_advice(said, field.notation, exponent if field.exact else None)
-            return advice or _reason_of_money(field, said, exponent)
+            advice = amount_advice(raw, field.notation, exponent if field.exact else None)
+            return advice or _reason_of_money(field, raw, exponent)
         case _:
             return None
 
 
-def _reason_of_money(field: Field, said: str, exponent: int | None) -> str | None:
+def _reason_of_money(field: Field, raw: str, exponent: int | None) -> str | None:
     if field.notation == "minor":
         return "is not a whole number of minor units"
-    if plain_number(said) is None:
-        return "is too large" if said.lstrip("+-").replace(".", "", 1).isdigit() else None
+    if plain_number(raw) is None:
+        return "is too large" if raw.lstrip("+-").replace(".", "", 1).isdigit() else None
     return f"has more decimals than the currency ({exponent})"

@@ -42,8 +42,8 @@ def mapping_digest(account: Account) -> str:
 
 @cache
 def _code() -> str:
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for pattern in _CODE:
         for path in sorted(_ROOT.glob(pattern)):
-            found.update(path.relative_to(_ROOT).as_posix().encode() + b"\0" + path.read_bytes())
-    return found.hexdigest()
+            digest.update(path.relative_to(_ROOT).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()

@@ -79,9 +79,9 @@ class Mapped:
         if len(parts) == 1:
             return parts[0]
         frames = {
-            one.name: pl.concat([getattr(part, one.name) for part in parts])
-            for one in fields(cls)
-            if one.name != "record_count"
+            column.name: pl.concat([getattr(part, column.name) for part in parts])
+            for column in fields(cls)
+            if column.name != "record_count"
         }
         return cls(**frames, record_count=sum(part.record_count for part in parts))
 
@@ -163,14 +163,14 @@ def assemble(
     invoices, notes = settled(
         invoices.with_columns(raw.places.get_columns()), plan.fields["amount_refunded_minor"].source
     )
-    found = pl.concat([_header_problems(plan, raw.records, invoices), line_problems])
+    field_problems = pl.concat([_header_problems(plan, raw.records, invoices), line_problems])
     invoices = invoices.with_columns(
         pl.lit(account.system).alias("system"), pl.lit(account.account).alias("account")
     )
     return Mapped(
         invoices.select(pl.col(name).cast(kind) for name, kind in INVOICE.items()),
         _keyed_lines(lines, invoices),
-        _problem_frame(found, invoices, broken),
+        _problem_frame(field_problems, invoices, broken),
         deletions,
         count,
         identities=_identities(raw.records, invoices, broken),
@@ -187,14 +187,14 @@ def _with_default_currency(raw: Raw, account: Account) -> Raw:
     )
 
 
-def _with_unread(said: pl.DataFrame, before: pl.DataFrame, finished: pl.DataFrame) -> pl.DataFrame:
+def _with_unread(raw: pl.DataFrame, before: pl.DataFrame, finished: pl.DataFrame) -> pl.DataFrame:
     """An amount given back that is written and cannot be read is not none.
 
     It stays null, which is a problem.
     """
-    if _REFUNDED not in said.columns or not before[_REFUNDED].null_count():
+    if _REFUNDED not in raw.columns or not before[_REFUNDED].null_count():
         return finished
-    unread = before[_REFUNDED].is_null() & said[_REFUNDED].is_not_null()
+    unread = before[_REFUNDED].is_null() & raw[_REFUNDED].is_not_null()
     refunded = (
         pl.when(unread).then(pl.lit(None, dtype=pl.Int64)).otherwise(_REFUNDED).alias(_REFUNDED)
     )
@@ -224,9 +224,9 @@ def _gone(stream: Stream, raw: Raw, zone: str) -> tuple[Raw, pl.DataFrame]:
         return raw, DELETION.to_frame()
     names = (stream.gone, "updated_at")
     is_document = raw.records[stream.gone].is_null()
-    said = rewritten(raw.records.filter(~is_document), dict.fromkeys(names, "time"), EXPONENT)
-    times = [instants(said[name], zone, whole_days=False) for name in names]
-    gone = said.select("external_id", times[0].fill_null(times[1]).alias("deleted_at"))
+    deleted = rewritten(raw.records.filter(~is_document), dict.fromkeys(names, "time"), EXPONENT)
+    times = [instants(deleted[name], zone, whole_days=False) for name in names]
+    gone = deleted.select("external_id", times[0].fill_null(times[1]).alias("deleted_at"))
     gone = gone.with_columns(raw.places["page_id"].filter(~is_document))
     return raw.only(is_document), gone.drop_nulls("external_id").cast(DELETION)
 
@@ -251,27 +251,29 @@ def _inside(window: Window | None, raw: Raw, invoices: pl.DataFrame) -> tuple[Ra
 
 
 def _lines(
-    plan: Plan, said: Raw, invoices: pl.DataFrame, account: Account
+    plan: Plan, raw_page: Raw, invoices: pl.DataFrame, account: Account
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Lines with `row`, the position of their invoice, and their problems by that row."""
     if plan.lines is None:
         return pl.DataFrame(schema={"row": pl.UInt32, "amount_minor": pl.Int64}), problems(
             {}, invoices, invoices
         )
-    raw, owner = said.lines, said.owners
+    raw, owner = raw_page.lines, raw_page.owners
     exponent = invoices[EXPONENT].gather(owner)
-    known = [exponent.alias(EXPONENT)]
+    context = [exponent.alias(EXPONENT)]
     if any(
         field.notation != "plain" for field in plan.lines.fields.values()
     ):  # there, amounts may name a currency
-        known.append(invoices["currency"].gather(owner))
-    lines = typed(plan.lines.fields, raw.with_columns(known), account)
+        context.append(invoices["currency"].gather(owner))
+    lines = typed(plan.lines.fields, raw.with_columns(context), account)
     lines = computed(plan.lines.fields, lines.with_columns(exponent.alias(EXPONENT), owner))
-    found = problems(plan.lines.fields, raw, lines, label="lines.{}", under=f"{plan.lines.path}/*")
-    found = found.with_columns(owner.gather(found["row"]).alias("row"))
+    line_problems = problems(
+        plan.lines.fields, raw, lines, label="lines.{}", under=f"{plan.lines.path}/*"
+    )
+    line_problems = line_problems.with_columns(owner.gather(line_problems["row"]).alias("row"))
     if plan.lines.adjust is not None:
         lines = plan.lines.adjust(lines)
-    return lines, found
+    return lines, line_problems
 
 
 def _keyed_lines(lines: pl.DataFrame, invoices: pl.DataFrame) -> pl.DataFrame:
@@ -300,41 +302,47 @@ def _header_problems(plan: Plan, raw: pl.DataFrame, invoices: pl.DataFrame) -> p
     number that cannot be used is looked up at the vendor, where it can be; documents that earn
     nothing need none.
     """
-    found = problems({**plan.fields, **plan.helpers}, raw, invoices)
+    field_problems = problems({**plan.fields, **plan.helpers}, raw, invoices)
     has = {
-        name: invoices[name].gather(found["row"]).is_not_null()
+        name: invoices[name].gather(field_problems["row"]).is_not_null()
         for name in ("customer_external_id", "customer_phone")
     }
-    excused = (found["field"] == "customer_external_id") & has["customer_phone"]
+    excused = (field_problems["field"] == "customer_external_id") & has["customer_phone"]
     spared = has["customer_external_id"]
     if not plan.looks_up:
-        spared = spared & invoices["status"].is_in(IDLE).fill_null(value=False).gather(found["row"])
-    excused = excused | ((found["field"] == "customer_phone") & spared)
+        spared = spared & invoices["status"].is_in(IDLE).fill_null(value=False).gather(
+            field_problems["row"]
+        )
+    excused = excused | ((field_problems["field"] == "customer_phone") & spared)
     negative = [
         _negative(plan, invoices, name) for name in _NOT_NEGATIVE if name in invoices.columns
     ]
-    return pl.concat([_one_cause(plan, _of_nobody(plan, found.filter(~excused))), *negative])
+    return pl.concat(
+        [_one_cause(plan, _of_nobody(plan, field_problems.filter(~excused))), *negative]
+    )
 
 
-def _of_nobody(plan: Plan, found: pl.DataFrame) -> pl.DataFrame:
+def _of_nobody(plan: Plan, field_problems: pl.DataFrame) -> pl.DataFrame:
     """Names the phone as missing where phones are not looked up by the customer's number."""
     if plan.looks_up:
-        return found
+        return field_problems
     phone = plan.fields["customer_phone"]
-    told = found.filter(field="customer_phone")["row"].implode()
+    rows_with_phone_problem = field_problems.filter(field="customer_phone")["row"].implode()
     nobody = (pl.col("field") == "customer_external_id") & (pl.col("reason") == "missing")
-    return found.filter(~(nobody & pl.col("row").is_in(told))).with_columns(
+    return field_problems.filter(
+        ~(nobody & pl.col("row").is_in(rows_with_phone_problem))
+    ).with_columns(
         pl.when(nobody).then(pl.lit(phone.source)).otherwise("path").alias("path"),
         pl.when(nobody).then(pl.lit("customer_phone")).otherwise("field").alias("field"),
     )
 
 
-def _one_cause(plan: Plan, found: pl.DataFrame) -> pl.DataFrame:
+def _one_cause(plan: Plan, field_problems: pl.DataFrame) -> pl.DataFrame:
     """One problem per cause.
 
     Left out are problems of a value that an earlier field with a problem was read from as well.
     """
-    if found["row"].is_duplicated().any():
+    if field_problems["row"].is_duplicated().any():
         sources = {
             name: set(field.paths) for name, field in (*plan.fields.items(), *plan.helpers.items())
         }
@@ -342,13 +350,15 @@ def _one_cause(plan: Plan, found: pl.DataFrame) -> pl.DataFrame:
             # A helper is nothing that an operator knows: one path in common is enough.
             same = paths.intersection if name in plan.helpers else paths.__le__
             earlier = [
-                one
-                for one in list(sources)[:number]
-                if one in plan.fields and paths and same(sources[one])
+                name_above
+                for name_above in list(sources)[:number]
+                if name_above in plan.fields and paths and same(sources[name_above])
             ]
-            told = found.filter(pl.col("field").is_in(earlier))["row"]
-            found = found.filter((pl.col("field") != name) | ~pl.col("row").is_in(told.implode()))
-    return found
+            explained_rows = field_problems.filter(pl.col("field").is_in(earlier))["row"]
+            field_problems = field_problems.filter(
+                (pl.col("field") != name) | ~pl.col("row").is_in(explained_rows.implode())
+            )
+    return field_problems
 
 
 def _negative(plan: Plan, invoices: pl.DataFrame, name: str) -> pl.DataFrame:
@@ -366,10 +376,10 @@ def _negative(plan: Plan, invoices: pl.DataFrame, name: str) -> pl.DataFrame:
 
 
 def _problem_frame(
-    found: pl.DataFrame, invoices: pl.DataFrame, broken: list[Broken]
+    field_problems: pl.DataFrame, invoices: pl.DataFrame, broken: list[Broken]
 ) -> pl.DataFrame:
-    named = found.with_columns(
-        invoices[name].gather(found["row"]) for name in ("page_id", "record_no")
+    named = field_problems.with_columns(
+        invoices[name].gather(field_problems["row"]) for name in ("page_id", "record_no")
     )
     rows = [
         {
@@ -388,13 +398,15 @@ def _problem_frame(
 def _identities(
     records: pl.DataFrame, invoices: pl.DataFrame, broken: list[Broken]
 ) -> pl.DataFrame:
-    rows = [(one.page_id, one.record_no, one.document, one.row_key) for one in broken]
+    rows = [
+        (record.page_id, record.record_no, record.document, record.row_key) for record in broken
+    ]
     nameless = invoices["external_id"].is_null()
     if nameless.any():
         places = invoices.filter(nameless).select("page_id", "record_no").rows()
-        said = records.filter(nameless).iter_rows(named=True)
+        raw_rows = records.filter(nameless).iter_rows(named=True)
         times: Counter[tuple[int, str]] = Counter()
-        for (page_id, record_no), cells in zip(places, said, strict=True):
+        for (page_id, record_no), cells in zip(places, raw_rows, strict=True):
             key = f"row {content_digest(cells)}"
             times[page_id, key] += 1
             number = times[page_id, key]
@@ -407,8 +419,8 @@ def _deletions(
 ) -> Mapped:
     read = [(page_id, read_deleted(spec, stream, body)) for page_id, body in pages]
     answers = [answer for _, answer in read]
-    ids = [normal_id(one) for answer in answers for one in answer.external_ids]
-    times = [one for answer in answers for one in answer.deleted_at]
+    ids = [normal_id(vendor_id) for answer in answers for vendor_id in answer.external_ids]
+    times = [time for answer in answers for time in answer.deleted_at]
     places = [page_id for page_id, answer in read for _ in answer.external_ids]
     frame = pl.DataFrame({"external_id": ids}, schema={"external_id": pl.String})
     frame = frame.with_columns(
@@ -420,15 +432,19 @@ def _deletions(
     count = sum(answer.record_count for answer in answers)
     if stream.census:
         rows = [
-            (normal_id(one), answer.listed_kind)
+            (normal_id(vendor_id), answer.listed_kind)
             for answer in answers
-            for one in answer.external_ids
+            for vendor_id in answer.external_ids
         ]
         return replace(
             Mapped.empty(),
             record_count=count,
             listed=pl.DataFrame(rows, schema=LISTED, orient="row"),
         )
-    rows = [(normal_id(one), answer.listed_kind) for answer in answers for one in answer.listed]
+    rows = [
+        (normal_id(vendor_id), answer.listed_kind)
+        for answer in answers
+        for vendor_id in answer.listed
+    ]
     listed = pl.DataFrame(rows, schema=LISTED, orient="row")
     return replace(Mapped.empty(), deletions=frame, record_count=count, listed=listed)

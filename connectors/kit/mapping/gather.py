@@ -102,10 +102,10 @@ def flat_lines(plan: Plan, items: list[Any]) -> tuple[list[Any], list[int]]:
     of_record = [lines or () for lines in plan.record.columns[plan.lines.path](items)]
     if plan.joined is not None:
         beside = plan.record.columns[JOINED](items)
-        of_record = [own or joined or () for own, joined in zip(of_record, beside, strict=True)]
+        of_record = [lines or joined or () for lines, joined in zip(of_record, beside, strict=True)]
     for other in plan.lines.also:
-        found = plan.record.columns[other](items)
-        of_record = [one or two or () for one, two in zip(of_record, found, strict=True)]
+        lines_there = plan.record.columns[other](items)
+        of_record = [lines or two or () for lines, two in zip(of_record, lines_there, strict=True)]
     flat = list(chain.from_iterable(of_record))
     rows = list(chain.from_iterable(map(repeat, range(len(items)), map(len, of_record))))
     if plan.lines.nested is None:

@@ -34,12 +34,11 @@ EXPONENT: Final = (
 SEPARATOR: Final = "/"
 
 
-def normal_id(said: str) -> str:
+def normal_id(text: str) -> str:
     """An id in its normal form; "" where nothing is left.
 
     Unseen characters, surplus or odd spaces, and the `.0` of a number are left out.
     """
-    text = said
     if not text.isascii():
         text = unicodedata.normalize("NFC", UNSEEN.sub("", text))
     text = SPACES.sub(" ", text.replace("\x00", "")).strip(" ")
@@ -47,9 +46,9 @@ def normal_id(said: str) -> str:
     return whole[1] if whole else text
 
 
-def is_exponent(said: str) -> bool:
+def is_exponent(external_id: str) -> bool:
     """Whether an id is a number in exponent notation: digits are lost, so it names no document."""
-    return any(_EXPONENT.fullmatch(part) for part in said.split(SEPARATOR))
+    return any(_EXPONENT.fullmatch(part) for part in external_id.split(SEPARATOR))
 
 
 def joined_id(parts: Iterable[str | None]) -> str | None:
@@ -62,11 +61,11 @@ def content_digest(
     cells: Mapping[str, Any], leave_out: Callable[[str], bool] = lambda _: False
 ) -> str:
     """What a record says, as a short fingerprint, wherever in a file or list it stands."""
-    said = (
+    pairs = (
         (name, str(value).strip())
         for name, value in cells.items()
         if value is not None and not leave_out(name)
     )
     return hashlib.sha256(
-        repr([pair for pair in said if pair[1]]).encode("utf-8", "replace")
+        repr([pair for pair in pairs if pair[1]]).encode("utf-8", "replace")
     ).hexdigest()[:16]

@@ -54,8 +54,10 @@ def joined_by(details: Details, record: Shape, line: Shape) -> Joined:
     columns = [line.columns[path] for path in details.owner]
 
     def owner(lines: Sequence[Any]) -> Sequence[Any]:
-        found = zip(*(column(lines) for column in columns), strict=True)
-        return [next((one for one in values if one is not None), None) for values in found]
+        rows = zip(*(column(lines) for column in columns), strict=True)
+        return [
+            next((owner_id for owner_id in values if owner_id is not None), None) for values in rows
+        ]
 
     answer = shape((), {details.lookup.records: line.type})
     page = shape((), {f"/{DETAILS}": answer.type})

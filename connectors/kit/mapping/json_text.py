@@ -70,9 +70,9 @@ def mend(sent: bytes) -> bytes | None:
     return None if mended == sent else mended
 
 
-def _whole(found: "re.Match[bytes]") -> bytes:
-    return rb"\ufffd" if len(found[0]) == _HALF_BYTES else found[0]
+def _whole(match: "re.Match[bytes]") -> bytes:
+    return rb"\ufffd" if len(match[0]) == _HALF_BYTES else match[0]
 
 
-def _number(found: "re.Match[bytes]") -> bytes:
-    return found[0] if found[0].startswith(b'"') else b"null"
+def _number(match: "re.Match[bytes]") -> bytes:
+    return match[0] if match[0].startswith(b'"') else b"null"

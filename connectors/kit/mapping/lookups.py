@@ -77,12 +77,12 @@ def lookup_ids(
     record, opened = _lookup_opener(lookup)
     single = _single(lookup, opened, body)
     if single is not None:
-        found, info = single, {}
+        items, info = single, {}
     else:
         page = read(spec, lookup.name, lookup.records, opened, body)
-        found, info = page.items, page.info
+        items, info = page.items, page.info
     fields: dict[str, Field] = {"external_id": lookup.fields["external_id"]}
-    return raw_columns(record, fields, found)["external_id"].drop_nulls().to_list(), info
+    return raw_columns(record, fields, items)["external_id"].drop_nulls().to_list(), info
 
 
 @lru_cache(maxsize=64)
@@ -142,13 +142,13 @@ def fill(
         The same page; a document that is neither draft nor void and still has no phone number has a
         PROBLEM.
     """
-    known = customers.select(
+    phones = customers.select(
         pl.col("external_id").alias("customer_external_id"),
         pl.col("phone").alias("_phone"),
         pl.lit(value=True).alias("_found"),
     ).unique("customer_external_id", keep="last")
     invoices = mapped.invoices.join(
-        known, on="customer_external_id", how="left", maintain_order="left"
+        phones, on="customer_external_id", how="left", maintain_order="left"
     ).with_columns(pl.coalesce("customer_phone", "_phone").alias("customer_phone"))
     return replace(
         mapped,
@@ -158,7 +158,7 @@ def fill(
     )
 
 
-def _no_phone(invoices: pl.DataFrame, known: pl.DataFrame, phone_at: str) -> pl.DataFrame:
+def _no_phone(invoices: pl.DataFrame, problems: pl.DataFrame, phone_at: str) -> pl.DataFrame:
     """A problem for each document that needs a phone number and has none.
 
     A draft or void document earns nothing, so it needs no member: voiding must never fail because a
@@ -168,14 +168,16 @@ def _no_phone(invoices: pl.DataFrame, known: pl.DataFrame, phone_at: str) -> pl.
     without = invoices.filter(
         pl.col("customer_phone").is_null() & pl.col("customer_external_id").is_not_null() & earning
     )
-    said = known.filter(pl.col("field") == "customer_phone")
-    without = without.join(said, on=["page_id", "record_no"], how="anti", maintain_order="left")
+    phone_problems = problems.filter(pl.col("field") == "customer_phone")
+    without = without.join(
+        phone_problems, on=["page_id", "record_no"], how="anti", maintain_order="left"
+    )
     reason = pl.lit("missing")
     if phone_at.startswith("("):  # customers are looked up
-        found = pl.when(pl.col("_found").is_not_null()).then(
+        found_reason = pl.when(pl.col("_found").is_not_null()).then(
             pl.lit("the customer has no phone number that can be dialled")
         )
-        reason = found.otherwise(pl.lit("the customer was not found at the vendor"))
+        reason = found_reason.otherwise(pl.lit("the customer was not found at the vendor"))
     masks = [
         masked(customer) if phone_at.startswith("(") else None
         for customer in without["customer_external_id"]

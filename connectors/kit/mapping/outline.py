@@ -47,10 +47,10 @@ class Outline:
     def add(self, prefix: str, record: Any) -> None:
         """Counts one record in."""
         self.records += 1
-        found: set[Field] = set()
-        _walk(record, prefix, 0, found)
-        found.discard((prefix, "object"))
-        self.fields.update(found)
+        fields: set[Field] = set()
+        _walk(record, prefix, 0, fields)
+        fields.discard((prefix, "object"))
+        self.fields.update(fields)
 
 
 class Watch:
@@ -105,16 +105,18 @@ class Watch:
         place = f"{stream.lines.path}/*" if stream.lines else ""
         outline = self.outlines.setdefault(stream.name, Outline())
         for record in _some(_rows(stream, body)):
-            one = Outline()
-            one.add("", record)
-            columns = {path for path, _ in one.fields}
+            row = Outline()
+            row.add("", record)
+            columns = {path for path, _ in row.fields}
             twice = {
                 path
                 for path in columns
                 if path.startswith(f"{place}/") and path.removeprefix(place) in columns
             }
             outline.records += 1
-            outline.fields.update(found for found in one.fields if found[0] not in twice)
+            outline.fields.update(
+                field_type for field_type in row.fields if field_type[0] not in twice
+            )
 
 
 def lines_of(stream: str) -> str:
@@ -128,53 +130,53 @@ def read_as(spec: ConnectorSpec, account: Account) -> dict[str, dict[str, str]]:
     Raises:
         Misconfigured: If an overridden path is not one.
     """
-    found: dict[str, dict[str, str]] = {}
+    read_paths: dict[str, dict[str, str]] = {}
     for stream in spec.streams:
         if stream.deleted is not None:
             continue
         plan = plan_for(spec, stream, account)
         prefix = "" if stream.reads is not None else f"{stream.records}/*"
-        own = _paths(prefix, {**plan.fields, **plan.helpers}, "")
+        paths = _paths(prefix, {**plan.fields, **plan.helpers}, "")
         if plan.lines is not None:
             places = [f"{prefix}{path}/*" for path in (plan.lines.path, *plan.lines.also)]
             places += [f"{place}{plan.lines.nested}/*" for place in places if plan.lines.nested]
             places += [prefix] if stream.reads is not None else []
             for place in places:
-                own = _paths(place, plan.lines.fields, "lines.") | own
-        found[stream.name] = own
+                paths = _paths(place, plan.lines.fields, "lines.") | paths
+        read_paths[stream.name] = paths
         if stream.details is not None and plan.lines is not None:
             place = f"{stream.details.lookup.records}/*"
             owner = {place + path: "the line's document" for path in stream.details.owner}
-            found[lines_of(stream.name)] = owner | _paths(place, plan.lines.fields, "lines.")
+            read_paths[lines_of(stream.name)] = owner | _paths(place, plan.lines.fields, "lines.")
     for lookup in spec.lookups:
-        found[lookup.name] = _paths(f"{lookup.records}/*", lookup.fields, "")
-    return found
+        read_paths[lookup.name] = _paths(f"{lookup.records}/*", lookup.fields, "")
+    return read_paths
 
 
 def _paths(prefix: str, fields: Mapping[str, Any], label: str) -> dict[str, str]:
     named = (
         (prefix + re.sub(r"/(\d+|-1)(?=/|$)", "/*", path), label + name)
-        for name, one in fields.items()
-        for path in one.paths
+        for name, source in fields.items()
+        for path in source.paths
     )
     return dict(named)
 
 
-def _walk(value: Any, path: str, depth: int, found: set[Field]) -> None:
+def _walk(value: Any, path: str, depth: int, fields: set[Field]) -> None:
     kind = _TYPES.get(type(value))
-    if kind is None or len(found) >= _FIELDS or len(path) > _PATH_LENGTH:
+    if kind is None or len(fields) >= _FIELDS or len(path) > _PATH_LENGTH:
         return
-    found.add((path, kind))
+    fields.add((path, kind))
     if depth >= _DEPTH:
         return
     if kind == "object":
         for key, below in value.items():
             named = len(value) <= KEYS_MAX and NAME.fullmatch(key)
             name = key.replace("~", "~0").replace("/", "~1") if named else "*"
-            _walk(below, f"{path}/{name}", depth + 1, found)
+            _walk(below, f"{path}/{name}", depth + 1, fields)
     elif kind == "list":
         for below in value[:_ELEMENTS]:
-            _walk(below, f"{path}/*", depth + 1, found)
+            _walk(below, f"{path}/*", depth + 1, fields)
 
 
 def _some(records: Sequence[Any]) -> Iterator[Any]:
@@ -196,7 +198,7 @@ def _records(pointer: str, body: bytes) -> list[msgspec.Raw]:
 def _answers(pointer: str, body: bytes) -> list[list[msgspec.Raw]]:
     page, answers, lines = _page_with_details(pointer)
     try:
-        return [found or [] for found in lines(answers([page.decode(body)])[0] or [])]
+        return [records or [] for records in lines(answers([page.decode(body)])[0] or [])]
     except UNREADABLE:
         return []
 
@@ -205,8 +207,8 @@ def _answers(pointer: str, body: bytes) -> list[list[msgspec.Raw]]:
 def _page(pointer: str) -> tuple[Decoder, Any]:
     if not pointer:
         return Decoder(list[msgspec.Raw]), list
-    found = shape((), {pointer: msgspec.Raw})
-    return Decoder(found.type), found.columns[pointer]
+    page = shape((), {pointer: msgspec.Raw})
+    return Decoder(page.type), page.columns[pointer]
 
 
 @lru_cache(maxsize=64)

@@ -72,22 +72,22 @@ def is_text(column: str) -> pl.Expr:
     return pl.col(column).is_not_null() & (pl.col(column) != NOT_TEXT)
 
 
-def currency_code(said: pl.Expr) -> pl.Expr:
+def currency_code(text: pl.Expr) -> pl.Expr:
     """ISO 4217 in capitals; what Angola writes for its own currency besides is known."""
-    code = said.str.to_uppercase()
+    code = text.str.to_uppercase()
     return code.replace(_OTHER_CODES)
 
 
-def known_currency(said: pl.Expr) -> pl.Expr:
+def known_currency(text: pl.Expr) -> pl.Expr:
     """Codes of the currencies that we know; null for all others."""
-    return said.str.to_uppercase().replace_strict(
+    return text.str.to_uppercase().replace_strict(
         _KNOWN_CODES, default=None, return_dtype=pl.String
     )
 
 
-def currency_text(said: str) -> str:
+def currency_text(text: str) -> str:
     """As `currency_code`, of one text."""
-    code = said.strip().upper()
+    code = text.strip().upper()
     return _OTHER_CODES.get(code, code)
 
 
@@ -120,7 +120,7 @@ def plain_numbers(frame: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
         name: ~pl.col(name).str.contains(_PLAIN) | pl.col(name).str.contains(_LONG_FRACTION)
         for name in columns
     }
-    odd = frame.select(found.any().alias(name) for name, found in strange.items()).row(
+    odd = frame.select(is_strange.any().alias(name) for name, is_strange in strange.items()).row(
         0, named=True
     )
     for name in columns:
@@ -229,9 +229,9 @@ def _instants(column: pl.Series, zone: str, *, whole_days: bool) -> pl.Series:
 
     A vendor writes all its times alike, so mostly one form is enough.
     """
-    said = column.name
-    text = pl.col(said).str.replace(" ", "T", literal=True)
-    millis = pl.col(said).str.extract(_DATE_MS, 1).cast(pl.Int64, strict=False)
+    name = column.name
+    text = pl.col(name).str.replace(" ", "T", literal=True)
+    millis = pl.col(name).str.extract(_DATE_MS, 1).cast(pl.Int64, strict=False)
     stamp = pl.from_epoch(millis, "ms").cast(pl.Datetime("us"))
     midnight = (millis.mod(86_400_000) == 0) if whole_days else pl.lit(value=False)
     forms = [
@@ -248,7 +248,7 @@ def _instants(column: pl.Series, zone: str, *, whole_days: bool) -> pl.Series:
             frame = frame.with_columns(pl.coalesce(_READ, form).cast(UTC_US).alias(_READ))
             if frame[_READ].null_count() == column.null_count():
                 break
-    return frame[_READ].rename(said)
+    return frame[_READ].rename(name)
 
 
 def _parsed(text: pl.Expr, form: str, zone: str | None = None) -> pl.Expr:
@@ -294,13 +294,13 @@ def _distinct_e164(numbers: pl.Series, region: str) -> pl.Series:
     national = digits.str.strip_prefix(f"+{country}")
     frame = pl.DataFrame({"number": numbers, "national": national})
     valid = pl.col("national").str.contains(pattern)
-    known = frame.select(
+    national_numbers = frame.select(
         pl.when(valid).then(pl.lit(f"+{country}") + pl.col("national"))
     ).to_series()
-    odd = numbers.filter(known.is_null())
+    odd = numbers.filter(national_numbers.is_null())
     return (
-        known.zip_with(
-            known.is_not_null(),
+        national_numbers.zip_with(
+            national_numbers.is_not_null(),
             numbers.replace_strict(
                 odd,
                 [dialled(number, region) for number in odd],
@@ -309,7 +309,7 @@ def _distinct_e164(numbers: pl.Series, region: str) -> pl.Series:
             ),
         )
         if odd.len()
-        else known
+        else national_numbers
     )
 
 
@@ -354,8 +354,8 @@ def dialled(number: str, region: str) -> str | None:
     beside a number is passed over.
     """
     text = "|".join(SPACES.sub(" ", line) for line in UNSEEN.sub("", number).splitlines())
-    if (found := _first_dialled(_BETWEEN.split(text), region)) is not None:
-        return found
+    if (e164_number := _first_dialled(_BETWEEN.split(text), region)) is not None:
+        return e164_number
     parts = _BETWEEN_ALL.split(_REMARK.sub(" ", text))
     bare = [_WORD.sub(" ", part) for part in parts]
     grouped = [text.replace(",", "")] if _GROUPED.fullmatch(text) else []
@@ -364,10 +364,12 @@ def dialled(number: str, region: str) -> str | None:
 
 
 def _first_dialled(parts: Sequence[str], region: str) -> str | None:
-    for one in parts:
-        bare = re.sub(r"^(\s*(?:\+|00)[^(]*)\(0\)", r"\1", one)
-        if (found := _dialled(re.sub(r"^(\s*\d{7,15})\.0$", r"\1", bare), region)) is not None:
-            return found
+    for part in parts:
+        bare = re.sub(r"^(\s*(?:\+|00)[^(]*)\(0\)", r"\1", part)
+        if (
+            e164_number := _dialled(re.sub(r"^(\s*\d{7,15})\.0$", r"\1", bare), region)
+        ) is not None:
+            return e164_number
     return None
 
 

@@ -56,7 +56,7 @@ def dig(value: Any, parts: Iterable[str]) -> Any:
             value = value.get(part)
         elif isinstance(value, list) and part == EACH:
             rest = tuple(parts)
-            return [dig(one, rest) for one in value]
+            return [dig(entry, rest) for entry in value]
         elif (
             isinstance(value, list)
             and part.lstrip("-").isdigit()

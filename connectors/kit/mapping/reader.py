@@ -137,7 +137,7 @@ def _is_no_empty_list(spec: ConnectorSpec, records: str, body: bytes) -> bool:
 def _holds_records(value: Any, depth: int) -> bool:
     if isinstance(value, dict):
         return depth > 0 and any(_holds_records(below, depth - 1) for below in value.values())
-    return isinstance(value, list) and any(isinstance(one, dict) for one in value)
+    return isinstance(value, list) and any(isinstance(entry, dict) for entry in value)
 
 
 def _one_by_one(
@@ -147,18 +147,18 @@ def _one_by_one(
         page = opened.raw.decode(body)
     except UNREADABLE as error:
         raise unexpected(spec, operation, records, body) from error
-    found = Records(
+    page_records = Records(
         [], [], [], [], {name: column([page])[0] for name, column in opened.info.items()}
     )
     for number, raw in enumerate(opened.raw_list_of([page])[0] or []):
         try:
-            found.items.append(opened.record.decode(raw))
-            found.numbers.append(number)
-            found.page_ids.append(page_id)
+            page_records.items.append(opened.record.decode(raw))
+            page_records.numbers.append(number)
+            page_records.page_ids.append(page_id)
         except UNREADABLE as error:
             row_key = f"row {content_digest({'': bytes(raw)})}"
-            found.broken.append(Broken(page_id, number, *blame(error), row_key=row_key))
-    return found
+            page_records.broken.append(Broken(page_id, number, *blame(error), row_key=row_key))
+    return page_records
 
 
 def blame(error: Exception) -> tuple[str, str]:
@@ -166,11 +166,11 @@ def blame(error: Exception) -> tuple[str, str]:
 
     An example is "Expected `object`, got `str` - at `$.Contact`".
     """
-    found = re.fullmatch(r"(.*?)(?: - at `\$(.*)`)?", str(error), re.DOTALL)
-    if isinstance(error, RecursionError) or found is None:
+    match = re.fullmatch(r"(.*?)(?: - at `\$(.*)`)?", str(error), re.DOTALL)
+    if isinstance(error, RecursionError) or match is None:
         return "/", "nested too deeply"
-    path = re.sub(r"\.|\[|\]\.?", "/", found[2] or "").rstrip("/").replace("...", "*")
-    return path or "/", found[1].replace("`", "").replace(" | null", "")
+    path = re.sub(r"\.|\[|\]\.?", "/", match[2] or "").rstrip("/").replace("...", "*")
+    return path or "/", match[1].replace("`", "").replace(" | null", "")
 
 
 def error_code(spec: ConnectorSpec, value: Any) -> str | None:
@@ -212,8 +212,8 @@ def unexpected(spec: ConnectorSpec, operation: str, records: str, body: bytes) -
 
 def _no_list(records: str, whole: Any) -> str:
     where = f"at {records}" if records else "(a JSON array was expected)"
-    found = instead(whole, records)
-    return f"no list of records {where}" + (f": {found}" if found else "")
+    in_its_place = instead(whole, records)
+    return f"no list of records {where}" + (f": {in_its_place}" if in_its_place else "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,15 +244,17 @@ class Plan:
 
     def _page(self, spec: ConnectorSpec, stream: Stream, page_id: int, body: bytes) -> Records:
         if stream.reads is not None:
-            found = stream.reads(self.record.type, body, page_id)
+            page_records = stream.reads(self.record.type, body, page_id)
         else:
-            found = read(spec, stream.name, stream.records, self.opened, body, page_id=page_id)
+            page_records = read(
+                spec, stream.name, stream.records, self.opened, body, page_id=page_id
+            )
         if self.joined is not None:
             try:
-                self.joined.put(found.items, body)
+                self.joined.put(page_records.items, body)
             except UNREADABLE as error:
                 raise unexpected(spec, stream.name, f"/{DETAILS}", body) from error
-        return found
+        return page_records
 
 
 def plan_for(spec: ConnectorSpec, stream: Stream, account: Account) -> Plan:
@@ -360,7 +362,7 @@ def _kind(name: str) -> FieldKind:
 def _overrides(
     spec: ConnectorSpec, stream: Stream, system: str, paths: Mapping[str, str]
 ) -> dict[str, str]:
-    names = {one.name: _names(one) for one in spec.streams}
+    names = {listed.name: _names(listed) for listed in spec.streams}
     chosen: dict[str, str] = {}
     for key, path in sorted(paths.items(), key=lambda item: item[0].partition(".")[0] in names):
         of_stream, _, rest = key.partition(".")
@@ -403,11 +405,11 @@ def view(spec: ConnectorSpec, stream: Stream, body: bytes) -> PageView:
         ConnectorError: As `read`.
     """
     if stream.deleted is not None and not stream.row_id:
-        told = read_deleted(spec, stream, body)
+        deleted = read_deleted(spec, stream, body)
         whole = _ANY.decode(body) if stream.info else None
         info = {name: dig(whole, segments(pointer)) for name, pointer in stream.info.items()}
         return PageView(
-            told.record_count, info, told.external_ids if stream.census else told.listed
+            deleted.record_count, info, deleted.external_ids if stream.census else deleted.listed
         )
     record, opened = _viewer(stream)
     if stream.reads is not None:  # two of them may well hold the same documents: no ids to compare
@@ -492,23 +494,23 @@ def values(record: Shape, source: Field, items: Sequence[Any], picked: Picked) -
     """
     if source.joined:
         return _all_of([record.columns[path](items) for path in source.paths])
-    found: list[Any] = [None] * len(items)
+    column_values: list[Any] = [None] * len(items)
     for number, path in enumerate(source.paths):
-        if number and None not in found and "" not in found:
+        if number and None not in column_values and "" not in column_values:
             break
         column = record.columns[path](items)
         if source.pick is not None:
             column = _picked(source.pick, column, picked.setdefault((source.pick, path), {}))
         if number == 0:
-            found = column
+            column_values = column
         else:
-            pairs = zip(found, column, strict=True)
-            found = [b if a is None or a == "" else a for a, b in pairs]
-    return found
+            pairs = zip(column_values, column, strict=True)
+            column_values = [b if a is None or a == "" else a for a, b in pairs]
+    return column_values
 
 
 def _picked(
-    pick: Callable[[Any], str | None], column: Sequence[Any], known: dict[bytes, str | None]
+    pick: Callable[[Any], str | None], column: Sequence[Any], picked: dict[bytes, str | None]
 ) -> list[str | None]:
     if not any(value.__class__ is msgspec.Raw for value in column):
         return [_text_of(pick, value) for value in column]
@@ -516,9 +518,9 @@ def _picked(
         column if None not in column else [b"null" if value is None else value for value in column]
     )
     keys = list(map(bytes, sent))
-    for key in set(keys).difference(known):
-        known[key] = _text_of(pick, _ANY.decode(key))
-    return list(map(known.__getitem__, keys))
+    for key in set(keys).difference(picked):
+        picked[key] = _text_of(pick, _ANY.decode(key))
+    return list(map(picked.__getitem__, keys))
 
 
 def _text_of(pick: Callable[[Any], str | None], value: Any) -> str | None:

@@ -50,7 +50,11 @@ def try_record(
     Raises:
         Misconfigured: If an overridden path is not one.
     """
-    files = [one for one in ([stream] if stream else spec.streams) if one.reads is not None]
+    files = [
+        candidate
+        for candidate in ([stream] if stream else spec.streams)
+        if candidate.reads is not None
+    ]
     return (
         _file(spec, files[0], account, payload) if files else _json(spec, stream, account, payload)
     )
@@ -70,22 +74,28 @@ def _json(
                 None, "/", f"this is an error answer of {spec.title}, code {code}, not an invoice"
             )
         ]
-    streams = [one for one in ([stream] if stream else spec.streams) if one.deleted is None]
+    streams = [
+        candidate
+        for candidate in ([stream] if stream else spec.streams)
+        if candidate.deleted is None
+    ]
     if not streams:
         return [
             _refused(stream, "/", "this list says which documents are gone; it holds no invoices")
         ]
     notes: list[str] = []
-    found = _find(streams, value)
-    if found is None and spec.key_style is not None:
-        found = _find(streams, _restyled(value, spec.key_style))
+    match = _find(streams, value)
+    if match is None and spec.key_style is not None:
+        match = _find(streams, _restyled(value, spec.key_style))
         notes = [f"keys were read in the spelling of {spec.title}'s API"]
-    if found is None:
-        places = dict.fromkeys(one.records for one in streams)
-        said = "; ".join(dict.fromkeys(filter(None, (instead(value, place) for place in places))))
+    if match is None:
+        places = dict.fromkeys(candidate.records for candidate in streams)
+        reasons = "; ".join(
+            dict.fromkeys(filter(None, (instead(value, place) for place in places)))
+        )
         reason = f"this is not an invoice of {spec.title}: no record at {' or '.join(places)}"
-        return [_refused(None, "/", f"{reason}: {said}" if said else reason)]
-    chosen, values = found
+        return [_refused(None, "/", f"{reason}: {reasons}" if reasons else reason)]
+    chosen, values = match
     if not values:
         return [_refused(chosen, chosen.records, "the page is right, but holds no records")]
     return _mapped(spec, chosen, account, values, notes)
@@ -134,9 +144,9 @@ def _at_its_place(stream: Stream, value: Any) -> list[Any] | None:
     )
 
 
-def _is_table(found: dict[str, Any]) -> bool:
+def _is_table(value: dict[str, Any]) -> bool:
     """Whether an object holds records by their keys and is none itself."""
-    return bool(found) and all(isinstance(value, dict) for value in found.values())
+    return bool(value) and all(isinstance(entry, dict) for entry in value.values())
 
 
 def _score(stream: Stream, record: Any) -> int:
@@ -148,8 +158,8 @@ def _score(stream: Stream, record: Any) -> int:
         name: any(dig(record, segments(path)) is not None for path in stream.fields[name].paths)
         for name in _TELLING
     }
-    known = has["external_id"] or has["invoice_number"]
-    return sum(has.values()) if known and has["total_minor"] else 0
+    is_named = has["external_id"] or has["invoice_number"]
+    return sum(has.values()) if is_named and has["total_minor"] else 0
 
 
 def _restyled(value: Any, style: Callable[[str], str]) -> Any:

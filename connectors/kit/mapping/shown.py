@@ -35,15 +35,15 @@ def instead(value: Any, pointer: str) -> str:
     )
 
 
-def _keys(found: Any) -> str:
-    if not isinstance(found, dict):
+def _keys(value: Any) -> str:
+    if not isinstance(value, dict):
         return ""
-    if not found:
+    if not value:
         return " without keys"
-    names = [key for key in found if _TOLD.fullmatch(key)]
+    names = [key for key in value if _TOLD.fullmatch(key)]
     # (Several objects and nothing else: records by their keys, which may be those of customers.)
-    table = len(found) > 1 and all(isinstance(value, dict) for value in found.values())
-    if len(found) > KEYS_MAX or not names or table:
-        return f" with {len(found)} entries; records must be in a list"
+    table = len(value) > 1 and all(isinstance(entry, dict) for entry in value.values())
+    if len(value) > KEYS_MAX or not names or table:
+        return f" with {len(value)} entries; records must be in a list"
     shown = ", ".join(f'"{name}"' for name in names[:_SHOWN_MAX])
-    return f" with the keys {shown}{', ...' if len(found) > len(names[:_SHOWN_MAX]) else ''}"
+    return f" with the keys {shown}{', ...' if len(value) > len(names[:_SHOWN_MAX]) else ''}"

@@ -126,7 +126,7 @@ def settled(invoices: pl.DataFrame, source: str) -> tuple[pl.DataFrame, pl.DataF
 
 def _any_below_zero(frame: pl.DataFrame, names: Sequence[str]) -> bool:
     """Whether there is anything to do: signs are looked for in all amounts of every page."""
-    found = [name for name in names if name in frame.columns]
-    if not found or frame.is_empty():
+    columns = [name for name in names if name in frame.columns]
+    if not columns or frame.is_empty():
         return False
-    return any(frame.select((pl.col(name) < 0).any() for name in found).row(0))
+    return any(frame.select((pl.col(name) < 0).any() for name in columns).row(0))

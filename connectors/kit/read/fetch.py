@@ -48,9 +48,9 @@ def fetch(
         running = [pool.submit(_ask, spec, stream, client, request) for request in requests]
         try:
             for future in running:
-                found = future.result()
-                if found is not None:
-                    yield found
+                page = future.result()
+                if page is not None:
+                    yield page
         finally:
             for future in running:
                 future.cancel()
@@ -79,7 +79,7 @@ def _ask(spec: ConnectorSpec, stream: Stream, client: Client, request: PageReque
         count,
         answer.elapsed_ms,
     )
-    return Found(page, frozenset(str(one) for one in ids if one is not None))
+    return Found(page, frozenset(str(vendor_id) for vendor_id in ids if vendor_id is not None))
 
 
 def _listed(spec: ConnectorSpec, stream: Stream, body: bytes) -> bytes:
@@ -130,16 +130,19 @@ def looked_at(spec: ConnectorSpec, stream: Stream, account: Account, record: byt
 
     def first(name: str) -> tuple[int, Any]:
         paths = fields[name].paths if name in fields else ()
-        found = ((at, dig(value, segments(path))) for at, path in enumerate(paths))
-        return next(((at, one) for at, one in found if one is not None and one != ""), (0, None))
+        candidates = ((at, dig(value, segments(path))) for at, path in enumerate(paths))
+        return next(
+            ((at, value) for at, value in candidates if value is not None and value != ""),
+            (0, None),
+        )
 
     def has(name: str) -> bool:
         return first(name)[1] is not None
 
-    at, said = first("external_id")
+    at, document_id = first("external_id")
     if fields["external_id"].joined:
         parts = [dig(value, segments(path)) for path in fields["external_id"].paths]
-        at, said = 0, joined_id(part if isinstance(part, str) else None for part in parts)
+        at, document_id = 0, joined_id(part if isinstance(part, str) else None for part in parts)
     lines = plan.lines is not None and any(
         dig(value, segments(path)) for path in (plan.lines.path, *plan.lines.also)
     )
@@ -149,7 +152,11 @@ def looked_at(spec: ConnectorSpec, stream: Stream, account: Account, record: byt
         and (has("customer_external_id") or has("customer_phone"))
     )
     gone = stream.gone is not None and has(stream.gone)
-    external_id = stored_id(stream, said) if isinstance(said, str) and normal_id(said) else None
+    external_id = (
+        stored_id(stream, document_id)
+        if isinstance(document_id, str) and normal_id(document_id)
+        else None
+    )
     return Held(external_id, at > 0, whole or gone, has("updated_at"))
 
 

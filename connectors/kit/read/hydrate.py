@@ -49,15 +49,17 @@ def completed(
     if stream.by_id is None:
         raise ValueError(f"{stream.name} has no documents by id")
     records = raw_list(raw_at(body, segments(stream.records)) or b"[]")
-    known = [(at, str(one)) for at, one in enumerate(ids) if one is not None]
-    requests = stream.by_id.requests(client.account, [one for _, one in known])
+    numbered_ids = [
+        (at, str(vendor_id)) for at, vendor_id in enumerate(ids) if vendor_id is not None
+    ]
+    requests = stream.by_id.requests(client.account, [vendor_id for _, vendor_id in numbered_ids])
     size = len(body)
     with ThreadPoolExecutor(
         spec.rate.concurrency, thread_name_prefix=f"{spec.name}-complete"
     ) as pool:
         running = [pool.submit(_asked, spec, stream, client, request) for request in requests]
         try:
-            for (at, _), future in zip(known, running, strict=True):
+            for (at, _), future in zip(numbered_ids, running, strict=True):
                 document = future.result()
                 size += len(document or b"")
                 if size > spec.body_bytes_limit:

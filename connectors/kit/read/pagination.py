@@ -41,10 +41,10 @@ def by_start_position(first: PageRequest, *, short_is_last: bool = True) -> Page
     request, last = first, None
     while True:
         statement = request.param("query")
-        found = _POSITION.search(statement)
-        if found is None:
+        match = _POSITION.search(statement)
+        if match is None:
             raise ValueError("the statement does not end with STARTPOSITION and MAXRESULTS")
-        position, size = int(found[1]), int(found[2])
+        position, size = int(match[1]), int(match[2])
         view = yield request
         if last is not None and (not view.ids or view.ids[0] != last):
             raise ListMovedError
@@ -56,7 +56,7 @@ def by_start_position(first: PageRequest, *, short_is_last: bool = True) -> Page
         last = view.ids[-1] if view.ids and view.record_count > 1 else None
         following -= last is not None
         request = request.turn(
-            query=f"{statement[: found.start()]} STARTPOSITION {following} MAXRESULTS {size}"
+            query=f"{statement[: match.start()]} STARTPOSITION {following} MAXRESULTS {size}"
         )
 
 
@@ -127,8 +127,8 @@ def by_last_id(
 
 def _goes_on(request: PageRequest, view: PageView, more: str) -> bool:
     """As the vendor says; where it does not, a full page is followed by another."""
-    said = view.info.get(more)
-    if said is True and view.record_count == 0:
+    has_more = view.info.get(more)
+    if has_more is True and view.record_count == 0:
         raise ListMovedError  # it says that there are more
     full = view.record_count >= int(request.param("limit"))
-    return view.record_count > 0 and (said if isinstance(said, bool) else full)
+    return view.record_count > 0 and (has_more if isinstance(has_more, bool) else full)

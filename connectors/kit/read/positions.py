@@ -67,22 +67,26 @@ def guarded(first: PageRequest, steps: Steps) -> Pages:
     while (step := steps.after(request, view)) is not None:
         asked = replace(step.request, page_no=request.page_no + 1)
         try:
-            found = yield (Special(asked, "overlap") if step.overlaps else asked)
+            next_view = yield (Special(asked, "overlap") if step.overlaps else asked)
         except WindowRefusedError:
             steps.missed(step, None)
             continue
         if step.overlaps:
-            fits = _shares(found, read)
+            fits = _shares(next_view, read)
         else:
-            fits = not identified(view) or _shares(found, read)
+            fits = not identified(view) or _shares(next_view, read)
             fits = fits or _same((yield Special(request, "look back")), view)
         if fits:
-            if step.overlaps and found.marks[-1] in view.marks and steps.exhausted(step, found):
+            if (
+                step.overlaps
+                and next_view.marks[-1] in view.marks
+                and steps.exhausted(step, next_view)
+            ):
                 return
-            request, view, backs = asked, found, 0
+            request, view, backs = asked, next_view, 0
             read.append((request, view))
             continue
-        steps.missed(step, found)
+        steps.missed(step, next_view)
         backs += 1
         if backs > _BACKS_MAX:
             raise ListMovedError
@@ -93,13 +97,13 @@ def _back(
     read: deque[Read], steps: Steps, page_no: int
 ) -> Generator[PageRequest | Special, PageView, Read]:
     """Reads the latest page again that shares a record with what was read, or the first one."""
-    known = list(read)
+    all_read = list(read)
     while read:
         earlier, _ = read.pop()
         page_no += 1
         request = replace(earlier, page_no=page_no)
         view = yield Special(request, "again")
-        if steps.begins(request) or _shares(view, known):
+        if steps.begins(request) or _shares(view, all_read):
             read.append((request, view))
             return request, view
     raise ListMovedError
@@ -220,7 +224,7 @@ def _page_with(position: int, size_max: int) -> tuple[int, int] | None:
     None if there is no such page.
     """
     sizes = range(max(2, size_max // 2), size_max + 1)
-    size = max(sizes, key=lambda one: one - position % one, default=1)
+    size = max(sizes, key=lambda candidate: candidate - position % candidate, default=1)
     return (position // size, size) if size - position % size > 1 else None
 
 

@@ -86,10 +86,10 @@ def form(body: bytes) -> list[tuple[str, str]]:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
         raise BadBody("an object has the same key twice")
-    return found
+    return entries
 
 
 def _number(text: str) -> str:
@@ -116,9 +116,9 @@ def _measure(value: Any) -> None:
             raise BadBody(f"it holds more than {VALUES_MAX} values")
         level = [
             inner
-            for one in level
-            if isinstance(one, dict | list)
-            for inner in (one.values() if isinstance(one, dict) else one)
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
         ]
 
 
@@ -128,7 +128,7 @@ def objects(value: Any, place: str, *, at_most: int) -> list[dict[str, Any]]:
     Raises:
         BadBody: If it is none, or longer than `at_most`.
     """
-    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+    if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
         raise BadBody(f"{place} is not a list of objects")
     if len(value) > at_most:
         raise BadBody(f"{place} holds more than {at_most} entries")
@@ -141,10 +141,10 @@ def word(record: Any, pointer: str, *, place: str = "", longest: int = _ID_MAX) 
     Raises:
         BadBody: If there is none, or it is no id: empty, too long, with control characters.
     """
-    found = optional_word(record, pointer, place=place, longest=longest)
-    if found is None:
+    text = optional_word(record, pointer, place=place, longest=longest)
+    if text is None:
         raise BadBody(f"{place}{pointer} is missing")
-    return found
+    return text
 
 
 def optional_word(
@@ -179,8 +179,12 @@ def moment(record: Any, pointer: str) -> datetime | None:
             else None
         )
     try:
-        found = datetime.fromisoformat(value)
-        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+        moment_there = datetime.fromisoformat(value)
+        return (
+            moment_there.astimezone(UTC)
+            if moment_there.tzinfo
+            else moment_there.replace(tzinfo=UTC)
+        )
     except (ValueError, OverflowError):
         return None
 
@@ -203,7 +207,7 @@ def raw_list(raw: bytes) -> list[bytes]:
     """The entries of a JSON list, byte for byte; of anything else, itself."""
     if not raw.startswith(b"["):
         return [raw]
-    return [bytes(one).strip() for one in _LIST.decode(raw)]
+    return [bytes(entry).strip() for entry in _LIST.decode(raw)]
 
 
 def _entries(raw: msgspec.Raw) -> dict[str, msgspec.Raw]:
@@ -214,12 +218,12 @@ def _entries(raw: msgspec.Raw) -> dict[str, msgspec.Raw]:
     return entries
 
 
-def list_page(records: str, found: Sequence[bytes]) -> bytes:
+def list_page(records: str, entries: Sequence[bytes]) -> bytes:
     """A page as a list would send it, with these records in it byte for byte.
 
     So the code that reads lists reads them.
     """
-    body = b"[" + b",".join(found) + b"]"
+    body = b"[" + b",".join(entries) + b"]"
     for part in reversed(segments(records)):
         body = b"{" + json.dumps(part).encode() + b":" + body + b"}"
     return body

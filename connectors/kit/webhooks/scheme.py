@@ -172,18 +172,18 @@ def _checked(
         received = delivery(*parts, only=scheme.headers)
     except ValueError:
         return "header given twice"
-    said = scheme.stamp(received) if scheme.stamp else None
+    stamp = scheme.stamp(received) if scheme.stamp else None
     if scheme.stamp and (
-        said is None or not (said.isascii() and said.isdigit() and len(said) <= _STAMP_MAX)
+        stamp is None or not (stamp.isascii() and stamp.isdigit() and len(stamp) <= _STAMP_MAX)
     ):
-        return "timestamp missing" if said is None else "timestamp is not a number"
-    found = matching(scheme, secrets, received)
-    if not isinstance(found, int):
-        return found
-    signed_at = None if said is None else datetime.fromtimestamp(int(said), UTC)
+        return "timestamp missing" if stamp is None else "timestamp is not a number"
+    secret_no = matching(scheme, secrets, received)
+    if not isinstance(secret_no, int):
+        return secret_no
+    signed_at = None if stamp is None else datetime.fromtimestamp(int(stamp), UTC)
     # Only now: who does not know the secret learns nothing about our clock.
     return _age(scheme, signed_at, now) or Verified(
-        _message_id(declaration, received), signed_at, found
+        _message_id(declaration, received), signed_at, secret_no
     )
 
 
@@ -219,10 +219,10 @@ def events(declaration: Webhook, raw_body: bytes, headers: Headers = ()) -> list
     """
     if len(raw_body) > declaration.body_bytes_max:
         raise BadBody(f"it is larger than {declaration.body_bytes_max} bytes")
-    found = declaration.read(delivery(headers, raw_body, None))
-    if len(found) > EVENTS_MAX:
+    read_events = declaration.read(delivery(headers, raw_body, None))
+    if len(read_events) > EVENTS_MAX:
         raise BadBody(f"it holds more than {EVENTS_MAX} events")
-    return list({event.event_id: event for event in found}.values())
+    return list({event.event_id: event for event in read_events}.values())
 
 
 def delivery_key(declaration: Webhook, headers: Headers, raw_body: bytes, now: datetime) -> str:
@@ -233,9 +233,9 @@ def delivery_key(declaration: Webhook, headers: Headers, raw_body: bytes, now: d
     The bytes alone do not: a sale that is paid, void and paid again is told in the same words
     twice.
     """
-    said = _message_id(declaration, delivery(headers, raw_body, None))
-    if said is not None:
-        return f"id:{said}"
+    message_id = _message_id(declaration, delivery(headers, raw_body, None))
+    if message_id is not None:
+        return f"id:{message_id}"
     bucket = int(now.timestamp()) // _SAME_SECONDS
     return f"body:{hashlib.sha256(raw_body).hexdigest()}:{bucket}"
 
@@ -250,5 +250,5 @@ def unusable(declaration: Webhook, secret: SecretStr) -> str:
 
 
 def _message_id(declaration: Webhook, received: Delivery) -> str | None:
-    said = declaration.scheme.message_id(received).strip()
-    return said if 0 < len(said) <= 256 and said.isprintable() else None
+    message_id = declaration.scheme.message_id(received).strip()
+    return message_id if 0 < len(message_id) <= 256 and message_id.isprintable() else None

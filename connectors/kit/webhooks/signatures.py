@@ -52,13 +52,13 @@ def delivery(
     """
     pairs = headers.items() if isinstance(headers, Mapping) else headers
     watched = {name.lower() for name in only}
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for name, value in pairs:
         key = name.lower()
-        if key in watched and key in found:
+        if key in watched and key in values:
             raise ValueError("a header is given twice")
-        found[key] = value
-    return Delivery(found, body, url)
+        values[key] = value
+    return Delivery(values, body, url)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,28 +93,28 @@ def matching(scheme: Scheme, secrets: Sequence[SecretStr], received: Delivery) -
     usable = list(_usable(scheme, secrets[:_SECRETS_MAX]))
     if not usable:
         return "no secret to check with"
-    given = [one for one in scheme.signatures(received) if one]
-    if not given:
+    signatures = [signature for signature in scheme.signatures(received) if signature]
+    if not signatures:
         return "signature missing"
     content = scheme.content(received)
     if content is None:
         return scheme.lacking
-    found: int | None = None
+    fitting_no: int | None = None
     for number, text, key in usable:
         expected = (
             _encoded(scheme, hmac.digest(key, content, hashlib.sha256)) if key is not None else ""
         )
-        for signature in given[:_SIGNATURES_MAX]:
+        for signature in signatures[:_SIGNATURES_MAX]:
             if key is None:
                 fits = scheme.asymmetric is not None and scheme.asymmetric(
                     text, _with(received, signature), content
                 )
             else:
-                said = signature.lower() if scheme.encoding == "hex" else signature
-                fits = hmac.compare_digest(expected.encode(), said.encode("utf-8", "replace"))
-            if fits and found is None:
-                found = number
-    return "signature does not match" if found is None else found
+                written = signature.lower() if scheme.encoding == "hex" else signature
+                fits = hmac.compare_digest(expected.encode(), written.encode("utf-8", "replace"))
+            if fits and fitting_no is None:
+                fitting_no = number
+    return "signature does not match" if fitting_no is None else fitting_no
 
 
 def _usable(
@@ -164,7 +164,9 @@ def _standard(received: Delivery, part: str) -> str:
     An id that somebody adds to a copy would make it a new message; with it, the copy has no
     signature.
     """
-    prefix = next((one for one in _PREFIXES if received.header(one + _ID)), _PREFIXES[0])
+    prefix = next(
+        (candidate for candidate in _PREFIXES if received.header(candidate + _ID)), _PREFIXES[0]
+    )
     return received.header(prefix + part)
 
 
@@ -214,14 +216,14 @@ def _standard_signatures(received: Delivery) -> list[str]:
 
     The version of asymmetric ones goes along.
     """
-    found = []
+    signatures = []
     for token in _standard(received, _SIGNATURE).split(" ")[:_SIGNATURES_MAX]:
         version, comma, signature = token.partition(",")
         if comma and version == "v1":
-            found.append(signature)
+            signatures.append(signature)
         elif comma and version == "v1a":
-            found.append(f"v1a:{signature}")
-    return found
+            signatures.append(f"v1a:{signature}")
+    return signatures
 
 
 def standard_webhooks(tolerance_seconds: int = _TOLERANCE_SECONDS) -> Scheme:
@@ -268,10 +270,10 @@ def plain_hmac(
     """
 
     def signatures(received: Delivery) -> list[str]:
-        said = received.header(header).strip()
-        if not said.lower().startswith(prefix.lower()):
+        value = received.header(header).strip()
+        if not value.lower().startswith(prefix.lower()):
             return []
-        return [said[len(prefix) :].strip()]
+        return [value[len(prefix) :].strip()]
 
     def stamped(received: Delivery) -> bytes:
         return f"{received.header(timestamp_header).strip()}.".encode() + received.body
@@ -307,7 +309,7 @@ def timestamped_list(
 
     def parts(received: Delivery) -> list[tuple[str, str]]:
         listed = received.header(header).split(",")[: 2 * _SIGNATURES_MAX]
-        return [(found[1], found[2]) for one in listed if (found := _PART.fullmatch(one))]
+        return [(match[1], match[2]) for entry in listed if (match := _PART.fullmatch(entry))]
 
     def stamp(received: Delivery) -> str | None:
         return next((value for name, value in parts(received) if name == "t"), None)
