@@ -33,13 +33,15 @@ from connectors.kit.spec import (
 from connectors.kit.spec.fields import phone, text
 
 NAME: Final = "custom"
+#: Records to ask for per page, unless the block says otherwise.
 _PAGE_SIZE: Final = 100
 _IDS_PER_REQUEST: Final = 50
+#: Hosts that may be reached without encryption: nothing leaves the machine.
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 
 class CustomOptions(CustomSettings):
-    """The same as a value, with nothing else in it."""
+    """The settings as a value; a setting that does not exist is refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -74,6 +76,11 @@ def spec_from(account: Account) -> ConnectorSpec:
 
 
 def _check_encrypted(account: Account, field: str, url: str) -> None:
+    """Refuses an address that is not encrypted, unless it is on this machine.
+
+    Raises:
+        Misconfigured: Naming the field of the block.
+    """
     try:
         parsed_url = httpx.URL(url.strip())
     except httpx.InvalidURL:
@@ -124,7 +131,8 @@ def _stream(account: Account, options: CustomOptions) -> Stream:
         gone=documented.gone,
         finish=documented.finish,
         by_id=_by_id(options),
-        # A list moves while it is read, unless it is one answer or goes on behind a record.
+        # A list moves while it is read, unless it is one answer or each page begins behind a
+        # record.
         shrinks=options.paging not in ("none", "cursor", "last id"),
         deletions=("invoices",)
         if options.deleted_path or "void" in options.statuses.values()
@@ -203,7 +211,7 @@ def _batched(options: CustomOptions) -> Callable[[Account, Sequence[str]], Itera
 
 
 class RecordsElsewhere(UnexpectedShape):
-    """The API answers, and not with the list where the block says it is."""
+    """The API answers, but the list is not where the block says."""
 
     advice = (
         'Say in the block "{block}" where an answer holds the list ("Records"), and check the base '
@@ -273,8 +281,8 @@ def _sign(account: Account, options: CustomOptions, request: httpx.Request) -> N
     elif options.authentication == "api key":
         request.headers[options.api_key_header] = key
     elif options.authentication == "api key in the query":
-        # Put in here and not into the page's request, which is stored; messages and logs show no
-        # query.
+        # The key is put in here and not into the page's request, which is stored. Messages and logs
+        # show no query.
         request.url = request.url.copy_merge_params({options.api_key_param: key})
     elif options.authentication == "basic":
         next(httpx.BasicAuth(options.username, account.secret("password")).sync_auth_flow(request))
@@ -302,9 +310,8 @@ def _fault(options: CustomOptions) -> Callable[[Any], str | None]:
     parts = segments(options.records)
 
     def fault(body: Any) -> str | None:
-        if parts and dig(
-            body, parts
-        ):  # records; an empty list beside "it failed" is not to be taken for no sales
+        # An answer with records is none. An empty list beside "it failed" does not mean no sales.
+        if parts and dig(body, parts):
             return None
         if "title" in body and isinstance(body.get("status"), int):
             kind = str(body.get("type") or "").rstrip("/").rpartition("/")[2]

@@ -20,9 +20,12 @@ from connectors.kit.webhooks.scheme import EVENTS_MAX, Event, EventKind, Handsha
 from connectors.kit.webhooks.signatures import Delivery, Scheme
 
 SYSTEM: Final = "custom"
+#: The first word of an event's name, if the event is about a sale.
 _ABOUT_SALES: Final = ("invoice", "sale", "payment", "order", "receipt", "credit_note", "refund")
-#: Documents of these kinds are not the sale: what becomes of them changes the sale that they name.
+#: Documents of these kinds are not the sale itself: what happens to them changes the sale that they
+#: name.
 _BESIDE_A_SALE: Final = ("payment", "credit_note", "refund")
+#: What an event says happened, where the document is gone, or cancelled.
 _GONE: Final = (
     "deleted",
     "delete",
@@ -36,6 +39,7 @@ _GONE: Final = (
 _CANCELLED: Final = ("void", "voided", "cancel", "cancelled", "canceled", "annulled")
 #: Where a document that is not an invoice names the invoice it belongs to.
 _INVOICE_PATHS: Final = ("/invoice_id", "/invoice/id")
+#: Where a document has its id, unless the block says so.
 _ID_PATHS: Final = ("/id", "/invoice_number", "/number")
 _NAME_MAX: Final = 200
 #: What WooCommerce sends, without a signature, when a webhook is entered there.
@@ -45,14 +49,13 @@ _FORM: Final = "application/x-www-form-urlencoded"
 
 @dataclass(frozen=True)
 class _Reading:
-    """How a delivery is read.
-
-    The settings, and where the account's documents have their id and state.
-    """
+    """How a delivery is read."""
 
     settings: WebhookSettings
     scheme: Scheme
+    #: Paths at which the account's documents have their id.
     ids: Sequence[str]
+    #: Path at which they have their status.
     state: str
 
 
@@ -123,12 +126,11 @@ def _read(received: Delivery, reading: _Reading) -> list[Event]:
 
 
 def _name(received: Delivery, body: Any, settings: WebhookSettings, *, enveloped: bool) -> str:
-    """What the event is called.
+    """The event's name.
 
-    In the header that the block names, else in the body, else in a usual header.
-
-    A body that is the document itself may have a type of its own, which is no event: there a usual
-    header comes first.
+    It is in the header that the block names, else in the body, else in a usual header. A body that
+    is the document itself may have a type of its own, which is no event's name: for such a body the
+    usual headers come before the body.
     """
     names = [
         value for header in settings.topic_headers if (value := received.header(header).strip())
@@ -183,9 +185,9 @@ def _kind(
     *,
     of_invoice: bool,
 ) -> EventKind:
-    """What an event asks for, by its name: `invoice.deleted`, `orders/delete`.
+    """What an event asks for, by its name, e.g. `invoice.deleted` or `orders/delete`.
 
-    A document without one tells its own state.
+    An event without a name means that its document was changed.
     """
     if name in chosen:
         return chosen[name]
@@ -193,10 +195,9 @@ def _kind(
     about, what = about.removesuffix("s"), others[-1] if others else ""
     if name and about not in _ABOUT_SALES:
         return "ignored"
-    # A payment or refund that is gone does not take its sale along: the sale is to be looked at
-    # again.
+    # When a payment or refund is deleted its sale is not: the sale is to be read again.
     if about == "payment" or (about in _BESIDE_A_SALE and of_invoice):
         return "changed"
-    # A document that is called cancelled and says nothing of its state would be read as open.
+    # A document without a status is read as open, which is wrong where the event says cancelled.
     is_cancelled = what in _CANCELLED and dig(record, segments(state)) in (None, "")
     return "deleted" if what in _GONE or is_cancelled else "changed"

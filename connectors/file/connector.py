@@ -35,9 +35,10 @@ from connectors.kit.spec import (
 )
 
 NAME: Final = "file"
-#: Nobody is asked over a network: the folder answers.
+#: The base URL of requests that the folder answers; no network is used.
 _ADDRESS: Final = "http://folder"
 _MEGABYTE: Final = 2**20
+#: The delimiters that an operator may choose; "": it is found out.
 _DELIMITERS: Final = {"automatic": "", "comma": ",", "semicolon": ";", "tab": "\t", "bar": "|"}
 
 
@@ -114,9 +115,9 @@ class FolderPath(BaseModel):
 
 
 class FileOptions(FileSettings, FolderPath):
-    """The same as a value, with nothing else in it.
+    """The settings as a value; a setting that does not exist is refused.
 
-    Without a folder (a sample) nothing can be read from one.
+    The folder may be empty, for samples: they are mapped without one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -202,7 +203,7 @@ def _folder(account: Account, options: FileOptions, table: Table) -> Folder:
 
 
 def _sold(lines: pl.DataFrame) -> pl.DataFrame:
-    """A row that names no product is the document itself."""
+    """The lines without rows that name no product and no amount: those hold only the document."""
     return lines.filter(
         pl.any_horizontal(pl.col("sku", "name", "item_external_id", "amount_minor").is_not_null())
     )
@@ -210,6 +211,6 @@ def _sold(lines: pl.DataFrame) -> pl.DataFrame:
 
 def _first(_account: Account, window: Window, now: datetime, *, settle: timedelta) -> PageRequest:
     before = min(now - settle, window.until or now)
-    # What was too young for the last run had changed as long before it.
+    # The last run left out files that had changed less than `settle` before it.
     since = {"since": (window.since - settle).isoformat()} if window.since else {}
     return PageRequest("GET", "/", {**since, "before": before.isoformat()})

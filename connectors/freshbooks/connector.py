@@ -52,7 +52,10 @@ _INFO = {
 
 
 def _list(resource: str, **params: str) -> Callable[[Account, Window, datetime], PageRequest]:
-    """The filter knows only days, so it starts a day early; the order is by id, newest first."""
+    """The first request of a list, which FreshBooks orders by id, newest first.
+
+    The filter knows only days, so it starts a day early.
+    """
 
     def first(account: Account, window: Window, _now: datetime) -> PageRequest:
         asked = {
@@ -71,7 +74,10 @@ def _list(resource: str, **params: str) -> Callable[[Account, Window, datetime],
 
 
 def _by_id(resource: str, name: str) -> ById:
-    """One by one: deleted documents are left out of lists, and told by their id."""
+    """Documents are asked for one by one.
+
+    Lists leave out deleted documents; asked for by its id, a document says that it is deleted.
+    """
 
     def requests(account: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
         list_path = f"/accounting/account/{account.account}/{resource}/{resource}"
@@ -96,6 +102,8 @@ def _tax(invoices: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+#: Our status. `vis_state` 1 means deleted; the other helpers are spellings of the status in
+#: different versions of the API.
 _STATE = (
     pl.when(pl.col("vis_state") == "1")
     .then(pl.lit("void"))
@@ -188,7 +196,7 @@ def _credit_notes(name: str, **params: str) -> Stream:
         ),
         helpers={**_HELPERS, "credit_type": text("/credit_type")},
         lines=_LINES,
-        # Prepayments and overpayments are money received in advance, not goods taken back.
+        # Prepayments and overpayments are money received in advance: no goods were taken back.
         keep=~pl.col("credit_type").is_in(["prepayment", "overpayment"]).fill_null(value=False),
         finish=_tax,
         by_id=_by_id("credit_notes", "credit_note"),
@@ -208,7 +216,7 @@ def _client(account: Account, external_id: str) -> PageRequest:
 
 
 def _items(account: Account, _names: Sequence[str]) -> Iterable[PageRequest]:
-    """Lines name no item id, so the whole list is read once and joined by name."""
+    """The whole list of items, which is joined by name: lines have no item id."""
     path = f"/accounting/account/{account.account}/items/items"
     yield PageRequest("GET", path, {"page": "1", "per_page": str(_PAGE_SIZE)})
 
@@ -224,7 +232,11 @@ def _businesses(body: Any) -> list[GrantedAccount]:
 
 
 def _fault(body: Any) -> str | None:
-    """Old style errno (also with status 200), new style google.rpc, and the auth API's own."""
+    """The error code of an answer.
+
+    Old endpoints send an errno (also with status 200), new ones google.rpc's form, and the
+    authorisation API has a form of its own.
+    """
     response = body.get("response")
     if isinstance(response, dict) and response.get("errors"):
         return str(response["errors"][0].get("errno", "unknown"))
@@ -247,7 +259,7 @@ SPEC = ConnectorSpec(
     base_url="https://api.freshbooks.com",
     token_url="https://api.freshbooks.com/auth/oauth/token",
     auth=refresh_token(json_body),
-    # Addresses of applications must be https, so the answer is pasted.
+    # Redirect URIs of applications must be https, so the operator pastes the answer.
     consent=Consent(
         "https://auth.freshbooks.com/oauth/authorize",
         scopes=tuple(

@@ -39,9 +39,9 @@ def _read(received: Delivery) -> list[Event]:
     )
     entity, _, action = name.partition(".")
     stream = _STREAMS.get(entity)
-    # A deleted document is still told when it is asked for by its id, as such.
+    # A deleted document can still be asked for by its id, and then says that it is deleted.
     kind: EventKind = "ignored" if stream is None or action == "sendByEmail" else "changed"
-    # Neither id nor time: the same words may mean another change.
+    # The form has neither an event id nor a time, so the same words may mean another change.
     return [Event(f"{account}/{name}/{key}", name, kind, stream, (key,), None, None, account)]
 
 

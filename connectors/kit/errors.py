@@ -1,7 +1,7 @@
 """What can go wrong while talking to a billing system, ordered by who must act.
 
     ConnectorError
-    ├── Retriable            nobody: tried again by kit.extract, bounded in attempts and time
+    ├── Retriable            nobody: kit.http.retry tries again, within limits
     │   ├── Transient        no answer, a broken connection, 408, 5xx
     │   └── RateLimited      429; `retry_after_seconds`, `come_back_at`
     ├── NeedsOperator        someone edits the Prefect block named in the message
@@ -11,12 +11,12 @@
     │   └── Misconfigured
     │       └── ListedTooFew
     └── ContractBroken       the vendor, or us: the answer is not what was agreed
-        ├── UnexpectedShape  not JSON, another envelope, an error body; `body` keeps what was
-        received ├── PaginationLoop
-        └── TooManyPages
+        ├── UnexpectedShape  not JSON, another envelope, an error body; see `body`
+        ├── PaginationLoop   a page that was read before
+        └── TooManyPages     more pages than the spec's limit
 
-Messages name the method, host, path and status; never a query, header, body, secret or personal
-datum.
+A message also says what to do about it (`advice`). It names the method, host, path and status;
+never a query, header, body, secret or personal datum.
 """
 
 from datetime import datetime, timedelta
@@ -39,6 +39,7 @@ def system_name(name: str) -> str:
 class ConnectorError(Exception):
     """Talking to a billing system failed."""
 
+    #: What to do about it, with `{block}` for the name of the account's block.
     advice: ClassVar[str] = ""
 
     def __init__(
@@ -51,6 +52,16 @@ class ConnectorError(Exception):
         status: int | None = None,
         request_id: str | None = None,
     ) -> None:
+        """Builds the message.
+
+        Args:
+            system: The billing system's key.
+            operation: What was done: the name of a list, or "token", "connect", "settings", ...
+            detail: What went wrong, without a value of the vendor's or ours.
+            call: Method and address without its query; "" where nothing was asked.
+            status: The status of the answer; None without one.
+            request_id: The vendor's id of the request, which its support asks for.
+        """
         self.system = system
         self.operation = operation
         self.detail = detail
@@ -102,7 +113,10 @@ def _rebuild(
 
 
 class Retriable(ConnectorError):
-    """May succeed when tried again."""
+    """May succeed when tried again.
+
+    `retry_after_seconds` is the wait that the vendor asks for; None: it asks for none.
+    """
 
     advice = "It was tried several times; the next scheduled run continues where this one stopped."
     retry_after_seconds: float | None = None
@@ -115,8 +129,8 @@ class Transient(Retriable):
 class RateLimited(Retriable):
     """The vendor asks to slow down.
 
-    `retry_after_seconds` is the wait asked for (None: not said), `come_back_at` the same as an
-    instant in UTC.
+    `retry_after_seconds` is the wait that the vendor asks for (None: it does not say), and
+    `come_back_at` the same as an instant in UTC.
     """
 
     def __init__(
@@ -151,8 +165,8 @@ class CredentialsRejected(NeedsOperator):
         'password) for the block "{block}" (check client id, secret and redirect URI there as '
         "well)."
     )
-    #: Which of the credentials it is, by the code of RFC 6749, section 5.2: what to look at first
-    #: comes first.
+    #: The advice by the vendor's code (RFC 6749, section 5.2), which tells which of the credentials
+    #: is wrong. What to look at first comes first.
     advice_by_code: ClassVar[dict[str, str]] = {
         "invalid_client": (
             'Check client id and client secret in the block "{block}": the vendor does not know '
@@ -167,9 +181,8 @@ class CredentialsRejected(NeedsOperator):
     }
 
     def _advice(self) -> str:
-        if (
-            self.advice is not CredentialsRejected.advice
-        ):  # a system whose ways to log in are its own
+        # A system with ways to log in of its own has its own advice.
+        if self.advice is not CredentialsRejected.advice:
             return self.advice
         return self.advice_by_code.get(self.detail.strip().lower(), self.advice)
 
@@ -203,7 +216,7 @@ class ListedTooFew(Misconfigured):
 
 
 class ContractBroken(ConnectorError):
-    """The answer is not what the vendor documents; nothing was advanced."""
+    """The answer is not what the vendor documents; the next run reads the same window again."""
 
     advice = (
         'If the base URL or account in the block "{block}" is right, the vendor changed something: '
@@ -222,4 +235,4 @@ class PaginationLoop(ContractBroken):
 
 
 class TooManyPages(ContractBroken):
-    """A list has more pages than its limit; a runaway, or a limit to raise in the connector."""
+    """A list has more pages than its limit: it never ends, or the spec's limit is too low."""

@@ -44,8 +44,8 @@ from connectors.kit.spec.fields import (
 )
 from connectors.netsuite.suiteql import (
     STAMP,
-    behind,
-    changed,
+    behind_id,
+    changed_since,
     id_lists,
     query,
     signed_lines,
@@ -66,10 +66,10 @@ def _list(kind: str, total: str) -> Callable[[Account, Window, datetime], PageRe
     )
 
     def first(account: Account, window: Window, _now: datetime) -> PageRequest:
+        in_window = changed_since("t.lastmodifieddate", window)
         statement = (
             f"SELECT {columns} FROM transaction t LEFT JOIN currency c ON c.id = t.currency "
-            f"WHERE t.type = '{kind}' AND t.id > 0{changed('t.lastmodifieddate', window)} ORDER BY "
-            "t.id ASC"
+            f"WHERE t.type = '{kind}' AND t.id > 0{in_window} ORDER BY t.id ASC"
         )
         return query(statement, SPEC.size(account))
 
@@ -77,7 +77,10 @@ def _list(kind: str, total: str) -> Callable[[Account, Window, datetime], PageRe
 
 
 def _of_documents(_account: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
-    """Neither the document's own row, nor tax, nor the cost of what was sold."""
+    """The requests for the product lines of documents.
+
+    Left out are the document's own row, rows of tax, and the cost of what was sold.
+    """
     for numbers in id_lists(ids):
         yield query(
             "SELECT l.uniquekey AS line, l.transaction AS document, l.item AS item, i.itemid AS "
@@ -101,8 +104,8 @@ def _customers(_account: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
         )
 
 
-#: What a deleted transaction is called, without capitals and spaces. Ids are unique among
-#: transactions only.
+#: The types of deleted records that are our documents, in lower case and without spaces. Other
+#: types must be left out: ids are unique among transactions only.
 _DELETED = frozenset(
     [
         "invoice",
@@ -119,13 +122,16 @@ _DELETED = frozenset(
 
 
 def _deletions(account: Account, window: Window, _now: datetime) -> PageRequest | None:
-    """Deletions are only ever added, so in the order of their time an offset stays where it is."""
+    """The request for deletions, in the order of their time.
+
+    Deletions are only ever added, so in that order an offset stays where it is.
+    """
     if window.since is None:
         return None
     return query(
         f"SELECT d.recordid AS recordid, d.type AS type, TO_CHAR(d.deleteddate, {STAMP}) AS "
         "deleted "
-        f"FROM deletedrecord d WHERE d.recordid > 0{changed('d.deleteddate', window)} "
+        f"FROM deletedrecord d WHERE d.recordid > 0{changed_since('d.deleteddate', window)} "
         "ORDER BY d.deleteddate ASC, d.recordid ASC",
         SPEC.size(account),
     )
@@ -140,17 +146,18 @@ def _deleted(body: Any) -> Deleted:
 
 
 _TOTAL, _CODE = pl.col("total_minor"), pl.col("code")
-#: SuiteQL gives a letter, sometimes behind the type's name; the record API gives words.
-_KNOWN = {
+#: The vendor's statuses for ours. SuiteQL gives a letter, sometimes behind the type's name; the
+#: record API gives words.
+_STATUSES = {
     "draft": ("D", "E", "Pending Approval", "Rejected"),
     "open": ("A", "Open"),
     "paid": ("B", "Paid In Full", "Fully Applied"),
     "void": ("V", "Voided"),
 }
 _NOT_POSTED = (pl.col("posting") == "F").fill_null(value=False)
-_VOIDED = (pl.col("voided") == "T").fill_null(value=False) | _CODE.is_in(_KNOWN["void"]).fill_null(
-    value=False
-)
+_VOIDED = (pl.col("voided") == "T").fill_null(value=False) | _CODE.is_in(
+    _STATUSES["void"]
+).fill_null(value=False)
 
 
 def _status(*, at_once: bool) -> pl.Expr:
@@ -158,7 +165,7 @@ def _status(*, at_once: bool) -> pl.Expr:
 
     The amounts of a void document are zero or stay, as the account prefers.
     """
-    other = pl.lit("paid") if at_once else status_map("code", **_KNOWN)
+    other = pl.lit("paid") if at_once else status_map("code", **_STATUSES)
     return (
         pl.when(_VOIDED)
         .then(pl.lit("void"))
@@ -169,11 +176,12 @@ def _status(*, at_once: bool) -> pl.Expr:
 
 
 def _code(value: Any) -> str:
+    """A status without the type's name before it."""
     return str(value).rpartition(":")[2].strip()
 
 
-#: The record API names a currency as the account calls it; these names come with every account.
-#: Only samples need them.
+#: ISO 4217 codes for the currency names that come with every account. The record API writes the
+#: name that the account gives a currency; only samples are of that API.
 _CURRENCY_NAMES = {
     "USA": "USD",
     "US Dollar": "USD",
@@ -231,11 +239,11 @@ def _stream(
     return Stream(
         name,
         kind,
-        # What takes back is negative in the books.
+        # The totals of credit memos and refunds are negative in the books.
         _list(
             code, "ABS(t.foreigntotal)" if kind in ("credit_note", "refund") else "t.foreigntotal"
         ),
-        partial(by_last_id, after=behind, more="more"),
+        partial(by_last_id, after=behind_id, more="more"),
         records="/items",
         info=_MORE,
         deletions=("deletions",),
@@ -305,9 +313,10 @@ class AssertionRejected(CredentialsRejected):
 
 
 def _auth(account: Account) -> AssertionAuth | RequestAuth:
-    """As chosen in the block.
+    """How the account proves itself, as chosen in the block.
 
-    The realm is the account with underscore and capitals, where the host has a hyphen and none.
+    The realm is the account's id with an underscore and in capitals; in the host it has a hyphen
+    and is in lower case.
 
     Raises:
         Misconfigured: If what the choice needs is missing or unusable.
@@ -345,8 +354,8 @@ SPEC = ConnectorSpec(
         _stream("cash_sales", "CashSale", "sale", at_once=True),
         _stream("credit_memos", "CustCred", "credit_note"),
         _stream("cash_refunds", "CashRfnd", "refund", at_once=True),
-        # Pays out what a credit memo took back, or money that never was a sale: it takes no points
-        # a second time.
+        # A customer refund pays out what a credit memo took back, or money that never was a sale.
+        # All of it counts as given back, so that no points are taken a second time.
         _stream("customer_refunds", "CustRfnd", "refund", at_once=True, refunded=_TOTAL),
         Stream(
             "deletions",

@@ -47,9 +47,13 @@ from connectors.kit.spec.fields import (
 _MINOR_VERSION = {"minorversion": "75"}
 _PAGE_SIZE = 1000
 _IDS_PER_QUERY = 100
+#: Without it, inactive customers and items are left out of answers.
 _ALSO_INACTIVE = " AND Active IN (true,false)"
+#: How far change data capture (CDC) goes back, less a margin; and the records that one of its
+#: answers holds at most.
 _CDC_DAYS = timedelta(days=30) - timedelta(minutes=5)
 _CDC_OBJECTS = 1000
+#: The kinds of documents, as the API calls them.
 _ENTITIES = ("Invoice", "SalesReceipt", "CreditMemo", "RefundReceipt")
 
 
@@ -88,9 +92,10 @@ def _changes(account: Account, window: Window, now: datetime) -> PageRequest | N
 
 
 def _per_entity(request: PageRequest, view: PageView) -> Sequence[PageRequest]:
-    """A full answer may be cut off and cannot be paged.
+    """The requests that replace a full answer, which may be cut off and cannot be paged.
 
-    Each entity is asked for alone; of one that is full by itself, all that still exist are listed.
+    Each entity is asked for alone. Where the answer for one entity is full, the ids of all its
+    documents that still exist are listed instead.
     """
     if "entities" not in request.params or view.record_count < _CDC_OBJECTS:
         return ()
@@ -127,9 +132,9 @@ def _census(account: Account, window: Window, now: datetime) -> PageRequest | No
 
 
 def _of_all_entities(first: PageRequest) -> Pages:
-    """The ids of one entity after the other.
+    """Pages of ids, one entity after the other.
 
-    What is missing counts as deleted: only an empty page is an end.
+    A document that is missing counts as deleted, so only an empty page ends the ids of an entity.
     """
     page_no = first.page_no
     for entity in _ENTITIES:
@@ -149,14 +154,14 @@ def _of_all_entities(first: PageRequest) -> Pages:
 
 
 def _changes_or_ids(first: PageRequest) -> Pages:
-    """Change data is one answer; ids are paged."""
+    """Change data is one answer; lists of ids are paged."""
     if "entities" in first.params:
         return single(first)
     return by_start_position(first, short_is_last=False)
 
 
 def _existing(body: Any) -> Deleted:
-    """The ids on a page of one entity; a page without any has no entity, either."""
+    """The ids on a page; an empty page does not name the entity."""
     for entity in _ENTITIES:
         if entity in body["QueryResponse"]:
             ids = tuple(f"{_PREFIX[entity]}{row['Id']}" for row in body["QueryResponse"][entity])
@@ -185,7 +190,10 @@ def _deleted(body: Any) -> Deleted:
 
 
 def _amounts(lines: pl.DataFrame) -> pl.DataFrame:
-    """Sub-totals repeat other lines, descriptions sell nothing, discounts are written positive."""
+    """The lines that sell something, and discounts as negative amounts.
+
+    Sub-totals repeat other lines, and descriptions sell nothing. Discounts are written positive.
+    """
     lines = lines.filter(
         ~pl.col("detail").is_in(["SubTotalLineDetail", "DescriptionOnly"]).fill_null(value=False)
     )
@@ -197,9 +205,9 @@ def _amounts(lines: pl.DataFrame) -> pl.DataFrame:
 
 
 def _status() -> pl.Expr:
-    """No status is sent.
+    """The status, which is not sent: it follows from the balance and the note.
 
-    A voided document keeps its row with zero amounts and a note that starts with "Voided".
+    A voided document stays in the list, with zero amounts and a note that starts with "Voided".
     """
     voided = (pl.col("total_minor") == 0) & pl.col("note").str.starts_with("Voided").fill_null(
         value=False
@@ -214,6 +222,7 @@ def _status() -> pl.Expr:
     )
 
 
+#: Put before ids, because each entity numbers its documents from 1.
 _PREFIX = {"Invoice": "", **{entity: f"{entity}/" for entity in _ENTITIES[1:]}}
 _KINDS = dict(zip(_ENTITIES, ("invoice", "sale", "credit_note", "refund"), strict=True))
 _TOTAL, _TAX = pl.col("total_minor"), pl.col("tax_minor")
@@ -236,7 +245,7 @@ _LINES = Lines(
 def _by_id(
     entity: str, more: str = ""
 ) -> Callable[[Account, Sequence[str]], Iterable[PageRequest]]:
-    """Inactive customers and items are left out of answers unless asked for (`more`)."""
+    """Requests for records by their ids; `more` is added to the condition."""
 
     def requests(account: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
         for batch in batches(ids, _IDS_PER_QUERY):
@@ -289,7 +298,7 @@ def _stream(name: str, entity: str) -> Stream:
 
 
 def _fault(body: Any) -> str | None:
-    """`Fault` from the service, `fault` from the gateway in front of it."""
+    """The error code: in `Fault` from the service, in `fault` from the gateway before it."""
     fault = body.get("Fault") or body.get("fault")
     errors = fault.get("Error") or fault.get("error") if fault else None
     return str(errors[0].get("code", "unknown")) if errors else None
@@ -304,7 +313,7 @@ SPEC = ConnectorSpec(
     base_url="https://quickbooks.api.intuit.com",
     token_url="https://oauth.platform.intuit.com/oauth2/v1/tokens/bearer",
     auth=refresh_token(basic_form),
-    # The company is named in the callback. An http://localhost address is taken for development
+    # The callback names the company. An http://localhost redirect URI is accepted for development
     # keys only.
     consent=Consent(
         "https://appcenter.intuit.com/connect/oauth2",
@@ -356,12 +365,12 @@ SPEC = ConnectorSpec(
             missing_is_empty=True,
         ),
     ),
-    # 10 a second and 500 a minute; a 429 says nothing about when to come back, the guide says one
-    # minute.
+    # 10 a second and 500 a minute. A 429 does not say when to come back; the vendor's guide says
+    # after one minute.
     rate=RateLimit(((10, 1.0), (500, 60.0)), concurrency=5, retry_after_seconds=60),
     page_size=_PAGE_SIZE,
     fault=_fault,
-    # 3200 expired or unknown token, 3100 token of another environment, 3001 throttled.
+    # 3200: expired or unknown token. 3100: token of another environment. 3001: throttled.
     errors={
         "3200": CredentialsRejected,
         "3100": PermissionMissing,

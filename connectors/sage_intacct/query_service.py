@@ -25,12 +25,13 @@ from connectors.kit.spec import (
 
 _PATH: Final = "/ia/api/v1/services/core/query"
 _IDS_PER_QUERY: Final = 250
-#: Beside the records of an answer.
+#: Pointers to the values beside the records of an answer.
 META: Final = {"next": "/ia::meta/next", "remaining": "/ia::meta/totalCount"}
+#: One entry of a query's filters: {operator: {field: value}}.
 Condition = Mapping[str, Mapping[str, Any]]
 
 
-def both(*names: str) -> tuple[str, ...]:
+def both_spellings(*names: str) -> tuple[str, ...]:
     """Pointers to dotted names, in both spellings.
 
     Answers of the query service keep the dots; objects that are read alone are nested.
@@ -42,15 +43,20 @@ def both(*names: str) -> tuple[str, ...]:
     )
 
 
-def asked(
+def field_names(
     spec: ConnectorSpec, name: str, account: Account, *more: str, lines: bool = False
 ) -> list[str]:
     """The dotted names of all fields that a list's documents, or their lines, are read from.
 
-    `more` names are added.
+    Those of the usual paths are always among them, besides those of an operator's own paths: where
+    an operator's path was wrong, the stored pages are mapped again without a new request.
 
-    An operator's own paths, and the usual ones as well: where a path was wrong, the stored pages
-    are read again.
+    Args:
+        spec: The system.
+        name: The stream.
+        account: For the operator's paths.
+        more: Names that are added.
+        lines: Whether the names are those for lines.
     """
     stream = spec.stream(name)
     plan = plan_for(spec, stream, account)
@@ -60,7 +66,7 @@ def asked(
     return sorted({*(path.removeprefix("/").replace("/", ".") for path in paths), *more})
 
 
-def changed(window: Window) -> list[Condition]:
+def changed_since(window: Window) -> list[Condition]:
     """The condition that a document changed since the window's begin; none without a bound."""
     if window.since is None:
         return []
@@ -72,8 +78,8 @@ def query(
 ) -> PageRequest:
     """The first page of a list in the order of its keys.
 
-    Later pages ask for keys above the last one instead of a higher `start`: rows that are deleted
-    meanwhile would move the rest up, past the reader.
+    Later pages ask for keys above the last one instead of a higher `start`: with that, rows that
+    are deleted meanwhile would move the later ones up, past the reader.
     """
     body = {
         "object": kind,
@@ -88,7 +94,7 @@ def query(
     return PageRequest("POST", _PATH, body=json.dumps(body))
 
 
-def about(
+def queries_by_ids(
     kind: str,
     fields: Sequence[str],
     name: str,
@@ -103,11 +109,11 @@ def about(
 
 
 def by_last_key(first: PageRequest) -> Pages:
-    """Pages behind the last key of the one before, until the service says that there are no more.
+    """Each page begins behind the last key of the page before, as long as there are more.
 
     Raises:
         ListMovedError: The answer says that there are more, and holds none.
-        UnexpectedShape: If keys do not come in their order, so that one of them could be skipped.
+        UnexpectedShape: The keys do not come in their order, so that one could be skipped.
     """
     request = first
     while True:
@@ -139,7 +145,7 @@ def _last(ids: Sequence[Any]) -> str:
     return str(keys[-1])
 
 
-def due(since: datetime | None, now: datetime, every_hours: int) -> bool:
+def is_due(since: datetime | None, now: datetime, every_hours: int) -> bool:
     """Whether a job that runs every so many hours is due; 0 hours: always.
 
     It is due if a new interval began since the last run.

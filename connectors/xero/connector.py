@@ -49,7 +49,7 @@ _PHONES = ("MOBILE", "DEFAULT", "DDI", "OFFICE")
 
 
 def _list(resource: str, kind: str, key: str) -> Callable[[Account, Window, datetime], PageRequest]:
-    """The date goes in a header, UTC, whole seconds. Without `page` no lines are sent."""
+    """The first request of a list. Without `page` the answer would leave out the lines."""
 
     def first(account: Account, window: Window, _now: datetime) -> PageRequest:
         params = {
@@ -58,7 +58,8 @@ def _list(resource: str, kind: str, key: str) -> Callable[[Account, Window, date
             "page": "1",
             "pageSize": str(SPEC.size(account)),
         }
-        # Xero's own API description wants a date-time of RFC 3339 here: without the Z it is none.
+        # UTC in whole seconds. Xero's API description wants a date-time of RFC 3339 in this header,
+        # which must have the Z.
         since = window.since and f"{utc_seconds(window.since)}Z"
         headers = {"If-Modified-Since": since} if since else {}
         return PageRequest("GET", f"{_ROOT}/{resource}", params, headers=headers)
@@ -74,15 +75,15 @@ def _invoices(_account: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
 
 
 def _credit_notes(_account: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
-    """They can be asked for one by one only; the answer is a list all the same."""
+    """Credit notes can only be asked for one by one; each answer is a list of one."""
     for vendor_id in ids:
         yield PageRequest("GET", f"{_ROOT}/CreditNotes/{quote(vendor_id, safe='')}")
 
 
 def _phone(phones: Any, kinds: Sequence[str] = _PHONES) -> str | None:
-    """The number of the first kind that has one: country, area and number are separate.
+    """The phone number of the first of the kinds that has one, put together from its parts.
 
-    Never a fax.
+    Country, area and number are separate fields. Fax numbers are never used.
     """
     if not isinstance(phones, list):
         return None
@@ -123,13 +124,13 @@ def _sum(key: str) -> Callable[[Any], str | None]:
 
 
 _NONE = pl.lit(0, dtype=pl.Int64)
-#: AmountCredited counts prepayments and overpayments too, which are money received and not given
-#: back.
+#: What was given back. AmountCredited counts prepayments and overpayments too, which are money
+#: received.
 _CREDITED = pl.col("credited_minor").fill_null(0) - (
     pl.col("prepaid_minor").fill_null(0) + pl.col("overpaid_minor").fill_null(0)
 )
-#: The part of a credit note that is counted at the invoices it is allocated to. What is left counts
-#: here, also when it is paid out in cash, which lowers RemainingCredit as well.
+#: The part of a credit note that already counts at the invoices it is allocated to. The rest counts
+#: here, even if it is paid out in cash, which lowers RemainingCredit as well.
 _ALLOCATED = (
     pl.when(pl.col("allocated_minor") > 0)
     .then(pl.col("allocated_minor"))
@@ -174,7 +175,8 @@ def _fields(entity: str, refunded: pl.Expr, paid: Field) -> dict[str, Field]:
         "amount_paid_minor": paid,
         "amount_refunded_minor": computed(refunded, required=False),
         "status": computed(_STATUS, "/Status"),
-        # A calendar day of the organisation; the number form of it is midnight UTC, not an instant.
+        # A calendar day of the organisation. Its number form (/Date(ms)/) is midnight UTC of that
+        # day.
         "issued_at": day("/DateString", "/Date", required=True),
         "updated_at": instant("/UpdatedDateUTC", "/DateString", "/Date", required=True, zone="UTC"),
     }
@@ -190,7 +192,7 @@ def _contacts(_account: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
 
 
 def _tenants(body: Any) -> list[GrantedAccount]:
-    """One consent may cover several organisations; practices and the like have no invoices."""
+    """The organisations that a consent covers; other tenants (practices) have no invoices."""
     return [
         GrantedAccount(entry["tenantId"], entry.get("tenantName") or "")
         for entry in body
@@ -207,7 +209,7 @@ def _capital(key: str) -> str:
 
 
 def _fault(body: Any) -> str | None:
-    """`ErrorNumber` of validation errors, `Title`/`title` of gateway errors."""
+    """The error code: `ErrorNumber` of validation errors, `Title` or `title` of gateway errors."""
     code = body.get("ErrorNumber") or body.get("Title") or body.get("title")
     return str(code) if code and "Invoices" not in body else None
 
@@ -221,8 +223,8 @@ SPEC = ConnectorSpec(
     auth=refresh_token(basic_form),
     consent=Consent(
         "https://login.xero.com/identity/connect/authorize",
-        # Applications registered since March 2026 may not ask for accounting.transactions; all have
-        # the narrower scope.
+        # Applications registered since March 2026 may not ask for accounting.transactions. The
+        # narrower scope is known to all.
         scopes=("offline_access", "accounting.invoices.read", "accounting.contacts.read"),
         older={"accounting.invoices.read": "accounting.transactions.read"},
         pkce=True,
@@ -294,8 +296,8 @@ SPEC = ConnectorSpec(
             },
         ),
     ),
-    # 60 a minute, 5000 a day and 5 at once for each organisation; a smaller plan's day is told in a
-    # header.
+    # 60 a minute, 5000 a day and 5 at once for each organisation. Smaller plans have fewer a day: a
+    # header says how many are left.
     rate=RateLimit(
         ((60, 60.0), (5000, 86_400.0)), concurrency=5, day_left_header="x-daylimit-remaining"
     ),

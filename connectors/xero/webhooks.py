@@ -17,7 +17,7 @@ def _read(received: Delivery) -> list[Event]:
     body = opened(received.body)
     if not isinstance(body, dict) or "events" not in body:
         raise BadBody("it is not an object with events")
-    # While the address is being introduced, the list is empty.
+    # While the address is introduced at the vendor, the list is empty.
     return [_event(entry) for entry in objects(body["events"], "/events", at_most=EVENTS_MAX)]
 
 
@@ -27,7 +27,7 @@ def _event(entry: dict[str, Any]) -> Event:
         word(entry, pointer) for pointer in ("/resourceId", "/tenantId", "/eventDateUtc")
     )
     stream = _STREAMS.get(category)
-    # Voided and deleted documents are updates: the document's status tells.
+    # Voiding and deleting are updates: the document's status tells.
     kind: EventKind = "ignored" if stream is None else "changed"
     event_id, name = f"{tenant}/{category}/{key}/{action}/{stamp}", f"{category}.{action}".lower()
     occurred_at = moment(entry, "/eventDateUtc")

@@ -330,9 +330,7 @@ def _phones(client: Client, ids: Sequence[str]) -> str:
     usable = 0
     for page in look_up(client.spec, lookup, client, ids):
         usable += (
-            map_lookup(client.spec, lookup, client.account, page.body)["phone"]
-            .drop_nulls()
-            .len()
+            map_lookup(client.spec, lookup, client.account, page.body)["phone"].drop_nulls().len()
         )
     if not usable:
         detail = f"none of {len(ids)} customers has a phone number that can be read: their sales give nobody points"

@@ -1,4 +1,8 @@
-"""Requests and paging of an API that an operator describes in a block."""
+"""Requests and paging of an API that an operator describes in a block.
+
+The settings are those of `connectors.kit.described.settings.CustomSettings`; what comes out are the
+functions that a `Stream` wants: its first request, and the generator of the requests behind it.
+"""
 
 import json
 import re
@@ -26,9 +30,11 @@ from connectors.kit.spec import (
     Window,
 )
 
+#: How the next page is asked for.
 PagingKind = Literal[
     "none", "page number", "offset", "cursor", "last id", "next link in the body", "link header"
 ]
+#: How the lower bound of the time of change is written in a request.
 SinceFormat = Literal[
     "rfc3339", "date", "date and time", "unix seconds", "unix milliseconds", "not sent"
 ]
@@ -46,19 +52,25 @@ _POSITIONS: Final = (
 )  # fmt: skip
 #: How APIs write that there is nothing more.
 _NO: Final = ("false", "0", "no", "n", "")
+#: One address of a Link header with its parameters, and the `rel` among those.
 _ENTRY = re.compile(r"<([^>]*)>([^<]*)")
 _REL = re.compile(r""";\s*rel\s*=\s*(?:"([^"]*)"|([^\s;,"]+))""", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Paging:
-    """How to get from a page to the next one; see `connectors.custom.connector.CustomSettings`."""
+    """How to get from a page to the next one."""
 
     kind: PagingKind
+    #: The parameter with the page number, the offset or the cursor; see `put` for where it goes.
     param: str
+    #: The number of the first page, or the first offset.
     first: int
+    #: Records per page, as they are asked for.
     size: int
+    #: Whether a page with fewer records is the last one.
     short_page_is_last: bool
+    #: The parameter with the page size; "": it is not sent.
     size_param: str = ""
 
 
@@ -96,14 +108,20 @@ def since_value(since: datetime, form: SinceFormat, zone: str) -> str | int:
 def first_request(
     template: PageRequest, window: Window, param: str, form: SinceFormat, zone: str
 ) -> PageRequest:
-    """The first request of a window. Without a window's start there is no bound."""
+    """The first request of a window; without a window's start it has no bound."""
     if window.since is None or form == "not sent":
         return template
     return put(template, param, since_value(window.since, form, zone))
 
 
 def paginate(paging: Paging, account: Account, system: str) -> Callable[[PageRequest], Pages]:
-    """The generator that pages this API."""
+    """The generator of requests that pages this API.
+
+    Args:
+        paging: How the API pages.
+        account: Its base URL is the only one under which addresses of next pages are followed.
+        system: Named in errors.
+    """
     if paging.kind == "none":
         return partial(_only, system=system)
     if paging.kind in ("page number", "offset"):
@@ -114,7 +132,11 @@ def paginate(paging: Paging, account: Account, system: str) -> Callable[[PageReq
 
 
 def _only(first: PageRequest, *, system: str) -> Pages:
-    """One answer, no pages."""
+    """One answer, no pages.
+
+    Raises:
+        Misconfigured: The answer says that it is not all there is.
+    """
     view = yield first
     if view.partial or _more(view):
         problem = (
@@ -173,10 +195,12 @@ def _followed(first: PageRequest, *, paging: Paging, account: Account, system: s
             raise PaginationLoop(
                 system, "invoices", "the same next page is named twice", call=request.path
             )
-        if view.record_count == 0:  # (pages with records that come again are seen by their records)
+        if view.record_count == 0:
             hollow.add(place)
         return onward
 
+    # Addresses that were followed, and those that stood on a page without records. Pages with
+    # records that come again are noticed by their records.
     followed, hollow = set[str](), set[str]()
     request, view = first, (yield first)
     while (onward := following(request, view)) is not None:
@@ -238,7 +262,7 @@ def _after_last(first: PageRequest, *, paging: Paging, system: str) -> Pages:
 
 
 def _position(request: PageRequest, paging: Paging) -> int:
-    """Where a request is in the list, also one that was stored and is continued."""
+    """The number or offset that a request asks for; it may be one that was stored."""
     return _number(request, paging.param)
 
 
@@ -256,12 +280,11 @@ def _ended(view: PageView, paging: Paging, position: int, seen: int | None) -> b
     """Whether this was the last page.
 
     It is the last if the server says so, or if it is empty (or short, where `short_page_is_last`).
+    A number beyond the last page is an error (404) at many APIs, so the number of records `seen` is
+    compared with the total.
 
-    An empty page that the server calls one of several is not the end of them: the list is read
-    again.
-
-    A number beyond the last page is an error (404) at many APIs, so the records `seen` are held
-    against the total.
+    Raises:
+        ListMovedError: The page is empty, and the server says that there are more.
     """
     more, pages, total = _more(view), view.number("pages"), view.number("total")
     if view.record_count == 0:
@@ -293,8 +316,8 @@ def _more(view: PageView) -> bool | None:
 def _next(paging: Paging, view: PageView, request: PageRequest, system: str) -> str | None:
     """The cursor or address of the next page, None after the last one.
 
-    Raises Misconfigured: there is more, and nothing says where; to stop there would be to lose the
-    rest.
+    Raises:
+        Misconfigured: There is more, and nothing says where. To stop there would lose the rest.
     """
     link = paging.kind == "link header"
     more, following = _more(view), next_link(view.link) if link else view.info.get("next")
@@ -322,10 +345,11 @@ def next_link(header: str) -> str | None:
 def _moved(request: PageRequest, address: str, account: Account, system: str) -> PageRequest:
     """The request for an address that the server named as the next page.
 
-    The address must have the origin of the base URL and lie below it; anything else is refused.
+    The address must have the origin of the base URL and lie below it. Credentials go with every
+    request, so an address elsewhere would hand them to whoever it belongs to.
 
-    Credentials go with every request, so an address elsewhere would hand them to whoever it belongs
-    to.
+    Raises:
+        UnexpectedShape: The address is no URL, or lies elsewhere.
     """
     base = httpx.URL(account.base_url.strip())
     try:
@@ -336,9 +360,8 @@ def _moved(request: PageRequest, address: str, account: Account, system: str) ->
         raise UnexpectedShape(
             system, "invoices", "the next page's address is no URL", call=request.path
         ) from None
-    if (
-        url.scheme == "http" and base.scheme == "https"
-    ):  # behind a proxy a server may not know how it is reached
+    # A server behind a proxy may not know that it is reached over https.
+    if url.scheme == "http" and base.scheme == "https":
         url = url.copy_with(scheme="https")
     if _origin(url) != _origin(base) or url.userinfo:
         detail = "the next page's address is on another server; it was not followed"

@@ -21,9 +21,11 @@ from loyalty.schema import KINDS, STATUSES
 
 #: The currency of documents that name none, unless the block says another or none.
 DEFAULT_CURRENCY: Final = "AOA"
+#: The statuses and kinds of `loyalty.schema`, as an operator may choose them.
 Status = Literal["draft", "open", "paid", "void"]
 Kind = Literal["invoice", "sale", "credit_note", "refund"]
 
+#: Words that are understood without a setting.
 _STATUS_WORDS: Final[Mapping[str, str]] = {
     **{name: name for name in STATUSES},
     **dict.fromkeys(("sent", "issued", "unpaid", "overdue", "partial", "partially_paid"), "open"),
@@ -120,7 +122,7 @@ def settings_of(model: type[M], account: Account) -> M:
 def problems(model: type[BaseModel], error: ValidationError) -> str:
     """What is wrong with which field, by the titles that the operator sees."""
     return "; ".join(
-        f"{_label(model, problem['loc'])}: {_said(problem)}" for problem in error.errors()[:3]
+        f"{_label(model, problem['loc'])}: {_reason(problem)}" for problem in error.errors()[:3]
     )
 
 
@@ -131,7 +133,7 @@ def _label(model: type[BaseModel], place: tuple[int | str, ...]) -> str:
     return title if name else "the fields together"
 
 
-def _said(problem: Any) -> str:
+def _reason(problem: Any) -> str:
     return (
         "there is no such field"
         if problem["type"] == "extra_forbidden"
@@ -141,7 +143,7 @@ def _said(problem: Any) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Documents:
-    """The mapping parts of a stream."""
+    """The parts of a `Stream` that say how its documents are mapped; see there."""
 
     fields: Mapping[str, Source]
     helpers: Mapping[str, Source]
@@ -153,8 +155,13 @@ class Documents:
 def documents(settings: DocumentSettings, account: Account, stream: str) -> Documents:
     """Fields at their usual paths, or at those of the account, written as the settings say.
 
-    The paths of the account are put in here, so that they keep the notation; unknown names are
+    The account's paths are put in here, so that their fields keep the notation. Unknown names are
     left for the mapping to refuse.
+
+    Args:
+        settings: What the operator says about the documents.
+        account: The account; only its paths are used.
+        stream: The name of the list, which paths may begin with.
     """
     amounts, dates = AMOUNTS[settings.amounts], DATES[settings.dates]
     chosen = {name.removeprefix(f"{stream}."): path for name, path in account.paths.items()}
@@ -255,14 +262,14 @@ def _line_fields() -> dict[str, Source]:
 
 
 def _word(value: Any) -> str | None:
-    """Words as they are; yes and no as words of their own ("true", "false")."""
+    """A word as it is; a JSON boolean as the word "true" or "false"."""
     if isinstance(value, bool):
         return str(value).lower()
     return value if isinstance(value, str) else str(value) if isinstance(value, int) else None
 
 
 def _mark(value: Any) -> str | None:
-    """Whatever says that a document is deleted; no, zero and nothing do not."""
+    """The value that marks a document as deleted; None for no, zero and nothing."""
     if isinstance(value, str):
         return (
             None
@@ -278,7 +285,7 @@ def _finish(*, sums: bool) -> Callable[[pl.DataFrame, pl.DataFrame], pl.DataFram
             invoices = _summed(invoices, lines)
         total, due = pl.col("total_minor"), pl.col("amount_due_minor")
         return invoices.with_columns(
-            # Without a time of change the latest that is said counts as the newest.
+            # A document without a time of change is as new as its date.
             pl.coalesce("updated_at", "issued_at").alias("updated_at"),
             pl.coalesce("amount_paid_minor", pl.when(due <= total).then(total - due)).alias(
                 "amount_paid_minor"

@@ -8,7 +8,8 @@ from connectors.kit.described.api import PagingKind, SinceFormat
 from connectors.kit.described.documents import DocumentSettings, Pointer
 from connectors.kit.described.webhook_settings import WebhookSettings
 
-#: Set by the connector, or a way to leak what belongs into the secret fields.
+#: Headers that an operator may not set: the connector sets them, or they would hold what belongs
+#: into the secret fields.
 _RESERVED: Final = (
     "authorization",
     "cookie",

@@ -15,11 +15,12 @@ from typing import Final, NamedTuple
 
 from connectors.kit.mapping.ids import SPACES, UNSEEN
 
-#: Records from the beginning of a file among which the header is looked for.
+#: How many rows from the beginning of a file are searched for the header.
 HEADER_ROWS: Final = 100
+#: How much of a file is searched for it.
 _HEAD_CHARACTERS: Final = 256 * 1024
 _DELIMITERS: Final = ";,\t|"
-#: What Excel reads the delimiter from.
+#: The line above a table from which Excel reads the delimiter, e.g. `sep=;`.
 _SEPARATOR: Final = re.compile(r'\s*"?sep=([;,\t|])"?[ ]*(?:\r\n|\r|\n)', re.IGNORECASE)
 #: Longer ones first: the mark of UTF-32 begins with that of UTF-16.
 _MARKS: Final = (
@@ -29,8 +30,8 @@ _MARKS: Final = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-#: Any bytes are text in these, so that text which is UTF-8 as well was hardly written in one of
-#: them.
+#: Encodings in which any bytes are text. A file that is valid UTF-8 as well was hardly written in
+#: one of them.
 _ONE_BYTE: Final = re.compile(r"cp\d+|iso8859-\d+|latin-?1|mac-.*")
 
 
@@ -40,13 +41,17 @@ class TableRow(NamedTuple):
     `refusal` is "" where it can be read.
     """
 
+    #: The line in the file at which it ends; the header is line 1 where nothing stands above it.
     number: int
     cells: Mapping[str, object]
     refusal: str = ""
 
 
 class NoHeaderError(ValueError):
-    """No row names the columns that the block maps: another field mapping may find one."""
+    """No row names the columns that the block maps.
+
+    With another field mapping a header may be found.
+    """
 
 
 def decoded(body: bytes, encoding: str) -> str:
@@ -91,8 +96,11 @@ def canonical(name: str) -> str:
 class Names:
     """The columns that a block maps, and those among them that make the id."""
 
+    #: All columns that the block maps.
     mapped: frozenset[str]
+    #: Those among them that hold the id.
     key: tuple[str, ...]
+    #: Whether the id is made of all of them; else of the first that holds something.
     joined: bool = False
 
     @cached_property
@@ -100,7 +108,7 @@ class Names:
         return {canonical(name): name for name in sorted(self.mapped)}
 
     def score(self, cells: Sequence[str]) -> int:
-        """How many mapped columns a row names; 0 if the id's are not among them."""
+        """How many mapped columns a row names; 0 if those of the id are not among them."""
         named = {
             self._canonical[name] for cell in cells if (name := canonical(cell)) in self._canonical
         }
@@ -108,9 +116,10 @@ class Names:
         return len(named) if (all(keys) if self.joined else any(keys)) else 0
 
     def columns(self, cells: Sequence[str]) -> list[str]:
-        """Names for the columns of a header: those of the block where they can be told.
+        """Names for the columns of a header.
 
-        A name that comes twice counts once where nobody maps it.
+        A column that the block maps gets the block's spelling. Of a name that comes twice, the
+        later ones get a number, unless the block maps it.
 
         Raises:
             ValueError: If a mapped column is there twice.
@@ -133,7 +142,7 @@ class Names:
         return [_once(name, seen) for name in columns]
 
     def to_text(self) -> str:
-        """The id's columns, for an operator."""
+        """The columns of the id, in words for an operator."""
         return (" and " if self.joined else " or ").join(f'"{name}"' for name in self.key)
 
 
@@ -149,11 +158,12 @@ def _once(name: str, seen: set[str]) -> str:
 
 @dataclass(frozen=True)
 class _Header:
-    """Where a table begins: lines above its header, how it is delimited, and its cells."""
+    """A row that may be the header of the table."""
 
     lines_above: int
     delimiter: str
     cells: list[str]
+    #: How many of the mapped columns it names.
     score: int
 
 
@@ -184,11 +194,12 @@ def _find_header(text: str, delimiter: str, names: Names) -> _Header:
     """The row among the first that names most of the mapped columns.
 
     Raises:
-        NoHeaderError: If none names the id's.
+        NoHeaderError: If none names the columns of the id.
     """
     head = text[:_HEAD_CHARACTERS]
     candidates = delimiter or _DELIMITERS
-    for records in (_by_record, _by_line):  # a title may have a quote that never ends
+    # Line by line only if that fails: a title may have a quote that never ends.
+    for records in (_by_record, _by_line):
         headers = [
             _Header(line, mark, cells, names.score(cells))
             for mark in candidates
@@ -206,7 +217,7 @@ def _find_header(text: str, delimiter: str, names: Names) -> _Header:
 
 
 def _by_record(head: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """(lines before it, cells) of the first rows."""
+    """(lines above it, cells) of the first rows, where a quoted cell may span lines."""
     reader = csv.reader(io.StringIO(head, newline=""), delimiter=delimiter)
     before = 0
     try:
@@ -220,6 +231,7 @@ def _by_record(head: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _by_line(head: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """The same, every line taken for a row."""
     for number, line in enumerate(io.StringIO(head, newline="")):
         if number >= HEADER_ROWS:
             return

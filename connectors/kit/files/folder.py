@@ -3,6 +3,9 @@
 The first answer lists the files that are not read, with the reasons. Each further answer is one
 file, and each answer names the next file in its Link header.
 
+This transport stands in for the network, so that files are read, stored and replayed as the pages
+of any other list.
+
 Nothing outside of the folder is ever opened: names come from the folder's own list, and links are
 not followed.
 """
@@ -22,6 +25,7 @@ import httpx
 #: How the page starts that lists what is not read.
 LISTING_KEY: Final = "twezah_file_drop"
 LISTING: Final = f'{{"{LISTING_KEY}":'.encode()
+#: Content types by the end of a file's name; files with other names are not read.
 TYPES: Final = {
     ".csv": "text/csv",
     ".txt": "text/csv",
@@ -43,8 +47,10 @@ class Entry:
     one counts.
     """
 
+    #: Nanoseconds since 1970; see `_changed_ns`.
     changed_ns: int
     name: str
+    #: Bytes.
     size: int
 
 
@@ -70,7 +76,8 @@ class Folder(httpx.BaseTransport):
         since, before = (_nanoseconds(params.get(name)) for name in ("since", "before"))
         try:
             descriptor = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
-        except OSError:  # it was there when the run began: a network drive, perhaps
+        except OSError:
+            # It was there when the run began, so it may come back: a network drive, perhaps.
             return httpx.Response(503)
         try:
             good, refused = self._sorted(descriptor, since or 0, before)
@@ -114,6 +121,7 @@ class Folder(httpx.BaseTransport):
         return sorted(good), refused
 
     def _refusal(self, folder: int, entry: Entry, mode: int) -> str | None:
+        """Why a file is not read, None where it is."""
         if stat.S_ISLNK(mode):
             return "it is a link, and links are not followed: put the file itself here"
         if not stat.S_ISREG(mode):
@@ -132,7 +140,7 @@ class Folder(httpx.BaseTransport):
         return self._check(body) if body is not None else None
 
     def _content(self, folder: int, entry: Entry) -> bytes | None:
-        """The whole file; None if it is not what was listed any more."""
+        """The whole file; None if it is no longer what was listed."""
         try:
             descriptor = os.open(
                 entry.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder
@@ -155,6 +163,7 @@ class Folder(httpx.BaseTransport):
 
 
 def _entries(folder: int) -> Iterator[tuple[Entry, int]]:
+    """The files of a folder with their modes; hidden and unfinished ones are left out."""
     with os.scandir(folder) as items:
         for item in items:
             if item.name.startswith(".") or item.name.lower().endswith(_UNFINISHED):
@@ -183,6 +192,7 @@ def _nanoseconds(text: str | None) -> int | None:
 
 
 def _listing(good: list[Entry], refused: dict[str, str]) -> bytes:
+    """The first page: which files are read, and which are not, with the reasons."""
     reasons = [{"file": name, "reason": reason} for name, reason in sorted(refused.items())]
     content = json.dumps(
         {"files": [entry.name for entry in good], "refused": reasons}, ensure_ascii=False
@@ -191,6 +201,7 @@ def _listing(good: list[Entry], refused: dict[str, str]) -> bytes:
 
 
 def _following(good: list[Entry], here: Entry | None, params: httpx.QueryParams) -> str | None:
+    """The query for the file behind `here` (None: the first), None behind the last one."""
     after = (here.changed_ns, here.name) if here else (-1, "")
     following = next((entry for entry in good if (entry.changed_ns, entry.name) > after), None)
     if following is None:

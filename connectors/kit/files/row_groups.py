@@ -26,18 +26,20 @@ from connectors.kit.spec.records import Broken
 
 #: What becomes of a row without an id that stands below a document.
 RowsWithoutId = Literal["refuse the document", "part of the document above"]
-#: How facts of a document are called in a message.
+#: What the fields of a document, as against those of its lines, are called in a message.
 _FACTS: Final = {
     "customer_phone": "phone", "customer_external_id": "customer", "issued_at": "date",
     "currency": "currency", "kind": "kind", "status": "status",
 }  # fmt: skip
-#: Without any of these a row is no document of its own.
+#: Fields that say when or to whom something was sold. Without any of them a row is no document of
+#: its own.
 _OWN: Final = ("issued_at", "customer_phone", "customer_external_id")
+#: How a row begins that sums up others, in Portuguese or English.
 _TOTAL: Final = re.compile(
     r"(?i)\W*(?:(?:sub[\s-]*)?tota(?:l|is)|grand total|soma(?:t[óo]rio)?|sum|saldo|a transportar"
     r"|transporte)\b"
 )
-#: The same, where it may be a product's name: nothing else may be said.
+#: The same as the whole text, for columns that may hold a product's name.
 _TOTAL_ALONE: Final = re.compile(
     r"(?i)\W*(?:(?:sub[\s-]*)?tota(?:l|is)|grand total|soma|somat[óo]rio)"
     r"(?: (?:geral|general|final|global|acumulado|(?:d[aeo]s?|por|of"
@@ -56,8 +58,11 @@ _REMARK: Final = re.compile(
     r"|(?:janeiro|fevereiro|mar[çc]o|abril|maio|junho|julho|agosto|setembro|outubro|novembro"
     r"|dezembro)\b)"
 )
+#: A text of as many words is a remark.
 _WORDS_OF_REMARK: Final = 5
+#: The time of day behind a date.
 _CLOCK: Final = re.compile(r"[T ,]\s*\d{1,2}:\d{2}.*$", re.DOTALL)
+#: A document and the number of the row at which it begins.
 Row = tuple[int, Any]
 #: Stands for an id that names nothing.
 LOST: Final = "\x01"
@@ -68,22 +73,27 @@ class Layout:
     """Which columns hold what.
 
     Paths are pointers to a row's cells; of several the first that holds something counts.
-
-    `key` are those of the id (`joined`: all of them make it), `facts` those of the document's
-    fields by name, `lines` those of its lines' fields by name, `total` those of its total (empty:
-    rows may differ). `words` are what the block says of kinds and statuses. Lines are put at
-    `put_at`, unless a row has a list of its own there or at one of `also`.
     """
 
+    #: Paths of the id.
     key: tuple[str, ...] = ()
+    #: Whether all of `key` together make the id.
     joined: bool = False
+    #: Paths of the document's fields, by their names.
     facts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    #: Paths of the fields of its lines, by their names.
     lines: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    #: Paths of the total, which all rows of a document repeat; empty: rows may differ.
     total: tuple[str, ...] = ()
+    #: The block's words for kinds and statuses, by the field's name.
     words: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    #: Where the rows of a document are put, as its lines.
     put_at: str = "/lines"
+    #: Other places for lines. A row that has a list there, or at `put_at`, is a whole document.
     also: tuple[str, ...] = ()
+    #: What becomes of a row without an id below a document.
     without_id: RowsWithoutId = "refuse the document"
+    #: Country of phone numbers without a country code.
     region: str = "AO"
 
 
@@ -91,9 +101,12 @@ class Layout:
 class _Group:
     """The rows of one document so far, and rows for which it is refused, each with its reason."""
 
+    #: The id.
     document: str
+    #: The parts of the id, as the first row writes them.
     parts: list[str]
     rows: list[TableRow] = field(default_factory=list)
+    #: The id, as each of the rows writes it.
     spelled: list[str] = field(default_factory=list)
     refused: list[tuple[TableRow, str]] = field(default_factory=list)
 
@@ -106,7 +119,7 @@ class _Group:
 
 
 class Grouping:
-    """Puts the rows of one file together."""
+    """Puts the rows of one file together to documents."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
@@ -120,7 +133,7 @@ class Grouping:
         }
         self._lists = [segments(path) for path in (layout.put_at, *layout.also)]
         self._seen: Counter[str] = Counter()
-        #: Ids by how they are written: a table says each as often as it has lines.
+        #: Ids by how they are written, because a table repeats each as often as it has lines.
         self._ids: dict[str, str | None] = {}
 
     def documents(self, rows: Iterable[TableRow]) -> Iterator[Row]:
@@ -175,10 +188,10 @@ class Grouping:
             row.number,
             broken if refusal else replace(broken, field="external_id"),
         )
-        return None  # what stands below it is not of an earlier document
+        return None  # rows below it are not of an earlier document
 
     def _parts(self, cells: Mapping[str, Any]) -> list[str]:
-        """What a row says of its id, as it is written; "" for what is not there."""
+        """The parts of a row's id, as they are written; "" for a part that is not there."""
         texts = [_text(_at(cells, path)) for path in self._key]
         return texts if self._layout.joined or len(texts) == 1 else [next(filter(None, texts), "")]
 
@@ -213,16 +226,16 @@ class Grouping:
         if any(part and part != other for part, other in zip(parts, above.parts, strict=True)):
             return True
         names = [name for name in ("customer_phone", "customer_external_id") if name in self._facts]
-        customer = {name: self._said(row, name) for name in names}
+        customer = {name: self._fact(row, name) for name in names}
         customers_above = {
-            name: [self._said(row_above, name) for row_above in above.rows] for name in names
+            name: [self._fact(row_above, name) for row_above in above.rows] for name in names
         }
         if any(
             text and any(customers_above[name]) and text not in customers_above[name]
             for name, text in customer.items()
         ):
             return True
-        whole = any(customer.values()) and self._said(row, "issued_at") and self._total(row)
+        whole = any(customer.values()) and self._fact(row, "issued_at") and self._total(row)
         return bool(whole) and self._total(row) not in {
             self._total(row_above) for row_above in above.rows
         }
@@ -236,12 +249,9 @@ class Grouping:
         rows = self._without_totals(group)
         if not rows:
             return
-        for (
-            row,
-            reason,
-        ) in group.refused:  # a document of which a row cannot be read is not read in part
+        for row, reason in group.refused:
             yield row.number, self._broken(row, group.document, reason)
-        if group.refused:
+        if group.refused:  # a document of which a row cannot be read is not read in part
             return
         first = rows[0]
         if len(group.rows) == 1:
@@ -252,12 +262,15 @@ class Grouping:
             path, reason = problem
             yield first.number, Broken(0, first.number, path, reason, group.document)
             return
-        copies = self._copies(group)
+        copies = self._one_copy(group)
         kept = rows if copies is None else copies
         yield first.number, self._record(kept)
 
     def _record(self, rows: Sequence[TableRow]) -> dict[str, Any]:
-        """The document that rows are, with what a later row says where the first says nothing."""
+        """The document that the rows make.
+
+        Where the first row leaves a field empty, the first later row that fills it counts.
+        """
         document: dict[str, Any] = dict(rows[0].cells)
         if len(rows) > 1:
             for paths in self._facts.values():
@@ -273,7 +286,7 @@ class Grouping:
         return document
 
     def _without_totals(self, group: _Group) -> list[TableRow]:
-        """Without rows that only sum up others, or say something about them."""
+        """The rows without those that only sum up others, or hold a remark about them."""
         have_facts = [self._has_own(row) for row in group.rows]
         if all(have_facts):
             return group.rows
@@ -288,12 +301,12 @@ class Grouping:
         return group.rows
 
     def _is_alone(self, row: TableRow, id_text: str) -> bool:
-        """Whether a row has no cell but the one in which ids are, and that reads like a remark."""
+        """Whether a row has only the cell of the id, and that reads like a remark."""
         texts = [text for value in row.cells.values() if (text := _text(value))]
         return len(texts) == 1 and _reads_like_remark(id_text)
 
     def _is_total_line(self, row: TableRow) -> bool:
-        names = [self._said_of(row, self._lines.get(name, ())) for name in ("name", "sku")]
+        names = [self._first_text(row, self._lines.get(name, ())) for name in ("name", "sku")]
         return any(_TOTAL_ALONE.fullmatch(name) for name in names if name)
 
     def _is_remark(self, row: TableRow) -> bool:
@@ -315,12 +328,13 @@ class Grouping:
 
     def _has_own(self, row: TableRow) -> bool:
         """Whether a row says when or to whom something was sold."""
-        return any(self._said_of(row, paths) for paths in self._own)
+        return any(self._first_text(row, paths) for paths in self._own)
 
-    def _said(self, row: TableRow, name: str) -> str:
-        return self._said_of(row, self._facts.get(name, ()))
+    def _fact(self, row: TableRow, name: str) -> str:
+        """The text of a document's field in a row, "" where there is none."""
+        return self._first_text(row, self._facts.get(name, ()))
 
-    def _said_of(self, row: TableRow, paths: Iterable[Sequence[str]]) -> str:
+    def _first_text(self, row: TableRow, paths: Iterable[Sequence[str]]) -> str:
         for path in paths:
             if text := _text(_at(row.cells, path)):
                 return text
@@ -334,7 +348,7 @@ class Grouping:
         for name in _FACTS:
             if all(self._is_same(rows, path) for path in self._facts.get(name, ())):
                 continue
-            texts = {text: row.number for row in reversed(rows) if (text := self._said(row, name))}
+            texts = {text: row.number for row in reversed(rows) if (text := self._fact(row, name))}
             if len(texts) > 1:
                 different = {self._meaning(name, text): number for text, number in texts.items()}
                 if len(different) > 1:
@@ -356,12 +370,12 @@ class Grouping:
         return path, reason
 
     def _is_same(self, rows: Sequence[TableRow], path: Sequence[str]) -> bool:
-        """Whether a cell of all rows is alike, character by character."""
+        """Whether all rows have the same text in a cell."""
         first = _at(rows[0].cells, path)
         return all(_at(row.cells, path) == first for row in rows)
 
     def _meaning(self, name: str, text: str) -> str:
-        """A fact in one form: the same phone, day or word, however it is written."""
+        """A field's text in one form: the same phone, day or word, however it is written."""
         match name:
             case "customer_phone":
                 return dialled(text, self._layout.region) or re.sub(r"\W", "", text).casefold()
@@ -391,7 +405,7 @@ class Grouping:
 
         Nobody can tell which of them is right.
         """
-        if len(set(group.spelled)) == 1 or self._copies(group) is not None:
+        if len(set(group.spelled)) == 1 or self._one_copy(group) is not None:
             return None
         if len({_unspaced(spelling) for spelling in group.spelled}) == 1:
             return None
@@ -400,8 +414,11 @@ class Grouping:
             "its id is written in several ways (with and without .0), with different rows each",
         )
 
-    def _copies(self, group: _Group) -> list[TableRow] | None:
-        """One copy of a document that is there once per spelling of its id; None if it is not."""
+    def _one_copy(self, group: _Group) -> list[TableRow] | None:
+        """One of the copies of a document that is there once per spelling of its id.
+
+        None if the rows of the spellings differ, or there is one spelling only.
+        """
         ways = list(dict.fromkeys(group.spelled))
         if len(ways) == 1:
             return None
@@ -434,7 +451,7 @@ class Grouping:
 
 
 def _fill(document: dict[str, Any], name: str, rows: Sequence[TableRow]) -> None:
-    """Puts what the first row says that says something."""
+    """Fills a field with the value of the first row that has one."""
     for row in rows:
         if _text(row.cells.get(name)):
             document[name] = row.cells[name]

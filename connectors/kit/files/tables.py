@@ -21,12 +21,12 @@ from connectors.kit.files.row_groups import Grouping, Layout, Row
 from connectors.kit.mapping.ids import content_digest
 from connectors.kit.mapping.json_text import Decoder
 from connectors.kit.mapping.pointers import dig, segments
-from connectors.kit.mapping.reader import UNREADABLE, blame
+from connectors.kit.mapping.reader import UNREADABLE, path_and_reason
 from connectors.kit.spec.records import Broken, Place, Records
 
 #: Rows of one file; a small Parquet file can hold very many.
 ROWS_LIMIT: Final = 1_000_000
-#: From here on floats are further apart than whole numbers.
+#: From here on a double cannot hold every whole number.
 _EXACT_FLOATS: Final = 2**53
 #: What a file that cannot be read is called instead of a row.
 WHOLE: Final = "file"
@@ -34,17 +34,17 @@ WHOLE: Final = "file"
 
 @dataclass(frozen=True)
 class Table:
-    """How files are read.
+    """How files are read."""
 
-    `records` is the pointer to the list in a JSON file ("": the file is the list, a document, or
-    has it in /data). `layout` says how rows of a table are documents, `fraction` is as in
-    `Decoder`.
-    """
-
+    #: Of text files without a byte order mark.
     encoding: str = "utf-8"
+    #: Of CSV files; "": the one that divides the header into the mapped columns.
     delimiter: str = ""
+    #: Pointer to the list in a JSON file; "": the file is the list, a document, or has it in /data.
     records: str = ""
+    #: How the rows of a table are documents.
     layout: Layout = field(default_factory=Layout)
+    #: As in `Decoder`.
     fraction: Callable[[str], str] = str
 
     def problem(self, body: bytes) -> str | None:
@@ -66,7 +66,8 @@ class Table:
 
         In a table the header is line 1.
 
-        Number 0 is the file itself, where it cannot be read.
+        Number 0 is the file itself, where it cannot be read. Nothing is raised: what cannot be read
+        is `Broken`.
         """
         records = Records([], [], [], [])
         if body.startswith(LISTING):
@@ -92,11 +93,13 @@ class Table:
                 records.page_ids.append(page_id)
             except UNREADABLE as error:
                 row_key = f"row {content_digest(value if isinstance(value, dict) else {'': value})}"
-                records.broken.append(Broken(page_id, number, *blame(error), row_key=row_key))
+                records.broken.append(
+                    Broken(page_id, number, *path_and_reason(error), row_key=row_key)
+                )
         return records
 
     def places(self, body: bytes) -> list[Place]:
-        """What stands where in a file, row by row; empty where it cannot be read."""
+        """The rows of a file as they stand in it; empty where it cannot be read."""
         try:
             return [
                 Place(
@@ -124,7 +127,7 @@ class Table:
         return Grouping(self.layout).documents(self._raw_rows(body, text))
 
     def _raw_rows(self, body: bytes, text: str | None = None) -> Iterator[TableRow]:
-        """Rows as they stand in the file, whatever they are."""
+        """Rows as they stand in the file, not yet put together to documents."""
         text = self._text(body) if text is None else text
         if not _is_table(text):
             rows: Iterable[TableRow] = (
@@ -178,12 +181,12 @@ class Table:
 
 
 def of_file(name: str) -> str:
-    """What names a file that cannot be read at all."""
+    """The row key of a file that cannot be read at all."""
     return f"{name}: {WHOLE}"
 
 
 def _is_table(text: str | None) -> bool:
-    """Whether rows are to be put together: a JSON document is whole."""
+    """Whether a file is a table, whose rows are to be put together; a JSON document is whole."""
     start = "" if text is None else text.lstrip()[:1]
     return text is None or (start != "" and start not in "{[")
 
@@ -237,8 +240,8 @@ def _plain(value: Any, fraction: Callable[[str], str]) -> Any:
 
 def _number_of(value: float | Decimal, fraction: Callable[[str], str]) -> int | str | None:
     if isinstance(value, float) and value.is_integer():
-        # A column of whole numbers in which some are missing. What a float cannot tell from the
-        # next one is none.
+        # Whole numbers are floats in a column in which some are missing. A number so large that a
+        # float cannot tell it from the next one is written with an exponent, and refused as an id.
         return int(value) if abs(value) < _EXACT_FLOATS else f"{value:e}"
     is_nan = value != value  # noqa: PLR0124
     return None if is_nan else fraction(format(Decimal(str(value)), "f"))

@@ -17,10 +17,12 @@ from connectors.kit.spec import Account, AssertionAuth, Grant, RequestAuth, Toke
 
 #: A token this close to its end is renewed before it is used.
 EXPIRY_MARGIN = timedelta(seconds=60)
+#: How long a token lives whose answer does not say.
 _DEFAULT_LIFE_SECONDS = 1800
-#: Refusals that say nothing about the credentials (RFC 6749, 4.1.2.1).
+#: Error codes that say nothing about the credentials: trying later may help (RFC 6749, 4.1.2.1).
 _PASSING_CODES = ("temporarily_unavailable", "server_error", "slow_down")
-#: Some say that a token never ends with a number that no calendar holds.
+#: A longer life counts as this: for tokens that never end some vendors write a number that no
+#: calendar holds.
 _LONGEST_LIFE_SECONDS = 365 * 86_400
 
 
@@ -29,13 +31,18 @@ class Token:
     """A live token pair; neither secret shows in its repr. `expires_at` is UTC."""
 
     access_token: str = field(repr=False)
+    #: "" where the way of proving ourselves has none.
     refresh_token: str = field(repr=False)
     expires_at: datetime
+    #: The scopes granted, as the vendor writes them.
     scope: str = ""
 
 
 class TokenStore(Protocol):
-    """Keeps the one live token of an account, for all processes."""
+    """Keeps the one live token of an account, for all processes.
+
+    `sql.tokens` is the one in use.
+    """
 
     def read(self) -> Token | None:
         """The stored token, None before the first refresh."""
@@ -43,13 +50,17 @@ class TokenStore(Protocol):
     def refresh(self, stale: Token | None, renew: Callable[[Token | None], Token]) -> Token:
         """Replaces the token under a lock, committed before it is returned.
 
-        Where the stored token is no longer `stale`, someone else renewed it meanwhile and it is
-        returned as it is.
+        Where the stored token is no longer `stale`, another process renewed it meanwhile, and it
+        is returned as it is. Vendors accept a rotated refresh token once.
+
+        Args:
+            stale: The token to replace, None where there is none.
+            renew: Is given the stored token and fetches a new one.
         """
 
 
 def basic_form(account: Account, url: str, refresh_token: str) -> httpx.Request:
-    """QuickBooks, Xero: client id and secret as HTTP Basic, the rest as a form."""
+    """Client id and secret as HTTP Basic, the rest as a form (QuickBooks, Xero)."""
     secret = account.client_secret.get_secret_value()
     form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
     request = httpx.Request("POST", url, data=form, headers={"accept": "application/json"})
@@ -57,7 +68,7 @@ def basic_form(account: Account, url: str, refresh_token: str) -> httpx.Request:
 
 
 def form_body(account: Account, url: str, refresh_token: str) -> httpx.Request:
-    """Sage Intacct: everything in a form, client id and secret as well."""
+    """Everything in a form, client id and secret as well (Sage Intacct)."""
     form = {
         "grant_type": "refresh_token",
         "client_id": account.client_id,
@@ -68,7 +79,7 @@ def form_body(account: Account, url: str, refresh_token: str) -> httpx.Request:
 
 
 def client_credentials(username: str) -> Grant:
-    """Sage Intacct: the application acts for a user of the company, without a consent.
+    """The application acts for a user of the company, without a consent (Sage Intacct).
 
     There is no refresh token: a new token is asked for each time.
     """
@@ -86,7 +97,7 @@ def client_credentials(username: str) -> Grant:
 
 
 def json_body(account: Account, url: str, refresh_token: str) -> httpx.Request:
-    """FreshBooks: everything in a JSON body, the redirect URI as well."""
+    """Everything in a JSON body, the redirect URI as well (FreshBooks)."""
     body = {
         "grant_type": "refresh_token",
         "client_id": account.client_id,
@@ -98,7 +109,7 @@ def json_body(account: Account, url: str, refresh_token: str) -> httpx.Request:
 
 
 def refresh_token(grant: Grant) -> Callable[[Account], TokenAuth]:
-    """For systems where every account is an OAuth 2 consent, renewed by `grant`."""
+    """The `auth` of systems that know only consents (OAuth 2), whose tokens `grant` renews."""
     return lambda _: TokenAuth(grant)
 
 
@@ -107,24 +118,27 @@ Ask = Callable[[Grant, str], httpx.Response]
 
 
 class Session(Protocol):
-    """What one client proves itself with, shared by its threads."""
+    """What one client proves itself with; shared by its threads."""
 
     def sign(self, request: httpx.Request) -> Token | None:
         """Adds the proof to the request; returns the token used, if any.
 
-        Raises CredentialsRejected.
+        Raises:
+            CredentialsRejected: If there is no usable token, and none can be fetched.
         """
 
     def current(self, *, renew: bool) -> Token | None:
-        """The token in use, a new one where asked; None where there are none.
+        """The token in use, a new one with `renew`; None where requests carry no token.
 
-        Raises CredentialsRejected.
+        Raises:
+            CredentialsRejected: If it cannot be renewed.
         """
 
     def renewed(self, refused: Token | None) -> bool:
-        """Whether there is another proof than the one the vendor refused.
+        """Whether there is now another proof than the one the vendor refused.
 
-        Raises CredentialsRejected.
+        Raises:
+            CredentialsRejected: If it cannot be renewed.
         """
 
 
@@ -159,10 +173,10 @@ class SignedSession:
         self._auth.sign(self._account, request, self._now())
 
     def current(self, *, renew: bool) -> None:
-        """There is none."""
+        """There is no token."""
 
     def renewed(self, refused: Token | None) -> bool:  # noqa: ARG002  the protocol's
-        """There is only one."""
+        """False: there is only one proof."""
         return False
 
 
@@ -239,13 +253,9 @@ class TokenSession:
         if not self._auth.seeded:
             return self._read(self._ask(self._auth.grant, ""), "")
         seed = self._account.refresh_token.get_secret_value()
-        tried = [
-            token
-            for token in dict.fromkeys([stored.refresh_token if stored else seed, seed])
-            if token
-        ]
+        candidates = dict.fromkeys([stored.refresh_token if stored else seed, seed])
         refused: ConnectorError | None = None
-        for refresh_token in tried:
+        for refresh_token in filter(None, candidates):
             try:
                 return self._read(self._ask(self._auth.grant, refresh_token), refresh_token)
             except CredentialsRejected as error:
@@ -255,6 +265,13 @@ class TokenSession:
         )
 
     def _read(self, answer: httpx.Response, refresh_token: str) -> Token:
+        """The token in an answer; `refresh_token` stays in force where the vendor rotates none.
+
+        Raises:
+            Transient: The vendor has no token for now.
+            CredentialsRejected: The vendor refuses.
+            UnexpectedShape: The answer has no token.
+        """
         system = self._account.system
         call = f"{answer.request.method} {answer.request.url.host}{answer.request.url.path}"
         if answer.status_code in (408, 425, 429) or answer.status_code >= 500:
@@ -268,7 +285,8 @@ class TokenSession:
             raise Transient(
                 system, "token", f"no token for now ({code})", call=call, status=answer.status_code
             )
-        if answer.status_code >= 400 or (code and not access):  # some say so with status 200
+        # Some vendors refuse with status 200.
+        if answer.status_code >= 400 or (code and not access):
             reason = code or "no reason given"
             raise self._auth.refused(system, "token", reason, call=call, status=answer.status_code)
         if not isinstance(access, str) or not access:

@@ -33,26 +33,28 @@ from connectors.kit.http.responses import (
 from connectors.kit.http.urls import base_url, join_url, shown
 from connectors.kit.spec import Account, ConnectorSpec, Grant, PageRequest, of_account
 
-# Their messages carry whole URLs, with the query.
+# Their messages have whole URLs in them, with the query, which may hold a key.
 for _noisy in ("httpx", "httpcore"):
     logging.getLogger(_noisy).setLevel(logging.WARNING)
 
 
 @dataclass(frozen=True)
 class Timing:
-    """The clock a client lives by; replaced in tests."""
+    """The clocks that a client uses; replaced in tests."""
 
+    #: Seconds, for measuring.
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
+    #: UTC.
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
 SYSTEM_TIME = Timing()
-#: An answer of success that is longer than this is not looked at for an error in it: it would be
+#: A longer answer with a status of success is not searched for an error code, because it would be
 #: decoded twice.
 ERROR_BYTES_MAX = 4096
-#: How long an account rests whose day's requests are used up, before one is tried again: nobody
-#: says when the next is free.
+#: How long nothing is asked for an account whose requests of the day are used up. Then one is
+#: tried: vendors do not say when the next is free.
 DAY_USED_UP_SECONDS = 900.0
 
 
@@ -67,14 +69,14 @@ def open_client(
     timing: Timing = SYSTEM_TIME,
     shared_limit: SharedLimit | None = None,
 ) -> Iterator["Client"]:
-    """A client for one account, closed at the end.
+    """A client for one account; it is closed at the end.
 
     Args:
         account: The account.
         spec: Its billing system.
         tokens: Where its live token is kept.
         transport: Replaces the network in tests.
-        on_call: Told of every request sent, also failed ones; may be called from several threads.
+        on_call: Is given every request sent, also failed ones; several threads may call it.
         timing: Clock and sleep.
         shared_limit: Counts the requests of the account over all processes; without it this client
             counts alone.
@@ -139,9 +141,10 @@ class Client:
         return self._ahead_seconds
 
     def token(self, *, renew: bool = False) -> Token | None:
-        """The token in use, renewed first where asked; None where there are none.
+        """The token in use, renewed first with `renew`; None where requests carry no token.
 
-        Raises CredentialsRejected.
+        Raises:
+            CredentialsRejected: If it cannot be renewed.
         """
         return self._session.current(renew=renew)
 
@@ -180,6 +183,7 @@ class Client:
     def _exchange(
         self, request: PageRequest, operation: str
     ) -> tuple[httpx.Response, Answer, Token | None]:
+        """Sends a request with its proof; returns the answer and the token used."""
         headers = {
             "accept": "application/json",
             **self.spec.headers(self.account),
@@ -196,13 +200,14 @@ class Client:
         used = self._session.sign(built)
         sent_at = self.timing.now()
         response, answer = self._measured(built, operation)
-        # From when it was sent: a slow answer is not another clock. The largest of all counts,
-        # there may be many servers.
+        # Compared with the time of sending, because a slow answer is no wrong clock. The largest
+        # difference counts: there may be many servers.
         skew_seconds = clock_skew_seconds(response.headers.get("date", ""), sent_at) or 0.0
         self._ahead_seconds = max(self._ahead_seconds, skew_seconds)
         return response, answer, used
 
     def _ask_token(self, grant: Grant, refresh_token: str) -> httpx.Response:
+        """The answer to a request for a token, which counts against the vendor's limits too."""
         url = self.account.token_url or of_account(self.spec.token_url, self.account)
         try:
             request = grant(self.account, url, refresh_token)
@@ -213,7 +218,7 @@ class Client:
         return httpx.Response(response.status_code, content=answer.body, request=request)
 
     def _measured(self, request: httpx.Request, operation: str) -> tuple[httpx.Response, Answer]:
-        """Sends and reads an answer whole in its turn, reporting the call whatever happens."""
+        """Waits for the request's turn, then sends it and reads the whole answer."""
         try:
             with self._limiter.slot() as turn:
                 response, answer = self._sent(request, operation)
@@ -230,6 +235,7 @@ class Client:
         return response, answer
 
     def _sent(self, request: httpx.Request, operation: str) -> tuple[httpx.Response, Answer]:
+        """Sends a request and reads the whole answer; the call is reported whatever happens."""
         started, status = self.timing.monotonic(), 0
         try:
             response = self._http.send(request, stream=True)
@@ -254,13 +260,13 @@ class Client:
             elapsed_ms = round((self.timing.monotonic() - started) * 1000)
             self._on_call(Call(self.spec.name, operation, status, elapsed_ms, status == 429))
         content_type = response.headers.get("content-type", "")
-        if self.spec.transport is None:  # files are what they are
+        if self.spec.transport is None:  # files keep their encoding
             body = utf8(body, content_type)
         link = response.headers.get("link", "")
         return response, Answer(body, content_type, self.timing.now(), elapsed_ms, status, link)
 
     def _rest_seconds(self, response: httpx.Response) -> float:
-        """For how long nobody is to ask for this account, as far as the answer says so."""
+        """For how many seconds nobody may ask for this account, as the answer says."""
         rate = self.spec.rate
         if response.status_code == 429:
             wait_seconds = retry_after_seconds(response, self.timing.now())
@@ -301,7 +307,7 @@ class Client:
 
 
 def _unchanged(response: httpx.Response, request: PageRequest) -> bool:
-    """304 to a request for what changed since a time: nothing did."""
+    """Whether nothing changed: status 304 to a request for changes since a time."""
     return (
         response.status_code == httpx.codes.NOT_MODIFIED and "If-Modified-Since" in request.headers
     )

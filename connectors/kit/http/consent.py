@@ -1,8 +1,8 @@
 """The consent in the browser (OAuth 2, authorization code).
 
-    started = Started(account, spec, redirect_uri="http://localhost:8912/callback")
-    started.url                         # opened by a person, who signs in at the vendor and allows
-    access granted = started.redeem(answered)  # the address the browser was sent back to
+    started = ConsentLink(account, spec, redirect_uri="http://localhost:8912/callback")
+    started.url    # opened by a person, who signs in at the vendor and allows the access
+    granted = started.redeem(answered)    # the address that the browser was sent back to
 
 The answer is taken once, within ten minutes, and only with the secret `state` of this very link.
 """
@@ -24,7 +24,7 @@ from authlib.oauth2.rfc7636 import create_s256_code_challenge
 from connectors.kit.errors import ConsentFailed, CredentialsRejected, Misconfigured, UnexpectedShape
 from connectors.kit.http.auth import Token
 from connectors.kit.http.client import SYSTEM_TIME, Client, Timing, open_client
-from connectors.kit.http.retry import Patience
+from connectors.kit.http.retry import RetryDecision
 from connectors.kit.mapping.reader import error_code
 from connectors.kit.spec import (
     Account,
@@ -40,6 +40,7 @@ LINK_SECONDS = 600
 _ANSWER_CHARACTERS_MAX = 8192
 _UNREADABLE = (LookupError, TypeError, AttributeError, msgspec.DecodeError, UnicodeDecodeError)
 
+#: What the error codes mean that the vendor's page puts into the callback.
 _AT_THE_PAGE = {
     "access_denied": "access was refused on the vendor's page; open the link again and allow it",
     "invalid_scope": (
@@ -49,6 +50,7 @@ _AT_THE_PAGE = {
         "the application may not be connected this way; look at its settings at the vendor"
     ),
 }
+#: What the error codes mean that answer the exchange of the code.
 _AT_THE_EXCHANGE = {
     "invalid_grant": (
         "the vendor no longer takes the code: it is a few minutes old or was used before, or the "
@@ -66,20 +68,20 @@ _AT_THE_EXCHANGE = {
 
 @dataclass(frozen=True)
 class Granted:
-    """What a consent gave: a token, and the accounts it opens."""
+    """What a consent gave us: a token, and the accounts that it opens."""
 
     token: Token
     accounts: tuple[GrantedAccount, ...]
 
 
 class NotThisLink(ConsentFailed):
-    """An answer that does not belong to this link: of an older one, or not of the vendor.
+    """An answer that does not belong to this link: to an older one, or not from the vendor.
 
-    The link itself stays good.
+    This link can still be used.
     """
 
 
-class Started:
+class ConsentLink:
     """One link to the vendor's consent page, waiting for its answer."""
 
     def __init__(
@@ -91,7 +93,19 @@ class Started:
         transport: httpx.BaseTransport | None = None,
         timing: Timing = SYSTEM_TIME,
     ) -> None:
-        """Prepares the link. Raises Misconfigured where it cannot work."""
+        """Prepares the link.
+
+        Args:
+            account: The account to connect; its `redirect_uri` is replaced.
+            spec: Its billing system.
+            redirect_uri: Where the vendor sends the browser back to.
+            transport: Replaces the network in tests.
+            timing: Clock and sleep.
+
+        Raises:
+            Misconfigured: The system has no consent, the client id is missing, or the address of
+                the consent page is no URL.
+        """
         self._account = replace(account, redirect_uri=redirect_uri)
         self._spec = spec
         self._consent = consent_of(spec)
@@ -158,7 +172,7 @@ class Started:
         code = params.get("code", "")
         if params.get("error") or not code:
             raise self._failed(
-                _said(
+                _meaning(
                     _AT_THE_PAGE, params.get("error"), "the answer has neither a code nor an error"
                 )
             )
@@ -183,14 +197,14 @@ class Started:
 
     def _exchange(self, code: str, account_in_callback: str) -> Granted:
         tokens = _Held()
-        spec = replace(self._spec, auth=lambda _: TokenAuth(self._once(code), seeded=False))
+        spec = replace(self._spec, auth=lambda _: TokenAuth(self._grant_once(code), seeded=False))
         with open_client(
             self._account, spec, tokens, transport=self._transport, timing=self._timing
         ) as client:
             try:
                 token = client.token()
             except CredentialsRejected as error:
-                detail = _said(_AT_THE_EXCHANGE, error.detail, "the vendor refuses the code")
+                detail = _meaning(_AT_THE_EXCHANGE, error.detail, "the vendor refuses the code")
                 raise ConsentFailed(
                     error.system, "connect", detail, call=error.call, status=error.status
                 ) from None
@@ -202,7 +216,8 @@ class Started:
             accounts = self._accounts(client, account_in_callback)
         return Granted(tokens.held or token, accounts)
 
-    def _once(self, code: str) -> Callable[[Account, str, str], httpx.Request]:
+    def _grant_once(self, code: str) -> Callable[[Account, str, str], httpx.Request]:
+        """The grant that exchanges the code; a second exchange is refused here."""
         codes = [code]
 
         def grant(account: Account, url: str, _: str) -> httpx.Request:
@@ -213,15 +228,19 @@ class Started:
         return grant
 
     def _accounts(self, client: Client, account_in_callback: str) -> tuple[GrantedAccount, ...]:
-        """Raises ConsentFailed where there is none, UnexpectedShape where they cannot be read."""
+        """The accounts that the consent opened.
+
+        Raises:
+            ConsentFailed: There is none.
+            UnexpectedShape: They cannot be read.
+        """
         consent = self._consent
         if consent.account_param:
             accounts: Sequence[GrantedAccount] = (
                 (GrantedAccount(account_in_callback),) if account_in_callback else ()
             )
-        elif (
-            consent.accounts is None or consent.read_accounts is None
-        ):  # nobody tells: the operator's choice stands
+        elif consent.accounts is None or consent.read_accounts is None:
+            # The vendor does not say: the account in the block counts.
             accounts = (GrantedAccount(self._account.account),) if self._account.account else ()
         else:
             try:
@@ -262,7 +281,11 @@ class _Held:
 
 
 def consent_of(spec: ConnectorSpec) -> Consent:
-    """How the system is consented to. Raises Misconfigured where it is connected otherwise."""
+    """How the system is consented to.
+
+    Raises:
+        Misconfigured: It is connected in another way.
+    """
     if spec.consent is None:
         raise Misconfigured(
             spec.name, "connect", "this system has no consent page; its block holds all it needs"
@@ -276,7 +299,7 @@ def _ask(client: Client, request: PageRequest) -> bytes:
     A failure that may pass is tried again, because the code cannot be exchanged a second time.
     """
     for attempt in stamina.retry_context(
-        on=Patience(client.spec.retry).backoff, attempts=4, timeout=60
+        on=RetryDecision(client.spec.retry).backoff, attempts=4, timeout=60
     ):
         with attempt:
             return client.send(request, "accounts").body
@@ -317,7 +340,7 @@ def _params(answered: str) -> dict[str, str]:
     return dict(reversed(pairs))
 
 
-def _said(meanings: dict[str, str], code: str | None, otherwise: str) -> str:
+def _meaning(meanings: dict[str, str], code: str | None, otherwise: str) -> str:
     """What an error code of the vendor means.
 
     The vendor's own words are not repeated: they may quote what was sent.

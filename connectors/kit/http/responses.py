@@ -21,10 +21,10 @@ from connectors.kit.mapping.json_text import Decoder
 from connectors.kit.mapping.reader import UNREADABLE, error_code
 from connectors.kit.spec import ConnectorSpec, Page, PageRequest
 
-#: Vendors' longest limit is a day; whoever asks for more is asked again then. (And a number without
-#: end is no time.)
+#: The longest wait that is believed: the vendors' longest limit is a day. After it the vendor is
+#: asked again.
 RETRY_AFTER_SECONDS_MAX: Final = 86_400.0
-#: RFC 6750 and RFC 6749, with the spellings that are seen.
+#: Codes for a refused token: those of RFC 6750 and RFC 6749, and other spellings in use.
 _REFUSED_TOKEN: Final = (
     "invalid_token",
     "expired_token",
@@ -37,31 +37,44 @@ _WHOLE: Final = Decoder(Any)
 
 @dataclass(frozen=True)
 class Call:
-    """One request, for the run's report. `status` 0: no answer."""
+    """One request that was sent, for the run's report."""
 
     system: str
+    #: The list, or "token" and the like.
     operation: str
+    #: 0: no answer.
     status: int
     elapsed_ms: int
+    #: Whether the vendor refused it for its rate limit.
     throttled: bool
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A successful answer; `link` is its Link header."""
+    """A successful answer."""
 
     body: bytes
     content_type: str
+    #: UTC.
     fetched_at: datetime
     elapsed_ms: int
     status: int
+    #: The Link header.
     link: str = ""
 
 
 def page_of(
     name: str, request: PageRequest, following: PageRequest | None, answer: Answer, count: int
 ) -> Page:
-    """An answer as the page of a list or a lookup, to be stored."""
+    """An answer as the page of a list or a lookup, to be stored.
+
+    Args:
+        name: The list or lookup.
+        request: What was asked for.
+        following: The next request, None after the last page.
+        answer: What came back.
+        count: The records in it.
+    """
     return Page(
         stream=name,
         page_no=request.page_no,
@@ -91,7 +104,7 @@ def failure(
         response: The answer.
         body: Its body.
         operation: What was asked for.
-        refused: What a refused proof of the account is.
+        refused: The error for a refused token or key.
         now: UTC, for what the vendor says about when to come back.
     """
     status, call = response.status_code, shown(response.request)

@@ -13,13 +13,17 @@ import httpx
 from connectors.kit.errors import CredentialsRejected, Misconfigured
 from connectors.kit.spec import Account, AssertionAuth, RequestAuth
 
+# Importing cryptography takes time, and most systems do not need it: functions import what they
+# use.
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
     SigningKey = RSAPrivateKey | EllipticCurvePrivateKey
 
+#: A private key in PEM form, with its kind and its body.
 _PEM: Final = re.compile(r"-----BEGIN ([A-Z ]*PRIVATE KEY)-----(.*?)-----END \1-----", re.DOTALL)
+#: JWT algorithms by the size of the curve in bits.
 _CURVES: Final = {256: "ES256", 384: "ES384", 521: "ES512"}
 
 
@@ -61,11 +65,11 @@ def oauth1_hmac_sha256(
 
 
 def private_key(text: str) -> "SigningKey":
-    """A private key out of its PEM text, also where a form's single line lost the line breaks.
+    """A private key from its PEM text, whose line breaks a form may have lost.
 
     Raises:
         ValueError: If it is none, is protected by a password, or is neither RSA nor of a NIST
-            curve. Says no part of it.
+            curve. The message holds no part of it.
     """
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey

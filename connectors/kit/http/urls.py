@@ -8,7 +8,8 @@ import httpx
 from connectors.kit.errors import Misconfigured
 from connectors.kit.spec import Account, ConnectorSpec, of_account
 
-#: A user, or a user and a password, before the host of an address. Browsers read "\\" as "/".
+#: A user, or a user and a password, before the host of an address. Browsers read "\\" as "/", so
+#: both are looked for.
 _CREDENTIALS: Final = re.compile(r"(?:[a-z][a-z0-9+.-]*:|^\s*)[/\\]{2}[^/\\?#\s]*@", re.IGNORECASE)
 _NO_SCHEME: Final = re.compile(r"^[^/\\?#]*@")
 
@@ -21,8 +22,7 @@ def refuse_credentials(text: str, *, is_address: bool = False) -> str:
         is_address: It can be nothing but an address, so that the scheme may be missing.
 
     Raises:
-        ValueError: without the value.
-
+        ValueError: If it is. The message does not hold the text.
     """
     if _CREDENTIALS.search(text) or (is_address and _NO_SCHEME.search(text)):
         raise ValueError(
@@ -33,12 +33,12 @@ def refuse_credentials(text: str, *, is_address: bool = False) -> str:
 
 
 def shown(request: httpx.Request) -> str:
-    """A request as it may be shown: method, host and path."""
+    """A request as messages may show it: method, host and path, without the query."""
     return f"{request.method} {request.url.host}{request.url.path}"
 
 
 def base_url(account: Account, spec: ConnectorSpec) -> httpx.URL:
-    """The base URL in force.
+    """The base URL of an account: its own, or else the vendor's.
 
     Raises:
         Misconfigured: If it is not an http(s) URL with a host.

@@ -16,8 +16,12 @@ _OTHER_SIGN: Final = (
     "has the sign of another currency than the document: correct the amount, or where its currency "
     "is looked for"
 )
-_LETTER: Final = re.compile(r"(?i)[a-df-z€$]")  # (1e3 is a number)
+#: A currency's sign or name; not an E, because 1e3 is a number.
+_LETTER: Final = re.compile(r"(?i)[a-df-z€$]")
+#: Longer texts are no amounts.
 _LONGEST: Final = 64
+#: The one column of a frame that an amount is rewritten in.
+_AMOUNT: Final = "amount"
 #: Days as spreadsheets count them, from 1982 to 2119, perhaps with a time of day.
 _SHEET_DAY: Final = re.compile(r"[3-7]\d{4}(?:[.,]\d+)?")
 _SHEET_ADVICE: Final = (
@@ -33,13 +37,14 @@ def amount_advice(amount: str, notation: Notation, decimals: int | None) -> str 
     None where no choice would help.
 
     Args:
-        said: The amount as it was written.
+        amount: The amount as it is written.
         notation: How the block says that amounts are written.
         decimals: Those of the currency, where an amount may have no more.
     """
     if notation not in AMOUNTS.values() or notation == "minor" or len(amount) > _LONGEST:
         return None
-    # Amounts of one form have one advice: there may be as many of them as there are documents.
+    # With all digits alike, amounts of one form share one entry of the cache: there may be as many
+    # amounts as documents.
     return _of_form(re.sub("[1-9]", "1", amount), notation, decimals)
 
 
@@ -68,8 +73,8 @@ def _of_form(amount: str, notation: Notation, decimals: int | None) -> str | Non
 
 
 def _number(amount: str, notation: Notation) -> str | None:
-    frame = pl.DataFrame({"said": [amount]}, schema={"said": pl.String})
-    plain = rewritten(frame, {"said": notation}, "exponent")["said"][0]
+    frame = pl.DataFrame({_AMOUNT: [amount]}, schema={_AMOUNT: pl.String})
+    plain = rewritten(frame, {_AMOUNT: notation}, "exponent")[_AMOUNT][0]
     return plain_number(plain)
 
 
@@ -78,7 +83,7 @@ def _decimals(number: str) -> int:
 
 
 def date_advice(date: str, notation: Notation) -> str | None:
-    """As `amount_advice`, of dates in digits."""
+    """As `amount_advice`, for dates in digits."""
     if _SHEET_DAY.fullmatch(date.strip()):
         return _SHEET_ADVICE
     day = _NUMERIC_DAY.match(date)

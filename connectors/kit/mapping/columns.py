@@ -31,8 +31,10 @@ from connectors.kit.mapping.reader import Picked, has_marks, values
 from connectors.kit.spec import Account
 from connectors.kit.spec.fields import Field
 
+#: The column with the number of decimals of each row's currency; null where that is not known.
 EXPONENT = "_exponent"
 _NO_TEXT: Final = pl.Series((), dtype=pl.String)
+#: Why a value of a kind could not be used, where nothing more is known.
 _REASONS = {
     "text": "is not a text",
     "money": "is not a number",
@@ -45,13 +47,13 @@ _REASONS = {
 }
 
 
-#: Longest id that is taken for one: what identifies a document, a customer or a product is kept in
-#: indexes, which hold no novels.
+#: The longest id that is accepted. Ids of documents, customers and products are kept in database
+#: indexes, whose entries are limited in size.
 ID_BYTES_MAX = 500
 
 
-#: What an id in exponent notation must not be taken for. Barcodes of products suffer it too, and
-#: earn the same.
+#: Ids that are refused in exponent notation. Barcodes of products come in it as well, but points do
+#: not depend on them.
 _OWNERS: Final = ("external_id", "customer_external_id")
 
 
@@ -75,7 +77,7 @@ def with_normal_ids(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 class Columns:
-    """One text column per field, as the vendor wrote it, of records that come in parts."""
+    """Collects a column of text per field, as the vendor wrote it, from several pages."""
 
     def __init__(self, record: Shape | None, fields: Mapping[str, Field]) -> None:
         self.height = 0
@@ -84,14 +86,14 @@ class Columns:
         self._picked: Picked = {}
 
     def add(self, items: Sequence[Any]) -> None:
-        """Reads some records."""
+        """Reads the fields of some more records."""
         self.height += len(items)
         if self._record is not None:
             for name, field in self._fields.items():
                 self._parts[name].append(texts(values(self._record, field, items, self._picked)))
 
     def frame(self) -> pl.DataFrame:
-        """All that was read, without blanks around texts."""
+        """Everything read so far, without blanks around texts and with ids in normal form."""
         schema = dict.fromkeys(self._fields, pl.String)
         columns = {name: pl.concat([_NO_TEXT, *parts]) for name, parts in self._parts.items()}
         frame = pl.DataFrame(columns, schema=schema, height=self.height)
@@ -108,9 +110,12 @@ def raw_columns(record: Shape, fields: Mapping[str, Field], items: Sequence[Any]
 
 
 def typed(fields: Mapping[str, Field], raw: pl.DataFrame, account: Account) -> pl.DataFrame:
-    """Parses every column; null where unusable.
+    """Parses every column but the computed ones; null where a value is unusable.
 
-    Money needs `EXPONENT`, computed ones their columns.
+    Args:
+        fields: What the columns are read as.
+        raw: Columns of text, and `EXPONENT` if there is money among them.
+        account: For the time zone and the country of phone numbers.
     """
     raw = rewritten(raw, {name: field.notation for name, field in fields.items()}, EXPONENT)
     numeric = [name for name, field in fields.items() if field.kind in ("money", "decimal")]
@@ -163,7 +168,7 @@ def typed(fields: Mapping[str, Field], raw: pl.DataFrame, account: Account) -> p
 
 
 def _exponents(ids: pl.Series) -> list[str]:
-    """Those ids that are numbers in exponent notation."""
+    """The ids that are numbers in exponent notation."""
     return [
         text for text in ids.filter(ids.str.contains(r"\d[eE]\+?\d")).unique() if is_exponent(text)
     ]
@@ -190,7 +195,8 @@ def problems(
 
     Args:
         fields: The fields checked.
-        raw: Their values as text (computed fields: as far as there are helpers of the same path).
+        raw: Their values as text. For a computed field it is the text of a helper with the same
+            path, if there is one.
         frame: Their parsed values, and `EXPONENT`.
         label: How a field is named, e.g. "lines.{}".
         under: Pointer put before the paths.
@@ -210,20 +216,19 @@ def problems(
                 "reason": _reason(name, field, raw_values[row], frame[EXPONENT][row]),
                 "example": masked(raw_values[row], personal=field.kind == "phone"),
             }
-            for row in _bad(field, raw_values, frame[name], frame[EXPONENT])
+            for row in _bad_rows(field, raw_values, frame[name], frame[EXPONENT])
         ]
     schema = {"row": pl.UInt32, **dict.fromkeys(("field", "path", "reason", "example"), pl.String)}
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def _bad(field: Field, raw: pl.Series, value: pl.Series, exponent: pl.Series) -> list[int]:
+def _bad_rows(field: Field, raw: pl.Series, value: pl.Series, exponent: pl.Series) -> list[int]:
     if field.kind == "constant" or not value.null_count():
         return []
     empty = value.is_null()
     wrong = empty if field.required else empty & raw.is_not_null()
-    if (
-        field.kind == "money" or field.notation == "minor"
-    ):  # without a currency nothing can be said about amounts that are there
+    # Without a currency no amount can be read: that is the currency's problem, not the amount's.
+    if field.kind == "money" or field.notation == "minor":
         wrong = wrong & (exponent.is_not_null() | raw.is_null())
     return wrong.arg_true().to_list()
 
@@ -235,8 +240,8 @@ def _reason(name: str, field: Field, raw: str | None, exponent: int | None) -> s
         return "is a value not known here"
     if name in _OWNERS and is_exponent(raw):
         return EXPONENT_ID
-    said_more = _reason_of_text(field, raw, exponent) if raw != NOT_TEXT else None
-    return said_more or _REASONS[field.kind]
+    specific = _reason_of_text(field, raw, exponent) if raw != NOT_TEXT else None
+    return specific or _REASONS[field.kind]
 
 
 def _reason_of_text(field: Field, raw: str, exponent: int | None) -> str | None:

@@ -12,7 +12,7 @@ from typing import Final
 from connectors.kit.spec import Account
 
 _ROOT: Final = Path(__file__).parents[3]
-#: The code that maps and judges records.
+#: The code that maps and judges records; a change in any of these files changes the fingerprint.
 _CODE: Final = (
     "connectors/**/*.py",
     "expectations/*.py",

@@ -23,16 +23,17 @@ from connectors.kit.spec import Account, ConnectorSpec, Stream, Window
 from connectors.kit.spec.records import Broken
 from loyalty.schema import IDLE, INVOICE, KINDS, LINE, PROBLEM, STATUSES, UTC_US
 
-#: Documents that are gone, when that was, and the page that says so: None where a webhook does.
+#: Documents that are gone, when they were deleted, and the page that says so (null: a webhook did).
 DELETION: Final = pl.Schema(
     {"external_id": pl.String(), "deleted_at": UTC_US, "page_id": pl.Int64()}
 )
-#: A time of change this far in the future is none: the record belongs to every window.
+#: A time of change further in the future is wrong: the record then belongs to every window.
 _FUTURE: Final = timedelta(days=1)
-#: `kind`: the list is of documents of this kind only; null: of all kinds.
+#: Documents that still exist. `kind`: they are listed among documents of this kind only; null: of
+#: all kinds.
 LISTED: Final = pl.Schema({"external_id": pl.String(), "kind": pl.String()})
-#: What is known of records that name no document by themselves: the one they are a part of, and
-#: what they say.
+#: Records that name no document of their own: the document they are a part of, and a fingerprint of
+#: their content, by which they are recognised when they are read again.
 IDENTITY: Final = pl.Schema(
     {
         "page_id": pl.Int64(),
@@ -47,25 +48,24 @@ _NOT_NEGATIVE = ("total_minor", _REFUNDED)
 
 @dataclass(frozen=True)
 class Mapped:
-    """What a page holds.
+    """What one or several pages of a list hold."""
 
-    `invoices` (INVOICE) has every readable record, with nulls where a value is unusable; `problems`
-    (PROBLEM) says which values those are, by `page_id` and `record_no`: a record with a problem is
-    not to be stored as an invoice. `lines` (LINE) belong to invoices by their key. `deletions`
-    (DELETION) are documents the vendor no longer has. `listed` (LISTED) are those it says it still
-    has, where a census was read. `record_count` counts the page's records, also those left out on
-    purpose (other types, window). `identities` (IDENTITY) tell records apart that cannot be used
-    and have no id: the same one is recognised when it is read again. `notes` (PROBLEM) say of
-    records that are used what was read otherwise than it is written.
-    """
-
+    #: Schema INVOICE: every readable record, with nulls where a value is unusable.
     invoices: pl.DataFrame
+    #: Schema LINE: the lines of the invoices, by their key.
     lines: pl.DataFrame
+    #: Schema PROBLEM: the unusable values, by `page_id` and `record_no`. A record with a problem is
+    #: not to be stored as an invoice.
     problems: pl.DataFrame
+    #: Schema DELETION: documents that the vendor no longer has.
     deletions: pl.DataFrame
+    #: All records, also those left out on purpose (other types, outside of the window).
     record_count: int
+    #: Schema LISTED: documents that the vendor says it still has, where a census was read.
     listed: pl.DataFrame = field(default_factory=LISTED.to_frame)
+    #: Schema IDENTITY: records that cannot be used and have no id.
     identities: pl.DataFrame = field(default_factory=IDENTITY.to_frame)
+    #: Schema PROBLEM: what was read otherwise than it is written, in records that are used.
     notes: pl.DataFrame = field(default_factory=PROBLEM.to_frame)
 
     @classmethod
@@ -75,7 +75,7 @@ class Mapped:
 
     @classmethod
     def together(cls, parts: Sequence[Self]) -> Self:
-        """All of them as one."""
+        """All parts as one."""
         if len(parts) == 1:
             return parts[0]
         frames = {
@@ -107,7 +107,9 @@ def map_pages(
     *,
     window: Window | None = None,
 ) -> Mapped:
-    """Maps pages of one list in one pass: the cost of a pass is that of some thousand records.
+    """Maps pages of one list in one pass.
+
+    A pass has a fixed cost, as high as that of mapping some thousand records.
 
     Args:
         spec: The billing system.
@@ -116,8 +118,8 @@ def map_pages(
             currency are used.
         pages: (page_id, body as received); the id is put into every row, so that it points back at
             its source.
-        window: If given, records changed outside of it are left out; a server that filters by the
-            day says more than it was asked. Not used where the stream is not `windowed`.
+        window: If given, records changed outside of it are left out: a server that filters by the
+            day sends more than it was asked for. Not used where the stream is not `windowed`.
 
     Raises:
         ConnectorError: If a page cannot be read at all (UnexpectedShape, or what the vendor's error
@@ -129,9 +131,8 @@ def map_pages(
     plan = plan_for(spec, stream, account)
     with paused_gc():
         raw = gather(plan, plan.open(spec, stream, pages))
-    if (
-        not raw.count
-    ):  # as in most polls: what assembling costs does not follow the number of records
+    # Most polls find nothing, and assembling has a fixed cost.
+    if not raw.count:
         return Mapped.empty()
     return assemble(stream, plan, account, raw, window=window if stream.windowed else None)
 
@@ -139,7 +140,15 @@ def map_pages(
 def assemble(
     stream: Stream, plan: Plan, account: Account, raw: Raw, *, window: Window | None
 ) -> Mapped:
-    """Frames of what some pages say."""
+    """The frames of some pages.
+
+    Args:
+        stream: The list the pages are of.
+        plan: How it is read.
+        account: As in `map_pages`.
+        raw: The pages' columns of text.
+        window: As in `map_pages`; None: all records are kept.
+    """
     count, broken = raw.count, raw.broken
     every = {**plan.fields, **plan.helpers}
     raw = _with_default_currency(raw, account)
@@ -151,7 +160,8 @@ def assemble(
     invoices = typed(every, with_exponent, account).with_columns(with_exponent[EXPONENT])
     invoices = _with_kind(stream, invoices)
     kind = plan.fields.get("kind")
-    if kind is None or kind.kind != "computed":  # (the sign may be what tells the kind)
+    # A computed kind may depend on the sign of the total.
+    if kind is None or kind.kind != "computed":
         invoices = without_sign(every, invoices)
     invoices = computed(plan.fields, invoices)
     raw, invoices = _inside(window, raw, invoices)
@@ -188,9 +198,9 @@ def _with_default_currency(raw: Raw, account: Account) -> Raw:
 
 
 def _with_unread(raw: pl.DataFrame, before: pl.DataFrame, finished: pl.DataFrame) -> pl.DataFrame:
-    """An amount given back that is written and cannot be read is not none.
+    """The finished documents, with null for an amount given back that cannot be read.
 
-    It stays null, which is a problem.
+    `finish` may have filled it with zero; null is a problem, which names the amount.
     """
     if _REFUNDED not in raw.columns or not before[_REFUNDED].null_count():
         return finished
@@ -208,7 +218,7 @@ def _with_kind(stream: Stream, invoices: pl.DataFrame) -> pl.DataFrame:
 
 
 def _known(invoices: pl.DataFrame) -> pl.DataFrame:
-    """Kinds and statuses read from an operator's path may be anything; only ours count."""
+    """Null for kinds and statuses that are not ours: an operator's path may lead to anything."""
     return invoices.with_columns(
         pl.when(pl.col(name).is_in(allowed)).then(pl.col(name)).alias(name)
         for name, allowed in (("kind", KINDS), ("status", STATUSES))
@@ -261,9 +271,8 @@ def _lines(
     raw, owner = raw_page.lines, raw_page.owners
     exponent = invoices[EXPONENT].gather(owner)
     context = [exponent.alias(EXPONENT)]
-    if any(
-        field.notation != "plain" for field in plan.lines.fields.values()
-    ):  # there, amounts may name a currency
+    # In other notations amounts may name a currency.
+    if any(field.notation != "plain" for field in plan.lines.fields.values()):
         context.append(invoices["currency"].gather(owner))
     lines = typed(plan.lines.fields, raw.with_columns(context), account)
     lines = computed(plan.lines.fields, lines.with_columns(exponent.alias(EXPONENT), owner))
@@ -286,10 +295,9 @@ def _keyed_lines(lines: pl.DataFrame, invoices: pl.DataFrame) -> pl.DataFrame:
         for name in LINE
         if name not in (*lines.columns, *invoices.columns, "line_no")
     ]
-    number, begins = (
-        pl.int_range(pl.len()),
-        pl.col("row") != pl.col("row").shift().fill_null(-1),
-    )  # (in order of rows)
+    # Lines are in the order of their rows, so each change of row begins a document.
+    number = pl.int_range(pl.len())
+    begins = pl.col("row") != pl.col("row").shift().fill_null(-1)
     line_no = number - pl.when(begins).then(number).forward_fill() + 1
     frame = lines.with_columns(*keys, *missing, line_no.alias("line_no"))
     return frame.select(pl.col(name).cast(kind) for name, kind in LINE.items())
@@ -298,9 +306,8 @@ def _keyed_lines(lines: pl.DataFrame, invoices: pl.DataFrame) -> pl.DataFrame:
 def _header_problems(plan: Plan, raw: pl.DataFrame, invoices: pl.DataFrame) -> pl.DataFrame:
     """Problems of the documents' own fields.
 
-    The customer's number and phone number complete each other: one of them is enough, and a phone
-    number that cannot be used is looked up at the vendor, where it can be; documents that earn
-    nothing need none.
+    Either the customer's number or the phone number is enough. A phone number that cannot be used
+    is looked up at the vendor, where that is possible. Documents that earn nothing need none.
     """
     field_problems = problems({**plan.fields, **plan.helpers}, raw, invoices)
     has = {
@@ -347,7 +354,7 @@ def _one_cause(plan: Plan, field_problems: pl.DataFrame) -> pl.DataFrame:
             name: set(field.paths) for name, field in (*plan.fields.items(), *plan.helpers.items())
         }
         for number, (name, paths) in enumerate(sources.items()):
-            # A helper is nothing that an operator knows: one path in common is enough.
+            # An operator does not know helpers, so for them one path in common is enough.
             same = paths.intersection if name in plan.helpers else paths.__le__
             earlier = [
                 name_above

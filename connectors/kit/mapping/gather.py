@@ -2,8 +2,8 @@
 
 The objects of a page are read while the processor's cache still has them, and freed at once.
 
-Reading a field of twenty thousand objects at a time, field after field, waits for memory most of
-the time: twice as long in all.
+Reading field after field from twenty thousand objects takes twice as long in all, because it waits
+for memory most of the time.
 """
 
 from collections.abc import Iterable, Iterator
@@ -25,17 +25,17 @@ _PLACE: Final = pl.Schema({"page_id": pl.Int64(), "record_no": pl.Int32()})
 
 @dataclass(frozen=True)
 class Raw:
-    """What some pages say, as the vendor wrote it.
+    """The columns of some pages, as the vendor wrote them."""
 
-    `records` has one text column per field and helper, `places` (page_id, record_no) the same rows.
-    `lines` has one text column per field of a line, `owners` the row of each line's record.
-    `broken` are records that could not be decoded.
-    """
-
+    #: One column of text per field and helper.
     records: pl.DataFrame
+    #: page_id and record_no of the same rows.
     places: pl.DataFrame
+    #: One column of text per field of a line.
     lines: pl.DataFrame
+    #: For each line the row of its record.
     owners: pl.Series
+    #: Records that could not be decoded.
     broken: list[Broken]
 
     @property
@@ -66,7 +66,7 @@ def gather(plan: Plan, pages: Iterable[Records]) -> Raw:
     owners = [pl.Series("row", (), dtype=pl.UInt32)]
     places = [_PLACE.to_frame()]
     broken: list[Broken] = []
-    for page in _put_together(pages):
+    for page in _grouped(pages):
         items, rows = flat_lines(plan, page.items)
         owners.append(pl.Series("row", rows, dtype=pl.UInt32) + records.height)
         places.append(
@@ -75,11 +75,12 @@ def gather(plan: Plan, pages: Iterable[Records]) -> Raw:
         records.add(page.items)
         lines.add(items)
         broken += page.broken
-        del page, items  # before the next one is decoded, which takes their place
+        del page, items  # freed before the next page is decoded, which takes their memory
     return Raw(records.frame(), pl.concat(places), lines.frame(), pl.concat(owners), broken)
 
 
-def _put_together(pages: Iterable[Records]) -> Iterator[Records]:
+def _grouped(pages: Iterable[Records]) -> Iterator[Records]:
+    """Small pages put together to at least `RECORDS_AT_ONCE` records."""
     ready: list[Records] = []
     for page in pages:
         if ready:
@@ -105,7 +106,9 @@ def flat_lines(plan: Plan, items: list[Any]) -> tuple[list[Any], list[int]]:
         of_record = [lines or joined or () for lines, joined in zip(of_record, beside, strict=True)]
     for other in plan.lines.also:
         lines_there = plan.record.columns[other](items)
-        of_record = [lines or two or () for lines, two in zip(of_record, lines_there, strict=True)]
+        of_record = [
+            lines or more or () for lines, more in zip(of_record, lines_there, strict=True)
+        ]
     flat = list(chain.from_iterable(of_record))
     rows = list(chain.from_iterable(map(repeat, range(len(items)), map(len, of_record))))
     if plan.lines.nested is None:

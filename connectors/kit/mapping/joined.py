@@ -29,17 +29,28 @@ def with_details(body: bytes, details: Sequence[bytes]) -> bytes:
 class Joined:
     """Puts lines that were asked for beside a page into the page's records."""
 
+    #: Decodes a stored page to its answers about lines.
     decoder: Decoder
+    #: The answers of a decoded page.
     answers: Column
+    #: The lines of an answer.
     lines: Column
+    #: The ids of the records that lines belong to.
     owner: Callable[[Sequence[Any]], Sequence[Any]]
+    #: The ids of records.
     record_id: Column
+    #: The attribute of a record that takes its lines.
     slot: str
 
     def put(self, items: Sequence[Any], body: bytes) -> None:
         """Gives every record its lines, in the order in which they were sent.
 
-        Raises what decoding raises.
+        Args:
+            items: The page's decoded records, which are changed.
+            body: The page.
+
+        Raises:
+            DecodeError: As decoding raises it (`reader.UNREADABLE`).
         """
         lines: dict[str, list[Any]] = {}
         for answer in self.lines(self.answers([self.decoder.decode(body)])[0] or []):

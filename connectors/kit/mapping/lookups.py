@@ -21,14 +21,18 @@ from connectors.kit.spec import Account, ConnectorSpec, Lookup, Stream
 from connectors.kit.spec.fields import Field
 from loyalty.schema import IDLE, PROBLEM
 
+#: The rows of a page of customers, and of items. `phone` is E.164; null: none that can be dialled.
 CUSTOMER = pl.Schema({"external_id": pl.String, "phone": pl.String})
 ITEM = pl.Schema({"external_id": pl.String, "name": pl.String, "sku": pl.String})
 
 
 def missing(spec: ConnectorSpec, mapped: Mapped) -> dict[str, set[str]]:
-    """Which ids of each lookup ("customers", "items") the mapped records lack a phone or sku of.
+    """The ids to ask each lookup for: those of documents without phone, and of lines without sku.
 
-    Items are named by `Lookup.key`: their id, or their name where lines carry no id.
+    Items are named by `Lookup.key`: by their id, or by their name where lines carry no id.
+
+    Returns:
+        Ids by the lookup's name, "customers" or "items".
     """
     needs: dict[str, set[str]] = {}
     for lookup in spec.lookups:
@@ -69,7 +73,7 @@ def map_lookup(spec: ConnectorSpec, lookup: Lookup, account: Account, body: byte
 def lookup_ids(
     spec: ConnectorSpec, lookup: Lookup, body: bytes
 ) -> tuple[list[str], Mapping[str, Any]]:
-    """The ids on a page of a lookup, and the numbers beside them.
+    """The ids on a page of a lookup, and the values beside its list (`Lookup.info`).
 
     Raises:
         ConnectorError: If the page cannot be read.
@@ -198,7 +202,7 @@ def _with_sku(lines: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
     by_id = items.select(
         pl.col("external_id").alias("item_external_id"), pl.col("sku").alias("_by_id")
     )
-    # Two items of one name: which of them was sold cannot be told, so neither is named.
+    # With two items of one name nobody knows which was sold, so neither sku is used.
     by_name = items.select("name", pl.col("sku").alias("_by_name")).drop_nulls("name")
     by_name = by_name.filter(pl.col("_by_name").n_unique().over("name") == 1).unique(
         "name", keep="any"

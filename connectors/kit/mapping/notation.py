@@ -11,26 +11,31 @@ import polars as pl
 from connectors.kit.mapping.signs import bare, signed
 from connectors.kit.spec.fields import Notation
 
-#: Stands before what was a number in JSON, where texts have a notation of their own: 1.500 is not
-#: 1500 there.
+#: Stands before the text of what was a number in JSON, where texts have a notation of their own:
+#: the number 1.500 is never 1500.
 NUMBER: Final = "\x02"
 
+#: Numbers with points, or commas, between thousands.
 _BY_POINTS = r"^[+-]?[1-9]\d{0,2}(?:\.\d{3})+(?:,\d*)?$"
 _BY_COMMAS = r"^[+-]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?$"
 #: Commas that can only stand between thousands: there are several, or a point behind them.
 _SURELY_BY_COMMAS = r"^[+-]?[1-9]\d{0,2}(?:(?:,\d{3}){2,}|,\d{3}\.\d*)(?:\.\d*)?$"
-#: What an amount may have besides digits, points, commas and a sign of minus before them.
+#: What an amount has besides digits, points, commas and a minus in front: it needs `signs`.
 _MORE = r"[^\d.,+-]|\d.*[+-]"
-#: What needs no second look.
+#: Amounts that are in plain notation already.
 _SIMPLE = r"^-?\d+(?:\.\d*)?$"
+#: Dates in digits; the order of the first two parts is a matter of notation.
 _PARTS = r"^(\d{1,2})[/.-](\d{1,2})[/.-](\d{4}|\d{2})(?:[T ,].*)?$"
 _DAY = r"^\d{1,2}[/.-]\d{1,2}[/.-]\d{2,4}"
+#: Dates with the year first: `20260131`, `2026/01/31`.
 _COMPACT = r"^((?:19|20)\d{2})(\d{2})(\d{2})$"
 _SLASHED = r"^((?:19|20)\d{2})[/.](\d{2})[/.](\d{2})"
+#: Dates with the name of the month, the day or the month first.
 _NAMED = (
     r"^(\d{1,2})(?: de|\.)?[ -]([A-Za-z]{3,9}|março)\.?(?: de)?,?[ -](\d{4})",
     r"^([A-Za-z]{3,9})\.? (\d{1,2}),? (\d{4})",
 )
+#: A time of day with AM or PM.
 _HALF_DAY = r"(?i)[T ](\d{1,2})(?::(\d{2}))?(?::(\d{2})(?:\.\d*)?)? ?([ap])\.? ?m\.?$"
 #: Months as English and Portuguese write them, whole or cut short.
 _MONTHS = {
@@ -42,9 +47,10 @@ _MONTHS = {
     for number, name in enumerate(names.split(), start=1)
     for length in range(3, len(name) + 1)
 }
-#: Two digits first: without a choice nobody knows whether they are a day, a month or a year.
+#: Dates that begin with at most three digits: they may be a day, a month or a year, which the
+#: operator must choose.
 _SHORT = r"^\d{1,3}[/.-]\d{1,2}[/.-]\d{1,2}(?:\D|$)"
-#: How an operator chooses among them in a block.
+#: The notations of amounts, and of dates, by the words of a block's settings.
 AMOUNTS: Final[Mapping[str, Notation]] = {
     "decimal": "point",
     "decimal comma": "comma",
@@ -86,14 +92,14 @@ def unmarked(raw: pl.DataFrame, notations: Mapping[str, Notation]) -> pl.DataFra
     """
     return raw.with_columns(
         pl.when(pl.col(name).str.starts_with(NUMBER))
-        .then(_said(pl.col(name).str.strip_prefix(NUMBER), notations.get(name, "plain")))
+        .then(_as_written(pl.col(name).str.strip_prefix(NUMBER), notations.get(name, "plain")))
         .otherwise(pl.col(name))
         .alias(name)
         for name in raw.columns
     )
 
 
-def _said(number: pl.Expr, notation: Notation) -> pl.Expr:
+def _as_written(number: pl.Expr, notation: Notation) -> pl.Expr:
     return number.str.replace(".", ",", literal=True) if notation == "comma" else number
 
 

@@ -19,11 +19,12 @@ from connectors.kit.mapping.reader import UNREADABLE, plan_for
 from connectors.kit.mapping.shown import KEYS_MAX, NAME
 from connectors.kit.spec import Account, ConnectorSpec, Lookup, Stream
 
-#: Bounds of a look: records of a page, depth of a path and its length, elements of an array, fields
-#: of a record.
+#: Limits: records of a page that are looked at; depth of a path and its length in characters,
+#: elements of an array, fields of a record.
 RECORDS_OF_PAGE: Final = 10
 _DEPTH, _PATH_LENGTH, _ELEMENTS, _FIELDS = 8, 200, 10, 400
-#: A text file is looked at to here, others only if they are not larger than the second.
+#: Bytes of a text file that are looked at; other files are looked at only if they have no more than
+#: the second number.
 _FILE_HEAD, _FILE_WHOLE = 64 * 1024, 2 * 1024 * 1024
 #: The JSON types, in the words of operators.
 _TYPES: Final[Mapping[type, str]] = {
@@ -31,6 +32,7 @@ _TYPES: Final[Mapping[type, str]] = {
 }  # fmt: skip
 _WHOLE: Final = Decoder(Any)
 _GENERIC: Final = Decoder(Any, float)
+#: Path and JSON type.
 Field = tuple[str, str]
 
 
@@ -45,7 +47,7 @@ class Outline:
     fields: Counter[Field] = field(default_factory=Counter)
 
     def add(self, prefix: str, record: Any) -> None:
-        """Counts one record in."""
+        """Counts the fields of one record, whose paths get the prefix."""
         self.records += 1
         fields: set[Field] = set()
         _walk(record, prefix, 0, fields)
@@ -54,7 +56,7 @@ class Outline:
 
 
 class Watch:
-    """Looks at some pages of every list of one read: all of a few, ever fewer of many."""
+    """Looks at some pages of every list in one run: at all of the first, at ever fewer later."""
 
     def __init__(self, spec: ConnectorSpec, account: Account) -> None:
         self._spec, self._account = spec, account
@@ -62,9 +64,13 @@ class Watch:
         self.outlines: dict[str, Outline] = {}
 
     def look(self, stream: Stream, read: Callable[[], bytes]) -> None:
-        """A page of a list, read if it is looked at.
+        """Looks at a page of a list, or passes it over.
 
-        What cannot be read is left out; the mapping says so.
+        A page that cannot be read is left out: the mapping reports it.
+
+        Args:
+            stream: The list.
+            read: Gives the page's body; called only if the page is looked at.
         """
         if stream.deleted is not None or not self._due(stream.name):
             return
@@ -83,7 +89,7 @@ class Watch:
             )
 
     def look_up(self, lookup: Lookup, body: bytes) -> None:
-        """A page of customers or items."""
+        """Looks at a page of customers or items, or passes it over."""
         if self._due(lookup.name):
             self._records(lookup.name, f"{lookup.records}/*", _records(lookup.records, body))
 
@@ -120,12 +126,12 @@ class Watch:
 
 
 def lines_of(stream: str) -> str:
-    """What the list of a stream's lines is called, where they are asked for by themselves."""
+    """The name for the list of a stream's lines, where they are asked for separately."""
     return f"{stream}: lines"
 
 
 def read_as(spec: ConnectorSpec, account: Account) -> dict[str, dict[str, str]]:
-    """Per list, which paths the mapping reads, and as what.
+    """Which paths the mapping reads, per list, with the fields they are read as.
 
     Raises:
         Misconfigured: If an overridden path is not one.
@@ -180,7 +186,7 @@ def _walk(value: Any, path: str, depth: int, fields: set[Field]) -> None:
 
 
 def _some(records: Sequence[Any]) -> Iterator[Any]:
-    """A few of them, from the first to the last."""
+    """At most `RECORDS_OF_PAGE` records, spread evenly from the first to the last."""
     if len(records) <= RECORDS_OF_PAGE:
         return iter(records)
     last = len(records) - 1
@@ -219,7 +225,7 @@ def _page_with_details(pointer: str) -> tuple[Decoder, Any, Any]:
 
 
 def _rows(stream: Stream, body: bytes) -> list[Any]:
-    """The first rows of a text file; the others are read whole or not at all."""
+    """The first rows of a text file; files of other kinds are read whole, or not at all."""
     text = body.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] not in (b"{", b"[") and not body.startswith(
         (b"PAR1", b"PK")
     )

@@ -20,7 +20,9 @@ from loyalty.schema import EXACT, UTC_US
 WHOLE_DIGITS_LIMIT: Final = 13
 #: Stands for a JSON object, array or boolean where a text or number was expected.
 NOT_TEXT: Final = "\x01"
+#: Columns that are added while others are parsed.
 _READ, _UNIT = "_read", "_unit"
+#: What Angola writes for its own currency besides AOA, and the euro's sign.
 _OTHER_CODES: Final = {"KZ": "AOA", "AKZ": "AOA", "€": "EUR"}
 _KNOWN_CODES: Final = {code: code for code in EXPONENTS} | _OTHER_CODES
 #: Kinds of numbers that `phonenumbers.is_valid_number` accepts, as its metadata calls them.
@@ -28,13 +30,13 @@ _KINDS = (
     "fixed_line", "mobile", "toll_free", "premium_rate", "shared_cost", "personal_number", "voip",
     "pager", "uan", "voicemail",
 )  # fmt: skip
-#: To look costs a third of cleaning what is clean.
+#: Texts that `trimmed` must clean. The search costs a third of cleaning a column that is clean.
 _UNTIDY = r"\x00|^\s|\s$"
 _PLAIN = rf"^-?\d{{1,{WHOLE_DIGITS_LIMIT}}}(?:\.\d*)?$"
 _SIMPLE = rf"^-?\d{{1,{WHOLE_DIGITS_LIMIT}}}(?:\.\d{{0,6}})?$"
-#: Maybe a binary fraction written out: 0.30000000000000004 for 0.3.
+#: Perhaps a binary fraction written out: 0.30000000000000004 for 0.3.
 _LONG_FRACTION = r"\.\d{9,}$"
-#: Digits that a double keeps exactly; what follows is noise.
+#: The digits that a double keeps exactly; the digits behind them are noise.
 _DOUBLE = Context(prec=15)
 _DATE_MS = r"^/Date\((-?\d{1,15})(?:[+-]\d{4})?\)/$"
 
@@ -73,26 +75,26 @@ def is_text(column: str) -> pl.Expr:
 
 
 def currency_code(text: pl.Expr) -> pl.Expr:
-    """ISO 4217 in capitals; what Angola writes for its own currency besides is known."""
+    """ISO 4217 codes in capitals, also for what Angola writes besides for its own currency."""
     code = text.str.to_uppercase()
     return code.replace(_OTHER_CODES)
 
 
 def known_currency(text: pl.Expr) -> pl.Expr:
-    """Codes of the currencies that we know; null for all others."""
+    """ISO 4217 codes of the currencies in `loyalty.currency`; null for all others."""
     return text.str.to_uppercase().replace_strict(
         _KNOWN_CODES, default=None, return_dtype=pl.String
     )
 
 
 def currency_text(text: str) -> str:
-    """As `currency_code`, of one text."""
+    """As `currency_code`, for one text."""
     code = text.strip().upper()
     return _OTHER_CODES.get(code, code)
 
 
 def exponents(code: pl.Expr) -> pl.Expr:
-    """Decimals of currencies; null where the currency is unknown."""
+    """The number of decimals of currencies; null where the currency is unknown."""
     return code.replace_strict(EXPONENTS, default=None, return_dtype=pl.Int8)
 
 
@@ -176,8 +178,8 @@ def in_micros(frame: pl.DataFrame, columns: Sequence[str], exponent: str) -> pl.
 
     A further column says how many millionths make a minor unit; `simple_minor_units` uses both.
 
-    Reading is nearly all that such a column costs, and an expression that names a value twice
-    computes it twice.
+    So each text is parsed once: parsing is nearly all that such a column costs, and an expression
+    that names a value twice computes it twice.
     """
     if not columns:
         return frame
@@ -192,7 +194,7 @@ def in_micros(frame: pl.DataFrame, columns: Sequence[str], exponent: str) -> pl.
 
 
 def simple_minor_units(column: str, *, exact: bool) -> pl.Expr:
-    """As `minor_units`, of a column that is `in_micros`."""
+    """As `minor_units`, for a column that went through `in_micros`."""
     size, unit = pl.col(column).abs(), pl.col(_UNIT)
     units = pl.when(size % unit == 0).then(size // unit) if exact else (size + unit // 2) // unit
     units = units.cast(pl.Int64)
@@ -334,11 +336,11 @@ def _numbering_plan(region: str) -> tuple[int, str] | None:
     return metadata.country_code, f"^(?:{'|'.join(patterns)})$"
 
 
-#: Between several numbers of one customer; only then those that may stand inside of a number as
-#: well.
+#: What stands between several numbers of one customer. The second list is tried only after the
+#: first: it has what may stand inside a number as well.
 _BETWEEN: Final = re.compile(r"[/;|]| or | ou ")
 _BETWEEN_ALL: Final = re.compile(r"[/;|,&]| or | ou | e | y | and |\s-\s")
-#: One number in groups of three.
+#: One number, in groups of three digits with commas between them.
 _GROUPED: Final = re.compile(r"\d{3},\d{3},\d{3}")
 #: A person's name or a remark beside the number: in brackets, or as words of their own.
 _REMARK: Final = re.compile(r"[(\[][^)\]]*[^\W\d_][^)\]]*[)\]]")

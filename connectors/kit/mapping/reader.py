@@ -19,7 +19,7 @@ from connectors.kit.mapping.json_text import Decoder
 from connectors.kit.mapping.notation import NUMBER
 from connectors.kit.mapping.parse import NOT_TEXT
 from connectors.kit.mapping.pointers import EACH, Column, Shape, dig, joined_paths, segments, shape
-from connectors.kit.mapping.shown import instead
+from connectors.kit.mapping.shown import what_is_there
 from connectors.kit.spec import (
     Account,
     ConnectorSpec,
@@ -33,16 +33,16 @@ from connectors.kit.spec.fields import Field, FieldKind
 from connectors.kit.spec.records import Broken, Records
 from loyalty.schema import EXACT, INVOICE, LINE, UTC_US
 
-#: What decoding may raise, whatever is sent.
 _ANY = Decoder(Any)
 #: How deep an answer without its list is searched for another one.
 _DEPTH = 3
 #: Fields that may be made of several of the vendor's, as an id of series and number.
 JOINABLE = ("external_id", "invoice_number", "customer_external_id", "item_external_id", "sku")
+#: What decoding may raise, whatever is sent.
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-#: Per `pick` and path, values as sent and what was picked of them.
+#: By `pick` and path: for each value, as sent, what `pick` made of it.
 Picked = dict[tuple[Any, str], dict[bytes, str | None]]
 
 
@@ -50,11 +50,16 @@ Picked = dict[tuple[Any, str], dict[bytes, str | None]]
 class Opener:
     """Decoders of one kind of page."""
 
+    #: A whole page, with decoded records.
     page: Decoder
+    #: A whole page, with records as bytes, for pages of which one record is malformed.
     raw: Decoder
+    #: One record.
     record: Decoder
+    #: The list of records in a page of each kind.
     list_of: Column
     raw_list_of: Column
+    #: The values beside the list.
     info: Mapping[str, Column]
 
 
@@ -124,7 +129,7 @@ def _is_no_empty_list(spec: ConnectorSpec, records: str, body: bytes) -> bool:
     if error_code(spec, whole) is not None:
         return True
     beside = dig(whole, parts[:-1]) if parts else None
-    if beside is None:  # it ends on the way to the list
+    if beside is None:  # the JSON ends on the way to the list
         return _holds_records(whole, _DEPTH)
     if not isinstance(beside, dict) or parts[-1] in beside:
         return False
@@ -143,6 +148,7 @@ def _holds_records(value: Any, depth: int) -> bool:
 def _one_by_one(
     spec: ConnectorSpec, operation: str, records: str, opened: Opener, body: bytes, page_id: int
 ) -> Records:
+    """As `read`, decoding each record alone; malformed ones are `Broken`."""
     try:
         page = opened.raw.decode(body)
     except UNREADABLE as error:
@@ -157,11 +163,13 @@ def _one_by_one(
             page_records.page_ids.append(page_id)
         except UNREADABLE as error:
             row_key = f"row {content_digest({'': bytes(raw)})}"
-            page_records.broken.append(Broken(page_id, number, *blame(error), row_key=row_key))
+            page_records.broken.append(
+                Broken(page_id, number, *path_and_reason(error), row_key=row_key)
+            )
     return page_records
 
 
-def blame(error: Exception) -> tuple[str, str]:
+def path_and_reason(error: Exception) -> tuple[str, str]:
     """Path and reason out of a message of msgspec, which holds no values.
 
     An example is "Expected `object`, got `str` - at `$.Contact`".
@@ -188,7 +196,7 @@ def error_code(spec: ConnectorSpec, value: Any) -> str | None:
 
 
 def unexpected(spec: ConnectorSpec, operation: str, records: str, body: bytes) -> ConnectorError:
-    """The error for a body that holds no list of records, saying what it is instead."""
+    """The error for a body that holds no list of records, saying what it holds."""
     kind: type[ConnectorError] = UnexpectedShape
     start = body.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
     if not start:
@@ -212,7 +220,7 @@ def unexpected(spec: ConnectorSpec, operation: str, records: str, body: bytes) -
 
 def _no_list(records: str, whole: Any) -> str:
     where = f"at {records}" if records else "(a JSON array was expected)"
-    in_its_place = instead(whole, records)
+    in_its_place = what_is_there(whole, records)
     return f"no list of records {where}" + (f": {in_its_place}" if in_its_place else "")
 
 
@@ -221,24 +229,30 @@ class Plan:
     """How one stream is read for one account.
 
     Holds its fields with the operator's paths, and the decoders.
-
-    `looks_up`: a phone that a document lacks is looked up at its customer.
     """
 
     fields: Mapping[str, Field]
     helpers: Mapping[str, Field]
     lines: Lines | None
+    #: The types of a record, of a line, and of a line inside a line.
     record: Shape
     line: Shape | None
     nested: Shape | None
+    #: The decoders of a page.
     opened: Opener
+    #: Puts in the lines that the list leaves out.
     joined: Joined | None = None
+    #: Whether a phone number that a document lacks is looked up at its customer.
     looks_up: bool = False
 
     def open(
         self, spec: ConnectorSpec, stream: Stream, pages: Iterable[tuple[int, bytes]]
     ) -> Iterator[Records]:
-        """The records of pages, given with their ids, page by page (see `read`)."""
+        """The records of pages, which are given with their ids, page by page.
+
+        Raises:
+            ConnectorError: As `read`.
+        """
         for page_id, body in pages:
             yield self._page(spec, stream, page_id, body)
 
@@ -258,7 +272,7 @@ class Plan:
 
 
 def plan_for(spec: ConnectorSpec, stream: Stream, account: Account) -> Plan:
-    """The plan, cached per stream and set of overridden paths.
+    """The plan; it is cached per stream and set of overridden paths.
 
     Raises:
         Misconfigured: If an overridden path names an unknown field or is no path.
@@ -318,7 +332,7 @@ def _plan(
 
 
 def _require_other_lists(system: str, stream: Stream, pointers: Iterable[str]) -> None:
-    """Refuses to add up a field of the product lines, which are decoded by themselves."""
+    """Refuses to add up a field of the product lines, which are decoded separately."""
     places = (stream.lines.path, *stream.lines.also) if stream.lines else ()
     if any(pointer.startswith(f"{place}/{EACH}/") for pointer in pointers for place in places):
         detail = 'the product lines cannot be added up by a path: choose totals "sum of the lines"'
@@ -412,7 +426,8 @@ def view(spec: ConnectorSpec, stream: Stream, body: bytes) -> PageView:
             deleted.record_count, info, deleted.external_ids if stream.census else deleted.listed
         )
     record, opened = _viewer(stream)
-    if stream.reads is not None:  # two of them may well hold the same documents: no ids to compare
+    # Files have no ids to compare: two of them may well hold the same documents.
+    if stream.reads is not None:
         return PageView(stream.reads(record.type, body, 0).count)
     records = read(spec, stream.name, stream.records, opened, body)
     ids = _ids(record, stream, records.items)
@@ -421,7 +436,7 @@ def view(spec: ConnectorSpec, stream: Stream, body: bytes) -> PageView:
 
 
 def read_deleted(spec: ConnectorSpec, stream: Stream, body: bytes) -> Deleted:
-    """What a page of deletions holds.
+    """What a page of a stream with `deleted` holds.
 
     Raises:
         ConnectorError: As `read`.
@@ -439,7 +454,7 @@ def _row_id(stream: Stream) -> Sequence[str]:
 
 
 def _version(stream: Stream) -> Sequence[str]:
-    """Where records of a list that moves say when they were changed."""
+    """The paths of the time of change, in lists whose records move; else none."""
     return (
         stream.fields["updated_at"].paths
         if stream.shrinks and "updated_at" in stream.fields

@@ -1,6 +1,6 @@
-"""Trying the mapping on a pasted sample: canonical fields, or which field failed and why.
+"""Tries the mapping on a pasted sample: shows canonical fields, or which field failed and why.
 
-Never fails itself.
+A sample that cannot be read is an answer, not an error.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,15 +15,17 @@ from connectors.kit.mapping.frames import Mapped, assemble
 from connectors.kit.mapping.gather import gather
 from connectors.kit.mapping.json_text import Decoder
 from connectors.kit.mapping.pointers import dig, segments
-from connectors.kit.mapping.reader import UNREADABLE, blame, error_code, plan_for
-from connectors.kit.mapping.shown import instead
+from connectors.kit.mapping.reader import UNREADABLE, error_code, path_and_reason, plan_for
+from connectors.kit.mapping.shown import what_is_there
 from connectors.kit.spec import Account, ConnectorSpec, Stream
 from connectors.kit.spec.records import Broken, Records
 
-#: Numbers with a fraction stay what they are, so that they can be told from texts when the record
-#: is read.
+#: Leaves numbers with a fraction as they are sent, so that they can be told from texts when the
+#: record is read.
 _SAMPLE: Final = Decoder(Any, lambda number: msgspec.Raw(number.encode()))
-Found = tuple[Stream, list[Any]]
+#: A list, and the records that a sample holds of it.
+Match = tuple[Stream, list[Any]]
+#: The fields by which a record of a list is recognised.
 _TELLING = ("external_id", "invoice_number", "customer_external_id", "total_minor", "issued_at")
 
 
@@ -36,7 +38,7 @@ def try_record(
 
     Args:
         spec: The billing system.
-        stream: The list it is from; None: found out by what it holds.
+        stream: The list it is from; None: it is recognised by its fields.
         account: For overridden paths, time zone, region and default currency; secrets are not
             used.
         payload: What was pasted.
@@ -91,7 +93,7 @@ def _json(
     if match is None:
         places = dict.fromkeys(candidate.records for candidate in streams)
         reasons = "; ".join(
-            dict.fromkeys(filter(None, (instead(value, place) for place in places)))
+            dict.fromkeys(filter(None, (what_is_there(value, place) for place in places)))
         )
         reason = f"this is not an invoice of {spec.title}: no record at {' or '.join(places)}"
         return [_refused(None, "/", f"{reason}: {reasons}" if reasons else reason)]
@@ -114,13 +116,14 @@ def _file(
     return [_result(spec, stream, mapped, number, [f"row {number}"]) for number in numbers]
 
 
-def _find(streams: list[Stream], value: Any) -> Found | None:
+def _find(streams: list[Stream], value: Any) -> Match | None:
+    """The list that a sample is from, and its records; None where it is from none."""
     places = [
         (stream, records)
         for stream in streams
         if (records := _at_its_place(stream, value)) is not None
     ]
-    if places:  # lists of one vendor may have the same place
+    if places:  # several, where lists of one vendor have the same place
         return max(
             places,
             key=lambda place: min((_score(place[0], record) for record in place[1]), default=0),
@@ -181,7 +184,7 @@ def _mapped(
             records.numbers.append(number)
             records.page_ids.append(0)
         except UNREADABLE as error:
-            records.broken.append(Broken(0, number, *blame(error)))
+            records.broken.append(Broken(0, number, *path_and_reason(error)))
     mapped = assemble(stream, plan, account, gather(plan, [records]), window=None)
     return [_result(spec, stream, mapped, number, notes) for number in range(len(values))]
 

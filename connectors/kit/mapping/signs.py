@@ -2,8 +2,8 @@
 
 Both are left out where nothing else can be meant.
 
-And with the minus where accountants put it: behind the amount, as brackets around it, or as another
-character.
+The minus is found where accountants put it: behind the amount, as brackets around it, or as another
+character than the hyphen.
 """
 
 from typing import Final
@@ -18,9 +18,11 @@ _GAP: Final = r"[\s\u00a0\u202f'\u2019]"
 _SIGN: Final = r"(?i:US\$|[a-z]{2,3}|[€$])"
 _SIGN_BEFORE: Final = rf"^[+-]?{_SPACE}({_SIGN}){_SPACE}[+-]?{_SPACE}\d"
 _SIGN_BEHIND: Final = rf"\d[.,]?{_SPACE}({_SIGN})$"
-#: Gaps between groups of three digits. Others are left, and no number: 12 50 may be two of them.
+#: Gaps between groups of three digits. An amount with other gaps is refused: 12 50 may be two
+#: amounts.
 _GAPS: Final = rf"^[+-]?[1-9]\d{{0,2}}(?:{_GAP}\d{{3}})+(?:[.,]\d*)?$"
-#: What the signs stand for. A bare dollar is that of any currency that has no sign of its own here.
+#: The currencies that signs stand for. A bare dollar is that of any currency but those in
+#: `_NO_DOLLARS`.
 _MEANS: Final = {code: code for code in EXPONENTS} | {
     "KZ": "AOA",
     "AKZ": "AOA",
@@ -68,6 +70,6 @@ def _fits(sign: pl.Expr, currency: pl.Expr | None) -> pl.Expr:
     if currency is None:
         return means.is_not_null()
     code = currency_code(currency)
-    # An unknown currency is refused as such.
+    # An unknown currency is a problem of its own, not of the amount.
     same = (means == code) | ((means == "$") & ~code.is_in(_NO_DOLLARS)) | code.is_null()
     return means.is_not_null() & same

@@ -11,7 +11,7 @@ from typing import Any
 from connectors.kit.errors import UnexpectedShape
 from connectors.kit.http.client import Client
 from connectors.kit.http.responses import Answer
-from connectors.kit.http.retry import patiently
+from connectors.kit.http.retry import send_with_retry
 from connectors.kit.mapping.ids import joined_id, normal_id
 from connectors.kit.mapping.pointers import dig, segments
 from connectors.kit.mapping.reader import plan_for, unexpected, view
@@ -22,9 +22,10 @@ from connectors.kit.webhooks.bodies import list_page, opened, raw_at
 
 @dataclass(frozen=True)
 class Found:
-    """A page with some of the documents asked for, and their ids."""
+    """A page with some of the documents asked for."""
 
     page: Page
+    #: The ids of the documents on it, as the vendor writes them.
     ids: frozenset[str]
 
 
@@ -57,13 +58,15 @@ def fetch(
 
 
 def _ask(spec: ConnectorSpec, stream: Stream, client: Client, request: PageRequest) -> Found | None:
+    """The page for one request; None where the vendor does not know the id."""
+
     def read(_: PageRequest, answer: Answer) -> tuple[bytes, Sequence[Any], int]:
         body = _listed(spec, stream, answer.body)
         seen = view(spec, stream, body)
         return body, seen.ids, seen.record_count
 
     try:
-        answer, (body, ids, count) = patiently(client, request, stream.name, read)
+        answer, (body, ids, count) = send_with_retry(client, request, stream.name, read)
     except UnexpectedShape as error:
         if error.status in UNKNOWN:
             return None
@@ -98,27 +101,32 @@ def _listed(spec: ConnectorSpec, stream: Stream, body: bytes) -> bytes:
 
 
 def pushed_page(stream: Stream, records: Sequence[bytes]) -> bytes:
-    """A page of the list with documents that came by themselves."""
+    """A page of the list with documents that a webhook brought."""
     return list_page(stream.records, records)
 
 
 @dataclass(frozen=True)
-class Held:
-    """What a document that came by itself says at first sight.
+class FirstLook:
+    """What can be seen of a document that a webhook brought, before it is mapped."""
 
-    `external_id` as it will be stored. `by_number`: it is none of the vendor's ids, but a number
-    printed on the document. `whole`: it has all that points are computed from. `dated`: it says
-    when it was changed last.
-    """
-
+    #: As it will be stored; None where there is none.
     external_id: str | None
+    #: Whether that is no id of the vendor, but a number printed on the document.
     by_number: bool
+    #: Whether it has all that points are computed from.
     whole: bool
+    #: Whether it says when it was changed last.
     dated: bool
 
 
-def looked_at(spec: ConnectorSpec, stream: Stream, account: Account, record: bytes) -> Held:
-    """Whether a document that came by itself is whole, and whose.
+def first_look(spec: ConnectorSpec, stream: Stream, account: Account, record: bytes) -> FirstLook:
+    """Looks at a document that a webhook brought: whether it is whole, and what its id is.
+
+    Args:
+        spec: The billing system.
+        stream: The list that such documents are of.
+        account: For overridden paths.
+        record: The document's JSON.
 
     Raises:
         BadBody: If it cannot be read.
@@ -157,9 +165,9 @@ def looked_at(spec: ConnectorSpec, stream: Stream, account: Account, record: byt
         if isinstance(document_id, str) and normal_id(document_id)
         else None
     )
-    return Held(external_id, at > 0, whole or gone, has("updated_at"))
+    return FirstLook(external_id, at > 0, whole or gone, has("updated_at"))
 
 
 def stored_id(stream: Stream, vendor_id: str) -> str:
-    """How the document with the vendor's id is called in our tables."""
+    """The external id, in our tables, of the document with the vendor's id."""
     return f"{stream.fields['external_id'].prefix}{normal_id(vendor_id)}"

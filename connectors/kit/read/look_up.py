@@ -1,4 +1,4 @@
-"""Reads a set of ids batch by batch: customers, items, the lines that a list leaves out."""
+"""Reads records by a set of ids, batch by batch: customers, items, lines that a list leaves out."""
 
 import hashlib
 from collections.abc import Collection, Iterator
@@ -8,7 +8,7 @@ from dataclasses import replace
 from connectors.kit.errors import PaginationLoop, TooManyPages, UnexpectedShape
 from connectors.kit.http.client import Client
 from connectors.kit.http.responses import page_of
-from connectors.kit.http.retry import patiently
+from connectors.kit.http.retry import send_with_retry
 from connectors.kit.mapping.lookups import lookup_ids
 from connectors.kit.read.moving import READ_AGAIN_LIMIT, SeenPages, moves_too_fast
 from connectors.kit.read.pagination import single
@@ -36,7 +36,7 @@ def look_up(
         spec: The billing system.
         lookup: What to read.
         client: See `open_client`.
-        ids: Ids, or names where `lookup.key` says so (then the whole list is read).
+        ids: Ids; or names, where `lookup.key` says so: then the whole list is read.
 
     Yields:
         Pages in the order in which answers arrive. Ids the vendor does not know are in none of
@@ -146,7 +146,7 @@ def _read_once(
         request = asked.request if isinstance(asked, Special) else asked
         purpose = asked.purpose if isinstance(asked, Special) else ""
         try:
-            answer, (ids, info) = patiently(
+            answer, (ids, info) = send_with_retry(
                 client,
                 request,
                 lookup.name,

@@ -21,7 +21,7 @@ from connectors.kit.errors import (
 )
 from connectors.kit.http.client import Client
 from connectors.kit.http.responses import Answer, page_of
-from connectors.kit.http.retry import patiently
+from connectors.kit.http.retry import send_with_retry
 from connectors.kit.mapping.joined import with_details
 from connectors.kit.mapping.reader import view
 from connectors.kit.read.hydrate import completed
@@ -43,7 +43,7 @@ from connectors.kit.spec import (
 
 log = logging.getLogger(__name__)
 
-#: How servers refuse a page that begins elsewhere than their own pages do.
+#: Statuses by which servers refuse a page that begins elsewhere than their own pages do.
 REFUSED = (400, 416, 422)
 
 
@@ -113,26 +113,28 @@ def extract(
 
 
 class _Reading:
-    """One reading of a list, from its beginning or from where another one stopped."""
+    """One reading of a list, from its beginning or from where another one stopped.
+
+    It drives the stream's generator: asks for the page it wants, and sends it what came back.
+    """
 
     def __init__(self, stream: Stream, client: Client, seen: "_Seen") -> None:
         self._stream, self._client, self._seen = stream, client, seen
+        #: Requests that `Stream.split` made of one, each read from its beginning.
         self._todo: list[PageRequest] = []
         self._steps: Pages | None = None
         self._asked: PageRequest | Special | None = None
 
     def begin(self, first: PageRequest) -> None:
-        """The list is to be read from this request on."""
+        """Starts the reading at this request."""
         self._steps = self._stream.paginate(first)
         self._asked = next(self._steps)
 
     def resume(self, beginning: PageRequest, resume: Resume) -> None:
         """Goes on behind the last page stored, if that page still holds the same records.
 
-        If it does not, the list begins anew.
-
-        Where documents have left the list meanwhile, later ones have moved up, onto pages that
-        nobody would read again.
+        If it does not, the list is read from its beginning: documents have left it meanwhile, and
+        later ones have moved up onto pages that would not be read again.
         """
         if not self._stream.shrinks:
             self.begin(resume.following)
@@ -160,7 +162,7 @@ class _Reading:
             purpose = asked.purpose if isinstance(asked, Special) else ""
             read = partial(seen.read, purpose=purpose)
             try:
-                answer, seen_page = patiently(client, request, stream.name, read)
+                answer, seen_page = send_with_retry(client, request, stream.name, read)
             except UnexpectedShape as error:
                 self._asked = self._refused(error)
                 continue
@@ -218,7 +220,7 @@ class _Reading:
             is_partial = answer.status == httpx.codes.PARTIAL_CONTENT
             return replace(view(spec, stream, answer.body), link=answer.link, partial=is_partial)
 
-        return patiently(self._client, request, stream.name, looked)[1]
+        return send_with_retry(self._client, request, stream.name, looked)[1]
 
     def _refused(self, error: UnexpectedShape) -> PageRequest | Special | None:
         """What to ask for instead of a page that begins elsewhere than the server's own pages do.

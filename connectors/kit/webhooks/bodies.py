@@ -14,12 +14,14 @@ import msgspec
 from connectors.kit.mapping.json_text import Decoder, mend
 from connectors.kit.mapping.pointers import dig, segments
 
+#: Limits of a body: levels of nesting, and values in all.
 DEPTH_MAX: Final = 32
 VALUES_MAX: Final = 200_000
+#: Digits of a number, characters of an id, fields of a form.
 _NUMBER_MAX: Final = 40
 _ID_MAX: Final = 200
 _FIELDS_MAX: Final = 50
-#: What mending leaves of half a character: no id has one.
+#: What mending puts in place of half a character. No id has one.
 _HALF: Final = "\ufffd"
 _LIST: Final = Decoder(list[msgspec.Raw])
 _ENTRIES: Final = Decoder(dict[str, msgspec.Raw])
@@ -37,7 +39,7 @@ def opened(body: bytes) -> Any:
 
     No key comes twice, numbers have a sensible length, and nothing is nested deeply.
 
-    A key that comes twice means one thing to one reader and another to the next.
+    A key that comes twice would mean one thing to one reader and another to the next.
 
     Raises:
         BadBody: If it is anything else.
@@ -45,7 +47,7 @@ def opened(body: bytes) -> Any:
     try:
         value = json.loads(
             (mend(body) or body).decode("utf-8-sig"),
-            object_pairs_hook=_once,
+            object_pairs_hook=_without_repeats,
             parse_int=_number,
             parse_float=_number,
         )
@@ -85,7 +87,7 @@ def form(body: bytes) -> list[tuple[str, str]]:
     return fields
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     entries = dict(pairs)
     if len(entries) < len(pairs):
         raise BadBody("an object has the same key twice")
@@ -93,7 +95,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _number(text: str) -> str:
-    """Numbers stay text: none of them is computed with here."""
+    """A number as text: nothing is computed with numbers here."""
     if len(text) > _NUMBER_MAX:
         raise BadBody(f"it holds a number of more than {_NUMBER_MAX} digits")
     return _Number(text)
@@ -106,6 +108,7 @@ class _Number(str):
 
 
 def _measure(value: Any) -> None:
+    """Raises BadBody where a value is nested too deeply, or holds too many values."""
     level, count, depth = [value], 0, 0
     while level:
         depth += 1
@@ -136,10 +139,16 @@ def objects(value: Any, place: str, *, at_most: int) -> list[dict[str, Any]]:
 
 
 def word(record: Any, pointer: str, *, place: str = "", longest: int = _ID_MAX) -> str:
-    """A text or a whole number at a pointer, as text of one line.
+    """A text or a number at a pointer, as text of one line.
+
+    Args:
+        record: What the pointer goes into.
+        pointer: A JSON pointer.
+        place: Put before the pointer in messages.
+        longest: The limit of its characters.
 
     Raises:
-        BadBody: If there is none, or it is no id: empty, too long, with control characters.
+        BadBody: If there is none, or it is empty, too long, or has control characters in it.
     """
     text = optional_word(record, pointer, place=place, longest=longest)
     if text is None:
