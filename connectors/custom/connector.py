@@ -12,7 +12,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import ConfigDict
 
-from connectors.kit.described.api import USUAL_PARAM, Paging, first_request, paginate, put
+from connectors.kit.described.api import USUAL_PARAM, Paging, first_request, paginate, with_param
 from connectors.kit.described.documents import documents, settings_of
 from connectors.kit.described.settings import CustomSettings
 from connectors.kit.errors import CredentialsRejected, Misconfigured, UnexpectedShape
@@ -111,7 +111,7 @@ def _stream(account: Account, options: CustomOptions) -> Stream:
         size = account.page_size or _PAGE_SIZE
         request = _template_request(options, size)
         if options.paging in ("page number", "offset"):
-            request = put(request, param, _paging(options, param, size).first)
+            request = with_param(request, param, _paging(options, param, size).first)
         return first_request(
             request, window, options.since_param, options.since_format, account.timezone
         )
@@ -167,7 +167,7 @@ def _template_request(options: CustomOptions, size: int) -> PageRequest:
         )
     else:
         request = PageRequest("GET", options.path, dict(options.params))
-    return put(request, options.size_param, size) if options.size_param else request
+    return with_param(request, options.size_param, size) if options.size_param else request
 
 
 def _paging(options: CustomOptions, param: str, size: int) -> Paging:
@@ -310,7 +310,8 @@ def _fault(options: CustomOptions) -> Callable[[Any], str | None]:
     parts = segments(options.records)
 
     def fault(body: Any) -> str | None:
-        # An answer with records is none. An empty list beside "it failed" does not mean no sales.
+        # An answer with records is no failure. An empty list beside "it failed" does not mean that
+        # there are no sales.
         if parts and dig(body, parts):
             return None
         if "title" in body and isinstance(body.get("status"), int):

@@ -100,7 +100,7 @@ def _greet(received: Delivery, scheme: Scheme) -> Handshake | None:
 
 
 def _read(received: Delivery, reading: _Reading) -> list[Event]:
-    if _PING.fullmatch(received.body):  # (a signed one)
+    if _PING.fullmatch(received.body):  # a ping with a signature
         return []
     settings = reading.settings
     body = opened(received.body)

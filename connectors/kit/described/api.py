@@ -62,7 +62,8 @@ class Paging:
     """How to get from a page to the next one."""
 
     kind: PagingKind
-    #: The parameter with the page number, the offset or the cursor; see `put` for where it goes.
+    #: The parameter with the page number, the offset or the cursor; see `with_param` for where it
+    #: goes.
     param: str
     #: The number of the first page, or the first offset.
     first: int
@@ -74,7 +75,7 @@ class Paging:
     size_param: str = ""
 
 
-def put(request: PageRequest, name: str, value: str | int) -> PageRequest:
+def with_param(request: PageRequest, name: str, value: str | int) -> PageRequest:
     """The request with a parameter set.
 
     Args:
@@ -111,7 +112,7 @@ def first_request(
     """The first request of a window; without a window's start it has no bound."""
     if window.since is None or form == "not sent":
         return template
-    return put(template, param, since_value(window.since, form, zone))
+    return with_param(template, param, since_value(window.since, form, zone))
 
 
 def paginate(paging: Paging, account: Account, system: str) -> Callable[[PageRequest], Pages]:
@@ -160,7 +161,7 @@ def _counted(first: PageRequest, *, paging: Paging) -> Pages:
             first,
             Offsets(
                 lambda request: (_position(request, paging), paging.size),
-                lambda request, to: put(request, paging.param, to),
+                lambda request, to: with_param(request, paging.param, to),
                 ended,
             ),
         )
@@ -171,8 +172,8 @@ def _counted(first: PageRequest, *, paging: Paging) -> Pages:
         return _position(request, paging) - paging.first, size
 
     def at(request: PageRequest, number: int, size: int) -> PageRequest:
-        request = put(request, paging.size_param, size) if sized else request
-        return put(request, paging.param, number + paging.first)
+        request = with_param(request, paging.size_param, size) if sized else request
+        return with_param(request, paging.param, number + paging.first)
 
     return guarded(first, Numbers(place, at, ended, sized=sized))
 
@@ -188,8 +189,8 @@ def _followed(first: PageRequest, *, paging: Paging, account: Account, system: s
         if position is None:
             return None
         if paging.kind == "cursor":
-            return replace(put(request, paging.param, position), page_no=request.page_no + 1)
-        onward = _moved(request, position, account, system)
+            return replace(with_param(request, paging.param, position), page_no=request.page_no + 1)
+        onward = _request_of_address(request, position, account, system)
         place = _place(onward)
         if place == _place(request) or (view.record_count == 0 and place in hollow):
             raise PaginationLoop(
@@ -258,7 +259,9 @@ def _after_last(first: PageRequest, *, paging: Paging, system: str) -> Pages:
                 'external_id in "Field mapping"'
             )
             raise Misconfigured(system, "invoices", detail, call=request.path)
-        request = replace(put(request, paging.param, view.ids[-1]), page_no=request.page_no + 1)
+        request = replace(
+            with_param(request, paging.param, view.ids[-1]), page_no=request.page_no + 1
+        )
 
 
 def _position(request: PageRequest, paging: Paging) -> int:
@@ -267,7 +270,7 @@ def _position(request: PageRequest, paging: Paging) -> int:
 
 
 def _number(request: PageRequest, name: str) -> int:
-    """A whole number in a request, at the place where `put` puts it."""
+    """A whole number in a request, at the place where `with_param` puts it."""
     if request.body is None or name.startswith("?"):
         return int(request.param(name.removeprefix("?")))
     place = json.loads(request.body)
@@ -342,7 +345,9 @@ def next_link(header: str) -> str | None:
     return None
 
 
-def _moved(request: PageRequest, address: str, account: Account, system: str) -> PageRequest:
+def _request_of_address(
+    request: PageRequest, address: str, account: Account, system: str
+) -> PageRequest:
     """The request for an address that the server named as the next page.
 
     The address must have the origin of the base URL and lie below it. Credentials go with every

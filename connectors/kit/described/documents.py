@@ -306,7 +306,7 @@ def _summed(invoices: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
     return joined.with_columns(pl.col("_sum").alias("total_minor")).drop("row", "_sum")
 
 
-def named(path: str) -> str:
+def column_pointer(path: str) -> str:
     """A column's name as a pointer, `Serie + Factura` as two; a pointer stays one."""
     if path.startswith("/"):
         return path

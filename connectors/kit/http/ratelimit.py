@@ -92,7 +92,7 @@ class Limiter:
 class _InProcess:
     """The same counting in memory, for a client that shares its account with no other process.
 
-    `rest_seconds` is not kept: whoever was told to wait waits.
+    `rest_seconds` is not kept: the thread that was told to wait does so before it asks again.
     """
 
     def __init__(self, limit: RateLimit, monotonic: Callable[[], float]) -> None:

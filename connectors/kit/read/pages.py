@@ -87,7 +87,6 @@ def extract(
             moved = True
         if not moved and not seen.incomplete():
             return
-        missing = seen.largest_total - seen.listed
         log.warning(
             "%s %s: records left the list while it was read, or are missing; it is read again",
             spec.name,
@@ -98,6 +97,16 @@ def extract(
         reading.begin(replace(beginning, page_no=last.last_page_no + 1))
     if moved:
         raise moves_too_fast(spec.name, stream.name)
+    _accept_incomplete(last)
+
+
+def _accept_incomplete(last: "_Seen") -> None:
+    """Says that fewer records were listed than the answers say there are, in every reading.
+
+    Raises:
+        ListedTooFew: The stream has an advice for it, so its total is not known to be wrong.
+    """
+    spec, stream = last.spec, last.stream
     if stream.total_advice and last.listed < last.largest_total:
         detail = (
             f"{last.listed} records were listed, and the answers say that there are "
@@ -108,7 +117,7 @@ def extract(
         "%s %s: %s records less than the answers say were listed three times; taken as they are",
         spec.name,
         stream.name,
-        max(missing, 0),
+        max(last.largest_total - last.listed, 0),
     )
 
 
