@@ -12,11 +12,10 @@ from urllib.parse import quote
 import httpx
 from pydantic import ConfigDict
 
-from connectors.kit.described.api import USUAL_PARAM, Paging, first_request, paginate, put
+from connectors.kit.described.api import USUAL_PARAM, Paging, first_request, paginate, with_param
 from connectors.kit.described.documents import documents, settings_of
 from connectors.kit.described.settings import CustomSettings
 from connectors.kit.errors import CredentialsRejected, Misconfigured, UnexpectedShape
-from connectors.kit.mapping.fields import phone, text
 from connectors.kit.mapping.pointers import dig, segments
 from connectors.kit.spec import (
     Account,
@@ -31,62 +30,73 @@ from connectors.kit.spec import (
     Window,
     batches,
 )
+from connectors.kit.spec.fields import phone, text
 
 NAME: Final = "custom"
+#: Records to ask for per page, unless the block says otherwise.
 _PAGE_SIZE: Final = 100
 _IDS_PER_REQUEST: Final = 50
+#: Hosts that may be reached without encryption: nothing leaves the machine.
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 
 class CustomOptions(CustomSettings):
-    """The same as a value, with nothing else in it."""
+    """The settings as a value; a setting that does not exist is refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-def spec_from(connection: Account) -> ConnectorSpec:
-    """The description of the API that the connection's options give.
+def spec_from(account: Account) -> ConnectorSpec:
+    """The description of the API that the account's options give.
 
     Raises:
         Misconfigured: Naming the field of the block.
     """
-    options = settings_of(CustomOptions, connection)
-    for field, url in (("API base URL", connection.base_url), ("Token URL", connection.token_url)):
-        _check_encrypted(connection, field, url)
+    options = settings_of(CustomOptions, account)
+    for field, url in (("API base URL", account.base_url), ("Token URL", account.token_url)):
+        _check_encrypted(account, field, url)
     return ConnectorSpec(
         name=NAME,
-        title=f"{connection.account} (custom)" if connection.account != NAME else "Custom system",
+        title=f"{account.account} (custom)" if account.account != NAME else "Custom system",
         docs_url="docs/custom-systems.md",
         base_url="",
         token_url="",
-        auth=lambda _: _auth(connection, options),
+        auth=lambda _: _auth(account, options),
         headers=lambda _: options.headers,
-        streams=(_stream(connection, options),),
+        streams=(_stream(account, options),),
         lookups=_lookups(options),
         rate=RateLimit(
             ((options.requests_per_minute, 60.0),), concurrency=options.requests_at_once
         ),
-        page_size=max(_PAGE_SIZE, connection.page_size or 0),
+        page_size=max(_PAGE_SIZE, account.page_size or 0),
         fault=_fault(options),
         no_list=RecordsElsewhere,
         error_answer=ApiFailed,
     )
 
 
-def _check_encrypted(connection: Account, field: str, url: str) -> None:
+def _check_encrypted(account: Account, field: str, url: str) -> None:
+    """Refuses an address that is not encrypted, unless it is on this machine.
+
+    Raises:
+        Misconfigured: Naming the field of the block.
+    """
     try:
-        found = httpx.URL(url.strip())
+        parsed_url = httpx.URL(url.strip())
     except httpx.InvalidURL:
         raise Misconfigured(
-            connection.system, "settings", f'field "{field}": it is not a URL'
+            account.system, "settings", f'field "{field}": it is not a URL'
         ) from None
-    if found.scheme == "http" and found.host not in _LOOPBACK:
-        detail = f'field "{field}": it must start with https://, because credentials and personal data go over it'
-        raise Misconfigured(connection.system, "settings", detail)
+    if parsed_url.scheme == "http" and parsed_url.host not in _LOOPBACK:
+        detail = (
+            f'field "{field}": it must start with https://, because credentials and personal data '
+            "go over it"
+        )
+        raise Misconfigured(account.system, "settings", detail)
 
 
-def _stream(connection: Account, options: CustomOptions) -> Stream:
-    documented = documents(options, connection, "invoices")
+def _stream(account: Account, options: CustomOptions) -> Stream:
+    documented = documents(options, account, "invoices")
     param = options.page_param or USUAL_PARAM.get(options.paging, "")
     paths = {
         "next": options.next_path,
@@ -97,20 +107,20 @@ def _stream(connection: Account, options: CustomOptions) -> Stream:
     if options.paging == "link header":
         del paths["next"]
 
-    def first(connection: Account, window: Window, _now: datetime) -> PageRequest:
-        size = connection.page_size or _PAGE_SIZE
+    def first(account: Account, window: Window, _now: datetime) -> PageRequest:
+        size = account.page_size or _PAGE_SIZE
         request = _template_request(options, size)
         if options.paging in ("page number", "offset"):
-            request = put(request, param, _paging(options, param, size).first)
+            request = with_param(request, param, _paging(options, param, size).first)
         return first_request(
-            request, window, options.since_param, options.since_format, connection.timezone
+            request, window, options.since_param, options.since_format, account.timezone
         )
 
     return Stream(
         "invoices",
         "invoice",
         first,
-        paginate(_paging(options, param, connection.page_size or _PAGE_SIZE), connection, NAME),
+        paginate(_paging(options, param, account.page_size or _PAGE_SIZE), account, NAME),
         records=options.records,
         info={name: path for name, path in paths.items() if path and options.records},
         single=("/data", "/invoice"),
@@ -121,22 +131,26 @@ def _stream(connection: Account, options: CustomOptions) -> Stream:
         gone=documented.gone,
         finish=documented.finish,
         by_id=_by_id(options),
-        # A list moves while it is read, unless it is one answer or goes on behind a record.
+        # A list moves while it is read, unless it is one answer or each page begins behind a
+        # record.
         shrinks=options.paging not in ("none", "cursor", "last id"),
         deletions=("invoices",)
         if options.deleted_path or "void" in options.statuses.values()
         else (),
         incomplete=options.list_holds == "less than the document",
-        total_advice='check "Paging" and its fields, or empty "Number of records" if that number is not the number of records',
+        total_advice=(
+            'check "Paging" and its fields, or empty "Number of records" if that number is not the '
+            "number of records"
+        ),
     )
 
 
 def _by_id(options: CustomOptions) -> ById:
     template = options.document_path or options.path.rstrip("/") + "/{id}"
 
-    def requests(_connection: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
-        for one in ids:
-            yield PageRequest("GET", template.replace("{id}", quote(one, safe="")))
+    def requests(_account: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
+        for vendor_id in ids:
+            yield PageRequest("GET", template.replace("{id}", quote(vendor_id, safe="")))
 
     return ById(requests, (options.document_record,) if options.document_record else ("/data", ""))
 
@@ -153,7 +167,7 @@ def _template_request(options: CustomOptions, size: int) -> PageRequest:
         )
     else:
         request = PageRequest("GET", options.path, dict(options.params))
-    return put(request, options.size_param, size) if options.size_param else request
+    return with_param(request, options.size_param, size) if options.size_param else request
 
 
 def _paging(options: CustomOptions, param: str, size: int) -> Paging:
@@ -175,7 +189,7 @@ def _lookups(options: CustomOptions) -> tuple[Lookup, ...]:
     return (
         Lookup(
             "customers",
-            lambda _connection, _ids: (),
+            lambda _account, _ids: (),
             "/data",
             fields,
             fallback=lambda _, key: PageRequest(
@@ -187,7 +201,7 @@ def _lookups(options: CustomOptions) -> tuple[Lookup, ...]:
 
 
 def _batched(options: CustomOptions) -> Callable[[Account, Sequence[str]], Iterable[PageRequest]]:
-    def requests(_connection: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
+    def requests(_account: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
         for batch in batches(ids, _IDS_PER_REQUEST):
             yield PageRequest(
                 "GET", options.customer_path, {options.customer_ids_param: ",".join(batch)}
@@ -197,11 +211,12 @@ def _batched(options: CustomOptions) -> Callable[[Account, Sequence[str]], Itera
 
 
 class RecordsElsewhere(UnexpectedShape):
-    """The API answers, and not with the list where the block says it is."""
+    """The API answers, but the list is not where the block says."""
 
     advice = (
-        'Say in the block "{block}" where an answer holds the list ("Records"), and check the base URL and "Path of the invoices"; if the API leaves '
-        'the list out when it is empty, switch on "No list means no records".'
+        'Say in the block "{block}" where an answer holds the list ("Records"), and check the base '
+        'URL and "Path of the invoices"; if the API leaves the list out when it is empty, switch '
+        'on "No list means no records".'
     )
 
 
@@ -209,92 +224,95 @@ class ApiFailed(UnexpectedShape):
     """The API answers that it failed."""
 
     advice = (
-        'Whoever runs the API must say why, unless the credentials, the base URL, "Path of the invoices" or the query parameters in the block "{block}" '
-        "are wrong."
+        'Whoever runs the API must say why, unless the credentials, the base URL, "Path of the '
+        'invoices" or the query parameters in the block "{block}" are wrong.'
     )
 
 
 class KeyRejected(CredentialsRejected):
-    """The API refuses what the connection proves itself with."""
+    """The API refuses what the account proves itself with."""
 
     advice = (
-        'Check in the block "{block}" that "Authentication" is the kind the API expects, and what goes with it: the API key, user name and '
-        "password, or client ID, client secret and token URL."
+        'Check in the block "{block}" that "Authentication" is the kind the API expects, and what '
+        "goes with it: the API key, user name and password, or client ID, client secret and token "
+        "URL."
     )
 
 
-def _auth(connection: Account, options: CustomOptions) -> TokenAuth | RequestAuth:
-    """How the connection proves itself.
+def _auth(account: Account, options: CustomOptions) -> TokenAuth | RequestAuth:
+    """How the account proves itself.
 
     Raises:
         Misconfigured: If the credential it needs is not in the block.
     """
     needed = {
-        "bearer": ("API key", connection.secret("api_key")),
-        "api key": ("API key", connection.secret("api_key")),
-        "api key in the query": ("API key", connection.secret("api_key")),
+        "bearer": ("API key", account.secret("api_key")),
+        "api key": ("API key", account.secret("api_key")),
+        "api key in the query": ("API key", account.secret("api_key")),
         "basic": ("User name", options.username),
-        "client credentials": ("Client ID", connection.client_id),
+        "client credentials": ("Client ID", account.client_id),
     }
     title, value = needed.get(options.authentication, ("", "-"))
     if not value:
         detail = (
             f'field "{title}": it is empty, and authentication "{options.authentication}" needs it'
         )
-        raise Misconfigured(connection.system, "settings", detail)
+        raise Misconfigured(account.system, "settings", detail)
     if options.authentication == "client credentials":
-        if not connection.token_url:
+        if not account.token_url:
             detail = (
                 'field "Token URL": it is empty, and authentication "client credentials" needs it'
             )
-            raise Misconfigured(connection.system, "settings", detail)
+            raise Misconfigured(account.system, "settings", detail)
         return TokenAuth(
-            lambda connection, url, _: _credentials_request(connection, options, url),
+            lambda account, url, _: _credentials_request(account, options, url),
             seeded=False,
             refused=KeyRejected,
         )
     return RequestAuth(
-        lambda connection, request, _: _sign(connection, options, request), refused=KeyRejected
+        lambda account, request, _: _sign(account, options, request), refused=KeyRejected
     )
 
 
-def _sign(connection: Account, options: CustomOptions, request: httpx.Request) -> None:
-    key = connection.secret("api_key").strip()
+def _sign(account: Account, options: CustomOptions, request: httpx.Request) -> None:
+    key = account.secret("api_key").strip()
     if options.authentication == "bearer":
         request.headers["authorization"] = f"Bearer {key.removeprefix('Bearer ').strip()}"
     elif options.authentication == "api key":
         request.headers[options.api_key_header] = key
     elif options.authentication == "api key in the query":
-        # Put in here and not into the page's request, which is stored; messages and logs show no
-        # query.
+        # The key is put in here and not into the page's request, which is stored. Messages and logs
+        # show no query.
         request.url = request.url.copy_merge_params({options.api_key_param: key})
     elif options.authentication == "basic":
-        next(
-            httpx.BasicAuth(options.username, connection.secret("password")).sync_auth_flow(request)
-        )
+        next(httpx.BasicAuth(options.username, account.secret("password")).sync_auth_flow(request))
 
 
-def _credentials_request(connection: Account, options: CustomOptions, url: str) -> httpx.Request:
+def _credentials_request(account: Account, options: CustomOptions, url: str) -> httpx.Request:
     """OAuth 2, client credentials (RFC 6749, 4.4)."""
-    secret = connection.client_secret.get_secret_value()
+    secret = account.client_secret.get_secret_value()
     form = {"grant_type": "client_credentials"} | (
         {"scope": options.scope} if options.scope else {}
     )
     if options.client_in == "form":
-        form |= {"client_id": connection.client_id, "client_secret": secret}
+        form |= {"client_id": account.client_id, "client_secret": secret}
         return httpx.Request("POST", url, data=form, headers={"accept": "application/json"})
     request = httpx.Request("POST", url, data=form, headers={"accept": "application/json"})
-    return next(httpx.BasicAuth(connection.client_id, secret).sync_auth_flow(request))
+    return next(httpx.BasicAuth(account.client_id, secret).sync_auth_flow(request))
 
 
 def _fault(options: CustomOptions) -> Callable[[Any], str | None]:
-    """The error code of an answer that holds no records: problem+json (RFC 9457), `error`, `errors`, or no success."""
+    """The error code of an answer that reports a failure instead of records.
+
+    Known forms: problem+json (RFC 9457), `error`, `errors` (also as GraphQL writes them), and
+    `success` or `ok` that is false.
+    """
     parts = segments(options.records)
 
     def fault(body: Any) -> str | None:
-        if parts and dig(
-            body, parts
-        ):  # records; an empty list beside "it failed" is not to be taken for no sales
+        # An answer with records is no failure. An empty list beside "it failed" does not mean that
+        # there are no sales.
+        if parts and dig(body, parts):
             return None
         if "title" in body and isinstance(body.get("status"), int):
             kind = str(body.get("type") or "").rstrip("/").rpartition("/")[2]

@@ -11,18 +11,21 @@ from datetime import datetime
 from typing import Any, Final
 
 from connectors.kit.described.documents import settings_of
+from connectors.kit.described.webhook_settings import WebhookSettings
 from connectors.kit.mapping.ids import joined_id
 from connectors.kit.mapping.pointers import dig, joined_paths, segments
 from connectors.kit.spec import Account
 from connectors.kit.webhooks.bodies import BadBody, moment, opened, optional_word, raw_at, raw_list
-from connectors.kit.webhooks.scheme import EVENTS_MAX, Event, Handshake, Webhook
-from connectors.kit.webhooks.settings import EventKind, WebhookSettings
+from connectors.kit.webhooks.scheme import EVENTS_MAX, Event, EventKind, Handshake, Webhook
 from connectors.kit.webhooks.signatures import Delivery, Scheme
 
 SYSTEM: Final = "custom"
+#: The first word of an event's name, if the event is about a sale.
 _ABOUT_SALES: Final = ("invoice", "sale", "payment", "order", "receipt", "credit_note", "refund")
-#: Documents of these kinds are not the sale: what becomes of them changes the sale that they name.
+#: Documents of these kinds are not the sale itself: what happens to them changes the sale that they
+#: name.
 _BESIDE_A_SALE: Final = ("payment", "credit_note", "refund")
+#: What an event says happened, where the document is gone, or cancelled.
 _GONE: Final = (
     "deleted",
     "delete",
@@ -36,6 +39,7 @@ _GONE: Final = (
 _CANCELLED: Final = ("void", "voided", "cancel", "cancelled", "canceled", "annulled")
 #: Where a document that is not an invoice names the invoice it belongs to.
 _INVOICE_PATHS: Final = ("/invoice_id", "/invoice/id")
+#: Where a document has its id, unless the block says so.
 _ID_PATHS: Final = ("/id", "/invoice_number", "/number")
 _NAME_MAX: Final = 200
 #: What WooCommerce sends, without a signature, when a webhook is entered there.
@@ -45,31 +49,32 @@ _FORM: Final = "application/x-www-form-urlencoded"
 
 @dataclass(frozen=True)
 class _Reading:
-    """How a delivery is read.
-
-    The settings, and where the connection's documents have their id and state.
-    """
+    """How a delivery is read."""
 
     settings: WebhookSettings
     scheme: Scheme
+    #: Paths at which the account's documents have their id.
     ids: Sequence[str]
+    #: Path at which they have their status.
     state: str
 
 
-def webhook_from(connection: Account) -> Webhook:
-    """The webhooks that the connection's options describe.
+def webhook_from(account: Account) -> Webhook:
+    """The webhooks that the account's options describe.
 
     Raises:
         Misconfigured: Naming the field of the block.
     """
-    known = {
+    webhook_options = {
         name: value
-        for name, value in connection.options.items()
+        for name, value in account.options.items()
         if name in WebhookSettings.model_fields
     }
-    settings = settings_of(WebhookSettings, Account(SYSTEM, connection.account, options=known))
-    chosen = _path(connection, "external_id")
-    state = _path(connection, "status") or "/status"
+    settings = settings_of(
+        WebhookSettings, Account(SYSTEM, account.account, options=webhook_options)
+    )
+    chosen = _path(account, "external_id")
+    state = _path(account, "status") or "/status"
     reading = _Reading(settings, settings.scheme(), (chosen,) if chosen else _ID_PATHS, state)
     return Webhook(
         SYSTEM,
@@ -80,8 +85,8 @@ def webhook_from(connection: Account) -> Webhook:
     )
 
 
-def _path(connection: Account, field: str) -> str | None:
-    return connection.paths.get(f"invoices.{field}") or connection.paths.get(field)
+def _path(account: Account, field: str) -> str | None:
+    return account.paths.get(f"invoices.{field}") or account.paths.get(field)
 
 
 def _greet(received: Delivery, scheme: Scheme) -> Handshake | None:
@@ -95,7 +100,7 @@ def _greet(received: Delivery, scheme: Scheme) -> Handshake | None:
 
 
 def _read(received: Delivery, reading: _Reading) -> list[Event]:
-    if _PING.fullmatch(received.body):  # (a signed one)
+    if _PING.fullmatch(received.body):  # a ping with a signature
         return []
     settings = reading.settings
     body = opened(received.body)
@@ -106,8 +111,8 @@ def _read(received: Delivery, reading: _Reading) -> list[Event]:
     # Without an envelope the body itself is the document.
     enveloped = isinstance(dig(body, parts), dict | list)
     name = _name(received, body, settings, enveloped=enveloped)
-    found = dig(body, parts) if enveloped else body
-    records = found if isinstance(found, list) else [found]
+    documents = dig(body, parts) if enveloped else body
+    records = documents if isinstance(documents, list) else [documents]
     raw = raw_list(raw_at(received.body, parts if enveloped else ()) or b"{}")
     if len(records) > EVENTS_MAX:
         raise BadBody(f"it holds more than {EVENTS_MAX} documents")
@@ -121,25 +126,24 @@ def _read(received: Delivery, reading: _Reading) -> list[Event]:
 
 
 def _name(received: Delivery, body: Any, settings: WebhookSettings, *, enveloped: bool) -> str:
-    """What the event is called.
+    """The event's name.
 
-    In the header that the block names, else in the body, else in a usual header.
-
-    A body that is the document itself may have a type of its own, which is no event: there a usual
-    header comes first.
+    It is in the header that the block names, else in the body, else in a usual header. A body that
+    is the document itself may have a type of its own, which is no event's name: for such a body the
+    usual headers come before the body.
     """
-    said = [
+    names = [
         value for header in settings.topic_headers if (value := received.header(header).strip())
     ]
-    if len(set(said)) > 1:
+    if len(set(names)) > 1:
         raise BadBody("several headers name the event, and not alike")
-    if said and not (said[0].isprintable() and len(said[0]) <= _NAME_MAX):
+    if names and not (names[0].isprintable() and len(names[0]) <= _NAME_MAX):
         raise BadBody(
             "the header that names the event is too long, or has control characters in it"
         )
-    if said and (settings.webhook_type_header or not enveloped):
-        return said[0]
-    return optional_word(body, settings.webhook_type_path) or "".join(said[:1])
+    if names and (settings.webhook_type_header or not enveloped):
+        return names[0]
+    return optional_word(body, settings.webhook_type_path) or "".join(names[:1])
 
 
 def _event(
@@ -156,12 +160,12 @@ def _event(
     )
     if kind == "ignored":
         return Event(event_id, name, kind)
-    found = invoice or _first(record, reading.ids)
-    return Event(event_id, name, kind, "invoices", (found,) if found else (), raw, occurred_at)
+    sale_id = invoice or _first(record, reading.ids)
+    return Event(event_id, name, kind, "invoices", (sale_id,) if sale_id else (), raw, occurred_at)
 
 
 def _first(record: Mapping[str, Any], paths: Sequence[str]) -> str | None:
-    return next((one for path in paths if (one := _id(record, path)) is not None), None)
+    return next((record_id for path in paths if (record_id := _id(record, path)) is not None), None)
 
 
 def _id(record: Mapping[str, Any], path: str) -> str | None:
@@ -181,9 +185,9 @@ def _kind(
     *,
     of_invoice: bool,
 ) -> EventKind:
-    """What an event asks for, by its name: `invoice.deleted`, `orders/delete`.
+    """What an event asks for, by its name, e.g. `invoice.deleted` or `orders/delete`.
 
-    A document without one tells its own state.
+    An event without a name means that its document was changed.
     """
     if name in chosen:
         return chosen[name]
@@ -191,10 +195,9 @@ def _kind(
     about, what = about.removesuffix("s"), others[-1] if others else ""
     if name and about not in _ABOUT_SALES:
         return "ignored"
-    # A payment or refund that is gone does not take its sale along: the sale is to be looked at
-    # again.
+    # When a payment or refund is deleted its sale is not: the sale is to be read again.
     if about == "payment" or (about in _BESIDE_A_SALE and of_invoice):
         return "changed"
-    # A document that is called cancelled and says nothing of its state would be read as open.
+    # A document without a status is read as open, which is wrong where the event says cancelled.
     is_cancelled = what in _CANCELLED and dig(record, segments(state)) in (None, "")
     return "deleted" if what in _GONE or is_cancelled else "changed"

@@ -35,9 +35,10 @@ from connectors.kit.spec import (
 )
 
 NAME: Final = "file"
-#: Nobody is asked over a network: the folder answers.
+#: The base URL of requests that the folder answers; no network is used.
 _ADDRESS: Final = "http://folder"
 _MEGABYTE: Final = 2**20
+#: The delimiters that an operator may choose; "": it is found out.
 _DELIMITERS: Final = {"automatic": "", "comma": ",", "semicolon": ";", "tab": "\t", "bar": "|"}
 
 
@@ -60,22 +61,37 @@ class FileSettings(DocumentSettings):
     delimiter: Literal["automatic", "comma", "semicolon", "tab", "bar"] = Field(
         default="automatic",
         title="Delimiter",
-        description="Of CSV files. automatic: the one that parts the header into the mapped columns.",
+        description=(
+            "Of CSV files. automatic: the one that parts the header into the mapped columns."
+        ),
     )
     records: Pointer = Field(
         default="",
         title="Records",
-        description="Where a JSON file holds the list. Empty: it is the list, one document, or has it in /data.",
+        description=(
+            "Where a JSON file holds the list. Empty: it is the list, one document, or has it in "
+            "/data."
+        ),
     )
     rows_without_id: RowsWithoutId = Field(
-        default="refuse the document", title="Rows without an id",
-        description="Of tables: a row without an id below a document. refuse the document: both are rejected, so that no sale "
-        "counts in part. part of the document above: it is one more line of it, as exports that say the number only once mean it.",
-    )  # fmt: skip
+        default="refuse the document",
+        title="Rows without an id",
+        description=(
+            "Of tables: a row without an id below a document. refuse the document: both are "
+            "rejected, so that no sale counts in part. part of the document above: it is one more "
+            "line of it, as exports that say the number only once mean it."
+        ),
+    )
     settle_seconds: int = Field(
-        default=10, ge=0, le=3600, title="Settle (s)",
-        description="A file that changed less than this ago may be half-written; it is left to the next run.",
-    )  # fmt: skip
+        default=10,
+        ge=0,
+        le=3600,
+        title="Settle (s)",
+        description=(
+            "A file that changed less than this ago may be half-written; it is left to the next "
+            "run."
+        ),
+    )
     megabytes_max: int = Field(
         default=50,
         ge=1,
@@ -89,34 +105,38 @@ class FolderPath(BaseModel):
     """Where the files are."""
 
     folder: str = Field(
-        pattern="^/", title="Folder",
-        description="On the machine of the worker, e.g. /srv/exports. Only files in the folder itself are read; nothing in it is changed.",
-    )  # fmt: skip
+        pattern="^/",
+        title="Folder",
+        description=(
+            "On the machine of the worker, e.g. /srv/exports. Only files in the folder itself are "
+            "read; nothing in it is changed."
+        ),
+    )
 
 
 class FileOptions(FileSettings, FolderPath):
-    """The same as a value, with nothing else in it.
+    """The settings as a value; a setting that does not exist is refused.
 
-    Without a folder (a sample) nothing can be read from one.
+    The folder may be empty, for samples: they are mapped without one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     folder: str = ""
 
 
-def spec_from(connection: Account) -> ConnectorSpec:
-    """The description of the folder that the connection's options name.
+def spec_from(account: Account) -> ConnectorSpec:
+    """The description of the folder that the account's options name.
 
     Raises:
         Misconfigured: Naming the field of the block.
     """
-    options = settings_of(FileOptions, connection)
-    documented = documents(options, connection, "files")
+    options = settings_of(FileOptions, account)
+    documented = documents(options, account, "files")
     table = Table(
         encoding=options.encoding,
         delimiter=_DELIMITERS[options.delimiter],
         records=options.records,
-        layout=_layout(options, documented, connection),
+        layout=_layout(options, documented, account),
         fraction=marked if has_marks(documented.fields.values()) else str,
     )
     stream = Stream(
@@ -140,21 +160,21 @@ def spec_from(connection: Account) -> ConnectorSpec:
     )
     return ConnectorSpec(
         name=NAME,
-        title=f"{connection.account} (files)" if connection.account != NAME else "File drop",
+        title=f"{account.account} (files)" if account.account != NAME else "File drop",
         docs_url="docs/custom-systems.md",
         base_url=_ADDRESS,
         token_url="",
-        auth=lambda _: RequestAuth(lambda _connection, _request, _now: None),
+        auth=lambda _: RequestAuth(lambda _account, _request, _now: None),
         streams=(stream,),
         lookups=(),
         rate=RateLimit((), concurrency=1),
         page_size=1,
         body_bytes_limit=options.megabytes_max * _MEGABYTE + 1,
-        transport=lambda connection: _folder(connection, options, table),
+        transport=lambda account: _folder(account, options, table),
     )
 
 
-def _layout(options: FileOptions, documented: Documents, connection: Account) -> Layout:
+def _layout(options: FileOptions, documented: Documents, account: Account) -> Layout:
     fields = documented.fields
     words = {name: fields[name].words or {} for name in ("kind", "status")}
     return Layout(
@@ -167,29 +187,30 @@ def _layout(options: FileOptions, documented: Documents, connection: Account) ->
         put_at=documented.lines.path,
         also=documented.lines.also,
         without_id=options.rows_without_id,
-        region=connection.region,
+        region=account.region,
     )
 
 
-def _folder(connection: Account, options: FileOptions, table: Table) -> Folder:
+def _folder(account: Account, options: FileOptions, table: Table) -> Folder:
     path = Path(options.folder)
     if not options.folder or not path.is_dir() or not os.access(path, os.R_OK | os.X_OK):
-        detail = 'field "Folder" (folder): there is no such folder on the worker\'s machine, or it may not be read'
-        raise Misconfigured(connection.system, "settings", detail)
+        detail = (
+            'field "Folder" (folder): there is no such folder on the worker\'s machine, or it may '
+            "not be read"
+        )
+        raise Misconfigured(account.system, "settings", detail)
     return Folder(path, bytes_limit=options.megabytes_max * _MEGABYTE, check=table.problem)
 
 
 def _sold(lines: pl.DataFrame) -> pl.DataFrame:
-    """A row that names no product is the document itself."""
+    """The lines without rows that name no product and no amount: those hold only the document."""
     return lines.filter(
         pl.any_horizontal(pl.col("sku", "name", "item_external_id", "amount_minor").is_not_null())
     )
 
 
-def _first(
-    _connection: Account, window: Window, now: datetime, *, settle: timedelta
-) -> PageRequest:
+def _first(_account: Account, window: Window, now: datetime, *, settle: timedelta) -> PageRequest:
     before = min(now - settle, window.until or now)
-    # What was too young for the last run had changed as long before it.
+    # The last run left out files that had changed less than `settle` before it.
     since = {"since": (window.since - settle).isoformat()} if window.since else {}
     return PageRequest("GET", "/", {**since, "before": before.isoformat()})

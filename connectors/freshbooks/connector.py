@@ -14,17 +14,6 @@ import polars as pl
 
 from connectors.kit.errors import CredentialsRejected, PermissionMissing
 from connectors.kit.http.auth import json_body, refresh_token
-from connectors.kit.mapping.fields import (
-    Field,
-    computed,
-    currency,
-    day,
-    decimal,
-    instant,
-    money,
-    phone,
-    text,
-)
 from connectors.kit.read.pagination import by_page
 from connectors.kit.spec import (
     Account,
@@ -40,6 +29,17 @@ from connectors.kit.spec import (
     Window,
     batches,
 )
+from connectors.kit.spec.fields import (
+    Field,
+    computed,
+    currency,
+    day,
+    decimal,
+    instant,
+    money,
+    phone,
+    text,
+)
 
 _PAGE_SIZE = 100
 #: The accounting API writes its times on New York's clock, without saying so.
@@ -52,37 +52,47 @@ _INFO = {
 
 
 def _list(resource: str, **params: str) -> Callable[[Account, Window, datetime], PageRequest]:
-    """The filter knows only days, so it starts a day early; the order is by id, newest first."""
+    """The first request of a list, which FreshBooks orders by id, newest first.
 
-    def first(connection: Account, window: Window, _now: datetime) -> PageRequest:
+    The filter knows only days, so it starts a day early.
+    """
+
+    def first(account: Account, window: Window, _now: datetime) -> PageRequest:
         asked = {
             "page": "1",
-            "per_page": str(SPEC.size(connection)),
+            "per_page": str(SPEC.size(account)),
             "include[]": "lines",
             **params,
         }
         if window.since:
             since = window.since.astimezone(ZoneInfo(_EASTERN)) - timedelta(days=1)
             asked["search[updated_min]"] = f"{since:%Y-%m-%d}"
-        path = f"/accounting/account/{connection.account}/{resource}/{resource}"
+        path = f"/accounting/account/{account.account}/{resource}/{resource}"
         return PageRequest("GET", path, asked)
 
     return first
 
 
 def _by_id(resource: str, name: str) -> ById:
-    """One by one: deleted documents are left out of lists, and told by their id."""
+    """Documents are asked for one by one.
 
-    def requests(connection: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
-        for one in ids:
-            path = f"/accounting/account/{connection.account}/{resource}/{resource}/{quote(one, safe='')}"
+    Lists leave out deleted documents; asked for by its id, a document says that it is deleted.
+    """
+
+    def requests(account: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
+        list_path = f"/accounting/account/{account.account}/{resource}/{resource}"
+        for vendor_id in ids:
+            path = f"{list_path}/{quote(vendor_id, safe='')}"
             yield PageRequest("GET", path, {"include[]": "lines"})
 
     return ById(requests, single=(f"{_RESULT}/{name}",))
 
 
 def _tax(invoices: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
-    """No tax total is sent: it is what the lines, less the (negative) discount, leave of the total."""
+    """The tax is computed, because no tax total is sent.
+
+    It is what the lines, less the (negative) discount, leave of the total.
+    """
     sums = lines.group_by("row").agg(pl.col("amount_minor").sum().alias("_lines"))
     joined = invoices.with_row_index("row").join(sums, on="row", how="left", maintain_order="left")
     subtotal = pl.col("_lines") + pl.col("discount_minor").fill_null(0)
@@ -92,6 +102,8 @@ def _tax(invoices: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+#: Our status. `vis_state` 1 means deleted; the other helpers are spellings of the status in
+#: different versions of the API.
 _STATE = (
     pl.when(pl.col("vis_state") == "1")
     .then(pl.lit("void"))
@@ -184,30 +196,28 @@ def _credit_notes(name: str, **params: str) -> Stream:
         ),
         helpers={**_HELPERS, "credit_type": text("/credit_type")},
         lines=_LINES,
-        # Prepayments and overpayments are money received in advance, not goods taken back.
+        # Prepayments and overpayments are money received in advance: no goods were taken back.
         keep=~pl.col("credit_type").is_in(["prepayment", "overpayment"]).fill_null(value=False),
         finish=_tax,
         by_id=_by_id("credit_notes", "credit_note"),
     )
 
 
-def _clients(connection: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
-    path = f"/accounting/account/{connection.account}/users/clients"
+def _clients(account: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
+    path = f"/accounting/account/{account.account}/users/clients"
     for batch in batches(ids, _PAGE_SIZE):
         yield PageRequest(
             "GET", path, {"page": "1", "per_page": str(_PAGE_SIZE), "search[ids][]": batch}
         )
 
 
-def _client(connection: Account, external_id: str) -> PageRequest:
-    return PageRequest(
-        "GET", f"/accounting/account/{connection.account}/users/clients/{external_id}"
-    )
+def _client(account: Account, external_id: str) -> PageRequest:
+    return PageRequest("GET", f"/accounting/account/{account.account}/users/clients/{external_id}")
 
 
-def _items(connection: Account, _names: Sequence[str]) -> Iterable[PageRequest]:
-    """Lines name no item id, so the whole list is read once and joined by name."""
-    path = f"/accounting/account/{connection.account}/items/items"
+def _items(account: Account, _names: Sequence[str]) -> Iterable[PageRequest]:
+    """The whole list of items, which is joined by name: lines have no item id."""
+    path = f"/accounting/account/{account.account}/items/items"
     yield PageRequest("GET", path, {"page": "1", "per_page": str(_PAGE_SIZE)})
 
 
@@ -215,14 +225,18 @@ def _businesses(body: Any) -> list[GrantedAccount]:
     """Accounting calls want `account_id`; a business without one has no accounting."""
     businesses = [entry["business"] for entry in body["response"]["business_memberships"]]
     return [
-        GrantedAccount(one["account_id"], one.get("name") or "")
-        for one in businesses
-        if one.get("account_id")
+        GrantedAccount(business["account_id"], business.get("name") or "")
+        for business in businesses
+        if business.get("account_id")
     ]
 
 
 def _fault(body: Any) -> str | None:
-    """Old style errno (also with status 200), new style google.rpc, and the auth API's own."""
+    """The error code of an answer.
+
+    Old endpoints send an errno (also with status 200), new ones google.rpc's form, and the
+    authorisation API has a form of its own.
+    """
     response = body.get("response")
     if isinstance(response, dict) and response.get("errors"):
         return str(response["errors"][0].get("errno", "unknown"))
@@ -245,7 +259,7 @@ SPEC = ConnectorSpec(
     base_url="https://api.freshbooks.com",
     token_url="https://api.freshbooks.com/auth/oauth/token",
     auth=refresh_token(json_body),
-    # Addresses of applications must be https, so the answer is pasted.
+    # Redirect URIs of applications must be https, so the operator pastes the answer.
     consent=Consent(
         "https://auth.freshbooks.com/oauth/authorize",
         scopes=tuple(

@@ -1,4 +1,6 @@
-"""FreshBooks: a form with ids, signed over its fields as JSON; each address is introduced by a handshake.
+"""FreshBooks webhooks: a form with ids, signed over its fields as JSON.
+
+Each address is introduced by a handshake.
 
 https://www.freshbooks.com/api/webhooks
 """
@@ -12,7 +14,7 @@ from pydantic import SecretStr
 
 from connectors.kit.spec import Account, PageRequest
 from connectors.kit.webhooks.bodies import BadBody, form, word
-from connectors.kit.webhooks.scheme import Event, Handshake, Webhook
+from connectors.kit.webhooks.scheme import Event, EventKind, Handshake, Webhook
 from connectors.kit.webhooks.signatures import Delivery, plain_hmac
 
 _STREAMS: Final[Mapping[str, str]] = {"invoice": "invoices", "credit_note": "credit_notes"}
@@ -20,7 +22,10 @@ _VERIFY: Final = "callback.verify"
 
 
 def _signed(received: Delivery) -> bytes | None:
-    """Not the body: its fields as Python's json.dumps writes them, in their order, all values text."""
+    """The signed bytes: not the body, but its fields as Python's `json.dumps` writes them.
+
+    The fields keep their order, and all values are text.
+    """
     try:
         return json.dumps(dict(form(received.body))).encode()
     except BadBody:
@@ -34,10 +39,10 @@ def _read(received: Delivery) -> list[Event]:
     )
     entity, _, action = name.partition(".")
     stream = _STREAMS.get(entity)
-    # A deleted document is still told when it is asked for by its id, as such.
-    kind = "ignored" if stream is None or action == "sendByEmail" else "changed"
-    # Neither id nor time: the same words may mean another change.
-    return [Event(f"{account}/{name}/{key}", name, kind, stream, (key,), None, None, account)]  # type: ignore[arg-type]
+    # A deleted document can still be asked for by its id, and then says that it is deleted.
+    kind: EventKind = "ignored" if stream is None or action == "sendByEmail" else "changed"
+    # The form has neither an event id nor a time, so the same words may mean another change.
+    return [Event(f"{account}/{name}/{key}", name, kind, stream, (key,), None, None, account)]
 
 
 def _greet(received: Delivery) -> Handshake | None:
@@ -50,8 +55,8 @@ def _greet(received: Delivery) -> Handshake | None:
     )
 
 
-def _confirm(connection: Account, hello: Handshake) -> PageRequest:
-    path = f"/events/account/{connection.account}/events/callbacks/{quote(hello.callback, safe='')}"
+def _confirm(account: Account, hello: Handshake) -> PageRequest:
+    path = f"/events/account/{account.account}/events/callbacks/{quote(hello.callback, safe='')}"
     code = hello.verifier.get_secret_value() if hello.verifier else ""
     body = json.dumps({"callback": {"callback_id": hello.callback, "verifier": code}})
     return PageRequest("PUT", path, body=body, headers={"content-type": "application/json"})

@@ -1,4 +1,6 @@
-"""NetSuite, SuiteQL over REST: invoices, cash sales, credit memos, cash refunds, customer refunds, deletions.
+"""NetSuite, SuiteQL over REST.
+
+Invoices, cash sales, credit memos, cash refunds, customer refunds, and deletions.
 
 https://docs.oracle.com/en/cloud/saas/netsuite/ns-online-help/section_157909186990.html
 """
@@ -14,17 +16,6 @@ import polars as pl
 
 from connectors.kit.errors import CredentialsRejected, PermissionMissing, RateLimited
 from connectors.kit.http.signing import machine_to_machine, token_based
-from connectors.kit.mapping.fields import (
-    Field,
-    computed,
-    currency,
-    day,
-    instant,
-    money,
-    phone,
-    status_map,
-    text,
-)
 from connectors.kit.read.pagination import by_last_id, by_offset
 from connectors.kit.spec import (
     Account,
@@ -40,10 +31,21 @@ from connectors.kit.spec import (
     Stream,
     Window,
 )
+from connectors.kit.spec.fields import (
+    Field,
+    computed,
+    currency,
+    day,
+    instant,
+    money,
+    phone,
+    status_map,
+    text,
+)
 from connectors.netsuite.suiteql import (
     STAMP,
-    behind,
-    changed,
+    behind_id,
+    changed_since,
     id_lists,
     query,
     signed_lines,
@@ -56,45 +58,54 @@ _MORE = {"more": "/hasMore"}
 
 def _list(kind: str, total: str) -> Callable[[Account, Window, datetime], PageRequest]:
     columns = (
-        "t.id AS id, t.type AS type, t.tranid AS tranid, TO_CHAR(t.trandate, 'YYYY-MM-DD') AS trandate, "
-        f"t.entity AS customer, c.symbol AS symbol, {total} AS total, t.status AS status, t.voided AS isvoided, "
+        "t.id AS id, t.type AS type, t.tranid AS tranid, TO_CHAR(t.trandate, 'YYYY-MM-DD') AS "
+        "trandate, "
+        f"t.entity AS customer, c.symbol AS symbol, {total} AS total, t.status AS status, t.voided "
+        "AS isvoided, "
         f"t.posting AS isposting, TO_CHAR(t.lastmodifieddate, {STAMP}) AS modified"
     )
 
-    def first(connection: Account, window: Window, _now: datetime) -> PageRequest:
+    def first(account: Account, window: Window, _now: datetime) -> PageRequest:
+        in_window = changed_since("t.lastmodifieddate", window)
         statement = (
             f"SELECT {columns} FROM transaction t LEFT JOIN currency c ON c.id = t.currency "
-            f"WHERE t.type = '{kind}' AND t.id > 0{changed('t.lastmodifieddate', window)} ORDER BY t.id ASC"
+            f"WHERE t.type = '{kind}' AND t.id > 0{in_window} ORDER BY t.id ASC"
         )
-        return query(statement, SPEC.size(connection))
+        return query(statement, SPEC.size(account))
 
     return first
 
 
-def _of_documents(_connection: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
-    """Neither the document's own row, nor tax, nor the cost of what was sold."""
+def _of_documents(_account: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
+    """The requests for the product lines of documents.
+
+    Left out are the document's own row, rows of tax, and the cost of what was sold.
+    """
     for numbers in id_lists(ids):
         yield query(
-            "SELECT l.uniquekey AS line, l.transaction AS document, l.item AS item, i.itemid AS sku, "
+            "SELECT l.uniquekey AS line, l.transaction AS document, l.item AS item, i.itemid AS "
+            "sku, "
             "i.displayname AS name, l.memo AS description, l.quantity AS quantity, l.rate AS rate, "
             "l.foreignamount AS amount FROM transactionline l LEFT JOIN item i ON i.id = l.item "
-            f"WHERE l.transaction IN ({numbers}) AND l.mainline = 'F' AND NVL(l.taxline, 'F') = 'F' "
+            f"WHERE l.transaction IN ({numbers}) AND l.mainline = 'F' AND NVL(l.taxline, 'F') = "
+            "'F' "
             "AND NVL(l.iscogs, 'F') = 'F' ORDER BY l.transaction ASC, l.id ASC",
             _PAGE_SIZE,
         )
 
 
-def _customers(_connection: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
+def _customers(_account: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
     for numbers in id_lists(ids):
         yield query(
-            "SELECT c.id AS id, c.mobilephone AS mobilephone, c.phone AS phone, c.altphone AS altphone "
+            "SELECT c.id AS id, c.mobilephone AS mobilephone, c.phone AS phone, c.altphone AS "
+            "altphone "
             f"FROM customer c WHERE c.id IN ({numbers}) ORDER BY c.id ASC",
             _PAGE_SIZE,
         )
 
 
-#: What a deleted transaction is called, without capitals and spaces. Ids are unique among
-#: transactions only.
+#: The types of deleted records that are our documents, in lower case and without spaces. Other
+#: types must be left out: ids are unique among transactions only.
 _DELETED = frozenset(
     [
         "invoice",
@@ -110,15 +121,19 @@ _DELETED = frozenset(
 )
 
 
-def _deletions(connection: Account, window: Window, _now: datetime) -> PageRequest | None:
-    """Deletions are only ever added, so in the order of their time an offset stays where it is."""
+def _deletions(account: Account, window: Window, _now: datetime) -> PageRequest | None:
+    """The request for deletions, in the order of their time.
+
+    Deletions are only ever added, so in that order an offset stays where it is.
+    """
     if window.since is None:
         return None
     return query(
-        f"SELECT d.recordid AS recordid, d.type AS type, TO_CHAR(d.deleteddate, {STAMP}) AS deleted "
-        f"FROM deletedrecord d WHERE d.recordid > 0{changed('d.deleteddate', window)} "
+        f"SELECT d.recordid AS recordid, d.type AS type, TO_CHAR(d.deleteddate, {STAMP}) AS "
+        "deleted "
+        f"FROM deletedrecord d WHERE d.recordid > 0{changed_since('d.deleteddate', window)} "
         "ORDER BY d.deleteddate ASC, d.recordid ASC",
-        SPEC.size(connection),
+        SPEC.size(account),
     )
 
 
@@ -131,22 +146,26 @@ def _deleted(body: Any) -> Deleted:
 
 
 _TOTAL, _CODE = pl.col("total_minor"), pl.col("code")
-#: SuiteQL gives a letter, sometimes behind the type's name; the record API gives words.
-_KNOWN = {
+#: The vendor's statuses for ours. SuiteQL gives a letter, sometimes behind the type's name; the
+#: record API gives words.
+_STATUSES = {
     "draft": ("D", "E", "Pending Approval", "Rejected"),
     "open": ("A", "Open"),
     "paid": ("B", "Paid In Full", "Fully Applied"),
     "void": ("V", "Voided"),
 }
 _NOT_POSTED = (pl.col("posting") == "F").fill_null(value=False)
-_VOIDED = (pl.col("voided") == "T").fill_null(value=False) | _CODE.is_in(_KNOWN["void"]).fill_null(
-    value=False
-)
+_VOIDED = (pl.col("voided") == "T").fill_null(value=False) | _CODE.is_in(
+    _STATUSES["void"]
+).fill_null(value=False)
 
 
 def _status(*, at_once: bool) -> pl.Expr:
-    """Void by mark or status (amounts may be zeroed or stay, as the account prefers); what is not in the books is a draft."""
-    other = pl.lit("paid") if at_once else status_map("code", **_KNOWN)
+    """The status: void by mark or status, and a draft where a document is not in the books.
+
+    The amounts of a void document are zero or stay, as the account prefers.
+    """
+    other = pl.lit("paid") if at_once else status_map("code", **_STATUSES)
     return (
         pl.when(_VOIDED)
         .then(pl.lit("void"))
@@ -157,11 +176,12 @@ def _status(*, at_once: bool) -> pl.Expr:
 
 
 def _code(value: Any) -> str:
+    """A status without the type's name before it."""
     return str(value).rpartition(":")[2].strip()
 
 
-#: The record API names a currency as the account calls it; these names come with every account.
-#: Only samples need them.
+#: ISO 4217 codes for the currency names that come with every account. The record API writes the
+#: name that the account gives a currency; only samples are of that API.
 _CURRENCY_NAMES = {
     "USA": "USD",
     "US Dollar": "USD",
@@ -172,7 +192,10 @@ _CURRENCY_NAMES = {
 
 
 def _tax(invoices: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
-    """Where no tax is said (it depends on the account's tax engine) it is what the lines leave of the total."""
+    """The tax: where it is not sent, it is what the lines leave of the total.
+
+    Whether it is sent depends on the account's tax engine.
+    """
     sums = lines.group_by("row").agg(pl.col("amount_minor").sum().alias("_lines"))
     joined = invoices.with_row_index("row").join(sums, on="row", how="left", maintain_order="left")
     tax = pl.coalesce("tax_sum_minor", _TOTAL - pl.col("_lines"))
@@ -216,11 +239,11 @@ def _stream(
     return Stream(
         name,
         kind,
-        # What takes back is negative in the books.
+        # The totals of credit memos and refunds are negative in the books.
         _list(
             code, "ABS(t.foreigntotal)" if kind in ("credit_note", "refund") else "t.foreigntotal"
         ),
-        partial(by_last_id, after=behind, more="more"),
+        partial(by_last_id, after=behind_id, more="more"),
         records="/items",
         info=_MORE,
         deletions=("deletions",),
@@ -269,8 +292,10 @@ class LoginRejected(CredentialsRejected):
     """NetSuite refuses the login and does not say why; the account's Login Audit Trail does."""
 
     advice = (
-        "Look it up in NetSuite under Setup, Users/Roles, View Login Audit Trail. Usual causes: the account ID (a sandbox is "
-        "1234567_SB1), consumer key and secret, token ID and secret, the token or integration switched off, this machine's "
+        "Look it up in NetSuite under Setup, Users/Roles, View Login Audit Trail. Usual causes: "
+        "the account ID (a sandbox is "
+        "1234567_SB1), consumer key and secret, token ID and secret, the token or integration "
+        "switched off, this machine's "
         'clock more than 5 minutes off. Correct them in the block "{block}".'
     )
 
@@ -279,26 +304,29 @@ class AssertionRejected(CredentialsRejected):
     """NetSuite refuses the signed assertion or its token."""
 
     advice = (
-        "Check client ID, certificate ID, private key and scope, that the certificate is still valid, that it is mapped to this "
-        "integration, user and role (Setup, Integration, OAuth 2.0 Client Credentials), and this machine's clock. "
+        "Check client ID, certificate ID, private key and scope, that the certificate is still "
+        "valid, that it is mapped to this "
+        "integration, user and role (Setup, Integration, OAuth 2.0 Client Credentials), and this "
+        "machine's clock. "
         'Correct them in the block "{block}".'
     )
 
 
-def _auth(connection: Account) -> AssertionAuth | RequestAuth:
-    """As chosen in the block.
+def _auth(account: Account) -> AssertionAuth | RequestAuth:
+    """How the account proves itself, as chosen in the block.
 
-    The realm is the account with underscore and capitals, where the host has a hyphen and none.
+    The realm is the account's id with an underscore and in capitals; in the host it has a hyphen
+    and is in lower case.
 
     Raises:
         Misconfigured: If what the choice needs is missing or unusable.
     """
-    if connection.options.get("login") == "machine_to_machine":
+    if account.options.get("login") == "machine_to_machine":
         return machine_to_machine(
-            connection, default_scope="rest_webservices", refused=AssertionRejected
+            account, default_scope="rest_webservices", refused=AssertionRejected
         )
     return token_based(
-        connection, realm=connection.account.upper().replace("-", "_"), refused=LoginRejected
+        account, realm=account.account.upper().replace("-", "_"), refused=LoginRejected
     )
 
 
@@ -314,7 +342,9 @@ def _fault(body: Any) -> str | None:
 SPEC = ConnectorSpec(
     name="netsuite",
     title="NetSuite",
-    docs_url="https://docs.oracle.com/en/cloud/saas/netsuite/ns-online-help/section_157909186990.html",
+    docs_url=(
+        "https://docs.oracle.com/en/cloud/saas/netsuite/ns-online-help/section_157909186990.html"
+    ),
     base_url="https://{account}.suitetalk.api.netsuite.com",
     token_url="https://{account}.suitetalk.api.netsuite.com/services/rest/auth/oauth2/v1/token",
     auth=_auth,
@@ -324,8 +354,8 @@ SPEC = ConnectorSpec(
         _stream("cash_sales", "CashSale", "sale", at_once=True),
         _stream("credit_memos", "CustCred", "credit_note"),
         _stream("cash_refunds", "CashRfnd", "refund", at_once=True),
-        # Pays out what a credit memo took back, or money that never was a sale: it takes no points
-        # a second time.
+        # A customer refund pays out what a credit memo took back, or money that never was a sale.
+        # All of it counts as given back, so that no points are taken a second time.
         _stream("customer_refunds", "CustRfnd", "refund", at_once=True, refunded=_TOTAL),
         Stream(
             "deletions",

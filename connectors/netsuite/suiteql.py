@@ -13,9 +13,10 @@ from connectors.kit.errors import UnexpectedShape
 from connectors.kit.spec import PageRequest, Window, batches
 
 _PATH: Final = "/services/rest/query/v1/suiteql"
+#: Ids in one list for IN.
 _IDS_PER_QUERY: Final = 250
-#: A time in a statement is read on the account's clock, which only the account's settings tell. A
-#: day covers every zone.
+#: By how much windows are widened. A time in a statement is read in the account's time zone, which
+#: only the account's settings tell; a day covers every zone.
 _ZONE_SLACK: Final = timedelta(hours=24)
 _LAST_ID: Final = re.compile(r"t\.id > \d+")
 #: The only spelling of a time that does not depend on the account's or the user's preferences.
@@ -23,22 +24,27 @@ STAMP: Final = """'YYYY-MM-DD"T"HH24:MI:SS'"""
 
 
 def query(statement: str, size: int) -> PageRequest:
-    """A statement, from its first row, `size` rows a page."""
+    """The request that runs a statement, from its first row, `size` rows a page."""
     return PageRequest(
         "POST", _PATH, {"limit": str(size), "offset": "0"}, body=json.dumps({"q": statement})
     )
 
 
-def changed(column: str, window: Window) -> str:
-    """The condition that a time is in the window, widened so far that the zone does not matter; "" without a bound."""
+def changed_since(column: str, window: Window) -> str:
+    """The condition that a time is in the window; "" without a bound.
+
+    The window is widened so far that the account's time zone does not matter.
+    """
     if window.since is None:
         return ""
     since = (window.since - _ZONE_SLACK).astimezone(UTC)
     return f" AND {column} >= TO_TIMESTAMP('{since:%Y-%m-%d %H:%M:%S}','YYYY-MM-DD HH24:MI:SSxFF')"
 
 
-def behind(request: PageRequest, last_id: str) -> PageRequest:
-    """A list with the condition `t.id > n`, behind another id: a query gives 100 000 rows at most, and an offset loses rows.
+def behind_id(request: PageRequest, last_id: str) -> PageRequest:
+    """The request of a list with the condition `t.id > n`, moved behind another id.
+
+    A query gives at most 100 000 rows, and paging by offset loses rows.
 
     Raises:
         UnexpectedShape: If that is no id.
@@ -49,19 +55,21 @@ def behind(request: PageRequest, last_id: str) -> PageRequest:
 
 
 def id_lists(ids: Sequence[str]) -> Iterable[str]:
-    """Lists for IN; ids are numbers, and nothing else gets into a statement."""
-    for batch in batches([one for one in ids if one.isdigit()], _IDS_PER_QUERY):
+    """Lists of ids for IN. Ids are numbers: anything else is kept out of statements."""
+    for batch in batches([vendor_id for vendor_id in ids if vendor_id.isdigit()], _IDS_PER_QUERY):
         yield ",".join(batch)
 
 
 def unit_rate(value: Any) -> str | None:
     """A line's rate where it is a price; a discount's may be a percentage."""
-    found = str(value)
-    return found if re.fullmatch(r"-?[\d.]+", found) else None
+    rate = str(value)
+    return rate if re.fullmatch(r"-?[\d.]+", rate) else None
 
 
 def signed_lines(lines: pl.DataFrame) -> pl.DataFrame:
-    """Sales are credits in the books and written negative: a document's lines are turned so that they add up to its total.
+    """Gives a document's lines the sign with which they add up to its total.
+
+    Sales are credits in the books, and so are written negative.
 
     A line's quantity follows its amount (a line that takes something back has both negative).
     """

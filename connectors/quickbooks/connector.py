@@ -1,4 +1,6 @@
-"""QuickBooks Online, accounting API v3: invoices, sales receipts, credit memos, refund receipts, deletions.
+"""QuickBooks Online, accounting API v3.
+
+Invoices, sales receipts, credit memos, refund receipts, and deletions.
 
 https://developer.intuit.com/app/developer/qbo/docs/api/accounting/all-entities/invoice
 """
@@ -12,16 +14,6 @@ import polars as pl
 
 from connectors.kit.errors import CredentialsRejected, PermissionMissing, RateLimited
 from connectors.kit.http.auth import basic_form, refresh_token
-from connectors.kit.mapping.fields import (
-    computed,
-    currency,
-    day,
-    decimal,
-    instant,
-    money,
-    phone,
-    text,
-)
 from connectors.kit.read.pagination import by_start_position, single
 from connectors.kit.spec import (
     Account,
@@ -40,38 +32,55 @@ from connectors.kit.spec import (
     batches,
     utc_seconds,
 )
+from connectors.kit.spec.fields import (
+    computed,
+    currency,
+    day,
+    decimal,
+    instant,
+    money,
+    phone,
+    text,
+)
 
 #: 75 is the only version served since August 2025.
 _MINOR_VERSION = {"minorversion": "75"}
 _PAGE_SIZE = 1000
 _IDS_PER_QUERY = 100
+#: Without it, inactive customers and items are left out of answers.
 _ALSO_INACTIVE = " AND Active IN (true,false)"
+#: How far change data capture (CDC) goes back, less a margin; and the records that one of its
+#: answers holds at most.
 _CDC_DAYS = timedelta(days=30) - timedelta(minutes=5)
 _CDC_OBJECTS = 1000
+#: The kinds of documents, as the API calls them.
 _ENTITIES = ("Invoice", "SalesReceipt", "CreditMemo", "RefundReceipt")
 
 
-def _query(connection: Account, statement: str) -> PageRequest:
-    path = f"/v3/company/{connection.account}/query"
+def _query(account: Account, statement: str) -> PageRequest:
+    path = f"/v3/company/{account.account}/query"
     return PageRequest("GET", path, {"query": statement, **_MINOR_VERSION})
 
 
 def _list(entity: str) -> Callable[[Account, Window, datetime], PageRequest]:
-    def first(connection: Account, window: Window, _now: datetime) -> PageRequest:
+    def first(account: Account, window: Window, _now: datetime) -> PageRequest:
         where = (
             f" WHERE MetaData.LastUpdatedTime >= '{utc_seconds(window.since)}Z'"
             if window.since
             else ""
         )
-        size = SPEC.size(connection)
+        size = SPEC.size(account)
         statement = f"SELECT * FROM {entity}{where} ORDERBY Id STARTPOSITION 1 MAXRESULTS {size}"
-        return _query(connection, statement)
+        return _query(account, statement)
 
     return first
 
 
-def _changes(connection: Account, window: Window, now: datetime) -> PageRequest | None:
-    """Deleted documents vanish from queries; change data capture names them, thirty days back (later: `_census`)."""
+def _changes(account: Account, window: Window, now: datetime) -> PageRequest | None:
+    """The request for deletions, which change data capture names for thirty days.
+
+    Deleted documents vanish from queries. For a longer time see `_census`.
+    """
     if window.since is None or now - window.since > _CDC_DAYS:
         return None
     params = {
@@ -79,13 +88,14 @@ def _changes(connection: Account, window: Window, now: datetime) -> PageRequest 
         "changedSince": f"{utc_seconds(window.since)}Z",
         **_MINOR_VERSION,
     }
-    return PageRequest("GET", f"/v3/company/{connection.account}/cdc", params)
+    return PageRequest("GET", f"/v3/company/{account.account}/cdc", params)
 
 
 def _per_entity(request: PageRequest, view: PageView) -> Sequence[PageRequest]:
-    """A full answer may be cut off and cannot be paged.
+    """The requests that replace a full answer, which may be cut off and cannot be paged.
 
-    Each entity is asked for alone; of one that is full by itself, all that still exist are listed.
+    Each entity is asked for alone. Where the answer for one entity is full, the ids of all its
+    documents that still exist are listed instead.
     """
     if "entities" not in request.params or view.record_count < _CDC_OBJECTS:
         return ()
@@ -102,7 +112,8 @@ def _per_entity(request: PageRequest, view: PageView) -> Sequence[PageRequest]:
         ]
     asked = [{**request.params, "entities": entity} for entity in entities]
     return [
-        replace(request, params=one, page_no=request.page_no + n) for n, one in enumerate(asked, 1)
+        replace(request, params=params, page_no=request.page_no + n)
+        for n, params in enumerate(asked, 1)
     ]
 
 
@@ -110,17 +121,20 @@ def _ids(entity: str) -> str:
     return f"SELECT Id FROM {entity} ORDERBY Id STARTPOSITION 1 MAXRESULTS {_PAGE_SIZE}"
 
 
-def _census(connection: Account, window: Window, now: datetime) -> PageRequest | None:
-    """What still exists, where change data does not go back far enough: it has deletions of thirty days only."""
+def _census(account: Account, window: Window, now: datetime) -> PageRequest | None:
+    """The request for all ids that still exist, where change data does not go back far enough.
+
+    Change data has deletions of the last thirty days only.
+    """
     if window.since is None or now - window.since <= _CDC_DAYS:
         return None
-    return _query(connection, _ids(_ENTITIES[0]))
+    return _query(account, _ids(_ENTITIES[0]))
 
 
 def _of_all_entities(first: PageRequest) -> Pages:
-    """The ids of one entity after the other.
+    """Pages of ids, one entity after the other.
 
-    What is missing counts as deleted: only an empty page is an end.
+    A document that is missing counts as deleted, so only an empty page ends the ids of an entity.
     """
     page_no = first.page_no
     for entity in _ENTITIES:
@@ -140,14 +154,14 @@ def _of_all_entities(first: PageRequest) -> Pages:
 
 
 def _changes_or_ids(first: PageRequest) -> Pages:
-    """Change data is one answer; ids are paged."""
+    """Change data is one answer; lists of ids are paged."""
     if "entities" in first.params:
         return single(first)
     return by_start_position(first, short_is_last=False)
 
 
 def _existing(body: Any) -> Deleted:
-    """The ids on a page of one entity; a page without any has no entity, either."""
+    """The ids on a page; an empty page does not name the entity."""
     for entity in _ENTITIES:
         if entity in body["QueryResponse"]:
             ids = tuple(f"{_PREFIX[entity]}{row['Id']}" for row in body["QueryResponse"][entity])
@@ -157,8 +171,8 @@ def _existing(body: Any) -> Deleted:
 
 def _deleted(body: Any) -> Deleted:
     if "QueryResponse" in body:
-        found = _existing(body)
-        return replace(found, external_ids=(), deleted_at=())
+        existing = _existing(body)
+        return replace(existing, external_ids=(), deleted_at=())
     ids, times, count = [], [], 0
     for answer in body["CDCResponse"]:
         for entities in answer.get("QueryResponse") or ():
@@ -176,7 +190,10 @@ def _deleted(body: Any) -> Deleted:
 
 
 def _amounts(lines: pl.DataFrame) -> pl.DataFrame:
-    """Sub-totals repeat other lines, descriptions sell nothing, discounts are written positive."""
+    """The lines that sell something, and discounts as negative amounts.
+
+    Sub-totals repeat other lines, and descriptions sell nothing. Discounts are written positive.
+    """
     lines = lines.filter(
         ~pl.col("detail").is_in(["SubTotalLineDetail", "DescriptionOnly"]).fill_null(value=False)
     )
@@ -188,9 +205,9 @@ def _amounts(lines: pl.DataFrame) -> pl.DataFrame:
 
 
 def _status() -> pl.Expr:
-    """No status is sent.
+    """The status, which is not sent: it follows from the balance and the note.
 
-    A voided document keeps its row with zero amounts and a note that starts with "Voided".
+    A voided document stays in the list, with zero amounts and a note that starts with "Voided".
     """
     voided = (pl.col("total_minor") == 0) & pl.col("note").str.starts_with("Voided").fill_null(
         value=False
@@ -205,6 +222,7 @@ def _status() -> pl.Expr:
     )
 
 
+#: Put before ids, because each entity numbers its documents from 1.
 _PREFIX = {"Invoice": "", **{entity: f"{entity}/" for entity in _ENTITIES[1:]}}
 _KINDS = dict(zip(_ENTITIES, ("invoice", "sale", "credit_note", "refund"), strict=True))
 _TOTAL, _TAX = pl.col("total_minor"), pl.col("tax_minor")
@@ -227,16 +245,17 @@ _LINES = Lines(
 def _by_id(
     entity: str, more: str = ""
 ) -> Callable[[Account, Sequence[str]], Iterable[PageRequest]]:
-    """Inactive customers and items are left out of answers unless asked for (`more`)."""
+    """Requests for records by their ids; `more` is added to the condition."""
 
-    def requests(connection: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
+    def requests(account: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
         for batch in batches(ids, _IDS_PER_QUERY):
             listed = ",".join(
-                "'" + one.replace("\\", "\\\\").replace("'", "\\'") + "'" for one in batch
+                "'" + vendor_id.replace("\\", "\\\\").replace("'", "\\'") + "'"
+                for vendor_id in batch
             )
             where = f"WHERE Id IN ({listed}){more}"
             yield _query(
-                connection,
+                account,
                 f"SELECT * FROM {entity} {where} STARTPOSITION 1 MAXRESULTS {_PAGE_SIZE}",
             )
 
@@ -279,7 +298,7 @@ def _stream(name: str, entity: str) -> Stream:
 
 
 def _fault(body: Any) -> str | None:
-    """`Fault` from the service, `fault` from the gateway in front of it."""
+    """The error code: in `Fault` from the service, in `fault` from the gateway before it."""
     fault = body.get("Fault") or body.get("fault")
     errors = fault.get("Error") or fault.get("error") if fault else None
     return str(errors[0].get("code", "unknown")) if errors else None
@@ -288,11 +307,13 @@ def _fault(body: Any) -> str | None:
 SPEC = ConnectorSpec(
     name="quickbooks",
     title="QuickBooks Online",
-    docs_url="https://developer.intuit.com/app/developer/qbo/docs/api/accounting/all-entities/invoice",
+    docs_url=(
+        "https://developer.intuit.com/app/developer/qbo/docs/api/accounting/all-entities/invoice"
+    ),
     base_url="https://quickbooks.api.intuit.com",
     token_url="https://oauth.platform.intuit.com/oauth2/v1/tokens/bearer",
     auth=refresh_token(basic_form),
-    # The company is named in the callback. An http://localhost address is taken for development
+    # The callback names the company. An http://localhost redirect URI is accepted for development
     # keys only.
     consent=Consent(
         "https://appcenter.intuit.com/connect/oauth2",
@@ -344,12 +365,12 @@ SPEC = ConnectorSpec(
             missing_is_empty=True,
         ),
     ),
-    # 10 a second and 500 a minute; a 429 says nothing about when to come back, the guide says one
-    # minute.
+    # 10 a second and 500 a minute. A 429 does not say when to come back; the vendor's guide says
+    # after one minute.
     rate=RateLimit(((10, 1.0), (500, 60.0)), concurrency=5, retry_after_seconds=60),
     page_size=_PAGE_SIZE,
     fault=_fault,
-    # 3200 expired or unknown token, 3100 token of another environment, 3001 throttled.
+    # 3200: expired or unknown token. 3100: token of another environment. 3001: throttled.
     errors={
         "3200": CredentialsRejected,
         "3100": PermissionMissing,

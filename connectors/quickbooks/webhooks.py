@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from connectors.kit.webhooks.bodies import BadBody, moment, objects, opened, word
-from connectors.kit.webhooks.scheme import EVENTS_MAX, Event, Webhook
+from connectors.kit.webhooks.scheme import EVENTS_MAX, Event, EventKind, Webhook
 from connectors.kit.webhooks.signatures import Delivery, plain_hmac
 
 _STREAMS: Final[Mapping[str, str]] = {
@@ -23,7 +23,7 @@ def _read(received: Delivery) -> list[Event]:
     """A list of CloudEvents (since 2026), or the object with `eventNotifications`."""
     body = opened(received.body)
     if isinstance(body, list):
-        return [_cloud_event(one) for one in objects(body, "the body", at_most=EVENTS_MAX)]
+        return [_cloud_event(entry) for entry in objects(body, "the body", at_most=EVENTS_MAX)]
     if not isinstance(body, dict) or "eventNotifications" not in body:
         raise BadBody("it is neither a list of CloudEvents nor an object with eventNotifications")
     notifications = objects(body["eventNotifications"], "/eventNotifications", at_most=EVENTS_MAX)
@@ -34,15 +34,15 @@ def _notified(notification: dict[str, Any]) -> list[Event]:
     realm = word(notification, "/realmId")
     change = notification.get("dataChangeEvent")
     listed = change.get("entities") if isinstance(change, dict) else None
-    found = []
+    events = []
     for entity in objects(listed, "/dataChangeEvent/entities", at_most=EVENTS_MAX):
         name, key, operation = (word(entity, pointer) for pointer in ("/name", "/id", "/operation"))
         stamp = word(entity, "/lastUpdated")
         event_id = f"{realm}/{name}/{key}/{operation}/{stamp}"
-        found.append(
+        events.append(
             _event(event_id, realm, (name, operation), key, moment(entity, "/lastUpdated"))
         )
-    return found
+    return events
 
 
 def _cloud_event(entry: dict[str, Any]) -> Event:
@@ -62,9 +62,11 @@ def _cloud_event(entry: dict[str, Any]) -> Event:
 def _event(event_id: str, realm: str, what: tuple[str, str], key: str, occurred_at: Any) -> Event:
     entity, operation = what
     stream = _STREAMS.get(entity.lower())
-    kind = "ignored" if stream is None else "deleted" if operation.lower() in _GONE else "changed"
+    kind: EventKind = "deleted" if operation.lower() in _GONE else "changed"
+    if stream is None:
+        kind = "ignored"
     name = f"{entity}.{operation}".lower()
-    return Event(event_id, name, kind, stream, (key,), None, occurred_at, realm)  # type: ignore[arg-type]
+    return Event(event_id, name, kind, stream, (key,), None, occurred_at, realm)
 
 
 #: The verifier token of the application. Answers are awaited for three seconds.

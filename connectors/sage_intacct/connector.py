@@ -1,13 +1,16 @@
-"""Sage Intacct, REST API v1: AR invoices, AR adjustments (credit and debit memos), and a census of both for deletions.
+"""Sage Intacct, REST API v1.
+
+AR invoices, AR adjustments (credit and debit memos), and a census of both for deletions.
 
 https://developer.sage.com/intacct/docs/developer-portal/
 
-Every sale ends as an AR invoice, also those entered as order-entry documents, so only AR is read:
-reading both would count twice. When a sales document is edited its invoice is deleted and written
-again under another key; such invoices go by the id of their sales document, which stays. Other
-deletions leave no trace, so every few hours all ids are listed and compared.
+Every sale ends as an invoice in accounts receivable (AR), also one that was entered as an
+order-entry document. So only AR is read: reading both would count sales twice. When a sales
+document is edited, its invoice is deleted and written again under another key; such invoices have
+the id of their sales document, which stays. Other deletions leave no trace, so every few hours all
+ids are listed and compared.
 
-Where the vendor's documents leave it open, the reading taken is in docs/decisions.md ("Sage
+Where the vendor's documents leave a question open, our answer is in docs/decisions.md ("Sage
 Intacct: ...").
 """
 
@@ -19,18 +22,6 @@ import polars as pl
 
 from connectors.kit.errors import CredentialsRejected, RateLimited
 from connectors.kit.http.auth import client_credentials, form_body
-from connectors.kit.mapping.fields import (
-    Field,
-    computed,
-    currency,
-    day,
-    decimal,
-    instant,
-    money,
-    phone,
-    status_map,
-    text,
-)
 from connectors.kit.spec import (
     Account,
     ConnectorSpec,
@@ -45,14 +36,26 @@ from connectors.kit.spec import (
     TokenAuth,
     Window,
 )
+from connectors.kit.spec.fields import (
+    Field,
+    computed,
+    currency,
+    day,
+    decimal,
+    instant,
+    money,
+    phone,
+    status_map,
+    text,
+)
 from connectors.sage_intacct.query_service import (
     META,
-    about,
-    asked,
-    both,
+    both_spellings,
     by_last_key,
-    changed,
-    due,
+    changed_since,
+    field_names,
+    is_due,
+    queries_by_ids,
     query,
 )
 
@@ -68,9 +71,9 @@ _CENSUS_HOURS = 6
 
 
 def _list(name: str, kind: str) -> Callable[[Account, Window, datetime], PageRequest]:
-    def first(connection: Account, window: Window, _now: datetime) -> PageRequest:
-        fields = asked(SPEC, name, connection, "key")
-        return query(kind, fields, changed(window), SPEC.size(connection))
+    def first(account: Account, window: Window, _now: datetime) -> PageRequest:
+        fields = field_names(SPEC, name, account, "key")
+        return query(kind, fields, changed_since(window), SPEC.size(account))
 
     return first
 
@@ -78,28 +81,28 @@ def _list(name: str, kind: str) -> Callable[[Account, Window, datetime], PageReq
 def _lines_of(
     name: str, kind: str, owner: str
 ) -> Callable[[Account, Sequence[str]], Iterable[PageRequest]]:
-    def requests(connection: Account, keys: Sequence[str]) -> Iterable[PageRequest]:
-        fields = asked(SPEC, name, connection, "key", owner, lines=True)
-        return about(f"{kind}-line", fields, owner, keys, _PAGE_SIZE)
+    def requests(account: Account, keys: Sequence[str]) -> Iterable[PageRequest]:
+        fields = field_names(SPEC, name, account, "key", owner, lines=True)
+        return queries_by_ids(f"{kind}-line", fields, owner, keys, _PAGE_SIZE)
 
     return requests
 
 
-def _customers(_connection: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
-    return about("accounts-receivable/customer", _CUSTOMER_FIELDS, "id", ids, _PAGE_SIZE)
+def _customers(_account: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
+    return queries_by_ids("accounts-receivable/customer", _CUSTOMER_FIELDS, "id", ids, _PAGE_SIZE)
 
 
 def _all(kind: str, *fields: str) -> Callable[[Account, Window, datetime], PageRequest | None]:
-    """All that there is, whenever it was changed, a few times a day.
+    """The request for all records, whenever they were changed, a few times a day.
 
-    The first read has nothing to compare with.
+    The first read of an account needs none: it has nothing to compare with.
     """
 
-    def first(connection: Account, window: Window, now: datetime) -> PageRequest | None:
-        every_hours = int(connection.options.get("deletions_hours", _CENSUS_HOURS))
-        if not due(window.since, now, every_hours):
+    def first(account: Account, window: Window, now: datetime) -> PageRequest | None:
+        every_hours = int(account.options.get("deletions_hours", _CENSUS_HOURS))
+        if not is_due(window.since, now, every_hours):
             return None
-        return query(kind, ["key", *fields], [], SPEC.size(connection))
+        return query(kind, ["key", *fields], [], SPEC.size(account))
 
     return first
 
@@ -126,18 +129,22 @@ _STATES = status_map(
     draft=("draft", "submitted", "approved"),
     open=("posted", "partiallyPaid", "selected"),
     paid=("paid",),
-    # What was reversed, and the document of the opposite sign that reverses it: together nothing.
+    # A document that was reversed, and the document of the opposite sign that reverses it.
     void=("reversed", "reversal"),
 )
-#: A document without amount has no state of its own; one with an amount is not guessed at.
+#: A document without amount has the state noValue; with an amount, that state is refused.
 _STATUS = (
     pl.when((pl.col("state") == "noValue") & (_TOTAL == 0)).then(pl.lit("open")).otherwise(_STATES)
 )
+#: Amounts whose sign is turned with that of the document.
 _TURNED = ("total_minor", "amount_paid_minor")
 
 
 def _entries(lines: pl.DataFrame) -> pl.DataFrame:
-    """Without the rows of subtotals (tax, mostly), and turned so that they add up to a positive total, as the total is."""
+    """The lines without rows of subtotals (mostly tax).
+
+    Their sign is turned so that they add up to a positive total, as the total is.
+    """
     if "subtotal" in lines.columns:
         lines = lines.filter(pl.col("subtotal").is_null())
     turned = _LINE.sum().over("row") < 0
@@ -145,7 +152,10 @@ def _entries(lines: pl.DataFrame) -> pl.DataFrame:
 
 
 def _tax(invoices: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
-    """No tax total is sent: it is what the entries leave of the total; null where that cannot be."""
+    """The tax is computed, because no tax total is sent.
+
+    It is what the entries leave of the total; null where that would be negative.
+    """
     sums = lines.group_by("row").agg(_LINE.sum().alias("_lines"))
     joined = invoices.with_row_index("row").join(sums, on="row", how="left", maintain_order="left")
     tax = _TOTAL - pl.col("_lines")
@@ -156,47 +166,50 @@ def _tax(invoices: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
 
 
 def _invoice(invoices: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
-    """A reversal is negative and void.
+    """Invoices with the amounts of reversals, which are negative and void, as positive ones.
 
-    Any other negative invoice stays so, and is rejected: whether it takes back a sale cannot be
-    told.
+    Any other negative invoice stays negative, and is rejected: nobody knows whether it takes back a
+    sale.
     """
     void = (pl.col("status") == "void").fill_null(value=False)
     turned = invoices.with_columns(
-        pl.when(void).then(pl.col(one).abs()).otherwise(pl.col(one)) for one in _TURNED
+        pl.when(void).then(pl.col(name).abs()).otherwise(pl.col(name)) for name in _TURNED
     )
     return _tax(turned, lines)
 
 
 def _adjustment(invoices: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
-    """The sign has become the kind."""
-    return _tax(invoices.with_columns(pl.col(one).abs() for one in _TURNED), lines)
+    """Adjustments with positive amounts: their sign is in the kind by now."""
+    return _tax(invoices.with_columns(pl.col(name).abs() for name in _TURNED), lines)
 
 
-def _fields(**own: Field) -> dict[str, Field]:
+def _fields(**fields: Field) -> dict[str, Field]:
     none = pl.lit(None, dtype=pl.Int64)
     return {
-        "customer_external_id": text(*both("customer.id"), required=True),
+        "customer_external_id": text(*both_spellings("customer.id"), required=True),
         "customer_phone": phone(),
         "subtotal_minor": computed(none, required=False),
         "tax_minor": computed(none, required=False),
         "amount_paid_minor": computed(_TOTAL - pl.col("due_minor"), required=False),
         "amount_refunded_minor": computed(pl.lit(0), required=False),
         "status": computed(_STATUS, "/state"),
-        "updated_at": instant(*both("audit.modifiedDateTime"), required=True),
-        **own,
+        "updated_at": instant(*both_spellings("audit.modifiedDateTime"), required=True),
+        **fields,
     }
 
 
 def _lines(amount: str, **more: Field) -> Lines:
-    """What and how much money; order entry alone knows quantities and prices."""
+    """How lines are read: the item and the amount.
+
+    Quantities and prices are known to order entry only, which is not read.
+    """
     fields: Mapping[str, Field] = {
         "item_external_id": text(),
-        "sku": text(*both("dimensions.item.id")),
+        "sku": text(*both_spellings("dimensions.item.id")),
         "name": text("/memo"),
         "quantity": decimal(),
         "unit_price": decimal(),
-        "amount_minor": money(*both(amount), exact=False),
+        "amount_minor": money(*both_spellings(amount), exact=False),
         **more,
     }
     return Lines("/lines", fields, adjust=_entries)
@@ -211,7 +224,7 @@ def _details(name: str, kind: str, owner: str) -> Details:
         paginate=by_last_key,
         info=META,
     )
-    return Details(lookup, record="/key", line=both(f"{owner}.key"))
+    return Details(lookup, record="/key", line=both_spellings(f"{owner}.key"))
 
 
 def _census(name: str, kind: str, listed: Callable[[Any], Deleted], *fields: str) -> Stream:
@@ -229,19 +242,25 @@ def _census(name: str, kind: str, listed: Callable[[Any], Deleted], *fields: str
     )
 
 
-def _auth(connection: Account) -> TokenAuth:
-    """The consent of a user, or the application on behalf of a user: `user@company` or `user@company|entity`."""
-    if connection.options.get("login") == "client_credentials":
+def _auth(account: Account) -> TokenAuth:
+    """The consent of a user, or the application acting for a user.
+
+    That user is written `user@company` or `user@company|entity`.
+    """
+    if account.options.get("login") == "client_credentials":
         return TokenAuth(
-            client_credentials(f"{connection.options.get('user')}@{connection.account}"),
+            client_credentials(f"{account.options.get('user')}@{account.account}"),
             seeded=False,
         )
     return TokenAuth(form_body)
 
 
-def _headers(connection: Account) -> Mapping[str, str]:
-    """Without an entity the top level is read; so it is under a misspelt header, which is ignored."""
-    entity = connection.account.partition("|")[2]
+def _headers(account: Account) -> Mapping[str, str]:
+    """The headers of every call, with the entity if there is one.
+
+    Without an entity the top level is read. A misspelt header is ignored, so it reads the same.
+    """
+    entity = account.account.partition("|")[2]
     return {
         "content-type": "application/json",
         **({"x-ia-api-param-entity": entity} if entity else {}),
@@ -249,16 +268,17 @@ def _headers(connection: Account) -> Mapping[str, str]:
 
 
 def _fault(body: Any) -> str | None:
-    """In the result, also with status 200, or beside it; the token endpoint's own.
+    """The error code, in the result (also with status 200) or beside it.
 
-    A token that ended is a 400 with a text.
+    The token endpoint has a form of its own. A token that ended gives a 400 that only a text tells
+    from others.
     """
     result = body.get("ia::result")
     error = (result.get("ia::error") if isinstance(result, dict) else None) or body.get("ia::error")
     if not error:
         code = body.get("error")
         return str(code) if code else None
-    if any(said in str(error) for said in ("Invalid token", "The token is not valid")):
+    if any(text in str(error) for text in ("Invalid token", "The token is not valid")):
         return "invalidToken"
     return str(error.get("code") or "unknown")
 
@@ -270,8 +290,8 @@ SPEC = ConnectorSpec(
     base_url="https://api.intacct.com",
     token_url="https://api.intacct.com/ia/api/v1/oauth2/token",
     auth=_auth,
-    # No call tells which company a consent opened: the block does. PKCE is allowed; which redirect
-    # URIs are, is not said.
+    # No call tells which company a consent opened, so the block names it. PKCE is allowed; which
+    # redirect URIs are allowed is not documented.
     consent=Consent(
         authorize_url="https://api.intacct.com/ia/api/v1/oauth2/authorize",
         scopes=("offline_access",),
@@ -292,9 +312,9 @@ SPEC = ConnectorSpec(
             row_id=("/key",),
             deletions=("invoice_census", "adjustment_census"),
             fields=_fields(
-                external_id=text(*both(_SALES_DOCUMENT), "/key", required=True),
+                external_id=text(*both_spellings(_SALES_DOCUMENT), "/key", required=True),
                 invoice_number=text("/invoiceNumber"),
-                currency=currency(*both("currency.txnCurrency", "currency.baseCurrency")),
+                currency=currency(*both_spellings("currency.txnCurrency", "currency.baseCurrency")),
                 total_minor=money("/totalTxnAmount", required=True),
                 issued_at=day("/invoiceDate", required=True),
             ),
@@ -319,11 +339,14 @@ SPEC = ConnectorSpec(
                 kind=computed(
                     pl.when(_TOTAL < 0).then(pl.lit("credit_note")).otherwise(pl.lit("invoice"))
                 ),
-                currency=currency(*both("txnCurrency.currency", "baseCurrency.currency")),
-                total_minor=money(*both("txnCurrency.totalEntered"), required=True),
+                currency=currency(*both_spellings("txnCurrency.currency", "baseCurrency.currency")),
+                total_minor=money(*both_spellings("txnCurrency.totalEntered"), required=True),
                 issued_at=day("/createdDate", required=True),
             ),
-            helpers={"state": text("/state"), "due_minor": money(*both("txnCurrency.totalDue"))},
+            helpers={
+                "state": text("/state"),
+                "due_minor": money(*both_spellings("txnCurrency.totalDue")),
+            },
             lines=_lines("txnCurrency.amount"),
             details=_details("adjustments", _ADJUSTMENT, "arAdjustment"),
             finish=_adjustment,
@@ -338,12 +361,12 @@ SPEC = ConnectorSpec(
             _RESULT,
             {
                 "external_id": text("/id"),
-                **{name: phone(*both(f"contacts.default.{name}")) for name in _PHONES},
+                **{name: phone(*both_spellings(f"contacts.default.{name}")) for name in _PHONES},
             },
         ),
     ),
-    # A company may have few requests under way (two on the smallest tier) and pays for more than
-    # 100 000 a month; a 429 does not say when to come back.
+    # A company may have few requests under way (two on the smallest tier), and pays for more than
+    # 100 000 a month. A 429 does not say when to come back.
     rate=RateLimit(((10, 1.0),), concurrency=2, retry_after_seconds=10),
     page_size=_PAGE_SIZE,
     fault=_fault,

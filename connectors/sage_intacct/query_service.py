@@ -1,4 +1,7 @@
-"""Sage Intacct's query service as requests: JSON with fields, filters and an order, paged by the key of the last record."""
+"""Sage Intacct's query service as requests.
+
+They are JSON with fields, filters and an order, paged by the key of the last record.
+"""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,13 +25,17 @@ from connectors.kit.spec import (
 
 _PATH: Final = "/ia/api/v1/services/core/query"
 _IDS_PER_QUERY: Final = 250
-#: Beside the records of an answer.
+#: Pointers to the values beside the records of an answer.
 META: Final = {"next": "/ia::meta/next", "remaining": "/ia::meta/totalCount"}
+#: One entry of a query's filters: {operator: {field: value}}.
 Condition = Mapping[str, Mapping[str, Any]]
 
 
-def both(*names: str) -> tuple[str, ...]:
-    """Pointers to dotted names: answers of the query service keep the dots, objects read alone are nested."""
+def both_spellings(*names: str) -> tuple[str, ...]:
+    """Pointers to dotted names, in both spellings.
+
+    Answers of the query service keep the dots; objects that are read alone are nested.
+    """
     return tuple(
         pointer
         for name in names
@@ -36,23 +43,30 @@ def both(*names: str) -> tuple[str, ...]:
     )
 
 
-def asked(
-    spec: ConnectorSpec, name: str, connection: Account, *more: str, lines: bool = False
+def field_names(
+    spec: ConnectorSpec, name: str, account: Account, *more: str, lines: bool = False
 ) -> list[str]:
-    """The dotted names of everything that a list's documents, or their lines, are read from, and `more`.
+    """The dotted names of all fields that a list's documents, or their lines, are read from.
 
-    An operator's own paths, and the usual ones as well: where a path was wrong, the stored pages
-    are read again.
+    Those of the usual paths are always among them, besides those of an operator's own paths: where
+    an operator's path was wrong, the stored pages are mapped again without a new request.
+
+    Args:
+        spec: The system.
+        name: The stream.
+        account: For the operator's paths.
+        more: Names that are added.
+        lines: Whether the names are those for lines.
     """
     stream = spec.stream(name)
-    plan = plan_for(spec, stream, connection)
+    plan = plan_for(spec, stream, account)
     headers = (stream.fields, stream.helpers, plan.fields, plan.helpers)
-    read = [one.fields for one in (stream.lines, plan.lines) if one] if lines else headers
+    read = [part.fields for part in (stream.lines, plan.lines) if part] if lines else headers
     paths = (path for fields in read for field in fields.values() for path in field.paths)
     return sorted({*(path.removeprefix("/").replace("/", ".") for path in paths), *more})
 
 
-def changed(window: Window) -> list[Condition]:
+def changed_since(window: Window) -> list[Condition]:
     """The condition that a document changed since the window's begin; none without a bound."""
     if window.since is None:
         return []
@@ -64,8 +78,8 @@ def query(
 ) -> PageRequest:
     """The first page of a list in the order of its keys.
 
-    Later pages ask for keys above the last one instead of a higher `start`: rows that are deleted
-    meanwhile would move the rest up, past the reader.
+    Later pages ask for keys above the last one instead of a higher `start`: with that, rows that
+    are deleted meanwhile would move the later ones up, past the reader.
     """
     body = {
         "object": kind,
@@ -80,7 +94,7 @@ def query(
     return PageRequest("POST", _PATH, body=json.dumps(body))
 
 
-def about(
+def queries_by_ids(
     kind: str,
     fields: Sequence[str],
     name: str,
@@ -95,11 +109,11 @@ def about(
 
 
 def by_last_key(first: PageRequest) -> Pages:
-    """Pages behind the last key of the one before, until the service says that there are no more.
+    """Each page begins behind the last key of the page before, as long as there are more.
 
     Raises:
         ListMovedError: The answer says that there are more, and holds none.
-        UnexpectedShape: If keys do not come in their order, so that one of them could be skipped.
+        UnexpectedShape: The keys do not come in their order, so that one could be skipped.
     """
     request = first
     while True:
@@ -112,15 +126,18 @@ def by_last_key(first: PageRequest) -> Pages:
 
 
 def _goes_on(view: PageView, size: int) -> bool:
-    """`next` names a start or is null; old versions leave it out, so a full page is followed by another."""
-    said = view.number("next") is not None or (view.number("remaining") or 0) > view.record_count
-    if said and view.record_count == 0:
+    """Whether there is another page: `next` names a start, or is null on the last page.
+
+    Old versions leave it out, so there a full page is followed by another.
+    """
+    goes_on = view.number("next") is not None or (view.number("remaining") or 0) > view.record_count
+    if goes_on and view.record_count == 0:
         raise ListMovedError  # it says that there are more
-    return view.record_count > 0 and (said or view.record_count >= size)
+    return view.record_count > 0 and (goes_on or view.record_count >= size)
 
 
 def _last(ids: Sequence[Any]) -> str:
-    keys = [int(one) for one in ids if str(one).isdigit()]
+    keys = [int(key) for key in ids if str(key).isdigit()]
     if len(keys) != len(ids) or keys != sorted(keys):
         raise UnexpectedShape(
             "sage_intacct", "query", "the records of a page do not come in the order of their keys"
@@ -128,8 +145,11 @@ def _last(ids: Sequence[Any]) -> str:
     return str(keys[-1])
 
 
-def due(since: datetime | None, now: datetime, every_hours: int) -> bool:
-    """Whether what is done every so many hours (0: always) was not done since then: a full interval begins in between."""
+def is_due(since: datetime | None, now: datetime, every_hours: int) -> bool:
+    """Whether a job that runs every so many hours is due; 0 hours: always.
+
+    It is due if a new interval began since the last run.
+    """
     if since is None or every_hours <= 0:
         return since is not None
     interval = every_hours * 3600

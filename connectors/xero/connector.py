@@ -13,18 +13,6 @@ from urllib.parse import quote
 import polars as pl
 
 from connectors.kit.http.auth import basic_form, refresh_token
-from connectors.kit.mapping.fields import (
-    Field,
-    computed,
-    currency,
-    day,
-    decimal,
-    instant,
-    money,
-    phone,
-    status_map,
-    text,
-)
 from connectors.kit.read.pagination import by_page
 from connectors.kit.spec import (
     Account,
@@ -41,6 +29,18 @@ from connectors.kit.spec import (
     batches,
     utc_seconds,
 )
+from connectors.kit.spec.fields import (
+    Field,
+    computed,
+    currency,
+    day,
+    decimal,
+    instant,
+    money,
+    phone,
+    status_map,
+    text,
+)
 
 _ROOT = "/api.xro/2.0"
 _PAGE_SIZE = 1000
@@ -49,16 +49,17 @@ _PHONES = ("MOBILE", "DEFAULT", "DDI", "OFFICE")
 
 
 def _list(resource: str, kind: str, key: str) -> Callable[[Account, Window, datetime], PageRequest]:
-    """The date goes in a header, UTC, whole seconds. Without `page` no lines are sent."""
+    """The first request of a list. Without `page` the answer would leave out the lines."""
 
-    def first(connection: Account, window: Window, _now: datetime) -> PageRequest:
+    def first(account: Account, window: Window, _now: datetime) -> PageRequest:
         params = {
             "where": f'Type=="{kind}"',
             "order": f"{key} ASC",
             "page": "1",
-            "pageSize": str(SPEC.size(connection)),
+            "pageSize": str(SPEC.size(account)),
         }
-        # Xero's own API description wants a date-time of RFC 3339 here: without the Z it is none.
+        # UTC in whole seconds. Xero's API description wants a date-time of RFC 3339 in this header,
+        # which must have the Z.
         since = window.since and f"{utc_seconds(window.since)}Z"
         headers = {"If-Modified-Since": since} if since else {}
         return PageRequest("GET", f"{_ROOT}/{resource}", params, headers=headers)
@@ -66,23 +67,23 @@ def _list(resource: str, kind: str, key: str) -> Callable[[Account, Window, date
     return first
 
 
-def _invoices(_connection: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
+def _invoices(_account: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
     for batch in batches(ids, _IDS_PER_QUERY):
         yield PageRequest(
             "GET", f"{_ROOT}/Invoices", {"IDs": ",".join(batch), "page": "1", "pageSize": "100"}
         )
 
 
-def _credit_notes(_connection: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
-    """They can be asked for one by one only; the answer is a list all the same."""
-    for one in ids:
-        yield PageRequest("GET", f"{_ROOT}/CreditNotes/{quote(one, safe='')}")
+def _credit_notes(_account: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
+    """Credit notes can only be asked for one by one; each answer is a list of one."""
+    for vendor_id in ids:
+        yield PageRequest("GET", f"{_ROOT}/CreditNotes/{quote(vendor_id, safe='')}")
 
 
 def _phone(phones: Any, kinds: Sequence[str] = _PHONES) -> str | None:
-    """The number of the first kind that has one: country, area and number are separate.
+    """The phone number of the first of the kinds that has one, put together from its parts.
 
-    Never a fax.
+    Country, area and number are separate fields. Fax numbers are never used.
     """
     if not isinstance(phones, list):
         return None
@@ -100,16 +101,19 @@ def _phone(phones: Any, kinds: Sequence[str] = _PHONES) -> str | None:
 
 
 def _sum(key: str) -> Callable[[Any], str | None]:
-    """Adds up one amount of nested objects, as exact text; what is marked as deleted no longer counts."""
+    """Adds up one amount of nested objects, as exact text.
+
+    Entries that are marked as deleted do not count.
+    """
 
     def total(entries: Any) -> str | None:
         if not isinstance(entries, list):
             return None
         try:
             alive = [
-                one
-                for one in entries
-                if one.get("IsDeleted") is not True and one.get("Status") != "DELETED"
+                entry
+                for entry in entries
+                if entry.get("IsDeleted") is not True and entry.get("Status") != "DELETED"
             ]
             amounts = [Decimal(str(entry[key])) for entry in alive if entry.get(key) is not None]
             return str(sum(amounts, Decimal(0)))
@@ -120,13 +124,13 @@ def _sum(key: str) -> Callable[[Any], str | None]:
 
 
 _NONE = pl.lit(0, dtype=pl.Int64)
-#: AmountCredited counts prepayments and overpayments too, which are money received and not given
-#: back.
+#: What was given back. AmountCredited counts prepayments and overpayments too, which are money
+#: received.
 _CREDITED = pl.col("credited_minor").fill_null(0) - (
     pl.col("prepaid_minor").fill_null(0) + pl.col("overpaid_minor").fill_null(0)
 )
-#: The part of a credit note that is counted at the invoices it is allocated to. What is left counts
-#: here, also when it is paid out in cash, which lowers RemainingCredit as well.
+#: The part of a credit note that already counts at the invoices it is allocated to. The rest counts
+#: here, even if it is paid out in cash, which lowers RemainingCredit as well.
 _ALLOCATED = (
     pl.when(pl.col("allocated_minor") > 0)
     .then(pl.col("allocated_minor"))
@@ -171,7 +175,8 @@ def _fields(entity: str, refunded: pl.Expr, paid: Field) -> dict[str, Field]:
         "amount_paid_minor": paid,
         "amount_refunded_minor": computed(refunded, required=False),
         "status": computed(_STATUS, "/Status"),
-        # A calendar day of the organisation; the number form of it is midnight UTC, not an instant.
+        # A calendar day of the organisation. Its number form (/Date(ms)/) is midnight UTC of that
+        # day.
         "issued_at": day("/DateString", "/Date", required=True),
         "updated_at": instant("/UpdatedDateUTC", "/DateString", "/Date", required=True, zone="UTC"),
     }
@@ -180,14 +185,14 @@ def _fields(entity: str, refunded: pl.Expr, paid: Field) -> dict[str, Field]:
 _SHARED = {"state": text("/Status"), "type": text("/Type")}
 
 
-def _contacts(_connection: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
+def _contacts(_account: Account, ids: Sequence[str]) -> Iterable[PageRequest]:
     for batch in batches(ids, _IDS_PER_QUERY):
         params = {"IDs": ",".join(batch), "page": "1", "pageSize": "100", "includeArchived": "true"}
         yield PageRequest("GET", f"{_ROOT}/Contacts", params)
 
 
 def _tenants(body: Any) -> list[GrantedAccount]:
-    """One consent may cover several organisations; practices and the like have no invoices."""
+    """The organisations that a consent covers; other tenants (practices) have no invoices."""
     return [
         GrantedAccount(entry["tenantId"], entry.get("tenantName") or "")
         for entry in body
@@ -196,12 +201,15 @@ def _tenants(body: Any) -> list[GrantedAccount]:
 
 
 def _capital(key: str) -> str:
-    """Hand-made samples write invoiceNumber and id for InvoiceNumber and Id; Xero's own keys start with a capital."""
+    """The key as Xero spells it: Xero's own keys start with a capital.
+
+    Hand-made samples write invoiceNumber and id for InvoiceNumber and Id.
+    """
     return {"phoneNumbers": "Phones"}.get(key, key[:1].upper() + key[1:])
 
 
 def _fault(body: Any) -> str | None:
-    """`ErrorNumber` of validation errors, `Title`/`title` of gateway errors."""
+    """The error code: `ErrorNumber` of validation errors, `Title` or `title` of gateway errors."""
     code = body.get("ErrorNumber") or body.get("Title") or body.get("title")
     return str(code) if code and "Invoices" not in body else None
 
@@ -215,15 +223,15 @@ SPEC = ConnectorSpec(
     auth=refresh_token(basic_form),
     consent=Consent(
         "https://login.xero.com/identity/connect/authorize",
-        # Applications registered since March 2026 may not ask for accounting.transactions; all have
-        # the narrower scope.
+        # Applications registered since March 2026 may not ask for accounting.transactions. The
+        # narrower scope is known to all.
         scopes=("offline_access", "accounting.invoices.read", "accounting.contacts.read"),
         older={"accounting.invoices.read": "accounting.transactions.read"},
         pkce=True,
         accounts=PageRequest("GET", "/connections"),
         read_accounts=_tenants,
     ),
-    headers=lambda connection: {"Xero-Tenant-Id": connection.account},
+    headers=lambda account: {"Xero-Tenant-Id": account.account},
     streams=(
         Stream(
             "invoices",
@@ -288,8 +296,8 @@ SPEC = ConnectorSpec(
             },
         ),
     ),
-    # 60 a minute, 5000 a day and 5 at once for each organisation; a smaller plan's day is told in a
-    # header.
+    # 60 a minute, 5000 a day and 5 at once for each organisation. Smaller plans have fewer a day: a
+    # header says how many are left.
     rate=RateLimit(
         ((60, 60.0), (5000, 86_400.0)), concurrency=5, day_left_header="x-daylimit-remaining"
     ),

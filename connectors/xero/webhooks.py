@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from connectors.kit.webhooks.bodies import BadBody, moment, objects, opened, word
-from connectors.kit.webhooks.scheme import EVENTS_MAX, Event, Webhook
+from connectors.kit.webhooks.scheme import EVENTS_MAX, Event, EventKind, Webhook
 from connectors.kit.webhooks.signatures import Delivery, plain_hmac
 
 _STREAMS: Final[Mapping[str, str]] = {"INVOICE": "invoices", "CREDITNOTE": "credit_notes"}
@@ -17,8 +17,8 @@ def _read(received: Delivery) -> list[Event]:
     body = opened(received.body)
     if not isinstance(body, dict) or "events" not in body:
         raise BadBody("it is not an object with events")
-    # While the address is being introduced, the list is empty.
-    return [_event(one) for one in objects(body["events"], "/events", at_most=EVENTS_MAX)]
+    # While the address is introduced at the vendor, the list is empty.
+    return [_event(entry) for entry in objects(body["events"], "/events", at_most=EVENTS_MAX)]
 
 
 def _event(entry: dict[str, Any]) -> Event:
@@ -27,10 +27,11 @@ def _event(entry: dict[str, Any]) -> Event:
         word(entry, pointer) for pointer in ("/resourceId", "/tenantId", "/eventDateUtc")
     )
     stream = _STREAMS.get(category)
-    # Voided and deleted documents are updates: the document's status tells.
-    kind = "ignored" if stream is None else "changed"
+    # Voiding and deleting are updates: the document's status tells.
+    kind: EventKind = "ignored" if stream is None else "changed"
     event_id, name = f"{tenant}/{category}/{key}/{action}/{stamp}", f"{category}.{action}".lower()
-    return Event(event_id, name, kind, stream, (key,), None, moment(entry, "/eventDateUtc"), tenant)  # type: ignore[arg-type]
+    occurred_at = moment(entry, "/eventDateUtc")
+    return Event(event_id, name, kind, stream, (key,), None, occurred_at, tenant)
 
 
 #: The webhook key of the application, as text. Answers are awaited for five seconds, and their body

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, Field, SecretStr
 
 from connectors.file.connector import FileSettings, FolderPath
-from connectors.kit.described.documents import DEFAULT_CURRENCY, named
+from connectors.kit.described.documents import DEFAULT_CURRENCY, column_pointer
 from connectors.kit.described.settings import CustomSettings
 from connectors.kit.spec import Account
 from panel.blocks.announced import Announced
@@ -40,7 +40,7 @@ class DescribedConnection(BillingConnection):
 
     def connection(self) -> Account:
         """The values the connector needs."""
-        paths = {name: named(path) for name, path in self.field_mapping.items()}
+        paths = {name: column_pointer(path) for name, path in self.field_mapping.items()}
         return replace(super().connection(), paths=paths)
 
 

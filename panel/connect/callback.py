@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
 from connectors.kit.errors import ConnectorError, ConsentFailed, Misconfigured
-from connectors.kit.http.consent import Granted, NotThisLink, Started
+from connectors.kit.http.consent import ConsentLink, Granted, NotThisLink
 
 PORT = 8912
 _LOCAL = ("localhost", "127.0.0.1")
@@ -54,7 +54,7 @@ def address_of(redirect_uri: str) -> Address | None:
 class Desk:
     """Takes the answer of one consent."""
 
-    def __init__(self, started: Started, title: str) -> None:
+    def __init__(self, started: ConsentLink, title: str) -> None:
         self.started = started
         self.title = title
         self.url = ""

@@ -306,7 +306,7 @@ def _alone(page: Page | None) -> str:
 
 def _map(done: Checked, client: Client, stream: Stream, page: Page, customers: set[str]) -> None:
     with _check(done, f"map {stream.name}") as say:
-        mapped = map_pages(client.spec, stream, client.connection, [(1, page.body)])
+        mapped = map_pages(client.spec, stream, client.account, [(1, page.body)])
         customers |= missing(client.spec, mapped).get("customers", set())
         rejected = mapped.problems["record_no"].n_unique()
         if rejected:
@@ -330,9 +330,7 @@ def _phones(client: Client, ids: Sequence[str]) -> str:
     usable = 0
     for page in look_up(client.spec, lookup, client, ids):
         usable += (
-            map_lookup(client.spec, lookup, client.connection, page.body)["phone"]
-            .drop_nulls()
-            .len()
+            map_lookup(client.spec, lookup, client.account, page.body)["phone"].drop_nulls().len()
         )
     if not usable:
         detail = f"none of {len(ids)} customers has a phone number that can be read: their sales give nobody points"

@@ -7,7 +7,7 @@ from pydantic import SecretStr
 
 from connectors import spec_for
 from connectors.kit.errors import ConsentFailed, Misconfigured
-from connectors.kit.http.consent import Granted, Started, consent_of
+from connectors.kit.http.consent import ConsentLink, Granted, consent_of
 from connectors.kit.spec import ConnectorSpec, GrantedAccount
 from panel.blocks import (
     BLOCKS,
@@ -48,13 +48,13 @@ def block_for(name: str, system: str, values: Mapping[str, Any]) -> ConsentedCon
 
 def start(
     block: ConsentedConnection, *, port: int | None = None, redirect_uri: str = ""
-) -> Started:
+) -> ConsentLink:
     """The link to open. Raises Misconfigured where the block cannot work."""
     connection = block.connection()
     if not block.account() and not consent_of(spec_for(connection)).tells_account:
         detail = f"the vendor does not tell which account a consent opens: fill in {account_field(block.system)} first"
         raise Misconfigured(block.system, "connect", detail).of_block(block.name)
-    return Started(
+    return ConsentLink(
         connection, spec_for(connection), redirect_for(block, port=port, redirect_uri=redirect_uri)
     )
 
@@ -74,7 +74,7 @@ def redirect_for(block: ConsentedConnection, *, port: int | None, redirect_uri: 
     )
 
 
-def comes_by_itself(started: Started) -> bool:
+def comes_by_itself(started: ConsentLink) -> bool:
     """Whether the browser brings the answer to this machine; otherwise it is pasted."""
     return address_of(started.redirect_uri) is not None
 

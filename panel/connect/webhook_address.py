@@ -6,10 +6,10 @@ from typing import Any, Final
 
 from pydantic import SecretStr
 
+from connectors.kit.described.webhook_settings import WebhookSettings
 from connectors.kit.errors import ConnectorError
 from connectors.kit.spec import NO_SECRET
 from connectors.kit.webhooks.scheme import Webhook, unusable
-from connectors.kit.webhooks.settings import WebhookSettings
 from connectors.registry import DESCRIBED_WEBHOOKS, WEBHOOKS, declaration
 from panel.blocks import BillingConnection, NotConnectedError
 from panel.blocks.connected import find_block

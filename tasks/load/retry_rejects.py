@@ -14,9 +14,9 @@ from typing import Final
 import polars as pl
 
 from connectors.kit.errors import ConnectorError
-from connectors.kit.files.csv_text import Place
 from connectors.kit.mapping import Mapped, map_pages
 from connectors.kit.spec import Stream
+from connectors.kit.spec.records import Place
 from sql import rejects, store
 from sql.db import DbConnection
 from sql.rejects import Waiting

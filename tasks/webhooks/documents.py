@@ -13,7 +13,7 @@ from connectors.kit.http.client import Client
 from connectors.kit.mapping import Mapped
 from connectors.kit.mapping.frames import DELETION
 from connectors.kit.mapping.ids import normal_id
-from connectors.kit.read.fetch import Held, fetch, looked_at, pushed_page, stored_id
+from connectors.kit.read.fetch import FirstLook, fetch, first_look, pushed_page, stored_id
 from connectors.kit.spec import Page, PageRequest, Stream, Window
 from connectors.kit.webhooks.scheme import BadBody, Event
 from sql import sync
@@ -60,7 +60,7 @@ class Whole:
     """An event that holds the whole document."""
 
     incoming: Incoming
-    held: Held
+    held: FirstLook
 
 
 @dataclass
@@ -115,7 +115,7 @@ def _held(
 ) -> None:
     event = incoming.event
     try:
-        held = looked_at(job.spec, stream, job.vendor, event.record or b"")
+        held = first_look(job.spec, stream, job.vendor, event.record or b"")
     except BadBody as error:
         done.failed[incoming.event_no] = Failed(
             f"the document in it cannot be read: {error}", for_good=True

@@ -16,7 +16,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from connectors.kit.webhooks.settings import TOPIC_HEADERS, WebhookSettings
+from connectors.kit.described.webhook_settings import TOPIC_HEADERS, WebhookSettings
 from panel.blocks import CustomConnection
 from settings import settings
 from tasks.job import Job, Policy

@@ -22,7 +22,7 @@ from connectors.kit.errors import (
     block_name,
 )
 from connectors.kit.http.client import Timing
-from connectors.kit.http.consent import LINK_SECONDS, NotThisLink, Started
+from connectors.kit.http.consent import LINK_SECONDS, ConsentLink, NotThisLink
 from connectors.kit.spec import Account
 
 CONSENTED = sorted(name for name, spec in SYSTEMS.items() if spec.consent is not None)
@@ -51,11 +51,11 @@ class Visit:
         )  # fmt: skip
         return replace(given, **changes)
 
-    def start(self, redirect_uri: str = "https://example.org/back", **changes: Any) -> Started:
+    def start(self, redirect_uri: str = "https://example.org/back", **changes: Any) -> ConsentLink:
         clock = self.bench.clock
         timing = Timing(monotonic=lambda: clock().timestamp(), sleep=clock.sleep, now=clock)
         transport = httpx.MockTransport(self._answer)
-        return Started(
+        return ConsentLink(
             self.connection(**changes),
             self.bench.spec,
             redirect_uri,
@@ -67,7 +67,7 @@ class Visit:
         self.requests.append(request)
         return self.before(request) or self.api(request)
 
-    def decide(self, started: Started, decision: str = "allow") -> str:
+    def decide(self, started: ConsentLink, decision: str = "allow") -> str:
         """The address the browser ends at."""
         answer = self.api(
             httpx.Request("GET", httpx.URL(started.url).copy_merge_params({"decision": decision}))

@@ -165,7 +165,7 @@ def test_the_vendors_clock_is_compared(bench: Any, off: int, ahead: int) -> None
     bench.before, bench.page_size = dated, 10
     with bench.client() as client:
         stream = bench.spec.streams[0]
-        request = stream.first(client.connection, Window(), bench.clock())
+        request = stream.first(client.account, Window(), bench.clock())
         for _ in range(6):
             client.send(request, "invoices")
         assert client.clock_ahead_seconds == pytest.approx(

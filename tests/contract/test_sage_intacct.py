@@ -16,7 +16,7 @@ from connectors.kit.errors import CredentialsRejected, RateLimited, UnexpectedSh
 from connectors.kit.mapping import map_lookup, map_page, map_pages, try_record
 from connectors.kit.read.look_up import look_up
 from connectors.kit.spec import ListMovedError, PageView, RetryPolicy, Window
-from connectors.sage_intacct.query_service import by_last_key, due, query
+from connectors.sage_intacct.query_service import by_last_key, is_due, query
 from panel.blocks import SageIntacctConnection
 
 
@@ -147,8 +147,8 @@ def test_the_entity_of_the_account_is_named_in_the_header(bench: Any) -> None:
     bench.before = None
     bench.requests.clear()
     with bench.client() as client:
-        empty = replace(client.connection, account=elsewhere.account())
-        client.connection = empty
+        empty = replace(client.account, account=elsewhere.account())
+        client.account = empty
         body = client.send(query("accounts-receivable/invoice", ["key"], [], 10), "test").body
     assert json.loads(body)["ia::meta"]["totalCount"] == 0 < whole
 
@@ -456,7 +456,7 @@ def test_the_census_is_not_thrown_off_by_deletions_under_way(bench: Any) -> None
 )
 def test_when_the_census_is_due(since: str | None, hours: int, *, asked: bool) -> None:
     begin = datetime.fromisoformat(since).replace(tzinfo=UTC) if since else None
-    assert due(begin, datetime(2026, 5, 20, 12, 45, tzinfo=UTC), hours) is asked
+    assert is_due(begin, datetime(2026, 5, 20, 12, 45, tzinfo=UTC), hours) is asked
 
 
 def test_the_census_is_every_six_hours_unless_the_block_says_otherwise(bench: Any) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 import simulator
 from connectors.kit.errors import RateLimited
-from connectors.kit.http.retry import Patience
+from connectors.kit.http.retry import RetryDecision
 from connectors.kit.mapping import map_lookup
 from connectors.kit.read.look_up import look_up
 from connectors.kit.spec import RetryPolicy, Window
@@ -42,7 +42,7 @@ def test_quickbooks_429_without_retry_after_waits_a_minute(benches: Callable[...
     with pytest.raises(RateLimited) as caught:
         bench.pages("invoices")
     assert caught.value.retry_after_seconds == 60
-    assert Patience(RetryPolicy()).backoff(caught.value) == 60
+    assert RetryDecision(RetryPolicy()).backoff(caught.value) == 60
 
 
 @pytest.mark.parametrize("system", ["quickbooks", "xero", "freshbooks", "netsuite", "sage_intacct"])

@@ -22,7 +22,7 @@ from connectors.kit.http.client import Client, Timing, open_client
 from connectors.kit.http.responses import Call
 from connectors.kit.mapping import Mapped
 from connectors.kit.mapping.frames import DELETION
-from connectors.kit.read.fetch import Held
+from connectors.kit.read.fetch import FirstLook
 from connectors.kit.spec import Account, ConnectorSpec, Stream, Window
 from expectations import FAILED, Report
 from loyalty.schema import INVOICE, PROBLEM
@@ -160,7 +160,7 @@ def abridged(clock: Callable[[], datetime], *, whole: bool) -> Iterator[None]:
             (tasks.extract.bulk.map_threads, "_mapped", _mapped),
             (tasks.load.invoices, "validate_invoices", _plausible),
             (tasks.award.members, "validate_awards", _plausible),
-            (tasks.webhooks.documents, "looked_at", _looked_at),
+            (tasks.webhooks.documents, "first_look", _first_look),
         ]
     before = [(module, name, getattr(module, name)) for module, name, _ in replaced]
     for module, name, value in replaced:
@@ -176,9 +176,9 @@ def _plausible(frame: pl.DataFrame, **_: Any) -> Report:
     return Report(frame.height, FAILED.to_frame(), ())
 
 
-def _looked_at(*args: Any) -> Held:
+def _first_look(*args: Any) -> FirstLook:
     record = json.loads(args[3])
-    return Held(record["id"], by_number=False, whole="total" in record, dated=True)
+    return FirstLook(record["id"], by_number=False, whole="total" in record, dated=True)
 
 
 def _mapped(

@@ -6,17 +6,6 @@ from typing import Any
 
 import httpx
 
-from connectors.kit.mapping.fields import (
-    computed,
-    currency,
-    day,
-    decimal,
-    instant,
-    money,
-    phone,
-    status_map,
-    text,
-)
 from connectors.kit.read.pagination import by_page
 from connectors.kit.spec import (
     Account,
@@ -28,6 +17,17 @@ from connectors.kit.spec import (
     Stream,
     Window,
     utc_seconds,
+)
+from connectors.kit.spec.fields import (
+    computed,
+    currency,
+    day,
+    decimal,
+    instant,
+    money,
+    phone,
+    status_map,
+    text,
 )
 
 PAGE_SIZE = 50

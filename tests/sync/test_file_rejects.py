@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from connectors.kit.described.documents import named
-from connectors.kit.files.csv_text import Place
+from connectors.kit.described.documents import column_pointer
+from connectors.kit.spec.records import Place
 from sql.db import connect
 from tasks.load.retry_rejects import is_corrected
 from tests.support.database import databases, dsn
@@ -17,7 +17,7 @@ __all__ = ["databases", "dsn", "no_waiting"]
 HEADER = "Factura;Data;Telefone;Produto;Valor\n"
 GOOD = "FT 1;02/11/2026;923100001;Água;10,00\n"
 OPTIONS = {"amounts": "decimal comma", "dates": "day first", "totals": "sum of the lines"}
-PATHS = {name: named(path) for name, path in LINES.items()}
+PATHS = {name: column_pointer(path) for name, path in LINES.items()}
 
 
 def opened(dsn: str) -> list[tuple[int, int]]:
@@ -99,7 +99,7 @@ def test_another_setting_brings_the_document_without_a_new_file(dsn: str, tmp_pa
     assert points(dsn) == {}
     assert len(opened(dsn)) == 2
     os.utime(tmp_path, None)
-    paths = {**PATHS, "external_id": named("Factura + Data"), "invoice_number": "/Factura"}
+    paths = {**PATHS, "external_id": column_pointer("Factura + Data"), "invoice_number": "/Factura"}
     sync(dsn, tmp_path, {**OPTIONS, "rows_without_id": "part of the document above"}, paths)
     assert points(dsn) == {"FT 1/02/11/2026": 150, "17/05/11/2026": 10, "17/06/11/2026": 20}
     assert opened(dsn) == []

@@ -14,7 +14,7 @@ import pytest
 import stamina
 from cryptography.fernet import Fernet
 
-from connectors.kit.described.documents import named
+from connectors.kit.described.documents import column_pointer
 from connectors.kit.spec import Account
 from panel.alerts.watch import look
 from panel.reports.run import Links, markdown
@@ -114,7 +114,9 @@ class TestFieldCases:
     def test_negative_credit_notes(self, till: Till) -> None:
         folder = CASES / "negative-credit-notes"
         said = json.loads((folder / "f08.cfg.json").read_text())
-        till.paths = {name: named(path) for name, path in said.pop("field_mapping").items()}
+        till.paths = {
+            name: column_pointer(path) for name, path in said.pop("field_mapping").items()
+        }
         till.options = said
         till.read_file("f08.csv", (folder / "f08.csv").read_bytes())
         assert till.points() == {"FT 1": 15000, "NC 1": -5000}

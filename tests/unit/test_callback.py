@@ -12,7 +12,7 @@ from pydantic import SecretStr
 import simulator
 from connectors import SYSTEMS
 from connectors.kit.errors import ConsentFailed, Misconfigured
-from connectors.kit.http.consent import Started
+from connectors.kit.http.consent import ConsentLink
 from connectors.kit.spec import Account
 from panel.connect.callback import Address, Desk, address_of, serving
 
@@ -33,7 +33,7 @@ class Office:
         self.desk = self.open(self.address)
 
     def open(self, address: Address) -> Desk:
-        started = Started(
+        started = ConsentLink(
             Account(
                 "xero", "", "http://vendor.test/xero", "http://vendor.test/xero/connect/token", simulator.CLIENT_ID,
                 SecretStr(simulator.CLIENT_SECRET), authorize_url="http://vendor.test/xero/identity/connect/authorize",

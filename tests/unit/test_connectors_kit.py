@@ -13,7 +13,7 @@ from connectors.kit.errors import CredentialsRejected, RateLimited, Transient, U
 from connectors.kit.http.auth import Token
 from connectors.kit.http.ratelimit import Limiter
 from connectors.kit.http.responses import retry_after_seconds
-from connectors.kit.http.retry import Patience
+from connectors.kit.http.retry import RetryDecision
 from connectors.kit.http.urls import join_url
 from connectors.kit.read.pagination import by_page, by_start_position
 from connectors.kit.spec import (
@@ -179,7 +179,7 @@ def test_retry_after(value: str, seconds: float | None) -> None:
 
 def test_patience() -> None:
     """What is tried again, and how long is waited."""
-    patience = Patience(RetryPolicy(longest_wait_seconds=120, garbled_limit=2))
+    patience = RetryDecision(RetryPolicy(longest_wait_seconds=120, garbled_limit=2))
     assert patience.backoff(Transient("x", "y", "z")) is True
     assert patience.backoff(RateLimited("x", "y")) is True
     assert patience.backoff(RateLimited("x", "y", retry_after_seconds=120)) == 120

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from connectors import spec_for
-from connectors.kit.mapping.fields import Field
 from connectors.kit.mapping.sample import try_record
 from connectors.kit.spec import Account
+from connectors.kit.spec.fields import Field
 from panel.blocks import BLOCKS, DescribedConnection
 from settings import PROJECT_ROOT
 

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from connectors import spec_for
-from connectors.kit.described.documents import named
+from connectors.kit.described.documents import column_pointer
 from connectors.kit.mapping import Mapped, map_page
 from connectors.kit.spec import Account
 from settings import PROJECT_ROOT
@@ -34,7 +34,7 @@ OF_LINES = "Factura;Data;Telefone;Produto;Valor\n"
 
 def mapped(body: bytes | str, mapping: dict[str, str] = WHOLE, **options: Any) -> Mapped:
     settings = {"amounts": "decimal comma", "dates": "day first", **options}
-    paths = {name: named(path) for name, path in mapping.items()}
+    paths = {name: column_pointer(path) for name, path in mapping.items()}
     vendor = Account(
         "file",
         "caixa",

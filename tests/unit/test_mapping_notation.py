@@ -3,7 +3,8 @@
 import polars as pl
 import pytest
 
-from connectors.kit.mapping.notation import Notation, rewritten
+from connectors.kit.mapping.notation import rewritten
+from connectors.kit.spec.fields import Notation
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from twezah.cli.operate import Json, known_system
 from twezah.cli.output import print_json, print_table, say
 
 if TYPE_CHECKING:
-    from connectors.kit.http.consent import Granted, Started
+    from connectors.kit.http.consent import ConsentLink, Granted
     from connectors.kit.spec import GrantedAccount
     from panel.blocks import ConsentedConnection
     from panel.connect.check import Checked
@@ -167,7 +167,7 @@ def _application(name: str, system: str, client_id: str | None) -> dict[str, Any
 
 
 def _consented(
-    block: "ConsentedConnection", started: "Started", *, browser: bool, paste: bool
+    block: "ConsentedConnection", started: "ConsentLink", *, browser: bool, paste: bool
 ) -> "Granted":
     from panel.connect import consent
     from panel.connect.callback import Desk, address_of, serving
@@ -192,7 +192,7 @@ def _consented(
         return desk.wait(started.seconds_left)
 
 
-def _pasted(started: "Started") -> "Granted":
+def _pasted(started: "ConsentLink") -> "Granted":
     """The address is not shown, as it holds the code. One of an older link may be corrected."""
     from connectors.kit.http.consent import NotThisLink
 

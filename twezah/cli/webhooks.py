@@ -151,7 +151,7 @@ def _option(text: str) -> tuple[str, Any]:
     from json import loads
     from typing import get_origin
 
-    from connectors.kit.webhooks.settings import WebhookSettings
+    from connectors.kit.described.webhook_settings import WebhookSettings
 
     name, equals, value = text.partition("=")
     if not equals or not name.startswith("webhook_"):

@@ -1,4 +1,8 @@
-"""Requests and paging of an API that an operator describes in a block."""
+"""Requests and paging of an API that an operator describes in a block.
+
+The settings are those of `connectors.kit.described.settings.CustomSettings`; what comes out are the
+functions that a `Stream` wants: its first request, and the generator of the requests behind it.
+"""
 
 import json
 import re
@@ -26,9 +30,11 @@ from connectors.kit.spec import (
     Window,
 )
 
+#: How the next page is asked for.
 PagingKind = Literal[
     "none", "page number", "offset", "cursor", "last id", "next link in the body", "link header"
 ]
+#: How the lower bound of the time of change is written in a request.
 SinceFormat = Literal[
     "rfc3339", "date", "date and time", "unix seconds", "unix milliseconds", "not sent"
 ]
@@ -41,28 +47,35 @@ USUAL_PARAM: Final[Mapping[PagingKind, str]] = {
 }
 #: Parameters of an address that tell a position in a list.
 _POSITIONS: Final = (
-    "page", "p", "pg", "page_number", "pagenumber", "page[number]", "page[offset]", "offset", "skip", "start", "startat",
-    "start_at", "startindex", "from", "pagina",
+    "page", "p", "pg", "page_number", "pagenumber", "page[number]", "page[offset]", "offset",
+    "skip", "start", "startat", "start_at", "startindex", "from", "pagina",
 )  # fmt: skip
 #: How APIs write that there is nothing more.
 _NO: Final = ("false", "0", "no", "n", "")
+#: One address of a Link header with its parameters, and the `rel` among those.
 _ENTRY = re.compile(r"<([^>]*)>([^<]*)")
 _REL = re.compile(r""";\s*rel\s*=\s*(?:"([^"]*)"|([^\s;,"]+))""", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Paging:
-    """How to get from a page to the next one; see `connectors.custom.connector.CustomSettings`."""
+    """How to get from a page to the next one."""
 
     kind: PagingKind
+    #: The parameter with the page number, the offset or the cursor; see `with_param` for where it
+    #: goes.
     param: str
+    #: The number of the first page, or the first offset.
     first: int
+    #: Records per page, as they are asked for.
     size: int
+    #: Whether a page with fewer records is the last one.
     short_page_is_last: bool
+    #: The parameter with the page size; "": it is not sent.
     size_param: str = ""
 
 
-def put(request: PageRequest, name: str, value: str | int) -> PageRequest:
+def with_param(request: PageRequest, name: str, value: str | int) -> PageRequest:
     """The request with a parameter set.
 
     Args:
@@ -96,31 +109,41 @@ def since_value(since: datetime, form: SinceFormat, zone: str) -> str | int:
 def first_request(
     template: PageRequest, window: Window, param: str, form: SinceFormat, zone: str
 ) -> PageRequest:
-    """The first request of a window. Without a window's start there is no bound."""
+    """The first request of a window; without a window's start it has no bound."""
     if window.since is None or form == "not sent":
         return template
-    return put(template, param, since_value(window.since, form, zone))
+    return with_param(template, param, since_value(window.since, form, zone))
 
 
-def paginate(paging: Paging, connection: Account, system: str) -> Callable[[PageRequest], Pages]:
-    """The generator that pages this API."""
+def paginate(paging: Paging, account: Account, system: str) -> Callable[[PageRequest], Pages]:
+    """The generator of requests that pages this API.
+
+    Args:
+        paging: How the API pages.
+        account: Its base URL is the only one under which addresses of next pages are followed.
+        system: Named in errors.
+    """
     if paging.kind == "none":
         return partial(_only, system=system)
     if paging.kind in ("page number", "offset"):
         return partial(_counted, paging=paging)
     if paging.kind == "last id":
         return partial(_after_last, paging=paging, system=system)
-    return partial(_followed, paging=paging, connection=connection, system=system)
+    return partial(_followed, paging=paging, account=account, system=system)
 
 
 def _only(first: PageRequest, *, system: str) -> Pages:
-    """One answer, no pages."""
+    """One answer, no pages.
+
+    Raises:
+        Misconfigured: The answer says that it is not all there is.
+    """
     view = yield first
     if view.partial or _more(view):
-        said = (
+        problem = (
             "is a part (206)" if view.partial else 'says that there are more pages ("More pages")'
         )
-        detail = f'the answer {said}, and "Paging" is none'
+        detail = f'the answer {problem}, and "Paging" is none'
         raise Misconfigured(system, "invoices", detail, call=first.path)
 
 
@@ -138,7 +161,7 @@ def _counted(first: PageRequest, *, paging: Paging) -> Pages:
             first,
             Offsets(
                 lambda request: (_position(request, paging), paging.size),
-                lambda request, to: put(request, paging.param, to),
+                lambda request, to: with_param(request, paging.param, to),
                 ended,
             ),
         )
@@ -149,46 +172,48 @@ def _counted(first: PageRequest, *, paging: Paging) -> Pages:
         return _position(request, paging) - paging.first, size
 
     def at(request: PageRequest, number: int, size: int) -> PageRequest:
-        request = put(request, paging.size_param, size) if sized else request
-        return put(request, paging.param, number + paging.first)
+        request = with_param(request, paging.size_param, size) if sized else request
+        return with_param(request, paging.param, number + paging.first)
 
     return guarded(first, Numbers(place, at, ended, sized=sized))
 
 
-def _followed(first: PageRequest, *, paging: Paging, connection: Account, system: str) -> Pages:
+def _followed(first: PageRequest, *, paging: Paging, account: Account, system: str) -> Pages:
     """By cursor or address.
 
     An address that names a position moves with the list as any other position does.
     """
 
     def following(request: PageRequest, view: PageView) -> PageRequest | None:
-        said = _next(paging, view, request, system)
-        if said is None:
+        position = _next(paging, view, request, system)
+        if position is None:
             return None
         if paging.kind == "cursor":
-            return replace(put(request, paging.param, said), page_no=request.page_no + 1)
-        onward = _moved(request, said, connection, system)
+            return replace(with_param(request, paging.param, position), page_no=request.page_no + 1)
+        onward = _request_of_address(request, position, account, system)
         place = _place(onward)
         if place == _place(request) or (view.record_count == 0 and place in hollow):
             raise PaginationLoop(
                 system, "invoices", "the same next page is named twice", call=request.path
             )
-        if view.record_count == 0:  # (pages with records that come again are seen by their records)
+        if view.record_count == 0:
             hollow.add(place)
         return onward
 
-    known, hollow = set[str](), set[str]()
+    # Addresses that were followed, and those that stood on a page without records. Pages with
+    # records that come again are noticed by their records.
+    followed, hollow = set[str](), set[str]()
     request, view = first, (yield first)
     while (onward := following(request, view)) is not None:
         if paging.kind != "cursor" and names_position(onward):
             yield from _positioned(Links(following, names_position), request, view)
             return
         place = _place(onward)
-        if place in known:
+        if place in followed:
             raise PaginationLoop(
                 system, "invoices", "the same next page is named twice", call=request.path
             )
-        known.add(place)
+        followed.add(place)
         request = onward
         view = yield request
 
@@ -229,18 +254,23 @@ def _after_last(first: PageRequest, *, paging: Paging, system: str) -> Pages:
         if _ended(view, paging, 0, seen):
             return
         if not view.ids or view.ids[-1] is None:
-            detail = 'the last record of a page has no id to go on from: correct the path of external_id in "Field mapping"'
+            detail = (
+                "the last record of a page has no id to go on from: correct the path of "
+                'external_id in "Field mapping"'
+            )
             raise Misconfigured(system, "invoices", detail, call=request.path)
-        request = replace(put(request, paging.param, view.ids[-1]), page_no=request.page_no + 1)
+        request = replace(
+            with_param(request, paging.param, view.ids[-1]), page_no=request.page_no + 1
+        )
 
 
 def _position(request: PageRequest, paging: Paging) -> int:
-    """Where a request is in the list, also one that was stored and is continued."""
+    """The number or offset that a request asks for; it may be one that was stored."""
     return _number(request, paging.param)
 
 
 def _number(request: PageRequest, name: str) -> int:
-    """A whole number in a request, at the place where `put` puts it."""
+    """A whole number in a request, at the place where `with_param` puts it."""
     if request.body is None or name.startswith("?"):
         return int(request.param(name.removeprefix("?")))
     place = json.loads(request.body)
@@ -250,13 +280,14 @@ def _number(request: PageRequest, name: str) -> int:
 
 
 def _ended(view: PageView, paging: Paging, position: int, seen: int | None) -> bool:
-    """Whether this was the last page: the server says so, or it is empty (or short, where that is a sign).
+    """Whether this was the last page.
 
-    An empty page that the server calls one of several is not the end of them: the list is read
-    again.
+    It is the last if the server says so, or if it is empty (or short, where `short_page_is_last`).
+    A number beyond the last page is an error (404) at many APIs, so the number of records `seen` is
+    compared with the total.
 
-    A number beyond the last page is an error (404) at many APIs, so the records `seen` are held
-    against the total.
+    Raises:
+        ListMovedError: The page is empty, and the server says that there are more.
     """
     more, pages, total = _more(view), view.number("pages"), view.number("total")
     if view.record_count == 0:
@@ -280,16 +311,16 @@ def _ended(view: PageView, paging: Paging, position: int, seen: int | None) -> b
 
 
 def _more(view: PageView) -> bool | None:
-    """Whether the answer says that there is more, in whatever way it writes that; None where it does not say."""
-    said = view.info.get("more")
-    return None if said is None else str(said).strip().lower() not in _NO
+    """Whether the answer says that there is more, in whatever way; None where it does not say."""
+    more = view.info.get("more")
+    return None if more is None else str(more).strip().lower() not in _NO
 
 
 def _next(paging: Paging, view: PageView, request: PageRequest, system: str) -> str | None:
     """The cursor or address of the next page, None after the last one.
 
-    Raises Misconfigured: there is more, and nothing says where; to stop there would be to lose the
-    rest.
+    Raises:
+        Misconfigured: There is more, and nothing says where. To stop there would lose the rest.
     """
     link = paging.kind == "link header"
     more, following = _more(view), next_link(view.link) if link else view.info.get("next")
@@ -297,7 +328,10 @@ def _next(paging: Paging, view: PageView, request: PageRequest, system: str) -> 
         return str(following)
     if more:
         place = "in the Link header" if link else 'at the path in "Next page"'
-        detail = f'the answer says that there are more pages ("More pages"), and no next one is named {place}'
+        detail = (
+            'the answer says that there are more pages ("More pages"), and no next one is named '
+            f"{place}"
+        )
         raise Misconfigured(system, "invoices", detail, call=request.path)
     return None
 
@@ -311,13 +345,18 @@ def next_link(header: str) -> str | None:
     return None
 
 
-def _moved(request: PageRequest, address: str, connection: Account, system: str) -> PageRequest:
-    """The request of an address that a server named: of the same origin and below the base URL, or none at all.
+def _request_of_address(
+    request: PageRequest, address: str, account: Account, system: str
+) -> PageRequest:
+    """The request for an address that the server named as the next page.
 
-    Credentials go with every request, so an address elsewhere would hand them to whoever it belongs
-    to.
+    The address must have the origin of the base URL and lie below it. Credentials go with every
+    request, so an address elsewhere would hand them to whoever it belongs to.
+
+    Raises:
+        UnexpectedShape: The address is no URL, or lies elsewhere.
     """
-    base = httpx.URL(connection.base_url.strip())
+    base = httpx.URL(account.base_url.strip())
     try:
         # A relative address is relative to the page it is on, whose path may have the base URL's in
         # it or not.
@@ -326,9 +365,8 @@ def _moved(request: PageRequest, address: str, connection: Account, system: str)
         raise UnexpectedShape(
             system, "invoices", "the next page's address is no URL", call=request.path
         ) from None
-    if (
-        url.scheme == "http" and base.scheme == "https"
-    ):  # behind a proxy a server may not know how it is reached
+    # A server behind a proxy may not know that it is reached over https.
+    if url.scheme == "http" and base.scheme == "https":
         url = url.copy_with(scheme="https")
     if _origin(url) != _origin(base) or url.userinfo:
         detail = "the next page's address is on another server; it was not followed"

@@ -1,4 +1,7 @@
-"""Documents of systems that an operator describes: usual paths, and the settings that fit others, without code."""
+"""The documents of systems that an operator describes in a block.
+
+Here are the usual paths of their fields, and the settings that fit other layouts, without code.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -8,18 +11,21 @@ import polars as pl
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from connectors.kit.errors import Misconfigured
-from connectors.kit.mapping import fields as kinds
-from connectors.kit.mapping.fields import Field as Source
-from connectors.kit.mapping.notation import AMOUNTS, DATES, Notation
+from connectors.kit.mapping.notation import AMOUNTS, DATES
 from connectors.kit.mapping.pointers import joined_paths
 from connectors.kit.spec import Account, Lines
+from connectors.kit.spec import fields as kinds
+from connectors.kit.spec.fields import Field as Source
+from connectors.kit.spec.fields import Notation
 from loyalty.schema import KINDS, STATUSES
 
 #: The currency of documents that name none, unless the block says another or none.
 DEFAULT_CURRENCY: Final = "AOA"
+#: The statuses and kinds of `loyalty.schema`, as an operator may choose them.
 Status = Literal["draft", "open", "paid", "void"]
 Kind = Literal["invoice", "sale", "credit_note", "refund"]
 
+#: Words that are understood without a setting.
 _STATUS_WORDS: Final[Mapping[str, str]] = {
     **{name: name for name in STATUSES},
     **dict.fromkeys(("sent", "issued", "unpaid", "overdue", "partial", "partially_paid"), "open"),
@@ -43,77 +49,101 @@ class DocumentSettings(BaseModel):
     """How an operator says what the documents look like, besides the paths of their fields."""
 
     lines: Pointer = Field(
-        default="", title="Product lines",
-        description="Where a document holds its product lines, e.g. /items. Empty: /lines or /products.",
-    )  # fmt: skip
+        default="",
+        title="Product lines",
+        description=(
+            "Where a document holds its product lines, e.g. /items. Empty: /lines or /products."
+        ),
+    )
     deleted_path: Pointer = Field(
-        default="/deleted_at", title="Deletion mark",
-        description="Field that is set on deleted documents (a time, true, any text). Empty: documents are never marked as deleted.",
-    )  # fmt: skip
+        default="/deleted_at",
+        title="Deletion mark",
+        description=(
+            "Field that is set on deleted documents (a time, true, any text). Empty: documents are "
+            "never marked as deleted."
+        ),
+    )
     statuses: dict[str, Status] = Field(
-        default_factory=dict, title="Statuses",
-        description='Your system\'s words for draft, open, paid and void, e.g. {"EMITIDA": "open", "ANULADA": "void"}. '
-        "The English words are known; a document without a status counts as open, one with an unknown word is rejected.",
-    )  # fmt: skip
+        default_factory=dict,
+        title="Statuses",
+        description=(
+            'Your system\'s words for draft, open, paid and void, e.g. {"EMITIDA": "open", '
+            '"ANULADA": "void"}. '
+            "The English words are known; a document without a status counts as open, one with an "
+            "unknown word is rejected."
+        ),
+    )
     document_types: dict[str, Kind] = Field(
-        default_factory=dict, title="Document types",
-        description='Only if one list holds several types: words for invoice, sale, credit_note and refund, e.g. {"FT": "invoice", "NC": "credit_note"}. '
-        "Say in the field mapping where the word is, as kind.",
-    )  # fmt: skip
+        default_factory=dict,
+        title="Document types",
+        description=(
+            "Only if one list holds several types: words for invoice, sale, credit_note and "
+            'refund, e.g. {"FT": "invoice", "NC": "credit_note"}. Say in the field mapping where '
+            "the word is, as kind."
+        ),
+    )
     amounts: Literal["decimal", "decimal comma", "comma between thousands", "minor units"] = Field(
-        default="decimal", title="Amounts are written as",
-        description="decimal: 150.00. decimal comma: 1.234,56. comma between thousands: 1,234.56 and 1,234. minor units: 15000 for 150.00. "
-        "Spaces between thousands and the money's sign are left out of it.",
-    )  # fmt: skip
+        default="decimal",
+        title="Amounts are written as",
+        description=(
+            "decimal: 150.00. decimal comma: 1.234,56. comma between thousands: 1,234.56 and "
+            "1,234. minor units: 15000 for 150.00. Spaces between thousands and the money's sign "
+            "are left out of it."
+        ),
+    )
     dates: Literal["year first", "day first", "month first"] = Field(
-        default="year first", title="Dates are written with the",
-        description="year first: 2026-01-31, also 20260131, 31 Jan 2026, seconds since 1970 and /Date(ms)/. day first: 31/01/2026 or 31.01.26. "
-        "month first: 01/31/2026 2:30 PM.",
-    )  # fmt: skip
+        default="year first",
+        title="Dates are written with the",
+        description=(
+            "year first: 2026-01-31, also 20260131, 31 Jan 2026, seconds since 1970 and "
+            "/Date(ms)/. day first: 31/01/2026 or 31.01.26. month first: 01/31/2026 2:30 PM."
+        ),
+    )
     totals: Literal["as written", "sum of the lines"] = Field(
-        default="as written", title="Totals",
+        default="as written",
+        title="Totals",
         description="sum of the lines: where documents have no total of their own.",
-    )  # fmt: skip
+    )
 
 
-def settings_of(model: type[M], connection: Account) -> M:
-    """The connection's options as this model.
+def settings_of(model: type[M], account: Account) -> M:
+    """The account's options as this model.
 
     Raises:
         Misconfigured: Naming the fields of the block that cannot be as they are; never their
             values.
     """
     try:
-        return model.model_validate(dict(connection.options))
+        return model.model_validate(dict(account.options))
     except ValidationError as error:
-        raise Misconfigured(connection.system, "settings", problems(model, error)) from None
+        raise Misconfigured(account.system, "settings", problems(model, error)) from None
 
 
 def problems(model: type[BaseModel], error: ValidationError) -> str:
     """What is wrong with which field, by the titles that the operator sees."""
     return "; ".join(
-        f"{_label(model, found['loc'])}: {_said(found)}" for found in error.errors()[:3]
+        f"{_label(model, problem['loc'])}: {_reason(problem)}" for problem in error.errors()[:3]
     )
 
 
 def _label(model: type[BaseModel], place: tuple[int | str, ...]) -> str:
     name = str(place[0]) if place else ""
-    known = model.model_fields.get(name)
-    title = f'field "{known.title}" ({name})' if known and known.title else f'field "{name}"'
+    setting = model.model_fields.get(name)
+    title = f'field "{setting.title}" ({name})' if setting and setting.title else f'field "{name}"'
     return title if name else "the fields together"
 
 
-def _said(found: Any) -> str:
+def _reason(problem: Any) -> str:
     return (
         "there is no such field"
-        if found["type"] == "extra_forbidden"
-        else str(found["msg"]).removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden"
+        else str(problem["msg"]).removeprefix("Value error, ")
     )
 
 
 @dataclass(frozen=True, eq=False)
 class Documents:
-    """The mapping parts of a stream."""
+    """The parts of a `Stream` that say how its documents are mapped; see there."""
 
     fields: Mapping[str, Source]
     helpers: Mapping[str, Source]
@@ -122,14 +152,19 @@ class Documents:
     finish: Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame]
 
 
-def documents(settings: DocumentSettings, connection: Account, stream: str) -> Documents:
-    """Fields at their usual paths, or at those of the connection, written as the settings say.
+def documents(settings: DocumentSettings, account: Account, stream: str) -> Documents:
+    """Fields at their usual paths, or at those of the account, written as the settings say.
 
-    The paths of the connection are put in here, so that they keep the notation; unknown names are
+    The account's paths are put in here, so that their fields keep the notation. Unknown names are
     left for the mapping to refuse.
+
+    Args:
+        settings: What the operator says about the documents.
+        account: The account; only its paths are used.
+        stream: The name of the list, which paths may begin with.
     """
     amounts, dates = AMOUNTS[settings.amounts], DATES[settings.dates]
-    chosen = {name.removeprefix(f"{stream}."): path for name, path in connection.paths.items()}
+    chosen = {name.removeprefix(f"{stream}."): path for name, path in account.paths.items()}
 
     def placed(fields: dict[str, Source], prefix: str = "") -> dict[str, Source]:
         return {
@@ -161,7 +196,10 @@ def documents(settings: DocumentSettings, connection: Account, stream: str) -> D
 
 
 def _lines_complete(path: str) -> dict[str, Source]:
-    """Lines that are a list of their own may be its first page: the document is rejected where that is said."""
+    """A helper that rejects a document whose product lines are only the first page of them.
+
+    Some APIs say so beside the list, as `has_more`.
+    """
     beside = path.rpartition("/")[0]
     if not beside:
         return {}
@@ -224,14 +262,14 @@ def _line_fields() -> dict[str, Source]:
 
 
 def _word(value: Any) -> str | None:
-    """Words as they are; yes and no as words of their own ("true", "false")."""
+    """A word as it is; a JSON boolean as the word "true" or "false"."""
     if isinstance(value, bool):
         return str(value).lower()
     return value if isinstance(value, str) else str(value) if isinstance(value, int) else None
 
 
 def _mark(value: Any) -> str | None:
-    """Whatever says that a document is deleted; no, zero and nothing do not."""
+    """The value that marks a document as deleted; None for no, zero and nothing."""
     if isinstance(value, str):
         return (
             None
@@ -247,7 +285,7 @@ def _finish(*, sums: bool) -> Callable[[pl.DataFrame, pl.DataFrame], pl.DataFram
             invoices = _summed(invoices, lines)
         total, due = pl.col("total_minor"), pl.col("amount_due_minor")
         return invoices.with_columns(
-            # Without a time of change the latest that is said counts as the newest.
+            # A document without a time of change is as new as its date.
             pl.coalesce("updated_at", "issued_at").alias("updated_at"),
             pl.coalesce("amount_paid_minor", pl.when(due <= total).then(total - due)).alias(
                 "amount_paid_minor"
@@ -260,15 +298,15 @@ def _finish(*, sums: bool) -> Callable[[pl.DataFrame, pl.DataFrame], pl.DataFram
 
 def _summed(invoices: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
     """The total is that of the lines; with a line whose amount is not known there is none."""
-    known = pl.col("amount_minor").null_count() == 0
+    all_known = pl.col("amount_minor").null_count() == 0
     sums = lines.group_by("row").agg(
-        pl.when(known).then(pl.col("amount_minor").sum()).alias("_sum")
+        pl.when(all_known).then(pl.col("amount_minor").sum()).alias("_sum")
     )
     joined = invoices.with_row_index("row").join(sums, on="row", how="left", maintain_order="left")
     return joined.with_columns(pl.col("_sum").alias("total_minor")).drop("row", "_sum")
 
 
-def named(path: str) -> str:
+def column_pointer(path: str) -> str:
     """A column's name as a pointer, `Serie + Factura` as two; a pointer stays one."""
     if path.startswith("/"):
         return path

@@ -1,4 +1,4 @@
-"""What an operator can say about a REST API: the fields of the block, with their descriptions and checks."""
+"""What an operator can say about a REST API: the fields of the block and their checks."""
 
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -6,9 +6,10 @@ from pydantic import AfterValidator, Field, model_validator
 
 from connectors.kit.described.api import PagingKind, SinceFormat
 from connectors.kit.described.documents import DocumentSettings, Pointer
-from connectors.kit.webhooks.settings import WebhookSettings
+from connectors.kit.described.webhook_settings import WebhookSettings
 
-#: Set by the connector, or a way to leak what belongs into the secret fields.
+#: Headers that an operator may not set: the connector sets them, or they would hold what belongs
+#: into the secret fields.
 _RESERVED: Final = (
     "authorization",
     "cookie",
@@ -22,7 +23,8 @@ _RESERVED: Final = (
 def _path(value: str) -> str:
     if not value.startswith("/") or "?" in value or "#" in value or "://" in value:
         raise ValueError(
-            'it starts with a slash and has no query, e.g. "/invoices"; the server belongs into the base URL'
+            'it starts with a slash and has no query, e.g. "/invoices"; the server belongs into '
+            "the base URL"
         )
     return value
 
@@ -58,12 +60,18 @@ class CustomSettings(WebhookSettings, DocumentSettings):
         title="Path of the invoices",
         description="Behind the base URL, e.g. /v1/invoices.",
     )
-    authentication: Literal["bearer", "api key", "api key in the query", "basic", "client credentials", "none"] = Field(
-        default="bearer", title="Authentication",
-        description="bearer: the API key as Authorization: Bearer. api key: the API key in a header of its own. api key in the query: as the "
-        "parameter named below, if the API knows nothing better (servers on the way may log it). basic: user name and password. "
-        "client credentials: OAuth 2 with client ID, client secret and token URL.",
-    )  # fmt: skip
+    authentication: Literal[
+        "bearer", "api key", "api key in the query", "basic", "client credentials", "none"
+    ] = Field(
+        default="bearer",
+        title="Authentication",
+        description=(
+            "bearer: the API key as Authorization: Bearer. api key: the API key in a header of its "
+            "own. api key in the query: as the parameter named below, if the API knows nothing "
+            "better (servers on the way may log it). basic: user name and password. client "
+            "credentials: OAuth 2 with client ID, client secret and token URL."
+        ),
+    )
     api_key_header: Annotated[str, AfterValidator(_header_name)] = Field(
         default="X-API-Key",
         title="API key header",
@@ -89,9 +97,10 @@ class CustomSettings(WebhookSettings, DocumentSettings):
         default="GET", title="Method", description="POST: parameters go into the JSON body."
     )
     params: dict[str, str] = Field(
-        default_factory=lambda: {"include_deleted": "true"}, title="More query parameters",
+        default_factory=lambda: {"include_deleted": "true"},
+        title="More query parameters",
         description='Sent with every request, e.g. {"type": "sales"}.',
-    )  # fmt: skip
+    )
     headers: Annotated[dict[str, str], AfterValidator(_headers)] = Field(
         default_factory=dict,
         title="More headers",
@@ -105,7 +114,10 @@ class CustomSettings(WebhookSettings, DocumentSettings):
     records: Pointer = Field(
         default="/data",
         title="Records",
-        description="Where an answer holds the list, e.g. /data or /result/invoices. Empty: the answer is the list.",
+        description=(
+            "Where an answer holds the list, e.g. /data or /result/invoices. Empty: the answer is "
+            "the list."
+        ),
     )
     empty_without_records: bool = Field(
         default=False,
@@ -118,18 +130,29 @@ class CustomSettings(WebhookSettings, DocumentSettings):
         description="Only documents changed at or after it are listed.",
     )
     since_format: SinceFormat = Field(
-        default="rfc3339", title="Changes since is written as",
-        description="rfc3339: 2026-01-31T10:00:00Z. date: the day before. date and time: 2026-01-31 10:00:00 "
-        "in the block's time zone. unix seconds, unix milliseconds. not sent: everything is read every time.",
-    )  # fmt: skip
+        default="rfc3339",
+        title="Changes since is written as",
+        description=(
+            "rfc3339: 2026-01-31T10:00:00Z. date: the day before. date and time: 2026-01-31 "
+            "10:00:00 in the block's time zone. unix seconds, unix milliseconds. not sent: "
+            "everything is read every time."
+        ),
+    )
     paging: PagingKind = Field(
-        default="cursor", title="Paging",
-        description="How the next page is asked for. cursor: by a value that the answer names. last id: by the id of the last document of the page.",
-    )  # fmt: skip
+        default="cursor",
+        title="Paging",
+        description=(
+            "How the next page is asked for. cursor: by a value that the answer names. last id: by "
+            "the id of the last document of the page."
+        ),
+    )
     page_param: str = Field(
         default="",
         title="Page parameter",
-        description="Empty: page, offset, cursor or starting_after. For POST in the body; /a/b lies deeper, ?name is in the query.",
+        description=(
+            "Empty: page, offset, cursor or starting_after. For POST in the body; /a/b lies "
+            "deeper, ?name is in the query."
+        ),
     )
     first_page: int = Field(
         default=1,
@@ -144,7 +167,9 @@ class CustomSettings(WebhookSettings, DocumentSettings):
     next_path: Pointer = Field(
         default="/next_cursor",
         title="Next page",
-        description="Where an answer holds the next cursor or link; null or missing on the last page.",
+        description=(
+            "Where an answer holds the next cursor or link; null or missing on the last page."
+        ),
     )
     more_path: Pointer = Field(
         default="/has_more",
@@ -169,9 +194,13 @@ class CustomSettings(WebhookSettings, DocumentSettings):
         default=2, ge=1, le=16, title="Requests at once", description="What the API allows."
     )
     customer_path: Annotated[str, AfterValidator(_template)] = Field(
-        default="", title="Path of a customer",
-        description="If documents hold no phone number: /customers/{id}, or a list that takes several ids in the parameter below.",
-    )  # fmt: skip
+        default="",
+        title="Path of a customer",
+        description=(
+            "If documents hold no phone number: /customers/{id}, or a list that takes several ids "
+            "in the parameter below."
+        ),
+    )
     customer_ids_param: str = Field(
         default="",
         title="Customer ids parameter",
@@ -180,7 +209,10 @@ class CustomSettings(WebhookSettings, DocumentSettings):
     customer_records: Pointer = Field(
         default="",
         title="Customer records",
-        description="Where the answer holds the customer, or the list of customers. Empty: it is the answer.",
+        description=(
+            "Where the answer holds the customer, or the list of customers. Empty: it is the "
+            "answer."
+        ),
     )
     customer_id_path: Pointer = Field(
         default="/id", title="Customer's id", description="In the customer."
@@ -190,15 +222,22 @@ class CustomSettings(WebhookSettings, DocumentSettings):
     )
 
     list_holds: Literal["whole documents", "less than the document"] = Field(
-        default="whole documents", title="The list holds",
-        description="less than the document: the list leaves the product lines (or more) out, so each document is asked for by the path below, which "
-        "takes one request per document.",
-    )  # fmt: skip
+        default="whole documents",
+        title="The list holds",
+        description=(
+            "less than the document: the list leaves the product lines (or more) out, so each "
+            "document is asked for by the path below, which takes one request per document."
+        ),
+    )
     document_path: Annotated[str, AfterValidator(_template)] = Field(
-        default="", title="Path of one document",
-        description="With {id} in it; asked for where the list, or a webhook, does not hold the whole document. Its answer may also be the list of its "
-        "lines. Empty: the path of the invoices, and /{id}.",
-    )  # fmt: skip
+        default="",
+        title="Path of one document",
+        description=(
+            "With {id} in it; asked for where the list, or a webhook, does not hold the whole "
+            "document. Its answer may also be the list of its lines. Empty: the path of the "
+            "invoices, and /{id}."
+        ),
+    )
     document_record: Pointer = Field(
         default="",
         title="One document",
@@ -209,7 +248,8 @@ class CustomSettings(WebhookSettings, DocumentSettings):
     def _fits(self) -> Self:
         if self.since_format != "not sent" and not self.since_param:
             raise ValueError(
-                "changes since has no parameter: name it (since_param), or choose not sent (since_format)"
+                "changes since has no parameter: name it (since_param), or choose not sent "
+                "(since_format)"
             )
         if self.paging in ("cursor", "next link in the body") and not self.next_path:
             raise ValueError(f'paging "{self.paging}" needs the path of the next page (next_path)')
@@ -219,7 +259,8 @@ class CustomSettings(WebhookSettings, DocumentSettings):
             )
         if self.customer_path and ("{id}" in self.customer_path) == bool(self.customer_ids_param):
             raise ValueError(
-                "the path of a customer has {id} in it (customer_path), or there is a parameter for ids (customer_ids_param)"
+                "the path of a customer has {id} in it (customer_path), or there is a parameter "
+                "for ids (customer_ids_param)"
             )
         if self.document_path and "{id}" not in self.document_path:
             raise ValueError("the path of one document has no {id} in it (document_path)")
@@ -229,10 +270,12 @@ class CustomSettings(WebhookSettings, DocumentSettings):
             and self.next_path.startswith(f"{self.records}/")
         ):
             raise ValueError(
-                'the next page (next_path) is inside the records: an API that goes on from the last document has paging "last id"'
+                "the next page (next_path) is inside the records: an API that goes on from the "
+                'last document has paging "last id"'
             )
         if not self.records and (self.paging in ("cursor", "next link in the body")):
             raise ValueError(
-                f'paging "{self.paging}" is not possible where the answer is the list itself (records)'
+                f'paging "{self.paging}" is not possible where the answer is the list itself '
+                "(records)"
             )
         return self

@@ -1,4 +1,7 @@
-"""Tables in text files as programs export them: in which encoding, where the header is, and the rows below it."""
+"""Tables in text files, as programs export them.
+
+Finds out the encoding, the delimiter and the header, and yields the rows below it.
+"""
 
 import codecs
 import csv
@@ -12,11 +15,12 @@ from typing import Final, NamedTuple
 
 from connectors.kit.mapping.ids import SPACES, UNSEEN
 
-#: Records from the beginning of a file among which the header is looked for.
+#: How many rows from the beginning of a file are searched for the header.
 HEADER_ROWS: Final = 100
+#: How much of a file is searched for it.
 _HEAD_CHARACTERS: Final = 256 * 1024
 _DELIMITERS: Final = ";,\t|"
-#: What Excel reads the delimiter from.
+#: The line above a table from which Excel reads the delimiter, e.g. `sep=;`.
 _SEPARATOR: Final = re.compile(r'\s*"?sep=([;,\t|])"?[ ]*(?:\r\n|\r|\n)', re.IGNORECASE)
 #: Longer ones first: the mark of UTF-32 begins with that of UTF-16.
 _MARKS: Final = (
@@ -26,29 +30,28 @@ _MARKS: Final = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-#: Any bytes are text in these, so that text which is UTF-8 as well was hardly written in one of
-#: them.
+#: Encodings in which any bytes are text. A file that is valid UTF-8 as well was hardly written in
+#: one of them.
 _ONE_BYTE: Final = re.compile(r"cp\d+|iso8859-\d+|latin-?1|mac-.*")
 
 
 class TableRow(NamedTuple):
-    """One row: its number in the file, its cells by column, and why it cannot be read ("": it can)."""
+    """One row: its number in the file, its cells by column, and why it cannot be read.
 
+    `refusal` is "" where it can be read.
+    """
+
+    #: The line in the file at which it ends; the header is line 1 where nothing stands above it.
     number: int
     cells: Mapping[str, object]
     refusal: str = ""
 
 
-class Place(NamedTuple):
-    """A row of a file: its number, what it says as a fingerprint, and the same without its id."""
-
-    number: int
-    content: str
-    without_id: str
-
-
 class NoHeaderError(ValueError):
-    """No row names the columns that the block maps: another field mapping may find one."""
+    """No row names the columns that the block maps.
+
+    With another field mapping a header may be found.
+    """
 
 
 def decoded(body: bytes, encoding: str) -> str:
@@ -66,9 +69,9 @@ def decoded(body: bytes, encoding: str) -> str:
                 pass
         return body.decode(marked or _without_mark(body) or encoding).removeprefix("\ufeff")
     except UnicodeDecodeError:
-        said = marked or encoding
+        expected = marked or encoding
         raise ValueError(
-            f"it is not written in {said}; choose another encoding in the block"
+            f"it is not written in {expected}; choose another encoding in the block"
         ) from None
 
 
@@ -91,10 +94,13 @@ def canonical(name: str) -> str:
 
 @dataclass(frozen=True)
 class Names:
-    """The columns that a block maps: all of them, and those of which the id is made (`joined`: of all of them)."""
+    """The columns that a block maps, and those among them that make the id."""
 
+    #: All columns that the block maps.
     mapped: frozenset[str]
+    #: Those among them that hold the id.
     key: tuple[str, ...]
+    #: Whether the id is made of all of them; else of the first that holds something.
     joined: bool = False
 
     @cached_property
@@ -102,7 +108,7 @@ class Names:
         return {canonical(name): name for name in sorted(self.mapped)}
 
     def score(self, cells: Sequence[str]) -> int:
-        """How many mapped columns a row names; 0 if the id's are not among them."""
+        """How many mapped columns a row names; 0 if those of the id are not among them."""
         named = {
             self._canonical[name] for cell in cells if (name := canonical(cell)) in self._canonical
         }
@@ -110,31 +116,33 @@ class Names:
         return len(named) if (all(keys) if self.joined else any(keys)) else 0
 
     def columns(self, cells: Sequence[str]) -> list[str]:
-        """Names for the columns of a header: those of the block where they can be told.
+        """Names for the columns of a header.
 
-        A name that comes twice counts once where nobody maps it.
+        A column that the block maps gets the block's spelling. Of a name that comes twice, the
+        later ones get a number, unless the block maps it.
 
         Raises:
             ValueError: If a mapped column is there twice.
         """
-        own = [SPACES.sub(" ", UNSEEN.sub("", cell)).strip() for cell in cells]
-        exact = {name for name in own if name in self.mapped}
-        twice = sorted(name for name in exact if own.count(name) > 1)
+        headings = [SPACES.sub(" ", UNSEEN.sub("", cell)).strip() for cell in cells]
+        exact = {name for name in headings if name in self.mapped}
+        twice = sorted(name for name in exact if headings.count(name) > 1)
         columns: list[str] = []
-        for name in own:
+        for name in headings:
             mapped = name if name in exact else self._canonical.get(canonical(name), "")
             if mapped and name not in exact and mapped in columns and mapped not in exact:
                 twice.append(mapped)
             columns.append(mapped if name in exact or (mapped and mapped not in exact) else name)
         if twice:
             raise ValueError(
-                f"two columns have the same name, and the block maps it: {', '.join(dict.fromkeys(twice))[:80]}"
+                "two columns have the same name, and the block maps it: "
+                f"{', '.join(dict.fromkeys(twice))[:80]}"
             )
         seen: set[str] = set()
         return [_once(name, seen) for name in columns]
 
     def to_text(self) -> str:
-        """The id's columns, for an operator."""
+        """The columns of the id, in words for an operator."""
         return (" and " if self.joined else " or ").join(f'"{name}"' for name in self.key)
 
 
@@ -150,11 +158,12 @@ def _once(name: str, seen: set[str]) -> str:
 
 @dataclass(frozen=True)
 class _Header:
-    """Where a table begins: lines above its header, how it is delimited, and its cells."""
+    """A row that may be the header of the table."""
 
     lines_above: int
     delimiter: str
     cells: list[str]
+    #: How many of the mapped columns it names.
     score: int
 
 
@@ -168,10 +177,10 @@ def table_rows(text: str, delimiter: str, names: Names) -> Iterator[TableRow]:
         ValueError: If the file is no table.
     """
     skipped = 0
-    said = _SEPARATOR.match(text)
-    if said is not None:  # a line for Excel
-        delimiter, text = delimiter or said[1], text[said.end() :]
-        skipped = max(1, said[0].count("\n"))
+    excel_line = _SEPARATOR.match(text)
+    if excel_line is not None:  # a line for Excel
+        delimiter, text = delimiter or excel_line[1], text[excel_line.end() :]
+        skipped = max(1, excel_line[0].count("\n"))
     if not text.strip():
         return
     header = _find_header(text, delimiter, names)
@@ -185,27 +194,30 @@ def _find_header(text: str, delimiter: str, names: Names) -> _Header:
     """The row among the first that names most of the mapped columns.
 
     Raises:
-        NoHeaderError: If none names the id's.
+        NoHeaderError: If none names the columns of the id.
     """
     head = text[:_HEAD_CHARACTERS]
     candidates = delimiter or _DELIMITERS
-    for records in (_by_record, _by_line):  # a title may have a quote that never ends
-        found = [
+    # Line by line only if that fails: a title may have a quote that never ends.
+    for records in (_by_record, _by_line):
+        headers = [
             _Header(line, mark, cells, names.score(cells))
             for mark in candidates
             for line, cells in records(head, mark)
         ]
-        best = max(found, key=lambda one: (one.score, -one.lines_above), default=None)
+        best = max(headers, key=lambda header: (header.score, -header.lines_above), default=None)
         if best is not None and best.score:
             return best
     raise NoHeaderError(
-        f"none of its first {HEADER_ROWS} rows has the column {names.to_text()}, in which ids are looked for, so its "
-        'header was not found: name the column as external_id under "Field mapping", or choose the delimiter'
+        f"none of its first {HEADER_ROWS} rows has the column {names.to_text()}, in which ids are "
+        "looked for, so its "
+        'header was not found: name the column as external_id under "Field mapping", or choose the '
+        "delimiter"
     )
 
 
 def _by_record(head: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """(lines before it, cells) of the first rows."""
+    """(lines above it, cells) of the first rows, where a quoted cell may span lines."""
     reader = csv.reader(io.StringIO(head, newline=""), delimiter=delimiter)
     before = 0
     try:
@@ -219,6 +231,7 @@ def _by_record(head: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _by_line(head: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """The same, every line taken for a row."""
     for number, line in enumerate(io.StringIO(head, newline="")):
         if number >= HEADER_ROWS:
             return
@@ -268,7 +281,10 @@ def _row(number: int, cells: list[str], columns: list[str]) -> TableRow:
 
 
 def _last(number: int, cells: list[str], columns: list[str], names: Names) -> TableRow:
-    """The last row, without a line's end: where a mapped column lacks as well, the file was cut off."""
+    """The last row of a file that does not end with a line break.
+
+    Where a mapped column is missing in it as well, the file was cut off.
+    """
     row = _row(number, cells, columns)
     lost = [name for name in columns[len(cells) :] if name in names.mapped]
     if lost and len(cells) > 1 and not row.refusal:

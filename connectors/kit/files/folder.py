@@ -1,4 +1,10 @@
-"""A folder as if it were an API: first a list of what is not read and why, then file by file, each named by the last one's Link header.
+"""A folder as if it were an API.
+
+The first answer lists the files that are not read, with the reasons. Each further answer is one
+file, and each answer names the next file in its Link header.
+
+This transport stands in for the network, so that files are read, stored and replayed as the pages
+of any other list.
 
 Nothing outside of the folder is ever opened: names come from the folder's own list, and links are
 not followed.
@@ -19,6 +25,7 @@ import httpx
 #: How the page starts that lists what is not read.
 LISTING_KEY: Final = "twezah_file_drop"
 LISTING: Final = f'{{"{LISTING_KEY}":'.encode()
+#: Content types by the end of a file's name; files with other names are not read.
 TYPES: Final = {
     ".csv": "text/csv",
     ".txt": "text/csv",
@@ -34,10 +41,16 @@ _UNFINISHED: Final = (".part", ".partial", ".tmp", ".temp", ".crdownload", ".fil
 
 @dataclass(frozen=True, order=True)
 class Entry:
-    """A file of the folder; ordered by its last change, so that of two that name the same document the later one counts."""
+    """A file of the folder.
 
+    Entries are ordered by their last change: of two files that name the same document, the later
+    one counts.
+    """
+
+    #: Nanoseconds since 1970; see `_changed_ns`.
     changed_ns: int
     name: str
+    #: Bytes.
     size: int
 
 
@@ -63,7 +76,8 @@ class Folder(httpx.BaseTransport):
         since, before = (_nanoseconds(params.get(name)) for name in ("since", "before"))
         try:
             descriptor = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
-        except OSError:  # it was there when the run began: a network drive, perhaps
+        except OSError:
+            # It was there when the run began, so it may come back: a network drive, perhaps.
             return httpx.Response(503)
         try:
             good, refused = self._sorted(descriptor, since or 0, before)
@@ -73,7 +87,11 @@ class Folder(httpx.BaseTransport):
                 )
             here = Entry(int(params["at"]), params["file"], 0)
             entry = next(
-                (one for one in good if (one.changed_ns, one.name) == (here.changed_ns, here.name)),
+                (
+                    listed
+                    for listed in good
+                    if (listed.changed_ns, listed.name) == (here.changed_ns, here.name)
+                ),
                 None,
             )
             body = self._content(descriptor, entry) if entry else None
@@ -103,6 +121,7 @@ class Folder(httpx.BaseTransport):
         return sorted(good), refused
 
     def _refusal(self, folder: int, entry: Entry, mode: int) -> str | None:
+        """Why a file is not read, None where it is."""
         if stat.S_ISLNK(mode):
             return "it is a link, and links are not followed: put the file itself here"
         if not stat.S_ISREG(mode):
@@ -110,7 +129,10 @@ class Folder(httpx.BaseTransport):
         if Path(entry.name).suffix.lower() not in TYPES:
             return f"it is of no kind that is read ({', '.join(TYPES)})"
         if entry.size > self._bytes_limit:
-            return f"it is larger than {self._bytes_limit // 2**20} MB: split it, or allow more in the block"
+            return (
+                f"it is larger than {self._bytes_limit // 2**20} MB: split it, or allow more in "
+                "the block"
+            )
         try:
             body = self._content(folder, entry)
         except PermissionError:
@@ -118,7 +140,7 @@ class Folder(httpx.BaseTransport):
         return self._check(body) if body is not None else None
 
     def _content(self, folder: int, entry: Entry) -> bytes | None:
-        """The whole file; None if it is not what was listed any more."""
+        """The whole file; None if it is no longer what was listed."""
         try:
             descriptor = os.open(
                 entry.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder
@@ -141,8 +163,9 @@ class Folder(httpx.BaseTransport):
 
 
 def _entries(folder: int) -> Iterator[tuple[Entry, int]]:
-    with os.scandir(folder) as found:
-        for item in found:
+    """The files of a folder with their modes; hidden and unfinished ones are left out."""
+    with os.scandir(folder) as items:
+        for item in items:
             if item.name.startswith(".") or item.name.lower().endswith(_UNFINISHED):
                 continue
             try:
@@ -154,7 +177,10 @@ def _entries(folder: int) -> Iterator[tuple[Entry, int]]:
 
 
 def _changed_ns(facts: os.stat_result) -> int:
-    """When a file last changed here; not the time of its content, which a copy or a move may bring along from years ago."""
+    """When a file last changed in this folder, in nanoseconds since 1970.
+
+    This is not the time of its content, which a copy or a move may bring along from years ago.
+    """
     return facts.st_ctime_ns
 
 
@@ -166,6 +192,7 @@ def _nanoseconds(text: str | None) -> int | None:
 
 
 def _listing(good: list[Entry], refused: dict[str, str]) -> bytes:
+    """The first page: which files are read, and which are not, with the reasons."""
     reasons = [{"file": name, "reason": reason} for name, reason in sorted(refused.items())]
     content = json.dumps(
         {"files": [entry.name for entry in good], "refused": reasons}, ensure_ascii=False
@@ -174,6 +201,7 @@ def _listing(good: list[Entry], refused: dict[str, str]) -> bytes:
 
 
 def _following(good: list[Entry], here: Entry | None, params: httpx.QueryParams) -> str | None:
+    """The query for the file behind `here` (None: the first), None behind the last one."""
     after = (here.changed_ns, here.name) if here else (-1, "")
     following = next((entry for entry in good if (entry.changed_ns, entry.name) > after), None)
     if following is None:

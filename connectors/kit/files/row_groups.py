@@ -1,4 +1,8 @@
-"""Rows of a table to documents: those of one id together, each document whole or refused by name, and no row lost."""
+"""Rows of a table to documents.
+
+Rows with the same id are one document. Each document is used whole or refused by name, and no row
+is lost.
+"""
 
 import re
 from collections import Counter
@@ -18,35 +22,47 @@ from connectors.kit.mapping.ids import (
 )
 from connectors.kit.mapping.parse import currency_text, dialled
 from connectors.kit.mapping.pointers import dig, segments
-from connectors.kit.mapping.reader import Broken
+from connectors.kit.spec.records import Broken
 
 #: What becomes of a row without an id that stands below a document.
 RowsWithoutId = Literal["refuse the document", "part of the document above"]
-#: How facts of a document are called in a message.
+#: What the fields of a document, as against those of its lines, are called in a message.
 _FACTS: Final = {
-    "customer_phone": "phone", "customer_external_id": "customer", "issued_at": "date", "currency": "currency",
-    "kind": "kind", "status": "status",
+    "customer_phone": "phone", "customer_external_id": "customer", "issued_at": "date",
+    "currency": "currency", "kind": "kind", "status": "status",
 }  # fmt: skip
-#: Without any of these a row is no document of its own.
+#: Fields that say when or to whom something was sold. Without any of them a row is no document of
+#: its own.
 _OWN: Final = ("issued_at", "customer_phone", "customer_external_id")
+#: How a row begins that sums up others, in Portuguese or English.
 _TOTAL: Final = re.compile(
-    r"(?i)\W*(?:(?:sub[\s-]*)?tota(?:l|is)|grand total|soma(?:t[óo]rio)?|sum|saldo|a transportar|transporte)\b"
+    r"(?i)\W*(?:(?:sub[\s-]*)?tota(?:l|is)|grand total|soma(?:t[óo]rio)?|sum|saldo|a transportar"
+    r"|transporte)\b"
 )
-#: The same, where it may be a product's name: nothing else may be said.
+#: The same as the whole text, for columns that may hold a product's name.
 _TOTAL_ALONE: Final = re.compile(
     r"(?i)\W*(?:(?:sub[\s-]*)?tota(?:l|is)|grand total|soma|somat[óo]rio)"
-    r"(?: (?:geral|general|final|global|acumulado|(?:d[aeo]s?|por|of|for) .{1,60}))?\W*(?:\([^)]{1,20}\))?\W*"
+    r"(?: (?:geral|general|final|global|acumulado|(?:d[aeo]s?|por|of"
+    r"|for) .{1,60}))?\W*(?:\([^)]{1,20}\))?\W*"
 )
 #: What reports write above, below and between their rows.
 _REMARK: Final = re.compile(
-    r"(?i)\W*(?:(?:documento )?processado|programa|emitid[oa]|impress[oa]|gerad[oa]|exportad[oa]|p[áa]g(?:ina|\.)?\b"
-    r"|page\b|printed|generated|exported|relat[óo]rio|report|listagem|lista de|mapa de|extrac?to|per[íi]odo|period"
-    r"|filtro|filter|utilizador|usu[áa]rio|user\b|notas?\b|notes?\b|obs\b|observa|fim d|end of|software|licen"
-    r"|empresa|loja|armaz[ée]m|cliente|vendedor|s[ée]rie|ano\b|m[êe]s\b|registos|quantidade|documentos|n\.?[ºo°]? de"
-    r"|(?:janeiro|fevereiro|mar[çc]o|abril|maio|junho|julho|agosto|setembro|outubro|novembro|dezembro)\b)"
+    r"(?i)\W*(?:(?:documento )?processado|programa|emitid[oa]|impress[oa]|gerad[oa]|exportad[oa]"
+    r"|p[áa]g(?:ina|\.)?\b"
+    r"|page\b|printed|generated|exported|relat[óo]rio|report|listagem|lista de|mapa de|extrac?to"
+    r"|per[íi]odo|period"
+    r"|filtro|filter|utilizador|usu[áa]rio|user\b|notas?\b|notes?\b|obs\b|observa|fim d|end of"
+    r"|software|licen"
+    r"|empresa|loja|armaz[ée]m|cliente|vendedor|s[ée]rie|ano\b|m[êe]s\b|registos|quantidade"
+    r"|documentos|n\.?[ºo°]? de"
+    r"|(?:janeiro|fevereiro|mar[çc]o|abril|maio|junho|julho|agosto|setembro|outubro|novembro"
+    r"|dezembro)\b)"
 )
+#: A text of as many words is a remark.
 _WORDS_OF_REMARK: Final = 5
+#: The time of day behind a date.
 _CLOCK: Final = re.compile(r"[T ,]\s*\d{1,2}:\d{2}.*$", re.DOTALL)
+#: A document and the number of the row at which it begins.
 Row = tuple[int, Any]
 #: Stands for an id that names nothing.
 LOST: Final = "\x01"
@@ -57,22 +73,27 @@ class Layout:
     """Which columns hold what.
 
     Paths are pointers to a row's cells; of several the first that holds something counts.
-
-    `key` are those of the id (`joined`: all of them make it), `facts` those of the document's
-    fields by name, `lines` those of its lines' fields by name, `total` those of its total (empty:
-    rows may differ). `words` are what the block says of kinds and statuses. Lines are put at
-    `put_at`, unless a row has a list of its own there or at one of `also`.
     """
 
+    #: Paths of the id.
     key: tuple[str, ...] = ()
+    #: Whether all of `key` together make the id.
     joined: bool = False
+    #: Paths of the document's fields, by their names.
     facts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    #: Paths of the fields of its lines, by their names.
     lines: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    #: Paths of the total, which all rows of a document repeat; empty: rows may differ.
     total: tuple[str, ...] = ()
+    #: The block's words for kinds and statuses, by the field's name.
     words: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    #: Where the rows of a document are put, as its lines.
     put_at: str = "/lines"
+    #: Other places for lines. A row that has a list there, or at `put_at`, is a whole document.
     also: tuple[str, ...] = ()
+    #: What becomes of a row without an id below a document.
     without_id: RowsWithoutId = "refuse the document"
+    #: Country of phone numbers without a country code.
     region: str = "AO"
 
 
@@ -80,9 +101,12 @@ class Layout:
 class _Group:
     """The rows of one document so far, and rows for which it is refused, each with its reason."""
 
+    #: The id.
     document: str
+    #: The parts of the id, as the first row writes them.
     parts: list[str]
     rows: list[TableRow] = field(default_factory=list)
+    #: The id, as each of the rows writes it.
     spelled: list[str] = field(default_factory=list)
     refused: list[tuple[TableRow, str]] = field(default_factory=list)
 
@@ -95,7 +119,7 @@ class _Group:
 
 
 class Grouping:
-    """Puts the rows of one file together."""
+    """Puts the rows of one file together to documents."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
@@ -109,11 +133,14 @@ class Grouping:
         }
         self._lists = [segments(path) for path in (layout.put_at, *layout.also)]
         self._seen: Counter[str] = Counter()
-        #: Ids by how they are written: a table says each as often as it has lines.
+        #: Ids by how they are written, because a table repeats each as often as it has lines.
         self._ids: dict[str, str | None] = {}
 
     def documents(self, rows: Iterable[TableRow]) -> Iterator[Row]:
-        """(number, record) per document, in the order in which they begin; a `Broken` per row that cannot be used."""
+        """(number, record) per document, in the order in which the documents begin.
+
+        A row that cannot be used becomes a `Broken`.
+        """
         groups: dict[Any, _Group | Row] = {}
         above: _Group | None = None
         for row in rows:
@@ -148,7 +175,10 @@ class Grouping:
         *,
         lost: bool,
     ) -> _Group | None:
-        """Puts a row with no id, or one that names nothing, where it belongs; returns the document it is a part of."""
+        """Puts a row without a usable id where it belongs.
+
+        Returns the document it is a part of, None where it is of none.
+        """
         if not lost and above is not None and not self._is_own(row, parts, above):
             self._add_below(above, row)
             return above
@@ -158,12 +188,12 @@ class Grouping:
             row.number,
             broken if refusal else replace(broken, field="external_id"),
         )
-        return None  # what stands below it is not of an earlier document
+        return None  # rows below it are not of an earlier document
 
     def _parts(self, cells: Mapping[str, Any]) -> list[str]:
-        """What a row says of its id, as it is written; "" for what is not there."""
-        said = [_text(_at(cells, path)) for path in self._key]
-        return said if self._layout.joined or len(said) == 1 else [next(filter(None, said), "")]
+        """The parts of a row's id, as they are written; "" for a part that is not there."""
+        texts = [_text(_at(cells, path)) for path in self._key]
+        return texts if self._layout.joined or len(texts) == 1 else [next(filter(None, texts), "")]
 
     def _id(self, parts: Sequence[str]) -> str | None:
         """The id that the parts make, None without one of them, `LOST` where it names nothing."""
@@ -176,29 +206,39 @@ class Grouping:
         return self._ids[spelled]
 
     def _add_below(self, above: _Group, row: TableRow) -> None:
-        """A row without an id is a part of the document above it, or refuses it: as the block says."""
+        """Adds a row without an id to the document above it, or refuses that document with it.
+
+        The setting "Rows without an id" decides.
+        """
         above.add(row, above.parts)
         if not row.refusal and self._layout.without_id == "refuse the document":
             first = above.rows[0].number
             reason = (
-                f"has no id and stands below a document (row {first}), which is refused with it: write the id in every "
-                'row, or choose "part of the document above" under "Rows without an id" in the block'
+                f"has no id and stands below a document (row {first}), which is refused with it: "
+                "write the id in every "
+                'row, or choose "part of the document above" under "Rows without an id" in the '
+                "block"
             )
             above.refused.append((row, reason))
 
     def _is_own(self, row: TableRow, parts: Sequence[str], above: _Group) -> bool:
-        """Whether a row without an id is a document by itself and not a part of the one above it."""
+        """Whether a row without an id is a document by itself, not a part of the one above it."""
         if any(part and part != other for part, other in zip(parts, above.parts, strict=True)):
             return True
         names = [name for name in ("customer_phone", "customer_external_id") if name in self._facts]
-        mine = {name: self._said(row, name) for name in names}
-        theirs = {name: [self._said(one, name) for one in above.rows] for name in names}
+        customer = {name: self._fact(row, name) for name in names}
+        customers_above = {
+            name: [self._fact(row_above, name) for row_above in above.rows] for name in names
+        }
         if any(
-            said and any(theirs[name]) and said not in theirs[name] for name, said in mine.items()
+            text and any(customers_above[name]) and text not in customers_above[name]
+            for name, text in customer.items()
         ):
             return True
-        whole = any(mine.values()) and self._said(row, "issued_at") and self._total(row)
-        return bool(whole) and self._total(row) not in {self._total(one) for one in above.rows}
+        whole = any(customer.values()) and self._fact(row, "issued_at") and self._total(row)
+        return bool(whole) and self._total(row) not in {
+            self._total(row_above) for row_above in above.rows
+        }
 
     def _total(self, row: TableRow) -> str:
         return next(
@@ -209,12 +249,9 @@ class Grouping:
         rows = self._without_totals(group)
         if not rows:
             return
-        for (
-            row,
-            reason,
-        ) in group.refused:  # a document of which a row cannot be read is not read in part
+        for row, reason in group.refused:
             yield row.number, self._broken(row, group.document, reason)
-        if group.refused:
+        if group.refused:  # a document of which a row cannot be read is not read in part
             return
         first = rows[0]
         if len(group.rows) == 1:
@@ -225,12 +262,15 @@ class Grouping:
             path, reason = problem
             yield first.number, Broken(0, first.number, path, reason, group.document)
             return
-        copies = self._copies(group)
+        copies = self._one_copy(group)
         kept = rows if copies is None else copies
         yield first.number, self._record(kept)
 
     def _record(self, rows: Sequence[TableRow]) -> dict[str, Any]:
-        """The document that rows are, with what a later row says where the first says nothing."""
+        """The document that the rows make.
+
+        Where the first row leaves a field empty, the first later row that fills it counts.
+        """
         document: dict[str, Any] = dict(rows[0].cells)
         if len(rows) > 1:
             for paths in self._facts.values():
@@ -246,31 +286,31 @@ class Grouping:
         return document
 
     def _without_totals(self, group: _Group) -> list[TableRow]:
-        """Without rows that only sum up others, or say something about them."""
-        own = [self._has_own(row) for row in group.rows]
-        if all(own):
+        """The rows without those that only sum up others, or hold a remark about them."""
+        have_facts = [self._has_own(row) for row in group.rows]
+        if all(have_facts):
             return group.rows
-        if any(own):
-            pairs = zip(group.rows, own, strict=True)
+        if any(have_facts):
+            pairs = zip(group.rows, have_facts, strict=True)
             return [row for row, has_own in pairs if has_own or not self._is_total_line(row)]
-        said = group.parts[0]
+        first_id = group.parts[0]
         if group.refused:
             return group.rows
-        if _TOTAL.match(said) or all(self._is_alone(row, said) for row in group.rows):
+        if _TOTAL.match(first_id) or all(self._is_alone(row, first_id) for row in group.rows):
             return []
         return group.rows
 
-    def _is_alone(self, row: TableRow, said: str) -> bool:
-        """Whether a row has no cell but the one in which ids are, and that reads like a remark."""
+    def _is_alone(self, row: TableRow, id_text: str) -> bool:
+        """Whether a row has only the cell of the id, and that reads like a remark."""
         texts = [text for value in row.cells.values() if (text := _text(value))]
-        return len(texts) == 1 and _reads_like_remark(said)
+        return len(texts) == 1 and _reads_like_remark(id_text)
 
     def _is_total_line(self, row: TableRow) -> bool:
-        names = [self._said_of(row, self._lines.get(name, ())) for name in ("name", "sku")]
+        names = [self._first_text(row, self._lines.get(name, ())) for name in ("name", "sku")]
         return any(_TOTAL_ALONE.fullmatch(name) for name in names if name)
 
     def _is_remark(self, row: TableRow) -> bool:
-        """Whether a row without an id is a total or a remark of the report: it is of no document."""
+        """Whether a row without an id is a total or a remark of the report, and of no document."""
         if row.refusal:
             return False
         texts = {name: text for name, value in row.cells.items() if (text := _text(value))}
@@ -288,12 +328,13 @@ class Grouping:
 
     def _has_own(self, row: TableRow) -> bool:
         """Whether a row says when or to whom something was sold."""
-        return any(self._said_of(row, paths) for paths in self._own)
+        return any(self._first_text(row, paths) for paths in self._own)
 
-    def _said(self, row: TableRow, name: str) -> str:
-        return self._said_of(row, self._facts.get(name, ()))
+    def _fact(self, row: TableRow, name: str) -> str:
+        """The text of a document's field in a row, "" where there is none."""
+        return self._first_text(row, self._facts.get(name, ()))
 
-    def _said_of(self, row: TableRow, paths: Iterable[Sequence[str]]) -> str:
+    def _first_text(self, row: TableRow, paths: Iterable[Sequence[str]]) -> str:
         for path in paths:
             if text := _text(_at(row.cells, path)):
                 return text
@@ -307,32 +348,34 @@ class Grouping:
         for name in _FACTS:
             if all(self._is_same(rows, path) for path in self._facts.get(name, ())):
                 continue
-            said = {text: row.number for row in reversed(rows) if (text := self._said(row, name))}
-            if len(said) > 1:
-                different = {self._meaning(name, text): number for text, number in said.items()}
+            texts = {text: row.number for row in reversed(rows) if (text := self._fact(row, name))}
+            if len(texts) > 1:
+                different = {self._meaning(name, text): number for text, number in texts.items()}
                 if len(different) > 1:
                     differing[name] = sorted(different.values())
         if not differing:
             return None
         names = " and ".join(_FACTS[name] for name in differing)
-        numbers = sorted({number for found in differing.values() for number in found})
+        numbers = sorted({number for row_numbers in differing.values() for number in row_numbers})
         shown = ", ".join(map(str, numbers[:5])) + (", ..." if len(numbers) > 5 else "")
         path = " or ".join(
             dict.fromkeys(path for name in differing for path in self._layout.facts[name])
         )
         reason = (
-            f"rows of one id disagree on {names} (rows {shown}), so they are not one document: correct them, or, if "
-            'numbers begin anew in every series, make the id of both columns in the field mapping, e.g. "Serie + Number"'
+            f"rows of one id disagree on {names} (rows {shown}), so they are not one document: "
+            "correct them, or, if "
+            "numbers begin anew in every series, make the id of both columns in the field mapping, "
+            'e.g. "Serie + Number"'
         )
         return path, reason
 
     def _is_same(self, rows: Sequence[TableRow], path: Sequence[str]) -> bool:
-        """Whether a cell of all rows is alike, character by character."""
+        """Whether all rows have the same text in a cell."""
         first = _at(rows[0].cells, path)
         return all(_at(row.cells, path) == first for row in rows)
 
     def _meaning(self, name: str, text: str) -> str:
-        """A fact in one form: the same phone, day or word, however it is written."""
+        """A field's text in one form: the same phone, day or word, however it is written."""
         match name:
             case "customer_phone":
                 return dialled(text, self._layout.region) or re.sub(r"\W", "", text).casefold()
@@ -351,22 +394,31 @@ class Grouping:
             return None
         if len({total for row in rows if (total := self._total(row))}) < 2:
             return None
-        reason = 'its rows have different totals; if they are those of the lines, choose totals "sum of the lines"'
+        reason = (
+            'its rows have different totals; if they are those of the lines, choose totals "sum of '
+            'the lines"'
+        )
         return " or ".join(self._layout.total), reason
 
     def _spelling(self, group: _Group) -> tuple[str, str] | None:
-        """Where the same number comes as `1001` and `1001.0` with other rows each: which of them is right?"""
-        if len(set(group.spelled)) == 1 or self._copies(group) is not None:
+        """A problem where one id is written as `1001` and as `1001.0`, with different rows each.
+
+        Nobody can tell which of them is right.
+        """
+        if len(set(group.spelled)) == 1 or self._one_copy(group) is not None:
             return None
-        if len({_unspaced(one) for one in group.spelled}) == 1:
+        if len({_unspaced(spelling) for spelling in group.spelled}) == 1:
             return None
         return (
             self._layout_path(),
             "its id is written in several ways (with and without .0), with different rows each",
         )
 
-    def _copies(self, group: _Group) -> list[TableRow] | None:
-        """One copy of a document that is there once per spelling of its id; None if it is not."""
+    def _one_copy(self, group: _Group) -> list[TableRow] | None:
+        """One of the copies of a document that is there once per spelling of its id.
+
+        None if the rows of the spellings differ, or there is one spelling only.
+        """
         ways = list(dict.fromkeys(group.spelled))
         if len(ways) == 1:
             return None
@@ -399,7 +451,7 @@ class Grouping:
 
 
 def _fill(document: dict[str, Any], name: str, rows: Sequence[TableRow]) -> None:
-    """Puts what the first row says that says something."""
+    """Fills a field with the value of the first row that has one."""
     for row in rows:
         if _text(row.cells.get(name)):
             document[name] = row.cells[name]

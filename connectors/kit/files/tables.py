@@ -1,4 +1,7 @@
-"""Files that people and programs export, to records: CSV, JSON, one JSON document per line, Parquet."""
+"""Files that people and programs export, read to records.
+
+Formats: CSV, JSON, one JSON document per line, Parquet.
+"""
 
 import io
 import json
@@ -12,17 +15,18 @@ from typing import Any, Final
 import msgspec
 import polars as pl
 
-from connectors.kit.files.csv_text import Names, NoHeaderError, Place, TableRow, decoded, table_rows
+from connectors.kit.files.csv_text import Names, NoHeaderError, TableRow, decoded, table_rows
 from connectors.kit.files.folder import LISTING, LISTING_KEY
 from connectors.kit.files.row_groups import Grouping, Layout, Row
 from connectors.kit.mapping.ids import content_digest
 from connectors.kit.mapping.json_text import Decoder
 from connectors.kit.mapping.pointers import dig, segments
-from connectors.kit.mapping.reader import UNREADABLE, Broken, Records, blame
+from connectors.kit.mapping.reader import UNREADABLE, path_and_reason
+from connectors.kit.spec.records import Broken, Place, Records
 
 #: Rows of one file; a small Parquet file can hold very many.
 ROWS_LIMIT: Final = 1_000_000
-#: From here on floats are further apart than whole numbers.
+#: From here on a double cannot hold every whole number.
 _EXACT_FLOATS: Final = 2**53
 #: What a file that cannot be read is called instead of a row.
 WHOLE: Final = "file"
@@ -30,21 +34,24 @@ WHOLE: Final = "file"
 
 @dataclass(frozen=True)
 class Table:
-    """How files are read.
+    """How files are read."""
 
-    `records` is the pointer to the list in a JSON file ("": the file is the list, a document, or
-    has it in /data). `layout` says how rows of a table are documents, `fraction` is as in
-    `Decoder`.
-    """
-
+    #: Of text files without a byte order mark.
     encoding: str = "utf-8"
+    #: Of CSV files; "": the one that divides the header into the mapped columns.
     delimiter: str = ""
+    #: Pointer to the list in a JSON file; "": the file is the list, a document, or has it in /data.
     records: str = ""
+    #: How the rows of a table are documents.
     layout: Layout = field(default_factory=Layout)
+    #: As in `Decoder`.
     fraction: Callable[[str], str] = str
 
     def problem(self, body: bytes) -> str | None:
-        """Why a file cannot be read at all, None where it can, or could with another field mapping."""
+        """Why a file cannot be read at all; None where it can.
+
+        A file that only another field mapping could read has no problem either.
+        """
         try:
             for _ in self._rows(body):
                 pass
@@ -55,39 +62,44 @@ class Table:
         return None
 
     def read(self, kind: Any, body: bytes, page_id: int) -> Records:
-        """The records of a file, numbered by the line (of a table, the header is 1) or place they begin at.
+        """The records of a file, numbered by the line or place at which they begin.
 
-        Number 0 is the file itself, where it cannot be read.
+        In a table the header is line 1.
+
+        Number 0 is the file itself, where it cannot be read. Nothing is raised: what cannot be read
+        is `Broken`.
         """
-        found = Records([], [], [], [])
+        records = Records([], [], [], [])
         if body.startswith(LISTING):
             for number, refused in enumerate(json.loads(body)[LISTING_KEY]["refused"], start=1):
                 name = refused["file"]
-                found.broken.append(
+                records.broken.append(
                     Broken(page_id, number, f"/{name}", refused["reason"], row_key=of_file(name))
                 )
-            return found
+            return records
         try:
             rows = list(self._rows(body))
         except ValueError as error:
             reason = f"this file cannot be read: {error}"
-            found.broken.append(Broken(page_id, 0, "/", reason, row_key=WHOLE))
-            return found
+            records.broken.append(Broken(page_id, 0, "/", reason, row_key=WHOLE))
+            return records
         for number, value in rows:
             if isinstance(value, Broken):
-                found.broken.append(replace(value, page_id=page_id))
+                records.broken.append(replace(value, page_id=page_id))
                 continue
             try:
-                found.items.append(msgspec.convert(value, kind))
-                found.numbers.append(number)
-                found.page_ids.append(page_id)
+                records.items.append(msgspec.convert(value, kind))
+                records.numbers.append(number)
+                records.page_ids.append(page_id)
             except UNREADABLE as error:
                 row_key = f"row {content_digest(value if isinstance(value, dict) else {'': value})}"
-                found.broken.append(Broken(page_id, number, *blame(error), row_key=row_key))
-        return found
+                records.broken.append(
+                    Broken(page_id, number, *path_and_reason(error), row_key=row_key)
+                )
+        return records
 
     def places(self, body: bytes) -> list[Place]:
-        """What stands where in a file, row by row; empty where it cannot be read."""
+        """The rows of a file as they stand in it; empty where it cannot be read."""
         try:
             return [
                 Place(
@@ -115,7 +127,7 @@ class Table:
         return Grouping(self.layout).documents(self._raw_rows(body, text))
 
     def _raw_rows(self, body: bytes, text: str | None = None) -> Iterator[TableRow]:
-        """Rows as they stand in the file, whatever they are."""
+        """Rows as they stand in the file, not yet put together to documents."""
         text = self._text(body) if text is None else text
         if not _is_table(text):
             rows: Iterable[TableRow] = (
@@ -169,12 +181,12 @@ class Table:
 
 
 def of_file(name: str) -> str:
-    """What names a file that cannot be read at all."""
+    """The row key of a file that cannot be read at all."""
     return f"{name}: {WHOLE}"
 
 
 def _is_table(text: str | None) -> bool:
-    """Whether rows are to be put together: a JSON document is whole."""
+    """Whether a file is a table, whose rows are to be put together; a JSON document is whole."""
     start = "" if text is None else text.lstrip()[:1]
     return text is None or (start != "" and start not in "{[")
 
@@ -208,7 +220,10 @@ def _parquet(body: bytes, fraction: Callable[[str], str], names: Names) -> Itera
 
 
 def _plain(value: Any, fraction: Callable[[str], str]) -> Any:
-    """Values as JSON has them; numbers with a fraction as exact text, and bytes that are UTF-8 as text."""
+    """A Parquet value as JSON would have it.
+
+    Numbers with a fraction become exact text, and bytes that are UTF-8 become text.
+    """
     match value:
         case dict():
             return {str(name): _plain(below, fraction) for name, below in value.items()}
@@ -225,10 +240,11 @@ def _plain(value: Any, fraction: Callable[[str], str]) -> Any:
 
 def _number_of(value: float | Decimal, fraction: Callable[[str], str]) -> int | str | None:
     if isinstance(value, float) and value.is_integer():
-        # A column of whole numbers in which some are missing. What a float cannot tell from the
-        # next one is none.
+        # Whole numbers are floats in a column in which some are missing. A number so large that a
+        # float cannot tell it from the next one is written with an exponent, and refused as an id.
         return int(value) if abs(value) < _EXACT_FLOATS else f"{value:e}"
-    return fraction(format(Decimal(str(value)), "f")) if value == value else None  # noqa: PLR0124  NaN
+    is_nan = value != value  # noqa: PLR0124
+    return None if is_nan else fraction(format(Decimal(str(value)), "f"))
 
 
 def _text_of(value: bytes) -> Any:

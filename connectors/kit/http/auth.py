@@ -1,4 +1,7 @@
-"""How requests prove who we are: OAuth 2 tokens with a store that keeps a rotated one before it is used, or a signature."""
+"""How requests prove who we are: OAuth 2 tokens, or a signature.
+
+A token store keeps a rotated token before it is used, so that none is lost.
+"""
 
 import threading
 from collections.abc import Callable
@@ -14,10 +17,12 @@ from connectors.kit.spec import Account, AssertionAuth, Grant, RequestAuth, Toke
 
 #: A token this close to its end is renewed before it is used.
 EXPIRY_MARGIN = timedelta(seconds=60)
+#: How long a token lives whose answer does not say.
 _DEFAULT_LIFE_SECONDS = 1800
-#: Refusals that say nothing about the credentials (RFC 6749, 4.1.2.1).
+#: Error codes that say nothing about the credentials: trying later may help (RFC 6749, 4.1.2.1).
 _PASSING_CODES = ("temporarily_unavailable", "server_error", "slow_down")
-#: Some say that a token never ends with a number that no calendar holds.
+#: A longer life counts as this: for tokens that never end some vendors write a number that no
+#: calendar holds.
 _LONGEST_LIFE_SECONDS = 365 * 86_400
 
 
@@ -26,13 +31,18 @@ class Token:
     """A live token pair; neither secret shows in its repr. `expires_at` is UTC."""
 
     access_token: str = field(repr=False)
+    #: "" where the way of proving ourselves has none.
     refresh_token: str = field(repr=False)
     expires_at: datetime
+    #: The scopes granted, as the vendor writes them.
     scope: str = ""
 
 
 class TokenStore(Protocol):
-    """Keeps the one live token of a connection, for all processes."""
+    """Keeps the one live token of an account, for all processes.
+
+    `sql.tokens` is the one in use.
+    """
 
     def read(self) -> Token | None:
         """The stored token, None before the first refresh."""
@@ -40,38 +50,45 @@ class TokenStore(Protocol):
     def refresh(self, stale: Token | None, renew: Callable[[Token | None], Token]) -> Token:
         """Replaces the token under a lock, committed before it is returned.
 
-        Where the stored token is no longer `stale`, someone else renewed it meanwhile and it is
-        returned as it is.
+        Where the stored token is no longer `stale`, another process renewed it meanwhile, and it
+        is returned as it is. Vendors accept a rotated refresh token once.
+
+        Args:
+            stale: The token to replace, None where there is none.
+            renew: Is given the stored token and fetches a new one.
         """
 
 
-def basic_form(connection: Account, url: str, refresh_token: str) -> httpx.Request:
-    """QuickBooks, Xero: client id and secret as HTTP Basic, the rest as a form."""
-    secret = connection.client_secret.get_secret_value()
+def basic_form(account: Account, url: str, refresh_token: str) -> httpx.Request:
+    """Client id and secret as HTTP Basic, the rest as a form (QuickBooks, Xero)."""
+    secret = account.client_secret.get_secret_value()
     form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
     request = httpx.Request("POST", url, data=form, headers={"accept": "application/json"})
-    return next(httpx.BasicAuth(connection.client_id, secret).sync_auth_flow(request))
+    return next(httpx.BasicAuth(account.client_id, secret).sync_auth_flow(request))
 
 
-def form_body(connection: Account, url: str, refresh_token: str) -> httpx.Request:
-    """Sage Intacct: everything in a form, client id and secret as well."""
+def form_body(account: Account, url: str, refresh_token: str) -> httpx.Request:
+    """Everything in a form, client id and secret as well (Sage Intacct)."""
     form = {
         "grant_type": "refresh_token",
-        "client_id": connection.client_id,
-        "client_secret": connection.client_secret.get_secret_value(),
+        "client_id": account.client_id,
+        "client_secret": account.client_secret.get_secret_value(),
         "refresh_token": refresh_token,
     }
     return httpx.Request("POST", url, data=form, headers={"accept": "application/json"})
 
 
 def client_credentials(username: str) -> Grant:
-    """Sage Intacct: no consent, the application acts for a user of the company; its tokens are asked for anew."""
+    """The application acts for a user of the company, without a consent (Sage Intacct).
 
-    def grant(connection: Account, url: str, _refresh_token: str) -> httpx.Request:
+    There is no refresh token: a new token is asked for each time.
+    """
+
+    def grant(account: Account, url: str, _refresh_token: str) -> httpx.Request:
         form = {
             "grant_type": "client_credentials",
-            "client_id": connection.client_id,
-            "client_secret": connection.client_secret.get_secret_value(),
+            "client_id": account.client_id,
+            "client_secret": account.client_secret.get_secret_value(),
             "username": username,
         }
         return httpx.Request("POST", url, data=form, headers={"accept": "application/json"})
@@ -79,20 +96,20 @@ def client_credentials(username: str) -> Grant:
     return grant
 
 
-def json_body(connection: Account, url: str, refresh_token: str) -> httpx.Request:
-    """FreshBooks: everything in a JSON body, the redirect URI as well."""
+def json_body(account: Account, url: str, refresh_token: str) -> httpx.Request:
+    """Everything in a JSON body, the redirect URI as well (FreshBooks)."""
     body = {
         "grant_type": "refresh_token",
-        "client_id": connection.client_id,
-        "client_secret": connection.client_secret.get_secret_value(),
+        "client_id": account.client_id,
+        "client_secret": account.client_secret.get_secret_value(),
         "refresh_token": refresh_token,
-        "redirect_uri": connection.redirect_uri,
+        "redirect_uri": account.redirect_uri,
     }
     return httpx.Request("POST", url, json=body, headers={"accept": "application/json"})
 
 
 def refresh_token(grant: Grant) -> Callable[[Account], TokenAuth]:
-    """For systems where every connection is an OAuth 2 consent, renewed by `grant`."""
+    """The `auth` of systems that know only consents (OAuth 2), whose tokens `grant` renews."""
     return lambda _: TokenAuth(grant)
 
 
@@ -101,62 +118,65 @@ Ask = Callable[[Grant, str], httpx.Response]
 
 
 class Session(Protocol):
-    """What one client proves itself with, shared by its threads."""
+    """What one client proves itself with; shared by its threads."""
 
     def sign(self, request: httpx.Request) -> Token | None:
         """Adds the proof to the request; returns the token used, if any.
 
-        Raises CredentialsRejected.
+        Raises:
+            CredentialsRejected: If there is no usable token, and none can be fetched.
         """
 
     def current(self, *, renew: bool) -> Token | None:
-        """The token in use, a new one where asked; None where there are none.
+        """The token in use, a new one with `renew`; None where requests carry no token.
 
-        Raises CredentialsRejected.
+        Raises:
+            CredentialsRejected: If it cannot be renewed.
         """
 
     def renewed(self, refused: Token | None) -> bool:
-        """Whether there is another proof than the one the vendor refused.
+        """Whether there is now another proof than the one the vendor refused.
 
-        Raises CredentialsRejected.
+        Raises:
+            CredentialsRejected: If it cannot be renewed.
         """
 
 
 def open_session(
-    connection: Account,
+    account: Account,
     auth: TokenAuth | AssertionAuth | RequestAuth,
     tokens: TokenStore,
     ask: Ask,
     now: Callable[[], datetime],
 ) -> Session:
-    """The session that fits the connection's way of proving itself."""
+    """The session that fits the account's way of proving itself."""
     if isinstance(auth, RequestAuth):
-        return SignedSession(connection, auth, now)
+        return SignedSession(account, auth, now)
     if isinstance(auth, AssertionAuth):
         signed = auth.grant
         auth = TokenAuth(
-            lambda one, url, _: signed(one, url, now()), seeded=False, refused=auth.refused
+            lambda account, url, _: signed(account, url, now()), seeded=False, refused=auth.refused
         )
-    return TokenSession(connection, auth, tokens, ask, now)
+    return TokenSession(account, auth, tokens, ask, now)
 
 
 class SignedSession:
     """Requests that carry their own proof."""
 
-    def __init__(self, connection: Account, auth: RequestAuth, now: Callable[[], datetime]) -> None:
-        self._connection = connection
+    def __init__(self, account: Account, auth: RequestAuth, now: Callable[[], datetime]) -> None:
+        self._account = account
         self._auth = auth
         self._now = now
 
     def sign(self, request: httpx.Request) -> None:
         """Signs the request."""
-        self._auth.sign(self._connection, request, self._now())
+        self._auth.sign(self._account, request, self._now())
 
     def current(self, *, renew: bool) -> None:
-        """There is none."""
+        """There is no token."""
 
     def renewed(self, refused: Token | None) -> bool:  # noqa: ARG002  the protocol's
-        """There is only one."""
+        """False: there is only one proof."""
         return False
 
 
@@ -165,14 +185,14 @@ class TokenSession:
 
     def __init__(
         self,
-        connection: Account,
+        account: Account,
         auth: TokenAuth,
         tokens: TokenStore,
         ask: Ask,
         now: Callable[[], datetime],
     ) -> None:
         self._auth = auth
-        self._connection = connection
+        self._account = account
         self._tokens = tokens
         self._ask = ask
         self._now = now
@@ -186,7 +206,10 @@ class TokenSession:
         return token
 
     def current(self, *, renew: bool) -> Token:
-        """The token in use; renewed where asked, also while it is good: that proves that it can be."""
+        """The token in use.
+
+        With `renew` it is renewed even while it is good: that proves that it can be.
+        """
         token = self.token()
         return self.replace(token) if renew else token
 
@@ -210,7 +233,9 @@ class TokenSession:
             return held
 
     def replace(self, refused: Token) -> Token:
-        """Another token than the one the vendor refused; several threads that were refused renew once.
+        """A token other than the one the vendor refused.
+
+        Several threads that were refused with the same token renew it once.
 
         Raises:
             CredentialsRejected: If it cannot be renewed.
@@ -221,27 +246,33 @@ class TokenSession:
             return self._token
 
     def _renew(self, stored: Token | None) -> Token:
-        """The stored refresh token first, then the one in the block: after a new consent only that one works."""
+        """Tries the stored refresh token first, then the one in the block.
+
+        After a new consent only the one in the block works.
+        """
         if not self._auth.seeded:
             return self._read(self._ask(self._auth.grant, ""), "")
-        seed = self._connection.refresh_token.get_secret_value()
-        tried = [
-            token
-            for token in dict.fromkeys([stored.refresh_token if stored else seed, seed])
-            if token
-        ]
+        seed = self._account.refresh_token.get_secret_value()
+        candidates = dict.fromkeys([stored.refresh_token if stored else seed, seed])
         refused: ConnectorError | None = None
-        for refresh_token in tried:
+        for refresh_token in filter(None, candidates):
             try:
                 return self._read(self._ask(self._auth.grant, refresh_token), refresh_token)
             except CredentialsRejected as error:
                 refused = refused or error
         raise refused or self._auth.refused(
-            self._connection.system, "token", "there is no refresh token"
+            self._account.system, "token", "there is no refresh token"
         )
 
     def _read(self, answer: httpx.Response, refresh_token: str) -> Token:
-        system = self._connection.system
+        """The token in an answer; `refresh_token` stays in force where the vendor rotates none.
+
+        Raises:
+            Transient: The vendor has no token for now.
+            CredentialsRejected: The vendor refuses.
+            UnexpectedShape: The answer has no token.
+        """
+        system = self._account.system
         call = f"{answer.request.method} {answer.request.url.host}{answer.request.url.path}"
         if answer.status_code in (408, 425, 429) or answer.status_code >= 500:
             raise Transient(
@@ -254,9 +285,10 @@ class TokenSession:
             raise Transient(
                 system, "token", f"no token for now ({code})", call=call, status=answer.status_code
             )
-        if answer.status_code >= 400 or (code and not access):  # some say so with status 200
-            said = code or "no reason given"
-            raise self._auth.refused(system, "token", said, call=call, status=answer.status_code)
+        # Some vendors refuse with status 200.
+        if answer.status_code >= 400 or (code and not access):
+            reason = code or "no reason given"
+            raise self._auth.refused(system, "token", reason, call=call, status=answer.status_code)
         if not isinstance(access, str) or not access:
             raise UnexpectedShape(
                 system,
@@ -275,18 +307,22 @@ class TokenSession:
 
 
 def _refusal(body: dict[str, Any]) -> str:
-    """The code of a refusal in a token answer: a text (RFC 6749, 5.2), or inside an object or a list; "" for none."""
+    """The error code in a token answer; "" where there is none.
+
+    It is a text (RFC 6749, 5.2), or stands inside an object or a list.
+    """
     nested = body.get("response")
-    said = body.get("error") or body.get("errors")
-    if not said and isinstance(nested, dict):
-        said = nested.get("error") or nested.get("errors")
-    if isinstance(said, list):
-        said = said[0] if said else None
-    if isinstance(said, dict):
-        said = next(
-            (said[name] for name in ("code", "type", "error", "errno") if said.get(name)), "unknown"
+    error = body.get("error") or body.get("errors")
+    if not error and isinstance(nested, dict):
+        error = nested.get("error") or nested.get("errors")
+    if isinstance(error, list):
+        error = error[0] if error else None
+    if isinstance(error, dict):
+        error = next(
+            (error[name] for name in ("code", "type", "error", "errno") if error.get(name)),
+            "unknown",
         )
-    return str(said)[:60] if said else ""
+    return str(error)[:60] if error else ""
 
 
 def _json(content: bytes) -> dict[str, Any]:

@@ -7,14 +7,14 @@ from typing import Final
 
 import httpx
 
-#: What we ask for. httpx would also offer zstd, and unpacks every packet of the network whole: 64
-#: KB can become gigabytes.
+#: The compression we ask for. httpx would also offer zstd, and unpacks every packet of the network
+#: whole: 64 KB can become gigabytes.
 ACCEPT_ENCODING: Final = "gzip"
 #: Bytes unpacked at a time; the caller counts them before the next piece is made.
 _PIECE_BYTES: Final = 256 * 1024
 _BOM: Final = b"\xef\xbb\xbf"
-#: Charsets that old servers write JSON in. A list: Python knows codecs that are slow or no charsets
-#: at all.
+#: Charsets that old servers write JSON in. No others are tried, because Python knows codecs that
+#: are slow, or no charsets at all.
 _OTHER_CHARSET: Final = re.compile(
     r"charset\s*=\s*[\"']?(iso-8859-\d{1,2}|latin-?1|windows-125\d|cp125\d|utf-16(?:le|be)?)\b",
     re.IGNORECASE,
@@ -26,7 +26,9 @@ class UnaskedEncodingError(Exception):
 
 
 def pieces(response: httpx.Response) -> Iterator[bytes]:
-    """The body as it arrives, unpacked, in pieces that are never much larger than what the network gave or 256 KB.
+    """The body as it arrives, unpacked, in pieces of bounded size.
+
+    A piece is never much larger than what the network gave, or 256 KB.
 
     Raises:
         UnaskedEncodingError: If it is packed otherwise than asked for.
@@ -48,6 +50,7 @@ def pieces(response: httpx.Response) -> Iterator[bytes]:
 
 
 def _unpacked(response: httpx.Response) -> Iterator[bytes]:
+    """A gzip body, unpacked piece by piece; several packed parts behind each other are one body."""
     unpacking, any_bytes = zlib.decompressobj(zlib.MAX_WBITS | 16), False
     for packed in response.iter_raw():
         left = packed
@@ -55,7 +58,7 @@ def _unpacked(response: httpx.Response) -> Iterator[bytes]:
         while left or not unpacking.eof:
             if unpacking.eof and not left.strip(b"\0"):  # padding
                 break
-            if unpacking.eof:  # several packed parts behind each other are one body
+            if unpacking.eof:  # another part follows
                 unpacking = zlib.decompressobj(zlib.MAX_WBITS | 16)
             try:
                 piece = unpacking.decompress(left, _PIECE_BYTES)
@@ -71,10 +74,12 @@ def _unpacked(response: httpx.Response) -> Iterator[bytes]:
 
 
 def utf8(body: bytes, content_type: str) -> bytes:
-    """The body in UTF-8, without a byte order mark; as it is where it is neither that nor what the content type names.
+    """The body in UTF-8, without a byte order mark.
 
-    What is valid UTF-8 is taken for that, whatever the content type says: a wrong label is more
-    frequent than another charset.
+    It stays as it is where it is neither UTF-8 nor in the charset that the content type names.
+
+    What is valid UTF-8 is taken for that, whatever the content type says: a wrong content type is
+    more frequent than another charset.
     """
     named = _OTHER_CHARSET.search(content_type)
     if named is None:

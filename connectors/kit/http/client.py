@@ -1,4 +1,7 @@
-"""One HTTP client per connection: sends single requests, and reads every failure as the error that fits it."""
+"""One HTTP client per account.
+
+It sends single requests, and turns every failure into the error that fits it.
+"""
 
 import logging
 import time
@@ -30,32 +33,34 @@ from connectors.kit.http.responses import (
 from connectors.kit.http.urls import base_url, join_url, shown
 from connectors.kit.spec import Account, ConnectorSpec, Grant, PageRequest, of_account
 
-# Their messages carry whole URLs, with the query.
+# Their messages have whole URLs in them, with the query, which may hold a key.
 for _noisy in ("httpx", "httpcore"):
     logging.getLogger(_noisy).setLevel(logging.WARNING)
 
 
 @dataclass(frozen=True)
 class Timing:
-    """The clock a client lives by; replaced in tests."""
+    """The clocks that a client uses; replaced in tests."""
 
+    #: Seconds, for measuring.
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
+    #: UTC.
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
 SYSTEM_TIME = Timing()
-#: An answer of success that is longer than this is not looked at for an error in it: it would be
+#: A longer answer with a status of success is not searched for an error code, because it would be
 #: decoded twice.
 ERROR_BYTES_MAX = 4096
-#: How long an account rests whose day's requests are used up, before one is tried again: nobody
-#: says when the next is free.
+#: How long nothing is asked for an account whose requests of the day are used up. Then one is
+#: tried: vendors do not say when the next is free.
 DAY_USED_UP_SECONDS = 900.0
 
 
 @contextmanager
 def open_client(
-    connection: Account,
+    account: Account,
     spec: ConnectorSpec,
     tokens: TokenStore,
     *,
@@ -64,14 +69,14 @@ def open_client(
     timing: Timing = SYSTEM_TIME,
     shared_limit: SharedLimit | None = None,
 ) -> Iterator["Client"]:
-    """A client for one connection, closed at the end.
+    """A client for one account; it is closed at the end.
 
     Args:
-        connection: The account.
+        account: The account.
         spec: Its billing system.
         tokens: Where its live token is kept.
         transport: Replaces the network in tests.
-        on_call: Told of every request sent, also failed ones; may be called from several threads.
+        on_call: Is given every request sent, also failed ones; several threads may call it.
         timing: Clock and sleep.
         shared_limit: Counts the requests of the account over all processes; without it this client
             counts alone.
@@ -79,9 +84,9 @@ def open_client(
     Raises:
         Misconfigured: If the base URL is not an http(s) URL.
     """
-    timeout = httpx.Timeout(connection.timeout_seconds, pool=None)
+    timeout = httpx.Timeout(account.timeout_seconds, pool=None)
     if transport is None and spec.transport is not None:
-        transport = spec.transport(connection)
+        transport = spec.transport(account)
     limits = httpx.Limits(max_connections=spec.rate.concurrency, keepalive_expiry=30)
     with httpx.Client(
         transport=transport,
@@ -90,17 +95,18 @@ def open_client(
         follow_redirects=False,
         headers={"accept-encoding": ACCEPT_ENCODING},
     ) as http:
-        yield Client(
-            connection, spec, tokens, http, on_call or (lambda _: None), timing, shared_limit
-        )
+        yield Client(account, spec, tokens, http, on_call or (lambda _: None), timing, shared_limit)
 
 
 class Client:
-    """Sends single requests of one connection: authorised, within the vendor's limits, bounded in time and size."""
+    """Sends single requests for one account.
+
+    Each request is authorised, kept within the vendor's limits, and bounded in time and size.
+    """
 
     def __init__(
         self,
-        connection: Account,
+        account: Account,
         spec: ConnectorSpec,
         tokens: TokenStore,
         http: httpx.Client,
@@ -108,12 +114,12 @@ class Client:
         timing: Timing,
         shared_limit: SharedLimit | None = None,
     ) -> None:
-        self.connection = connection
+        self.account = account
         self.spec = spec
         self.timing = timing
         self._http = http
         self._on_call = on_call
-        self._base = base_url(connection, spec)
+        self._base = base_url(account, spec)
         self._limiter = Limiter(
             spec.rate,
             monotonic=timing.monotonic,
@@ -121,20 +127,24 @@ class Client:
             shared=shared_limit,
             wait_seconds_max=spec.retry.longest_wait_seconds,
         )
-        auth = spec.auth(connection)
+        auth = spec.auth(account)
         self._refused = auth.refused
-        self._session = open_session(connection, auth, tokens, self._ask_token, timing.now)
+        self._session = open_session(account, auth, tokens, self._ask_token, timing.now)
         self._ahead_seconds = 0.0
 
     @property
     def clock_ahead_seconds(self) -> float:
-        """By how much our clock is ahead of the vendor's, as the answers so far say (to a second or two); 0 if it is not."""
+        """By how many seconds our clock is ahead of the vendor's; 0 if it is not.
+
+        It is taken from the answers so far, and exact to a second or two.
+        """
         return self._ahead_seconds
 
     def token(self, *, renew: bool = False) -> Token | None:
-        """The token in use, renewed first where asked; None where there are none.
+        """The token in use, renewed first with `renew`; None where requests carry no token.
 
-        Raises CredentialsRejected.
+        Raises:
+            CredentialsRejected: If it cannot be renewed.
         """
         return self._session.current(renew=renew)
 
@@ -160,7 +170,10 @@ class Client:
         return answer
 
     def _proof_refused(self, response: httpx.Response, answer: Answer) -> bool:
-        """401, or another answer whose code says the same: Sage Intacct's 400 for a token that ended, errors in a 200."""
+        """Whether the vendor refused our credentials, by status 401 or a code that says the same.
+
+        Examples are a 400 for a token that ended, and an error in an answer with status 200.
+        """
         if response.status_code == 401:
             return True
         if response.is_success and len(answer.body) > ERROR_BYTES_MAX:
@@ -170,9 +183,10 @@ class Client:
     def _exchange(
         self, request: PageRequest, operation: str
     ) -> tuple[httpx.Response, Answer, Token | None]:
+        """Sends a request with its proof; returns the answer and the token used."""
         headers = {
             "accept": "application/json",
-            **self.spec.headers(self.connection),
+            **self.spec.headers(self.account),
             **request.headers,
         }
         content = request.body.encode() if request.body is not None else None
@@ -186,16 +200,17 @@ class Client:
         used = self._session.sign(built)
         sent_at = self.timing.now()
         response, answer = self._measured(built, operation)
-        # From when it was sent: a slow answer is not another clock. The largest of all counts,
-        # there may be many servers.
+        # Compared with the time of sending, because a slow answer is no wrong clock. The largest
+        # difference counts: there may be many servers.
         skew_seconds = clock_skew_seconds(response.headers.get("date", ""), sent_at) or 0.0
         self._ahead_seconds = max(self._ahead_seconds, skew_seconds)
         return response, answer, used
 
     def _ask_token(self, grant: Grant, refresh_token: str) -> httpx.Response:
-        url = self.connection.token_url or of_account(self.spec.token_url, self.connection)
+        """The answer to a request for a token, which counts against the vendor's limits too."""
+        url = self.account.token_url or of_account(self.spec.token_url, self.account)
         try:
-            request = grant(self.connection, url, refresh_token)
+            request = grant(self.account, url, refresh_token)
         except httpx.InvalidURL as error:
             raise Misconfigured(self.spec.name, "token", "the token URL is not a URL") from error
         request.extensions["timeout"] = self._http.timeout.as_dict()
@@ -203,7 +218,7 @@ class Client:
         return httpx.Response(response.status_code, content=answer.body, request=request)
 
     def _measured(self, request: httpx.Request, operation: str) -> tuple[httpx.Response, Answer]:
-        """Sends and reads an answer whole in its turn, reporting the call whatever happens."""
+        """Waits for the request's turn, then sends it and reads the whole answer."""
         try:
             with self._limiter.slot() as turn:
                 response, answer = self._sent(request, operation)
@@ -220,6 +235,7 @@ class Client:
         return response, answer
 
     def _sent(self, request: httpx.Request, operation: str) -> tuple[httpx.Response, Answer]:
+        """Sends a request and reads the whole answer; the call is reported whatever happens."""
         started, status = self.timing.monotonic(), 0
         try:
             response = self._http.send(request, stream=True)
@@ -244,17 +260,17 @@ class Client:
             elapsed_ms = round((self.timing.monotonic() - started) * 1000)
             self._on_call(Call(self.spec.name, operation, status, elapsed_ms, status == 429))
         content_type = response.headers.get("content-type", "")
-        if self.spec.transport is None:  # files are what they are
+        if self.spec.transport is None:  # files keep their encoding
             body = utf8(body, content_type)
         link = response.headers.get("link", "")
         return response, Answer(body, content_type, self.timing.now(), elapsed_ms, status, link)
 
     def _rest_seconds(self, response: httpx.Response) -> float:
-        """For how long nobody is to ask for this account, as far as the answer says so."""
+        """For how many seconds nobody may ask for this account, as the answer says."""
         rate = self.spec.rate
         if response.status_code == 429:
-            told = retry_after_seconds(response, self.timing.now())
-            return (rate.retry_after_seconds or 0.0) if told is None else told
+            wait_seconds = retry_after_seconds(response, self.timing.now())
+            return (rate.retry_after_seconds or 0.0) if wait_seconds is None else wait_seconds
         used_up = (
             bool(rate.day_left_header)
             and response.headers.get(rate.day_left_header, "").strip() == "0"
@@ -262,9 +278,12 @@ class Client:
         return DAY_USED_UP_SECONDS if used_up else 0.0
 
     def _body(self, response: httpx.Response, operation: str, started: float) -> bytes:
-        """The body, within the limits of size and time: an endless trickle of bytes never trips a read timeout."""
+        """The body, within the limits of size and time.
+
+        The limit of time is needed because an endless trickle of bytes never trips a read timeout.
+        """
         chunks: list[bytes] = []
-        size, latest = 0, started + 4 * self.connection.timeout_seconds
+        size, latest = 0, started + 4 * self.account.timeout_seconds
         for chunk in pieces(response):
             size += len(chunk)
             chunks.append(chunk)
@@ -288,7 +307,7 @@ class Client:
 
 
 def _unchanged(response: httpx.Response, request: PageRequest) -> bool:
-    """304 to a request for what changed since a time: nothing did."""
+    """Whether nothing changed: status 304 to a request for changes since a time."""
     return (
         response.status_code == httpx.codes.NOT_MODIFIED and "If-Modified-Since" in request.headers
     )

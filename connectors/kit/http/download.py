@@ -1,6 +1,6 @@
-"""One file from a URL: bounded in size, time and attempts.
+"""Downloads one file from a URL, bounded in size, time and attempts.
 
-Nothing of the URL but its host is ever told.
+Messages name nothing of the URL but its host.
 """
 
 import time
@@ -17,7 +17,7 @@ SECONDS_MAX = 60.0
 
 
 class DownloadError(RuntimeError):
-    """A file could not be had. `passing`: it may go by itself."""
+    """A file could not be downloaded. `passing`: trying again later may help."""
 
     def __init__(self, host: str, reason: str, *, passing: bool) -> None:
         self.passing = passing

@@ -1,4 +1,7 @@
-"""Reaching a vendor at all: what stands between us and its server, told apart, and whether our clocks agree."""
+"""Whether a vendor can be reached at all.
+
+Tells apart what stands between us and its server, and whether our clocks agree.
+"""
 
 import socket
 import ssl
@@ -10,25 +13,23 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
-#: Beyond this a signature or a token of some vendors is refused as being from another time.
+#: When clocks differ by more, some vendors refuse a signature or a token as too old or too new.
 SKEW_SECONDS_MAX = 60.0
 _PROBE_BYTES_MAX = 65_536
 
 
 @dataclass(frozen=True)
 class Reached:
-    """A server answered.
-
-    `skew_seconds`: our clock less the server's (to a second); None: it did not say.
-    """
+    """A server answered."""
 
     status: int
     elapsed_ms: int
+    #: Our clock minus the server's, exact to a second; None: the server did not say.
     skew_seconds: float | None
 
 
 class Unreachable(Exception):
-    """No answer at all; the message is the reason, `who` must see to it."""
+    """No answer at all. The message is the reason; `who` says who can do something about it."""
 
     def __init__(self, reason: str, who: str) -> None:
         self.who = who
@@ -36,19 +37,23 @@ class Unreachable(Exception):
 
 
 def why_no_answer(error: Exception) -> str:
-    """The reason in plain words; never the URL, which may hold a query."""
+    """Why a request had no answer, in plain words; never with the URL, which may hold a query."""
     return _reason(error)[0]
 
 
 _NETWORK = "whoever runs this machine's network"
 _VENDOR = "nobody: try again later, and look at the vendor's status page"
-#: The first kind that is the error or among its causes: (kind, what happened, who must see to it).
+#: (kind, what happened, who can do something about it). The first kind counts that the error or one
+#: of its causes is of.
 _REASONS: tuple[tuple[type[BaseException], str, str], ...] = (
     (httpx.ProxyError, "the proxy (HTTPS_PROXY) refuses or does not answer", _NETWORK),
     (socket.gaierror, "the host name is not found (DNS)", _NETWORK),
     (
         ssl.SSLCertVerificationError,
-        "the server's certificate is not trusted (TLS): a proxy that opens connections, or a wrong URL",
+        (
+            "the server's certificate is not trusted (TLS): a proxy that opens connections, or a "
+            "wrong URL"
+        ),
         _NETWORK,
     ),
     (
@@ -124,10 +129,13 @@ def reach(
 
 
 def clock_skew_seconds(date: str, now: datetime) -> float | None:
-    """Our clock less that of a server, by its `Date` header (to a second); None if it does not say."""
+    """Our clock minus the server's, in seconds, by its `Date` header; None without one.
+
+    It is exact to a second.
+    """
     try:
         served_at = parsedate_to_datetime(date)
-        if served_at.tzinfo is None:  # "-0000": UTC, of a zone that is not told
+        if served_at.tzinfo is None:  # "-0000" is UTC, but the parser gives no zone
             served_at = served_at.replace(tzinfo=UTC)
         return (now - served_at.astimezone(UTC)).total_seconds()
     except (TypeError, ValueError, OverflowError):

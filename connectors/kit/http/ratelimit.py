@@ -1,4 +1,4 @@
-"""Keeps within a vendor's limits: so many requests in any window, so many at once."""
+"""Keeps within a vendor's limits: so many requests in any window, and so many at once."""
 
 import threading
 from collections import deque
@@ -12,7 +12,10 @@ from connectors.kit.spec import RateLimit
 
 @dataclass
 class Turn:
-    """One request's place; `rest_seconds` is filled where the vendor's answer says that nobody is to ask for so long."""
+    """The place of one request.
+
+    `rest_seconds` is set where the vendor's answer says that nobody may ask again for so long.
+    """
 
     rest_seconds: float = 0
 
@@ -21,14 +24,14 @@ class SharedLimit(Protocol):
     """Counts the requests of one account for all processes that share a database."""
 
     def enter(self) -> tuple[int, float]:
-        """Counts a request in: (its number, 0), or (0, seconds until it is worth asking again)."""
+        """Lets a request in: (its number, 0); or (0, seconds after which to try again)."""
 
     def leave(self, number: int, rest_seconds: float) -> None:
-        """The request was answered, or given up; nobody is let in for `rest_seconds`."""
+        """Notes that a request was answered or given up; nobody is let in for `rest_seconds`."""
 
 
 class TooLong(Exception):
-    """The next turn is further away than the caller waits; `wait_seconds` says how far."""
+    """The next turn is further away than the limiter waits; `wait_seconds` says how far."""
 
     def __init__(self, wait_seconds: float) -> None:
         self.wait_seconds = wait_seconds
@@ -36,12 +39,13 @@ class TooLong(Exception):
 
 
 class Limiter:
-    """Shared by all threads of one client; holds as the vendor counts, whatever the network does.
+    """Makes requests wait so that the vendor's limits are kept, however slow the network is.
 
-    A request counts from being sent until the window's length after its answer came. Counted from
-    sending alone, a late request and a quick one a window later reach the vendor closer together
-    than they were sent. (A token bucket allows even twice the limit across a window's edge.) With
-    `shared`, other processes' requests count too; windows are then counted there alone.
+    All threads of one client share it. A request counts from being sent until the window's length
+    after its answer came. Counted from sending alone, a late request and a quick one a window later
+    reach the vendor closer together than they were sent. (A token bucket allows even twice the
+    limit across a window's edge.) With `shared`, other processes' requests count too; windows are
+    then counted there alone.
     """
 
     def __init__(
@@ -62,7 +66,7 @@ class Limiter:
 
     @contextmanager
     def slot(self) -> Iterator[Turn]:
-        """Waits for a turn, holds one of the concurrent places while in use.
+        """Waits for a turn, and holds one of the concurrent places while it is in use.
 
         Raises:
             TooLong: If the turn is further away than this limiter waits.
@@ -86,7 +90,10 @@ class Limiter:
 
 
 class _InProcess:
-    """The same counting in memory, for a client that shares its account with nobody: whoever was told to rest does."""
+    """The same counting in memory, for a client that shares its account with no other process.
+
+    `rest_seconds` is not kept: the thread that was told to wait does so before it asks again.
+    """
 
     def __init__(self, limit: RateLimit, monotonic: Callable[[], float]) -> None:
         self._windows = [

@@ -21,10 +21,10 @@ from connectors.kit.mapping.json_text import Decoder
 from connectors.kit.mapping.reader import UNREADABLE, error_code
 from connectors.kit.spec import ConnectorSpec, Page, PageRequest
 
-#: Vendors' longest limit is a day; whoever asks for more is asked again then. (And a number without
-#: end is no time.)
+#: The longest wait that is believed: the vendors' longest limit is a day. After it the vendor is
+#: asked again.
 RETRY_AFTER_SECONDS_MAX: Final = 86_400.0
-#: RFC 6750 and RFC 6749, with the spellings that are seen.
+#: Codes for a refused token: those of RFC 6750 and RFC 6749, and other spellings in use.
 _REFUSED_TOKEN: Final = (
     "invalid_token",
     "expired_token",
@@ -37,31 +37,44 @@ _WHOLE: Final = Decoder(Any)
 
 @dataclass(frozen=True)
 class Call:
-    """One request, for the run's report. `status` 0: no answer."""
+    """One request that was sent, for the run's report."""
 
     system: str
+    #: The list, or "token" and the like.
     operation: str
+    #: 0: no answer.
     status: int
     elapsed_ms: int
+    #: Whether the vendor refused it for its rate limit.
     throttled: bool
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A successful answer; `link` is its Link header."""
+    """A successful answer."""
 
     body: bytes
     content_type: str
+    #: UTC.
     fetched_at: datetime
     elapsed_ms: int
     status: int
+    #: The Link header.
     link: str = ""
 
 
 def page_of(
     name: str, request: PageRequest, following: PageRequest | None, answer: Answer, count: int
 ) -> Page:
-    """An answer as the page of a list or a lookup, to be stored."""
+    """An answer as the page of a list or a lookup, to be stored.
+
+    Args:
+        name: The list or lookup.
+        request: What was asked for.
+        following: The next request, None after the last page.
+        answer: What came back.
+        count: The records in it.
+    """
     return Page(
         stream=name,
         page_no=request.page_no,
@@ -91,7 +104,7 @@ def failure(
         response: The answer.
         body: Its body.
         operation: What was asked for.
-        refused: What a refused proof of the connection is.
+        refused: The error for a refused token or key.
         now: UTC, for what the vendor says about when to come back.
     """
     status, call = response.status_code, shown(response.request)
@@ -117,7 +130,10 @@ def failure(
         )
     if 300 <= status < 400:
         host = httpx.URL(response.headers.get("location", "")).host
-        detail = f"redirects are not followed (this one leads to {host or 'another page of the same server'})"
+        detail = (
+            "redirects are not followed (this one leads to "
+            f"{host or 'another page of the same server'})"
+        )
     error = kind(spec.name, operation, detail, call=call, status=status, request_id=request_id)
     if isinstance(error, UnexpectedShape):
         error.body = body
@@ -125,7 +141,10 @@ def failure(
 
 
 def refuses_proof(spec: ConnectorSpec, code: str | None) -> bool:
-    """Whether an error code says that the token or key is refused: as the system names it, or as RFC 6750 does."""
+    """Whether an error code says that the token or key is refused.
+
+    The system's own codes count first, then those of RFC 6750.
+    """
     kind = spec.errors.get(code or "")
     return code in _REFUSED_TOKEN if kind is None else issubclass(kind, CredentialsRejected)
 
@@ -148,7 +167,10 @@ def fault_code(spec: ConnectorSpec, body: bytes) -> str | None:
 
 
 def retry_after_seconds(response: httpx.Response, now: datetime) -> float | None:
-    """How long the vendor asks to wait (seconds or an HTTP date), a day at most; None where it does not say."""
+    """How long the vendor asks us to wait, in seconds, a day at most; None where it does not say.
+
+    The header holds seconds or an HTTP date.
+    """
     value = response.headers.get("retry-after", "").strip()
     try:
         seconds = float(value)

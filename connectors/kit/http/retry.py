@@ -1,4 +1,4 @@
-"""Asking again: the one layer of retries. Two layers multiply."""
+"""The one layer of retries. Two layers would multiply the attempts."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,16 +19,20 @@ from connectors.kit.http.client import Client
 from connectors.kit.http.responses import Answer
 from connectors.kit.spec import PageRequest, RetryPolicy
 
+#: What is read out of an answer.
 T = TypeVar("T")
 
 
-def patiently(
+def send_with_retry(
     client: Client, request: PageRequest, operation: str, read: Callable[[PageRequest, Answer], T]
 ) -> tuple[Answer, T]:
-    """Sends a request and reads its answer, again after what may pass, bounded in attempts and total time."""
+    """Sends a request and reads its answer, and retries failures that may pass.
+
+    Attempts and total time are bounded by the spec's `RetryPolicy`.
+    """
     policy = client.spec.retry
     for attempt in stamina.retry_context(
-        on=Patience(policy).backoff,
+        on=RetryDecision(policy).backoff,
         attempts=policy.attempts,
         timeout=policy.total_seconds,
         wait_initial=0.5,
@@ -44,19 +48,20 @@ def patiently(
 
 
 @dataclass
-class Patience:
+class RetryDecision:
     """Decides, for one request, whether an error is worth another attempt."""
 
     policy: RetryPolicy
+    #: Answers with status 200 that could not be read, so far.
     garbled: int = 0
 
     def backoff(self, error: Exception) -> bool | float:
-        """No; yes, waiting as usual; or the seconds the vendor asked for.
+        """Whether to try again: False; True, after the usual wait; or after this many seconds.
 
-        A vendor may ask for hours (Xero's day limit). Nobody sleeps that long: the run ends, saying
-        when to come back. A page that cannot be read, or repeats another, is asked for again a few
-        times: a gateway's error page or a cut-off answer passes, and a broken contract is still
-            broken the third time.
+        A vendor may ask for hours of waiting (a limit per day). A run does not wait that long: it
+        ends and says when to come back. A page that cannot be read, or repeats another, is asked
+        for again a few times: a gateway's error page or a cut-off answer passes, while a broken
+        contract is still broken the third time.
         """
         if isinstance(error, ContractBroken) and error.status == httpx.codes.OK:
             self.garbled += 1
@@ -70,7 +75,7 @@ class Patience:
 
 
 def located(error: ConnectorError, request: PageRequest, answer: Answer) -> ConnectorError:
-    """The same error, saying which call it was (reading a page knows only its body)."""
+    """The same error with its call, which the code that reads a page does not know."""
     call = f"{request.method} {request.path}"
     located = type(error)(
         error.system, error.operation, error.detail, call=call, status=answer.status

@@ -13,13 +13,17 @@ import httpx
 from connectors.kit.errors import CredentialsRejected, Misconfigured
 from connectors.kit.spec import Account, AssertionAuth, RequestAuth
 
+# Importing cryptography takes time, and most systems do not need it: functions import what they
+# use.
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
     SigningKey = RSAPrivateKey | EllipticCurvePrivateKey
 
+#: A private key in PEM form, with its kind and its body.
 _PEM: Final = re.compile(r"-----BEGIN ([A-Z ]*PRIVATE KEY)-----(.*?)-----END \1-----", re.DOTALL)
+#: JWT algorithms by the size of the curve in bits.
 _CURVES: Final = {256: "ES256", 384: "ES384", 521: "ES512"}
 
 
@@ -32,7 +36,9 @@ def oauth1_hmac_sha256(
     now: datetime,
     nonce: str | None = None,
 ) -> None:
-    """Signs a request in place, OAuth 1.0a with HMAC-SHA256; the query is signed, a JSON body is not.
+    """Signs a request in place: OAuth 1.0a with HMAC-SHA256.
+
+    The query is signed, a JSON body is not.
 
     Args:
         request: What is about to be sent, with its final URL.
@@ -59,27 +65,27 @@ def oauth1_hmac_sha256(
 
 
 def private_key(text: str) -> "SigningKey":
-    """A private key out of its PEM text, also where a form's single line lost the line breaks.
+    """A private key from its PEM text, whose line breaks a form may have lost.
 
     Raises:
         ValueError: If it is none, is protected by a password, or is neither RSA nor of a NIST
-            curve. Says no part of it.
+            curve. The message holds no part of it.
     """
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    found = _PEM.search(text)
-    if found is None:
+    pem = _PEM.search(text)
+    if pem is None:
         raise ValueError("it is not a private key in PEM form (-----BEGIN PRIVATE KEY-----)")
-    if "ENCRYPTED" in found[0]:
+    if "ENCRYPTED" in pem[0]:
         raise ValueError("it is protected by a password: store it without one")
-    body = re.sub(r"\\[nr]|\s", "", found[2])
+    body = re.sub(r"\\[nr]|\s", "", pem[2])
     lines = "\n".join(body[at : at + 64] for at in range(0, len(body), 64))
     try:
         key = load_pem_private_key(
-            f"-----BEGIN {found[1]}-----\n{lines}\n-----END {found[1]}-----\n".encode(),
+            f"-----BEGIN {pem[1]}-----\n{lines}\n-----END {pem[1]}-----\n".encode(),
             password=None,
         )
     except (ValueError, TypeError, UnsupportedAlgorithm):
@@ -117,45 +123,47 @@ def assertion(
     return jwt.encode(header, {**claims, **times}, signer, algorithms=[algorithm])
 
 
-def token_based(
-    connection: Account, *, realm: str, refused: type[CredentialsRejected]
-) -> RequestAuth:
-    """Signed requests, with the connection's secrets consumer_key, consumer_secret, token_id and token_secret.
+def token_based(account: Account, *, realm: str, refused: type[CredentialsRejected]) -> RequestAuth:
+    """Signed requests (OAuth 1.0a).
+
+    The account's secrets are consumer_key, consumer_secret, token_id and token_secret.
 
     Raises:
         Misconfigured: If one of them is missing.
     """
     names = ("consumer_key", "consumer_secret", "token_id", "token_secret")
-    _needed(connection, **{name: connection.secret(name) for name in names})
+    _needed(account, **{name: account.secret(name) for name in names})
 
-    def sign(connection: Account, request: httpx.Request, now: datetime) -> None:
-        consumer = (connection.secret("consumer_key"), connection.secret("consumer_secret"))
-        token = (connection.secret("token_id"), connection.secret("token_secret"))
+    def sign(account: Account, request: httpx.Request, now: datetime) -> None:
+        consumer = (account.secret("consumer_key"), account.secret("consumer_secret"))
+        token = (account.secret("token_id"), account.secret("token_secret"))
         oauth1_hmac_sha256(request, consumer=consumer, token=token, realm=realm, now=now)
 
     return RequestAuth(sign, refused)
 
 
 def machine_to_machine(
-    connection: Account, *, default_scope: str, refused: type[CredentialsRejected]
+    account: Account, *, default_scope: str, refused: type[CredentialsRejected]
 ) -> AssertionAuth:
-    """Tokens for signed assertions, with client_id, the options certificate_id and scope, and the secret private_key.
+    """Tokens for signed assertions (OAuth 2, JWT bearer).
+
+    Needs the account's client_id, the options certificate_id and scope, and the secret private_key.
 
     Raises:
         Misconfigured: If one of them is missing, or the key cannot be used.
     """
-    certificate = str(connection.options.get("certificate_id") or "")
-    _needed(connection, client_id=connection.client_id, certificate_id=certificate)
+    certificate = str(account.options.get("certificate_id") or "")
+    _needed(account, client_id=account.client_id, certificate_id=certificate)
     try:
-        key = private_key(connection.secret("private_key"))
+        key = private_key(account.secret("private_key"))
     except ValueError as error:
         raise Misconfigured(
-            connection.system, "connect", f"the private key cannot be used: {error}"
+            account.system, "connect", f"the private key cannot be used: {error}"
         ) from None
 
-    def grant(connection: Account, url: str, now: datetime) -> httpx.Request:
-        scope = connection.options.get("scope") or default_scope
-        claims = {"iss": connection.client_id, "scope": scope, "aud": url}
+    def grant(account: Account, url: str, now: datetime) -> httpx.Request:
+        scope = account.options.get("scope") or default_scope
+        claims = {"iss": account.client_id, "scope": scope, "aud": url}
         form = {
             "grant_type": "client_credentials",
             "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
@@ -166,7 +174,7 @@ def machine_to_machine(
     return AssertionAuth(grant, refused)
 
 
-def _needed(connection: Account, **values: str) -> None:
+def _needed(account: Account, **values: str) -> None:
     missing = [name.replace("_", " ") for name, value in values.items() if not value]
     if missing:
-        raise Misconfigured(connection.system, "connect", f"fill in {' and '.join(missing)}")
+        raise Misconfigured(account.system, "connect", f"fill in {' and '.join(missing)}")

@@ -1,4 +1,4 @@
-"""Where a request goes: the base URL of a connection and the vendor's paths behind it."""
+"""Where a request goes: the base URL of an account and the vendor's paths behind it."""
 
 import re
 from typing import Final
@@ -8,7 +8,8 @@ import httpx
 from connectors.kit.errors import Misconfigured
 from connectors.kit.spec import Account, ConnectorSpec, of_account
 
-#: A user, or a user and a password, before the host of an address. Browsers read "\\" as "/".
+#: A user, or a user and a password, before the host of an address. Browsers read "\\" as "/", so
+#: both are looked for.
 _CREDENTIALS: Final = re.compile(r"(?:[a-z][a-z0-9+.-]*:|^\s*)[/\\]{2}[^/\\?#\s]*@", re.IGNORECASE)
 _NO_SCHEME: Final = re.compile(r"^[^/\\?#]*@")
 
@@ -21,8 +22,7 @@ def refuse_credentials(text: str, *, is_address: bool = False) -> str:
         is_address: It can be nothing but an address, so that the scheme may be missing.
 
     Raises:
-        ValueError: without the value.
-
+        ValueError: If it is. The message does not hold the text.
     """
     if _CREDENTIALS.search(text) or (is_address and _NO_SCHEME.search(text)):
         raise ValueError(
@@ -33,22 +33,22 @@ def refuse_credentials(text: str, *, is_address: bool = False) -> str:
 
 
 def shown(request: httpx.Request) -> str:
-    """A request as it may be shown: method, host and path."""
+    """A request as messages may show it: method, host and path, without the query."""
     return f"{request.method} {request.url.host}{request.url.path}"
 
 
-def base_url(connection: Account, spec: ConnectorSpec) -> httpx.URL:
-    """The base URL in force.
+def base_url(account: Account, spec: ConnectorSpec) -> httpx.URL:
+    """The base URL of an account: its own, or else the vendor's.
 
     Raises:
         Misconfigured: If it is not an http(s) URL with a host.
     """
     try:
-        refuse_credentials(connection.base_url, is_address=True)
+        refuse_credentials(account.base_url, is_address=True)
     except ValueError as error:
         raise Misconfigured(spec.name, "connect", f"the base URL: {error}") from None
     try:
-        url = httpx.URL((connection.base_url or of_account(spec.base_url, connection)).strip())
+        url = httpx.URL((account.base_url or of_account(spec.base_url, account)).strip())
     except httpx.InvalidURL as error:
         raise Misconfigured(spec.name, "connect", "the base URL is not a URL") from error
     if url.scheme not in ("http", "https") or not url.host:
@@ -57,7 +57,9 @@ def base_url(connection: Account, spec: ConnectorSpec) -> httpx.URL:
 
 
 def join_url(base: httpx.URL, path: str) -> httpx.URL:
-    """Puts a vendor's path behind the base URL, which may carry a prefix or repeat the start of the path.
+    """Puts a vendor's path behind the base URL.
+
+    The base URL may carry a prefix, or repeat the start of the path.
 
     `https://quickbooks.api.intuit.com/v3/company/123` (as vendors' own guides write it) and
     `http://127.0.0.1:9400/quickbooks` both work.

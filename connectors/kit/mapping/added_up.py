@@ -9,10 +9,10 @@ from typing import Any, Final
 import polars as pl
 
 from connectors.kit.errors import Misconfigured
-from connectors.kit.mapping.fields import Field
-from connectors.kit.mapping.notation import NUMBER, Notation, rewritten
+from connectors.kit.mapping.notation import NUMBER, rewritten
 from connectors.kit.mapping.parse import plain_number
 from connectors.kit.mapping.pointers import EACH, segments
+from connectors.kit.spec.fields import Field, Notation
 
 _TEXT: Final = "text"
 

@@ -1,4 +1,7 @@
-"""Documents that a list names and leaves incomplete: each is asked for by its id, before the page is stored."""
+"""Completes documents of which a list says too little.
+
+Each is asked for by its id, before the page is stored.
+"""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,14 +12,14 @@ import msgspec
 from connectors.kit.errors import UnexpectedShape
 from connectors.kit.http.client import Client
 from connectors.kit.http.responses import Answer
-from connectors.kit.http.retry import patiently
+from connectors.kit.http.retry import send_with_retry
 from connectors.kit.mapping.json_text import Decoder
 from connectors.kit.mapping.pointers import segments
 from connectors.kit.mapping.reader import UNREADABLE, error_code, unexpected
 from connectors.kit.spec import ConnectorSpec, PageRequest, Stream
 from connectors.kit.webhooks.bodies import list_page, raw_at, raw_list
 
-#: Answers that say: there is no such document.
+#: Statuses that say that there is no such document.
 UNKNOWN: Final = (404, 410)
 _WHOLE: Final = Decoder(Any)
 _ENTRIES: Final = Decoder(dict[str, msgspec.Raw])
@@ -25,10 +28,13 @@ _ENTRIES: Final = Decoder(dict[str, msgspec.Raw])
 def completed(
     spec: ConnectorSpec, stream: Stream, client: Client, body: bytes, ids: Sequence[Any]
 ) -> bytes:
-    """The page with what the answers about its documents add, every value byte for byte as received.
+    """The page, completed by what the answers about its documents add.
 
-    A document's own answer counts where both say something. One that the vendor no longer has stays
-    as the list had it. An answer that is a list holds the document's lines.
+    Every value stays byte for byte as received.
+
+    Where the list and a document's own answer both have a value, that of the answer counts. A
+    document that the vendor no longer has stays as the list had it. An answer that is a list holds
+    the document's lines.
 
     Args:
         spec: The billing system.
@@ -44,15 +50,17 @@ def completed(
     if stream.by_id is None:
         raise ValueError(f"{stream.name} has no documents by id")
     records = raw_list(raw_at(body, segments(stream.records)) or b"[]")
-    known = [(at, str(one)) for at, one in enumerate(ids) if one is not None]
-    requests = stream.by_id.requests(client.connection, [one for _, one in known])
+    numbered_ids = [
+        (at, str(vendor_id)) for at, vendor_id in enumerate(ids) if vendor_id is not None
+    ]
+    requests = stream.by_id.requests(client.account, [vendor_id for _, vendor_id in numbered_ids])
     size = len(body)
     with ThreadPoolExecutor(
         spec.rate.concurrency, thread_name_prefix=f"{spec.name}-complete"
     ) as pool:
         running = [pool.submit(_asked, spec, stream, client, request) for request in requests]
         try:
-            for (at, _), future in zip(known, running, strict=True):
+            for (at, _), future in zip(numbered_ids, running, strict=True):
                 document = future.result()
                 size += len(document or b"")
                 if size > spec.body_bytes_limit:
@@ -70,6 +78,8 @@ def completed(
 def _asked(
     spec: ConnectorSpec, stream: Stream, client: Client, request: PageRequest
 ) -> bytes | None:
+    """The JSON of one document; None where the vendor no longer has it."""
+
     def read(_: PageRequest, answer: Answer) -> bytes:
         try:
             whole = _WHOLE.decode(answer.body)
@@ -84,7 +94,7 @@ def _asked(
         raise UnexpectedShape(spec.name, stream.name, "no document in the answer")
 
     try:
-        return patiently(client, request, stream.name, read)[1]
+        return send_with_retry(client, request, stream.name, read)[1]
     except UnexpectedShape as error:
         if error.status in UNKNOWN:
             return None
@@ -92,7 +102,7 @@ def _asked(
 
 
 def _with_lines(stream: Stream, document: bytes) -> bytes:
-    """A document; of a list of lines, one that has only those."""
+    """The document; where the answer is a list of lines, a document that has only those."""
     if document.startswith(b"{") or stream.lines is None:
         return document
     return list_page(stream.lines.path, raw_list(document))

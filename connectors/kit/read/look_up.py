@@ -1,15 +1,16 @@
-"""Reads a set of ids batch by batch: customers, items, the lines that a list leaves out."""
+"""Reads records by a set of ids, batch by batch: customers, items, lines that a list leaves out."""
 
 import hashlib
 from collections.abc import Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 
-from connectors.kit.errors import PaginationLoop, TooManyPages, Transient, UnexpectedShape
+from connectors.kit.errors import PaginationLoop, TooManyPages, UnexpectedShape
 from connectors.kit.http.client import Client
 from connectors.kit.http.responses import page_of
-from connectors.kit.http.retry import patiently
+from connectors.kit.http.retry import send_with_retry
 from connectors.kit.mapping.lookups import lookup_ids
+from connectors.kit.read.moving import READ_AGAIN_LIMIT, SeenPages, moves_too_fast
 from connectors.kit.read.pagination import single
 from connectors.kit.spec import (
     ConnectorSpec,
@@ -21,10 +22,9 @@ from connectors.kit.spec import (
     Special,
 )
 
-#: How often a list is read again that moved while it was read, or whose own numbers say that
-#: records are missing.
-READ_AGAIN_LIMIT = 2
 _SAME_RECORDS = "two pages hold the same records"
+#: Statuses by which vendors say that they do not have the one document that was asked for.
+_UNKNOWN_ID = (400, 404, 410, 422)
 
 
 def look_up(
@@ -36,7 +36,7 @@ def look_up(
         spec: The billing system.
         lookup: What to read.
         client: See `open_client`.
-        ids: Ids, or names where `lookup.key` says so (then the whole list is read).
+        ids: Ids; or names, where `lookup.key` says so: then the whole list is read.
 
     Yields:
         Pages in the order in which answers arrive. Ids the vendor does not know are in none of
@@ -50,21 +50,21 @@ def look_up(
     missing = set(ids)
     numbers = iter(range(1, spec.page_limit + 1))
     while missing:
-        found = set[str]()
+        received = set[str]()
         for page in concurrently(
-            spec, lookup, client, list(lookup.requests(client.connection, sorted(missing)))
+            spec, lookup, client, list(lookup.requests(client.account, sorted(missing)))
         ):
-            found.update(lookup_ids(spec, lookup, page.body)[0])
+            received.update(lookup_ids(spec, lookup, page.body)[0])
             yield replace(page, page_no=next(numbers))
         # An answer may hold fewer than were asked for: the others are asked for again, as long as
-        # some come.
-        came = found & missing
-        missing -= came
-        if not came or lookup.key == "name":
+        # each round brings some.
+        newly_received = received & missing
+        missing -= newly_received
+        if not newly_received or lookup.key == "name":
             break
     if lookup.fallback is None:
         return
-    single_requests = [lookup.fallback(client.connection, one) for one in sorted(missing)]
+    single_requests = [lookup.fallback(client.account, vendor_id) for vendor_id in sorted(missing)]
     for page in concurrently(
         spec, replace(lookup, paginate=None), client, single_requests, forgiving=True
     ):
@@ -79,7 +79,11 @@ def concurrently(
     *,
     forgiving: bool = False,
 ) -> Iterator[Page]:
-    """Answers to all requests as they arrive; at most the vendor's number are under way."""
+    """Answers to all requests, in the order in which they arrive.
+
+    No more requests are under way than the vendor allows at once. `forgiving`: a request for an id
+    that the vendor does not know has no answer, instead of being an error.
+    """
     waiting = iter(requests)
     with ThreadPoolExecutor(
         spec.rate.concurrency, thread_name_prefix=f"{spec.name}-{lookup.name}"
@@ -95,8 +99,8 @@ def concurrently(
                         break
                 if not running:
                     return
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
+                finished, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in finished:
                     yield from future.result()
         finally:
             for future in running:
@@ -106,17 +110,18 @@ def concurrently(
 def _all_pages(
     spec: ConnectorSpec, lookup: Lookup, client: Client, first: PageRequest, *, forgiving: bool
 ) -> list[Page]:
-    readings: list[list[bytes]] = []
+    """All pages that follow from one request; read again where records moved past the reader."""
+    failed_readings: list[list[bytes]] = []
     for _ in range(READ_AGAIN_LIMIT + 1):
-        readings.append([])
+        bodies: list[bytes] = []
         try:
-            return _read_once(spec, lookup, client, first, readings[-1], forgiving=forgiving)
+            return _read_once(spec, lookup, client, first, bodies, forgiving=forgiving)
         except ListMovedError:
-            continue
-    if readings.count(readings[0]) == len(readings):  # a list that moves is not the same every time
+            failed_readings.append([hashlib.sha256(body).digest() for body in bodies])
+    if failed_readings.count(failed_readings[0]) == len(failed_readings):
+        # A list that moves is not the same every time.
         raise PaginationLoop(spec.name, lookup.name, _SAME_RECORDS, call=first.path)
-    detail = "the list moves faster than it can be read, or says of itself what is not so; the next run reads it again"
-    raise Transient(spec.name, lookup.name, detail, call=first.path)
+    raise moves_too_fast(spec.name, lookup.name, call=first.path)
 
 
 def _read_once(
@@ -128,42 +133,41 @@ def _read_once(
     *,
     forgiving: bool,
 ) -> list[Page]:
-    """Adds a digest of each answer to `bodies`.
+    """The pages of one reading; every answer's body is added to `bodies`.
 
-    Raises ListMovedError where records moved past the reader.
+    Raises:
+        ListMovedError: Records moved past the reader.
     """
     steps = (lookup.paginate or single)(first)
     asked: PageRequest | Special | None = next(steps)
-    found: list[Page] = []
-    seen: set[int] = set()
+    pages: list[Page] = []
+    seen = SeenPages()
     while asked is not None:
         request = asked.request if isinstance(asked, Special) else asked
         purpose = asked.purpose if isinstance(asked, Special) else ""
         try:
-            answer, (ids, info) = patiently(
+            answer, (ids, info) = send_with_retry(
                 client,
                 request,
                 lookup.name,
                 lambda _, answer: lookup_ids(spec, lookup, answer.body),
             )
         except UnexpectedShape as error:
-            if forgiving and error.status in (400, 404, 410, 422):
-                return found  # the vendor no longer has it
+            if forgiving and error.status in _UNKNOWN_ID:
+                return pages
             raise
-        bodies.append(hashlib.sha256(answer.body).digest())
-        fingerprint = hash(tuple(ids))
-        if ids and fingerprint in seen and purpose in ("", "overlap"):
+        bodies.append(answer.body)
+        if purpose != "look back" and seen.repeats(ids, answer.body, purpose):
             raise PaginationLoop(spec.name, lookup.name, _SAME_RECORDS, call=request.path)
-        if len(found) >= spec.page_limit:
+        if len(pages) >= spec.page_limit:
             raise TooManyPages(
                 spec.name, lookup.name, f"more than {spec.page_limit} pages", call=request.path
             )
-        seen = set() if purpose == "again" else seen | {fingerprint}
         try:
             asked = steps.send(PageView(len(ids), info, ids))
         except StopIteration:
             asked = None
         if purpose != "look back":
             following = asked.request if isinstance(asked, Special) else asked
-            found.append(page_of(lookup.name, request, following, answer, len(ids)))
-    return found
+            pages.append(page_of(lookup.name, request, following, answer, len(ids)))
+    return pages

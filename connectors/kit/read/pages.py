@@ -5,9 +5,10 @@ Nothing else sends requests.
 
 import logging
 from array import array
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from functools import partial
+from typing import Any
 
 import httpx
 import polars as pl
@@ -16,16 +17,16 @@ from connectors.kit.errors import (
     ListedTooFew,
     PaginationLoop,
     TooManyPages,
-    Transient,
     UnexpectedShape,
 )
 from connectors.kit.http.client import Client
 from connectors.kit.http.responses import Answer, page_of
-from connectors.kit.http.retry import patiently
+from connectors.kit.http.retry import send_with_retry
 from connectors.kit.mapping.joined import with_details
 from connectors.kit.mapping.reader import view
 from connectors.kit.read.hydrate import completed
-from connectors.kit.read.look_up import READ_AGAIN_LIMIT, concurrently
+from connectors.kit.read.look_up import concurrently
+from connectors.kit.read.moving import READ_AGAIN_LIMIT, SeenPages, moves_too_fast
 from connectors.kit.spec import (
     ConnectorSpec,
     ListMovedError,
@@ -41,9 +42,8 @@ from connectors.kit.spec import (
 )
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
-#: How servers refuse a page that begins elsewhere than their own pages do.
+#: Statuses by which servers refuse a page that begins elsewhere than their own pages do.
 REFUSED = (400, 416, 422)
 
 
@@ -71,7 +71,7 @@ def extract(
     Raises:
         ConnectorError: After the retries a Retriable; NeedsOperator; ContractBroken.
     """
-    beginning = stream.first(client.connection, window, client.timing.now())
+    beginning = stream.first(client.account, window, client.timing.now())
     if beginning is None:
         return
     seen = _Seen(spec, stream, resumed=resume is not None)
@@ -87,7 +87,6 @@ def extract(
             moved = True
         if not moved and not seen.incomplete():
             return
-        missing = seen.largest_total - seen.listed
         log.warning(
             "%s %s: records left the list while it was read, or are missing; it is read again",
             spec.name,
@@ -97,36 +96,54 @@ def extract(
         reading = _Reading(stream, client, seen)
         reading.begin(replace(beginning, page_no=last.last_page_no + 1))
     if moved:
-        detail = "the list moves faster than it can be read, or says of itself what is not so; the next run reads it again"
-        raise Transient(spec.name, stream.name, detail)
+        raise moves_too_fast(spec.name, stream.name)
+    _accept_incomplete(last)
+
+
+def _accept_incomplete(last: "_Seen") -> None:
+    """Says that fewer records were listed than the answers say there are, in every reading.
+
+    Raises:
+        ListedTooFew: The stream has an advice for it, so its total is not known to be wrong.
+    """
+    spec, stream = last.spec, last.stream
     if stream.total_advice and last.listed < last.largest_total:
-        detail = f"{last.listed} records were listed, and the answers say that there are {last.largest_total}"
+        detail = (
+            f"{last.listed} records were listed, and the answers say that there are "
+            f"{last.largest_total}"
+        )
         raise ListedTooFew(spec.name, stream.name, f"{detail}: {stream.total_advice}")
     log.warning(
         "%s %s: %s records less than the answers say were listed three times; taken as they are",
-        spec.name, stream.name, max(missing, 0),
-    )  # fmt: skip
+        spec.name,
+        stream.name,
+        max(last.largest_total - last.listed, 0),
+    )
 
 
 class _Reading:
-    """One reading of a list, from its beginning or from where another one stopped."""
+    """One reading of a list, from its beginning or from where another one stopped.
+
+    It drives the stream's generator: asks for the page it wants, and sends it what came back.
+    """
 
     def __init__(self, stream: Stream, client: Client, seen: "_Seen") -> None:
         self._stream, self._client, self._seen = stream, client, seen
+        #: Requests that `Stream.split` made of one, each read from its beginning.
         self._todo: list[PageRequest] = []
         self._steps: Pages | None = None
         self._asked: PageRequest | Special | None = None
 
     def begin(self, first: PageRequest) -> None:
-        """The list is to be read from this request on."""
+        """Starts the reading at this request."""
         self._steps = self._stream.paginate(first)
         self._asked = next(self._steps)
 
     def resume(self, beginning: PageRequest, resume: Resume) -> None:
-        """Goes on behind the last page stored, if that one still stands where it stood; else the list begins anew.
+        """Goes on behind the last page stored, if that page still holds the same records.
 
-        Where documents have left the list meanwhile, later ones have moved up, onto pages that
-        nobody would read again.
+        If it does not, the list is read from its beginning: documents have left it meanwhile, and
+        later ones have moved up onto pages that would not be read again.
         """
         if not self._stream.shrinks:
             self.begin(resume.following)
@@ -152,48 +169,52 @@ class _Reading:
             asked = self._asked
             request = asked.request if isinstance(asked, Special) else asked
             purpose = asked.purpose if isinstance(asked, Special) else ""
-            read = {"again": seen.read_again, "overlap": seen.read_on}.get(purpose, seen.read)
+            read = partial(seen.read, purpose=purpose)
             try:
-                answer, found = patiently(client, request, stream.name, read)
+                answer, seen_page = send_with_retry(client, request, stream.name, read)
             except UnexpectedShape as error:
                 self._asked = self._refused(error)
                 continue
             if answer.status == httpx.codes.NOT_MODIFIED:
                 self._asked = None
                 continue
-            parts = stream.split(request, found) if stream.split else ()
+            parts = stream.split(request, seen_page) if stream.split else ()
             self._todo.extend(parts)
-            self._asked = None if parts else self._following(found)
+            self._asked = None if parts else self._following(seen_page)
             if isinstance(self._asked, Special) and self._asked.purpose == "again":
                 continue  # it does not fit to the page before, to which the reading goes back
-            seen.note(found)
-            if stream.details is not None and found.ids:
-                about = list(
-                    stream.details.lookup.requests(client.connection, list(map(str, found.ids)))
-                )
-                details = concurrently(seen.spec, stream.details.lookup, client, about)
-                answer = replace(
-                    answer, body=with_details(answer.body, [page.body for page in details])
-                )
-            if stream.incomplete and found.ids:
-                answer = replace(
-                    answer, body=completed(seen.spec, stream, client, answer.body, found.ids)
-                )
+            seen.note(seen_page)
+            body = self._completed(answer.body, seen_page.ids)
             following = self._asked.request if isinstance(self._asked, Special) else self._asked
             yield page_of(
                 stream.name,
                 request,
                 following or next(iter(self._todo), None),
-                answer,
-                found.record_count,
+                replace(answer, body=body),
+                seen_page.record_count,
             )
 
-    def _following(self, found: PageView) -> PageRequest | Special | None:
-        """What is asked for after a page, and after what is only looked at; None after the last page."""
+    def _completed(self, body: bytes, ids: Sequence[Any]) -> bytes:
+        """A page, with what the list leaves out of its documents, where the stream says so."""
+        spec, stream, client = self._seen.spec, self._stream, self._client
+        if stream.details is not None and ids:
+            lookup = stream.details.lookup
+            requests = list(lookup.requests(client.account, list(map(str, ids))))
+            details = concurrently(spec, lookup, client, requests)
+            body = with_details(body, [page.body for page in details])
+        if stream.incomplete and ids:
+            body = completed(spec, stream, client, body, ids)
+        return body
+
+    def _following(self, page: PageView) -> PageRequest | Special | None:
+        """What to ask for after a page; None after the last page.
+
+        Pages that are only to be compared are asked for here.
+        """
         if self._steps is None:
             return None
         try:
-            asked = self._steps.send(found)
+            asked = self._steps.send(page)
             while isinstance(asked, Special) and asked.purpose == "look back":
                 asked = self._steps.send(self._look(asked.request))
         except StopIteration:
@@ -205,13 +226,16 @@ class _Reading:
         spec, stream = self._seen.spec, self._stream
 
         def looked(_: PageRequest, answer: Answer) -> PageView:
-            partial = answer.status == httpx.codes.PARTIAL_CONTENT
-            return replace(view(spec, stream, answer.body), link=answer.link, partial=partial)
+            is_partial = answer.status == httpx.codes.PARTIAL_CONTENT
+            return replace(view(spec, stream, answer.body), link=answer.link, partial=is_partial)
 
-        return patiently(self._client, request, stream.name, looked)[1]
+        return send_with_retry(self._client, request, stream.name, looked)[1]
 
     def _refused(self, error: UnexpectedShape) -> PageRequest | Special | None:
-        """What to ask for instead of a page that begins elsewhere than the server's own do; else the error itself."""
+        """What to ask for instead of a page that begins elsewhere than the server's own pages do.
+
+        Any other error is raised again.
+        """
         overlap = isinstance(self._asked, Special) and self._asked.purpose == "overlap"
         if self._steps is None or not overlap or error.status not in REFUSED:
             raise error
@@ -223,84 +247,65 @@ class _Reading:
 
 @dataclass
 class _Seen:
-    """What one reading of a list has seen: pages against loops, records (as 8-byte hashes) against the total.
+    """What one reading of a list has seen.
 
-    `resumed`: it did not begin at the beginning, so the records cannot be counted.
+    Pages are remembered to notice loops, records (as 8-byte hashes) to compare them with the total.
     """
 
     spec: ConnectorSpec
     stream: Stream
+    #: The reading did not begin at the beginning, so its records cannot be counted.
     resumed: bool = False
-    pages: set[int] = field(default_factory=set)
-    latest: int = 0
+    #: Pages against loops.
+    pages: SeenPages = field(default_factory=SeenPages)
+    #: A hash of the id of every record kept, if the answers name a total.
     records: "array[int]" = field(default_factory=lambda: array("q"))
+    #: The vendor's total, as the latest page says, and the largest of all pages.
     total: int | None = None
     largest_total: int = 0
     last_page_no: int = 0
+    #: Pages read, also those that are not kept.
     count: int = 0
+    #: Records kept.
     listed: int = 0
 
-    def read(self, request: PageRequest, answer: Answer) -> PageView:
+    def read(self, request: PageRequest, answer: Answer, *, purpose: str) -> PageView:
         """Views a page and remembers it.
+
+        Args:
+            request: What was asked for.
+            answer: The page.
+            purpose: As `Special.purpose`, "" for the next page; see `SeenPages.repeats`.
 
         Raises:
             ContractBroken: If it cannot be read, holds the records of an earlier page, or is one
                 too many.
         """
-        if answer.status == httpx.codes.NOT_MODIFIED:
+        if answer.status == httpx.codes.NOT_MODIFIED and not purpose:
             return PageView(0)
-        return self._read(request, answer, self.pages)
-
-    def read_on(self, request: PageRequest, answer: Answer) -> PageView:
-        """Views and remembers a page that begins with a record of the one before, from which alone it must differ.
-
-        Raises:
-            ContractBroken: As `read`.
-        """
-        return self._read(request, answer, {self.latest})
-
-    def _read(self, request: PageRequest, answer: Answer, others: Collection[int]) -> PageView:
-        found = view(self.spec, self.stream, answer.body)
-        ids = found.ids
-        known = any(one is not None for one in ids)
-        fingerprint = hash(tuple(map(str, ids))) if known else hash(answer.body)
-        if ids and fingerprint in others:
+        page = view(self.spec, self.stream, answer.body)
+        if self.pages.repeats(page.ids, answer.body, purpose):
             detail = f"page {request.page_no} holds the same records as an earlier one"
             raise PaginationLoop(self.spec.name, self.stream.name, detail)
-        self.pages.add(fingerprint)
-        self.latest = fingerprint
-        return self._counted(request, answer, found)
-
-    def read_again(self, request: PageRequest, answer: Answer) -> PageView:
-        """Views and remembers a page that may hold what others held: the list moved, and the reading went back.
-
-        Raises:
-            ContractBroken: If it cannot be read, or is one too many.
-        """
-        self.pages.clear()
-        self.latest = 0
-        return self._counted(request, answer, view(self.spec, self.stream, answer.body))
-
-    def _counted(self, request: PageRequest, answer: Answer, found: PageView) -> PageView:
         if self.count >= self.spec.page_limit:
             raise TooManyPages(
                 self.spec.name, self.stream.name, f"more than {self.spec.page_limit} pages"
             )
         self.count += 1
         self.last_page_no = request.page_no
-        partial = answer.status == httpx.codes.PARTIAL_CONTENT
-        return replace(found, link=answer.link, partial=partial)
+        is_partial = answer.status == httpx.codes.PARTIAL_CONTENT
+        return replace(page, link=answer.link, partial=is_partial)
 
-    def note(self, found: PageView) -> None:
+    def note(self, page: PageView) -> None:
         """Remembers the records of a page that is kept."""
-        self.listed += found.record_count
-        self.note_total(found)
+        self.listed += page.record_count
+        self.note_total(page)
         if self.total is not None:
-            self.records.extend(map(hash, map(str, found.ids)))
+            self.records.extend(map(hash, map(str, page.ids)))
 
-    def note_total(self, found: PageView) -> None:
+    def note_total(self, page: PageView) -> None:
         """Remembers the vendor's total, and the largest there was."""
-        self.total = found.number("total")
+        self.total = page.number("total")
         self.largest_total = max(self.largest_total, self.total or 0)
 
     def incomplete(self) -> bool:

@@ -1,10 +1,13 @@
-"""Ways of paging, as generators: they yield requests, are sent what came back, and return after the last page.
+"""Ways of paging, as generators.
 
-Every list is ordered by a stable id, where the vendor can, with only a lower bound on the time of
-change. Ordered by time of change, a record edited half-way jumps to the end, all later ones move up
-by one, and the first of the next page is never seen. Ordered by id, an edit can only bring a record
-into the list: it is seen twice at worst, and never lost. What leaves a list moves the rest up in
-any order: `positions` guards against that.
+They yield requests, are sent what came back, and return after the last page.
+
+Every list is ordered by a stable id, where the vendor can do that, with only a lower bound on the
+time of change. In a list ordered by time of change, a record that is edited while the list is read
+jumps to the end. All later ones move up by one, and the first record of the next page is never
+seen. In a list ordered by id, an edit can only bring a record into the list: it is seen twice at
+worst, and never lost. A record that leaves the list moves the later ones up in any order:
+`positions` guards against that.
 """
 
 import re
@@ -23,15 +26,16 @@ def single(first: PageRequest) -> Pages:
 
 
 def by_start_position(first: PageRequest, *, short_is_last: bool = True) -> Pages:
-    """QuickBooks: `...
+    """A statement in `query` that ends with `STARTPOSITION n MAXRESULTS m`, n from 1 (QuickBooks).
 
-    STARTPOSITION n MAXRESULTS m` at the end of the statement in `query`, n from 1.
+    The answer does not always name a total, so a short page ends the list unless a total says
+    otherwise. Deleted documents leave the list, so each page begins with the last record of the
+    page before: if another record stands there, records moved up unseen.
 
-    The answer's `maxResults` is the number returned and `totalCount` is not always there, so a
-    short page ends the list unless a total says otherwise. Deleted documents leave the list, so
-    each page begins with the last record of the one before: if another is found there, records
-    moved up unseen. Where a missing record would count as deleted, a short page is not taken for
-    the last (`short_is_last`).
+    Args:
+        first: The first request.
+        short_is_last: Whether a short page ends the list. Not where a missing record would count as
+            deleted.
 
     Raises:
         ListMovedError: The list must be read again.
@@ -39,10 +43,10 @@ def by_start_position(first: PageRequest, *, short_is_last: bool = True) -> Page
     request, last = first, None
     while True:
         statement = request.param("query")
-        found = _POSITION.search(statement)
-        if found is None:
+        match = _POSITION.search(statement)
+        if match is None:
             raise ValueError("the statement does not end with STARTPOSITION and MAXRESULTS")
-        position, size = int(found[1]), int(found[2])
+        position, size = int(match[1]), int(match[2])
         view = yield request
         if last is not None and (not view.ids or view.ids[0] != last):
             raise ListMovedError
@@ -54,16 +58,21 @@ def by_start_position(first: PageRequest, *, short_is_last: bool = True) -> Page
         last = view.ids[-1] if view.ids and view.record_count > 1 else None
         following -= last is not None
         request = request.turn(
-            query=f"{statement[: found.start()]} STARTPOSITION {following} MAXRESULTS {size}"
+            query=f"{statement[: match.start()]} STARTPOSITION {following} MAXRESULTS {size}"
         )
 
 
 def by_page(first: PageRequest, *, size_param: str, vendor_size: int) -> Pages:
-    """Xero, FreshBooks: `page` from 1, with or without the number of pages in the answer.
+    """The parameter `page` from 1, with or without the number of pages in the answer.
 
-    Without it, an empty page or one shorter than the page size ends the list. A server may ignore
-    the size asked for and give its own (`vendor_size`), so a page is short only if it is shorter
-    than the smallest of them. See `positions` for lists that move.
+    Without that number, an empty page or a short one ends the list. Lists that move are guarded by
+    `positions`.
+
+    Args:
+        first: The first request.
+        size_param: The parameter with the page size.
+        vendor_size: The page size of a server that ignores the one asked for. A page is short only
+            if it is shorter than both.
 
     Raises:
         ListMovedError: The list must be read again.
@@ -87,7 +96,9 @@ def by_page(first: PageRequest, *, size_param: str, vendor_size: int) -> Pages:
 
 
 def by_offset(first: PageRequest, *, more: str) -> Pages:
-    """NetSuite: `limit` and `offset`, the offset a multiple of the limit; the answer says whether there is `more`.
+    """The parameters `limit` and `offset`, where the offset is a multiple of the limit.
+
+    The answer says in its info `more` whether there are more rows.
 
     Raises:
         ListMovedError: The list must be read again.
@@ -107,9 +118,16 @@ def by_offset(first: PageRequest, *, more: str) -> Pages:
 def by_last_id(
     first: PageRequest, after: Callable[[PageRequest, str], PageRequest], *, more: str
 ) -> Pages:
-    """NetSuite: every page starts behind the last id of the one before, however many rows the list has.
+    """Every page starts behind the last id of the page before, however many rows the list has.
 
-    `after` builds the request from the one before and the last id, and raises where that is no id.
+    Args:
+        first: The first request.
+        after: Builds the next request from the one before and the last id; raises an error where
+            that is no id.
+        more: The info that says whether there are more rows.
+
+    Raises:
+        ListMovedError: The answer says that there are more rows, and holds none.
     """
     request = first
     while True:
@@ -120,9 +138,12 @@ def by_last_id(
 
 
 def _goes_on(request: PageRequest, view: PageView, more: str) -> bool:
-    """As the vendor says; where it does not, a full page is followed by another."""
-    said = view.info.get(more)
-    if said is True and view.record_count == 0:
+    """Whether another page follows, as the vendor says.
+
+    Where it does not say, a full page is followed by another.
+    """
+    has_more = view.info.get(more)
+    if has_more is True and view.record_count == 0:
         raise ListMovedError  # it says that there are more
     full = view.record_count >= int(request.param("limit"))
-    return view.record_count > 0 and (said if isinstance(said, bool) else full)
+    return view.record_count > 0 and (has_more if isinstance(has_more, bool) else full)

@@ -1,9 +1,11 @@
 """Lists paged by position (an offset or a page number), which move while they are read.
 
-A deleted record leaves the list and the later ones move up; where the list is ordered by time of
-change, an edited one goes to its other end. The first record of the next page is then on a page
-that was read already, and would be lost. So two pages overlap by one record where the request can
-say so, or the page before is looked at again after each new one. Where that does not fit, the
+When a record is deleted, it leaves the list and the later ones move up. When a list is ordered by
+time of change, an edited record goes to its other end. In both cases the first record of the next
+page moves onto a page that was read already, and would be lost.
+
+So two pages overlap by one record, where the request can say so; elsewhere the page before is
+looked at again after each new page. Where the overlap, or the second look, does not fit, the
 reading goes back to a page that still shares a record with what was read.
 """
 
@@ -23,22 +25,24 @@ from connectors.kit.spec.requests import (
 
 #: How many pages a reading goes back before the whole list is read again.
 _PAGES_KEPT: Final = 4
-#: How often it goes back without getting on.
+#: How often a reading goes back without getting a new page in between.
 _BACKS_MAX: Final = 6
 
+#: A page that was read.
 Read = tuple[PageRequest, PageView]
 
 
 @dataclass(frozen=True)
 class Step:
-    """The request of the next page. `overlaps`: the last record of the page before is on it."""
+    """The request of the next page."""
 
     request: PageRequest
+    #: Whether the last record of the page before is on it as well.
     overlaps: bool = False
 
 
 class Steps(Protocol):
-    """How a list is gone through."""
+    """How one kind of list is paged; `guarded` makes sure that no record is lost."""
 
     def begins(self, request: PageRequest) -> bool:
         """Whether this request is the beginning of the list."""
@@ -50,11 +54,13 @@ class Steps(Protocol):
         """Whether a page that holds nothing new is the end."""
 
     def missed(self, step: Step, view: PageView | None) -> None:
-        """Notes that a page did not fit to the one before, or that its request was refused (None)."""
+        """Notes that a page did not fit to the page before; None: its request was refused."""
 
 
 def guarded(first: PageRequest, steps: Steps) -> Pages:
-    """Pages such that no record is lost when others are deleted, edited or added between two of them.
+    """Pages a list so that no record is lost while it moves.
+
+    Records may be deleted, edited or added between two pages.
 
     Raises:
         ListMovedError: More moved than can be made up for: the list must be read again.
@@ -65,22 +71,26 @@ def guarded(first: PageRequest, steps: Steps) -> Pages:
     while (step := steps.after(request, view)) is not None:
         asked = replace(step.request, page_no=request.page_no + 1)
         try:
-            found = yield (Special(asked, "overlap") if step.overlaps else asked)
+            next_view = yield (Special(asked, "overlap") if step.overlaps else asked)
         except WindowRefusedError:
             steps.missed(step, None)
             continue
         if step.overlaps:
-            fits = _shares(found, read)
+            fits = _shares(next_view, read)
         else:
-            fits = not identified(view) or _shares(found, read)
+            fits = not identified(view) or _shares(next_view, read)
             fits = fits or _same((yield Special(request, "look back")), view)
         if fits:
-            if step.overlaps and found.marks[-1] in view.marks and steps.exhausted(step, found):
+            if (
+                step.overlaps
+                and next_view.marks[-1] in view.marks
+                and steps.exhausted(step, next_view)
+            ):
                 return
-            request, view, backs = asked, found, 0
+            request, view, backs = asked, next_view, 0
             read.append((request, view))
             continue
-        steps.missed(step, found)
+        steps.missed(step, next_view)
         backs += 1
         if backs > _BACKS_MAX:
             raise ListMovedError
@@ -90,14 +100,18 @@ def guarded(first: PageRequest, steps: Steps) -> Pages:
 def _back(
     read: deque[Read], steps: Steps, page_no: int
 ) -> Generator[PageRequest | Special, PageView, Read]:
-    """Reads the latest page again that shares a record with what was read, or the first one."""
-    known = list(read)
+    """Reads earlier pages again, the latest first, up to one that shares a record with the rest.
+
+    Raises:
+        ListMovedError: If none of the pages kept does.
+    """
+    all_read = list(read)
     while read:
         earlier, _ = read.pop()
         page_no += 1
         request = replace(earlier, page_no=page_no)
         view = yield Special(request, "again")
-        if steps.begins(request) or _shares(view, known):
+        if steps.begins(request) or _shares(view, all_read):
             read.append((request, view))
             return request, view
     raise ListMovedError
@@ -109,7 +123,10 @@ def identified(view: PageView) -> bool:
 
 
 def _shares(view: PageView, read: Iterable[Read]) -> bool:
-    """Whether an unchanged record of it was read before: what follows that one follows it here as well."""
+    """Whether a page holds an unchanged record that was read before.
+
+    What follows that record there follows it here as well.
+    """
     marks = set(view.marks)
     return any(not marks.isdisjoint(earlier.marks) for _, earlier in read)
 
@@ -120,15 +137,15 @@ def _same(view: PageView, earlier: PageView) -> bool:
 
 @dataclass
 class Offsets:
-    """`offset`: any record can be the first of a page, unless the server refuses that.
+    """An offset as position: any record can be the first of a page, unless the server refuses."""
 
-    `place` gets the offset and the page size (0: not said) of a request, `at` sets the offset.
-    `ended` says whether a page is the last, given the number of records up to its end.
-    """
-
+    #: The offset and the page size (0: not given) of a request.
     place: Callable[[PageRequest], tuple[int, int]]
+    #: The request with another offset.
     at: Callable[[PageRequest, int], PageRequest]
+    #: Whether a page is the last, given the number of records up to its end.
     ended: Callable[[PageRequest, PageView, int], bool]
+    #: Whether any offset may be asked for, not only multiples of the page size.
     free: bool = True
 
     def begins(self, request: PageRequest) -> bool:
@@ -148,7 +165,7 @@ class Offsets:
         )
 
     def exhausted(self, step: Step, view: PageView) -> bool:  # noqa: ARG002  the protocol's
-        """See `Steps`: nothing but the record that was read before."""
+        """See `Steps`: whether it holds only the record that was read before."""
         return view.record_count == 1
 
     def missed(self, step: Step, view: PageView | None) -> None:
@@ -159,21 +176,24 @@ class Offsets:
 
 @dataclass
 class Numbers:
-    """A page number: pages of another size are asked for, so that the last record read is on one of them.
+    """A page number as position.
 
-    `place` gets the number (from 0) and the size of a request, `at` sets both. `sized`: the server
-    is told the size. `ended` as in `Offsets`.
+    Pages of another size are asked for, so that the last record read is on one of them.
     """
 
+    #: The page number (from 0) and the page size of a request.
     place: Callable[[PageRequest], tuple[int, int]]
+    #: The request with another page number and page size.
     at: Callable[[PageRequest, int, int], PageRequest]
+    #: As in `Offsets`.
     ended: Callable[[PageRequest, PageView, int], bool]
+    #: Whether the server is told the page size, and keeps to it.
     sized: bool = True
-    #: Records asked for, and really served, with the first page.
+    #: The number of records asked for, and that of records received, with the first page.
     _size: int = field(default=0, init=False)
     _served: int = field(default=0, init=False)
     _misses: int = field(default=0, init=False)
-    #: Whether a page of another size fitted: the server goes by what it is asked for.
+    #: Whether a page of another size fitted: then the server keeps to the size it is asked for.
     _proved: bool = field(default=False, init=False)
 
     def begins(self, request: PageRequest) -> bool:
@@ -196,11 +216,11 @@ class Numbers:
         return Step(self.at(request, number + 1, size))
 
     def exhausted(self, step: Step, view: PageView) -> bool:
-        """See `Steps`: a page that is not full."""
+        """See `Steps`: whether the page is not full."""
         return view.record_count < self.place(step.request)[1]
 
     def missed(self, step: Step, view: PageView | None) -> None:
-        """See `Steps`: a server that goes by a size of its own gives other records than asked for."""
+        """See `Steps`: a server with a page size of its own gives other records than asked for."""
         if step.overlaps and not self._proved:
             self._misses += 1
             too_many = view is not None and view.record_count > self.place(step.request)[1]
@@ -208,21 +228,29 @@ class Numbers:
 
 
 def _page_with(position: int, size_max: int) -> tuple[int, int] | None:
-    """The number and size of the page that has this position on it and most behind it; None if there is no such."""
+    """The number and size of the page that holds a position and most records behind it.
+
+    None if there is no such page.
+    """
     sizes = range(max(2, size_max // 2), size_max + 1)
-    size = max(sizes, key=lambda one: one - position % one, default=1)
+    size = max(sizes, key=lambda candidate: candidate - position % candidate, default=1)
     return (position // size, size) if size - position % size > 1 else None
 
 
 @dataclass
 class Links:
-    """Whatever way `following` leads on; pages are fixed, and the one before is looked at again after each."""
+    """Any way of paging that `following` leads through.
 
+    Pages are fixed, so the page before is looked at again after each one.
+    """
+
+    #: The request of the next page, None after the last.
     following: Callable[[PageRequest, PageView], PageRequest | None]
+    #: Whether a request says at which position its page begins.
     names_position: Callable[[PageRequest], bool]
 
     def begins(self, request: PageRequest) -> bool:
-        """See `Steps`: the only request that no address was followed for."""
+        """See `Steps`: it is the only request without a position."""
         return not self.names_position(request)
 
     def after(self, request: PageRequest, view: PageView) -> Step | None:

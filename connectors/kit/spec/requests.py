@@ -1,4 +1,7 @@
-"""What is asked for and what came back, as values: requests, pages, and how they follow each other."""
+"""What is asked for and what came back, as values.
+
+Requests, pages, and how they follow each other.
+"""
 
 from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -8,7 +11,10 @@ from typing import Any, Literal, Self
 
 @dataclass(frozen=True)
 class Window:
-    """Which changes to read, by the vendor's time of last change, UTC, `[since, until)`; None: no bound."""
+    """Which changes to read, by the vendor's time of last change: `[since, until)`, UTC.
+
+    None is no bound.
+    """
 
     since: datetime | None = None
     until: datetime | None = None
@@ -20,13 +26,18 @@ Param = str | Sequence[str]
 
 @dataclass(frozen=True)
 class PageRequest:
-    """One request of a list, without secrets, so that it can be stored and an interrupted read continued."""
+    """One request of a list, without secrets.
+
+    So it can be stored, and an interrupted read be continued.
+    """
 
     method: str
+    #: The vendor's path, behind the base URL.
     path: str
     params: Mapping[str, Param] = field(default_factory=dict)
     body: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    #: Counts the requests of one read, from 1.
     page_no: int = 1
 
     def to_json(self) -> dict[str, Any]:
@@ -39,7 +50,7 @@ class PageRequest:
         return cls(**data)
 
     def param(self, name: str) -> str:
-        """The value of a parameter that has one.
+        """The value of a parameter.
 
         Raises:
             KeyError: If it is not there.
@@ -54,53 +65,66 @@ class PageRequest:
 
 @dataclass(frozen=True)
 class Page:
-    """One answer, exactly as received. `next_request` None: it was the last."""
+    """One answer, exactly as received."""
 
+    #: The list it is a page of.
     stream: str
     page_no: int
     body: bytes = field(repr=False)
     content_type: str
+    #: UTC.
     fetched_at: datetime
     request: PageRequest
+    #: None: this is the last page.
     next_request: PageRequest | None
     record_count: int
+    #: From sending the request to the end of the answer.
     elapsed_ms: int
 
 
 @dataclass(frozen=True)
 class Resume:
-    """Where an interrupted read stopped: the last page stored, as it was asked for and as it came, and what was next."""
+    """Where an interrupted read stopped."""
 
+    #: The request of the last page stored.
     request: PageRequest
+    #: That page, as it came.
     body: bytes = field(repr=False)
+    #: The request that was to come next.
     following: PageRequest
 
 
 @dataclass(frozen=True)
 class PageView:
-    """What a pagination generator is told about the page it asked for.
-
-    `ids` are its records', where they have one; `link` is the answer's Link header. `versions` are
-    the times at which the records were changed, as written, where lists may be ordered by them.
-    `partial`: the answer's status is 206.
-    """
+    """What a pagination generator is told about the page it asked for."""
 
     record_count: int
+    #: Values beside the records, by the names in `Stream.info`.
     info: Mapping[str, Any] = field(default_factory=dict)
+    #: The ids of the records, where they have one.
     ids: Sequence[Any] = ()
+    #: The answer's Link header.
     link: str = ""
+    #: When the records were changed, as written, where a list may be ordered by that.
     versions: Sequence[Any] = ()
+    #: Whether the answer's status is 206 (Partial Content).
     partial: bool = False
 
     @property
     def marks(self) -> list[Any]:
-        """What tells records apart that did not change: an edited one may stand elsewhere in the list."""
+        """What tells apart the records that did not change.
+
+        An edited record may stand elsewhere in the list.
+        """
         if len(self.versions) != len(self.ids):
             return list(self.ids)
         return list(zip(map(str, self.ids), map(str, self.versions), strict=True))
 
     def number(self, name: str) -> int | None:
-        """A whole number the vendor put beside the records (pages, total, ...), None where it said none."""
+        """A whole number that the vendor put beside the records (pages, total, ...).
+
+        None where it gave none.
+        """
         value = self.info.get(name)
         if isinstance(value, str) and value.isdigit():
             return int(value)
@@ -108,7 +132,10 @@ class PageView:
 
 
 class ListMovedError(Exception):
-    """Records left a list while it was paged, and others moved up past the reader: it must be read again."""
+    """Records left a list while it was paged, and others moved up past the reader.
+
+    The list must be read again.
+    """
 
 
 class WindowRefusedError(Exception):
@@ -117,14 +144,12 @@ class WindowRefusedError(Exception):
 
 @dataclass(frozen=True)
 class Special:
-    """A request of a guarded list that is no step ahead.
-
-    overlap: its page begins with a record that was read; a refusal is thrown back as
-        WindowRefusedError. again: a page
-    that was read before. look back: the same, and only to compare it; its answer is not kept.
-    """
+    """A request of a guarded list that does not ask for the next page as the server divides it."""
 
     request: PageRequest
+    #: "overlap": its page begins with a record that was read before; a refusal is thrown back into
+    #: the generator as WindowRefusedError. "again": a page that was read before. "look back": the
+    #: same, but only to compare it; its answer is not kept.
     purpose: Literal["overlap", "again", "look back"]
 
 

@@ -1,4 +1,7 @@
-"""Bodies of webhooks, which anyone may write: opened within bounds, every oddity named by its place and never by its value."""
+"""Bodies of webhooks, which anyone may write.
+
+They are opened within bounds; every oddity is named by its place and never by its value.
+"""
 
 import json
 from collections.abc import Sequence
@@ -11,12 +14,14 @@ import msgspec
 from connectors.kit.mapping.json_text import Decoder, mend
 from connectors.kit.mapping.pointers import dig, segments
 
+#: Limits of a body: levels of nesting, and values in all.
 DEPTH_MAX: Final = 32
 VALUES_MAX: Final = 200_000
+#: Digits of a number, characters of an id, fields of a form.
 _NUMBER_MAX: Final = 40
 _ID_MAX: Final = 200
 _FIELDS_MAX: Final = 50
-#: What mending leaves of half a character: no id has one.
+#: What mending puts in place of half a character. No id has one.
 _HALF: Final = "\ufffd"
 _LIST: Final = Decoder(list[msgspec.Raw])
 _ENTRIES: Final = Decoder(dict[str, msgspec.Raw])
@@ -30,9 +35,11 @@ class BadBody(ValueError):
 
 
 def opened(body: bytes) -> Any:
-    """The JSON of a body, mended as that of a list is: no key twice, numbers of sensible length, nothing nested deeply.
+    """The JSON of a body, mended as that of a list is.
 
-    A key that comes twice means one thing to one reader and another to the next.
+    No key comes twice, numbers have a sensible length, and nothing is nested deeply.
+
+    A key that comes twice would mean one thing to one reader and another to the next.
 
     Raises:
         BadBody: If it is anything else.
@@ -40,7 +47,7 @@ def opened(body: bytes) -> Any:
     try:
         value = json.loads(
             (mend(body) or body).decode("utf-8-sig"),
-            object_pairs_hook=_once,
+            object_pairs_hook=_without_repeats,
             parse_int=_number,
             parse_float=_number,
         )
@@ -80,15 +87,15 @@ def form(body: bytes) -> list[tuple[str, str]]:
     return fields
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
         raise BadBody("an object has the same key twice")
-    return found
+    return entries
 
 
 def _number(text: str) -> str:
-    """Numbers stay text: none of them is computed with here."""
+    """A number as text: nothing is computed with numbers here."""
     if len(text) > _NUMBER_MAX:
         raise BadBody(f"it holds a number of more than {_NUMBER_MAX} digits")
     return _Number(text)
@@ -101,6 +108,7 @@ class _Number(str):
 
 
 def _measure(value: Any) -> None:
+    """Raises BadBody where a value is nested too deeply, or holds too many values."""
     level, count, depth = [value], 0, 0
     while level:
         depth += 1
@@ -111,9 +119,9 @@ def _measure(value: Any) -> None:
             raise BadBody(f"it holds more than {VALUES_MAX} values")
         level = [
             inner
-            for one in level
-            if isinstance(one, dict | list)
-            for inner in (one.values() if isinstance(one, dict) else one)
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
         ]
 
 
@@ -123,7 +131,7 @@ def objects(value: Any, place: str, *, at_most: int) -> list[dict[str, Any]]:
     Raises:
         BadBody: If it is none, or longer than `at_most`.
     """
-    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+    if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
         raise BadBody(f"{place} is not a list of objects")
     if len(value) > at_most:
         raise BadBody(f"{place} holds more than {at_most} entries")
@@ -131,15 +139,21 @@ def objects(value: Any, place: str, *, at_most: int) -> list[dict[str, Any]]:
 
 
 def word(record: Any, pointer: str, *, place: str = "", longest: int = _ID_MAX) -> str:
-    """A text or a whole number at a pointer, as text of one line.
+    """A text or a number at a pointer, as text of one line.
+
+    Args:
+        record: What the pointer goes into.
+        pointer: A JSON pointer.
+        place: Put before the pointer in messages.
+        longest: The limit of its characters.
 
     Raises:
-        BadBody: If there is none, or it is no id: empty, too long, with control characters.
+        BadBody: If there is none, or it is empty, too long, or has control characters in it.
     """
-    found = optional_word(record, pointer, place=place, longest=longest)
-    if found is None:
+    text = optional_word(record, pointer, place=place, longest=longest)
+    if text is None:
         raise BadBody(f"{place}{pointer} is missing")
-    return found
+    return text
 
 
 def optional_word(
@@ -159,7 +173,10 @@ def optional_word(
 
 
 def moment(record: Any, pointer: str) -> datetime | None:
-    """An instant at a pointer, UTC where no zone is written; None where there is none that can be read."""
+    """An instant at a pointer, UTC where no zone is written.
+
+    None where there is none that can be read.
+    """
     value = dig(record, segments(pointer))
     if not isinstance(value, str):
         return None
@@ -171,14 +188,21 @@ def moment(record: Any, pointer: str) -> datetime | None:
             else None
         )
     try:
-        found = datetime.fromisoformat(value)
-        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+        moment_there = datetime.fromisoformat(value)
+        return (
+            moment_there.astimezone(UTC)
+            if moment_there.tzinfo
+            else moment_there.replace(tzinfo=UTC)
+        )
     except (ValueError, OverflowError):
         return None
 
 
 def raw_at(body: bytes, parts: Sequence[str]) -> bytes | None:
-    """The JSON value at a pointer's parts, byte for byte as received unless it is mended; None where there is none. `body` was `opened` before."""
+    """The JSON value at a pointer's parts; None where there is none.
+
+    It is kept byte for byte as received. `body` was `opened` before.
+    """
     raw = msgspec.Raw(body.removeprefix(b"\xef\xbb\xbf"))
     for part in parts:
         inner = _entries(raw)
@@ -192,7 +216,7 @@ def raw_list(raw: bytes) -> list[bytes]:
     """The entries of a JSON list, byte for byte; of anything else, itself."""
     if not raw.startswith(b"["):
         return [raw]
-    return [bytes(one).strip() for one in _LIST.decode(raw)]
+    return [bytes(entry).strip() for entry in _LIST.decode(raw)]
 
 
 def _entries(raw: msgspec.Raw) -> dict[str, msgspec.Raw]:
@@ -203,9 +227,12 @@ def _entries(raw: msgspec.Raw) -> dict[str, msgspec.Raw]:
     return entries
 
 
-def list_page(records: str, found: Sequence[bytes]) -> bytes:
-    """A page like those of a list, with these records in it byte for byte, so that what reads lists reads them."""
-    body = b"[" + b",".join(found) + b"]"
+def list_page(records: str, entries: Sequence[bytes]) -> bytes:
+    """A page as a list would send it, with these records in it byte for byte.
+
+    So the code that reads lists reads them.
+    """
+    body = b"[" + b",".join(entries) + b"]"
     for part in reversed(segments(records)):
         body = b"{" + json.dumps(part).encode() + b":" + body + b"}"
     return body

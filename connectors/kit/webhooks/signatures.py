@@ -11,28 +11,35 @@ from typing import Final, Literal
 
 from pydantic import SecretStr
 
+#: Headers as received: a mapping, or pairs where names may repeat.
 Headers = Mapping[str, str] | Iterable[tuple[str, str]]
+#: Why a delivery is refused. These words are counted and shown, so there is a fixed set of them.
 Reason = Literal[
-    "no secret to check with", "signature missing", "signature does not match", "timestamp missing", "timestamp is not a number",
-    "timestamp too old", "timestamp in the future", "header given twice", "message id missing", "body too large", "address not known",
+    "no secret to check with", "signature missing", "signature does not match", "timestamp missing",
+    "timestamp is not a number", "timestamp too old", "timestamp in the future",
+    "header given twice", "message id missing", "body too large", "address not known",
 ]  # fmt: skip
 
-#: A sender that rotates its secret signs twice; more than this is no sender.
+#: Signatures of one delivery that are looked at. A sender that rotates its secret signs twice.
 _SIGNATURES_MAX: Final = 16
+#: Secrets that are tried.
 _SECRETS_MAX: Final = 8
+#: How far a signed timestamp may be from our clock.
 _TOLERANCE_SECONDS: Final = 300
 
 
 class Unusable(ValueError):
-    """A secret that cannot be one of this scheme. The message holds no part of it."""
+    """A secret that this scheme cannot use. The message holds no part of it."""
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """One request as received; header names in lower case, `url` as the operator registered it."""
+    """One request as received."""
 
+    #: Names in lower case.
     headers: Mapping[str, str]
     body: bytes
+    #: The address as the operator registered it at the sender; None where it is not known.
     url: str | None = None
 
     def header(self, name: str) -> str:
@@ -43,77 +50,86 @@ class Delivery:
 def delivery(
     headers: Headers, body: bytes, url: str | None, *, only: Iterable[str] = ()
 ) -> Delivery:
-    """Headers in lower case.
+    """A request as a `Delivery`.
+
+    Args:
+        headers: As received.
+        body: As received.
+        url: As registered with the sender.
+        only: Headers that may come once only. A second value would come from a proxy or a forger.
 
     Raises:
-        ValueError: If one of the names in `only` is given twice: a proxy or a forger put a second
-            value beside the sender's.
+        ValueError: If one of those comes twice.
     """
     pairs = headers.items() if isinstance(headers, Mapping) else headers
     watched = {name.lower() for name in only}
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for name, value in pairs:
         key = name.lower()
-        if key in watched and key in found:
+        if key in watched and key in values:
             raise ValueError("a header is given twice")
-        found[key] = value
-    return Delivery(found, body, url)
+        values[key] = value
+    return Delivery(values, body, url)
 
 
 @dataclass(frozen=True, eq=False)
 class Scheme:
-    """How a delivery proves where it comes from.
+    """How a delivery proves where it comes from: HMAC-SHA256, and where it is in the request."""
 
-    `signatures` reads the signatures out of a delivery, `content` builds the signed bytes (None:
-    something is missing), `key` turns the secret's text into the key and raises Unusable, `sign`
-    computes the text of a signature. `stamp` reads the timestamp, where the scheme signs one.
-    `headers` may be given once only. `message_id` is the sender's id of a delivery, the same on
-    every retry, "" where the scheme has none; `id_headers` are those that it looks at.
-    """
-
+    #: Headers that may come once only.
     headers: tuple[str, ...]
+    #: Reads the signatures out of a delivery.
     signatures: Callable[[Delivery], Sequence[str]]
+    #: Builds the signed bytes; None where something is missing (see `lacking`).
     content: Callable[[Delivery], bytes | None]
+    #: How a signature is written.
     encoding: Literal["base64", "hex"]
+    #: Turns the secret's text into the key; raises Unusable.
     key: Callable[[str], bytes]
+    #: Reads the timestamp, where the scheme signs one.
     stamp: Callable[[Delivery], str | None] | None = None
     tolerance_seconds: int = _TOLERANCE_SECONDS
+    #: Headers that `message_id` looks at.
     id_headers: tuple[str, ...] = ()
+    #: The sender's id of a delivery, the same on every retry; "" where the scheme has none.
     message_id: Callable[[Delivery], str] = lambda _: ""
+    #: Checks a signature with a public key, given as text, and the signed bytes. The signature is
+    #: in the header `_CANDIDATE` of the delivery.
     asymmetric: Callable[[str, Delivery, bytes], bool] | None = None
+    #: Why a delivery is refused of which `content` cannot be built.
     lacking: Reason = "address not known"
 
 
 def matching(scheme: Scheme, secrets: Sequence[SecretStr], received: Delivery) -> int | Reason:
     """The place of the first secret that fits one of the signatures, or why none does.
 
-    All are compared, in constant time.
+    All are compared, each in constant time, so that the time tells nothing about which one fits.
     """
     usable = list(_usable(scheme, secrets[:_SECRETS_MAX]))
     if not usable:
         return "no secret to check with"
-    given = [one for one in scheme.signatures(received) if one]
-    if not given:
+    signatures = [signature for signature in scheme.signatures(received) if signature]
+    if not signatures:
         return "signature missing"
     content = scheme.content(received)
     if content is None:
         return scheme.lacking
-    found: int | None = None
+    fitting_no: int | None = None
     for number, text, key in usable:
         expected = (
             _encoded(scheme, hmac.digest(key, content, hashlib.sha256)) if key is not None else ""
         )
-        for signature in given[:_SIGNATURES_MAX]:
+        for signature in signatures[:_SIGNATURES_MAX]:
             if key is None:
                 fits = scheme.asymmetric is not None and scheme.asymmetric(
                     text, _with(received, signature), content
                 )
             else:
-                said = signature.lower() if scheme.encoding == "hex" else signature
-                fits = hmac.compare_digest(expected.encode(), said.encode("utf-8", "replace"))
-            if fits and found is None:
-                found = number
-    return "signature does not match" if found is None else found
+                written = signature.lower() if scheme.encoding == "hex" else signature
+                fits = hmac.compare_digest(expected.encode(), written.encode("utf-8", "replace"))
+            if fits and fitting_no is None:
+                fitting_no = number
+    return "signature does not match" if fitting_no is None else fitting_no
 
 
 def _usable(
@@ -158,17 +174,17 @@ _ID, _STAMP, _SIGNATURE = "id", "timestamp", "signature"
 def _standard(received: Delivery, part: str) -> str:
     """One of the three headers.
 
-    The message id decides which names count, so that nobody mixes two sets.
-
-    An id that somebody adds to a copy would make it a new message; with it, the copy has no
-    signature.
+    The names of the message id's header decide which set counts, so that two sets are never mixed.
+    A forger who adds an id of the other set to a copy makes a message without a signature.
     """
-    prefix = next((one for one in _PREFIXES if received.header(one + _ID)), _PREFIXES[0])
+    prefix = next(
+        (candidate for candidate in _PREFIXES if received.header(candidate + _ID)), _PREFIXES[0]
+    )
     return received.header(prefix + part)
 
 
 def standard_key(secret: str) -> bytes:
-    """The bytes behind `whsec_`, 24 to 64 of them, in base64; missing padding is no matter."""
+    """The bytes behind `whsec_`, 24 to 64 of them, in base64 with or without padding."""
     text = secret.removeprefix(_SYMMETRIC)
     if not text:
         raise Unusable("it is empty")
@@ -183,8 +199,7 @@ def standard_key(secret: str) -> bytes:
 
 def _standard_content(received: Delivery) -> bytes | None:
     message_id = _standard(received, _ID)
-    # With a dot in it, what belongs to the id and what to the timestamp would be a matter of
-    # opinion.
+    # With a dot in the id, nobody could tell where the id ends and the timestamp begins.
     if not message_id or "." in message_id:
         return None
     return f"{message_id}.{_standard(received, _STAMP)}.".encode() + received.body
@@ -209,18 +224,18 @@ def _ed25519(public: str, received: Delivery, content: bytes) -> bool:
 
 
 def _standard_signatures(received: Delivery) -> list[str]:
-    """`v1,<base64>` parted by spaces; other versions are not ours.
+    """The signatures of the versions v1 and v1a (asymmetric, kept with their version).
 
-    The version of asymmetric ones goes along.
+    The header holds them as `v1,<base64>`, with spaces in between.
     """
-    found = []
+    signatures = []
     for token in _standard(received, _SIGNATURE).split(" ")[:_SIGNATURES_MAX]:
         version, comma, signature = token.partition(",")
         if comma and version == "v1":
-            found.append(signature)
+            signatures.append(signature)
         elif comma and version == "v1a":
-            found.append(f"v1a:{signature}")
-    return found
+            signatures.append(f"v1a:{signature}")
+    return signatures
 
 
 def standard_webhooks(tolerance_seconds: int = _TOLERANCE_SECONDS) -> Scheme:
@@ -263,14 +278,14 @@ def plain_hmac(
             signed; else the body.
         id_header: If given, this header has an id that is the same on every retry.
         tolerance_seconds: How far the timestamp may be from our clock.
-        content: What is signed instead.
+        content: What is signed, if it is neither of those.
     """
 
     def signatures(received: Delivery) -> list[str]:
-        said = received.header(header).strip()
-        if not said.lower().startswith(prefix.lower()):
+        value = received.header(header).strip()
+        if not value.lower().startswith(prefix.lower()):
             return []
-        return [said[len(prefix) :].strip()]
+        return [value[len(prefix) :].strip()]
 
     def stamped(received: Delivery) -> bytes:
         return f"{received.header(timestamp_header).strip()}.".encode() + received.body
@@ -293,17 +308,21 @@ def plain_hmac(
     )
 
 
+#: One `name=value` of a list.
 _PART = re.compile(r"\s*([A-Za-z0-9_]{1,16})\s*=\s*([^,]*?)\s*")
 
 
 def timestamped_list(
     header: str, *, version: str = "v1", tolerance_seconds: int = _TOLERANCE_SECONDS
 ) -> Scheme:
-    """`t=<seconds>,v1=<hex>[,v1=<hex>]` in one header, `t.body` signed, the whole secret's text as key (Stripe, Wave)."""
+    """`t=<seconds>,v1=<hex>[,v1=<hex>]` in one header (Stripe, Wave).
+
+    `t.body` is signed, and the whole secret's text is the key.
+    """
 
     def parts(received: Delivery) -> list[tuple[str, str]]:
         listed = received.header(header).split(",")[: 2 * _SIGNATURES_MAX]
-        return [(found[1], found[2]) for one in listed if (found := _PART.fullmatch(one))]
+        return [(match[1], match[2]) for entry in listed if (match := _PART.fullmatch(entry))]
 
     def stamp(received: Delivery) -> str | None:
         return next((value for name, value in parts(received) if name == "t"), None)
@@ -320,5 +339,5 @@ def timestamped_list(
 
 
 def url_and_body(received: Delivery) -> bytes | None:
-    """The registered address, and behind it the body (Square)."""
+    """The signed bytes of schemes that sign the registered address and the body (Square)."""
     return received.url.encode() + received.body if received.url and received.body else None

@@ -1,4 +1,7 @@
-"""What an operator can say about the webhooks of a system that is described in a block: how they are signed, and what they hold."""
+"""What an operator can say about the webhooks of a system that is described in a block.
+
+The settings say how they are signed, and what they hold.
+"""
 
 from dataclasses import replace
 from typing import Annotated, Final, Literal, Self
@@ -6,6 +9,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from connectors.kit.described.documents import Pointer
+from connectors.kit.webhooks.scheme import EventKind
 from connectors.kit.webhooks.signatures import (
     Scheme,
     plain_hmac,
@@ -14,11 +18,11 @@ from connectors.kit.webhooks.signatures import (
 )
 
 SchemeName = Literal["standard webhooks", "hmac sha256", "t and v1"]
-EventKind = Literal["changed", "deleted", "ignored"]
 _USUAL_HEADER: Final = "X-Webhook-Signature"
 #: Where shops name the event, if the block names no header: read where the body names none.
 TOPIC_HEADERS: Final = (
-    "x-shopify-topic", "x-wc-webhook-topic", "x-webhook-topic", "x-webhook-event", "x-event-type", "x-event-name",
+    "x-shopify-topic", "x-wc-webhook-topic", "x-webhook-topic", "x-webhook-event", "x-event-type",
+    "x-event-name",
 )  # fmt: skip
 
 
@@ -34,13 +38,19 @@ Header = Annotated[str, AfterValidator(_optional_header)]
 
 
 class WebhookSettings(BaseModel):
-    """Every field has a default that fits our own contract: Standard Webhooks, the document under /data."""
+    """The fields of the block that describe webhooks.
+
+    Every default fits our own contract: Standard Webhooks, with the document under /data.
+    """
 
     webhook_scheme: SchemeName = Field(
-        default="standard webhooks", title="Webhooks are signed as",
-        description="standard webhooks: webhook-id, webhook-timestamp, webhook-signature, or the same with svix-. "
-        "hmac sha256: a header of its own. t and v1: t=…,v1=… in one header.",
-    )  # fmt: skip
+        default="standard webhooks",
+        title="Webhooks are signed as",
+        description=(
+            "standard webhooks: webhook-id, webhook-timestamp, webhook-signature, or the same with "
+            "svix-. hmac sha256: a header of its own. t and v1: t=…,v1=… in one header."
+        ),
+    )
     webhook_header: Header = Field(
         default="",
         title="Signature header",
@@ -56,9 +66,13 @@ class WebhookSettings(BaseModel):
         description="For hmac sha256, e.g. sha256=.",
     )
     webhook_timestamp_header: Header = Field(
-        default="", title="Timestamp header",
-        description="For hmac sha256: seconds since 1970; then timestamp, dot and body are signed, and old deliveries are refused. Empty: the body alone.",
-    )  # fmt: skip
+        default="",
+        title="Timestamp header",
+        description=(
+            "For hmac sha256: seconds since 1970; then timestamp, dot and body are signed, and old "
+            "deliveries are refused. Empty: the body alone."
+        ),
+    )
     webhook_id_header: Header = Field(
         default="",
         title="Message id header",
@@ -70,24 +84,36 @@ class WebhookSettings(BaseModel):
         description="Where a webhook says what happened, e.g. sale.completed.",
     )
     webhook_type_header: Header = Field(
-        default="", title="Event's name in a header",
-        description="Header that names the event, if the body does not, e.g. X-Shopify-Topic. Empty: the usual ones are looked at "
-        f"({', '.join(TOPIC_HEADERS)}) where the body names none.",
-    )  # fmt: skip
+        default="",
+        title="Event's name in a header",
+        description=(
+            "Header that names the event, if the body does not, e.g. X-Shopify-Topic. Empty: the "
+            "usual ones are looked at "
+            f"({', '.join(TOPIC_HEADERS)}) where the body names none."
+        ),
+    )
     webhook_data_path: Pointer = Field(
-        default="/data", title="Event's document",
-        description="Where a webhook holds the document, or a list of them. Where nothing is there, the whole body is the document.",
-    )  # fmt: skip
+        default="/data",
+        title="Event's document",
+        description=(
+            "Where a webhook holds the document, or a list of them. Where nothing is there, the "
+            "whole body is the document."
+        ),
+    )
     webhook_time_path: Pointer = Field(
         default="/timestamp",
         title="Event's time",
         description="Where a webhook says when it happened. May be missing.",
     )
     webhook_events: dict[str, EventKind] = Field(
-        default_factory=dict, title="Events",
-        description='Your names of events, if they are others than invoice.…, sale.… and payment.…, e.g. {"fatura.emitida": "changed", '
-        '"fatura.anulada": "deleted", "cliente.criado": "ignored"}.',
-    )  # fmt: skip
+        default_factory=dict,
+        title="Events",
+        description=(
+            "Your names of events, if they are others than invoice.…, sale.… and payment.…, "
+            'e.g. {"fatura.emitida": "changed", "fatura.anulada": "deleted", '
+            '"cliente.criado": "ignored"}.'
+        ),
+    )
 
     @model_validator(mode="after")
     def _webhook_fits(self) -> Self:
@@ -95,7 +121,8 @@ class WebhookSettings(BaseModel):
             self.webhook_header or self.webhook_timestamp_header
         ):
             raise ValueError(
-                "the headers of standard webhooks are fixed: choose hmac sha256 (webhook_scheme), or leave them empty"
+                "the headers of standard webhooks are fixed: choose hmac sha256 (webhook_scheme), "
+                "or leave them empty"
             )
         return self
 
