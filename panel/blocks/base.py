@@ -1,6 +1,7 @@
 """What the blocks of all billing systems have in common."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, date, datetime, time
 from typing import Any, ClassVar, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -11,6 +12,7 @@ from pydantic import ConfigDict, Field, SecretStr, ValidationInfo, field_validat
 from connectors.kit.errors import Misconfigured, block_name
 from connectors.kit.http.urls import refuse_credentials
 from connectors.kit.spec import Account
+from connectors.kit.spec.form import Form
 from sql.policy import Wanted as AwardPolicy
 
 _EXAMPLE = '{"customer_phone": "/CustomField/0/StringValue"}'
@@ -27,6 +29,8 @@ class BillingConnection(Block):
 
     _logo_url: ClassVar[Any] = None
     system: ClassVar[str]
+    #: The system's form, of which its class is made (`panel/blocks/kinds.py`).
+    made_from: ClassVar[Form]
     #: What the form begins with, in this order, and what it leaves out.
     form_begins: ClassVar[tuple[str, ...]] = ()
     form_lacks: ClassVar[tuple[str, ...]] = ()
@@ -158,12 +162,15 @@ class BillingConnection(Block):
         return super().save(block_name(name) if name else name, *more, **options)
 
     def account(self) -> str:
-        """The account at the vendor: realm, tenant or shop."""
-        raise NotImplementedError
+        """The account at the vendor: realm, tenant or shop; of described systems the block's name."""
+        form = self.made_from
+        if form.account is not None:
+            return form.account(self)
+        return str(getattr(self, form.account_field)) if form.account_field else self.name
 
     def missing(self) -> str:
         """What the block still lacks before it can be used, "" when it is complete."""
-        return ""
+        return self.made_from.missing(self)
 
     def award_policy(self) -> AwardPolicy:
         """When sales earn; a day begins at midnight in the account's time zone.
@@ -184,7 +191,7 @@ class BillingConnection(Block):
 
     def connection(self) -> Account:
         """The values the connector needs."""
-        return Account(
+        general = Account(
             system=self.system,
             account=self.account(),
             base_url=self.base_url,
@@ -196,6 +203,7 @@ class BillingConnection(Block):
             default_currency=self.default_currency or None,
             name=self.name,
         )
+        return replace(general, **self.made_from.values(self))
 
 
 def _is_secret(block: type[Block], field: str) -> bool:

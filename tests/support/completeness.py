@@ -11,9 +11,9 @@ import simulator
 from connectors import SYSTEMS
 from connectors.kit.errors import block_name
 from connectors.kit.spec import ConnectorSpec, Stream
+from connectors.registry import forms
 from loyalty.schema import INVOICE, LINE
 from panel.blocks import BLOCKS, ConsentedConnection, account_field
-from panel.blocks.simulated import AUTHORIZE_PATHS, SIMULATED_ACCOUNTS, TOKEN_PATHS
 from settings import PROJECT_ROOT
 from simulator.faults import Faults
 from simulator.limits import RULES
@@ -38,7 +38,7 @@ def gaps(spec: ConnectorSpec) -> list[str]:
 
 
 def _described(spec: ConnectorSpec) -> Iterator[str]:
-    file = f"connectors/{spec.name}.py"
+    file = f"connectors/{spec.name}/connector.py"
     if not spec.docs_url.startswith("https://"):
         yield f"{file}: docs_url is not the https address of the vendor's documentation"
     if not spec.rate.windows:
@@ -69,25 +69,25 @@ def _columns(stream: Stream) -> Iterator[str]:
 
 def _registered(spec: ConnectorSpec) -> Iterator[str]:
     if SYSTEMS.get(spec.name) is not spec:
-        yield f"connectors/__init__.py: {spec.name} is not in SYSTEMS"
-    block = BLOCKS.get(spec.name)
+        yield f"connectors/{spec.name}/connector.py: there is no SPEC"
+    block, file = BLOCKS.get(spec.name), f"connectors/{spec.name}/form.py"
     if block is None:
-        yield f"panel/blocks/kinds.py: {spec.name} has no block in BLOCKS"
+        yield f"connectors/{spec.name}/form.py: there is no FORM: what does an operator fill in?"
         return
     if (spec.consent is not None) != issubclass(block, ConsentedConnection):
-        yield f"tasks/blocks: {block.__name__} and the connector's `consent` do not agree on whether someone consents in a browser"
+        yield f"{file}: {block.__name__} and the connector's `consent` do not agree on whether someone consents in a browser"
     try:
         named = account_field(spec.name)
     except KeyError:
-        yield f"panel/blocks/kinds.py: no field of {block.__name__} names the account (_ACCOUNT_FIELD)"
+        yield f"{file}: no field of {block.__name__} names the account (account_field)"
     else:
         if named not in block.model_fields:
-            yield f"panel/blocks/kinds.py: {block.__name__} has no field {named!r}, which is to name the account"
+            yield f"{file}: {block.__name__} has no field {named!r}, which is to name the account"
     for name, field in block.model_fields.items():
         if not field.title or not field.description:
-            yield f"tasks/blocks: field {name!r} of {block.__name__} has no title or no description for the operator"
+            yield f"{file}: field {name!r} of {block.__name__} has no title or no description for the operator"
     if block_name(spec.name) not in (block._description or ""):
-        yield f"tasks/blocks: the description of {block.__name__} does not tell to name the block `{block_name(spec.name)}`"
+        yield f"{file}: the description of {block.__name__} does not tell to name the block `{block_name(spec.name)}`"
 
 
 def _deployed(spec: ConnectorSpec) -> Iterator[str]:
@@ -116,10 +116,12 @@ def _simulated(spec: ConnectorSpec) -> Iterator[str]:
         yield f"simulator/limits.py: {spec.name} has no limits in RULES"
     if spec.name not in Faults().vendors:
         yield f"simulator/faults.py: no faults are played to {spec.name} (Faults.vendors)"
-    if spec.name not in SIMULATED_ACCOUNTS:
-        yield f"panel/blocks/simulated.py: `--simulator` does not connect {spec.name} (SIMULATED_ACCOUNTS)"
-    if spec.consent is not None and not (spec.name in TOKEN_PATHS and spec.name in AUTHORIZE_PATHS):
-        yield f"panel/blocks/simulated.py: {spec.name} has no simulated token and consent paths"
+    form = forms().get(spec.name)
+    simulated = form.simulated if form else None
+    if simulated is None:
+        yield f"connectors/{spec.name}/form.py: `--simulator` does not connect it (simulated)"
+    elif spec.consent is not None and not {"token_url", "authorize_url"} <= set(simulated):
+        yield f"connectors/{spec.name}/form.py: simulated has no paths of the token and the consent"
 
 
 def _tested(spec: ConnectorSpec) -> Iterator[str]:
@@ -148,7 +150,7 @@ def _text(file: str) -> str:
 def main(name: str) -> int:
     """Prints what is missing; 1 if anything is."""
     if name not in SYSTEMS:
-        sys.stdout.write(f"connectors/__init__.py: {name} is not in SYSTEMS\n")
+        sys.stdout.write(f"connectors/{name}/connector.py: there is no SPEC\n")
         return 1
     found = gaps(SYSTEMS[name])
     sys.stdout.write("\n".join(found or [f"{SYSTEMS[name].title} is complete."]) + "\n")
