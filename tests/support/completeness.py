@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 
-import simulator
 from connectors import SYSTEMS
 from connectors.kit.errors import block_name
 from connectors.kit.spec import ConnectorSpec, Stream
@@ -15,8 +14,7 @@ from connectors.registry import forms
 from loyalty.schema import INVOICE, LINE
 from panel.blocks import BLOCKS, ConsentedConnection, account_field
 from settings import PROJECT_ROOT
-from simulator.faults import Faults
-from simulator.limits import RULES
+from simulator.registry import VENDORS
 from tests.support.hostile import ERRORS_IN_200
 from twezah.stack.provision import project_deployments
 
@@ -108,14 +106,11 @@ def _deployed(spec: ConnectorSpec) -> Iterator[str]:
 
 
 def _simulated(spec: ConnectorSpec) -> Iterator[str]:
-    if spec.name not in simulator.SYSTEMS or spec.name not in simulator.ACCOUNTS:
-        yield f"simulator/model.py: {spec.name} is not in SYSTEMS and ACCOUNTS"
-    if spec.name not in simulator._VENDORS:
-        yield f"simulator/vendors: there is no simulator of {spec.name} (simulator/__init__.py, _VENDORS)"
-    if spec.name not in RULES:
-        yield f"simulator/limits.py: {spec.name} has no limits in RULES"
-    if spec.name not in Faults().vendors:
-        yield f"simulator/faults.py: no faults are played to {spec.name} (Faults.vendors)"
+    folder = f"simulator/systems/{spec.name}"
+    if spec.name not in VENDORS:
+        yield f"{folder}/system.py: there is no SYSTEM: account, tokens, limits, numbers"
+    if not (PROJECT_ROOT / folder / "api.py").exists():
+        yield f"{folder}/api.py: there is no API: how does the vendor answer?"
     form = forms().get(spec.name)
     simulated = form.simulated if form else None
     if simulated is None:
