@@ -147,6 +147,7 @@ FORM: Final = Form(
     account_field="account_id",
     account=_account,
     changed=NetSuiteChanges,
+    refusals=("LoginRejected", "AssertionRejected"),
     missing=_missing,
     values=_values,
     simulated={

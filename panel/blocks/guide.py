@@ -29,12 +29,17 @@ def tables() -> str:
     parts = ["### All systems", _table(BillingConnection, list(_form(BillingConnection)))]
     for kind in BLOCKS.values():
         title = (kind._block_type_name or "").removesuffix(" Connection")
-        own = [name for name in _form(kind) if not _is_common(kind, name)]
-        parts += [f"### {title}", _table(kind, own)]
+        parts += [f"### {title}", own_table(kind.system)]
         if kind.form_lacks:
             titles = (BillingConnection.model_fields[name].title for name in kind.form_lacks)
             parts.append(f"Its form has no {', '.join(f'*{title}*' for title in titles)}.")
     return "\n\n".join(parts)
+
+
+def own_table(system: str) -> str:
+    """What the system's form has besides the general fields, or with another default."""
+    kind = BLOCKS[system]
+    return _table(kind, [name for name in _form(kind) if not _is_common(kind, name)])
 
 
 def _is_common(kind: type[BillingConnection], name: str) -> bool:

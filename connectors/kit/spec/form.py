@@ -66,6 +66,8 @@ class Form:
     webhook_addresses: int = 1
     #: Days after which the vendor forgets a consent that nobody used; None: it never does.
     consent_idle_days: int | None = None
+    #: Errors by which a run says that the credentials are wrong: the deployment names them.
+    refusals: tuple[str, ...] = ("CredentialsRejected",)
     #: What the form still lacks, as a sentence for the operator; "": nothing.
     missing: Callable[[Any], str] = _everything_is_filled_in
     #: Of systems with a consent: whether these values need one.
