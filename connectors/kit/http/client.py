@@ -179,7 +179,7 @@ class Client:
         built = self._http.build_request(
             request.method,
             join_url(self._base, request.path),
-            params=request.params,
+            params={**self.spec.params(self.connection), **request.params},
             headers=headers,
             content=content,
         )

@@ -33,6 +33,7 @@ from connectors.kit.spec import (
     GrantedAccount,
     PageRequest,
     TokenAuth,
+    of_account,
 )
 
 #: How long a link may be used.
@@ -98,7 +99,10 @@ class Started:
         self.url = self._link()
 
     def _link(self) -> str:
-        page = (self._connection.authorize_url or self._consent.authorize_url).strip()
+        page = (
+            self._connection.authorize_url
+            or of_account(self._consent.authorize_url, self._connection)
+        ).strip()
         if not self._connection.client_id:
             raise Misconfigured(self._spec.name, "connect", "there is no client id")
         if urlsplit(page).scheme not in ("http", "https") or not urlsplit(page).hostname:

@@ -58,10 +58,11 @@ def by_start_position(first: PageRequest, *, short_is_last: bool = True) -> Page
         )
 
 
-def by_page(first: PageRequest, *, size_param: str, vendor_size: int) -> Pages:
+def by_page(first: PageRequest, *, size_param: str, vendor_size: int, more: str = "") -> Pages:
     """Xero, FreshBooks: `page` from 1, with or without the number of pages in the answer.
 
-    Without it, an empty page or one shorter than the page size ends the list. A server may ignore
+    Where the answer says whether there is `more` (the name in `info`), that counts instead. Without
+    either, an empty page or one shorter than the page size ends the list. A server may ignore
     the size asked for and give its own (`vendor_size`), so a page is short only if it is shorter
     than the smallest of them. See `positions` for lists that move.
 
@@ -77,6 +78,11 @@ def by_page(first: PageRequest, *, size_param: str, vendor_size: int) -> Pages:
 
     def ended(request: PageRequest, view: PageView, _behind: int) -> bool:
         page, size = int(request.param("page")), int(request.param(size_param))
+        said = view.info.get(more)
+        if isinstance(said, bool):
+            if said and view.record_count == 0:
+                raise ListMovedError  # it says that there are more
+            return not said
         pages = view.number("pages")
         if view.record_count == 0 and pages is not None and page < pages:
             raise ListMovedError  # it says that there are more
@@ -84,6 +90,23 @@ def by_page(first: PageRequest, *, size_param: str, vendor_size: int) -> Pages:
         return view.record_count == 0 or (page >= pages if pages is not None else short)
 
     return guarded(first, Numbers(place, at, ended))
+
+
+def by_cursor(first: PageRequest, *, param: str, following: str) -> Pages:
+    """The answer holds what to ask the next page with: a cursor, or the number of the next page.
+
+    Args:
+        first: The first request.
+        param: The parameter that takes the cursor.
+        following: The name in `info` under which the answer gives it; nothing there: the last page.
+    """
+    request = first
+    while True:
+        view = yield request
+        cursor = view.info.get(following)
+        if cursor is None or cursor == "":
+            return
+        request = request.turn(**{param: str(cursor)})
 
 
 def by_offset(first: PageRequest, *, more: str) -> Pages:

@@ -271,6 +271,8 @@ class ConnectorSpec:
     rate: RateLimit
     page_size: int
     headers: Callable[[Account], Mapping[str, str]] = lambda _: {}
+    #: Query parameters of every call, e.g. the organisation; a request's own go before them.
+    params: Callable[[Account], Mapping[str, Param]] = lambda _: {}
     fault: Callable[[Any], str | None] = lambda _: None
     errors: Mapping[int | str, type[ConnectorError]] = field(default_factory=dict)
     no_list: type[UnexpectedShape] = UnexpectedShape

@@ -29,6 +29,8 @@ class TokenAuth:
     grant: Grant
     seeded: bool = True
     refused: type[CredentialsRejected] = CredentialsRejected
+    #: The word before the token in the header `authorization`, where it is not the usual one.
+    word: str = "Bearer"
 
 
 @dataclass(frozen=True)

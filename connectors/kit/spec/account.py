@@ -51,7 +51,13 @@ class Account:
 
 
 def of_account(url: str, connection: Account) -> str:
-    """A URL with `{account}` filled in as a host label: lower case, hyphens for everything else."""
-    return url.replace(
-        "{account}", re.sub(r"[^a-z0-9]+", "-", connection.account.lower()).strip("-")
-    )
+    """A URL with its places in braces filled in.
+
+    `{account}` is the account as a host label: lower case, hyphens for everything else. Other names
+    are options of the connection, e.g. `{data_centre}`, where a vendor has an address per country.
+    """
+    label = re.sub(r"[^a-z0-9]+", "-", connection.account.lower()).strip("-")
+    filled = url.replace("{account}", label)
+    for name, value in connection.options.items():
+        filled = filled.replace(f"{{{name}}}", str(value))
+    return filled
