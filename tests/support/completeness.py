@@ -26,13 +26,16 @@ OF_LINES = {"system", "account", "external_id", "line_no", "page_id", "record_no
 def gaps(spec: ConnectorSpec) -> list[str]:
     """Everything that is missing, one sentence each, in the order of the guide."""
     return [
-        *_described(spec),
-        *_registered(spec),
-        *_deployed(spec),
+        *first_tier(spec),
         *_simulated(spec),
         *_tested(spec),
         *_documented(spec),
     ]
+
+
+def first_tier(spec: ConnectorSpec) -> list[str]:
+    """What is missing before the system's sales can be read."""
+    return [*_described(spec), *_registered(spec), *_deployed(spec)]
 
 
 def _described(spec: ConnectorSpec) -> Iterator[str]:
@@ -93,7 +96,7 @@ def _deployed(spec: ConnectorSpec) -> Iterator[str]:
     found = {one["name"]: one for one in project_deployments()}
     deployment = found.get(f"sync-{named}")
     if deployment is None:
-        yield f"prefect.yaml: there is no deployment sync-{named}"
+        yield f"prefect.yaml: there is no deployment sync-{named}: python -m scripts.systems"
         return
     if deployment["parameters"] != {"system": named}:
         yield f"prefect.yaml: sync-{named} does not have the parameter system: {named}"
@@ -101,8 +104,6 @@ def _deployed(spec: ConnectorSpec) -> Iterator[str]:
         yield f"prefect.yaml: sync-{named} lacks the tag {named}"
     if spec.title not in deployment["description"]:
         yield f"prefect.yaml: the description of sync-{named} does not name {spec.title}"
-    if spec.consent is not None and spec.title not in found["connect"]["description"]:
-        yield f"prefect.yaml: the description of connect does not name {spec.title}"
 
 
 def _simulated(spec: ConnectorSpec) -> Iterator[str]:
@@ -128,6 +129,9 @@ def _tested(spec: ConnectorSpec) -> Iterator[str]:
 
 
 def _documented(spec: ConnectorSpec) -> Iterator[str]:
+    connect = next(entry for entry in project_deployments() if entry["name"] == "connect")
+    if spec.consent is not None and spec.title not in connect["description"]:
+        yield f"prefect.yaml: the description of connect does not name {spec.title}"
     for file, what in (
         ("README.md", "how it is connected"),
         ("docs/points.md", "what is given back, and how that counts"),
