@@ -78,7 +78,7 @@ def spec_for(connection: Account) -> ConnectorSpec:
 def declaration(system: str, options: Mapping[str, Any]) -> Webhook | None:
     """How the webhooks of a system work, by the options of their address alone.
 
-    For who does not know the block.
+    For the API, which does not know the block.
 
     Raises:
         Misconfigured: If the options cannot be as they are.
@@ -89,12 +89,10 @@ def declaration(system: str, options: Mapping[str, Any]) -> Webhook | None:
 def webhook_for(
     connection: Account, options: Mapping[str, Any] = MappingProxyType({})
 ) -> Webhook | None:
-    """How the connection's webhooks work at an address; None.
+    """How the connection's webhooks work at an address.
 
-    Its system sends none that could be verified.
-
-    The one place where the settings are put together, for the API that verifies and for the run
-    that reads.
+    This is the one place where the settings are put together, for the API that verifies and for the
+    run that reads. None: the system sends no webhooks that could be verified.
 
     Args:
         connection: The block's values; those of an API, which knows no block, are empty.

@@ -30,7 +30,7 @@ CONFIGURATION: Final = "docs/configuration.md"
 PAGES: Final = "docs/systems"
 _README_MARKS: Final = ("<!-- systems: begin -->\n", "<!-- systems: end -->")
 _YAML_MARKS: Final = (
-    "  # systems: begin. Written by `python -m scripts.systems` from connectors/: edit nothing here.\n",
+    "  # systems: begin. Written by `python -m scripts.systems`: edit connectors/ instead.\n",
     "  # systems: end\n",
 )
 _ACCESS: Final = {

@@ -1,6 +1,7 @@
-"""What the parts that all vendors share need to know of one: each `systems/<name>/system.py` says it.
+"""What the parts that all vendors share need to know of one vendor.
 
-Values and small functions only. How the vendor answers is in the same folder's `api.py`.
+Each `systems/<name>/system.py` says it, in values and small functions. How the vendor answers is in
+the same folder's `api.py`.
 """
 
 from collections.abc import Callable, Collection, Mapping

@@ -18,7 +18,9 @@ def _values(form: FileFields) -> Mapping[str, Any]:
 
 FORM: Final = Form(
     block="File Drop Connection",
-    summary="A folder of exports. Name the block as you like: the name is the account in the ledger.",
+    summary=(
+        "A folder of exports. Name the block as you like: the name is the account in the ledger."
+    ),
     description=(
         "Reads the sales of a system without an API from the files it leaves in a folder: CSV, "
         "JSON, one JSON document per line, Parquet. The block's name becomes the account in the "

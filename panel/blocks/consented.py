@@ -18,7 +18,10 @@ class ConsentedConnection(BillingConnection, ConsentedApp):
             return ""
         if self.refresh_token.get_secret_value() and self.account():
             return ""
-        return f"the consent is missing: run `twezah connect {self.name}` or the deployment `connect` with {self.name!r}"
+        return (
+            f"the consent is missing: run `twezah connect {self.name}` or the deployment `connect` "
+            f"with {self.name!r}"
+        )
 
     def connection(self) -> Account:
         """The values the connector needs."""

@@ -11,20 +11,28 @@ from panel.blocks.base import BillingConnection
 
 
 class DescribedConnection(BillingConnection):
-    """A system that the operator describes; its account is the block's name, so that there can be several."""
+    """A system that the operator describes.
+
+    Its account is the block's name, so that there can be several.
+    """
 
     default_currency: str = Field(
-        default=DEFAULT_CURRENCY, pattern="^([A-Z]{3})?$", title="Default currency",
+        default=DEFAULT_CURRENCY,
+        pattern="^([A-Z]{3})?$",
+        title="Default currency",
         description="Used where a document names none. Empty: such a document is rejected.",
-    )  # fmt: skip
+    )
     field_mapping: dict[str, str] = Field(
-        default_factory=dict, title="Field mapping",
+        default_factory=dict,
+        title="Field mapping",
         description=(
-            "Where your fields are, if not at the usual places: JSON pointers or names, lines relative to the line, e.g. "
-            '{"customer_phone": "/cliente/telemovel", "total_minor": "/valor", "lines.sku": "/codigo"}. An id of several fields: {"external_id": "Serie + Factura"}. Fields: docs/custom-systems.md. '
+            "Where your fields are, if not at the usual places: JSON pointers or names, lines "
+            'relative to the line, e.g. {"customer_phone": "/cliente/telemovel", '
+            '"total_minor": "/valor", "lines.sku": "/codigo"}. An id of several fields: '
+            '{"external_id": "Serie + Factura"}. Fields: docs/custom-systems.md. '
             "Try it first: `twezah mapping try SYSTEM FILE --block NAME`."
         ),
-    )  # fmt: skip
+    )
 
     @classmethod
     def sample_values(cls) -> dict[str, Any]:

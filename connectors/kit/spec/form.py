@@ -1,7 +1,7 @@
 """The form of one billing system, as values: what an operator fills in to connect an account.
 
-`connectors/<system>/form.py` gives a `FORM`; `panel/blocks/` makes a block of Prefect of it. Nothing
-here knows Prefect, so that a system can be described, read and tested without it.
+`connectors/<system>/form.py` gives a `FORM`; `panel/blocks/` makes a block of Prefect of it.
+Nothing here knows Prefect, so that a system can be described, read and tested without it.
 """
 
 from collections.abc import Callable, Mapping
@@ -98,7 +98,7 @@ class Form:
 
 
 class ConsentedApp(BaseModel):
-    """Credentials of systems that someone consents to in a browser (OAuth 2, authorization code)."""
+    """Credentials of systems that someone consents to in a browser (OAuth 2)."""
 
     client_id: str = Field(
         title="Client ID", description="Client ID of your app at the vendor's developer portal."
@@ -130,7 +130,7 @@ class ConsentedApp(BaseModel):
 
 
 class Announced(BaseModel):
-    """The secret of systems that sign their webhooks with one that the operator knows or chooses."""
+    """The secret with which a system signs its webhooks, known to or chosen by the operator."""
 
     webhook_secret: SecretStr = Field(
         default=NO_SECRET,
