@@ -1,11 +1,15 @@
 """Options of the kit that a vendor may need and the simulated ones do not."""
 
+import hashlib
+import hmac
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import parse_qsl
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
 from connectors.kit.errors import CredentialsRejected
 from connectors.kit.http.auth import Token, basic_form, refresh_token
@@ -15,6 +19,8 @@ from connectors.kit.mapping.fields import phone, text
 from connectors.kit.read.look_up import look_up
 from connectors.kit.read.pagination import by_cursor, by_page
 from connectors.kit.spec import Account, ListMovedError, Lookup, PageRequest, PageView, of_account
+from connectors.kit.webhooks.scheme import Refused, Verified, Webhook, verify
+from connectors.kit.webhooks.signatures import Delivery, plain_hmac
 from tests.support.seventh import SPEC
 
 
@@ -118,6 +124,28 @@ def test_a_look_up_that_answers_one_object() -> None:
         b'{"contact":{"id":"1","mobile":"923 456 789"}}',
         b'{"contact":{"id":"2","mobile":"923 456 789"}}',
     ]
+
+
+def sorted_query_and_body(received: Delivery) -> bytes:
+    """As Zoho signs: the query's names and values, sorted by name, then the body."""
+    pairs = sorted(parse_qsl(received.query, keep_blank_values=True))
+    return "".join(name + value for name, value in pairs).encode() + received.body
+
+
+@pytest.mark.parametrize(("query", "good"), [("b=2&a=1", True), ("a=1&b=3", False), ("", False)])
+def test_a_webhook_that_signs_its_query(query: str, *, good: bool) -> None:
+    scheme = plain_hmac("x-signature", "hex", content=sorted_query_and_body)
+    webhook = Webhook("garrafa", scheme, lambda _: [])
+    signature = hmac.new(b"a-secret-of-twelve", b'a1b2{"id":1}', hashlib.sha256).hexdigest()
+    outcome = verify(
+        webhook,
+        [SecretStr("a-secret-of-twelve")],
+        {"x-signature": signature},
+        b'{"id":1}',
+        datetime.now(UTC),
+        query=query,
+    )
+    assert isinstance(outcome, Verified if good else Refused)
 
 
 def test_an_address_per_data_centre() -> None:

@@ -34,6 +34,8 @@ class Delivery:
     headers: Mapping[str, str]
     body: bytes
     url: str | None = None
+    #: The query of the address as received, undecoded; some schemes sign it.
+    query: str = ""
 
     def header(self, name: str) -> str:
         """The header's value, "" where there is none."""
@@ -41,7 +43,12 @@ class Delivery:
 
 
 def delivery(
-    headers: Headers, body: bytes, url: str | None, *, only: Iterable[str] = ()
+    headers: Headers,
+    body: bytes,
+    url: str | None,
+    query: str = "",
+    *,
+    only: Iterable[str] = (),
 ) -> Delivery:
     """Headers in lower case.
 
@@ -57,7 +64,7 @@ def delivery(
         if key in watched and key in found:
             raise ValueError("a header is given twice")
         found[key] = value
-    return Delivery(found, body, url)
+    return Delivery(found, body, url, query)
 
 
 @dataclass(frozen=True, eq=False)
