@@ -1,6 +1,7 @@
 """Finds the simulated vendors: each folder of `systems/` that has a `system.py` is one.
 
-`system.py` gives `SYSTEM`, the vendor's values; `api.py` gives `API`, how it answers.
+`system.py` gives `SYSTEM`, the vendor's values; `api.py` gives `API`, how it answers;
+`announce.py`, where the vendor sends webhooks, gives `deliveries`.
 """
 
 import importlib
@@ -33,3 +34,20 @@ def api(name: str) -> Any:
     if name not in VENDORS:
         raise KeyError(name)
     return importlib.import_module(f"simulator.systems.{name}.api").API
+
+
+def announcing() -> tuple[str, ...]:
+    """The vendors that send webhooks, in their order."""
+    folder = Path(__file__).parent / "systems"
+    return tuple(name for name in VENDORS if (folder / name / "announce.py").exists())
+
+
+def announce(name: str) -> Any:
+    """The module of a vendor's webhooks.
+
+    Raises:
+        KeyError: If the vendor sends none.
+    """
+    if name not in announcing():
+        raise KeyError(name)
+    return importlib.import_module(f"simulator.systems.{name}.announce")

@@ -2,7 +2,9 @@
 
 import ast
 import re
+import textwrap
 from dataclasses import fields
+from typing import Any
 
 import pytest
 import yaml
@@ -10,6 +12,9 @@ import yaml
 from connectors.kit.errors import block_name
 from connectors.kit.spec import ConnectorSpec, Lookup, Stream
 from connectors.registry import forms
+from panel import blocks
+from panel.blocks import BLOCKS
+from panel.blocks.kinds import block_class
 from scripts.systems import generated, stale
 from settings import PROJECT_ROOT
 
@@ -42,6 +47,27 @@ def test_every_system_has_its_deployment_and_the_names_stay() -> None:
     }
 
 
+def test_what_is_stored_with_a_filled_in_form_stays() -> None:
+    """Saved blocks, with their secrets, are found by these names."""
+    assert {
+        system: (block.__name__, block._block_type_name, block._block_type_slug)
+        for system, block in BLOCKS.items()
+    } == {
+        "freshbooks": ("FreshBooksConnection", "FreshBooks Connection", "freshbooks-connection"),
+        "netsuite": ("NetSuiteConnection", "NetSuite Connection", "netsuite-connection"),
+        "quickbooks": ("QuickBooksConnection", "QuickBooks Connection", "quickbooks-connection"),
+        "sage_intacct": (
+            "SageIntacctConnection",
+            "Sage Intacct Connection",
+            "sage-intacct-connection",
+        ),
+        "xero": ("XeroConnection", "Xero Connection", "xero-connection"),
+        "custom": ("CustomConnection", "Custom Connection", "custom-connection"),
+        "file": ("FileDropConnection", "File Drop Connection", "file-drop-connection"),
+    }
+    assert set(BLOCKS.values()) == {getattr(blocks, block.__name__) for block in BLOCKS.values()}
+
+
 def test_the_ground_floor_imports_nothing_of_ours() -> None:
     """Import contracts are about packages; settings.py is a single module."""
     ours = {path.name for path in PROJECT_ROOT.iterdir() if (path / "__init__.py").exists()}
@@ -56,6 +82,19 @@ def test_the_ground_floor_imports_nothing_of_ours() -> None:
             assert not node.level
             imported.add(str(node.module).partition(".")[0])
     assert imported & ours == set()
+
+
+def test_the_form_of_the_guide_makes_a_block() -> None:
+    guide = (PROJECT_ROOT / "docs" / "adding-a-system.md").read_text(encoding="utf-8")
+    example = guide.partition("```python\n")[2].partition("```")[0]
+    names: dict[str, Any] = {"__name__": "example"}
+    exec(textwrap.dedent(example), names)  # noqa: S102  our own guide
+    kind = block_class("garrafa", names["FORM"])
+    block = kind(shop="4711", api_key="k3y")
+    account = block.connection()
+    assert (kind.__name__, block.missing()) == ("GarrafaConnection", "")
+    assert (account.system, account.account) == ("garrafa", "4711")
+    assert account.secret("api_key") == "k3y"
 
 
 @pytest.mark.parametrize("kind", [ConnectorSpec, Stream, Lookup], ids=lambda kind: kind.__name__)
