@@ -1,34 +1,32 @@
 """Finds the billing systems: each folder beside `kit/` that has a `connector.py` is one.
 
 `connector.py` gives `SPEC`, or `NAME` and `spec_from` where an operator describes the system in a
-block. `webhooks.py`, where the system announces sales, gives `WEBHOOK` or `webhook_from`. `form.py`
-gives `FORM`: what an operator fills in.
+block. `webhooks.py`, where the system announces sales, gives `WEBHOOK` or `webhook_from`. What an
+operator fills in is `connectors.forms`.
 """
 
 import importlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any, Final
 
 from connectors.kit.spec import Account, ConnectorSpec
-from connectors.kit.spec.form import Form
 from connectors.kit.webhooks.scheme import Webhook
 
 _FOLDER: Final = Path(__file__).parent
 
 
-def _modules(name: str) -> Iterator[tuple[str, ModuleType]]:
+def modules(name: str) -> Iterator[tuple[str, ModuleType]]:
     """The module `name` of each system that has one, with the system's name; sorted."""
     for path in sorted(_FOLDER.glob(f"*/{name}.py")):
         system = path.parent.name
         yield system, importlib.import_module(f"connectors.{system}.{name}")
 
 
-_CONNECTORS: Final = dict(_modules("connector"))
-_WEBHOOK_MODULES: Final = dict(_modules("webhooks"))
+_CONNECTORS: Final = dict(modules("connector"))
+_WEBHOOK_MODULES: Final = dict(modules("webhooks"))
 
 #: Every billing system that is described in code, by its name.
 SYSTEMS: Final[Mapping[str, ConnectorSpec]] = MappingProxyType(
@@ -50,17 +48,6 @@ WEBHOOKS: Final[Mapping[str, Webhook]] = MappingProxyType(
 DESCRIBED_WEBHOOKS: Final[Mapping[str, Callable[[Account], Webhook]]] = MappingProxyType(
     {name: module.webhook_from for name, module in _WEBHOOK_MODULES.items() if name not in WEBHOOKS}
 )
-
-
-@cache
-def forms() -> Mapping[str, Form]:
-    """The form of every system, by its name: first the vendors, then what operators describe.
-
-    They are read on the first call: who only reads sales needs none.
-    """
-    found = {name: module.FORM for name, module in _modules("form")}
-    ordered = sorted(found, key=lambda name: (found[name].access == "described", name))
-    return MappingProxyType({name: found[name] for name in ordered})
 
 
 def spec_for(connection: Account) -> ConnectorSpec:

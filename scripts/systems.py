@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Final
 
 from connectors import SYSTEMS
+from connectors.forms import forms
 from connectors.kit.errors import block_name
 from connectors.kit.spec.form import Form
-from connectors.registry import DESCRIBED_WEBHOOKS, WEBHOOKS, forms
+from connectors.registry import DESCRIBED_WEBHOOKS, WEBHOOKS
 from panel.blocks import guide
 from panel.markdown import table
 from settings import PROJECT_ROOT

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
-from connectors.registry import forms
+from connectors.forms import forms
 from panel.alerts.events import (
     AlertEvent,
     CorrectionsRefused,

@@ -3,8 +3,8 @@
 import types
 from typing import Any, Final
 
+from connectors.forms import forms
 from connectors.kit.spec.form import Announced, Form
-from connectors.registry import forms
 from panel.blocks.base import BillingConnection
 from panel.blocks.consented import ConsentedConnection
 from panel.blocks.described import DescribedConnection

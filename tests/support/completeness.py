@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from functools import cache
 
 from connectors import SYSTEMS
+from connectors.forms import forms
 from connectors.kit.errors import block_name
 from connectors.kit.spec import ConnectorSpec, Stream
-from connectors.registry import forms
 from loyalty.schema import INVOICE, LINE
 from panel.blocks import BLOCKS, ConsentedConnection, account_field
 from settings import PROJECT_ROOT

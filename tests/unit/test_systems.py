@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
+from connectors.forms import forms
 from connectors.kit.errors import block_name
 from connectors.kit.spec import ConnectorSpec, Lookup, Stream
-from connectors.registry import forms
 from panel import blocks
 from panel.blocks import BLOCKS
 from panel.blocks.kinds import block_class

@@ -96,7 +96,7 @@ def create(
     The signing secret is taken from TWEZAH_WEBHOOK_SECRET, or asked for (not on the command line:
     those are kept); for a custom system one is made if none is given.
     """
-    from connectors.registry import forms
+    from connectors.forms import forms
     from settings import settings
     from sql import webhooks as stored
     from sql.db import connect
