@@ -165,7 +165,13 @@ async def _receive(request: Request, endpoint_id: str | None) -> Response:
         return await _greet(state, endpoint, attempt, refusals, body, greeting, now)
     url = f"{state.config.public_url}{request.scope['path']}"
     outcome = kit.verify(
-        webhook, [SecretStr(one) for one in endpoint.secrets], headers, body, now, url
+        webhook,
+        [SecretStr(one) for one in endpoint.secrets],
+        headers,
+        body,
+        now,
+        url,
+        request.scope["query_string"].decode("latin-1"),
     )
     if isinstance(outcome, kit.Refused):
         return await _refuse(state, endpoint, attempt, refusals, outcome)

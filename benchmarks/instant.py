@@ -106,9 +106,9 @@ def _at(ordered: Sequence[float], percent: int) -> float:
 
 def connected(dsn: str, key: bytes) -> str:
     """A custom system that is connected and not polled, and an address for its webhooks."""
-    from panel.blocks import CustomConnection
+    from panel.blocks import BLOCKS
 
-    CustomConnection(base_url="http://127.0.0.1:9", authentication="none").save(
+    BLOCKS["custom"](base_url="http://127.0.0.1:9", authentication="none").save(
         "custom", overwrite=True
     )
     with connect(dsn) as db:

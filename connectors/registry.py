@@ -1,7 +1,8 @@
 """Finds the billing systems: each folder beside `kit/` that has a `connector.py` is one.
 
 `connector.py` gives `SPEC`, or `NAME` and `spec_from` where an operator describes the system in a
-block. `webhooks.py`, where the system announces sales, gives `WEBHOOK` or `webhook_from`.
+block. `webhooks.py`, where the system announces sales, gives `WEBHOOK` or `webhook_from`. What an
+operator fills in is `connectors.forms`.
 """
 
 import importlib
@@ -17,15 +18,15 @@ from connectors.kit.webhooks.scheme import Webhook
 _FOLDER: Final = Path(__file__).parent
 
 
-def _modules(name: str) -> Iterator[tuple[str, ModuleType]]:
+def modules(name: str) -> Iterator[tuple[str, ModuleType]]:
     """The module `name` of each system that has one, with the system's name; sorted."""
     for path in sorted(_FOLDER.glob(f"*/{name}.py")):
         system = path.parent.name
         yield system, importlib.import_module(f"connectors.{system}.{name}")
 
 
-_CONNECTORS: Final = dict(_modules("connector"))
-_WEBHOOK_MODULES: Final = dict(_modules("webhooks"))
+_CONNECTORS: Final = dict(modules("connector"))
+_WEBHOOK_MODULES: Final = dict(modules("webhooks"))
 
 #: Every billing system that is described in code, by its name.
 SYSTEMS: Final[Mapping[str, ConnectorSpec]] = MappingProxyType(
@@ -64,7 +65,7 @@ def spec_for(connection: Account) -> ConnectorSpec:
 def declaration(system: str, options: Mapping[str, Any]) -> Webhook | None:
     """How the webhooks of a system work, by the options of their address alone.
 
-    For who does not know the block.
+    For the API, which does not know the block.
 
     Raises:
         Misconfigured: If the options cannot be as they are.
@@ -75,12 +76,10 @@ def declaration(system: str, options: Mapping[str, Any]) -> Webhook | None:
 def webhook_for(
     connection: Account, options: Mapping[str, Any] = MappingProxyType({})
 ) -> Webhook | None:
-    """How the connection's webhooks work at an address; None.
+    """How the connection's webhooks work at an address.
 
-    Its system sends none that could be verified.
-
-    The one place where the settings are put together, for the API that verifies and for the run
-    that reads.
+    This is the one place where the settings are put together, for the API that verifies and for the
+    run that reads. None: the system sends no webhooks that could be verified.
 
     Args:
         connection: The block's values; those of an API, which knows no block, are empty.

@@ -25,34 +25,8 @@ from simulator.model import (
     Person,
     Product,
 )
+from simulator.registry import VENDORS
 
-_NUMBER_FORMATS = {
-    ("quickbooks", "Invoice"): "{:d}",
-    ("xero", "Invoice"): "INV-{:04d}",
-    ("xero", "Bill"): "BILL-{:04d}",
-    ("xero", "CreditNote"): "CN-{:04d}",
-    ("xero", "SupplierCredit"): "SCN-{:04d}",
-    ("freshbooks", "Invoice"): "{:07d}",
-    ("freshbooks", "CreditNote"): "CN{:05d}",
-    ("netsuite", "Invoice"): "INV{:d}",
-    ("netsuite", "SalesReceipt"): "CS{:d}",
-    ("netsuite", "CreditMemo"): "CM{:d}",
-    ("netsuite", "RefundReceipt"): "CR{:d}",
-    ("netsuite", "CustomerRefund"): "RF{:d}",
-    ("sage_intacct", "Invoice"): "SI-{:05d}",
-    ("sage_intacct", "CreditMemo"): "CM-{:04d}",
-    ("sage_intacct", "DebitMemo"): "DM-{:04d}",
-    ("custom", "Invoice"): "FT {:05d}",
-}
-#: Where id sequences start. FreshBooks' invoices and credit notes share ids: only (kind, id) is
-#: unique.
-_FIRST_IDS = {
-    "quickbooks": {"customer": 1},
-    "freshbooks": {"Invoice": 453_001, "CreditNote": 453_001},
-    "netsuite": {},
-    "sage_intacct": {},
-    "custom": {},
-}
 #: What Sage Intacct writes down to undo a document: another one of its list, with the opposite
 #: sign.
 _REVERSALS = {
@@ -95,7 +69,7 @@ class Books:
             sequence = "transaction"
         if self.system == "custom":
             return f"{sequence.lower()}_{self._count(f'id/{sequence}')}"
-        first = _FIRST_IDS[self.system].get(sequence, 101)
+        first = VENDORS[self.system].first_ids.get(sequence, 101)
         if self.system == "sage_intacct" and sequence == "customer":  # ids are given by people
             return f"C-{self._count('id/customer', first):05d}"
         return str(self._count(f"id/{sequence}", first))
@@ -106,12 +80,11 @@ class Books:
         return value
 
     def _new_number(self, entity: str) -> str:
-        form = _NUMBER_FORMATS.get((self.system, entity))
-        if form is None:  # QuickBooks numbers all its sales forms in one series
-            entity, form = "Invoice", _NUMBER_FORMATS[self.system, "Invoice"]
-        return form.format(
-            self._count(f"number/{entity}", 1001 if self.system == "quickbooks" else 1)
-        )
+        vendor = VENDORS[self.system]
+        if entity not in vendor.number_formats:  # all sales forms are numbered in one series
+            entity = "Invoice"
+        number = self._count(f"number/{entity}", vendor.first_number)
+        return vendor.number_formats[entity].format(number)
 
     def all(self, *entities: str) -> Iterable[Document]:
         """Documents of these entities, oldest first within each; deleted ones included."""

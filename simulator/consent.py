@@ -14,6 +14,8 @@ import httpx
 
 from simulator.clock import Now
 from simulator.model import CLIENT_ID
+from simulator.registry import VENDORS
+from simulator.system import ConsentPage
 
 #: FreshBooks documents five minutes; the others' codes live about as long.
 CODE_SECONDS: Final = 300
@@ -21,51 +23,6 @@ _REMEMBERED: Final = 200
 
 #: What the page does: shows its two buttons, or answers for the person.
 Decision = Literal["ask", "allow", "deny"]
-
-#: https://developer.intuit.com, xero.com and freshbooks.com, "authorization": paths of the pages.
-AUTHORIZE_PATHS: Final = {
-    "quickbooks": "/connect/oauth2",
-    "xero": "/identity/connect/authorize",
-    "freshbooks": "/oauth/authorize",
-    "sage_intacct": "/ia/api/v1/oauth2/authorize",
-}
-#: Xero and Sage Intacct document PKCE; Intuit and FreshBooks do not, and ignore its parameters.
-_PKCE: Final = {"xero", "sage_intacct"}
-_SCOPES: Final = {
-    "sage_intacct": {"offline_access"},
-    "quickbooks": {
-        "com.intuit.quickbooks.accounting",
-        "com.intuit.quickbooks.payment",
-        "openid",
-        "profile",
-        "email",
-    },
-    "xero": {
-        "offline_access",
-        "openid",
-        "profile",
-        "email",
-        *(
-            f"accounting.{name}{suffix}"
-            # Not transactions: it is refused to applications registered since March 2026.
-            for name in ("contacts", "settings", "invoices", "payments")
-            for suffix in ("", ".read")
-        ),
-    },
-    "freshbooks": {
-        f"user:{name}:{action}"
-        for name in (
-            "profile",
-            "invoices",
-            "clients",
-            "credit_notes",
-            "payments",
-            "billable_items",
-            "other_income",
-        )
-        for action in ("read", "write")
-    },
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +71,16 @@ def challenge_of(verifier: str) -> str:
 
 
 def authorize(
-    vendor: str, codes: Codes, request: httpx.Request, decision: Decision, realm: str
+    vendor: str, codes: Codes, request: httpx.Request, decision: Decision, account: str
 ) -> httpx.Response:
     """The consent page, or where it sends the browser.
 
-    `realm` is what QuickBooks names in the callback.
+    `account` is what some vendors name in the callback.
     """
+    consent = VENDORS[vendor].consent
+    assert consent is not None
     params = dict(request.url.params)
-    wrong = _wrong(vendor, params)
+    wrong = _wrong(consent, params)
     if (
         wrong
     ):  # shown to the person: a vendor does not send a browser to an address it does not trust
@@ -132,21 +91,20 @@ def authorize(
     if chosen == "ask":
         return _page(vendor, request)
     target, state = httpx.URL(params["redirect_uri"]), params.get("state", "")
-    unknown = set(params.get("scope", "").split()) - _SCOPES[vendor]
+    unknown = set(params.get("scope", "").split()) - set(consent.scopes)
     if unknown or chosen == "deny":
         error = "invalid_scope" if unknown else "access_denied"
         return _back(target.copy_merge_params({"error": error, "state": state}))
-    challenge = params.get("code_challenge", "") if vendor in _PKCE else ""
+    challenge = params.get("code_challenge", "") if consent.pkce else ""
     answer = {
         "code": codes.issue(params["redirect_uri"], challenge, params.get("scope", "")),
         "state": state,
     }
-    return _back(
-        target.copy_merge_params(answer | ({"realmId": realm} if vendor == "quickbooks" else {}))
-    )
+    told = {consent.account_param: account} if consent.account_param else {}
+    return _back(target.copy_merge_params(answer | told))
 
 
-def _wrong(vendor: str, params: Mapping[str, str]) -> str:
+def _wrong(consent: ConsentPage, params: Mapping[str, str]) -> str:
     if params.get("client_id") != CLIENT_ID:
         return "unauthorized_client: unknown client_id"
     if params.get("response_type") != "code":
@@ -159,7 +117,7 @@ def _wrong(vendor: str, params: Mapping[str, str]) -> str:
         or (target.scheme == "http" and not local)
     ):
         return "invalid redirect_uri: it is not one of this application's"
-    if vendor == "freshbooks" and target.scheme != "https":
+    if consent.https_only and target.scheme != "https":
         return "invalid redirect_uri: it must be https"
     if "code_challenge" in params and params.get("code_challenge_method") != "S256":
         return "invalid_request: code_challenge_method"

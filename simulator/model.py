@@ -9,25 +9,20 @@ from datetime import date, datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from simulator.registry import VENDORS
+
 CURRENCY: Final = "AOA"
 CURRENCY_NAME: Final = "Angolan Kwanza"
 LUANDA: Final = ZoneInfo("Africa/Luanda")
 #: IVA, Angola's value added tax.
 IVA_BPS: Final = 1400
 
-SYSTEMS: Final = ("quickbooks", "xero", "freshbooks", "netsuite", "sage_intacct", "custom")
+#: The simulated vendors, in their order.
+SYSTEMS: Final = tuple(VENDORS)
 CLIENT_ID: Final = "sim-client"
 CLIENT_SECRET: Final = "sim-secret"
-#: Realm (QuickBooks), tenant (Xero), account id (FreshBooks, NetSuite), company and entity (Sage
-#: Intacct).
-ACCOUNTS: Final = {
-    "quickbooks": "9130350000000001",
-    "xero": "b0a5c0de-0000-4000-8000-000000000001",
-    "freshbooks": "TwZh01",
-    "netsuite": "7654321_SB1",
-    "sage_intacct": "AguaTwezah|E100",
-    "custom": "custom",
-}
+#: The account of each vendor: its realm, tenant, company or account id.
+ACCOUNTS: Final = {name: system.account for name, system in VENDORS.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import httpx
 
-from simulator.webhooks import SYSTEMS, Announcer, Delivery, post
+from simulator.deliveries import Delivery
+from simulator.webhooks import SYSTEMS, Announcer, post
 from simulator.world import World
 
 _SECONDS_MAX: Final = 5.0

@@ -4,31 +4,14 @@ import json
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import httpx
 
-from simulator.consent import AUTHORIZE_PATHS, authorize
+from simulator.consent import authorize
 from simulator.limits import Throttled
+from simulator.registry import VENDORS
 from simulator.world import World
-
-_ERRORS_IN_200: Final[dict[str, Any]] = {
-    "freshbooks": {
-        "response": {
-            "errors": [{"errno": 1009, "message": "Temporary failure.", "object": "system"}]
-        }
-    },
-    "sage_intacct": {
-        "ia::result": {
-            "ia::error": {
-                "code": "operationFailed",
-                "message": "Temporary failure.",
-                "errorId": "REST-9001",
-            }
-        },
-        "ia::meta": {"totalCount": 1, "totalSuccess": 0, "totalError": 1},
-    },
-}
 
 Handler = Callable[[httpx.Request], httpx.Response]
 encode = partial(json.dumps, ensure_ascii=False, separators=(",", ":"))
@@ -118,9 +101,10 @@ def serve(world: World, vendor: Vendor, request: httpx.Request) -> httpx.Respons
     """Limits first, then the drawn fault, then the answer, as a gateway before an application does."""
     request.read()
     path = request.url.path.removeprefix(f"/{vendor.name}")
-    if path == AUTHORIZE_PATHS.get(vendor.name) and request.method == "GET":
-        codes, realm = world.grants[vendor.name].codes, world.accounts[vendor.name][-1]
-        return authorize(vendor.name, codes, request, world.consent, realm)
+    consent = VENDORS[vendor.name].consent
+    if consent is not None and path == consent.path and request.method == "GET":
+        codes, account = world.grants[vendor.name].codes, world.accounts[vendor.name][-1]
+        return authorize(vendor.name, codes, request, world.consent, account)
     token = vendor.is_token_path(path)
     if token:
         fault = world.faults.draw(vendor.name, request, token=True)
@@ -154,7 +138,7 @@ def _disturbed(
     if fault == "slow":
         world.sleep(faults.slow_seconds)
     if fault == "errors_in_200":
-        return json_response(_ERRORS_IN_200[vendor.name])
+        return json_response(VENDORS[vendor.name].error_in_200)
     with world.lock:
         response = vendor.answer(request, path)
     return (

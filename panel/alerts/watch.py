@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
+from connectors.forms import forms
 from panel.alerts.events import (
     AlertEvent,
     CorrectionsRefused,
@@ -20,8 +21,6 @@ from tasks.run_report import refused_in_words
 
 #: How long before its end a key or a consent is spoken of.
 NOTICE = timedelta(days=14)
-#: Days after which a vendor forgets a consent that was not used; each use begins them anew.
-UNUSED_DAYS = {"quickbooks": 100, "xero": 60}
 #: Webhooks older than this, or more of them, are a backlog: usually they are points after a second.
 BACKLOG_AGE = timedelta(minutes=10)
 BACKLOG_EVENTS = 1_000
@@ -63,7 +62,8 @@ def consents_ending(
 ) -> Iterator[AlertEvent]:
     """Consents of (system, account, last renewed) that their vendor forgets within the notice because nobody used them."""
     for system, account, at in renewed:
-        days = UNUSED_DAYS.get(system)
+        form = forms().get(system)
+        days = form.consent_idle_days if form else None
         ends_at = at + timedelta(days=days or 0)
         if days is None or not now < ends_at <= now + NOTICE:
             continue

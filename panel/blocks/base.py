@@ -1,6 +1,7 @@
 """What the blocks of all billing systems have in common."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, date, datetime, time
 from typing import Any, ClassVar, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -11,6 +12,7 @@ from pydantic import ConfigDict, Field, SecretStr, ValidationInfo, field_validat
 from connectors.kit.errors import Misconfigured, block_name
 from connectors.kit.http.urls import refuse_credentials
 from connectors.kit.spec import Account
+from connectors.kit.spec.form import Form
 from sql.policy import Wanted as AwardPolicy
 
 _EXAMPLE = '{"customer_phone": "/CustomField/0/StringValue"}'
@@ -27,6 +29,8 @@ class BillingConnection(Block):
 
     _logo_url: ClassVar[Any] = None
     system: ClassVar[str]
+    #: The system's form, of which its class is made (`panel/blocks/kinds.py`).
+    made_from: ClassVar[Form]
     #: What the form begins with, in this order, and what it leaves out.
     form_begins: ClassVar[tuple[str, ...]] = ()
     form_lacks: ClassVar[tuple[str, ...]] = ()
@@ -36,7 +40,10 @@ class BillingConnection(Block):
     base_url: str = Field(
         default="",
         title="API base URL",
-        description="Empty: the vendor's own. For a proxy, a sandbox or a simulator, e.g. https://sandbox-quickbooks.api.intuit.com.",
+        description=(
+            "Empty: the vendor's own. For a proxy, a sandbox or a simulator, e.g. "
+            "https://sandbox-quickbooks.api.intuit.com."
+        ),
     )
     page_size: int = Field(
         default=0,
@@ -49,50 +56,85 @@ class BillingConnection(Block):
         default=30, ge=1, le=300, title="Timeout (s)", description="How long to wait for an answer."
     )
     overlap_minutes: int = Field(
-        default=15, ge=1, le=10_080, title="Overlap (minutes)",
-        description="Each sync looks back this much further than the last one ended, for late changes. Nothing counts twice.",
-    )  # fmt: skip
+        default=15,
+        ge=1,
+        le=10_080,
+        title="Overlap (minutes)",
+        description=(
+            "Each sync looks back this much further than the last one ended, for late changes. "
+            "Nothing counts twice."
+        ),
+    )
     reject_percent_max: int = Field(
-        default=25, ge=0, le=100, title="Largest share of rejects (%)",
-        description="A run that rejects more of its records than this fails, and nothing moves: the mapping is probably wrong.",
-    )  # fmt: skip
+        default=25,
+        ge=0,
+        le=100,
+        title="Largest share of rejects (%)",
+        description=(
+            "A run that rejects more of its records than this fails, and nothing moves: the "
+            "mapping "
+            "is probably wrong."
+        ),
+    )
     reject_records_min: int = Field(
         default=20,
         ge=1,
         title="Fewest records for that check",
-        description="The share of rejects is looked at only in runs with at least this many records.",
+        description=(
+            "The share of rejects is looked at only in runs with at least this many records."
+        ),
     )
     region: str = Field(
-        default="AO", pattern="^[A-Z]{2}$", title="Phone region",
-        description="Country in which phone numbers without a country code are read: two capitals (ISO 3166), e.g. AO, PT.",
-    )  # fmt: skip
+        default="AO",
+        pattern="^[A-Z]{2}$",
+        title="Phone region",
+        description=(
+            "Country in which phone numbers without a country code are read: two capitals (ISO "
+            "3166), "
+            "e.g. AO, PT."
+        ),
+    )
     timezone: str = Field(
         default="Africa/Luanda",
         title="Time zone",
         description="Zone of the account's dates, e.g. Africa/Luanda.",
     )
     default_currency: str = Field(
-        default="", pattern="^([A-Z]{3})?$", title="Default currency",
-        description="Used where a document names none (accounts with a single currency): three capitals, e.g. AOA. Empty: such a document is rejected.",
-    )  # fmt: skip
-    award_when: Literal["issued", "paid"] = Field(
-        default="issued", title="Award when",
+        default="",
+        pattern="^([A-Z]{3})?$",
+        title="Default currency",
         description=(
-            "issued: open and paid sales earn. paid: a sale earns once it is fully paid. A change is for sales dated from the next run on; "
-            "the past stays as it is, unless *Award when, from* says otherwise."
+            "Used where a document names none (accounts with a single currency): three capitals, "
+            "e.g. "
+            "AOA. Empty: such a document is rejected."
         ),
-    )  # fmt: skip
+    )
+    award_when: Literal["issued", "paid"] = Field(
+        default="issued",
+        title="Award when",
+        description=(
+            "issued: open and paid sales earn. paid: a sale earns once it is fully paid. "
+            "A change is for sales dated from the next run on; the past stays as it is, unless "
+            "*Award when, from* says otherwise."
+        ),
+    )
     award_from: date | None = Field(
-        default=None, title="Award when, from",
-        description="Only to let *Award when* count for earlier sales too: those dated from this day on are recomputed. Empty: from now on.",
-    )  # fmt: skip
+        default=None,
+        title="Award when, from",
+        description=(
+            "Only to let *Award when* count for earlier sales too: those dated from this day on "
+            "are "
+            "recomputed. Empty: from now on."
+        ),
+    )
     field_mapping: dict[str, str] = Field(
-        default_factory=dict, title="Field mapping",
+        default_factory=dict,
+        title="Field mapping",
         description=(
             "Other source paths than the usual ones, as JSON pointers, e.g. "
             f"{_EXAMPLE}. Try it first: `twezah mapping try SYSTEM FILE`."
         ),
-    )  # fmt: skip
+    )
 
     @field_validator("*", mode="before")
     @classmethod
@@ -107,13 +149,18 @@ class BillingConnection(Block):
         """What the block's card says: how often it is synchronised is not one of its fields."""
         name = block_name(getattr(cls, "system", ""))
         return (
-            f"{super().get_description()} How often sales are fetched is the schedule of the deployment `sync-{name}` (1, 5, 15, 60 minutes): "
-            "edit it there. Then run *test-connection*."
+            f"{super().get_description()} How often sales are fetched is the schedule of the "
+            f"deployment `sync-{name}` (1, 5, 15, 60 minutes): edit it there. Then run "
+            "*test-connection*."
         )
 
     @classmethod
     def model_json_schema(cls, *arguments: Any, **options: Any) -> dict[str, Any]:
-        """The form in Prefect's UI: fields in the order in which an operator has them, with this system's example and name."""
+        """The form in Prefect's UI.
+
+        Its fields are in the order in which an operator has the values, its example and its name
+        are the system's.
+        """
         if arguments or options:
             return cls._form(*arguments, **options)
         # Prefect asks for each field of a block that it writes, 60 times and more: 8 ms each.
@@ -129,12 +176,13 @@ class BillingConnection(Block):
         for name in cls.form_lacks:
             fields.pop(name, None)
         if "field_mapping" in fields:
-            said = fields["field_mapping"]["description"].replace(_EXAMPLE, cls.mapping_example)
-            fields["field_mapping"]["description"] = said.replace(
+            description = fields["field_mapping"]["description"]
+            description = description.replace(_EXAMPLE, cls.mapping_example)
+            fields["field_mapping"]["description"] = description.replace(
                 "SYSTEM FILE", f"{block_name(getattr(cls, 'system', 'SYSTEM'))} FILE"
             )
-        first = {name: fields[name] for name in cls.form_begins if name in fields}
-        for position, name in enumerate(ordered := first | fields):
+        on_top = {name: fields[name] for name in cls.form_begins if name in fields}
+        for position, name in enumerate(ordered := on_top | fields):
             ordered[name]["position"] = position  # what the form goes by
         return schema | {"properties": ordered}
 
@@ -158,12 +206,18 @@ class BillingConnection(Block):
         return super().save(block_name(name) if name else name, *more, **options)
 
     def account(self) -> str:
-        """The account at the vendor: realm, tenant or shop."""
-        raise NotImplementedError
+        """The account at the vendor: realm, tenant or shop.
+
+        Of a system that the operator describes it is the block's name.
+        """
+        form = self.made_from
+        if form.account is not None:
+            return form.account(self)
+        return str(getattr(self, form.account_field)) if form.account_field else self.name
 
     def missing(self) -> str:
         """What the block still lacks before it can be used, "" when it is complete."""
-        return ""
+        return self.made_from.missing(self)
 
     def award_policy(self) -> AwardPolicy:
         """When sales earn; a day begins at midnight in the account's time zone.
@@ -184,7 +238,7 @@ class BillingConnection(Block):
 
     def connection(self) -> Account:
         """The values the connector needs."""
-        return Account(
+        general = Account(
             system=self.system,
             account=self.account(),
             base_url=self.base_url,
@@ -196,6 +250,7 @@ class BillingConnection(Block):
             default_currency=self.default_currency or None,
             name=self.name,
         )
+        return replace(general, **self.made_from.values(self))
 
 
 def _is_secret(block: type[Block], field: str) -> bool:

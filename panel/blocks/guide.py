@@ -1,4 +1,7 @@
-"""The fields of the blocks as tables, for docs/configuration.md: `python -m panel.blocks.guide docs/configuration.md` renews them."""
+"""The fields of the blocks as tables, for docs/configuration.md.
+
+`python -m scripts.systems` renews them; so does `python -m panel.blocks.guide FILE`.
+"""
 
 import sys
 from collections.abc import Mapping
@@ -29,18 +32,25 @@ def tables() -> str:
     parts = ["### All systems", _table(BillingConnection, list(_form(BillingConnection)))]
     for kind in BLOCKS.values():
         title = (kind._block_type_name or "").removesuffix(" Connection")
-        own = [name for name in _form(kind) if not _is_common(kind, name)]
-        parts += [f"### {title}", _table(kind, own)]
+        parts += [f"### {title}", own_table(kind.system)]
         if kind.form_lacks:
             titles = (BillingConnection.model_fields[name].title for name in kind.form_lacks)
             parts.append(f"Its form has no {', '.join(f'*{title}*' for title in titles)}.")
     return "\n\n".join(parts)
 
 
+def own_table(system: str) -> str:
+    """What the system's form has besides the general fields, or with another default."""
+    kind = BLOCKS[system]
+    return _table(kind, [name for name in _form(kind) if not _is_common(kind, name)])
+
+
 def _is_common(kind: type[BillingConnection], name: str) -> bool:
     """The same field as of all systems."""
-    ours, base = kind.model_fields[name], BillingConnection.model_fields.get(name)
-    return base is not None and (ours.default, ours.description) == (base.default, base.description)
+    field, general = kind.model_fields[name], BillingConnection.model_fields.get(name)
+    if general is None:
+        return False
+    return (field.default, field.description) == (general.default, general.description)
 
 
 def _form(kind: type[BillingConnection]) -> Mapping[str, Any]:
@@ -72,9 +82,9 @@ def _default(field: FieldInfo) -> str:
     if value in ("", None) or value == {}:
         return ""
     choices = get_args(field.annotation) if get_origin(field.annotation) is not None else ()
-    others = [str(one) for one in choices if isinstance(one, str) and one != value]
+    others = [choice for choice in choices if isinstance(choice, str) and choice != value]
     shown = f"`{value}`" if len(str(value)) <= _LONGEST_DEFAULT else "see the form"
-    return shown + (f"; or {', '.join(f'`{one}`' for one in others)}" if others else "")
+    return shown + (f"; or {', '.join(f'`{choice}`' for choice in others)}" if others else "")
 
 
 if __name__ == "__main__":

@@ -22,21 +22,6 @@ from sql.tokens import TokenUnreadableError
 
 #: How long signatures with the secret before are accepted.
 OVERLAP_SECONDS: Final = 86_400.0
-#: FreshBooks signs the events of each callback with a code of its own: invoices and credit notes
-#: need an address each.
-_ADDRESSES: Final[Mapping[str, int]] = {"freshbooks": 2}
-#: What to do at the billing system, and here afterwards.
-_PLACES: Final[Mapping[str, str]] = {
-    "quickbooks": "1. [developer.intuit.com](https://developer.intuit.com), your app, *Webhooks*: enter the address, choose *Invoice*, *SalesReceipt*, *CreditMemo* and "
-    "*RefundReceipt*, save.\n2. *Show verifier token* there; enter it as *Webhook secret* in the {block}.\n3. Run this deployment again: it takes the secret.",
-    "xero": "1. [developer.xero.com](https://developer.xero.com/app/manage), your app, *Webhooks*: choose *Invoices* and *Credit Notes*, enter the address, save.\n"
-    "2. Copy the *webhooks key* there; enter it as *Webhook secret* in the {block}.\n3. Run this deployment again: it takes the secret.\n"
-    "4. *Send 'Intent to receive'* there. Its status turns to *OK* within a minute.",
-    "freshbooks": "1. Register one address for the event `invoice` and the other for `credit_note`: `POST /events/account/ACCOUNT/events/callbacks`, docs/webhooks.md has the command.\n"
-    "2. FreshBooks sends a verification, which is answered by itself; its code becomes the secret.",
-    "custom": "1. Choose a secret, and enter it in your system and as *Webhook secret* in the {block} (how webhooks are signed is said there as well).\n"
-    "2. Run this deployment again: it takes the secret.\n3. Enter the address in your system. What it should send: docs/webhooks.md.",
-}
 
 
 class NoWebhooksError(ValueError):
@@ -92,7 +77,7 @@ def keep_address(
     if secret.get_secret_value() and (problem := unusable(hook, secret)):
         raise NoWebhooksError(f'field "Webhook secret" of block "{block.name}": {problem}')
     found, made = _of(stored.endpoints(db) if known is None else known, block), 0
-    while make and len(found) < _ADDRESSES.get(block.system, 1):
+    while make and len(found) < block.made_from.webhook_addresses:
         stored.create_endpoint(
             db,
             NewEndpoint(block.system, block.name, handshake="awaited" if hook.confirm else "none"),
@@ -189,7 +174,7 @@ def markdown(
         f"# Webhooks of {title}",
         f"**{kept.state.capitalize()}.** {'The secret of the block is in use now; the one before it for a day more.' if kept.secret_taken else ''}",
         table(["Address", "Last webhook"], rows),
-        _PLACES[block.system].format(block=link),
+        block.made_from.webhook_steps.format(block=link),
         "Polling goes on beside it: a sale whose webhook is lost comes with the next poll, and none counts twice.",
     ]
     if not public:

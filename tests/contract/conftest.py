@@ -20,6 +20,7 @@ from connectors.kit.mapping import Mapped, fill, map_lookup, map_pages, missing
 from connectors.kit.read.look_up import look_up
 from connectors.kit.read.pages import extract
 from connectors.kit.spec import Account, ConnectorSpec, Page, Window
+from tests.support.systems import SIMULATED
 from tests.support.vendors import credentials
 
 NOW = datetime(2026, 5, 20, 12, 0, tzinfo=UTC)
@@ -155,7 +156,7 @@ def no_waiting() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(params=sorted([*SYSTEMS, *OPTIONS]))
+@pytest.fixture(params=sorted([*SIMULATED, *OPTIONS]))
 def bench(request: pytest.FixtureRequest) -> Bench:
     """Every system in turn, over a small world."""
     return make_bench(request.param)

@@ -12,7 +12,6 @@ import pytest
 from pydantic import SecretStr
 
 import simulator
-from connectors import SYSTEMS
 from connectors.kit.errors import (
     ConsentFailed,
     CredentialsRejected,
@@ -24,8 +23,9 @@ from connectors.kit.errors import (
 from connectors.kit.http.client import Timing
 from connectors.kit.http.consent import LINK_SECONDS, ConsentLink, NotThisLink
 from connectors.kit.spec import Account
+from tests.support.systems import SIMULATED
 
-CONSENTED = sorted(name for name, spec in SYSTEMS.items() if spec.consent is not None)
+CONSENTED = sorted(name for name, spec in SIMULATED.items() if spec.consent is not None)
 SECOND = {
     "xero": "b0a5c0de-0000-4000-8000-000000000002",
     "freshbooks": "Second2",

@@ -11,7 +11,6 @@ import httpx
 import pytest
 
 import simulator
-from connectors import SYSTEMS
 from connectors.kit.errors import (
     ConnectorError,
     CredentialsRejected,
@@ -25,6 +24,7 @@ from connectors.kit.errors import (
 from connectors.kit.http.auth import Token
 from connectors.kit.http.client import open_client
 from connectors.kit.spec import Window
+from tests.support.systems import SIMULATED
 
 
 def is_list(request: httpx.Request) -> bool:
@@ -278,7 +278,7 @@ def test_secrets_are_nowhere(bench: Any, caplog: pytest.LogCaptureFixture) -> No
 
 def test_a_faulty_vendor_loses_nothing(benches: Callable[..., Any]) -> None:
     """Under a tenth of faults of every kind the same documents are read."""
-    for system in SYSTEMS:
+    for system in SIMULATED:
         calm = benches(system)
         rough = benches(
             system,

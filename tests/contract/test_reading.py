@@ -10,11 +10,11 @@ from zoneinfo import ZoneInfo
 import polars as pl
 import pytest
 
-from connectors import SYSTEMS
 from connectors.kit.mapping import map_page
 from connectors.kit.read.pages import extract
 from connectors.kit.spec import Page, PageRequest, Resume, Window
 from loyalty.schema import INVOICE, LINE, PROBLEM
+from tests.support.systems import SIMULATED
 
 LUANDA = ZoneInfo("Africa/Luanda")
 #: Systems whose deleted documents are gone from the lists and named in a list of their own.
@@ -244,7 +244,7 @@ def test_no_sale_is_lost_when_documents_are_deleted_while_paging(
 
 
 def test_empty_account(benches: Callable[..., Any]) -> None:
-    for system in SYSTEMS:
+    for system in SIMULATED:
         bench = benches(system, customers=1, invoices=0, example=False)
         mapped = bench.read()
         assert (mapped.invoices.height, mapped.problems.height) == (0, 0)

@@ -14,6 +14,7 @@ from flows.addresses import webhook_address
 from flows.check import test_connection as check_flow
 from flows.pages import renew_pages
 from panel.blocks import BLOCKS, XeroConnection
+from panel.blocks.simulated import simulated_values
 from panel.pages.connection_status import read
 from panel.pages.footers import MARK
 from panel.pages.refresh import refresh
@@ -190,13 +191,7 @@ def systems_now(client: SyncPrefectClient) -> str:
 
 def connected_values(system: str, office: Office) -> dict[str, Any]:
     """What the form of a connection to the simulator holds."""
-    from panel.blocks.simulated import AUTHORIZE_PATHS, SIMULATED_ACCOUNTS, TOKEN_PATHS
-
-    url = f"{office.vendors.url}/{system}"
-    return {
-        "base_url": url, "tenant_id": SIMULATED_ACCOUNTS[system], "client_id": "sim-client", "client_secret": "sim-secret",
-        "refresh_token": f"sim-refresh-{system}", "token_url": url + TOKEN_PATHS[system], "authorize_url": url + AUTHORIZE_PATHS[system],
-    }  # fmt: skip
+    return simulated_values(system, office.vendors.url)
 
 
 def create_block(client: SyncPrefectClient, values: dict[str, Any]) -> str:

@@ -6,14 +6,15 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from connectors import DESCRIBED, SYSTEMS, spec_for
+from connectors import DESCRIBED, spec_for
 from connectors.kit.spec import Account
 from sql.db import connect
+from tests.support.systems import SIMULATED
 from tests.sync.conftest import Shop, expected
 
 STREAMS = [
     (system, stream.name)
-    for system, spec in sorted(SYSTEMS.items())
+    for system, spec in sorted(SIMULATED.items())
     for stream in spec.streams
     if stream.deleted is None and not stream.name.startswith("deleted_")
 ]
@@ -29,7 +30,7 @@ def specs() -> list[Any]:
         for name in DESCRIBED
         if name != "file"
     ]
-    return [*SYSTEMS.values(), *described]
+    return [*SIMULATED.values(), *described]
 
 
 def test_every_list_says_how_it_learns_of_deletions() -> None:

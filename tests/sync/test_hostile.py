@@ -8,7 +8,6 @@ from email.utils import format_datetime
 import httpx
 import pytest
 
-import connectors
 import simulator
 from connectors.kit.errors import ConnectorError, CredentialsRejected
 from panel.reports.run import Links, markdown, who_acts
@@ -17,9 +16,10 @@ from tasks.extract.pages import Extracted
 from tasks.job import Job
 from tasks.run_report import RunReport
 from tests.support.hostile import FAULTS, Fault, Scene, breaks_the_contract
+from tests.support.systems import SIMULATED
 from tests.sync.conftest import START, Shop, expected, run
 
-SYSTEMS = (*connectors.SYSTEMS, "custom")
+SYSTEMS = (*SIMULATED, "custom")
 #: One of each way to end; the contract suite has them all.
 ENDING = [
     fault

@@ -8,7 +8,6 @@ from typing import Any
 import httpx
 import pytest
 
-import connectors
 import simulator
 from connectors.kit.errors import CredentialsRejected, Transient
 from simulator.faults import FaultPlan, Faults
@@ -20,9 +19,10 @@ from tasks.load import invoices as load
 from tasks.load.invoices import Loading, TooManyRejectsError
 from tasks.sync import read
 from tests.support.database import Databases
+from tests.support.systems import SIMULATED
 from tests.sync.conftest import START, Shop, expected, run
 
-SYSTEMS = (*connectors.SYSTEMS, "custom")
+SYSTEMS = (*SIMULATED, "custom")
 
 
 @pytest.mark.parametrize("system", SYSTEMS)

@@ -21,7 +21,10 @@ from connectors.kit.webhooks.scheme import Verified, delivery_key, events, verif
 from connectors.registry import webhook_for
 from panel.blocks import NotConnectedError
 from panel.reports.webhooks import headline, markdown
-from simulator.webhooks import Announcer, Delivery, Disorder
+from simulator.deliveries import Delivery
+from simulator.systems.freshbooks.announce import verification
+from simulator.systems.xero.announce import intent
+from simulator.webhooks import Announcer, Disorder
 from sql import webhooks as stored
 from sql.db import connect
 from sql.endpoints import NewEndpoint, create_endpoint
@@ -205,9 +208,9 @@ def pushed(name: str, data: Any, message_id: str, at: datetime = START) -> Deliv
 
 
 def signer(message_id: str) -> Any:
-    from simulator.webhooks import _standard
+    from simulator.systems.custom.announce import standard_signature
 
-    return _standard(message_id, SECRETS["custom"])
+    return standard_signature(message_id, SECRETS["custom"])
 
 
 #: The product documentation's own example, to the letter.
@@ -646,17 +649,14 @@ def test_freshbooks_verification_is_confirmed_and_a_forged_one_is_not(box: Mailb
     )
     box.endpoint("freshbooks")
     box.sql("UPDATE billing.webhook_endpoint SET handshake = 'awaited' WHERE system = 'freshbooks'")
-    announcer = Announcer(box.shop.world, SECRETS)
-    box.receive(
-        [announcer.freshbooks_verify(str(callback.id), "a code of somebody else's")], check=False
-    )
+    box.receive([verification(str(callback.id), "a code of somebody else's")], check=False)
     box.run()
     assert secrets_of(box, "freshbooks") == ([], "awaited")
     ((state, _, reason),) = box.states()
     assert state == "parked"
     assert reason.startswith("FreshBooks did not take the code, so it is not from there")
     assert "somebody" not in reason
-    box.receive([announcer.freshbooks_verify(str(callback.id), callback.code)], check=False)
+    box.receive([verification(str(callback.id), callback.code)], check=False)
     box.run()
     assert secrets_of(box, "freshbooks") == ([callback.code], "confirmed")
     assert callback.verified
@@ -666,7 +666,7 @@ def test_xero_introduces_an_address() -> None:
     """Right and wrong signatures, and no events: 200 and 401."""
     world = simulator.World(seed=1, customers=2, invoices=1)
     hook = connectors_webhooks.WEBHOOKS["xero"]
-    for delivery, wanted in Announcer(world, SECRETS).xero_intent():
+    for delivery, wanted in intent(Announcer(world, SECRETS).sender("xero")):
         now = datetime.now(UTC)
         outcome = verify(
             hook, [SecretStr(SECRETS["xero"])], delivery.headers(now), delivery.body, now

@@ -217,7 +217,7 @@ def test_every_system_is_complete() -> None:
     for name, spec in SYSTEMS.items():
         assert spec.name == name
         assert spec.docs_url.startswith("https://")
-        assert spec.lookup("customers").fields["external_id"]
+        assert all(lookup.fields["external_id"] for lookup in spec.lookups)
         assert len({stream.name for stream in spec.streams}) == len(spec.streams)
         with pytest.raises(KeyError):
             spec.stream("nothing")

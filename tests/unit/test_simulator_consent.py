@@ -7,7 +7,8 @@ import httpx
 import pytest
 
 from simulator import ACCOUNTS, CLIENT_ID, CLIENT_SECRET, ManualClock, World, client
-from simulator.consent import AUTHORIZE_PATHS, challenge_of
+from simulator.consent import challenge_of
+from simulator.registry import VENDORS
 
 TOKEN_PATHS = {
     "quickbooks": "/oauth2/v1/tokens/bearer",
@@ -30,7 +31,7 @@ def page(api: httpx.Client, **changes: str) -> httpx.Response:
         "redirect_uri": BACK,
         "state": "s t",
     } | changes
-    return api.get(AUTHORIZE_PATHS[vendor], params=params)
+    return api.get(VENDORS[vendor].consent.path, params=params)
 
 
 def answered(response: httpx.Response) -> dict[str, str]:

@@ -22,16 +22,6 @@ webhooks = typer.Typer(no_args_is_help=True, help="Where billing systems send we
 EndpointId = Annotated[
     str, typer.Argument(metavar="ID", help="The last part of the address, or its first characters.")
 ]
-#: What to do at the billing system with the address.
-_PLACES = {
-    "quickbooks": "developer.intuit.com, your app, Webhooks: enter the URL, choose Invoice, SalesReceipt, CreditMemo and RefundReceipt. "
-    "Then show the verifier token there and enter it here: `twezah webhooks rotate {id}`.",
-    "xero": "developer.xero.com/app/manage, your app, Webhooks: choose Invoices and Credit Notes, enter the URL, save. Then enter the "
-    "webhooks key here, `twezah webhooks rotate {id}`, and press Send 'Intent to receive' there.",
-    "freshbooks": "Register the URL for invoice and credit_note events (POST /events/account/ACCOUNT/events/callbacks). FreshBooks then "
-    "sends a verification, which is answered by itself; its code becomes the secret.",
-    "custom": "Enter the URL and the secret in your system. It signs as its block says; Standard Webhooks if that says nothing.",
-}
 
 
 def register(app: typer.Typer) -> None:
@@ -106,6 +96,7 @@ def create(
     The signing secret is taken from TWEZAH_WEBHOOK_SECRET, or asked for (not on the command line:
     those are kept); for a custom system one is made if none is given.
     """
+    from connectors.forms import forms
     from settings import settings
     from sql import webhooks as stored
     from sql.db import connect
@@ -139,7 +130,8 @@ def create(
         print(f"or       {settings().http_url}/api/webhooks/billing")
     if made_here:
         print(f"Secret   {secret}   (shown once)")
-    say(f"Next     {_PLACES[system].format(id=made.endpoint_id[:8])}")
+    hint = forms()[system].webhook_hint
+    say(f"Next     {hint.format(id=made.endpoint_id[:8])}")
     if settings().api_public_url is None:
         say(
             "The URL is this machine's own. Set TWEZAH_API_PUBLIC_URL to how the billing system reaches it (docs/api.md)."

@@ -108,9 +108,12 @@ def json_body(account: Account, url: str, refresh_token: str) -> httpx.Request:
     return httpx.Request("POST", url, json=body, headers={"accept": "application/json"})
 
 
-def refresh_token(grant: Grant) -> Callable[[Account], TokenAuth]:
-    """The `auth` of systems that know only consents (OAuth 2), whose tokens `grant` renews."""
-    return lambda _: TokenAuth(grant)
+def refresh_token(grant: Grant, *, word: str = "Bearer") -> Callable[[Account], TokenAuth]:
+    """The `auth` of systems that know only consents (OAuth 2), whose tokens `grant` renews.
+
+    `word` stands before the token in the header `authorization`.
+    """
+    return lambda _: TokenAuth(grant, word=word)
 
 
 #: Sends one request that `Grant` built for a refresh token, and returns its answer.
@@ -200,9 +203,9 @@ class TokenSession:
         self._token: Token | None = None
 
     def sign(self, request: httpx.Request) -> Token:
-        """Sends the token as Bearer."""
+        """Sends the token, behind the vendor's word for it."""
         token = self.token()
-        request.headers["authorization"] = f"Bearer {token.access_token}"
+        request.headers["authorization"] = f"{self._auth.word} {token.access_token}"
         return token
 
     def current(self, *, renew: bool) -> Token:

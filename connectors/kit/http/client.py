@@ -193,7 +193,7 @@ class Client:
         built = self._http.build_request(
             request.method,
             join_url(self._base, request.path),
-            params=request.params,
+            params={**self.spec.params(self.account), **request.params},
             headers=headers,
             content=content,
         )

@@ -33,6 +33,7 @@ from connectors.kit.spec import (
     GrantedAccount,
     PageRequest,
     TokenAuth,
+    of_account,
 )
 
 #: How long a link may be used.
@@ -120,7 +121,9 @@ class ConsentLink:
         self.url = self._link()
 
     def _link(self) -> str:
-        page = (self._account.authorize_url or self._consent.authorize_url).strip()
+        page = (
+            self._account.authorize_url or of_account(self._consent.authorize_url, self._account)
+        ).strip()
         if not self._account.client_id:
             raise Misconfigured(self._spec.name, "connect", "there is no client id")
         if urlsplit(page).scheme not in ("http", "https") or not urlsplit(page).hostname:

@@ -62,7 +62,7 @@ def by_start_position(first: PageRequest, *, short_is_last: bool = True) -> Page
         )
 
 
-def by_page(first: PageRequest, *, size_param: str, vendor_size: int) -> Pages:
+def by_page(first: PageRequest, *, size_param: str, vendor_size: int, more: str = "") -> Pages:
     """The parameter `page` from 1, with or without the number of pages in the answer.
 
     Without that number, an empty page or a short one ends the list. Lists that move are guarded by
@@ -73,6 +73,8 @@ def by_page(first: PageRequest, *, size_param: str, vendor_size: int) -> Pages:
         size_param: The parameter with the page size.
         vendor_size: The page size of a server that ignores the one asked for. A page is short only
             if it is shorter than both.
+        more: The name in `info` under which the answer says whether there are more pages; where it
+            says so, that counts instead.
 
     Raises:
         ListMovedError: The list must be read again.
@@ -86,6 +88,11 @@ def by_page(first: PageRequest, *, size_param: str, vendor_size: int) -> Pages:
 
     def ended(request: PageRequest, view: PageView, _behind: int) -> bool:
         page, size = int(request.param("page")), int(request.param(size_param))
+        has_more = view.info.get(more)
+        if isinstance(has_more, bool):
+            if has_more and view.record_count == 0:
+                raise ListMovedError  # it says that there are more
+            return not has_more
         pages = view.number("pages")
         if view.record_count == 0 and pages is not None and page < pages:
             raise ListMovedError  # it says that there are more
@@ -93,6 +100,23 @@ def by_page(first: PageRequest, *, size_param: str, vendor_size: int) -> Pages:
         return view.record_count == 0 or (page >= pages if pages is not None else short)
 
     return guarded(first, Numbers(place, at, ended))
+
+
+def by_cursor(first: PageRequest, *, param: str, following: str) -> Pages:
+    """The answer holds what to ask the next page with: a cursor, or the number of the next page.
+
+    Args:
+        first: The first request.
+        param: The parameter that takes the cursor.
+        following: The name in `info` under which the answer gives it; nothing there: the last page.
+    """
+    request = first
+    while True:
+        view = yield request
+        cursor = view.info.get(following)
+        if cursor is None or cursor == "":
+            return
+        request = request.turn(**{param: str(cursor)})
 
 
 def by_offset(first: PageRequest, *, more: str) -> Pages:

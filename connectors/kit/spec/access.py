@@ -29,6 +29,8 @@ class TokenAuth:
     seeded: bool = True
     #: The error, with its advice, when the vendor refuses the token.
     refused: type[CredentialsRejected] = CredentialsRejected
+    #: The word before the token in the header `authorization`, where it is not the usual one.
+    word: str = "Bearer"
 
 
 @dataclass(frozen=True)

@@ -59,8 +59,14 @@ class Account:
 
 
 def of_account(url: str, account: Account) -> str:
-    """A URL with `{account}` filled in as a host label.
+    """A URL with its places in braces filled in.
 
-    A host label is in lower case, with hyphens for everything but letters and digits.
+    `{account}` is the account as a host label: lower case, hyphens for everything but letters and
+    digits. Other names are options of the account, e.g. `{data_centre}`, where a vendor has an
+    address for each country.
     """
-    return url.replace("{account}", re.sub(r"[^a-z0-9]+", "-", account.account.lower()).strip("-"))
+    label = re.sub(r"[^a-z0-9]+", "-", account.account.lower()).strip("-")
+    filled = url.replace("{account}", label)
+    for name, value in account.options.items():
+        filled = filled.replace(f"{{{name}}}", str(value))
+    return filled

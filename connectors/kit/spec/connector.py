@@ -9,6 +9,7 @@ import httpx
 from connectors.kit.errors import ConnectorError, UnexpectedShape
 from connectors.kit.spec.access import AssertionAuth, Consent, RequestAuth, TokenAuth
 from connectors.kit.spec.account import Account
+from connectors.kit.spec.requests import Param
 from connectors.kit.spec.streams import Lookup, Stream
 
 
@@ -63,6 +64,8 @@ class ConnectorSpec:
     page_size: int
     #: Sent with every call.
     headers: Callable[[Account], Mapping[str, str]] = lambda _: {}
+    #: Query parameters of every call, e.g. the organisation; a request's own go before them.
+    params: Callable[[Account], Mapping[str, Param]] = lambda _: {}
     #: Reads the vendor's error code out of an answer's body: a short code, never its text. It may
     #: raise LookupError, TypeError or AttributeError, which means that there is none.
     fault: Callable[[Any], str | None] = lambda _: None

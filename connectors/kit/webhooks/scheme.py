@@ -137,6 +137,7 @@ def verify(
     raw_body: bytes,
     now: datetime,
     url: str | None = None,
+    query: str = "",
 ) -> Verified | Refused:
     """Whether a delivery is signed with one of the secrets.
 
@@ -149,8 +150,9 @@ def verify(
         raw_body: As received.
         now: The time, UTC.
         url: The address as it is registered with the sender; only schemes that sign it need it.
+        query: The query of the address as received; only schemes that sign it need it.
     """
-    outcome = _checked(declaration, secrets, (headers, raw_body, url), now)
+    outcome = _checked(declaration, secrets, (headers, raw_body, url, query), now)
     return (
         outcome if isinstance(outcome, Verified) else Refused(outcome, declaration.refused_status)
     )
@@ -159,7 +161,7 @@ def verify(
 def _checked(
     declaration: Webhook,
     secrets: Sequence[SecretStr],
-    parts: tuple[Headers, bytes, str | None],
+    parts: tuple[Headers, bytes, str | None, str],
     now: datetime,
 ) -> Verified | Reason:
     scheme = declaration.scheme

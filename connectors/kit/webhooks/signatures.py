@@ -41,6 +41,8 @@ class Delivery:
     body: bytes
     #: The address as the operator registered it at the sender; None where it is not known.
     url: str | None = None
+    #: The query of the address as received, undecoded; some schemes sign it.
+    query: str = ""
 
     def header(self, name: str) -> str:
         """The header's value, "" where there is none."""
@@ -48,7 +50,12 @@ class Delivery:
 
 
 def delivery(
-    headers: Headers, body: bytes, url: str | None, *, only: Iterable[str] = ()
+    headers: Headers,
+    body: bytes,
+    url: str | None,
+    query: str = "",
+    *,
+    only: Iterable[str] = (),
 ) -> Delivery:
     """A request as a `Delivery`.
 
@@ -56,6 +63,7 @@ def delivery(
         headers: As received.
         body: As received.
         url: As registered with the sender.
+        query: Of the address as received, undecoded.
         only: Headers that may come once only. A second value would come from a proxy or a forger.
 
     Raises:
@@ -69,7 +77,7 @@ def delivery(
         if key in watched and key in values:
             raise ValueError("a header is given twice")
         values[key] = value
-    return Delivery(values, body, url)
+    return Delivery(values, body, url, query)
 
 
 @dataclass(frozen=True, eq=False)

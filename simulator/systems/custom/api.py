@@ -194,3 +194,7 @@ def _problem(
     return json_response(
         body, status, {"content-type": "application/problem+json", **(headers or {})}
     )
+
+
+#: What the registry finds.
+API: Final = Custom

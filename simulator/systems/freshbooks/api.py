@@ -303,3 +303,7 @@ def _error(
         return json_response(body, status, {"x-api-version": NEW_STYLE})
     error = {"errno": errno, "field": field, "message": message, "object": item, "value": value}
     return json_response({"response": {"errors": [error]}}, status)
+
+
+#: What the registry finds.
+API: Final = FreshBooks

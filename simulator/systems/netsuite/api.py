@@ -226,3 +226,7 @@ def _error(status: int, detail: str, code: str, *, parameter: str | None = None)
     return json_response(
         body, status, {"content-type": "application/vnd.oracle.resource+json; type=error"}
     )
+
+
+#: What the registry finds.
+API: Final = NetSuite

@@ -287,3 +287,7 @@ def _project(body: bytes, fields: Sequence[str]) -> bytes:
     return json.dumps(
         {name: value for name, value in record.items() if name in wanted}, ensure_ascii=False
     ).encode()
+
+
+#: What the registry finds.
+API: Final = QuickBooks

@@ -211,3 +211,7 @@ class SageIntacct:
         return json_response(
             {"ia::result": body, "ia::meta": {"totalCount": 1, "totalSuccess": 1, "totalError": 0}}
         )
+
+
+#: What the registry finds.
+API: Final = SageIntacct

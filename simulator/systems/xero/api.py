@@ -346,3 +346,7 @@ def _modified_since(value: str | None) -> datetime | None:
         return instant(value).replace(microsecond=0)
     except ValueError:
         return parsedate_to_datetime(value).astimezone(UTC)
+
+
+#: What the registry finds.
+API: Final = Xero
