@@ -22,7 +22,10 @@ DUE_MAX: Final = 10**15
 
 
 def awards() -> Suite:
-    """The suite for award frames: the key, the arithmetic of an entry, and that there is an explanation."""
+    """The suite for award frames.
+
+    It checks the key, the arithmetic of an entry, and that there is an explanation.
+    """
     checks = (
         *(not_null(column) for column in REQUIRED),
         between("entry_no", 1, None, "entry_no is at least 1"),

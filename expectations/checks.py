@@ -49,7 +49,10 @@ class Suite:
 
 
 def not_null(column: str, *, words: str | None = None, checked: str | None = None) -> Check:
-    """`column` has a value in every row; `checked` is the prepared column to look at when it differs."""
+    """`column` has a value in every row.
+
+    `checked` names the prepared column to look at, where it is another one.
+    """
     return Check(
         "expect_column_values_to_not_be_null",
         {"column": checked or column},
@@ -103,7 +106,10 @@ def equal(column: str, other: str, *, told: str, words: str, reason: str) -> Che
 
 
 def unique(columns: tuple[str, ...], *, told: str) -> Check:
-    """No two rows share their values of `columns`: all of them fail, since neither can be preferred here."""
+    """No two rows share their values of `columns`.
+
+    All rows of one value fail, since neither can be preferred here.
+    """
     kwargs = {"column_list": list(columns), "ignore_row_if": "any_value_is_missing"}
     words = f"({', '.join(columns)}) occurs once in the batch"
     return Check("expect_compound_columns_to_be_unique", kwargs, told, words, "duplicate")

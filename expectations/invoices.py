@@ -58,7 +58,10 @@ def invoices() -> Suite:
             "issued_at",
             _epoch_us(ISSUED_AT_MIN),
             Parameter("issued_at_max_us"),
-            f"issued_at is between {ISSUED_AT_MIN:%Y-%m-%d} and {ISSUED_AHEAD_MAX.days} days from now",
+            (
+                f"issued_at is between {ISSUED_AT_MIN:%Y-%m-%d} "
+                f"and {ISSUED_AHEAD_MAX.days} days from now"
+            ),
         ),
         unique(KEY, told="external_id"),
     )
@@ -81,7 +84,7 @@ _PREPARE: Final = (
 
 
 def bounds(now: datetime) -> dict[str, int]:
-    """The suite's parameter, the latest acceptable `issued_at`, from the (aware) time of the run."""
+    """The suite's parameters at an (aware) time: the latest acceptable `issued_at`."""
     return {"issued_at_max_us": _epoch_us(now + ISSUED_AHEAD_MAX)}
 
 

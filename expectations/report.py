@@ -14,7 +14,10 @@ FAILED: Final = pl.Schema(
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One expectation over one batch, in plain words; never a value of the batch, which may be personal."""
+    """One expectation over one batch, in plain words.
+
+    It never holds a value of the batch, which may be personal.
+    """
 
     expectation: str
     column: str

@@ -1,4 +1,6 @@
-"""Great Expectations' own expectations, but each tells its configuration once: half of what a validation costs however few rows it has.
+"""Great Expectations' own expectations, except that each builds its configuration only once.
+
+That is half of what a validation costs, however few rows it has.
 
 The stock ones make it anew at each of some forty questions per expectation and validation.
 Subclassing them is the way the library names for expectations of one's own; a subclass is
@@ -15,10 +17,7 @@ from pydantic.v1 import PrivateAttr
 
 @cache
 def expectation(name: str) -> Any:
-    """The class of the stock expectation of that name, e.g.
-
-    `expect_column_values_to_not_be_null`.
-    """
+    """The class of a stock expectation, such as `expect_column_values_to_not_be_null`."""
     from great_expectations.expectations.registry import (
         get_expectation_impl,  # seconds: see `expectations.run`
     )

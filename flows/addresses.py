@@ -1,4 +1,4 @@
-"""An address for webhooks, from Prefect's UI: made here, its secret taken from the connection's block."""
+"""Makes an address for webhooks from Prefect's UI; its secret is taken from the account's block."""
 
 from typing import Any
 
@@ -50,5 +50,8 @@ def webhook_address(connection: str) -> State[Any]:
         description=f"{block.name}: {kept.state}",
     )
     return Completed(
-        message=f"{block.name}: {kept.state}. The address, and where to enter it, are in this run's artifact"
+        message=(
+            f"{block.name}: {kept.state}. The address, and where to enter it, "
+            "are in this run's artifact"
+        )
     )

@@ -1,4 +1,4 @@
-"""What an operator does again: map stored pages with the mapping of now, and try that mapping on a sample first."""
+"""Maps stored pages again with the present mapping, or tries that mapping on a sample."""
 
 import json
 from datetime import datetime
@@ -51,7 +51,9 @@ def replay(
     name="try-mapping", flow_run_name="try the mapping of {system}", persist_result=False, retries=0
 )
 def try_mapping(system: str, payload: str = "", document: str = "") -> State[Any]:
-    """Show what a record of the billing system becomes with the settings of its block: our fields, or which of them failed and why.
+    """Show what a record of the billing system becomes with the settings of its block.
+
+    The report has our fields, or says which of them failed and why.
 
     Nothing is sent or stored, but the report, in which phone numbers are masked.
 

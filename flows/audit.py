@@ -1,4 +1,7 @@
-"""The audit log's page: settings that were changed in Prefect, whether the log is whole, and its newest entries."""
+"""The page of the audit log.
+
+It shows settings that were changed in Prefect, whether the log is whole, and the newest entries.
+"""
 
 from typing import Any
 
@@ -13,7 +16,7 @@ from panel.runs.watch import look
 from settings import settings
 from sql import audit
 from sql.db import connect
-from tasks.steps import without_row_data
+from tasks.database_errors import without_row_data
 
 #: The page, at /artifacts/key/audit-log.
 PAGE = "audit-log"
@@ -50,7 +53,10 @@ def audit_log(operation: str = "", actor: str = "") -> State[Any]:
     )
     page = markdown(verdict, found, totals)
     if asked:  # a search of its own, beside the page that everybody reads
-        page = f"# Audit log: {asked}\n\nOnly these entries; all are on the [page](/artifacts/key/{PAGE}).\n\n{page}"
+        page = (
+            f"# Audit log: {asked}\n\nOnly these entries; "
+            f"all are on the [page](/artifacts/key/{PAGE}).\n\n{page}"
+        )
     key = SEARCH if asked else PAGE
     create_markdown_artifact(key=key, markdown=page, description=(asked or verdict.to_text())[:200])
     message = f"{verdict.to_text()}. {changes} settings changed since the last look"

@@ -1,4 +1,8 @@
-"""Years of sales in pieces: each piece is a run of its own over the work pool, so that it is seen, retried and bounded by itself."""
+"""Reads years of sales in pieces.
+
+Each piece is a run of its own over the work pool, so that it is seen, retried and bounded by
+itself.
+"""
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
@@ -135,7 +139,8 @@ def _lane(lane: Sequence[Piece], run_id: str, on_done: Callable[[str], None]) ->
 
 def _page(said: str, ended: Sequence[Ended]) -> str:
     rows = [
-        f"| [{one.name}](/runs/flow-run/{one.run_id}) | {'done' if one.ok else 'failed'} | {one.message.replace('|', '/')} |"
+        f"| [{one.name}](/runs/flow-run/{one.run_id}) | {'done' if one.ok else 'failed'} "
+        f"| {one.message.replace('|', '/')} |"
         for one in ended
     ]
     return "\n".join(

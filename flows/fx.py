@@ -17,8 +17,8 @@ from sql import fx
 from sql.db import connect
 from sql.fx import RateChangedError
 from tasks.award.recompute import post_waiting
+from tasks.database_errors import without_row_data
 from tasks.program.fx_rates import read_rates
-from tasks.steps import without_row_data
 
 
 @changing_flow(name="load-fx-rates", flow_run_name="load exchange rates")

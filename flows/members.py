@@ -20,9 +20,9 @@ from sql.corrections import CorrectionRefusedError
 from sql.db import connect
 from tasks.award.recompute import post_waiting
 from tasks.award.tier_review import evaluate
+from tasks.database_errors import without_row_data
 from tasks.erase import erase_everywhere
 from tasks.program.change_limit import check_confirmed
-from tasks.steps import without_row_data
 
 
 @changing_flow(name="adjust-points", flow_run_name="adjust points of member {member}")
@@ -79,7 +79,9 @@ def merge_members(
     author: str,
     undo: bool = False,
 ) -> State[Any]:
-    """Two members are one customer: all that the first earned, and will earn, is the second's, at the second's tier.
+    """Say that two members are one customer.
+
+    All that the first earned, and will earn, is the second's, at the second's tier.
 
     The sales stay as they are; the points move by entries of their own, at once.
 
@@ -114,7 +116,9 @@ def erase_member(
     author: str,
     dry_run: bool = True,
 ) -> State[Any]:
-    """Remove a member's personal data: the phone, and what stored records, runs and logs say of them. It cannot be undone.
+    """Remove a member's personal data. It cannot be undone.
+
+    That is the phone, and what stored records, runs and logs say of the member.
 
     Sales and points stay under the number. A sale that comes later under that phone makes a new
     member: remove the customer at the billing system first.
@@ -137,7 +141,9 @@ def erase_member(
 
 @changing_flow(name="evaluate-tiers", flow_run_name="evaluate tiers")
 def evaluate_tiers(everyone: bool = False, dry_run: bool = False) -> State[Any]:
-    """Bring the tiers up to date of members whose period or grace ended without a sale: their history and the tier shown now.
+    """Bring the tiers up to date of members whose period or grace ended without a sale.
+
+    That is their history, and the tier shown now.
 
     Points need none of this: the tier of a sale is computed for its own instant. Where the loyalty
     app sets tiers there is nothing to do.

@@ -1,4 +1,4 @@
-"""The pages of Prefect's UI about all connections, and what else is kept in order there: on a schedule."""
+"""Renews the pages of Prefect's UI about all accounts, and tidies up there, on a schedule."""
 
 from typing import Any
 
@@ -13,12 +13,14 @@ from panel.pages import guides
 from panel.pages.publish import prune
 from panel.pages.refresh import refresh
 from settings import PROJECT_ROOT, DatabaseNotRunning, settings
-from tasks.steps import without_row_data
+from tasks.database_errors import without_row_data
 
 
 @flow(name="pages", flow_run_name="pages", persist_result=False, retries=0, timeout_seconds=120)
 def renew_pages() -> State[Any]:
-    """Renew the pages "Billing systems" and "Sync status" and the guides, take new webhook secrets from the blocks, delete old versions of reports.
+    """Renew the pages "Billing systems" and "Sync status" and the guides.
+
+    It also takes new webhook secrets from the blocks and deletes old versions of reports.
 
     It runs by itself; start it by hand to see the present at once.
     """
@@ -32,7 +34,10 @@ def renew_pages() -> State[Any]:
         done = refresh(own)
     except (psycopg.Error, DatabaseNotRunning) as error:
         return Failed(
-            message=f"The database could not be used: {error}. Nothing to correct here; it tries again by itself."
+            message=(
+                f"The database could not be used: {error}. "
+                "Nothing to correct here; it tries again by itself."
+            )
         )
     with get_client(sync_client=True) as client:
         deleted = prune(client)

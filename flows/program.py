@@ -24,8 +24,8 @@ from settings import settings
 from sql.db import connect
 from sql.program import RulesChangedError
 from tasks.award.recompute import post_waiting
+from tasks.database_errors import without_row_data
 from tasks.program.change import ChangeRefusedError, Look, apply_rules, look, shown
-from tasks.steps import without_row_data
 
 
 class ProgramForm(Program):
@@ -66,7 +66,9 @@ def change_program(
     confirm_points: Annotated[int, Field(ge=0)] = 0,
     as_if: datetime | None = None,
 ) -> State[Any]:
-    """Look at a change of the rules: what would change, for how many members, by how many points; and apply it, if asked to.
+    """Look at a change of the rules, and apply it if asked to.
+
+    It shows what would change, for how many members, by how many points.
 
     Give the rules as a file (`text`) or fill in `program` or `promotion`; what is not named stays
     as it is. The report is the run's artifact.

@@ -26,9 +26,9 @@ from settings import DatabaseNotRunning, settings
 from sql import sync
 from sql.corrections import CorrectionRefusedError, find_member
 from sql.db import connect
+from tasks.database_errors import without_row_data
 from tasks.reconcile.points_due import PointsCheck, TooManyPointsError, check_points, recompute
 from tasks.reconcile.vendor import Reconciled, listed_since, reconcile_vendor
-from tasks.steps import without_row_data
 from tasks.sync import WAIT_SECONDS
 
 #: The days compared where none are named.
@@ -44,7 +44,9 @@ def reconcile(
     repair: bool = False,
     confirm_points: int = 0,
 ) -> State[Any]:
-    """Compare our books with the billing system's, per day and document by document, and points posted with points due.
+    """Compare our books with the billing system's, and points posted with points due.
+
+    Documents are compared per day and one by one.
 
     Without *repair* nothing is changed. With it, what differs is read again and points are computed
     again: only differences are posted, so that it can be repeated.
@@ -93,7 +95,9 @@ def _compared(
         state = sync_system.fn(block.name, since=listed_since(begin))
         if state.is_failed():
             return Failed(
-                message=f"The differences are in the artifact; reading again failed: {state.message}"
+                message=(
+                    f"The differences are in the artifact; reading again failed: {state.message}"
+                )
             )
     with without_row_data():
         recompute(settings().dsn(), _run_id(), dry_run=False, confirm=confirm)
@@ -109,7 +113,9 @@ def recompute_points(
     dry_run: bool = True,
     confirm_points: int = 0,
 ) -> State[Any]:
-    """Compute points again from the stored sales and the rules of their time, and post what differs from the ledger.
+    """Compute points again from the stored sales, and post what differs from the ledger.
+
+    Each sale is computed by the rules of its time.
 
     Normally nothing does: every run posts what it changed. To change the rules for the past, use
     *program*.

@@ -150,7 +150,10 @@ def not_before(since: datetime, until: datetime) -> str:
 
 
 def _is_own_deployments(system: str) -> bool:
-    """Whether a run without its block is one that nobody mistyped: the schedule's, or a start without other values."""
+    """Whether this is the run of a deployment, so that nobody mistyped the name of the block.
+
+    That is a run by schedule, or one started without other values.
+    """
     return deployment.name is None or deployment.name == f"sync-{block_name(system)}"
 
 
@@ -197,7 +200,8 @@ def _publish(report: RunReport, block: BillingConnection) -> None:
     ):  # the database may be what failed
         report.corrections = refusals.open_ones(connection, report.job.account)
     ui = settings().ui_url
-    run, document = f"{ui}/runs/flow-run/{report.job.run_id}", block._block_document_id  # noqa: SLF001
+    run = f"{ui}/runs/flow-run/{report.job.run_id}"
+    document = block._block_document_id  # noqa: SLF001
     links = Links(run, f"{ui}/blocks/block/{document}", block.name)
     try:
         create_markdown_artifact(

@@ -21,8 +21,8 @@ from sql import refused
 from sql import webhook_documents as pushed
 from sql import webhooks as stored
 from sql.db import connect
+from tasks.database_errors import without_row_data
 from tasks.job import Job, Policy
-from tasks.steps import without_row_data
 from tasks.webhooks.listener import HANDOVER_SECONDS_MAX, Listening, Pace, listen
 from tasks.webhooks.process import Connections
 
@@ -84,7 +84,10 @@ def award_webhooks(
         _start({})
     if error is not None:
         return Failed(
-            message=f"The database could not be used: {error}. What was claimed is taken up again within five minutes."
+            message=(
+                f"The database could not be used: {error}. "
+                "What was claimed is taken up again within five minutes."
+            )
         )
     return Completed(
         message=headline(connections.counts) + (". It was asked to stop" if stopped else "")
@@ -97,7 +100,10 @@ def _is_expected(dsn: str) -> bool:
 
 
 def _is_deployed() -> bool:
-    """Whether this run is a deployment's: told without asking the server, which may not answer now."""
+    """Whether this run is a deployment's.
+
+    The server is not asked, since it may not answer now.
+    """
     context = FlowRunContext.get()
     return bool(context and context.flow_run and context.flow_run.deployment_id)
 

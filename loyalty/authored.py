@@ -1,4 +1,7 @@
-"""Stored rules back in the notation of points.toml: what is in force can be shown, edited and applied again."""
+"""Writes stored rules in the notation of points.toml.
+
+So what is in force can be shown, edited and applied again.
+"""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -1,4 +1,6 @@
-"""The rules as people write them (points.toml) and as they are computed with: whole units and factors here, exact integers there.
+"""Reads the rules as people write them (points.toml) into the models they are computed with.
+
+People write whole units and factors; the models hold exact integers.
 
     multiplier = 1.2          <->  multiplier_bps: 12_000
     percent = 5               <->  percent_bps: 500
@@ -208,7 +210,10 @@ class _Reader:
         return {name: self._number(value, scale, f"{where}.{name}") for name, value in raw.items()}
 
     def _number(self, raw: Any, scale: int, where: str) -> int:
-        """The number times `scale`; 1 where it is none, so that the model has nothing further to say about it."""
+        """The number times `scale`.
+
+        1 where it is no number, so that the model finds nothing further to report about it.
+        """
         try:
             value = (
                 Decimal(str(raw))

@@ -1,4 +1,6 @@
-"""On which line of a file of rules a key is written: TOML's own parser says so of broken syntax only.
+"""Finds the line of a file of rules on which a key is written.
+
+TOML's own parser names lines of broken syntax only.
 
 A best effort for people: a key that is not found has the line of what it is in, and nothing depends
 on it.

@@ -1,4 +1,7 @@
-"""What is wrong with a file of rules, in the words of the file: keys as written, numbers in their units, and what to do."""
+"""Problems of a file of rules, in the words of the file.
+
+Keys are named as written, numbers are in the units of the file, and each line says what to do.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Final, get_args

@@ -46,7 +46,9 @@ def award(
     promotions: Sequence[Promotion] = (),
     facts: Facts | None = None,
 ) -> pl.DataFrame:
-    """Points due per invoice: HISTORY in, HISTORY plus DUE out, in the order of the input; rewards of referrers after it.
+    """Points due per invoice.
+
+    HISTORY in, HISTORY plus DUE out, in the order of the input; rewards of referrers come after it.
 
     `breakdown` is JSON, points per rule, summing to `due` exactly. Raises ValueError if there is no
     program.
@@ -111,7 +113,10 @@ def _due(
 
 
 def _shares(applied: pl.DataFrame, found: Sequence[Active]) -> pl.DataFrame:
-    """Per sale and member what the promotions give together, and told apart: `_row`, member_id, extra, json."""
+    """Per sale and member what the promotions give: `_row`, member_id, extra (points), json.
+
+    `json` has the points of each promotion.
+    """
     keys = numbers(found, {"key": (pl.String(), [one.promotion.key for one in found])})
     return (
         applied.join(keys, on="number")

@@ -129,9 +129,12 @@ def reckon(
     Budgets count as unused.
     """
     row: dict[str, Any] = {
-        "system": basket.system, "account": basket.account, "external_id": "basket", "member_id": _MEMBER, "kind": basket.kind,
-        "status": basket.status, "currency": basket.currency, "total_minor": basket.minor(basket.amount),
-        "subtotal_minor": basket.minor(basket.subtotal), "amount_refunded_minor": basket.minor(basket.refunded),
+        "system": basket.system, "account": basket.account, "external_id": "basket",
+        "member_id": _MEMBER, "kind": basket.kind,
+        "status": basket.status, "currency": basket.currency,
+        "total_minor": basket.minor(basket.amount),
+        "subtotal_minor": basket.minor(basket.subtotal),
+        "amount_refunded_minor": basket.minor(basket.refunded),
         "issued_at": _instant(basket.date, programs), "page_id": 1, "record_no": 0,
     }  # fmt: skip
     history = pl.DataFrame([row], schema=HISTORY, orient="row")

@@ -1,4 +1,7 @@
-"""How the points of a sale come about, rule by rule, in words and plain values; what was considered and not applied, and why."""
+"""Explains how the points of a sale come about, rule by rule, in words and plain values.
+
+It also says which promotions were considered and not applied, and why.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -51,7 +54,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Considered:
-    """A promotion that spoke at the time of the sale, and what became of it: an outcome of `WHY`."""
+    """A promotion that was in force at the time of the sale, and what became of it.
+
+    `outcome` is a key of `WHY`.
+    """
 
     promotion: str
     version: int
@@ -100,7 +106,11 @@ class Reckoning:
             amount += f" = {self.converted_amount} {self.converted_to}"
         since = "" if self.tier_since is None else f" since {self.tier_since:%Y-%m-%d}"
         lines = [
-            f"{amount}; {self.tier}{since} ({self.tier_source}); program version {self.program_version}, rounded {(self.rounding or '').replace('_', ' ')}"
+            (
+                f"{amount}; {self.tier}{since} ({self.tier_source}); "
+                f"program version {self.program_version}, "
+                f"rounded {(self.rounding or '').replace('_', ' ')}"
+            )
         ]
         lines += [f"  {part.points:+d}  {part.rule}: {part.words}" for part in self.parts]
         lines.append(f"  {self.due}  due in all")
@@ -124,7 +134,10 @@ def reckonings(
     programs: Sequence[Program],
     promotions: Sequence[Promotion],
 ) -> list[Reckoning]:
-    """Every sale of the evaluation, in its order; a reward of a referrer stands for the friend's sale."""
+    """Every sale of the evaluation, in its order.
+
+    A reward of a referrer stands for the friend's sale.
+    """
     frame = evaluation.world.frame
     sales = {_sale(row): row for row in frame.iter_rows(named=True)}
     weighed = considered(evaluation.world, evaluation.parts).filter(pl.col("outcome") != "validity")
@@ -181,18 +194,35 @@ def _reckoning(
     words = {key: one.title or one.kind.replace("_", " ") for key, one in known.promotions.items()}
     rate, factor = _factor(row["base_rate_bps"]), _factor(row["tier_rate_bps"] if own else None)
     return Reckoning(
-        system=row["system"], account=row["account"], external_id=row["external_id"], member_id=due["member_id"], due=due["due"],
-        net_amount=_amount(due["net_minor"], _exponent(row, converted=converted)), currency=row["currency"],
+        system=row["system"], account=row["account"], external_id=row["external_id"],
+        member_id=due["member_id"], due=due["due"],
+        net_amount=_amount(due["net_minor"], _exponent(row, converted=converted)),
+        currency=row["currency"],
         converted_amount=_amount(row["earn_minor"], row["exponent"]) if converted else None,
         converted_to=program.base_currency if converted and program else None,
         points_per_unit=rate, tier=due["tier"], tier_factor=factor,
-        tier_since=tier_set[1] if tier_set is not None and tier_set[0] == due["tier"] and tier_set[1] > BEGINNING else None, tier_source=source,
-        program_version=due["program_version"], rounding=program.rounding if program else None,
-        parts=tuple(part_of(rule, points, rate, factor, due["tier"], words) for rule, points in breakdown.items()) if due["due"] is not None else (),
-        considered=tuple(
-            Considered(one["promotion_id"], one["version"], one["outcome"], one["points"], _weighed(one)) for one in weighed
+        tier_since=(
+            tier_set[1]
+            if tier_set is not None and tier_set[0] == due["tier"] and tier_set[1] > BEGINNING
+            else None
         ),
-        problem=None if due["due"] is not None else not_computed(program, row["currency"], due["tier"], row["issued_at"]),
+        tier_source=source,
+        program_version=due["program_version"], rounding=program.rounding if program else None,
+        parts=tuple(
+            part_of(rule, points, rate, factor, due["tier"], words)
+            for rule, points in breakdown.items()
+        ) if due["due"] is not None else (),
+        considered=tuple(
+            Considered(
+                one["promotion_id"], one["version"], one["outcome"], one["points"], _weighed(one)
+            )
+            for one in weighed
+        ),
+        problem=(
+            None
+            if due["due"] is not None
+            else not_computed(program, row["currency"], due["tier"], row["issued_at"])
+        ),
     )  # fmt: skip
 
 
@@ -217,7 +247,8 @@ def _weighed(one: Mapping[str, Any]) -> str:
     if one["outcome"] not in ("limit", "budget"):
         return words
     both = one["outcome"] == "budget" and one["wanted"] < one["unlimited"]
-    return f"{'cut by its limit and its budget' if both else words}: {one['points']} of {one['unlimited']}"
+    words = "cut by its limit and its budget" if both else words
+    return f"{words}: {one['points']} of {one['unlimited']}"
 
 
 def part_of(
@@ -247,11 +278,20 @@ def not_computed(program: Program | None, currency: str, tier: str | None, at: d
     if program is None:
         return "no version of the program was in force at the sale"
     if tier not in program.tier_rate_bps:
-        return f"the program (version {program.version}) has no tier {tier}; it has {', '.join(program.tier_rate_bps)}"
+        return (
+            f"the program (version {program.version}) has no tier {tier}; "
+            f"it has {', '.join(program.tier_rate_bps)}"
+        )
     if currency not in program.base_rate_bps and program.base_currency is None:
-        return f"the program (version {program.version}) has no points per unit of {currency}, and no base currency to convert it to"
+        return (
+            f"the program (version {program.version}) has no points per unit of {currency}, "
+            "and no base currency to convert it to"
+        )
     if currency in program.base_rate_bps:
         unknown = "its amount without tax is not known, or " if program.basis == "subtotal" else ""
         return f"{unknown}the amount is beyond exact arithmetic"
     day = at.astimezone(ZoneInfo(program.timezone)).date()
-    return f"there is no exchange rate of {currency} in {program.base_currency} for {day}; load it (`twezah fx load`)"
+    return (
+        f"there is no exchange rate of {currency} in {program.base_currency} for {day}; "
+        "load it (`twezah fx load`)"
+    )

@@ -58,7 +58,10 @@ Code = Annotated[Currency, AfterValidator(_known)]
 
 
 class FxRate(Frozen):
-    """Units of `base_currency` for one unit of `currency`, from `valid_on` to `valid_until`, both included."""
+    """Units of `base_currency` for one unit of `currency`.
+
+    In force from `valid_on` to `valid_until`, both included.
+    """
 
     currency: Code
     base_currency: Code
@@ -83,7 +86,10 @@ class FxRate(Frozen):
 
 
 class BadRatesError(ValueError):
-    """A file of rates that cannot be used; the message names every line at fault (the first twenty)."""
+    """A file of rates that cannot be used.
+
+    The message names every line at fault (the first twenty).
+    """
 
     def __init__(self, problems: Sequence[str]) -> None:
         more = (
@@ -108,7 +114,10 @@ def read_csv(text: str, *, carry_days: int = 0) -> list[FxRate]:
     if missing:
         raise BadRatesError(
             [
-                f"the first line must name the columns {', '.join(_REQUIRED)}; not found: {', '.join(missing)}"
+                (
+                    f"the first line must name the columns {', '.join(_REQUIRED)}; "
+                    f"not found: {', '.join(missing)}"
+                )
             ]
         )
     found: dict[tuple[str, str, date], FxRate] = {}
@@ -145,7 +154,8 @@ def _read(
         return
     try:
         one = FxRate(
-            currency=texts["currency"], base_currency=texts["base_currency"], valid_on=first, valid_until=last,
+            currency=texts["currency"], base_currency=texts["base_currency"],
+            valid_on=first, valid_until=last,
             rate=texts["rate"],
         )  # fmt: skip
     except ValidationError as error:
@@ -156,12 +166,16 @@ def _read(
         return
     if found.setdefault(one.key, one) != one:
         problems.append(
-            f"line {number}: another rate of {one.currency} in {one.base_currency} for {one.valid_on}"
+            f"line {number}: another rate of {one.currency} in {one.base_currency} "
+            f"for {one.valid_on}"
         )
 
 
 def by_version(rates: pl.DataFrame, programs: Sequence[Program]) -> pl.DataFrame:
-    """FX from RATES, in the days of the time zone of the version that speaks: a later one does not move the days of the past."""
+    """FX from RATES, in the days of the time zone of the version in force.
+
+    A later version does not move the days of the past.
+    """
     if len({one.timezone for one in programs}) == 1:
         return in_force(rates, programs[0].timezone)
     parts = []

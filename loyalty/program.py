@@ -76,7 +76,10 @@ class Program(Frozen):
         if self.tier_policy is not None:
             unknown = sorted(set(self.tier_policy.thresholds) - set(self.tier_rate_bps))
             if unknown or self.entry_tier in self.tier_policy.thresholds:
-                message = f"tier_policy.thresholds name {unknown or self.entry_tier}: every tier but the entry tier, each with a rate"
+                message = (
+                    f"tier_policy.thresholds name {unknown or self.entry_tier}: "
+                    "every tier but the entry tier, each with a rate"
+                )
                 raise ValueError(message)
         return self
 

@@ -1,4 +1,7 @@
-"""What a file of rules would change: new versions, the keys that differ, and the first instant at which anything does."""
+"""What a file of rules would change.
+
+That is new versions, the keys that differ, and the first instant at which anything does.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -87,7 +90,10 @@ def plan(programs: Sequence[Program], promotions: Sequence[Promotion], rules: Ru
 
 
 def as_if(found: Plan, since: datetime) -> Plan:
-    """The same changes, as if they began at `since` (and lasted as long): what they would have meant for stored sales."""
+    """The same changes, as if they began at `since` (and lasted as long).
+
+    For what they would have meant for stored sales.
+    """
     program = found.new_program and found.new_program.model_copy(update={"valid_from": since})
     moved = {p.promotion_id: _moved(p, since) for p in found.new_promotions}
     old = [p for p in found.programs if p is not found.new_program]

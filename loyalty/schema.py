@@ -1,4 +1,4 @@
-"""The canonical frames every layer speaks: one invoice row, one line row, whatever the billing system.
+"""The canonical frames that every layer passes on, whatever the billing system.
 
 Money is Int64 minor units of the row's currency; times are UTC; quantities and unit prices are
 exact decimals.

@@ -36,7 +36,10 @@ def steps(
     facts: Facts,
     as_of: datetime,
 ) -> pl.DataFrame:
-    """STEPS up to `as_of` of the members in `history`, and of those in `tiers`; nothing where no version evaluates tiers."""
+    """STEPS up to `as_of` of the members in `history`, and of those in `tiers`.
+
+    There are none where no version evaluates tiers.
+    """
     if not any(p.tier_policy for p in programs):
         return STEPS.to_frame()
     mine = (
@@ -57,7 +60,10 @@ def steps(
 
 
 def difference(due: pl.DataFrame, posted: pl.DataFrame) -> pl.DataFrame:
-    """The entries that make posted equal due: member_id, valid_from, entry_no, tier (null: no step there after all)."""
+    """The entries that make posted equal due: member_id, valid_from, entry_no, tier.
+
+    A null tier: there is no step at that instant after all.
+    """
     both = due.join(
         posted, on=["member_id", "valid_from"], how="full", coalesce=True, suffix="_posted"
     )
@@ -76,8 +82,10 @@ def difference(due: pl.DataFrame, posted: pl.DataFrame) -> pl.DataFrame:
 def _probes(asked: pl.DataFrame) -> pl.DataFrame:
     """The instants as documents that are worth nothing."""
     given = {
-        "system": pl.lit(""), "account": pl.lit(""), "external_id": pl.lit(""), "kind": pl.lit("invoice"), "status": pl.lit("void"),
-        "currency": pl.lit(""), "total_minor": pl.lit(0), "record_no": pl.lit(-1), "member_id": pl.col("member_id"),
+        "system": pl.lit(""), "account": pl.lit(""), "external_id": pl.lit(""),
+        "kind": pl.lit("invoice"), "status": pl.lit("void"),
+        "currency": pl.lit(""), "total_minor": pl.lit(0), "record_no": pl.lit(-1),
+        "member_id": pl.col("member_id"),
         "issued_at": pl.col("at"),
     }  # fmt: skip
     columns = [
@@ -89,7 +97,7 @@ def _probes(asked: pl.DataFrame) -> pl.DataFrame:
 def _asked(
     history: pl.DataFrame, tiers: pl.DataFrame, programs: Sequence[Program], as_of: datetime
 ) -> pl.DataFrame:
-    """member_id, at: every instant at which a member's tier may be another than before, and not after `as_of`."""
+    """Every instant, not after `as_of`, at which a member's tier may change: member_id, at."""
     sold = history.select("member_id", "issued_at")
     first = pl.concat([sold, tiers.select("member_id", pl.col("valid_from").alias("issued_at"))])
     first = first.group_by("member_id").agg(pl.col("issued_at").min().alias("first"))

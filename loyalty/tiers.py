@@ -120,7 +120,8 @@ def levels(sales: pl.DataFrame, asked: pl.DataFrame, policy: TierPolicy, zone: s
         .select("member_id", "since", "t", "best")
     )
     reached = at.sort("issued_at").join_asof(
-        best.sort("t"), left_on="issued_at", right_on="t", by=["member_id", "since"], strategy="backward",
+        best.sort("t"), left_on="issued_at", right_on="t", by=["member_id", "since"],
+        strategy="backward",
         allow_exact_matches=False, check_sortedness=False,
     )  # fmt: skip
     start = _window_sum(
@@ -134,7 +135,10 @@ def levels(sales: pl.DataFrame, asked: pl.DataFrame, policy: TierPolicy, zone: s
 
 
 def _running(sales: pl.DataFrame, policy: TierPolicy) -> pl.DataFrame:
-    """Per member and instant, all that counted until then, that instant included: member_id, issued_at, amount, total."""
+    """Per member and instant, all that counted until then: member_id, issued_at, amount, total.
+
+    That instant is included.
+    """
     amount = (
         pl.col("base")
         if policy.metric == "points"
@@ -149,7 +153,10 @@ def _running(sales: pl.DataFrame, policy: TierPolicy) -> pl.DataFrame:
 
 
 def _turns(sums: pl.DataFrame, policy: TierPolicy) -> pl.DataFrame:
-    """The instants after which a level may be higher than before: sales, and credits that leave the window."""
+    """The instants after which a level may be higher than before.
+
+    Those are sales, and the instants at which credits leave the window.
+    """
     window = pl.duration(microseconds=policy.window_days * _DAY_US)
     sold = sums.select("member_id", pl.col("issued_at").alias("t"))
     left = sums.filter(pl.col("amount") < 0).select(
@@ -166,7 +173,8 @@ def _window_sum(
     found = asked.with_columns((pl.col("t") - pl.duration(microseconds=window)).alias("from"))
     for name, column in (("until", "t"), ("before", "from")):
         found = found.sort(column).join_asof(
-            sums.select("member_id", "issued_at", pl.col("total").alias(name)), left_on=column, right_on="issued_at", by="member_id", strategy="backward",
+            sums.select("member_id", "issued_at", pl.col("total").alias(name)),
+            left_on=column, right_on="issued_at", by="member_id", strategy="backward",
             allow_exact_matches=inclusive, check_sortedness=False, coalesce=False,
         ).drop("issued_at")  # fmt: skip
     return found.with_columns(

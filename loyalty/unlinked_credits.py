@@ -18,7 +18,9 @@ _WHOSE = ("member_id", "system", "account", "currency")
 
 
 def against_latest(frame: pl.DataFrame, programs: Sequence[Program]) -> pl.DataFrame:
-    """`_row`, matched_minor: how much of each document is counted by another one (a credit) or lowered by one (a sale).
+    """How much of each document is counted by another: `_row`, matched_minor.
+
+    A credit is counted at a sale; a sale is lowered by a credit.
 
     `frame`: HISTORY with `_row`, program_version and `left_minor`: what of the document counts,
         with tax, without sign.
@@ -47,7 +49,10 @@ def against_latest(frame: pl.DataFrame, programs: Sequence[Program]) -> pl.DataF
 
 
 def _matched(documents: Iterable[tuple[int, int, bool]]) -> list[tuple[int, int]]:
-    """(row, amount) of each match; `documents` are (row, amount, takes) of one customer in order of time, sales first."""
+    """(row, amount) of each match.
+
+    `documents` are (row, amount, takes) of one customer in order of time, sales first.
+    """
     open_sales: list[list[int]] = []
     found: list[tuple[int, int]] = []
     for row, amount, takes in documents:

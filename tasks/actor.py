@@ -1,4 +1,7 @@
-"""Who started a flow run, for the audit log: as a label of the run says, the schedule, or an operator in Prefect's UI."""
+"""Who started a flow run, for the audit log.
+
+That is whoever a label of the run names, the schedule, or an operator in Prefect's UI.
+"""
 
 import sys
 from typing import Any, Final

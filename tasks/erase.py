@@ -1,4 +1,7 @@
-"""Erasing a member wherever this installation keeps words about them: ledger, Prefect's database, log files."""
+"""Erases a member's personal data wherever this installation keeps it.
+
+That is the ledger, Prefect's database, and log files.
+"""
 
 import os
 import re
@@ -41,7 +44,10 @@ def erase_everywhere(
 
 
 def _in_prefect(own: Settings, person: Person, *, dry_run: bool) -> dict[str, int]:
-    """Rows per table of Prefect's own database; whatever its tables are called, all their texts are looked through."""
+    """Rows changed per table of Prefect's own database.
+
+    All texts of all tables are searched, whatever the tables are called.
+    """
     if not own.starts_prefect or "PREFECT_API_DATABASE_CONNECTION_URL" in os.environ:
         raise DatabaseNotRunning(f"{PREFECT} is elsewhere")
     found: dict[str, int] = {}

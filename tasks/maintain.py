@@ -1,4 +1,7 @@
-"""What an installation needs over the years: promises checked, statistics renewed, Prefect's old runs deleted."""
+"""What an installation needs over the years.
+
+Promises are checked, statistics renewed, and Prefect's old runs deleted.
+"""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -47,7 +50,7 @@ class Maintained:
 
 
 def maintain(dsn: str, *, keep_days: int, dry_run: bool) -> Maintained:
-    """Checks the ledger and the audit log, renews the statistics, and deletes Prefect's runs that ended long ago.
+    """Checks the ledger and the audit log, renews the statistics, deletes Prefect's old runs.
 
     What is never deleted: raw pages, sales, entries, rejects and the audit log. Months of the audit
     of requests are dropped by the API.

@@ -22,7 +22,10 @@ _CHANGES_LOGGED: Final = 5
 
 @dataclass
 class RunReport:
-    """What is known of a run so far; each step fills its part, so that a failed run tells as much as it can."""
+    """What is known of a run so far.
+
+    Each step fills its part, so that a failed run tells as much as it can.
+    """
 
     job: Job
     started_at: datetime
@@ -90,13 +93,17 @@ def times_lines(loaded: Loaded) -> list[str]:
     if loaded.ahead:
         shown = ", ".join(f"{name} ({utc(at)})" for name, at in loaded.ahead_documents.items())
         lines.append(
-            f"{grouped(loaded.ahead)} records say that they were changed in the future, for example {shown}. The time of "
-            "reading counts instead, so that later corrections count. Look at the clock and time zone of the billing system"
+            f"{grouped(loaded.ahead)} records say that they were changed in the future, "
+            f"for example {shown}. The time of "
+            "reading counts instead, so that later corrections count. "
+            "Look at the clock and time zone of the billing system"
         )
     if stored.older:
         lines.append(
-            f"{grouped(stored.older)} versions differ from what is stored and are older, so they were left out, for example "
-            f"{', '.join(stored.older_documents)}. After a replay, or where webhooks arrive late, that is as it should be. "
+            f"{grouped(stored.older)} versions differ from what is stored and are older, "
+            "so they were left out, for example "
+            f"{', '.join(stored.older_documents)}. "
+            "After a replay, or where webhooks arrive late, that is as it should be. "
             "Otherwise compare these documents with the billing system: *reconcile*"
         )
     return lines

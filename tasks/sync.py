@@ -13,29 +13,27 @@ from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from prefect import get_run_logger, task
-from prefect.cache_policies import NO_CACHE
+from prefect import get_run_logger
 from prefect.context import FlowRunContext
 
 from connectors.kit.errors import ConnectorError
 from sql import sync
 from tasks.award.members import Awarded, award_members, award_only
+from tasks.database_errors import without_row_data
 from tasks.extract.pages import Extracted, extract_pages, replay_pages
 from tasks.job import Job
 from tasks.load.invoices import Loaded, load_pages
 from tasks.load.retry_rejects import load_all
 from tasks.run_report import RunReport, changes_line, times_lines
-from tasks.steps import BUSY, without_row_data
+from tasks.steps import step
 
 #: How long a run waits for another one of the same account to end.
 WAIT_SECONDS: Final = 600
 #: Reasons for rejects that are logged.
 _REASONS_LOGGED: Final = 5
-#: Jobs and frames are neither hashed nor kept.
-_STEP: Final = {"cache_policy": NO_CACHE, "persist_result": False}
 
 
-@task(name="extract", **_STEP)  # type: ignore[call-overload, untyped-decorator]
+@step("extract")
 def extract(job: Job) -> Extracted:
     """Fetch every page and store it as received; in a replay, take the pages that are stored."""
     with without_row_data():
@@ -45,14 +43,14 @@ def extract(job: Job) -> Extracted:
             raise error.of_block(job.vendor.name or job.vendor.system) from error.__cause__
 
 
-@task(name="load", **_STEP, **BUSY)  # type: ignore[call-overload, untyped-decorator]
+@step("load", retry_when_busy=True)
 def load(job: Job, extracted: Extracted) -> Loaded:
     """Map, validate and store the invoices; move the cursor; try open rejects again."""
     with without_row_data():
         return load_all(job, extracted)
 
 
-@task(name="award", **_STEP, **BUSY)  # type: ignore[call-overload, untyped-decorator]
+@step("award", retry_when_busy=True)
 def award(job: Job, sync_id: int) -> Awarded:
     """Post the points of every member whose history changed."""
     with without_row_data():

@@ -38,7 +38,10 @@ class Active:
 
 
 def active(promotions: Iterable[Promotion]) -> list[Active]:
-    """The versions that speak at some time, in the order in which they are applied: priority, then name, then version."""
+    """The versions that are in force at some time, in the order in which they are applied.
+
+    That order is priority, then name, then version.
+    """
     versions: dict[str, list[Promotion]] = {}
     for one in promotions:
         versions.setdefault(one.promotion_id, []).append(one)

@@ -1,4 +1,6 @@
-"""What promotions give: multipliers one after the other with one rounding each time the sum is told, then what is added.
+"""What promotions give: first the multipliers, one after the other, then what is added.
+
+Where the sum is taken, it is rounded once.
 
 A sale's value is a fraction; multipliers make the fraction larger, and the points of each are what
 the rounded value grows by. So the parts sum to the rounded end of the chain, whatever the order.
@@ -37,7 +39,9 @@ WORTH: Final = (
 
 
 def added(one: Active, sales: pl.DataFrame, counted: pl.DataFrame) -> pl.DataFrame:
-    """What a bonus gives before it is multiplied: `_row`, add_n, add_d; only sales to which it gives something.
+    """What a bonus gives before it is multiplied: `_row`, add_n, add_d.
+
+    Only sales to which it gives something have a row.
 
     `sales` are those that meet the conditions. Products and units count as far as the sale was not
     given back.
@@ -80,11 +84,16 @@ def factors(
     totals: pl.DataFrame,
     over: Sequence[str] = ("_row",),
 ) -> pl.DataFrame:
-    """The cumulative factor of the multipliers of each sale: FACTORS, for the candidates that multiply.
+    """The cumulative factor of the multipliers of each sale: FACTORS.
 
-    `candidates`: CANDIDATE in the order of application within each sale. `over`: what makes a
-        chain; with the number in it
-    every candidate is a chain of its own.
+    There is a row for each candidate that multiplies.
+
+    Args:
+        candidates: CANDIDATE in the order of application within each sale.
+        found: The promotions in question.
+        counted: What each sale consists of, for multipliers of lines.
+        totals: What its lines are shares of.
+        over: What makes a chain; with the number in it every candidate is a chain of its own.
     """
     scaled = [(one, one.factor) for one in found if one.factor]
     if not scaled or candidates.is_empty():
@@ -126,7 +135,8 @@ def factors(
     ]
     part = [one.fill_null(1) for one in reached]
     return mine.with_columns(part).select(
-        *CANDIDATE.names(), (pl.col("whole_n") * pl.col("line_n")).alias("n"), (pl.col("whole_d") * pl.col("line_d")).alias("d"),
+        *CANDIDATE.names(), (pl.col("whole_n") * pl.col("line_n")).alias("n"),
+        (pl.col("whole_d") * pl.col("line_d")).alias("d"),
         "whole_n", "whole_d",
     )  # fmt: skip
 

@@ -17,7 +17,9 @@ _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 def conditions(
     one: Active, programs: Sequence[Program], zones: Sequence[str]
 ) -> dict[str, pl.Expr]:
-    """What must hold, by name, in the order in which an explanation should ask; over the frame of `loyalty.earning.earned`.
+    """What must hold, by name, over the frame of `loyalty.earning.earned`.
+
+    The order is that in which an explanation should ask.
 
     The frame needs `first_at` where `first_purchase` is asked (see `with_first`), `zone` where the
     customer's clock is.
@@ -66,7 +68,7 @@ def with_first(frame: pl.DataFrame) -> pl.DataFrame:
 def _clock(
     one: Active, when: When, programs: Sequence[Program], zones: Sequence[str]
 ) -> dict[str, pl.Expr]:
-    """Days and hours by the clock of the promotion, the program version in force, or the customer."""
+    """Days and hours by the clock of the promotion, of the program version, or of the customer."""
     if not (when.weekdays or when.hours or when.dates):
         return {}
 

@@ -1,4 +1,7 @@
-"""Why a promotion gave a sale what it gave, or nothing: for explanations, one sale or one member at a time."""
+"""Why a promotion gave a sale what it gave, or nothing.
+
+For explanations, one sale or one member at a time.
+"""
 
 from typing import Final
 
@@ -28,7 +31,10 @@ CONSIDERED: Final = pl.Schema(
 
 
 def considered(world: World, given: pl.DataFrame) -> pl.DataFrame:
-    """CONSIDERED of all sales in `world`; `given` is what `loyalty.promotions.evaluate.parts` made of it."""
+    """CONSIDERED of all sales in `world`.
+
+    `given` is what `loyalty.promotions.evaluate.parts` made of it.
+    """
     found = [pl.DataFrame(schema=CONSIDERED)]
     for one in world.found:
         referral = isinstance(one.promotion.rule, ReferralReward)

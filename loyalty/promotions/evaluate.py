@@ -40,7 +40,8 @@ PARTS: Final = pl.Schema(
     }
 )
 _SALE_FACTS: Final = (
-    "_row", *ORDER, "program_version", "rounding", "earned", "earn_minor", "exponent", "base_rate_bps", "tier_rate_bps",
+    "_row", *ORDER, "program_version", "rounding", "earned", "earn_minor", "exponent",
+    "base_rate_bps", "tier_rate_bps",
 )  # fmt: skip
 
 
@@ -107,7 +108,10 @@ class World:
 def _exact(
     frame: pl.DataFrame, whole: pl.DataFrame, found: Sequence[Active], programs: Sequence[Program]
 ) -> pl.DataFrame:
-    """Points are null where products of amount, lines and rates could leave 128 bits: rejected rather than wrapped."""
+    """Points are null where products of amount, lines and rates could leave 128 bits.
+
+    Such a sale is rejected rather than wrapped.
+    """
     if not found:
         return frame
     limit = limit_of_exactness(found, programs)
@@ -155,7 +159,10 @@ def parts(world: World) -> pl.DataFrame:
 
 
 def _candidates(world: World) -> pl.DataFrame:
-    """Every promotion that could apply to a sale: `_row`, number, add_n, add_d (null: it multiplies), multiplied."""
+    """Every promotion that could apply to a sale.
+
+    `_row`, number, add_n, add_d (null: it multiplies), multiplied.
+    """
     schema = {"_row": pl.UInt32(), "number": pl.Int32(), "add_n": _WIDE(), "add_d": _WIDE()}
     found = [pl.DataFrame(schema=schema)]
     for one in world.found:
@@ -256,7 +263,10 @@ def _valued(world: World, applied: pl.DataFrame) -> pl.DataFrame:
 
 
 def limit_of_exactness(found: Sequence[Active], programs: Sequence[Program]) -> int:
-    """The largest product of an amount and its lines that stays exact through every multiplier and bonus."""
+    """The largest product of an amount and its lines that stays exact.
+
+    It is exact through every multiplier and bonus.
+    """
     base = max(max(p.base_rate_bps.values(), default=1) for p in programs)
     tier = max(max(p.tier_rate_bps.values()) for p in programs)
     rules = [one.promotion.rule for one in found]

@@ -20,7 +20,10 @@ from loyalty.types import Period
 def limited(
     parts: pl.DataFrame, found: Sequence[Active], programs: Sequence[Program]
 ) -> pl.DataFrame:
-    """`parts` (ORDER, number, points, program_version) with points cut to the members' limits; budgets are left to `budget`."""
+    """`parts` (ORDER, number, points, program_version) with points cut to the members' limits.
+
+    Budgets are left to `granted`.
+    """
     with_limits = [one for one in found if _personal(one)]
     if not with_limits:
         return parts
@@ -79,7 +82,9 @@ def _within(limit: int) -> pl.Expr:
 
 
 def _beginning(one: Active, period: Period, programs: Sequence[Program]) -> pl.Expr:
-    """The first day of the calendar period of a sale, in the promotion's or the program's time zone.
+    """The first day of the calendar period of a sale.
+
+    It is in the promotion's or the program's time zone.
 
     A day, not an instant: a program that changes its time zone within a month does not begin the
     month anew.
@@ -94,7 +99,10 @@ def _beginning(one: Active, period: Period, programs: Sequence[Program]) -> pl.E
 
 
 def allocate(claims: pl.DataFrame, budget: int) -> pl.DataFrame:
-    """What a budget leaves of the claims of one version of a promotion: `claims` in the order of the sales, with `granted`."""
+    """What a budget leaves of the claims of one version of a promotion.
+
+    Returns `claims` in the order of the sales, with `granted`.
+    """
     wanted = pl.col("wanted")
     before = wanted.cum_sum() - wanted
     return claims.sort(ORDER).with_columns(

@@ -18,7 +18,9 @@ def needs_lines(found: Sequence[Active]) -> bool:
 def sold(
     frame: pl.DataFrame, lines: pl.DataFrame, found: Sequence[Active], programs: Sequence[Program]
 ) -> pl.DataFrame:
-    """What each sale consists of: `_row`, product, amount_minor, quantity_micro, and `m<number>`: a product of the promotion.
+    """What each sale consists of: `_row`, product, amount_minor, quantity_micro, `m<number>`.
+
+    `m<number>` says whether it is a product of the promotion with that number.
 
     The lines of one product (same SKU and name) are one: an item given back on the same receipt was
     not bought. A product below zero is a discount: it lowers what all others are worth and is no
@@ -89,7 +91,9 @@ def pattern(globs: Sequence[str]) -> str:
 
 
 def totals(counted: pl.DataFrame, frame: pl.DataFrame) -> pl.DataFrame:
-    """Per sale what its lines are shares of: `_row`, lines_minor (at least 1); and lines_micro, all units sold.
+    """Per sale what its lines are shares of: `_row`, lines_minor (at least 1), lines_micro.
+
+    `lines_micro` are all units sold.
 
     The sum of the lines, or the sale without tax where that is more: what is on no line (delivery,
     say) is no product.

@@ -81,7 +81,10 @@ class Stacking(Frozen):
 
 
 class PeriodLimit(Frozen):
-    """At most `points` per member in each calendar `period` of the promotion's time zone, or else the program's."""
+    """At most `points` per member in each calendar `period`.
+
+    The period is in the promotion's time zone, or else in the program's.
+    """
 
     points: Limit
     period: Period
@@ -134,7 +137,10 @@ class Promotion(Frozen):
         if isinstance(self.rule, ReferralReward) and (
             self.stacking != Stacking() or self.when.first_purchase
         ):
-            message = "a referral reward stacks with everything and has its own idea of the first purchase"
+            message = (
+                "a referral reward stacks with everything "
+                "and has its own idea of the first purchase"
+            )
             raise ValueError(message)
         return self
 
@@ -160,14 +166,19 @@ class Promotion(Frozen):
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> "Promotion":
-        """From a row of loyalty.promotion: promotion_id, version, kind, parameters, valid_from, valid_to.
+        """From a row of loyalty.promotion.
+
+        It has promotion_id, version, kind, parameters, valid_from, valid_to.
 
         Raises UnknownPromotionKindError: points must never be short of a promise without anyone
         noticing. Raises pydantic.ValidationError for parameters that do not fit the kind.
         """
         parameters = dict(row["parameters"])
         if row["kind"] not in kinds():
-            message = f"promotion {row['promotion_id']!r} is of the kind {row['kind']!r}, which this version cannot evaluate"
+            message = (
+                f"promotion {row['promotion_id']!r} is of the kind {row['kind']!r}, "
+                "which this version cannot evaluate"
+            )
             raise UnknownPromotionKindError(message)
         rule = {**parameters.pop("rule", {}), "kind": row["kind"]}
         own = {name: row[name] for name in ("promotion_id", "version", "valid_from", "valid_to")}

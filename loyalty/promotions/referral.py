@@ -42,7 +42,10 @@ def _worth() -> pl.Expr:
 
 
 def _of_one(friends: pl.DataFrame, versions: Sequence[tuple[Active, pl.Expr]]) -> pl.DataFrame:
-    """One reward per friend and promotion, whichever version speaks at the sale; then the limit per referrer."""
+    """One reward per friend and promotion, whichever version is in force at the sale.
+
+    Then the limit per referrer is applied.
+    """
     sales = [
         friends.filter(meets & _in_time(_rule(one))).with_columns(_terms(one))
         for one, meets in versions

@@ -8,12 +8,15 @@ from loyalty.promotions.active import Active, numbers
 
 
 def with_stacking(candidates: pl.DataFrame, found: Sequence[Active]) -> pl.DataFrame:
-    """Adds `beaten`: null where the promotion applies, else `alone` or `group`: which rule of stacking left it out.
+    """Adds `beaten`: which rule of stacking left the promotion out, `alone` or `group`.
 
-    `candidates`: `_row`, number, worth (points it would give by itself). Alone first: of the
-        promotions that apply alone the one
-    with the highest priority, then worth, then name, and nothing beside it. Then, in each group,
-    the one that is worth most, then priority, then name.
+    It is null where the promotion applies.
+
+    Promotions that apply alone come first: of several the one with the highest priority, then worth,
+    then name, and nothing beside it. Then, in each group, the one that is worth most applies, then
+    priority, then name.
+
+    `candidates`: `_row`, number, worth (points it would give by itself).
     """
     plain = all(
         not one.promotion.stacking.alone and one.promotion.stacking.group is None for one in found

@@ -1,4 +1,9 @@
-"""Step 3: points of the members whose history changed; only the difference to what is posted is appended."""
+"""Step 3, award: posts the points of the members whose history changed.
+
+In: members that the load marked as changed (`store.mark_dirty`), and everything stored of them.
+Out: entries appended to the ledger, only the difference between what is due and what is posted;
+`Awarded` counts them. A sale whose points cannot be computed becomes a reject.
+"""
 
 import json
 import threading
@@ -18,7 +23,7 @@ from sql import member_history as facts
 from sql.db import DbConnection
 from sql.member_history import Rules, Stored
 from sql.sync import AccountKey
-from tasks.work import Work
+from tasks.run_database import RunDatabase
 
 #: Members per transaction, and transactions at a time.
 MEMBERS_AT_ONCE = 5_000
@@ -60,11 +65,14 @@ _adding = threading.Lock()
 
 
 class RulesChangedError(RuntimeError):
-    """The rules were changed while points were computed: what is still to do is computed by the new ones."""
+    """The rules were changed while points were computed.
+
+    What is still to do is computed by the new ones.
+    """
 
 
-def award_members(job: Work, sync_id: int | None) -> Awarded:
-    """Recomputes every dirty member from stored history, chunk by chunk, each chunk in one transaction.
+def award_members(job: RunDatabase, sync_id: int | None) -> Awarded:
+    """Recomputes every changed member from stored history, chunk by chunk, one transaction each.
 
     `sync_id` is the synchronisation that asks; None: nobody's, so a reject is filed under the one
     that last read its account.
@@ -97,8 +105,10 @@ def award_members(job: Work, sync_id: int | None) -> Awarded:
     return done
 
 
-def award_only(job: Work, sync_id: int, members: Sequence[int]) -> Awarded:
-    """Recomputes these members and no others: who announces a sale does not wait for a backfill's points.
+def award_only(job: RunDatabase, sync_id: int, members: Sequence[int]) -> Awarded:
+    """Recomputes these members and no others.
+
+    So whoever announces a sale does not wait for the points of a backfill.
 
     Members that another run is working on are left to it: it sees what was stored before. Where a
     promotion has a budget, all who are waiting are computed, since its division concerns them all.
@@ -122,7 +132,7 @@ def award_only(job: Work, sync_id: int, members: Sequence[int]) -> Awarded:
     return done
 
 
-def _award(job: Work, sync_id: int | None, done: Awarded) -> None:
+def _award(job: RunDatabase, sync_id: int | None, done: Awarded) -> None:
     with job.transaction() as connection:
         rules = facts.rules(connection)
         store.mark_dirty(
@@ -142,7 +152,9 @@ def _award(job: Work, sync_id: int | None, done: Awarded) -> None:
         _in_chunks(job, sync_id, rules, done, 0)
 
 
-def _in_chunks(job: Work, sync_id: int | None, rules: Rules, done: Awarded, waiting: int) -> None:
+def _in_chunks(
+    job: RunDatabase, sync_id: int | None, rules: Rules, done: Awarded, waiting: int
+) -> None:
     if job.dry_run or waiting <= MEMBERS_AT_ONCE:
         _until_done(job, sync_id, rules, done)
         return
@@ -152,7 +164,7 @@ def _in_chunks(job: Work, sync_id: int | None, rules: Rules, done: Awarded, wait
         part.result()
 
 
-def _claim_budgets(job: Work, rules: Rules) -> None:
+def _claim_budgets(job: RunDatabase, rules: Rules) -> None:
     """What the dirty members claim of the budgets, before any of it is divided. They stay dirty."""
     after = 0
     with job.transaction() as connection:
@@ -167,8 +179,11 @@ def _claim_budgets(job: Work, rules: Rules) -> None:
         job.commit(connection)
 
 
-def _settle(job: Work, rules: Rules) -> int:
-    """Divides the budgets anew where claims changed, and marks who wins or loses by it; returns how many."""
+def _settle(job: RunDatabase, rules: Rules) -> int:
+    """Divides the budgets anew where claims changed, and marks the members whose share changes.
+
+    Returns how many members that are.
+    """
     with job.transaction() as connection:
         members = budgets.settle(connection, rules.budgets)
         # Claims of a version that these rules do not know have no budget here, and must not be
@@ -192,7 +207,7 @@ def _evaluated(
     return found.due, stored
 
 
-def _until_done(job: Work, sync_id: int | None, rules: Rules, done: Awarded) -> None:
+def _until_done(job: RunDatabase, sync_id: int | None, rules: Rules, done: Awarded) -> None:
     with job.transaction() as connection:
         try:
             while members := _claim(connection, rules):
@@ -216,7 +231,11 @@ def _claim(connection: DbConnection, rules: Rules) -> list[int]:
 
 
 def _chunk(
-    connection: DbConnection, job: Work, sync_id: int | None, members: list[int], rules: Rules
+    connection: DbConnection,
+    job: RunDatabase,
+    sync_id: int | None,
+    members: list[int],
+    rules: Rules,
 ) -> Awarded:
     done = Awarded(members=len(members))
     due, stored = _evaluated(connection, members, rules)
@@ -246,7 +265,10 @@ def _reject(
         program = next((p for p in rules.programs if p.version == row["program_version"]), None)
         reason = f"points: {not_computed(program, row['currency'], row['tier'], row['event_at'])}"
         if row["due_after"] is not None:
-            reason = "points: the computed entry is not plausible; see the validation in the run's report"
+            reason = (
+                "points: the computed entry is not plausible; "
+                "see the validation in the run's report"
+            )
         done.reasons[reason] += 1
         done.rejected += 1
         problems = json.dumps([{"field": "points", "path": "", "reason": reason, "example": ""}])
@@ -260,7 +282,10 @@ def _reject(
 
 
 def _resolve(connection: DbConnection, sync_id: int | None, due: pl.DataFrame) -> None:
-    """Members buy in several systems: a run closes the rejects of every account whose sales it could compute."""
+    """Closes rejects of sales whose points could be computed, in every account they are of.
+
+    Members buy in several systems, so a run meets sales of other accounts.
+    """
     computed = due.filter(pl.col("due").is_not_null())
     for (system, account), rows in computed.group_by("system", "account"):
         owner = AccountKey(str(system), str(account))

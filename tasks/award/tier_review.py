@@ -1,4 +1,6 @@
-"""Reviewing tiers: whose period ended, so that the history and the tier in force now are up to date without a sale.
+"""Reviews the tiers of members whose period ended.
+
+So the history and the tier in force now are up to date without a sale.
 
 Points need no review: the tier of a sale is computed for its own instant.
 """
@@ -8,7 +10,7 @@ from dataclasses import dataclass
 from sql import member_history as facts
 from sql import store, tier_history
 from tasks.award.members import Awarded, award_members
-from tasks.work import Work
+from tasks.run_database import RunDatabase
 
 
 @dataclass(frozen=True)
@@ -27,12 +29,18 @@ class Reviewed:
     def to_text(self) -> str:
         """One line."""
         if not self.members:
-            return "No member's tier can change by time: the program evaluates no tiers, or nobody has reached one"
-        return f"{self.members} members reviewed: {self.steps} rises and falls of {self.changed} members; {self.awarded.points:+d} points"
+            return (
+                "No member's tier can change by time: the program evaluates no tiers, "
+                "or nobody has reached one"
+            )
+        return (
+            f"{self.members} members reviewed: {self.steps} rises and falls "
+            f"of {self.changed} members; {self.awarded.points:+d} points"
+        )
 
 
 def evaluate(dsn: str, run_id: str, *, everyone: bool = False, dry_run: bool = False) -> Reviewed:
-    """Recomputes the tiers of the members whose tier may have changed by time alone, and posts what differs.
+    """Recomputes the tiers that may have changed by time alone, and posts what differs.
 
     Run it when a period (or its grace) ended; once a day costs little. Twice at once, or again,
     posts nothing twice: members are marked, and the award step takes them one after the other.
@@ -46,7 +54,7 @@ def evaluate(dsn: str, run_id: str, *, everyone: bool = False, dry_run: bool = F
     Raises:
         psycopg.Error: What was committed by then stays; the rest of the members stay marked.
     """
-    job = Work(dsn, run_id, dry_run=dry_run)
+    job = RunDatabase(dsn, run_id, dry_run=dry_run)
     with job.scope():
         with job.transaction() as connection:
             rules = facts.rules(connection)

@@ -1,4 +1,8 @@
-"""Step 1: everything the vendor says is stored as received, page by page, mapped, and what is missing is looked up."""
+"""Step 1, extract: everything the vendor says is stored as received, page by page, and mapped.
+
+In: the account and the window that the job asks for. Out: `Extracted`: raw pages in the database,
+mapped pages for the load, and lookups (customers, items) in the database's cache.
+"""
 
 import math
 from dataclasses import dataclass, field
@@ -45,7 +49,7 @@ class Extracted:
     changes: list[Change] = field(default_factory=list)
 
     def take_early(self) -> Loading | None:
-        """The store transaction that was begun while pages arrived, to be finished; None if there is none."""
+        """The store transaction that was begun while pages arrived; None if there is none."""
         early, self.early = self.early, None
         return early.take_over() if early else None
 
@@ -57,7 +61,9 @@ class Extracted:
 
 
 def extract_pages(job: Job) -> Extracted:
-    """Fetches all streams of the account; continues an interrupted extraction where its last stored page ended.
+    """Fetches all streams of the account.
+
+    An interrupted extraction is continued where its last stored page ended.
 
     Raises ConnectorError: what is stored by then stays, and the next run continues there.
     """
@@ -97,7 +103,9 @@ def extract_pages(job: Job) -> Extracted:
 
 
 def replay_pages(job: Job) -> Extracted:
-    """Maps the stored pages that were fetched in the job's period again, with the mapping of now; the vendor is not asked.
+    """Maps the stored pages of the job's period again, with the present mapping.
+
+    The period is that in which they were fetched; the vendor is not asked.
 
     Where only rejects were asked for, no page is mapped here: the load finds those by itself.
     Phones and SKUs are those that are cached. A list of what still exists tells about its own time
@@ -267,13 +275,17 @@ def page_row(page: Page) -> dict[str, Any]:
 def _keep_unreadable(
     job: Job, connection: DbConnection, sync_id: int, error: UnexpectedShape
 ) -> None:
-    """An answer that is not what was agreed is evidence: it is kept beside the pages, where nobody reads it as one."""
+    """Keeps an answer that is not what was agreed, as evidence.
+
+    It is kept beside the pages, under a name under which nobody reads it as one.
+    """
     body = getattr(error, "body", None)
     if not body:
         return
     connection.rollback()
     page = {
-        "stream": f"unreadable:{error.operation}", "page_no": 1, "record_count": 0, "request": {"call": error.call},
+        "stream": f"unreadable:{error.operation}", "page_no": 1, "record_count": 0,
+        "request": {"call": error.call},
         "next_request": None, "content_type": "", "body": body, "fetched_at": datetime.now(UTC),
     }  # fmt: skip
     sync.save_page(connection, job.account, sync_id, page)

@@ -1,4 +1,7 @@
-"""Whether the vendor's records still look as they did: new fields, other types, and fields that are gone, each noted once."""
+"""Whether the vendor's records still look as they did.
+
+New fields, other types, and fields that are gone are each noted once.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -35,7 +38,10 @@ class Change:
     def to_text(self) -> str:
         """For an operator."""
         if self.read_as:
-            return f"{self.said}; it is read as {self.read_as}: if records are rejected or wrong, correct the field mapping"
+            return (
+                f"{self.said}; it is read as {self.read_as}: "
+                "if records are rejected or wrong, correct the field mapping"
+            )
         return f"{self.said} - ignored; map it in the block if it matters"
 
 
@@ -87,7 +93,10 @@ def _seen(stream: str, outline: Outline, known: Sequence[Known]) -> list[Seen]:
 
 
 def _new(seen: Iterable[Seen], known: Sequence[Known], mapped: Mapping[str, str]) -> list[Change]:
-    """Fields with a path or type that was not there; of a new object only itself, and nothing that the mapping awaits."""
+    """Fields with a path or type that was not there before.
+
+    Of a new object only the object itself is named, and nothing that the mapping awaits.
+    """
     types: dict[str, set[str]] = defaultdict(set)
     for old in known:
         types[old.path].add(old.json_type)

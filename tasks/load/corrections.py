@@ -1,4 +1,6 @@
-"""What takes points back is accepted where it can be understood, though it would not do for a new sale.
+"""Corrections that take points back are accepted where they can be understood.
+
+The same record would be rejected if it were a new sale.
 
 A void needs nothing but the document's id. A refund that leaves out the phone or the date of its
 sale has those of the sale as it is stored. What still cannot be used is a class of reject of its
@@ -69,7 +71,10 @@ def completed(connection: DbConnection, account: AccountKey, mapped: Mapped) -> 
 
 
 def _of_the_sale(connection: DbConnection, account: AccountKey, rows: pl.DataFrame) -> pl.DataFrame:
-    """Versions of stored sales that leave less of them, for the same customer as far as they say."""
+    """Versions of stored sales that lower their amount.
+
+    They must be of the same customer, as far as they name one.
+    """
     stored = refused.standing(connection, account, rows["external_id"].to_list())
     if stored.is_empty():
         return rows.clear()

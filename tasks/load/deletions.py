@@ -1,4 +1,7 @@
-"""Deletions that nobody tells: found by comparing what the vendor lists with what is stored."""
+"""Deletions that the vendor does not report.
+
+They are found by comparing what the vendor lists with what is stored.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +27,10 @@ class Unlisted:
     alive_count: int
 
     def too_many(self, job: Job) -> str:
-        """What to say when so many are missing that it is probably not they that are gone; "" if they are few."""
+        """Why this is refused, for an operator, where so many documents are missing; else "".
+
+        So many missing documents are probably not deleted, but hidden from the connected user.
+        """
         count, limit = self.deletions.height, job.policy.reject_percent_max
         if (
             self.alive_count < job.policy.reject_records_min
@@ -32,9 +38,12 @@ class Unlisted:
         ):
             return ""
         return (
-            f"{job.account.system}: {count} of {self.alive_count} documents are not listed any more, more than the {limit} % "
-            f"allowed in block {block_name(job.vendor.name or job.vendor.system)!r}. Nothing was stored and no cursor moved. Usually the connected "
-            "user sees less than before (another role, entity or company). If they really were deleted, raise the limit in the "
+            f"{job.account.system}: {count} of {self.alive_count} documents are not listed any "
+            f"more, more than the {limit} % "
+            f"allowed in block {block_name(job.vendor.name or job.vendor.system)!r}. "
+            "Nothing was stored and no cursor moved. Usually the connected "
+            "user sees less than before (another role, entity or company). "
+            "If they really were deleted, raise the limit in the "
             "block for one run."
         )
 

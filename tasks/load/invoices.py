@@ -1,4 +1,9 @@
-"""Step 2: stored pages become canonical invoices; good rows are stored in one transaction, the others are rejected by name."""
+"""Step 2, load: mapped records become canonical invoices in the database.
+
+In: `Extracted` (mapped pages). Out: `Loaded` (what became of the records), invoices and rejects in
+the database, moved cursors, and members marked for the award step. Good records are stored and the
+others are rejected by name, all in one transaction.
+"""
 
 import json
 from collections import Counter
@@ -199,7 +204,10 @@ class Loading:
 
 
 def _gathered(batches: Iterable[tuple[str, Mapped]]) -> Iterator[tuple[str, Mapped]]:
-    """Batches of one stream put together: a validation costs as much as reading thousands of rows, however few it checks."""
+    """Batches of one stream put together.
+
+    A validation costs as much as reading thousands of rows, however few it checks.
+    """
     waiting: list[Mapped] = []
     stream, records = "", 0
     for name, mapped in batches:
@@ -219,7 +227,7 @@ def _gathered(batches: Iterable[tuple[str, Mapped]]) -> Iterator[tuple[str, Mapp
 
 
 def load_pages(job: Job, extracted: "Extracted") -> Loaded:
-    """Validates and stores what was extracted and mapped, and moves the cursors, in one transaction.
+    """Validates and stores what was extracted, and moves the cursors, in one transaction.
 
     Raises TooManyRejectsError (nothing stored), psycopg.Error.
     """
@@ -249,7 +257,7 @@ def filled(job: Job, reader: DbConnection, stream: str, mapped: Mapped) -> Mappe
 
 
 def judged(stream: Stream, mapped: Mapped, pages: pl.DataFrame) -> Batch:
-    """Splits a mapped batch into what can be stored and what is rejected, each reject with its reasons.
+    """Splits a mapped batch into what can be stored and what is rejected, each with its reasons.
 
     Of several versions of one document only the newest is judged; `pages` says how they were read
     (READING).
@@ -345,7 +353,8 @@ def _rejects(
         record_key = row_key or external_id or f"page {page_id} record {record_no}"
         rows.append(
             (
-                stream.name, record_key, external_id, reason, json.dumps(found), page_id, record_no, customer,
+                stream.name, record_key, external_id, reason, json.dumps(found),
+                page_id, record_no, customer,
                 bool(row_key),
             )
         )  # fmt: skip
@@ -353,7 +362,10 @@ def _rejects(
 
 
 def describe(problem: dict[str, Any]) -> str:
-    """`Total, looked for at /TotalAmt: missing`, in one line; paths in brackets are not of the document."""
+    """`Total, looked for at /TotalAmt: missing`, in one line.
+
+    Paths in brackets are not of the document.
+    """
     name = problem["field"].removesuffix("_minor").replace("_at", "").replace("_", " ").capitalize()
     where = f", looked for at {problem['path']}" if problem["path"].startswith("/") else ""
     return f"{name}{where}: {problem['reason']}"
@@ -476,9 +488,12 @@ def _judge_share(job: Job, done: Loaded) -> None:
         f"{count} x {reason}{_shown(done, reason)}" for reason, count in done.reasons.most_common(3)
     )
     message = (
-        f"{job.account.system}: {done.rejected} of {judged_count} records could not be used, more than the {limit} % allowed "
-        f"in block {block_name(job.vendor.name or job.vendor.system)!r}. Nothing was stored and no cursor moved. Most frequent: {worst}. Correct the field mapping "
-        "in the block or the data at the vendor, then retry this run: it reads the same changes again."
+        f"{job.account.system}: {done.rejected} of {judged_count} records could not be used, "
+        f"more than the {limit} % allowed "
+        f"in block {block_name(job.vendor.name or job.vendor.system)!r}. Nothing was stored and "
+        f"no cursor moved. Most frequent: {worst}. Correct the field mapping "
+        "in the block or the data at the vendor, then retry this run: "
+        "it reads the same changes again."
     )
     raise TooManyRejectsError(message, done)
 
@@ -518,7 +533,10 @@ def _void_unlisted(
 def _finish(
     job: Job, connection: DbConnection, sync_id: int, streams: Mapping[str, Any], done: Loaded
 ) -> None:
-    """Cursors, marks and state: last, so that the rows everyone shares are locked as briefly as possible."""
+    """Moves the cursors, marks the members and sets the state.
+
+    This comes last, so that the rows everyone shares are locked as briefly as possible.
+    """
     if not job.by_hand:
         done.cursors = {
             name: datetime.fromisoformat(state["started_at"]) for name, state in streams.items()

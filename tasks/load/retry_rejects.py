@@ -1,4 +1,7 @@
-"""Step 2, its end: records that were rejected are tried again once there is reason to think that they can be used.
+"""Step 2, its end: tries rejected records again, once it is likely that they can be used.
+
+In: open rejects and the stored pages they came from. Out: `RetryResult`; what can be used now is
+stored by the rules of every other load.
 
 Because the mapping is another one (settings of the block, or the program itself), or because their
 customer has a phone by now. The vendor is not asked: the record is in its stored page. Whatever is
@@ -58,7 +61,9 @@ def load_all(job: Job, extracted: Extracted) -> Loaded:
 
 
 def bring_back(job: Job, sync_id: int) -> Again:
-    """Tries open rejects of the account again, a bounded number of them; each turn is one transaction.
+    """Tries open rejects of the account again, a bounded number of them.
+
+    Each turn is one transaction.
 
     Raises psycopg.Error: what was committed by then stays, the rest stays open.
     """
@@ -69,7 +74,8 @@ def bring_back(job: Job, sync_id: int) -> Again:
         with job.transaction() as connection:
             store.lock_account(connection, job.account)
             found = rejects.waiting(
-                connection, job.account, sync_id, mapping=job.mapping_digest, streams=streams, every=job.rejects,
+                connection, job.account, sync_id, mapping=job.mapping_digest, streams=streams,
+                every=job.rejects,
                 after=after, pages=PAGES_AT_ONCE,
             )  # fmt: skip
             if found:
@@ -133,7 +139,10 @@ def _mapped(
     waiting: Sequence[Waiting],
     bodies: Mapping[int, bytes],
 ) -> Iterator[tuple[Mapped | None, Sequence[Waiting]]]:
-    """The records at these places, mapped; page by page, with None for one that cannot be read, where one cannot."""
+    """The records at these places, mapped.
+
+    Where one page cannot be read, they come page by page, with None for that page.
+    """
     try:
         yield _only(job, connection, stream, _pages(job, stream, waiting, bodies), waiting), waiting
     except ConnectorError:
@@ -200,7 +209,9 @@ def _not_newer(job: Job, connection: DbConnection, mapped: Mapped, count: int) -
 
 
 def close_corrected(job: Job, sync_id: int) -> int:
-    """Closes rejects of rows without an id, and of whole files, once their file was read again and has them right.
+    """Closes rejects whose file was read again and has them right.
+
+    Those are rejects of rows without an id, and of whole files.
 
     Returns how many. Raises psycopg.Error.
     """
@@ -239,7 +250,7 @@ def close_corrected(job: Job, sync_id: int) -> int:
 def is_corrected(
     number: int, before: Sequence[Place], after: Sequence[Place], refused: set[int]
 ) -> bool:
-    """Whether a row that was rejected is right in the file as it is now, or was taken out of its middle.
+    """Whether a rejected row is right in the file as it is now, or was taken out of its middle.
 
     A file that holds other rows under the same name, as one of every day does, corrects nothing.
 

@@ -1,4 +1,7 @@
-"""Looking at a change of the rules, and applying it: who would gain what, what must be confirmed, what is kept."""
+"""Looks at a change of the rules, and applies it.
+
+It says who would gain what and what must be confirmed, and keeps who decided it and why.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,9 +57,14 @@ class Look:
         return {
             "changes": [_change_json(one) for one in self.plan.changes],
             "reaches": None if self.plan.reaches is None else moment(self.plan.reaches),
-            "members": len(trial.members), "sales": trial.sales, "points": trial.points, "added": trial.added,
-            "taken": trial.taken, "percent": round(trial.percent, 2), "uncomputed_sales": trial.uncomputed, "expired": trial.expired,
-            "largest": [{"member_id": m.member_id, "before": m.before, "after": m.after, "points": m.points} for m in trial.largest],
+            "members": len(trial.members), "sales": trial.sales, "points": trial.points,
+            "added": trial.added,
+            "taken": trial.taken, "percent": round(trial.percent, 2),
+            "uncomputed_sales": trial.uncomputed, "expired": trial.expired,
+            "largest": [
+                {"member_id": m.member_id, "before": m.before, "after": m.after, "points": m.points}
+                for m in trial.largest
+            ],
         }  # fmt: skip
 
 
@@ -71,8 +79,10 @@ class Applied:
 
 def _change_json(change: Change) -> dict[str, object]:
     return {
-        "name": change.name, "status": change.status, "version": change.version, "valid_from": moment(change.valid_from),
-        "reaches": None if change.reaches is None else moment(change.reaches), "differences": list(change.differences),
+        "name": change.name, "status": change.status, "version": change.version,
+        "valid_from": moment(change.valid_from),
+        "reaches": None if change.reaches is None else moment(change.reaches),
+        "differences": list(change.differences),
     }  # fmt: skip
 
 
@@ -116,7 +126,9 @@ def look(connection: DbConnection, text: str, *, since: datetime | None = None) 
 def apply_rules(
     dsn: str, text: str, decision: Decision, run_id: str, *, recompute: bool, confirm: int
 ) -> Applied:
-    """Applies `text`: new versions, the record, and, if past sales are to be recomputed, the marks of their members.
+    """Applies `text`: stores the new versions, and the record of the change.
+
+    If past sales are to be recomputed, their members are marked.
 
     Args:
         dsn: The ledger.
@@ -160,16 +172,20 @@ def _judge(found: Look, *, recompute: bool, confirm: int) -> None:
     own = settings()
     if not recompute:
         raise ChangeRefusedError(
-            f"it reaches into the past (to {moment(reaches, ZoneInfo(own.timezone))}) and changes {len(trial.members)} members' points for past "
-            "sales. Write a later valid_from, or ask for the past to be recomputed (--recompute; in the form: recompute)",
+            f"it reaches into the past (to {moment(reaches, ZoneInfo(own.timezone))}) and changes "
+            f"{len(trial.members)} members' points for past "
+            "sales. Write a later valid_from, or ask for the past to be recomputed "
+            "(--recompute; in the form: recompute)",
             found,
         )
     if confirm >= trial.moved:
         return
     if trial.moved > own.change_points_max or trial.percent > own.change_percent_max:
         raise ChangeRefusedError(
-            f"it moves {trial.moved} points ({trial.percent:.1f} % of all), more than the limit of {own.change_points_max} points or "
-            f"{own.change_percent_max} %. If that is meant, confirm {trial.moved} points (--confirm {trial.moved}; in the form: confirm)",
+            f"it moves {trial.moved} points ({trial.percent:.1f} % of all), "
+            f"more than the limit of {own.change_points_max} points or "
+            f"{own.change_percent_max} %. If that is meant, confirm {trial.moved} points "
+            f"(--confirm {trial.moved}; in the form: confirm)",
             found,
         )
 
@@ -187,17 +203,21 @@ def shown(found: Look, zone: ZoneInfo) -> list[str]:
     if found.plan.reaches is None:
         return [*lines, "No sale would ever be worth anything else."]
     lines.append(
-        f"Stored sales from {moment(found.plan.reaches, zone)} on: {trial.sales} worth something else, for {len(trial.members)} of "
-        f"{trial.looked_at} members: {trial.points:+d} points ({trial.added:+d}, {trial.taken:+d}; {trial.percent:.1f} % of {trial.before})."
+        f"Stored sales from {moment(found.plan.reaches, zone)} on: {trial.sales} worth something "
+        f"else, for {len(trial.members)} of "
+        f"{trial.looked_at} members: {trial.points:+d} points "
+        f"({trial.added:+d}, {trial.taken:+d}; {trial.percent:.1f} % of {trial.before})."
     )
     if trial.expired:
         less = "more" if trial.expired > 0 else "fewer"
         lines.append(
-            f"{abs(trial.expired)} points {less} would have expired by now; that is part of the sum."
+            f"{abs(trial.expired)} points {less} would have expired by now; "
+            "that is part of the sum."
         )
     if trial.uncomputed:
         lines.append(
-            f"{trial.uncomputed} sales could not be computed by these rules and would keep what was posted."
+            f"{trial.uncomputed} sales could not be computed by these rules "
+            "and would keep what was posted."
         )
     lines += [_member(one) for one in trial.largest]
     return lines

@@ -1,4 +1,7 @@
-"""What other rules would mean for the stored sales: computed for everybody concerned, and kept nowhere."""
+"""What other rules would mean for the stored sales.
+
+It is computed for everybody concerned, and stored nowhere.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -134,8 +137,13 @@ def _count(
 ) -> None:
     both = (
         before.select(*_SALE, pl.col("due").alias("before"))
-        .join(after.select(*_SALE, pl.col("due").alias("after"), pl.lit(value=True).alias("known")), on=_SALE, how="full", coalesce=True)
-        .with_columns(pl.when(pl.col("known").is_null()).then(pl.lit(0)).otherwise("after").alias("after"))
+        .join(
+            after.select(*_SALE, pl.col("due").alias("after"), pl.lit(value=True).alias("known")),
+            on=_SALE, how="full", coalesce=True,
+        )
+        .with_columns(
+            pl.when(pl.col("known").is_null()).then(pl.lit(0)).otherwise("after").alias("after")
+        )
     )  # fmt: skip
     # What cannot be computed keeps what was posted for it; here: what was due before.
     uncomputed = both["after"].is_null() & both["before"].is_not_null()

@@ -1,4 +1,4 @@
-"""Points posted held against points due, member by member; and posting the difference where there is one."""
+"""Compares points posted with points due, member by member, and posts the difference."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from sql import ledger, store
 from sql import member_history as facts
 from sql.db import connect
 from tasks.award.members import Awarded, award_members
-from tasks.work import Work
+from tasks.run_database import RunDatabase
 
 #: Members computed at a time.
 MEMBERS_AT_ONCE = 5_000
@@ -55,13 +55,16 @@ class PointsCheck:
         if not self.members:
             return f"points posted are the points due, for {self.looked_at} members{waiting}"
         return (
-            f"{len(self.members)} of {self.looked_at} members{waiting} have other points than they are due, for {self.sales} sales: "
+            f"{len(self.members)} of {self.looked_at} members{waiting} "
+            f"have other points than they are due, for {self.sales} sales: "
             f"{self.added:+d} to give, {self.taken:+d} to take back"
         )
 
 
 def check_points(dsn: str, members: Sequence[int] | None = None) -> PointsCheck:
-    """Computes what is due from the stored sales and compares it with the ledger; changes nothing and holds up nobody.
+    """Computes what is due from the stored sales and compares it with the ledger.
+
+    It changes nothing and holds up nobody.
 
     Args:
         dsn: The ledger.
@@ -126,10 +129,11 @@ def recompute(
         found.moved > own.change_points_max or percent > own.change_percent_max
     ):
         raise TooManyPointsError(
-            f"it would move {found.moved} points ({percent:.1f} % of those posted), more than the limit of {own.change_points_max} points or "
+            f"it would move {found.moved} points ({percent:.1f} % of those posted), "
+            f"more than the limit of {own.change_points_max} points or "
             f"{own.change_percent_max} %. If that is meant, confirm {found.moved} points"
         )
-    work = Work(dsn, run_id)
+    work = RunDatabase(dsn, run_id)
     with work.transaction() as connection:
         store.mark_dirty(connection, set(found.members))
         connection.commit()

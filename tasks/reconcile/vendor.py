@@ -1,4 +1,7 @@
-"""Our books held against the billing system's: per day, and document by document where they differ."""
+"""Compares our books with the billing system's.
+
+They are compared per day, and document by document where they differ.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -50,12 +53,18 @@ class Reconciled:
     def to_text(self) -> str:
         """One line."""
         if not self.count:
-            return f"{self.documents} documents of the billing system are in the books as they are there"
-        return f"{self.count} of {self.documents} documents differ, {self.repairable} of them are corrected by reading again"
+            return (
+                f"{self.documents} documents of the billing system are in the books "
+                "as they are there"
+            )
+        return (
+            f"{self.count} of {self.documents} documents differ, "
+            f"{self.repairable} of them are corrected by reading again"
+        )
 
 
 def reconcile_vendor(job: Job, since: datetime, until: datetime) -> Reconciled:
-    """Lists the account's documents at the billing system and compares those dated from `since` until before `until`.
+    """Compares the account's documents dated from `since` until before `until` with our books.
 
     Args:
         job: A dry run that reads changes since `listed_since(since)`; nothing it fetches is kept.

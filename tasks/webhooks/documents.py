@@ -1,4 +1,8 @@
-"""Step 1 for sales that are announced: what events hold or name becomes pages of the connector's lists, stored and mapped like any other."""
+"""Step 1 for sales that are announced by webhooks.
+
+In: events that hold documents or name them. Out: `Extracted`: they have become pages of the
+connector's lists, stored and mapped like those of a poll.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -65,7 +69,7 @@ class Whole:
 
 @dataclass
 class Sorted:
-    """What is to be done about events, per list of the connector; `notes` and `failed` are by number of the delivery."""
+    """What is to be done about events, per list of the connector."""
 
     whole: dict[str, list[Whole]] = field(default_factory=lambda: defaultdict(list))
     gone: dict[str, list[tuple[Incoming, str]]] = field(default_factory=lambda: defaultdict(list))
@@ -80,7 +84,9 @@ class Sorted:
 
 
 def sort_out(job: Job, connection: DbConnection, events: Sequence[Incoming]) -> Sorted:
-    """Which events hold what they are about, which name something to ask for, and which are no news.
+    """Plans what is to be done about events.
+
+    Some hold what they are about, some name something to ask for, and some are no news.
 
     Raises Misconfigured.
     """
@@ -126,7 +132,10 @@ def _held(
     elif event.external_ids and stream.by_id is not None:
         done.ask(stream.name, event.external_ids, incoming)
     else:
-        reason = "it holds neither a whole document (customer, total, date) nor an id to ask for: see the field mapping of the connection"
+        reason = (
+            "it holds neither a whole document (customer, total, date) nor an id to ask for: "
+            "see the field mapping of the connection"
+        )
         done.failed[incoming.event_no] = Failed(reason, for_good=True)
 
 
@@ -152,8 +161,10 @@ def _numbered(job: Job, connection: DbConnection, done: Sorted, numbered: Sequen
             )
         elif never_told:
             reason = (
-                "it names the document by its number, but those read from the API have ids and no number, so that it might count twice. "
-                "Let the system send the id, or say in the field mapping where its lists have the number (invoice_number)"
+                "it names the document by its number, but those read from the API have ids "
+                "and no number, so that it might count twice. "
+                "Let the system send the id, or say in the field mapping where its lists "
+                "have the number (invoice_number)"
             )
             done.failed[one.incoming.event_no] = Failed(reason, _POLL_SECONDS)
         else:
@@ -259,7 +270,9 @@ def _drop_superseded(job: Job, connection: DbConnection, done: Sorted) -> None:
 
 
 def held_pages(job: Job, sync_id: int, done: Sorted) -> Extracted | None:
-    """The documents that events hold, stored and mapped, and those they say are gone; None if there is nothing.
+    """The documents that events hold, stored and mapped, and those they say are gone.
+
+    None if there is nothing.
 
     Raises ConnectorError: what is stored by then stays.
     """
@@ -285,7 +298,9 @@ def held_pages(job: Job, sync_id: int, done: Sorted) -> Extracted | None:
 
 
 def asked_pages(job: Job, sync_id: int, done: Sorted) -> Extracted | None:
-    """The documents that events name, asked for at the billing system, stored and mapped; None if there is nothing.
+    """The documents that events name, asked for at the billing system, stored and mapped.
+
+    None if there is nothing.
 
     Events about documents that the system does not know fail, unless those are void already. Raises
     ConnectorError.
@@ -307,7 +322,10 @@ def asked_pages(job: Job, sync_id: int, done: Sorted) -> Extracted | None:
 
 
 def _not_asked(done: Sorted, asked: dict[str, list[Incoming]], stream: Stream) -> None:
-    reason = f"it holds no document, and single {stream.name} cannot be asked for: the next poll brings it"
+    reason = (
+        f"it holds no document, and single {stream.name} cannot be asked for: "
+        "the next poll brings it"
+    )
     done.failed.update(
         {one.event_no: Failed(reason, for_good=True) for of in asked.values() for one in of}
     )

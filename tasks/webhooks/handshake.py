@@ -1,4 +1,7 @@
-"""Vendors that introduce an address before they use it: the code they sent is told back to them, and is the signing secret from then on."""
+"""Handshakes of vendors that announce an address before they use it.
+
+The code that the vendor sent is sent back to it, and is the signing secret from then on.
+"""
 
 from typing import Final
 
@@ -23,7 +26,9 @@ def greeting(hook: Webhook, delivery: ClaimedEvent) -> Handshake | None:
 def confirm(
     job: Job, hook: Webhook, delivery: ClaimedEvent, hello: Handshake, key: bytes
 ) -> Failed | None:
-    """Tells the vendor its code, and keeps it as a secret of the endpoint once the vendor has taken it; None if all went well.
+    """Sends the vendor its code, and keeps it as a secret of the endpoint once it is accepted.
+
+    Returns why that failed; None if all went well.
 
     Anyone can send a code, and only the vendor knows which one is right.
     """

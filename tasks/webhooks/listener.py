@@ -1,4 +1,6 @@
-"""The long-lived run that awards webhooks: listens, claims in batches, one batch per endpoint at a time.
+"""The long-lived run that awards webhooks.
+
+It listens and claims deliveries in batches, one batch per endpoint at a time.
 
 A run of its own for every event would spend seconds on starting. Only one listens at a time;
 whoever stores an event and finds nobody listening starts a run. One whose time is over asks for a
@@ -34,7 +36,10 @@ HANDOVER_SECONDS_MAX: Final = 60.0
 
 @dataclass(frozen=True)
 class Pace:
-    """How long a run stays: so long after the last event, and so long in all, as soon as nothing is due (or, at the latest, twice that).
+    """How long a run stays.
+
+    It leaves `linger_seconds` after the last event, and after `life_seconds` in all as soon as
+    nothing is due (after twice that at the latest).
 
     `wait_seconds`: how long it waits where another run listens, which then makes way for it.
     """
@@ -98,7 +103,11 @@ def listen(
 
 @dataclass
 class _Relief:
-    """When a run leaves: it is quiet, or its time is over and its successor is there (or does not come)."""
+    """When a run leaves.
+
+    It leaves when it is quiet, or when its time is over and its successor is there (or does not
+    come).
+    """
 
     pace: Pace
     started: float
@@ -133,7 +142,10 @@ class _Relief:
 
 @contextmanager
 def _alone(dsn: str, wait_seconds: float) -> Iterator[DbConnection | None]:
-    """A connection that listens for nudges, while no other run does; None if one does, and does not leave in time."""
+    """A connection that listens for events, while no other run does.
+
+    None if another run listens, and does not leave in time.
+    """
     with connect(dsn) as own:
         own.autocommit = True
         try:

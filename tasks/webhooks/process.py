@@ -1,4 +1,8 @@
-"""What becomes of webhooks that a run has claimed: read, sorted by connection, loaded and awarded like polled sales, then done."""
+"""What becomes of webhooks that a run has claimed.
+
+In: claimed deliveries of one endpoint. Out: each of them is done, failed or parked. They are read,
+sorted by account, and loaded and awarded like polled sales.
+"""
 
 import logging
 import threading
@@ -19,10 +23,10 @@ from sql import sync, webhooks
 from sql import webhook_documents as pushed
 from sql.db import connect
 from sql.webhooks import ClaimedEvent
+from tasks.database_errors import without_row_data
 from tasks.extract.pages import Extracted
 from tasks.job import Job, NotConnectedError
 from tasks.run_report import times_lines
-from tasks.steps import without_row_data
 from tasks.sync import bring_in
 from tasks.webhooks.audit import record_batch
 from tasks.webhooks.counts import Counts
@@ -67,7 +71,10 @@ class Connections:
             return job
 
     def of_account(self, job: Job, account: str | None) -> str | None:
-        """The name of the connection of an account that an event names, "" for the job's own; None if there is none."""
+        """The name of the connection of an account that an event names.
+
+        "" for the job's own; None if there is none.
+        """
         if account is None or account.lower() == job.account.account.lower():
             return ""
         with self._lock:
@@ -98,7 +105,9 @@ class Outcome:
 def process(
     connections: Connections, dsn: str, run_id: str, claimed: Sequence[ClaimedEvent], key: bytes
 ) -> None:
-    """Brings the claimed deliveries of one endpoint into the ledger; each ends as done, failed (tried again) or parked.
+    """Brings the claimed deliveries of one endpoint into the ledger.
+
+    Each ends as done, failed (it is tried again) or parked.
 
     Raises psycopg.Error: nothing is lost, the claim runs out and another run takes it up.
     """
@@ -200,7 +209,8 @@ def _awarded(job: Job, sync_id: int, incoming: Sequence[Incoming]) -> Outcome:
             if not isinstance(error, ConnectorError):
                 # The place, not the message, which may quote the document.
                 where = "".join(traceback.format_tb(error.__traceback__))
-                log.error("webhook %d: %s\n%s", incoming[0].event_no, type(error).__name__, where)  # noqa: TRY400
+                name = type(error).__name__
+                log.error("webhook %d: %s\n%s", incoming[0].event_no, name, where)  # noqa: TRY400
             return Outcome(
                 outcome.counts, failed={incoming[0].event_no: _failure(error, job.vendor.name)}
             )
@@ -246,7 +256,10 @@ def _count(total: Counts, job: Job, sync_id: int, part: Counts) -> None:
 
 
 def _failure(error: Exception, name: str) -> Failed:
-    """What an operator reads about it; of errors that nobody foresaw, the type alone: their text may quote a document."""
+    """What an operator reads about a failure.
+
+    Of errors that nobody foresaw it is the type alone: their text may quote a document.
+    """
     if isinstance(error, RateLimited):
         return Failed(message(str(error)), error.retry_after_seconds or 0)
     if isinstance(error, NeedsOperator):

@@ -14,7 +14,7 @@ from sql.program import RulesChangedError
 from tasks.award import members as award_step
 from tasks.program import change as step
 from tasks.program.change import ChangeRefusedError, Look
-from tasks.work import Work
+from tasks.run_database import RunDatabase
 from tests.support.books import NOON, OTHER_PHONE, Books, invoice
 from tests.support.rules_file import LATER, WHY, applied, bonus, facts_of, looked, post, rules
 
@@ -180,7 +180,7 @@ class TestApplying:
         def claimed_before(connection: DbConnection, known: Any) -> set[int]:
             monkeypatch.setattr(budgets, "settle", settle)
             applied(two, text, recompute=True)
-            award_step._claim_budgets(Work(two.dsn, "another"), facts_of(two))
+            award_step._claim_budgets(RunDatabase(two.dsn, "another"), facts_of(two))
             return settle(connection, known)
 
         monkeypatch.setattr(budgets, "settle", claimed_before)

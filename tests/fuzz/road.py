@@ -35,11 +35,11 @@ from tasks.award.members import Awarded, award_members
 from tasks.extract.bulk.spool import Packed, pack
 from tasks.job import Job, Policy
 from tasks.load.invoices import Loaded
+from tasks.run_database import RunDatabase
 from tasks.sync import award as award_step
 from tasks.sync import load as load_step
 from tasks.sync import read
 from tasks.webhooks.process import Connections, process
-from tasks.work import Work
 from tests.fuzz.faults import ProcessKilledError, Worker
 from tests.fuzz.oracle import DIGITS
 from tests.fuzz.vendor import PAGE_SIZE, Vendor
@@ -95,7 +95,7 @@ def job_of(
 
 def award(worker: Worker) -> Awarded:
     """The points of whoever waits."""
-    return _patiently(lambda: award_members(Work(worker.dsn, "run"), None))
+    return _patiently(lambda: award_members(RunDatabase(worker.dsn, "run"), None))
 
 
 def receive(dsn: str, endpoint_no: int, key: str, event: dict[str, Any]) -> bool:

@@ -11,7 +11,7 @@ from sql import member_history as facts
 from sql.db import connect
 from tasks.award.members import award_members
 from tasks.program.change import Applied, Look, apply_rules, look
-from tasks.work import Work
+from tasks.run_database import RunDatabase
 from tests.support.books import HOUR, NOON, OTHER_PHONE, Books, invoice
 
 WHY = Decision(reason="Black November", author="Ana, marketing")
@@ -43,7 +43,7 @@ def applied(books: Books, text: str, *, recompute: bool = False, confirm: int = 
 
 def post(books: Books) -> Any:
     """Runs the award step, beside any synchronisation."""
-    return award_members(Work(books.dsn, "by hand"), None)
+    return award_members(RunDatabase(books.dsn, "by hand"), None)
 
 
 def facts_of(books: Books) -> facts.Rules:

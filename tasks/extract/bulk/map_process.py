@@ -1,4 +1,6 @@
-"""A second process that maps: Python uses one core at a time, and mapping is half of the work of a large read.
+"""A second process that maps: mapping is half of the work of a large read.
+
+Python uses one core at a time, so a second process doubles what a machine with two cores can do.
 
 It is a fork of the interpreter that a run starts from, made before that starts any thread, so it
 costs some milliseconds and shares the imported modules. A run that was started otherwise has none
@@ -30,7 +32,7 @@ _channel: Channel | None = None
 
 
 def prepare_run() -> None:
-    """Forks the sibling of this process, where there is a second core for it; it ends with its parent.
+    """Forks the mapping process, where there is a second core for it; it ends with its parent.
 
     To be called before any thread is started: a fork copies locks that other threads hold, and not
     the threads.
@@ -48,7 +50,9 @@ def prepare_run() -> None:
 def mapped_by_sibling(
     vendor: Account, stream: Stream, window: Window, pages: Pages, *, hurry: threading.Event
 ) -> Packed | None:
-    """The batch mapped by the sibling, once it is free; None if there is none, it failed, or it is busy and we are to hurry.
+    """The batch as the mapping process mapped it, once that is free.
+
+    None if there is no such process, if it failed, or if it is busy while `hurry` is set.
 
     The caller maps then, and meets the failure itself: errors stay in the process that reports
     them.

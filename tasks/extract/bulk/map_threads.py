@@ -26,7 +26,10 @@ THREADS = 2
 
 
 class Mapper:
-    """Collects pages into batches, maps them and spools the results in order; knows afterwards what must be looked up."""
+    """Collects pages into batches, maps them in threads, and spools the results in order.
+
+    Afterwards it knows what must be looked up.
+    """
 
     def __init__(self, job: Job, sync_id: int) -> None:
         self.spool = Spool()

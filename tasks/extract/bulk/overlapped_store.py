@@ -1,4 +1,6 @@
-"""Begins the store transaction while pages still arrive, so that the database works while the vendor is read.
+"""Begins the store transaction while pages still arrive.
+
+So the database works while the vendor is read.
 
 Only a large read that arrives fast gains by it: the transaction stays open as long as pages come,
 so it is given up after a while, and at the first batch that waits for a lookup. What was given up
@@ -29,7 +31,10 @@ class Early:
         self._thread.start()
 
     def take_over(self) -> Loading | None:
-        """The transaction with everything in it but the end, once all is read; None if it was given up."""
+        """The transaction with everything in it but the end, once all is read.
+
+        None if it was given up.
+        """
         self._thread.join()
         loading, self._loading = self._loading, None
         return loading
@@ -50,7 +55,8 @@ class Early:
                 if self._given_up.is_set():
                     raise NotYetError  # noqa: TRY301  one way out
                 loading.take(batch)
-        except Exception as error:  # noqa: BLE001  whatever it is, the load meets it again and says so
+        # Whatever it is, the load meets it again and reports it.
+        except Exception as error:  # noqa: BLE001
             log.debug("the early load was given up: %s", type(error).__name__)
             if loading is not None:
                 loading.close()

@@ -10,7 +10,9 @@ _END: Any = object()
 
 
 def ahead(items: Iterable[T], depth: int = 1) -> Iterator[T]:
-    """The same items in the same order, produced in a thread that is at most `depth` + 1 items ahead.
+    """The same items in the same order, produced in a thread of their own.
+
+    The thread is at most `depth` + 1 items ahead.
 
     An error in the producer is raised here, at its place. Leaving early stops the producer.
     """

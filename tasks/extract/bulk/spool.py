@@ -1,4 +1,7 @@
-"""Mapped pages on their way from extraction to the load: decoded once, kept in a nameless temporary file."""
+"""Mapped pages on their way from extraction to the load.
+
+Each is decoded once, and kept in a temporary file without a name.
+"""
 
 import io
 import tempfile
@@ -18,7 +21,7 @@ IN_MEMORY_BYTES = 32 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Packed:
-    """One batch, ready to be written: the stream, its records, and its frames that are not empty, as Arrow IPC.
+    """One batch, ready to be written: its frames that are not empty, as Arrow IPC.
 
     `needs`: per lookup the ids without which the batch cannot be loaded.
     """
@@ -58,10 +61,15 @@ class NotYetError(RuntimeError):
 
 
 class Spool:
-    """Batches of mapped pages in the order of arrival; may be read several times, also by another thread."""
+    """Batches of mapped pages in the order of arrival.
+
+    They may be read several times, also by another thread.
+    """
 
     def __init__(self) -> None:
-        self._file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115  closed by `close`
+        self._file = tempfile.SpooledTemporaryFile(  # noqa: SIM115  closed by `close`
+            max_size=IN_MEMORY_BYTES
+        )
         self._entries: list[_Entry] = []
         self._end = 0
         self._complete = False
