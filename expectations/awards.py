@@ -36,12 +36,12 @@ def awards() -> Suite:
         equal(
             "points",
             "due_change",
-            told="points",
+            shown="points",
             words="points is due_after - due_before",
             reason="bad_arithmetic",
         ),
         none_of("points", (0,), "points is not 0"),
-        unique(KEY, told="entry_no"),
+        unique(KEY, shown="entry_no"),
     )
     return Suite("awards", checks, _PREPARE)
 

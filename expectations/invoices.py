@@ -50,7 +50,7 @@ def invoices() -> Suite:
         at_least(
             "total_minor",
             "amount_refunded_minor",
-            told="amount_refunded_minor",
+            shown="amount_refunded_minor",
             words="amount_refunded_minor is at most total_minor",
             reason="exceeds_total",
         ),
@@ -63,7 +63,7 @@ def invoices() -> Suite:
                 f"and {ISSUED_AHEAD_MAX.days} days from now"
             ),
         ),
-        unique(KEY, told="external_id"),
+        unique(KEY, shown="external_id"),
     )
     return Suite("invoices", checks, _PREPARE)
 

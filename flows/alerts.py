@@ -32,7 +32,7 @@ def check_alerts() -> State[Any]:
     changed = ensure_automations()
     try:
         with without_row_data():
-            found = look(settings().dsn(), now_utc())
+            events = look(settings().dsn(), now_utc())
     except psycopg.Error as error:
         return Failed(
             message=(
@@ -40,9 +40,9 @@ def check_alerts() -> State[Any]:
                 "Nothing to correct here; it looks again by itself."
             )
         )
-    for event in found:
+    for event in events:
         get_run_logger().warning("%s", event.what)
         tell(event)
     return Completed(
-        message=f"{len(found)} things to tell; {len(changed)} alerts created or updated"
+        message=f"{len(events)} things to tell; {len(changed)} alerts created or updated"
     )

@@ -35,14 +35,14 @@ def audit_log(operation: str = "", actor: str = "") -> State[Any]:
             Empty: all.
         actor: Show only what they did: schedule, operator, user ana, key twz_... Empty: everybody.
     """
-    own = settings()
+    config = settings()
     try:
         with without_row_data():
-            changes = look(own.dsn(), own.fernet_key())
-            with connect(own.dsn()) as connection:
+            changes = look(config.dsn(), config.fernet_key())
+            with connect(config.dsn()) as connection:
                 verdict = audit.verify(connection)
                 wanted = audit.Filter(operation=operation or None, actor=actor or None)
-                found = audit.entries(connection, wanted, limit=SHOWN)
+                entries = audit.entries(connection, wanted, limit=SHOWN)
                 totals = audit.counts(connection, hours=24)
     except psycopg.OperationalError as error:
         return Failed(
@@ -51,7 +51,7 @@ def audit_log(operation: str = "", actor: str = "") -> State[Any]:
     asked = " and ".join(
         f"{name} {value}" for name, value in (("operation", operation), ("actor", actor)) if value
     )
-    page = markdown(verdict, found, totals)
+    page = markdown(verdict, entries, totals)
     if asked:  # a search of its own, beside the page that everybody reads
         page = (
             f"# Audit log: {asked}\n\nOnly these entries; "

@@ -99,19 +99,19 @@ def _finished(
     block: ConsentedConnection, granted: Granted, account: str, redirect_uri: str
 ) -> State[Any]:
     chosen, choices = consent.choose(block, block.name, granted, account)
-    own = settings()
+    config = settings()
     saved = consent.store(
         block, block.name, granted, chosen.account if chosen else "",
-        redirect_uri=redirect_uri, dsn=own.dsn(), key=own.fernet_key(),
+        redirect_uri=redirect_uri, dsn=config.dsn(), key=config.fernet_key(),
     )  # fmt: skip
     if chosen is None:
-        listed = "; ".join(f"{one.account} ({one.name})" for one in choices)
+        listed = "; ".join(f"{choice.account} ({choice.name})" for choice in choices)
         return Failed(
             message=f"Consented, but to several accounts: {listed}. "
             f"Enter one of them in the block {block.name!r} "
             "and run the deployment test-connection: no second consent is needed."
         )
-    result = check_connection(saved, dsn=own.dsn(), key=own.fernet_key())
+    result = check_connection(saved, dsn=config.dsn(), key=config.fernet_key())
     create_markdown_artifact(
         key=f"test-{block_name(block.name)}",
         markdown=result.markdown(),

@@ -51,18 +51,18 @@ def export_member(member: Annotated[int, Field(ge=1)], personal: bool = False) -
 
 
 def _written(**wanted: Any) -> State[Any]:
-    own = settings()
+    config = settings()
     try:
-        with without_row_data(), connect(own.dsn()) as connection:
-            done = write(connection, own.home, str(flow_run.id or uuid4()), **wanted)
+        with without_row_data(), connect(config.dsn()) as connection:
+            export = write(connection, config.home, str(flow_run.id or uuid4()), **wanted)
     except (CorrectionRefusedError, ExportTooLargeError) as error:
         return refused(str(error).rstrip("."))
     except OSError as error:
         return Failed(
             message=(
                 f"The files could not be written: {error.strerror}. "
-                f"Make room under {own.home}, then Retry"
+                f"Make room under {config.home}, then Retry"
             )
         )
-    get_run_logger().info(done.to_text())
-    return Completed(message=done.to_text())
+    get_run_logger().info(export.to_text())
+    return Completed(message=export.to_text())

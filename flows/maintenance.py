@@ -33,14 +33,18 @@ def maintenance(
     """
     try:
         with without_row_data():
-            done = maintain(settings().dsn(), keep_days=keep_days, dry_run=dry_run)
+            maintained = maintain(settings().dsn(), keep_days=keep_days, dry_run=dry_run)
     except (psycopg.OperationalError, DatabaseNotRunning) as error:
         return Failed(message=f"{named(error)} Then press Retry.")
-    said = done.to_text(dry_run=dry_run)
-    create_markdown_artifact(key="maintenance", markdown=page(done, said), description=said[:200])
-    get_run_logger().info(said)
-    if done.ok:
-        return Completed(message=said)
+    summary = maintained.to_text(dry_run=dry_run)
+    create_markdown_artifact(
+        key="maintenance", markdown=page(maintained, summary), description=summary[:200]
+    )
+    get_run_logger().info(summary)
+    if maintained.ok:
+        return Completed(message=summary)
     return Failed(
-        message=f"{said}. Points: run recompute-points. Audit log: docs/audit.md says what to do."
+        message=(
+            f"{summary}. Points: run recompute-points. Audit log: docs/audit.md says what to do."
+        )
     )

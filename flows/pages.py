@@ -24,14 +24,14 @@ def renew_pages() -> State[Any]:
 
     It runs by itself; start it by hand to see the present at once.
     """
-    own, logger = settings(), get_run_logger()
+    config, logger = settings(), get_run_logger()
     try:
         with without_row_data():
-            for line in take_secrets(own.dsn(), own.fernet_key()):
+            for line in take_secrets(config.dsn(), config.fernet_key()):
                 logger.info(line)
         with get_client(sync_client=True) as client:
             guides.renew(client, PROJECT_ROOT / "docs")
-        done = refresh(own)
+        refreshed = refresh(config)
     except (psycopg.Error, DatabaseNotRunning) as error:
         return Failed(
             message=(
@@ -42,6 +42,10 @@ def renew_pages() -> State[Any]:
     with get_client(sync_client=True) as client:
         deleted = prune(client)
     logger.info(
-        "%s %s %d old reports deleted; %.2f s", done.systems, done.status, deleted, done.seconds
+        "%s %s %d old reports deleted; %.2f s",
+        refreshed.systems,
+        refreshed.status,
+        deleted,
+        refreshed.seconds,
     )
-    return Completed(message=done.systems)
+    return Completed(message=refreshed.systems)

@@ -25,7 +25,13 @@ from sql.db import connect
 from sql.program import RulesChangedError
 from tasks.award.recompute import post_waiting
 from tasks.database_errors import without_row_data
-from tasks.program.change import ChangeRefusedError, Look, apply_rules, look, shown
+from tasks.program.change import (
+    ChangePreview,
+    ChangeRefusedError,
+    apply_rules,
+    preview_change,
+    shown,
+)
 
 
 class ProgramForm(Program):
@@ -92,12 +98,12 @@ def change_program(
         if not apply:
             since = None if as_if is None else as_if.replace(tzinfo=as_if.tzinfo or UTC)
             with without_row_data(), connect(settings().dsn()) as connection:
-                found = look(connection, written, since=since)
-            _publish(found, "Looked at, not applied")
-            return Completed(message=f"Not applied: {_headline(found)}")
+                preview = preview_change(connection, written, since=since)
+            _publish(preview, "Looked at, not applied")
+            return Completed(message=f"Not applied: {_headline(preview)}")
         decision = Decision(author=author, reason=reason)
         with without_row_data():
-            done = apply_rules(
+            applied = apply_rules(
                 settings().dsn(),
                 written,
                 decision,
@@ -108,15 +114,19 @@ def change_program(
     except (BadRulesError, ValidationError) as error:
         return Failed(name=REFUSED, message=_problems(error))
     except ChangeRefusedError as error:
-        _publish(error.look, f"Not applied: {error}")
+        _publish(error.preview, f"Not applied: {error}")
         return Failed(name=REFUSED, message=f"Not applied: {error}")
     except RulesChangedError as error:
         return Failed(message=f"Not applied: {error}")
-    if done.recomputed:
+    if applied.recomputed:
         post_waiting(run_id)
-    what = "Nothing to change" if done.change_id is None else f"Applied as change {done.change_id}"
-    _publish(done.look, what)
-    return Completed(message=f"{what}: {_headline(done.look)}")
+    what = (
+        "Nothing to change"
+        if applied.change_id is None
+        else f"Applied as change {applied.change_id}"
+    )
+    _publish(applied.preview, what)
+    return Completed(message=f"{what}: {_headline(applied.preview)}")
 
 
 def _written(text: str, program: Program | None, promotion: Promotion | None) -> str:
@@ -133,19 +143,23 @@ def _problems(error: BadRulesError | ValidationError) -> str:
     if isinstance(error, BadRulesError):
         problems = error.problems
     else:
-        problems = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
+        problems = [
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
+        ]
     get_run_logger().error("\n".join(problems))
     return f"{len(problems)} problems: {'; '.join(problems)}"
 
 
-def _headline(found: Look) -> str:
-    if found.plan.is_empty:
+def _headline(preview: ChangePreview) -> str:
+    if preview.plan.is_empty:
         return "nothing would change"
-    return f"{len(found.trial.members)} members, {found.trial.points:+d} points for stored sales"
+    return (
+        f"{len(preview.trial.members)} members, {preview.trial.points:+d} points for stored sales"
+    )
 
 
-def _publish(found: Look, what: str) -> None:
-    lines = "\n".join(shown(found, ZoneInfo(settings().timezone)))
+def _publish(preview: ChangePreview, what: str) -> None:
+    lines = "\n".join(shown(preview, ZoneInfo(settings().timezone)))
     create_markdown_artifact(
         key="program", markdown=f"# {what}\n\n```\n{lines}\n```", description=what[:200]
     )

@@ -167,8 +167,8 @@ def _tell_of_rejects(report: RunReport, block: BillingConnection) -> None:
     )  # fmt: skip
     if event is not None:
         tell(event)
-    for told in corrections_refused(report.corrections, link):
-        tell(told)
+    for refusal in corrections_refused(report.corrections, link):
+        tell(refusal)
 
 
 def _refused(name: str, started_at: datetime, error: str, *, dry_run: bool) -> State[Any]:
@@ -230,11 +230,11 @@ def job_of(
         reject_records_min=block.reject_records_min,
         award=block.award_policy(),
     )
-    own = settings()
+    config = settings()
     return Job(
-        own.dsn(),
+        config.dsn(),
         block.connection(),
-        key=own.fernet_key(),
+        key=config.fernet_key(),
         run_id=str(flow_run.id or uuid4()),
         policy=policy,
         since=utc(since),

@@ -46,7 +46,7 @@ def award_webhooks(
         life_seconds: After how long it makes way for a fresh run.
         takes_over: Wait for the run that listens to make way. It starts its successor so.
     """
-    own, logger = settings(), get_run_logger()
+    config, logger = settings(), get_run_logger()
     run_id = str(flow_run.id or uuid4())
     connections = Connections(lambda name: _job(name, run_id), accounts)
 
@@ -57,18 +57,18 @@ def award_webhooks(
         logger.info("Time is over: asking for a fresh run")
         _start({"linger_seconds": linger_seconds, "life_seconds": life_seconds, "takes_over": True})
 
-    error, done, stopped = None, Listening(), False
+    error, listening, stopped = None, Listening(), False
     try:
         with without_row_data():
-            expected = _is_expected(own.dsn())
+            expected = _is_expected(config.dsn())
             pace = Pace(
                 linger_seconds if expected else 0,
                 max(1, life_seconds),
                 HANDOVER_SECONDS_MAX if takes_over else 0,
             )
             next_one = successor if _is_deployed() else None
-            done = listen(
-                own.dsn(), run_id, connections, own.fernet_key(), pace, on_batch, next_one
+            listening = listen(
+                config.dsn(), run_id, connections, config.fernet_key(), pace, on_batch, next_one
             )
     except psycopg.OperationalError as failure:
         error = failure
@@ -76,11 +76,11 @@ def award_webhooks(
         TerminationSignal
     ):  # the stack stops, or an operator cancels: what is under way has been finished
         stopped = True
-    if done.busy:
+    if listening.busy:
         return Completed(message="Another run is listening")
     with suppress(psycopg.Error):  # the database may be what failed
-        _publish(own.dsn(), run_id, connections)
-    if done.left and not done.relieved and _is_deployed():
+        _publish(config.dsn(), run_id, connections)
+    if listening.left and not listening.relieved and _is_deployed():
         _start({})
     if error is not None:
         return Failed(
@@ -123,12 +123,12 @@ def _start(parameters: dict[str, Any]) -> None:
 
 def _job(name: str, run_id: str) -> Job:
     """The job of a connection; a share of rejects is no reason to hold up the others here."""
-    block, own = load_block(name), settings()
+    block, config = load_block(name), settings()
     policy = Policy(reject_percent_max=100, award=block.award_policy())
     return Job(
-        own.dsn(),
+        config.dsn(),
         block.connection(),
-        key=own.fernet_key(),
+        key=config.fernet_key(),
         run_id=run_id,
         policy=policy,
         pushed=True,

@@ -22,7 +22,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import ValidationError
 
 from loyalty.authoring_lines import located
-from loyalty.authoring_problems import told
+from loyalty.authoring_problems import problem_lines
 from loyalty.currency import EXPONENTS
 from loyalty.program import Program
 from loyalty.promotions import Promotion
@@ -114,12 +114,13 @@ class _Reader:
             listed = []
         promotions: dict[str, Promotion] = {}
         for number, raw in enumerate(listed, 1):
-            one = self._promotion(raw, number)
-            if one is None:
+            promotion = self._promotion(raw, number)
+            if promotion is None:
                 continue
-            if promotions.setdefault(one.promotion_id, one) is not one:
+            if promotions.setdefault(promotion.promotion_id, promotion) is not promotion:
                 self._problem(
-                    f"promotion {number}", f"another promotion is called {one.promotion_id!r} too"
+                    f"promotion {number}",
+                    f"another promotion is called {promotion.promotion_id!r} too",
                 )
         if program is None and not promotions and not self.problems:
             self._problem("the file", "holds neither a [program] nor a [[promotion]]")
@@ -148,18 +149,18 @@ class _Reader:
         try:
             return Program.model_validate(values)
         except ValidationError as error:
-            self.problems += told(error, Program, where)
+            self.problems += problem_lines(error, Program, where)
             return None
 
     def _rates(self, raw: Any, where: str) -> Any:
-        found = self._numbers(raw, BPS, where)
-        if not isinstance(found, dict):
-            return found
-        for code in found.keys() - EXPONENTS.keys() - {DEFAULT}:
+        rates = self._numbers(raw, BPS, where)
+        if not isinstance(rates, dict):
+            return rates
+        for code in rates.keys() - EXPONENTS.keys() - {DEFAULT}:
             self._problem(f"{where}.{code}", "is no currency of ISO 4217")
-        if DEFAULT in found:
-            return dict.fromkeys(EXPONENTS, found.pop(DEFAULT)) | found
-        return found
+        if DEFAULT in rates:
+            return dict.fromkeys(EXPONENTS, rates.pop(DEFAULT)) | rates
+        return rates
 
     def _promotion(self, raw: Any, number: int) -> Promotion | None:
         where = f"promotion {number}"
@@ -186,7 +187,7 @@ class _Reader:
         try:
             return Promotion.model_validate(values)
         except ValidationError as error:
-            self.problems += told(error, Promotion, where)
+            self.problems += problem_lines(error, Promotion, where)
             return None
 
     def _when(self, raw: Any, where: str) -> Any:

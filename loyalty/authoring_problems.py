@@ -44,7 +44,7 @@ _NESTED: Final[dict[str, type[BaseModel]]] = {
 }
 
 
-def told(
+def problem_lines(
     error: ValidationError,
     model: type[BaseModel],
     where: str,

@@ -9,10 +9,10 @@ from zoneinfo import ZoneInfo
 import polars as pl
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
-from loyalty.authoring_problems import told
+from loyalty.authoring_problems import problem_lines
 from loyalty.award import evaluate
 from loyalty.currency import EXPONENTS
-from loyalty.explain import Reckoning, reckonings
+from loyalty.explain import ExplainedSale, explained_sales
 from loyalty.inputs import HISTORY, LINES, TIERS, Facts
 from loyalty.program import Program
 from loyalty.promotions import Promotion
@@ -92,7 +92,7 @@ class Basket(Frozen):
         return (
             self.total
             if self.total is not None
-            else sum((one.worth for one in self.lines), Decimal(0))
+            else sum((line.worth for line in self.lines), Decimal(0))
         )
 
     def minor(self, amount: Decimal | None) -> int | None:
@@ -115,15 +115,15 @@ def read_baskets(text: str) -> list[Basket]:
             text if text.lstrip().startswith("[") else f"[{text}]"
         )
     except ValidationError as error:
-        raise BadBasketsError(told(error, Basket, "basket", {"lines": Item})) from None
+        raise BadBasketsError(problem_lines(error, Basket, "basket", {"lines": Item})) from None
 
 
-def reckon(
+def explain_basket(
     basket: Basket,
     programs: Sequence[Program],
     promotions: Sequence[Promotion],
     fx: pl.DataFrame | None = None,
-) -> Reckoning:
+) -> ExplainedSale:
     """The points of the basket by these rules; `fx` are exchange rates (loyalty.inputs.FX).
 
     Budgets count as unused.
@@ -143,10 +143,10 @@ def reckon(
         [(_MEMBER, since, basket.tier)] if basket.tier else [], schema=TIERS, orient="row"
     )
     facts = Facts(lines=_lines(basket)) if fx is None else Facts(lines=_lines(basket), fx=fx)
-    (found,) = reckonings(
+    (explained,) = explained_sales(
         evaluate(history, tiers, programs, promotions, facts), tiers, programs, promotions
     )
-    return found
+    return explained
 
 
 def _instant(moment: datetime, programs: Sequence[Program]) -> datetime:
@@ -156,7 +156,15 @@ def _instant(moment: datetime, programs: Sequence[Program]) -> datetime:
 
 def _lines(basket: Basket) -> pl.DataFrame:
     rows = [
-        (1, 0, number, one.sku, one.name, int(one.quantity * 1_000_000), basket.minor(one.worth))
-        for number, one in enumerate(basket.lines, 1)
+        (
+            1,
+            0,
+            number,
+            item.sku,
+            item.name,
+            int(item.quantity * 1_000_000),
+            basket.minor(item.worth),
+        )
+        for number, item in enumerate(basket.lines, 1)
     ]
     return pl.DataFrame(rows, schema=LINES, orient="row")

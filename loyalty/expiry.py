@@ -84,15 +84,15 @@ def expired(moves: pl.DataFrame, programs: Sequence[Program], as_of: datetime) -
 def _with_expiry(earned: pl.DataFrame, programs: Sequence[Program]) -> pl.DataFrame:
     """Adds `expires_at` by the version in force when the points were earned; null: never."""
     at = pl.col("at")
-    found = [
+    instants = [
         pl.when(pl.all_horizontal(at >= start, *([] if end is None else [at < end]))).then(
-            _end(at, one.expiry, one.timezone)
+            _end(at, program.expiry, program.timezone)
         )
-        for one, start, end in spans(programs)
-        if one.expiry
+        for program, start, end in spans(programs)
+        if program.expiry
     ]
     never = pl.lit(None, UTC_US)
-    return earned.with_columns(pl.coalesce(*found, never).alias("expires_at"))
+    return earned.with_columns(pl.coalesce(*instants, never).alias("expires_at"))
 
 
 def _end(at: pl.Expr, expiry: Expiry, zone: str) -> pl.Expr:
@@ -121,8 +121,8 @@ def earned_before(programs: Sequence[Program], as_of: datetime) -> datetime | No
 
     None: no version lets points expire.
     """
-    found = [_earned_before(p.expiry, p.timezone, as_of) for p in programs if p.expiry]
-    return max(found) if found else None
+    instants = [_earned_before(p.expiry, p.timezone, as_of) for p in programs if p.expiry]
+    return max(instants) if instants else None
 
 
 def _earned_before(expiry: Expiry, zone: str, as_of: datetime) -> datetime:

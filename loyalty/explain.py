@@ -67,7 +67,7 @@ class Considered:
 
 
 @dataclass(frozen=True)
-class Reckoning:
+class ExplainedSale:
     """The points due for one sale to one member.
 
     `parts` sum to `due`; `due` None: it cannot be computed, `problem` says why.
@@ -114,42 +114,46 @@ class Reckoning:
         ]
         lines += [f"  {part.points:+d}  {part.rule}: {part.words}" for part in self.parts]
         lines.append(f"  {self.due}  due in all")
-        left_out = [one for one in self.considered if one.outcome != "applied"]
+        left_out = [promotion for promotion in self.considered if promotion.outcome != "applied"]
         lines += [
-            f"  not {one.promotion}@{one.version}: {one.words}"
-            for one in left_out
-            if one.points == 0
+            f"  not {promotion.promotion}@{promotion.version}: {promotion.words}"
+            for promotion in left_out
+            if promotion.points == 0
         ]
         lines += [
-            f"  less of {one.promotion}@{one.version}: {one.words}"
-            for one in left_out
-            if one.points != 0
+            f"  less of {promotion.promotion}@{promotion.version}: {promotion.words}"
+            for promotion in left_out
+            if promotion.points != 0
         ]
         return lines
 
 
-def reckonings(
+def explained_sales(
     evaluation: Evaluation,
     tiers: pl.DataFrame,
     programs: Sequence[Program],
     promotions: Sequence[Promotion],
-) -> list[Reckoning]:
+) -> list[ExplainedSale]:
     """Every sale of the evaluation, in its order.
 
     A reward of a referrer stands for the friend's sale.
     """
-    frame = evaluation.world.frame
+    frame = evaluation.inputs.frame
     sales = {_sale(row): row for row in frame.iter_rows(named=True)}
-    weighed = considered(evaluation.world, evaluation.parts).filter(pl.col("outcome") != "validity")
+    weighed = considered(evaluation.inputs, evaluation.parts).filter(
+        pl.col("outcome") != "validity"
+    )
     by_sale: dict[tuple[int, int], list[dict[str, Any]]] = {}
     for row in weighed.iter_rows(named=True):
         by_sale.setdefault((row["_row"], row["member_id"]), []).append(row)
-    known = _Known({p.version: p for p in programs}, {p.key: p for p in promotions}, tiers)
-    found = []
+    rules = _Known({p.version: p for p in programs}, {p.key: p for p in promotions}, tiers)
+    explained = []
     for due in evaluation.due.iter_rows(named=True):
         row = sales[_sale(due)]
-        found.append(_reckoning(due, row, by_sale.get((row["_row"], due["member_id"]), []), known))
-    return found
+        explained.append(
+            _reckoning(due, row, by_sale.get((row["_row"], due["member_id"]), []), rules)
+        )
+    return explained
 
 
 @dataclass(frozen=True)
@@ -160,10 +164,10 @@ class _Known:
 
     def tier_set(self, member_id: int, at: datetime) -> tuple[str, datetime] | None:
         """The tier that the loyalty app had set at an instant, and since when."""
-        mine = self.tiers.filter(
+        history = self.tiers.filter(
             (pl.col("member_id") == member_id) & (pl.col("valid_from") <= at)
         ).sort("valid_from")
-        return None if mine.is_empty() else (mine["tier"][-1], mine["valid_from"][-1])
+        return None if history.is_empty() else (history["tier"][-1], history["valid_from"][-1])
 
 
 def _sale(row: Mapping[str, Any]) -> tuple[str, str, str]:
@@ -174,11 +178,11 @@ def _reckoning(
     due: Mapping[str, Any],
     row: Mapping[str, Any],
     weighed: Sequence[Mapping[str, Any]],
-    known: _Known,
-) -> Reckoning:
-    program = known.programs.get(due["program_version"])
-    own = due["member_id"] == row["member_id"]
-    tier_set = known.tier_set(due["member_id"], row["issued_at"])
+    rules: _Known,
+) -> ExplainedSale:
+    program = rules.programs.get(due["program_version"])
+    own_sale = due["member_id"] == row["member_id"]
+    tier_set = rules.tier_set(due["member_id"], row["issued_at"])
     if tier_set is not None and tier_set[0] == due["tier"]:
         source = "set by the loyalty app"
     else:
@@ -191,9 +195,15 @@ def _reckoning(
         and row["currency"] not in program.base_rate_bps
         and row["base_rate_bps"] is not None
     )
-    words = {key: one.title or one.kind.replace("_", " ") for key, one in known.promotions.items()}
-    rate, factor = _factor(row["base_rate_bps"]), _factor(row["tier_rate_bps"] if own else None)
-    return Reckoning(
+    words = {
+        key: promotion.title or promotion.kind.replace("_", " ")
+        for key, promotion in rules.promotions.items()
+    }
+    rate, factor = (
+        _factor(row["base_rate_bps"]),
+        _factor(row["tier_rate_bps"] if own_sale else None),
+    )
+    return ExplainedSale(
         system=row["system"], account=row["account"], external_id=row["external_id"],
         member_id=due["member_id"], due=due["due"],
         net_amount=_amount(due["net_minor"], _exponent(row, converted=converted)),
@@ -214,9 +224,10 @@ def _reckoning(
         ) if due["due"] is not None else (),
         considered=tuple(
             Considered(
-                one["promotion_id"], one["version"], one["outcome"], one["points"], _weighed(one)
+                outcome["promotion_id"], outcome["version"], outcome["outcome"],
+                outcome["points"], _weighed(outcome),
             )
-            for one in weighed
+            for outcome in weighed
         ),
         problem=(
             None
@@ -242,13 +253,13 @@ def _factor(rate_bps: int | None) -> Decimal | None:
     return None if rate_bps is None else Decimal(rate_bps) / BPS
 
 
-def _weighed(one: Mapping[str, Any]) -> str:
-    words: str = WHY.get(one["outcome"], one["outcome"])
-    if one["outcome"] not in ("limit", "budget"):
+def _weighed(outcome: Mapping[str, Any]) -> str:
+    words: str = WHY.get(outcome["outcome"], outcome["outcome"])
+    if outcome["outcome"] not in ("limit", "budget"):
         return words
-    both = one["outcome"] == "budget" and one["wanted"] < one["unlimited"]
+    both = outcome["outcome"] == "budget" and outcome["wanted"] < outcome["unlimited"]
     words = "cut by its limit and its budget" if both else words
-    return f"{words}: {one['points']} of {one['unlimited']}"
+    return f"{words}: {outcome['points']} of {outcome['unlimited']}"
 
 
 def part_of(

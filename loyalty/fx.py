@@ -120,25 +120,25 @@ def read_csv(text: str, *, carry_days: int = 0) -> list[FxRate]:
                 )
             ]
         )
-    found: dict[tuple[str, str, date], FxRate] = {}
+    rates: dict[tuple[str, str, date], FxRate] = {}
     problems: list[str] = []
     try:
         for row in lines:
             if lines.line_num > ROWS_MAX:
                 raise BadRatesError([f"more than {ROWS_MAX} lines: load it in parts"])
-            _read(row, lines.line_num, carry_days, found, problems)
+            _read(row, lines.line_num, carry_days, rates, problems)
     except csv.Error as error:
         problems.append(f"line {lines.line_num}: {error}")
     if problems:
         raise BadRatesError(problems)
-    return list(found.values())
+    return list(rates.values())
 
 
 def _read(
     row: Mapping[str, Any],
     number: int,
     carry_days: int,
-    found: dict[tuple[str, str, date], FxRate],
+    rates: dict[tuple[str, str, date], FxRate],
     problems: list[str],
 ) -> None:
     texts = {name: (row.get(name) or "").strip() for name in (*_REQUIRED, "valid_until")}
@@ -153,21 +153,21 @@ def _read(
         problems.append(f"line {number}: dates are written like 2026-01-31")
         return
     try:
-        one = FxRate(
+        rate = FxRate(
             currency=texts["currency"], base_currency=texts["base_currency"],
             valid_on=first, valid_until=last,
             rate=texts["rate"],
         )  # fmt: skip
     except ValidationError as error:
-        told = ", ".join(
+        problem = ", ".join(
             f"{'.'.join(map(str, e['loc'])) or 'line'}: {e['msg']}" for e in error.errors()
         )
-        problems.append(f"line {number}: {told}")
+        problems.append(f"line {number}: {problem}")
         return
-    if found.setdefault(one.key, one) != one:
+    if rates.setdefault(rate.key, rate) != rate:
         problems.append(
-            f"line {number}: another rate of {one.currency} in {one.base_currency} "
-            f"for {one.valid_on}"
+            f"line {number}: another rate of {rate.currency} in {rate.base_currency} "
+            f"for {rate.valid_on}"
         )
 
 
@@ -176,10 +176,10 @@ def by_version(rates: pl.DataFrame, programs: Sequence[Program]) -> pl.DataFrame
 
     A later version does not move the days of the past.
     """
-    if len({one.timezone for one in programs}) == 1:
+    if len({program.timezone for program in programs}) == 1:
         return in_force(rates, programs[0].timezone)
     parts = []
-    for one, start, end in spans(programs):
+    for program, start, end in spans(programs):
         until = (
             pl.col("valid_to")
             if end is None
@@ -190,7 +190,7 @@ def by_version(rates: pl.DataFrame, programs: Sequence[Program]) -> pl.DataFrame
             until.alias("valid_to"),
         ]
         parts.append(
-            in_force(rates, one.timezone)
+            in_force(rates, program.timezone)
             .with_columns(clipped)
             .filter(pl.col("valid_from") < pl.col("valid_to"))
         )

@@ -35,9 +35,9 @@ def identifier(value: str | None, region: str = _REGION) -> str:
 
 def message(text: str, region: str = _REGION) -> str:
     """A text without the phones and e-mail addresses in it."""
-    without = _MAIL.sub(lambda found: f"{found.group()[0]}•••@•••", text)
+    without = _MAIL.sub(lambda match: f"{match.group()[0]}•••@•••", text)
     return _DIALLED.sub(
-        lambda found: _masked(found.group()) if _is_phone(found.group(), region) else found.group(),
+        lambda match: _masked(match.group()) if _is_phone(match.group(), region) else match.group(),
         without,
     )
 

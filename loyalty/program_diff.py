@@ -75,11 +75,13 @@ def plan(programs: Sequence[Program], promotions: Sequence[Promotion], rules: Ru
         changes.append(change)
     new_promotions = []
     for draft in rules.promotions:
-        known = [one for one in promotions if one.promotion_id == draft.promotion_id]
-        change, one = _promotion(known, draft, zone)
+        versions = [
+            promotion for promotion in promotions if promotion.promotion_id == draft.promotion_id
+        ]
+        change, new_promotion = _promotion(versions, draft, zone)
         changes.append(change)
-        if one is not None:
-            new_promotions.append(one)
+        if new_promotion is not None:
+            new_promotions.append(new_promotion)
     return Plan(
         (*programs, *([new_program] if new_program else [])),
         (*promotions, *new_promotions),
@@ -89,17 +91,17 @@ def plan(programs: Sequence[Program], promotions: Sequence[Promotion], rules: Ru
     )
 
 
-def as_if(found: Plan, since: datetime) -> Plan:
+def as_if(planned: Plan, since: datetime) -> Plan:
     """The same changes, as if they began at `since` (and lasted as long).
 
     For what they would have meant for stored sales.
     """
-    program = found.new_program and found.new_program.model_copy(update={"valid_from": since})
-    moved = {p.promotion_id: _moved(p, since) for p in found.new_promotions}
-    old = [p for p in found.programs if p is not found.new_program]
-    kept = [p for p in found.promotions if p not in found.new_promotions]
+    program = planned.new_program and planned.new_program.model_copy(update={"valid_from": since})
+    moved = {p.promotion_id: _moved(p, since) for p in planned.new_promotions}
+    old = [p for p in planned.programs if p is not planned.new_program]
+    kept = [p for p in planned.promotions if p not in planned.new_promotions]
     changes = tuple(
-        c if c.status == "unchanged" else replace(c, reaches=since) for c in found.changes
+        c if c.status == "unchanged" else replace(c, reaches=since) for c in planned.changes
     )
     return Plan(
         (*old, *([program] if program else [])),
@@ -153,28 +155,29 @@ _Times = list[tuple[datetime, dict[str, Any] | None]]
 
 def _program_times(versions: Sequence[Program]) -> _Times:
     return [
-        (begin, one.model_dump(exclude={"version", *_TIMES})) for one, begin, _ in spans(versions)
+        (begin, program.model_dump(exclude={"version", *_TIMES}))
+        for program, begin, _ in spans(versions)
     ]
 
 
 def _promotion_times(versions: Sequence[Promotion]) -> _Times:
-    found: _Times = []
-    for one, begin, end in spans(versions):
-        what = one.model_dump(exclude={"version", "title", *_TIMES})
-        if one.limits != Limits():  # they count from where their version begins
+    times: _Times = []
+    for promotion, begin, end in spans(versions):
+        what = promotion.model_dump(exclude={"version", "title", *_TIMES})
+        if promotion.limits != Limits():  # they count from where their version begins
             what["begins"] = begin
         stops = (
-            one.valid_to
-            if one.valid_to is not None and (end is None or one.valid_to < end)
+            promotion.valid_to
+            if promotion.valid_to is not None and (end is None or promotion.valid_to < end)
             else None
         )
-        if one.valid_to is None or begin < one.valid_to:
-            found.append((begin, what))
+        if promotion.valid_to is None or begin < promotion.valid_to:
+            times.append((begin, what))
             if stops is not None:
-                found.append((stops, None))
+                times.append((stops, None))
         else:
-            found.append((begin, None))
-    return found
+            times.append((begin, None))
+    return times
 
 
 def _first_difference(before: _Times, after: _Times) -> datetime | None:

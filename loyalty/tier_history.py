@@ -42,20 +42,20 @@ def steps(
     """
     if not any(p.tier_policy for p in programs):
         return STEPS.to_frame()
-    mine = (
+    wanted = (
         pl.lit(value=True)
         if facts.members is None
         else pl.col("member_id").is_in(facts.members.implode())
     )
-    history, tiers = history.filter(mine), tiers.filter(mine)
+    history, tiers = history.filter(wanted), tiers.filter(wanted)
     asked = _asked(history, tiers, programs, as_of)
     if asked.is_empty():
         return STEPS.to_frame()
     frame = pl.concat([history, _probes(asked)]).with_row_index("_row")
-    found = earned(frame, tiers, programs, facts).filter(pl.col("record_no") == -1)
-    found = found.sort("member_id", "issued_at")
+    probed = earned(frame, tiers, programs, facts).filter(pl.col("record_no") == -1)
+    probed = probed.sort("member_id", "issued_at")
     before = pl.col("tier").shift(1).over("member_id").fill_null(pl.col("entry_tier"))
-    changed = found.filter(pl.col("tier") != before)
+    changed = probed.filter(pl.col("tier") != before)
     return changed.select("member_id", pl.col("issued_at").alias("valid_from"), "tier").cast(STEPS)
 
 
@@ -81,7 +81,7 @@ def difference(due: pl.DataFrame, posted: pl.DataFrame) -> pl.DataFrame:
 
 def _probes(asked: pl.DataFrame) -> pl.DataFrame:
     """The instants as documents that are worth nothing."""
-    given = {
+    values = {
         "system": pl.lit(""), "account": pl.lit(""), "external_id": pl.lit(""),
         "kind": pl.lit("invoice"), "status": pl.lit("void"),
         "currency": pl.lit(""), "total_minor": pl.lit(0), "record_no": pl.lit(-1),
@@ -89,7 +89,7 @@ def _probes(asked: pl.DataFrame) -> pl.DataFrame:
         "issued_at": pl.col("at"),
     }  # fmt: skip
     columns = [
-        given.get(name, pl.lit(None)).cast(dtype).alias(name) for name, dtype in HISTORY.items()
+        values.get(name, pl.lit(None)).cast(dtype).alias(name) for name, dtype in HISTORY.items()
     ]
     return asked.select(columns)
 
@@ -101,13 +101,13 @@ def _asked(
     sold = history.select("member_id", "issued_at")
     first = pl.concat([sold, tiers.select("member_id", pl.col("valid_from").alias("issued_at"))])
     first = first.group_by("member_id").agg(pl.col("issued_at").min().alias("first"))
-    found = [
+    instants = [
         sold.select("member_id", (pl.col("issued_at") + _AFTER).alias("at")),
         tiers.select("member_id", pl.col("valid_from").alias("at")),
     ]
     begins = [start for _, start, _ in spans(programs) if start > BEGINNING]
     if begins:
-        found.append(
+        instants.append(
             first.join(pl.DataFrame({"at": begins}, schema={"at": UTC_US}), how="cross")
             .filter(pl.col("at") >= pl.col("first"))
             .select("member_id", "at")
@@ -118,7 +118,7 @@ def _asked(
             continue
         window = pl.duration(days=policy.window_days)
         returned = history.filter(pl.col("kind").is_in(["credit_note", "refund"]))
-        found.append(
+        instants.append(
             returned.select("member_id", (pl.col("issued_at") + window + _AFTER).alias("at"))
         )
         grace, size = timedelta(days=policy.grace_days), TRUNCATE[policy.period]
@@ -136,8 +136,8 @@ def _asked(
         clock = reviews.select(
             "member_id", pl.datetime_ranges("low", "high", size).alias("at")
         ).explode("at")
-        found.append(
+        instants.append(
             clock.select("member_id", (instant(pl.col("at"), program.timezone) + grace).alias("at"))
         )
-    asked = pl.concat([one.cast({"at": UTC_US}) for one in found])
+    asked = pl.concat([part.cast({"at": UTC_US}) for part in instants])
     return asked.filter(pl.col("at") <= as_of).unique().sort("member_id", "at")

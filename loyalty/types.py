@@ -72,9 +72,9 @@ def spans(versions: Iterable[V]) -> list[tuple[V, datetime, datetime | None]]:
     past; a version that is wholly replaced is left out.
     """
     ends: datetime | None = None
-    found: list[tuple[V, datetime, datetime | None]] = []
-    for one in sorted(versions, key=lambda v: v.version, reverse=True):
-        if ends is None or one.valid_from < ends:
-            found.append((one, one.valid_from, ends))
-            ends = one.valid_from
-    return found[::-1]
+    spoken: list[tuple[V, datetime, datetime | None]] = []
+    for version in sorted(versions, key=lambda v: v.version, reverse=True):
+        if ends is None or version.valid_from < ends:
+            spoken.append((version, version.valid_from, ends))
+            ends = version.valid_from
+    return spoken[::-1]

@@ -21,13 +21,13 @@ def of_this_run() -> str | None:
     )  # a command that runs no flow must not pay for the import
     if context is None:
         return None
-    found = context.FlowRunContext.get()
-    if found is None:
+    run_context = context.FlowRunContext.get()
+    if run_context is None:
         task = context.TaskRunContext.get()
         return _latest.get("actor") if task is None and not _in_main_thread() else None
-    if found.flow_run is None:
+    if run_context.flow_run is None:
         return None
-    _latest["actor"] = of_run(found.flow_run)
+    _latest["actor"] = of_run(run_context.flow_run)
     return _latest["actor"]
 
 
@@ -39,9 +39,9 @@ def _in_main_thread() -> bool:
 
 def of_run(run: Any) -> str:
     """Who started a run of Prefect."""
-    said = (run.labels or {}).get(LABEL)
-    if said:
-        return str(said)[:LENGTH_MAX]
+    label = (run.labels or {}).get(LABEL)
+    if label:
+        return str(label)[:LENGTH_MAX]
     if run.auto_scheduled:
         return SCHEDULE
     creator = run.created_by

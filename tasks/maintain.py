@@ -84,30 +84,31 @@ def _old_runs(keep_days: int, *, dry_run: bool) -> int:
     with get_client(sync_client=True) as client:
         while count < RUNS_MAX:
             offset = count if dry_run else 0
-            found = client.read_flow_runs(
+            runs = client.read_flow_runs(
                 flow_run_filter=old, limit=_AT_ONCE, offset=offset, sort=FlowRunSort.END_TIME_DESC
             )
-            for run in [] if dry_run else found:
+            for run in [] if dry_run else runs:
                 try:
                     client.delete_flow_run(run.id)
                 except ObjectNotFound:  # another one was quicker
                     continue
-            count += len(found)
-            if len(found) < _AT_ONCE:
+            count += len(runs)
+            if len(runs) < _AT_ONCE:
                 break
     return count
 
 
-def page(done: Maintained, said: str) -> str:
+def page(maintained: Maintained, summary: str) -> str:
     """The report."""
     rows = [
-        f"| {one.table} | {one.rows} | {one.size_bytes / 2**20:.1f} |" for one in done.sizes[:30]
+        f"| {size.table} | {size.rows} | {size.size_bytes / 2**20:.1f} |"
+        for size in maintained.sizes[:30]
     ]
     return "\n".join(
         [
             "# Maintenance",
             "",
-            said + ".",
+            summary + ".",
             "",
             "| Table | Rows, about | MB |",
             "|---|---:|---:|",

@@ -69,8 +69,8 @@ class RunReport:
             f"{counts['new']} new, {counts['changed']} changed, {counts['rejected']} rejected; "
             f"{counts['entries']} entries, {grouped(counts['points'], sign=True)} points"
         )
-        for one in self.corrections:
-            text += f". {refused_in_words(one).capitalize()}: the old points stand"
+        for refusal in self.corrections:
+            text += f". {refused_in_words(refusal).capitalize()}: the old points stand"
         if self.job.replay:
             text = f"Replay of {'rejects' if self.job.rejects else 'stored pages'}: {text}"
         return f"Dry run, nothing kept: {text}" if self.job.dry_run else text
@@ -109,10 +109,10 @@ def times_lines(loaded: Loaded) -> list[str]:
     return lines
 
 
-def refused_in_words(found: AccountRefused) -> str:
+def refused_in_words(refusal: AccountRefused) -> str:
     """`2 refused corrections, 1 500 points at stake`."""
-    noun = "refused correction" if found.records == 1 else "refused corrections"
-    return f"{grouped(found.records)} {noun}, {grouped(found.points_at_stake)} points at stake"
+    noun = "refused correction" if refusal.records == 1 else "refused corrections"
+    return f"{grouped(refusal.records)} {noun}, {grouped(refusal.points_at_stake)} points at stake"
 
 
 def changes_line(changes: Sequence[Change]) -> str:

@@ -23,7 +23,7 @@ from tasks.database_errors import without_row_data
 from tasks.extract.pages import Extracted, extract_pages, replay_pages
 from tasks.job import Job
 from tasks.load.invoices import Loaded, load_pages
-from tasks.load.retry_rejects import load_all
+from tasks.load.retry_rejects import load_and_retry
 from tasks.run_report import RunReport, changes_line, times_lines
 from tasks.steps import step
 
@@ -47,7 +47,7 @@ def extract(job: Job) -> Extracted:
 def load(job: Job, extracted: Extracted) -> Loaded:
     """Map, validate and store the invoices; move the cursor; try open rejects again."""
     with without_row_data():
-        return load_all(job, extracted)
+        return load_and_retry(job, extracted)
 
 
 @step("award", retry_when_busy=True)
@@ -89,7 +89,7 @@ def read(job: Job) -> Extracted:
     return replay_pages(job) if job.replay else extract_pages(job)
 
 
-def bring_in(job: Job, sync_id: int, extracted: Extracted) -> tuple[Loaded, Awarded]:
+def load_announced(job: Job, sync_id: int, extracted: Extracted) -> tuple[Loaded, Awarded]:
     """Loads what webhooks announced, and awards the members it concerns and no others.
 
     Raises TooManyRejectsError, psycopg.Error.

@@ -37,53 +37,61 @@ class Active:
         return isinstance(self.promotion.rule, ProductBonus) and self.factor is not None
 
 
-def active(promotions: Iterable[Promotion]) -> list[Active]:
+def active_versions(promotions: Iterable[Promotion]) -> list[Active]:
     """The versions that are in force at some time, in the order in which they are applied.
 
     That order is priority, then name, then version.
     """
     versions: dict[str, list[Promotion]] = {}
-    for one in promotions:
-        versions.setdefault(one.promotion_id, []).append(one)
-    found = [
-        (one, start, min(t for t in (end, one.valid_to) if t) if end or one.valid_to else None)
+    for promotion in promotions:
+        versions.setdefault(promotion.promotion_id, []).append(promotion)
+    entries = [
+        (
+            promotion,
+            start,
+            min(t for t in (end, promotion.valid_to) if t) if end or promotion.valid_to else None,
+        )
         for of_one in versions.values()
-        for one, start, end in spans(of_one)
+        for promotion, start, end in spans(of_one)
     ]
-    found.sort(key=lambda f: (-f[0].stacking.priority, f[0].promotion_id, f[0].version))
+    entries.sort(key=lambda f: (-f[0].stacking.priority, f[0].promotion_id, f[0].version))
     return [
-        Active(number, *one)
-        for number, one in enumerate(found)
-        if one[2] is None or one[1] < one[2]
+        Active(number, *entry)
+        for number, entry in enumerate(entries)
+        if entry[2] is None or entry[1] < entry[2]
     ]
 
 
-def between(found: Sequence[Active], first: datetime, last: datetime) -> list[Active]:
+def between(promotions: Sequence[Active], first: datetime, last: datetime) -> list[Active]:
     """Those that a sale in [first, last] could use."""
-    return [one for one in found if one.start <= last and (one.end is None or first < one.end)]
+    return [
+        active
+        for active in promotions
+        if active.start <= last and (active.end is None or first < active.end)
+    ]
 
 
-def largest_product(found: Sequence[Active]) -> int:
+def largest_product(promotions: Sequence[Active]) -> int:
     """The largest numbers that multipliers valid at one time can make of a number."""
-    factors = [(one, max(one.factor)) for one in found if one.factor]
+    factors = [(active, max(active.factor)) for active in promotions if active.factor]
     return max(
         (
             prod(
                 n
                 for other, n in factors
-                if other.start <= one.start and (other.end is None or one.start < other.end)
+                if other.start <= active.start and (other.end is None or active.start < other.end)
             )
-            for one, _ in factors
+            for active, _ in factors
         ),
         default=1,
     )
 
 
 def numbers(
-    found: Sequence[Active], schema: Mapping[str, tuple[pl.DataType, Sequence[object]]]
+    promotions: Sequence[Active], schema: Mapping[str, tuple[pl.DataType, Sequence[object]]]
 ) -> pl.DataFrame:
     """One row per promotion: `number` (Int32) and further columns of `schema`."""
-    data = {"number": pl.Series([one.number for one in found], dtype=pl.Int32())}
+    data = {"number": pl.Series([active.number for active in promotions], dtype=pl.Int32())}
     return pl.DataFrame(
         data | {name: pl.Series(values, dtype=dtype) for name, (dtype, values) in schema.items()}
     )

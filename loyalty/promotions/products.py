@@ -10,13 +10,16 @@ from loyalty.promotions.active import Active
 from loyalty.promotions.kinds import Match, ProductBonus
 
 
-def needs_lines(found: Sequence[Active]) -> bool:
+def needs_lines(promotions: Sequence[Active]) -> bool:
     """Whether any of the promotions looks at lines."""
-    return any(isinstance(one.promotion.rule, ProductBonus) for one in found)
+    return any(isinstance(active.promotion.rule, ProductBonus) for active in promotions)
 
 
 def sold(
-    frame: pl.DataFrame, lines: pl.DataFrame, found: Sequence[Active], programs: Sequence[Program]
+    frame: pl.DataFrame,
+    lines: pl.DataFrame,
+    promotions: Sequence[Active],
+    programs: Sequence[Program],
 ) -> pl.DataFrame:
     """What each sale consists of: `_row`, product, amount_minor, quantity_micro, `m<number>`.
 
@@ -37,7 +40,11 @@ def sold(
     listed = products.with_columns(pl.col("sku", "name").cast(pl.String))
     flags = listed.select(
         "product",
-        *(matching(one, programs).alias(f"m{one.number}") for one in found if _is_product(one)),
+        *(
+            matching(active, programs).alias(f"m{active.number}")
+            for active in promotions
+            if _is_product(active)
+        ),
     )
     amounts = [
         pl.col(name).fill_null(0).sum().clip(lower_bound=0)
@@ -51,13 +58,13 @@ def sold(
     )
 
 
-def _is_product(one: Active) -> bool:
-    return isinstance(one.promotion.rule, ProductBonus)
+def _is_product(active: Active) -> bool:
+    return isinstance(active.promotion.rule, ProductBonus)
 
 
-def matching(one: Active, programs: Sequence[Program]) -> pl.Expr:
+def matching(active: Active, programs: Sequence[Program]) -> pl.Expr:
     """Whether a line (sku, name, program_version) is one of the promotion's products."""
-    rule = one.promotion.rule
+    rule = active.promotion.rule
     assert isinstance(rule, ProductBonus)
     match = rule.match
     sku, name = pl.col("sku").fill_null(""), pl.col("name").fill_null("")
@@ -78,7 +85,7 @@ def matching(one: Active, programs: Sequence[Program]) -> pl.Expr:
 def _listed(match: Match, programs: Sequence[Program]) -> list[tuple[Program, str]]:
     """Per program version the pattern of the categories asked for."""
     listed = [
-        (p, [one for name in match.categories for one in p.categories.get(name, ())])
+        (p, [glob for name in match.categories for glob in p.categories.get(name, ())])
         for p in programs
     ]
     return [(p, pattern(patterns)) for p, patterns in listed if patterns]
@@ -114,10 +121,10 @@ def totals(counted: pl.DataFrame, frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def matched(counted: pl.DataFrame, one: Active) -> pl.DataFrame:
+def matched(counted: pl.DataFrame, active: Active) -> pl.DataFrame:
     """Per sale with such lines: `_row`, matched_minor, matched_micro."""
     return (
-        counted.filter(pl.col(f"m{one.number}"))
+        counted.filter(pl.col(f"m{active.number}"))
         .group_by("_row")
         .agg(
             pl.col("amount_minor").sum().alias("matched_minor"),

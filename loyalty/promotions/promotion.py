@@ -181,5 +181,5 @@ class Promotion(Frozen):
             )
             raise UnknownPromotionKindError(message)
         rule = {**parameters.pop("rule", {}), "kind": row["kind"]}
-        own = {name: row[name] for name in ("promotion_id", "version", "valid_from", "valid_to")}
-        return cls.model_validate({**own, **parameters, "rule": rule})
+        stored = {name: row[name] for name in ("promotion_id", "version", "valid_from", "valid_to")}
+        return cls.model_validate({**stored, **parameters, "rule": rule})

@@ -28,13 +28,15 @@ def rewards(
     friends = frame.join(referrals, left_on="member_id", right_on="friend_id").with_columns(
         pl.col("issued_at").filter(_worth()).min().over("member_id").alias("first_bought_at")
     )
-    found = []
-    for promotion_id in dict.fromkeys(one.promotion.promotion_id for one, _ in qualifying):
+    frames = []
+    for promotion_id in dict.fromkeys(active.promotion.promotion_id for active, _ in qualifying):
         versions = [
-            (one, meets) for one, meets in qualifying if one.promotion.promotion_id == promotion_id
+            (active, meets)
+            for active, meets in qualifying
+            if active.promotion.promotion_id == promotion_id
         ]
-        found.append(_of_one(friends, versions))
-    return pl.concat(found).select(schema.names()).cast(schema)
+        frames.append(_of_one(friends, versions))
+    return pl.concat(frames).select(schema.names()).cast(schema)
 
 
 def _worth() -> pl.Expr:
@@ -47,8 +49,8 @@ def _of_one(friends: pl.DataFrame, versions: Sequence[tuple[Active, pl.Expr]]) -
     Then the limit per referrer is applied.
     """
     sales = [
-        friends.filter(meets & _in_time(_rule(one))).with_columns(_terms(one))
-        for one, meets in versions
+        friends.filter(meets & _in_time(_rule(active))).with_columns(_terms(active))
+        for active, meets in versions
     ]
     firsts = pl.concat(sales).sort(ORDER).unique("member_id", keep="first", maintain_order=True)
     ranked = firsts.with_columns(pl.int_range(pl.len()).over("referrer_id").alias("earlier"))
@@ -65,8 +67,8 @@ def _of_one(friends: pl.DataFrame, versions: Sequence[tuple[Active, pl.Expr]]) -
     return pl.concat([to_friend, to_referrer]).filter(pl.col("points") > 0)
 
 
-def _rule(one: Active) -> ReferralReward:
-    rule = one.promotion.rule
+def _rule(active: Active) -> ReferralReward:
+    rule = active.promotion.rule
     assert isinstance(rule, ReferralReward)
     return rule
 
@@ -81,10 +83,10 @@ def _in_time(rule: ReferralReward) -> pl.Expr:
     return holds
 
 
-def _terms(one: Active) -> list[pl.Expr]:
-    rule = _rule(one)
+def _terms(active: Active) -> list[pl.Expr]:
+    rule = _rule(active)
     return [
-        pl.lit(one.number, pl.Int32).alias("number"),
+        pl.lit(active.number, pl.Int32).alias("number"),
         pl.lit(rule.friend_points, pl.Int64).alias("friend_points"),
         pl.lit(rule.referrer_points, pl.Int64).alias("referrer_points"),
         pl.lit(rule.limit_per_referrer, pl.Int64).alias("limit"),

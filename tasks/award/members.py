@@ -71,7 +71,7 @@ class RulesChangedError(RuntimeError):
     """
 
 
-def award_members(job: RunDatabase, sync_id: int | None) -> Awarded:
+def award_members(run: RunDatabase, sync_id: int | None) -> Awarded:
     """Recomputes every changed member from stored history, chunk by chunk, one transaction each.
 
     `sync_id` is the synchronisation that asks; None: nobody's, so a reject is filed under the one
@@ -81,31 +81,33 @@ def award_members(job: RunDatabase, sync_id: int | None) -> Awarded:
     skip what is locked. Raises psycopg.Error; what was committed by then stays, the rest stays
     dirty.
     """
-    done = Awarded()
+    awarded = Awarded()
     for _ in range(RESTARTS_MAX):
         try:
-            _award(job, sync_id, done)
+            _award(run, sync_id, awarded)
         except RulesChangedError:
             continue
         break
-    with job.transaction() as connection:
-        done.waiting = ledger.dirty_members(connection)
-        if sync_id is None and done.entries:  # (What a synchronisation posts is in its own entry.)
-            details = {"entries": done.entries, "rejected": done.rejected}
+    with run.transaction() as connection:
+        awarded.waiting = ledger.dirty_members(connection)
+        if (
+            sync_id is None and awarded.entries
+        ):  # (What a synchronisation posts is in its own entry.)
+            details = {"entries": awarded.entries, "rejected": awarded.rejected}
             audit.record(
                 connection,
                 "award",
                 "members",
-                records=done.members,
-                points=done.points,
+                records=awarded.members,
+                points=awarded.points,
                 details=details,
-                run_id=job.run_id,
+                run_id=run.run_id,
             )
-            job.commit(connection)
-    return done
+            run.commit(connection)
+    return awarded
 
 
-def award_only(job: RunDatabase, sync_id: int, members: Sequence[int]) -> Awarded:
+def award_only(run: RunDatabase, sync_id: int, members: Sequence[int]) -> Awarded:
     """Recomputes these members and no others.
 
     So whoever announces a sale does not wait for the points of a backfill.
@@ -113,8 +115,8 @@ def award_only(job: RunDatabase, sync_id: int, members: Sequence[int]) -> Awarde
     Members that another run is working on are left to it: it sees what was stored before. Where a
     promotion has a budget, all who are waiting are computed, since its division concerns them all.
     """
-    done = Awarded()
-    with job.transaction() as connection:
+    awarded = Awarded()
+    with run.transaction() as connection:
         rules = facts.rules(connection)
         for at in range(0, 0 if rules.budgets else len(members), MEMBERS_AT_ONCE):
             claimed = ledger.claim_of(connection, members[at : at + MEMBERS_AT_ONCE])
@@ -122,69 +124,71 @@ def award_only(job: RunDatabase, sync_id: int, members: Sequence[int]) -> Awarde
                 connection.rollback()
                 break
             if claimed:
-                part = _chunk(connection, job, sync_id, claimed, rules)
-                job.commit(connection)
-                done.add(part)
+                part = _chunk(connection, run, sync_id, claimed, rules)
+                run.commit(connection)
+                awarded.add(part)
         else:
             if not rules.budgets:
-                return done
-    done.add(award_members(job, sync_id))
-    return done
+                return awarded
+    awarded.add(award_members(run, sync_id))
+    return awarded
 
 
-def _award(job: RunDatabase, sync_id: int | None, done: Awarded) -> None:
-    with job.transaction() as connection:
+def _award(run: RunDatabase, sync_id: int | None, awarded: Awarded) -> None:
+    with run.transaction() as connection:
         rules = facts.rules(connection)
         store.mark_dirty(
             connection, expiry.newly_expired(connection, rules.programs, expiry.now(connection))
         )
         waiting = ledger.dirty_members(connection)
-        job.commit(connection)
+        run.commit(connection)
     if rules.budgets:
-        _claim_budgets(job, rules)
-        _settle(job, rules)
-    _in_chunks(job, sync_id, rules, done, waiting)
+        _claim_budgets(run, rules)
+        _settle(run, rules)
+    _in_chunks(run, sync_id, rules, awarded, waiting)
     # Sales that were stored meanwhile may have moved a budget: who wins or loses by it is computed
     # again.
     for _ in range(ROUNDS_MAX if rules.budgets else 0):
-        if not _settle(job, rules):
+        if not _settle(run, rules):
             break
-        _in_chunks(job, sync_id, rules, done, 0)
+        _in_chunks(run, sync_id, rules, awarded, 0)
 
 
 def _in_chunks(
-    job: RunDatabase, sync_id: int | None, rules: Rules, done: Awarded, waiting: int
+    run: RunDatabase, sync_id: int | None, rules: Rules, awarded: Awarded, waiting: int
 ) -> None:
-    if job.dry_run or waiting <= MEMBERS_AT_ONCE:
-        _until_done(job, sync_id, rules, done)
+    if run.dry_run or waiting <= MEMBERS_AT_ONCE:
+        _until_done(run, sync_id, rules, awarded)
         return
     with ThreadPoolExecutor(CHUNKS_AT_ONCE, thread_name_prefix="award") as pool:
-        parts = [pool.submit(_until_done, job, sync_id, rules, done) for _ in range(CHUNKS_AT_ONCE)]
+        parts = [
+            pool.submit(_until_done, run, sync_id, rules, awarded) for _ in range(CHUNKS_AT_ONCE)
+        ]
     for part in parts:
         part.result()
 
 
-def _claim_budgets(job: RunDatabase, rules: Rules) -> None:
+def _claim_budgets(run: RunDatabase, rules: Rules) -> None:
     """What the dirty members claim of the budgets, before any of it is divided. They stay dirty."""
     after = 0
-    with job.transaction() as connection:
+    with run.transaction() as connection:
         while True:
             budgets.share(connection)
             members = ledger.claim_after(connection, after, MEMBERS_AT_ONCE)
             if not members:
                 break
             _evaluated(connection, members, rules)
-            job.commit(connection)
+            run.commit(connection)
             after = members[-1]
-        job.commit(connection)
+        run.commit(connection)
 
 
-def _settle(job: RunDatabase, rules: Rules) -> int:
+def _settle(run: RunDatabase, rules: Rules) -> int:
     """Divides the budgets anew where claims changed, and marks the members whose share changes.
 
     Returns how many members that are.
     """
-    with job.transaction() as connection:
+    with run.transaction() as connection:
         members = budgets.settle(connection, rules.budgets)
         # Claims of a version that these rules do not know have no budget here, and must not be
         # settled so.
@@ -192,7 +196,7 @@ def _settle(job: RunDatabase, rules: Rules) -> int:
             connection.rollback()
             raise RulesChangedError
         store.mark_dirty(connection, members)
-        job.commit(connection)
+        run.commit(connection)
     return len(members)
 
 
@@ -201,21 +205,23 @@ def _evaluated(
 ) -> tuple[pl.DataFrame, Stored]:
     """Points due to the members, and what they come from; what they claim of budgets is stored."""
     stored = facts.read(connection, members, rules)
-    found = evaluate(stored.history, stored.tiers, rules.programs, rules.promotions, stored.facts)
+    evaluation = evaluate(
+        stored.history, stored.tiers, rules.programs, rules.promotions, stored.facts
+    )
     if rules.budgets:
-        budgets.save_claims(connection, members, found.claims)
-    return found.due, stored
+        budgets.save_claims(connection, members, evaluation.claims)
+    return evaluation.due, stored
 
 
-def _until_done(job: RunDatabase, sync_id: int | None, rules: Rules, done: Awarded) -> None:
-    with job.transaction() as connection:
+def _until_done(run: RunDatabase, sync_id: int | None, rules: Rules, awarded: Awarded) -> None:
+    with run.transaction() as connection:
         try:
             while members := _claim(connection, rules):
-                part = _chunk(connection, job, sync_id, members, rules)
-                job.commit(connection)
-                done.add(part)
+                part = _chunk(connection, run, sync_id, members, rules)
+                run.commit(connection)
+                awarded.add(part)
         finally:
-            if not job.dry_run:
+            if not run.dry_run:
                 connection.rollback()
 
 
@@ -232,12 +238,12 @@ def _claim(connection: DbConnection, rules: Rules) -> list[int]:
 
 def _chunk(
     connection: DbConnection,
-    job: RunDatabase,
+    run: RunDatabase,
     sync_id: int | None,
     members: list[int],
     rules: Rules,
 ) -> Awarded:
-    done = Awarded(members=len(members))
+    awarded = Awarded(members=len(members))
     due, stored = _evaluated(connection, members, rules)
     entries = difference(due, ledger.posted(connection, members))
     good = entries
@@ -245,20 +251,20 @@ def _chunk(
         numbered = entries.with_row_index("row_no")
         good = numbered.filter(~pl.col("row_no").is_in(report.failed_rows.implode())).drop("row_no")
         bad = numbered.filter(pl.col("row_no").is_in(report.failed_rows.implode()))
-        _reject(connection, sync_id, bad, done, rules)
+        _reject(connection, sync_id, bad, awarded, rules)
     _resolve(connection, sync_id, due)
-    ledger.append(connection, good, job.run_id)
+    ledger.append(connection, good, run.run_id)
     now = expiry.now(connection)
-    done.expired -= expiry.post(connection, members, due, rules.programs, now, job.run_id)
-    tier_history.post(connection, members, stored, rules.programs, now, job.run_id)
+    awarded.expired -= expiry.post(connection, members, due, rules.programs, now, run.run_id)
+    tier_history.post(connection, members, stored, rules.programs, now, run.run_id)
     ledger.clear(connection, members)
-    done.entries += good.height
-    done.points += int(good["points"].sum() or 0)
-    return done
+    awarded.entries += good.height
+    awarded.points += int(good["points"].sum() or 0)
+    return awarded
 
 
 def _reject(
-    connection: DbConnection, sync_id: int | None, bad: pl.DataFrame, done: Awarded, rules: Rules
+    connection: DbConnection, sync_id: int | None, bad: pl.DataFrame, awarded: Awarded, rules: Rules
 ) -> None:
     """A sale whose points cannot be computed is rejected by name; what was posted for it stays."""
     for row in bad.iter_rows(named=True):
@@ -269,8 +275,8 @@ def _reject(
                 "points: the computed entry is not plausible; "
                 "see the validation in the run's report"
             )
-        done.reasons[reason] += 1
-        done.rejected += 1
+        awarded.reasons[reason] += 1
+        awarded.rejected += 1
         problems = json.dumps([{"field": "points", "path": "", "reason": reason, "example": ""}])
         sale = row["external_id"]
         values = ("awards", sale, sale, reason, problems, row["page_id"], row["record_no"], None)

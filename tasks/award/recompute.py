@@ -13,6 +13,6 @@ from tasks.steps import step
 @step("award", retry_when_busy=True)
 def post_waiting(run_id: str, *, dry_run: bool = False) -> Awarded:
     """Post the points of every member who waits for it."""
-    work = RunDatabase(settings().dsn(), run_id, dry_run=dry_run)
-    with without_row_data(), work.scope():
-        return award_members(work, None)
+    run = RunDatabase(settings().dsn(), run_id, dry_run=dry_run)
+    with without_row_data(), run.scope():
+        return award_members(run, None)

@@ -54,17 +54,17 @@ def evaluate(dsn: str, run_id: str, *, everyone: bool = False, dry_run: bool = F
     Raises:
         psycopg.Error: What was committed by then stays; the rest of the members stay marked.
     """
-    job = RunDatabase(dsn, run_id, dry_run=dry_run)
-    with job.scope():
-        with job.transaction() as connection:
+    run = RunDatabase(dsn, run_id, dry_run=dry_run)
+    with run.scope():
+        with run.transaction() as connection:
             rules = facts.rules(connection)
             evaluates = any(p.tier_policy for p in rules.programs)
             members = tier_history.may_change(connection, everyone=everyone) if evaluates else []
             store.mark_dirty(connection, set(members))
-            job.commit(connection)
+            run.commit(connection)
         if not members:
             return Reviewed(0, 0, 0, Awarded())
-        awarded = award_members(job, None)
-        with job.transaction() as connection:
+        awarded = award_members(run, None)
+        with run.transaction() as connection:
             posted = tier_history.totals(connection, run_id)
         return Reviewed(len(members), posted.steps, posted.members, awarded)

@@ -113,12 +113,12 @@ def _of_the_customer(
     phones = refused.phones_of_customers(
         connection, account, bare["customer_external_id"].unique().to_list()
     )
-    known = pl.DataFrame(
+    members = pl.DataFrame(
         {"customer_external_id": list(phones), "_phone": list(phones.values())},
         schema={"customer_external_id": pl.String, "_phone": pl.String},
     )
     return (
-        bare.join(known, on="customer_external_id", how="inner", maintain_order="left")
+        bare.join(members, on="customer_external_id", how="inner", maintain_order="left")
         .with_columns(pl.col("_phone").alias("customer_phone"))
         .select(rows.columns)
     )
@@ -155,8 +155,8 @@ def take_void_ones(
     """
     if voided.is_empty():
         return voided.select(_PLACE)
-    known = refused.stored_ids(connection, account, voided["external_id"].unique().to_list())
-    taken = voided.filter(pl.col("external_id").is_in(list(known)))
+    stored = refused.stored_ids(connection, account, voided["external_id"].unique().to_list())
+    taken = voided.filter(pl.col("external_id").is_in(list(stored)))
     store.void_deleted(connection, account, sync_id, taken, into=into)
     refused.note(
         connection, account, sync_id, [(key, _VOID) for key in taken["external_id"].to_list()]
@@ -170,5 +170,5 @@ def taking(invoices: pl.DataFrame, rejects: pl.DataFrame) -> list[tuple[int, int
     Credits, and totals below zero.
     """
     takes = pl.col("kind").is_in(NEGATIVE_KINDS) | (pl.col("total_minor") < 0)
-    found = invoices.filter(takes.fill_null(value=False)).join(rejects, on=_PLACE, how="semi")
-    return [(int(page), int(record)) for page, record in found.select(_PLACE).rows()]
+    negative = invoices.filter(takes.fill_null(value=False)).join(rejects, on=_PLACE, how="semi")
+    return [(int(page), int(record)) for page, record in negative.select(_PLACE).rows()]

@@ -306,10 +306,10 @@ def judged(stream: Stream, mapped: Mapped, pages: pl.DataFrame) -> Batch:
     )
 
 
-def _failures(candidates: pl.DataFrame, report: Report, known: pl.DataFrame) -> pl.DataFrame:
+def _failures(candidates: pl.DataFrame, report: Report, problems: pl.DataFrame) -> pl.DataFrame:
     """Rows that Great Expectations refused, as problems, unless the mapping already said why."""
     if report.ok:
-        return known.clear()
+        return problems.clear()
     rows = candidates.select("page_id", "record_no").with_row_index("row_no")
     failed = report.failed.join(rows, on="row_no").select(
         "page_id",
@@ -320,11 +320,11 @@ def _failures(candidates: pl.DataFrame, report: Report, known: pl.DataFrame) -> 
         pl.lit("").alias("example"),
     )
     # Without a currency no amount can be read: the currency is the cause, and said already.
-    unread = known.filter(pl.col("field") == "currency").select(
+    unread = problems.filter(pl.col("field") == "currency").select(
         "page_id", "record_no", field=pl.lit("total_minor")
     )
-    told = pl.concat([known.select(unread.columns), unread])
-    return failed.join(told, on=told.columns, how="anti").cast(known.schema)
+    explained = pl.concat([problems.select(unread.columns), unread])
+    return failed.join(explained, on=explained.columns, how="anti").cast(problems.schema)
 
 
 def _rejects(
@@ -340,20 +340,22 @@ def _rejects(
         if problems.height
         else {}
     )
-    known = {(page, record): (document, key) for page, record, document, key in identities.rows()}
+    names_of = {
+        (page, record): (document, key) for page, record, document, key in identities.rows()
+    }
     rows = []
     for (page_id, record_no), group in problems.group_by(
         ["page_id", "record_no"], maintain_order=True
     ):
-        found = group.select("field", "path", "reason", "example").to_dicts()
+        reasons = group.select("field", "path", "reason", "example").to_dicts()
         external_id, customer = ids.get((page_id, record_no), (None, None))
-        document, row_key = known.get((page_id, record_no), (None, ""))
+        document, row_key = names_of.get((page_id, record_no), (None, ""))
         external_id = external_id or document
-        reason = "; ".join(describe(problem) for problem in found)
+        reason = "; ".join(describe(problem) for problem in reasons)
         record_key = row_key or external_id or f"page {page_id} record {record_no}"
         rows.append(
             (
-                stream.name, record_key, external_id, reason, json.dumps(found),
+                stream.name, record_key, external_id, reason, json.dumps(reasons),
                 page_id, record_no, customer,
                 bool(row_key),
             )
@@ -376,41 +378,41 @@ def _store(
     connection: DbConnection,
     sync_id: int,
     batch: Batch,
-    done: Loaded,
+    loaded: Loaded,
     *,
     awaited: bool,
     expect_new: bool,
 ) -> None:
     batch, resolved = store_batch(
-        job, connection, sync_id, batch, into=done.stored, awaited=awaited, expect_new=expect_new
+        job, connection, sync_id, batch, into=loaded.stored, awaited=awaited, expect_new=expect_new
     )
-    done.resolved += resolved
-    done.records += batch.records
-    done.accepted += batch.invoices.height + batch.voided.height
-    done.rejected += batch.rejects.height
-    _note_claims(batch.invoices, done)
+    loaded.resolved += resolved
+    loaded.records += batch.records
+    loaded.accepted += batch.invoices.height + batch.voided.height
+    loaded.rejected += batch.rejects.height
+    _note_claims(batch.invoices, loaded)
     for document, note in batch.notes.select("document", "reason").iter_rows():
-        done.notes[note] += 1
-        shown = done.note_examples.setdefault(note, [])
+        loaded.notes[note] += 1
+        shown = loaded.note_examples.setdefault(note, [])
         if len(shown) < EXAMPLES:
             shown.append(document)
     for problem in batch.problems.unique(
         ["page_id", "record_no", "field", "reason"], maintain_order=True
     ).iter_rows(named=True):
         reason = describe(problem)
-        done.reasons[reason] += 1
-        known = done.examples.setdefault(reason, [])
-        if problem["document"] and len(known) < EXAMPLES:
-            known.append(identifier(problem["document"], job.vendor.region))
-        said = done.values.setdefault(reason, [])
+        loaded.reasons[reason] += 1
+        documents = loaded.examples.setdefault(reason, [])
+        if problem["document"] and len(documents) < EXAMPLES:
+            documents.append(identifier(problem["document"], job.vendor.region))
+        values = loaded.values.setdefault(reason, [])
         # (What is looked up elsewhere has the customer's number for an example.)
-        if problem["example"] and not problem["path"].startswith("(") and len(said) < EXAMPLES:
-            said += [problem["example"]] if problem["example"] not in said else []
+        if problem["example"] and not problem["path"].startswith("(") and len(values) < EXAMPLES:
+            values += [problem["example"]] if problem["example"] not in values else []
     for result in batch.report.results:
         key = (result.column, result.expectation)
-        before = done.expectations.get(key)
+        before = loaded.expectations.get(key)
         counts = (0, 0) if before is None else (before.checked, before.failed)
-        done.expectations[key] = Result(
+        loaded.expectations[key] = Result(
             result.expectation,
             result.column,
             result.reason,
@@ -419,13 +421,13 @@ def _store(
         )
 
 
-def _note_claims(invoices: pl.DataFrame, done: Loaded) -> None:
+def _note_claims(invoices: pl.DataFrame, loaded: Loaded) -> None:
     """Counts times of change that cannot be right, and keeps those of some documents."""
     claims = invoices.filter(pl.col("claimed_at").is_not_null())
-    done.ahead += claims.height
+    loaded.ahead += claims.height
     named = claims.select(pl.coalesce("invoice_number", "external_id"), "claimed_at").rows()
-    for document, at in named[: EXAMPLES - len(done.ahead_documents)]:
-        done.ahead_documents[document] = at
+    for document, at in named[: EXAMPLES - len(loaded.ahead_documents)]:
+        loaded.ahead_documents[document] = at
 
 
 def store_batch(
@@ -479,29 +481,33 @@ def store_batch(
     return batch, store.resolve_rejects(connection, account, sync_id, settled.to_list())
 
 
-def _judge_share(job: Job, done: Loaded) -> None:
-    judged_count = done.accepted + done.rejected
+def _judge_share(job: Job, loaded: Loaded) -> None:
+    judged_count = loaded.accepted + loaded.rejected
     limit = job.policy.reject_percent_max
-    if judged_count < job.policy.reject_records_min or done.rejected * 100 <= limit * judged_count:
+    if (
+        judged_count < job.policy.reject_records_min
+        or loaded.rejected * 100 <= limit * judged_count
+    ):
         return
     worst = "; ".join(
-        f"{count} x {reason}{_shown(done, reason)}" for reason, count in done.reasons.most_common(3)
+        f"{count} x {reason}{_shown(loaded, reason)}"
+        for reason, count in loaded.reasons.most_common(3)
     )
     message = (
-        f"{job.account.system}: {done.rejected} of {judged_count} records could not be used, "
+        f"{job.account.system}: {loaded.rejected} of {judged_count} records could not be used, "
         f"more than the {limit} % allowed "
         f"in block {block_name(job.vendor.name or job.vendor.system)!r}. Nothing was stored and "
         f"no cursor moved. Most frequent: {worst}. Correct the field mapping "
         "in the block or the data at the vendor, then retry this run: "
         "it reads the same changes again."
     )
-    raise TooManyRejectsError(message, done)
+    raise TooManyRejectsError(message, loaded)
 
 
-def _shown(done: Loaded, reason: str) -> str:
+def _shown(loaded: Loaded, reason: str) -> str:
     """Of what a reason says, how the values begin, and in which documents."""
-    values = ", ".join(f'"{value}"' for value in done.values.get(reason, []))
-    documents = ", ".join(done.examples.get(reason, []))
+    values = ", ".join(f'"{value}"' for value in loaded.values.get(reason, []))
+    documents = ", ".join(loaded.examples.get(reason, []))
     parts = [
         f"it begins with {values}" if values else "",
         f"for example in {documents}" if documents else "",
@@ -515,36 +521,36 @@ def _void_unlisted(
     sync_id: int,
     census: Census,
     streams: Mapping[str, Any],
-    done: Loaded,
+    loaded: Loaded,
 ) -> None:
     """Documents that a complete census does not name are void from the moment the read began.
 
     Raises SightLostError: so many that it is not the documents that are gone, but our sight of
     them.
     """
-    found = census.unlisted(connection, job.account, sync_id, streams)
-    if found is None:
+    unlisted = census.unlisted(connection, job.account, sync_id, streams)
+    if unlisted is None:
         return
-    if too_many := found.too_many(job):
-        raise SightLostError(too_many, done)
-    store.void_deleted(connection, job.account, sync_id, found.deletions, into=done.stored)
+    if too_many := unlisted.too_many(job):
+        raise SightLostError(too_many, loaded)
+    store.void_deleted(connection, job.account, sync_id, unlisted.deletions, into=loaded.stored)
 
 
 def _finish(
-    job: Job, connection: DbConnection, sync_id: int, streams: Mapping[str, Any], done: Loaded
+    job: Job, connection: DbConnection, sync_id: int, streams: Mapping[str, Any], loaded: Loaded
 ) -> None:
     """Moves the cursors, marks the members and sets the state.
 
     This comes last, so that the rows everyone shares are locked as briefly as possible.
     """
     if not job.by_hand:
-        done.cursors = {
+        loaded.cursors = {
             name: datetime.fromisoformat(state["started_at"]) for name, state in streams.items()
         }
-        sync.move_cursors(connection, job.account, sync_id, done.cursors)
+        sync.move_cursors(connection, job.account, sync_id, loaded.cursors)
     if job.policy.award is not None:
-        done.stored.members |= policy.follow(
+        loaded.stored.members |= policy.follow(
             connection, job.account, sync_id, job.run_id, job.policy.award
         )
     sync.set_state(connection, sync_id, "stored")
-    store.mark_dirty(connection, done.stored.members)
+    store.mark_dirty(connection, loaded.stored.members)

@@ -81,7 +81,7 @@ def try_rules(connection: DbConnection, members: Sequence[int], old: Rules, new:
     a change of the rules. Where any rule has a budget, `members` must be everybody: who comes first
     is decided among all.
     """
-    done = Trial()
+    trial = Trial()
     now = expiry.now(connection)
     granted = {id(rules): _granted(connection, members, rules) for rules in (old, new)}
     for chunk in _chunks(members):
@@ -92,17 +92,17 @@ def try_rules(connection: DbConnection, members: Sequence[int], old: Rules, new:
             expiry.gone(connection, chunk, due, rules.programs, now)
             for due, rules in ((before, old), (after, new))
         ]
-        _count(done, before, after, *gone)
-        done.looked_at += len(chunk)
-    return done
+        _count(trial, before, after, *gone)
+        trial.looked_at += len(chunk)
+    return trial
 
 
 def _evaluated(
     connection: DbConnection, members: list[int], rules: Rules, grants: pl.DataFrame | None
 ) -> Evaluation:
     stored = facts.read(connection, members, rules)
-    known = replace(stored.facts, grants=grants)
-    return evaluate(stored.history, stored.tiers, rules.programs, rules.promotions, known)
+    inputs = replace(stored.facts, grants=grants)
+    return evaluate(stored.history, stored.tiers, rules.programs, rules.promotions, inputs)
 
 
 def _granted(connection: DbConnection, members: Sequence[int], rules: Rules) -> pl.DataFrame | None:
@@ -112,10 +112,11 @@ def _granted(connection: DbConnection, members: Sequence[int], rules: Rules) -> 
     claims = [
         _evaluated(connection, chunk, rules, GRANTS.to_frame()).claims for chunk in _chunks(members)
     ]
-    found = pl.concat([CLAIMS.to_frame(), *claims])
+    all_claims = pl.concat([CLAIMS.to_frame(), *claims])
     divided = [
         allocate(
-            found.filter((pl.col("promotion_id") == name) & (pl.col("version") == version)), budget
+            all_claims.filter((pl.col("promotion_id") == name) & (pl.col("version") == version)),
+            budget,
         )
         for (name, version), budget in rules.budgets.items()
     ]
@@ -129,7 +130,7 @@ def _chunks(members: Sequence[int]) -> Iterator[list[int]]:
 
 
 def _count(
-    done: Trial,
+    trial: Trial,
     before: pl.DataFrame,
     after: pl.DataFrame,
     expired: pl.DataFrame,
@@ -147,38 +148,38 @@ def _count(
     )  # fmt: skip
     # What cannot be computed keeps what was posted for it; here: what was due before.
     uncomputed = both["after"].is_null() & both["before"].is_not_null()
-    done.uncomputed += int(uncomputed.sum())
-    known = both.with_columns(pl.col("before").fill_null(0)).with_columns(
+    trial.uncomputed += int(uncomputed.sum())
+    sales = both.with_columns(pl.col("before").fill_null(0)).with_columns(
         pl.col("after").fill_null(pl.col("before"))
     )
     change = pl.col("after") - pl.col("before")
-    done.sales += known.filter(change != 0).height
+    trial.sales += sales.filter(change != 0).height
     left = expired.join(
         would_expire, on="member_id", how="full", coalesce=True, suffix="_after"
     ).select("member_id", *(-pl.col(name).fill_null(0) for name in ("expired", "expired_after")))
-    done.expired -= int(left.select((pl.col("expired_after") - pl.col("expired")).sum()).item())
+    trial.expired -= int(left.select((pl.col("expired_after") - pl.col("expired")).sum()).item())
     moves = pl.concat(
         [
-            known.select("member_id", "before", "after"),
+            sales.select("member_id", "before", "after"),
             left.rename({"expired": "before", "expired_after": "after"}),
         ]
     )
     per_member = moves.group_by("member_id").agg(pl.col("before").sum(), pl.col("after").sum())
-    done.before += int(per_member["before"].sum())
+    trial.before += int(per_member["before"].sum())
     changed = per_member.filter(change != 0)
     gained = changed.select(pl.col("after") - pl.col("before")).to_series()
-    done.added += int(gained.filter(gained > 0).sum())
-    done.taken += int(gained.filter(gained < 0).sum())
+    trial.added += int(gained.filter(gained > 0).sum())
+    trial.taken += int(gained.filter(gained < 0).sum())
     # Whose sales change, though it be by nothing in all; and whose points expire otherwise.
     other = left.filter(pl.col("expired") != pl.col("expired_after"))
-    done.members += sorted({*known.filter(change != 0)["member_id"], *other["member_id"]})
+    trial.members += sorted({*sales.filter(change != 0)["member_id"], *other["member_id"]})
     top = changed.sort(
         (pl.col("after") - pl.col("before")).abs(), "member_id", descending=[True, False]
     ).head(LARGEST)
-    done.largest = sorted(
+    trial.largest = sorted(
         [
-            *done.largest,
+            *trial.largest,
             *(MemberChange(*row) for row in top.select("member_id", "before", "after").rows()),
         ],
-        key=lambda one: (-abs(one.points), one.member_id),
+        key=lambda member: (-abs(member.points), member.member_id),
     )[:LARGEST]

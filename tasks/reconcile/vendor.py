@@ -84,7 +84,7 @@ def reconcile_vendor(job: Job, since: datetime, until: datetime) -> Reconciled:
             listed = pl.concat(
                 [reconcile.DOCUMENT.to_frame(), *(_documents(part.invoices) for part in parts)]
             )
-            gone = {one for part in parts for one in part.deletions["external_id"]}
+            gone = {deleted for part in parts for deleted in part.deletions["external_id"]}
         finally:
             extracted.close()
         newest = listed.unique("external_id", keep="last", maintain_order=True)
@@ -94,12 +94,20 @@ def reconcile_vendor(job: Job, since: datetime, until: datetime) -> Reconciled:
             ours = reconcile.documents(connection, job.account, since, until, names)
             rejected = reconcile.rejected(connection, job.account, names)
     theirs = inside.filter(~pl.col("external_id").is_in(sorted(gone)))
-    found = _differences(
+    differences = _differences(
         theirs, ours, gone, set(newest["external_id"]), rejected, job.vendor.timezone
     )
-    shown = sorted(found, key=lambda one: (one.day, one.external_id))[:SHOWN_MAX]
+    shown = sorted(differences, key=lambda difference: (difference.day, difference.external_id))[
+        :SHOWN_MAX
+    ]
     days = _days(theirs, ours, job.vendor.timezone)
-    return Reconciled(theirs.height, days, shown, len(found), sum(one.repair for one in found))
+    return Reconciled(
+        theirs.height,
+        days,
+        shown,
+        len(differences),
+        sum(difference.repair for difference in differences),
+    )
 
 
 def listed_since(since: datetime) -> datetime:
@@ -124,12 +132,12 @@ def _differences(
     theirs: pl.DataFrame,
     ours: pl.DataFrame,
     gone: set[str],
-    known: set[str],
+    listed: set[str],
     rejected: dict[str, str],
     zone: str,
 ) -> list[Difference]:
     both = theirs.join(ours, on="external_id", how="full", coalesce=True, suffix="_ours")
-    found = []
+    differences = []
     for row in both.iter_rows(named=True):
         name = row["external_id"]
         there, here = row["kind"] is not None, row["kind_ours"] is not None
@@ -139,34 +147,34 @@ def _differences(
             there=there,
             here=here,
             gone=name in gone,
-            known=name in known,
+            listed=name in listed,
             why=rejected.get(name),
         )
         if what:
             number = row["invoice_number"] or row["invoice_number_ours"]
-            found.append(Difference(name, number, _day(at, zone), what, repair))
-    return found
+            differences.append(Difference(name, number, _day(at, zone), what, repair))
+    return differences
 
 
 def _judged(
-    row: dict[str, object], *, there: bool, here: bool, gone: bool, known: bool, why: str | None
+    row: dict[str, object], *, there: bool, here: bool, gone: bool, listed: bool, why: str | None
 ) -> tuple[str, bool]:
     """What is wrong with a document, "" for nothing; and whether reading again corrects it."""
     if there and here:
         changed = [name for name in _COMPARED if row[name] != row[f"{name}_ours"]]
-        said = "; ".join(
+        changes = "; ".join(
             f"{name}: there {row[name]}, here {row[f'{name}_ours']}" for name in changed
         )
         return (
-            (f"rejected as it is now ({why}); {said}", False)
-            if said and why
-            else (said, bool(said))
+            (f"rejected as it is now ({why}); {changes}", False)
+            if changes and why
+            else (changes, bool(changes))
         )
     if there:
         if row["status"] in IDLE:
             return "", False
         return (f"rejected: {why}", False) if why else ("not in our books", True)
-    if row["status_ours"] in IDLE or (known and not gone):  # (listed with another date)
+    if row["status_ours"] in IDLE or (listed and not gone):  # (listed with another date)
         return "", False
     if gone:
         return "deleted there, counts here", True

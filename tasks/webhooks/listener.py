@@ -81,24 +81,28 @@ def listen(
     `successor` is called when the run's time is over, to start the next one. Raises psycopg.Error:
     what was claimed is claimed again by another run once its lease is over.
     """
-    done, wait_seconds = Listening(), pace.wait_seconds
+    listening, wait_seconds = Listening(), pace.wait_seconds
     started = time.monotonic()
     relief = _Relief(pace, started, successor)
     while True:
-        with _alone(dsn, wait_seconds) as own:
-            if own is None:
-                done.busy = done.batches == 0
-                return done
-            _serve(own, dsn, run_id, connections, key, relief, done, on_batch)
+        with _alone(dsn, wait_seconds) as connection:
+            if connection is None:
+                listening.busy = listening.batches == 0
+                return listening
+            _serve(connection, dsn, run_id, connections, key, relief, listening, on_batch)
         wait_seconds = 0
         # Whoever stored something while we were leaving believed that we listen.
         with connect(dsn) as connection:
             due = webhooks.next_due_seconds(connection)
-        done.left = due is not None and due <= 0
-        if done.errors:
-            raise done.errors[0]
-        if done.relieved or not done.left or time.monotonic() - started > pace.life_seconds:
-            return done
+        listening.left = due is not None and due <= 0
+        if listening.errors:
+            raise listening.errors[0]
+        if (
+            listening.relieved
+            or not listening.left
+            or time.monotonic() - started > pace.life_seconds
+        ):
+            return listening
 
 
 @dataclass
@@ -118,14 +122,14 @@ class _Relief:
     def age(self) -> float:
         return time.monotonic() - self.started
 
-    def has_come(self, own: DbConnection) -> bool:
+    def has_come(self, connection: DbConnection) -> bool:
         """Whether the successor waits; asks for it once the time is over."""
         if self.successor is None or self.age <= self.pace.life_seconds:
             return False
         if not self._asked:
             self._asked = True
             self.successor()
-        return webhooks.is_awaited(own)
+        return webhooks.is_awaited(connection)
 
     def is_over(self, quiet_seconds: float) -> bool:
         """Whether to leave, now that nothing is due or under way."""
@@ -146,40 +150,42 @@ def _alone(dsn: str, wait_seconds: float) -> Iterator[DbConnection | None]:
 
     None if another run listens, and does not leave in time.
     """
-    with connect(dsn) as own:
-        own.autocommit = True
+    with connect(dsn) as connection:
+        connection.autocommit = True
         try:
-            with webhooks.claiming(own, wait_seconds=wait_seconds) as held:
+            with webhooks.claiming(connection, wait_seconds=wait_seconds) as held:
                 if held:
-                    own.execute(text.SQL("LISTEN {}").format(text.Identifier(webhooks.CHANNEL)))
-                yield own if held else None
-                if held and not own.closed:
-                    own.execute("UNLISTEN *")
+                    connection.execute(
+                        text.SQL("LISTEN {}").format(text.Identifier(webhooks.CHANNEL))
+                    )
+                yield connection if held else None
+                if held and not connection.closed:
+                    connection.execute("UNLISTEN *")
         finally:
-            if not own.closed:
-                own.autocommit = False
+            if not connection.closed:
+                connection.autocommit = False
 
 
 def _serve(
-    own: DbConnection,
+    connection: DbConnection,
     dsn: str,
     run_id: str,
     connections: Connections,
     key: bytes,
     relief: _Relief,
-    done: Listening,
+    listening: Listening,
     on_batch: Callable[[str, int], None],
 ) -> None:
     running: dict[Future[None], int] = {}
     quiet_since = time.monotonic()
     with ThreadPoolExecutor(ENDPOINTS_AT_ONCE, thread_name_prefix="webhooks") as pool:
-        while not done.errors:
-            done.relieved = relief.has_come(own)
-            leaving = done.relieved or relief.takes_no_more
+        while not listening.errors:
+            listening.relieved = relief.has_come(connection)
+            leaving = listening.relieved or relief.takes_no_more
             claimed = [] if leaving else _claim(dsn, run_id, set(running.values()))
             for endpoint_no, batch in claimed:
-                done.batches += 1
-                done.deliveries += len(batch)
+                listening.batches += 1
+                listening.deliveries += len(batch)
                 on_batch(batch[0].connection, len(batch))
                 # Prefect's settings are in the context, which threads do not inherit; blocks are
                 # read with them.
@@ -191,9 +197,9 @@ def _serve(
                 quiet_since = time.monotonic()
             elif leaving or relief.is_over(time.monotonic() - quiet_since):
                 return
-            _rest(own, running, done)
+            _rest(connection, running, listening)
         wait(running)
-        _reap(running, done)
+        _reap(running, listening)
 
 
 def _claim(dsn: str, run_id: str, busy: set[int]) -> list[tuple[int, list[ClaimedEvent]]]:
@@ -203,24 +209,24 @@ def _claim(dsn: str, run_id: str, busy: set[int]) -> list[tuple[int, list[Claime
     with connect(dsn) as connection:
         claimed = webhooks.claim_events(connection, CLAIMED_AT_ONCE, run_id=run_id, busy=busy)
         connection.commit()
-    found: dict[int, list[ClaimedEvent]] = {}
+    batches: dict[int, list[ClaimedEvent]] = {}
     for event in claimed:
-        found.setdefault(event.endpoint_no, []).append(event)
-    return list(found.items())
+        batches.setdefault(event.endpoint_no, []).append(event)
+    return list(batches.items())
 
 
-def _rest(own: DbConnection, running: dict[Future[None], int], done: Listening) -> None:
+def _rest(connection: DbConnection, running: dict[Future[None], int], listening: Listening) -> None:
     """Until a batch ends, an event is announced, or it is time to look."""
     if running:
         wait(running, timeout=_LOOK_SECONDS, return_when=FIRST_COMPLETED)
-        _reap(running, done)
+        _reap(running, listening)
         return
-    for _ in own.notifies(timeout=_WAIT_SECONDS, stop_after=1):
+    for _ in connection.notifies(timeout=_WAIT_SECONDS, stop_after=1):
         break
 
 
-def _reap(running: dict[Future[None], int], done: Listening) -> None:
-    for future in [one for one in running if one.done()]:
+def _reap(running: dict[Future[None], int], listening: Listening) -> None:
+    for future in [running_batch for running_batch in running if running_batch.done()]:
         del running[future]
         if (error := future.exception()) is not None:
-            done.errors.append(error)
+            listening.errors.append(error)

@@ -27,10 +27,17 @@ from tasks.database_errors import without_row_data
 from tasks.extract.pages import Extracted
 from tasks.job import Job, NotConnectedError
 from tasks.run_report import times_lines
-from tasks.sync import bring_in
+from tasks.sync import load_announced
 from tasks.webhooks.audit import record_batch
 from tasks.webhooks.counts import Counts
-from tasks.webhooks.documents import Failed, Incoming, Sorted, asked_pages, held_pages, sort_out
+from tasks.webhooks.documents import (
+    EventPlan,
+    Failed,
+    Incoming,
+    asked_pages,
+    held_pages,
+    plan_events,
+)
 from tasks.webhooks.handshake import confirm, greeting
 
 log = logging.getLogger(__name__)
@@ -122,7 +129,7 @@ def process(
                 dsn,
                 run_id,
                 claimed,
-                Outcome(failed=dict.fromkeys((one.event_no for one in claimed), failed)),
+                Outcome(failed=dict.fromkeys((delivery.event_no for delivery in claimed), failed)),
                 None,
                 connections.counts[name],
             )
@@ -130,18 +137,18 @@ def process(
         sync_id = None
         for other, incoming in by_connection.items():
             try:
-                one = connections.job(other)
+                account_job = connections.job(other)
             except (NotConnectedError, ConnectorError) as error:
                 outcome.failed |= dict.fromkeys(
                     (each.event_no for each in incoming), _failure(error, other)
                 )
                 continue
-            sync_id = connections.sync_id(one)
-            part = _awarded(one, sync_id, incoming)
+            sync_id = connections.sync_id(account_job)
+            part = _awarded(account_job, sync_id, incoming)
             outcome.failed |= part.failed
             outcome.notes |= part.notes
             _merge(outcome.counts, part.counts)
-            _count(connections.counts[other], one, sync_id, part.counts)
+            _count(connections.counts[other], account_job, sync_id, part.counts)
         _end(dsn, run_id, claimed, outcome, sync_id, connections.counts[name])
 
 
@@ -152,7 +159,7 @@ def _opened(
 
     Deliveries that are none are failed.
     """
-    outcome, found = Outcome(), dict[str, list[Incoming]]()
+    outcome, by_connection = Outcome(), dict[str, list[Incoming]]()
     hook = webhook_for(job.vendor, claimed[0].options)
     for delivery in claimed:
         if hook is None:
@@ -178,8 +185,8 @@ def _opened(
                 outcome.notes[delivery.event_no] = "about an account that is not connected"
                 continue
             incoming = Incoming(delivery.event_no, event, delivery.received_at)
-            found.setdefault(other or delivery.connection, []).append(incoming)
-    return outcome, found
+            by_connection.setdefault(other or delivery.connection, []).append(incoming)
+    return outcome, by_connection
 
 
 def _awarded(job: Job, sync_id: int, incoming: Sequence[Incoming]) -> Outcome:
@@ -190,18 +197,18 @@ def _awarded(job: Job, sync_id: int, incoming: Sequence[Incoming]) -> Outcome:
     outcome = Outcome()
     try:
         with job.transaction() as connection:
-            done = sort_out(job, connection, incoming)
+            plan = plan_events(job, connection, incoming)
         for read in (held_pages, asked_pages):
-            about = _about(done, held=read is held_pages)
+            about = _about(plan, held=read is held_pages)
             try:
-                extracted = read(job, sync_id, done)
+                extracted = read(job, sync_id, plan)
                 if extracted is not None:
                     _load(job, sync_id, extracted, outcome.counts)
             except (Retriable, NeedsOperator) as error:
                 failed = _failure(error, job.vendor.name or job.vendor.system)
                 outcome.failed |= dict.fromkeys(about, failed)
-        outcome.notes |= done.notes
-        outcome.failed |= done.failed
+        outcome.notes |= plan.notes
+        outcome.failed |= plan.failed
     except psycopg.Error:
         raise
     except Exception as error:  # noqa: BLE001  one bad document must not hold up the others
@@ -223,15 +230,22 @@ def _awarded(job: Job, sync_id: int, incoming: Sequence[Incoming]) -> Outcome:
     return outcome
 
 
-def _about(done: Sorted, *, held: bool) -> set[int]:
+def _about(plan: EventPlan, *, held: bool) -> set[int]:
     if held:
-        whole = {one.incoming.event_no for listed in done.whole.values() for one in listed}
-        return whole | {one.event_no for listed in done.gone.values() for one, _ in listed}
-    return {one.event_no for asked in done.asked.values() for of in asked.values() for one in of}
+        whole = {event.incoming.event_no for listed in plan.whole.values() for event in listed}
+        return whole | {
+            incoming.event_no for listed in plan.gone.values() for incoming, _ in listed
+        }
+    return {
+        incoming.event_no
+        for asked in plan.asked.values()
+        for of in asked.values()
+        for incoming in of
+    }
 
 
 def _load(job: Job, sync_id: int, extracted: Extracted, counts: Counts) -> None:
-    loaded, awarded = bring_in(job, sync_id, extracted)
+    loaded, awarded = load_announced(job, sync_id, extracted)
     for line in times_lines(loaded):
         log.warning("%s: %s", job.spec.title, line)
     counts.add(loaded, awarded)
@@ -280,7 +294,7 @@ def _end(
     counts: Counts,
 ) -> None:
     """Says of every delivery what became of it, in one transaction."""
-    numbers = [one.event_no for one in claimed]
+    numbers = [delivery.event_no for delivery in claimed]
     noted: dict[str | None, list[int]] = defaultdict(list)
     for number in numbers:
         if number not in outcome.failed:
