@@ -19,10 +19,15 @@ class Result:
     It never holds a value of the batch, which may be personal.
     """
 
+    #: As a sentence.
     expectation: str
+    #: The column, as the canonical frame calls it.
     column: str
+    #: The short code that is stored with a rejected row.
     reason: str
+    #: Rows that were looked at.
     checked: int
+    #: Rows that broke it.
     failed: int
 
 

@@ -57,7 +57,9 @@ class BadRulesError(ValueError):
 class Rules:
     """What a file says. Versions are not numbered yet: each is 1."""
 
+    #: None: the file does not name it.
     program: Program | None = None
+    #: Those that the file names.
     promotions: tuple[Promotion, ...] = ()
 
 

@@ -26,16 +26,16 @@ __all__ = ["DUE", "HISTORY", "TIERS", "Evaluation", "Facts", "award", "evaluate"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Points due, how they came about, and what promotions with a budget would give.
+    """Points due, how they came about, and what promotions with a budget would give."""
 
-    `due`: HISTORY plus DUE. `parts`: PARTS with `promotion_id` and `version`; `_row` counts the
-        rows of the history.
-    `claims`: CLAIMS. `inputs`: what the promotions looked at.
-    """
-
+    #: HISTORY plus DUE.
     due: pl.DataFrame
+    #: PARTS of `loyalty.promotions.evaluate`, with `promotion_id` and `version`; `_row` counts the
+    #: rows of the history.
     parts: pl.DataFrame
+    #: CLAIMS: what promotions with a budget would give without it.
     claims: pl.DataFrame
+    #: What the promotions looked at.
     inputs: PromotionInputs
 
 

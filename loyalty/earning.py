@@ -108,7 +108,7 @@ def _with_base(history: pl.DataFrame, programs: Sequence[Program], facts: Facts)
         frame = frame.with_columns(*_net(settled + pl.col("matched_minor").fill_null(0))).drop(
             "matched_minor"
         )
-    frame = _with_rate(frame, programs, facts)
+    frame = _with_rate(frame.drop("settled_minor", strict=False), programs, facts)
     return frame.with_columns(points_of(programs, ["base_rate_bps"]).alias("base"))
 
 

@@ -25,12 +25,36 @@ from loyalty.schema import UTC_US
 from loyalty.types import spans
 
 #: What moves a balance: points of a sale (as due now) or of an adjustment, from `at` on.
-MOVES: Final = pl.Schema({"member_id": pl.Int64(), "at": UTC_US, "points": pl.Int64()})
+MOVES: Final = pl.Schema(
+    {
+        "member_id": pl.Int64(),
+        #: The sale's own instant, or that of the adjustment.
+        "at": UTC_US,
+        #: Negative: taken.
+        "points": pl.Int64(),
+    }
+)
 #: Points that expired, per member and instant.
-EXPIRED: Final = pl.Schema({"member_id": pl.Int64(), "expires_at": UTC_US, "due": pl.Int64()})
-#: The last entry of each chain.
+EXPIRED: Final = pl.Schema(
+    {
+        "member_id": pl.Int64(),
+        #: When they expired.
+        "expires_at": UTC_US,
+        #: How many; positive.
+        "due": pl.Int64(),
+    }
+)
+#: The last entry of each chain of the ledger of expiries.
 POSTED: Final = pl.Schema(
-    {"member_id": pl.Int64(), "expires_at": UTC_US, "entry_no": pl.Int32(), "due_after": pl.Int64()}
+    {
+        "member_id": pl.Int64(),
+        #: With the member the key of a chain.
+        "expires_at": UTC_US,
+        #: How many entries the chain has.
+        "entry_no": pl.Int32(),
+        #: Points that have expired by all of them.
+        "due_after": pl.Int64(),
+    }
 )
 #: What `difference` gives: entries of the ledger of expiries.
 EXPIRY_ENTRY: Final = pl.Schema(

@@ -47,49 +47,64 @@ WHY: Final[Mapping[str, str]] = {
 class Part:
     """Points of one rule: `base`, `tier`, or a promotion and version (`black-november@2`)."""
 
+    #: `base`, `tier`, or the promotion's key.
     rule: str
+    #: Negative where points are taken back.
     points: int
+    #: For people.
     words: str
 
 
 @dataclass(frozen=True)
 class Considered:
-    """A promotion that was in force at the time of the sale, and what became of it.
+    """A promotion that was in force at the time of the sale, and what became of it."""
 
-    `outcome` is a key of `WHY`.
-    """
-
+    #: The promotion's id.
     promotion: str
+    #: Its version.
     version: int
+    #: A key of `WHY`.
     outcome: str
+    #: What it gave.
     points: int
+    #: Why, for people.
     words: str
 
 
 @dataclass(frozen=True)
 class ExplainedSale:
-    """The points due for one sale to one member.
+    """The points due for one sale to one member, and how they come about."""
 
-    `parts` sum to `due`; `due` None: it cannot be computed, `problem` says why.
-    """
-
+    #: The sale: its billing system, account and id.
     system: str
     account: str
     external_id: str
+    #: Who gets the points.
     member_id: int
+    #: Points; None: they cannot be computed, and `problem` says why.
     due: int | None
+    #: What earns, in whole units of `currency`.
     net_amount: Decimal
     currency: str
+    #: The same in `converted_to`; None: it is not converted.
     converted_amount: Decimal | None
     converted_to: str | None
+    #: The base rate; None: there is none.
     points_per_unit: Decimal | None
+    #: The tier in force, and its factor.
     tier: str | None
     tier_factor: Decimal | None
+    #: From when on the loyalty app's tier is in force; None: it set none.
     tier_since: datetime | None
+    #: Where the tier is from, in words.
     tier_source: str
+    #: The version in force; None: none was.
     program_version: int | None
+    #: Its rule for fractions of a point.
     rounding: str | None
+    #: Points per rule; they sum to `due`.
     parts: tuple[Part, ...]
+    #: The promotions in force, and what became of each.
     considered: tuple[Considered, ...]
     problem: str | None = None
 

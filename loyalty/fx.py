@@ -18,28 +18,24 @@ from loyalty.program import Program
 from loyalty.schema import UTC_US
 from loyalty.types import Currency, Frozen, spans
 
-#: Rows as stored: `rate_e9` in billionths, the last entered has the highest `rate_id`.
+#: Exchange rates as stored.
 RATES: Final = pl.Schema(
     {
+        #: Counts up: of two rates for one day the one entered last counts.
         "rate_id": pl.Int64(),
+        #: What is converted.
         "currency": pl.String(),
+        #: What it is converted to.
         "base_currency": pl.String(),
+        #: The first day...
         "valid_on": pl.Date(),
+        #: ...and the last day on which it is in force.
         "valid_until": pl.Date(),
+        #: Units of `base_currency` for one unit of `currency`, in billionths.
         "rate_e9": pl.Int64(),
     }
 )
-#: In force in [valid_from, valid_to): units of `base_currency` per unit of `currency`, in
-#: billionths.
-FX: Final = pl.Schema(
-    {
-        "currency": pl.String(),
-        "base_currency": pl.String(),
-        "valid_from": UTC_US,
-        "valid_to": UTC_US,
-        "rate_e9": pl.Int64(),
-    }
-)
+#: Lines that a file may have, and days that one line may be in force.
 ROWS_MAX: Final = 100_000
 DAYS_MAX: Final = 366
 #: Problems of a file that are told at once.

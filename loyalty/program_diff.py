@@ -21,17 +21,19 @@ _TIMES = ("valid_from", "valid_to")
 
 @dataclass(frozen=True)
 class Change:
-    """One part of the rules: the program, or a promotion, and what becomes of it.
+    """One part of the rules, the program or a promotion, and what becomes of it."""
 
-    `reaches` is the first instant at which the new version says something else than what was in
-    force; None: never. `differences` are lines of the file: `tiers.gold: 1.5 -> 1.6`.
-    """
-
+    #: `program`, or the promotion's id.
     name: str
+    #: What becomes of it.
     status: Literal["new", "changed", "unchanged"]
+    #: The new version's number, or the present one's.
     version: int
+    #: When the version begins.
     valid_from: datetime
+    #: The first instant at which it says something else than what was in force; None: never.
     reaches: datetime | None
+    #: Lines of the file: `tiers.gold: 1.5 -> 1.6`.
     differences: tuple[str, ...] = ()
 
 
@@ -39,10 +41,15 @@ class Change:
 class Plan:
     """The rules as they would be (all versions), what is new in them, and what changes."""
 
+    #: All versions of the program, with the new one.
     programs: tuple[Program, ...]
+    #: All versions of all promotions, with the new ones.
     promotions: tuple[Promotion, ...]
+    #: None: it does not change.
     new_program: Program | None
+    #: Those that are new or changed.
     new_promotions: tuple[Promotion, ...]
+    #: What becomes of each part that the file names.
     changes: tuple[Change, ...]
 
     @property

@@ -22,9 +22,23 @@ from loyalty.schema import UTC_US
 from loyalty.types import BEGINNING, spans
 
 #: A member has `tier` from `valid_from` until the next step; before the first, the entry tier.
-STEPS: Final = pl.Schema({"member_id": pl.Int64(), "valid_from": UTC_US, "tier": pl.String()})
-#: The last entry of each chain; a null tier: there is no step at that instant any more.
-POSTED: Final = pl.Schema({**STEPS, "entry_no": pl.Int32()})
+STEPS: Final = pl.Schema(
+    {
+        "member_id": pl.Int64(),
+        #: The instant of the step.
+        "valid_from": UTC_US,
+        #: The tier from then on.
+        "tier": pl.String(),
+    }
+)
+#: Entries of the history of tiers. A null tier: there is no step at that instant any more.
+POSTED: Final = pl.Schema(
+    {
+        **STEPS,
+        #: Counts the entries of one member and instant from 1.
+        "entry_no": pl.Int32(),
+    }
+)
 #: A sale does not lift its own tier, but whatever comes after it.
 _AFTER: Final = pl.duration(microseconds=1)
 
@@ -60,9 +74,11 @@ def steps(
 
 
 def difference(due: pl.DataFrame, posted: pl.DataFrame) -> pl.DataFrame:
-    """The entries that make posted equal due: member_id, valid_from, entry_no, tier.
+    """The entries that make posted equal due (POSTED).
 
-    A null tier: there is no step at that instant after all.
+    Args:
+        due: STEPS, for some members (all their steps).
+        posted: The last entry of every chain of the same members.
     """
     both = due.join(
         posted, on=["member_id", "valid_from"], how="full", coalesce=True, suffix="_posted"

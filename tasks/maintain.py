@@ -30,11 +30,15 @@ _ENDED: Final = [StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED, Sta
 
 @dataclass
 class Maintained:
-    """What was found and done. `broken`: what is wrong with the audit log, "" for nothing."""
+    """What was found and done."""
 
+    #: Points posted against points due.
     points: PointsCheck
+    #: What is wrong with the audit log, "" for nothing.
     broken: str
+    #: The largest tables.
     sizes: list[maintenance.Size] = field(default_factory=list)
+    #: Old runs that were deleted.
     runs: int = 0
 
     @property

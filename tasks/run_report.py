@@ -27,13 +27,19 @@ class RunReport:
     Each step fills its part, so that a failed run tells as much as it can.
     """
 
+    #: What was asked for.
     job: Job
+    #: When the run began, in UTC.
     started_at: datetime
+    #: What the first step left; None: it did not end. So for the others.
     extracted: Extracted | None = None
+    #: Per list its pages, its records, and a third count of `sql.sync.page_counts`.
     pages: dict[str, tuple[int, int, int]] = field(default_factory=dict)
     loaded: Loaded | None = None
     awarded: Awarded | None = None
+    #: Per step how long it took.
     seconds: dict[str, float] = field(default_factory=dict)
+    #: What ended the run; None: nothing.
     error: Exception | None = None
     #: Corrections of the account that are refused and open, of this run or an earlier one.
     corrections: Sequence[AccountRefused] = ()

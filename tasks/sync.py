@@ -22,7 +22,7 @@ from tasks.award.members import Awarded, award_members, award_only
 from tasks.database_errors import without_row_data
 from tasks.extract.pages import Extracted, extract_pages, replay_pages
 from tasks.job import Job
-from tasks.load.invoices import Loaded, load_pages
+from tasks.load.invoices import Loaded, StoreTransaction, load_pages
 from tasks.load.retry_rejects import load_and_retry
 from tasks.run_report import RunReport, changes_line, times_lines
 from tasks.steps import step
@@ -86,7 +86,9 @@ def read(job: Job) -> Extracted:
 
     Raises ConnectorError.
     """
-    return replay_pages(job) if job.replay else extract_pages(job)
+    if job.replay:
+        return replay_pages(job, StoreTransaction)
+    return extract_pages(job, StoreTransaction)
 
 
 def load_announced(job: Job, sync_id: int, extracted: Extracted) -> tuple[Loaded, Awarded]:

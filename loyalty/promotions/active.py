@@ -14,11 +14,15 @@ from loyalty.types import BPS, spans
 
 @dataclass(frozen=True)
 class Active:
-    """One version of a promotion, its number, and [start, end) in which sales may use it."""
+    """One version of a promotion, numbered, and when sales may use it."""
 
+    #: Its place in the order of application, from 0; it names the promotion in frames.
     number: int
+    #: The version.
     promotion: Promotion
+    #: Sales may use it from this instant on...
     start: datetime
+    #: ...until before this one; None: for good.
     end: datetime | None
 
     @property

@@ -19,12 +19,30 @@ from loyalty.promotions.products import matched
 from loyalty.types import BPS
 
 #: A promotion (by number) that could apply to a sale.
-CANDIDATE: Final = pl.Schema({"_row": pl.UInt32(), "number": pl.Int32()})
-_WIDE: Final = pl.Int128
-#: Cumulative factors n/d after each multiplier; whole_n/whole_d without those of lines.
-FACTORS: Final = pl.Schema(
-    {**CANDIDATE, **dict.fromkeys(("n", "d", "whole_n", "whole_d"), pl.Int128())}
+CANDIDATE: Final = pl.Schema(
+    {
+        #: The sale, as in `loyalty.earning.EARNED`.
+        "_row": pl.UInt32(),
+        #: The promotion, as in `Active`.
+        "number": pl.Int32(),
+    }
 )
+#: Wide enough that products of amounts, rates and factors stay exact.
+_WIDE: Final = pl.Int128
+#: Cumulative factors after each multiplier of a sale, as fractions.
+FACTORS: Final = pl.Schema(
+    {
+        **CANDIDATE,
+        #: Numerator and denominator of all multipliers up to this one.
+        "n": pl.Int128(),
+        "d": pl.Int128(),
+        #: The same without those that multiply single lines.
+        "whole_n": pl.Int128(),
+        "whole_d": pl.Int128(),
+    }
+)
+#: What a bonus gives before it is multiplied, as a fraction.
+ADDED: Final = pl.Schema({"_row": pl.UInt32(), "add_n": pl.Int128(), "add_d": pl.Int128()})
 
 #: What of a sale `added` reads.
 WORTH: Final = (
@@ -39,7 +57,7 @@ WORTH: Final = (
 
 
 def added(active: Active, sales: pl.DataFrame, counted: pl.DataFrame) -> pl.DataFrame:
-    """What a bonus gives before it is multiplied: `_row`, add_n, add_d.
+    """What a bonus gives before it is multiplied (ADDED).
 
     Only sales to which it gives something have a row.
 

@@ -11,20 +11,28 @@ from loyalty.promotions.conditions import conditions
 from loyalty.promotions.evaluate import PromotionInputs
 from loyalty.promotions.kinds import ReferralReward
 
-#: One row per sale, promotion version and member. `outcome`: `applied`; `limit` or `budget` where
-#: one of these cut it (to nothing or to `points`); `alone` or `group` where stacking left it out;
-#: `product` where no line fits; `referral` where it is not the sale that brings the reward; else
-#: the first condition that does not hold (`worth`, `validity`, `currency`, `system`, `account`,
-#: `kind`, `tier`, `minimum`, `first_purchase`, `date`, `weekday`, `hours`).
+#: One row per sale, promotion version and member.
 CONSIDERED: Final = pl.Schema(
     {
+        #: The sale.
         "_row": pl.UInt32(),
+        #: Who would get the points.
         "member_id": pl.Int64(),
+        #: The promotion.
         "promotion_id": pl.String(),
+        #: Its version.
         "version": pl.Int32(),
+        #: `applied`; `limit` or `budget` where one of these cut it (to nothing or to `points`);
+        #: `alone` or `group` where stacking left it out; `product` where no line fits; `referral`
+        #: where it is not the sale that brings the reward; else the first condition that does not
+        #: hold (`worth`, `validity`, `currency`, `system`, `account`, `kind`, `tier`, `minimum`,
+        #: `first_purchase`, `date`, `weekday`, `hours`).
         "outcome": pl.String(),
+        #: After all limits.
         "points": pl.Int64(),
+        #: Before the budget.
         "wanted": pl.Int64(),
+        #: Before any limit.
         "unlimited": pl.Int64(),
     }
 )

@@ -1,6 +1,9 @@
 """All promotions over all sales: candidates, stacking, the chain, limits.
 
-Long frames: only what applies takes space.
+In: sales with what they earn (`loyalty.earning.EARNED`), the promotions, and facts. Out: PARTS,
+what each promotion gives for each sale.
+
+Frames have a row per sale and promotion: only what applies takes space.
 """
 
 from collections.abc import Sequence
@@ -18,27 +21,45 @@ from loyalty.promotions.chain import WORTH, added, bonus, factors, value
 from loyalty.promotions.conditions import conditions, with_first
 from loyalty.promotions.kinds import ProductBonus, PurchaseBonus, ReferralReward
 from loyalty.promotions.limits import granted, limited
-from loyalty.promotions.products import matched, needs_lines, sold, totals
+from loyalty.promotions.products import TOTALS, matched, needs_lines, sold, totals
 from loyalty.promotions.promotion import Promotion
 from loyalty.promotions.referral import rewards
 from loyalty.promotions.stacking import with_stacking
 from loyalty.types import BPS
 
 _WIDE: Final = pl.Int128
-#: What the promotions give, one row per sale, promotion and member: `points` after all limits,
-#: `wanted` before the budget, `unlimited` before any limit, `beaten` the rule of stacking that left
-#: it out.
+#: What the promotions give, one row per sale, promotion and member.
 PARTS: Final = pl.Schema(
     {
+        #: The sale; a referrer is rewarded at the friend's.
         "_row": pl.UInt32(),
+        #: The promotion, as in `Active`.
         "number": pl.Int32(),
+        #: Who gets the points.
         "member_id": pl.Int64(),
+        #: After all limits.
         "points": pl.Int64(),
+        #: Before the budget.
         "wanted": pl.Int64(),
+        #: Before any limit.
         "unlimited": pl.Int64(),
+        #: The rule of stacking that left it out, `alone` or `group`; null: it applies.
         "beaten": pl.String(),
     }
 )
+#: Promotions that could apply to a sale; `add_n` null: it multiplies.
+CANDIDATES: Final = pl.Schema(
+    {
+        "_row": pl.UInt32(),
+        "number": pl.Int32(),
+        #: What a bonus gives before it is multiplied, as a fraction.
+        "add_n": pl.Int128(),
+        "add_d": pl.Int128(),
+        #: Whether the bonus is multiplied by the tier and by multipliers.
+        "multiplied": pl.Boolean(),
+    }
+)
+#: What of a sale its value is computed from.
 _SALE_FACTS: Final = (
     "_row", *ORDER, "program_version", "rounding", "earned", "earn_minor", "exponent",
     "base_rate_bps", "tier_rate_bps",
@@ -49,12 +70,19 @@ _SALE_FACTS: Final = (
 class PromotionInputs:
     """The sales and everything the promotions look at."""
 
+    #: EARNED, with `first_at` where a promotion asks for the first purchase, and `zone` where one
+    #: goes by the customer's clock.
     frame: pl.DataFrame
+    #: The promotions that any of the sales could use, in the order in which they are applied.
     promotions: list[Active]
+    #: All versions of the program.
     programs: Sequence[Program]
     facts: Facts
+    #: Time zones of members, where a promotion goes by the customer's clock.
     zones: list[str]
+    #: What each sale consists of (`loyalty.promotions.products.sold`); empty where nothing asks.
     counted: pl.DataFrame
+    #: What lines are shares of (`loyalty.promotions.products.TOTALS`); empty where nothing asks.
     totals: pl.DataFrame
 
     @classmethod
@@ -81,9 +109,7 @@ class PromotionInputs:
                 maintain_order="left",
             )
             zones = sorted(facts.zones["timezone"].unique())
-        nothing = pl.DataFrame(
-            schema={"_row": pl.UInt32, "lines_minor": pl.Int64, "lines_micro": pl.Int64}
-        )
+        nothing = TOTALS.to_frame()
         if not needs_lines(actives):
             return cls(
                 _exact(frame, nothing, actives, programs),
@@ -164,11 +190,8 @@ def parts(inputs: PromotionInputs) -> pl.DataFrame:
 
 
 def _candidates(inputs: PromotionInputs) -> pl.DataFrame:
-    """Every promotion that could apply to a sale.
-
-    `_row`, number, add_n, add_d (null: it multiplies), multiplied.
-    """
-    schema = {"_row": pl.UInt32(), "number": pl.Int32(), "add_n": _WIDE(), "add_d": _WIDE()}
+    """Every promotion that could apply to a sale (CANDIDATES), in the order of application."""
+    schema = {name: dtype for name, dtype in CANDIDATES.items() if name != "multiplied"}
     frames = [pl.DataFrame(schema=schema)]
     for active in inputs.promotions:
         rule = active.promotion.rule

@@ -2,12 +2,36 @@
 
 import re
 from collections.abc import Sequence
+from typing import Final
 
 import polars as pl
 
 from loyalty.program import Program
 from loyalty.promotions.active import Active
 from loyalty.promotions.kinds import Match, ProductBonus
+
+#: What the lines of a sale are shares of.
+TOTALS: Final = pl.Schema(
+    {
+        #: The sale.
+        "_row": pl.UInt32(),
+        #: The sum of its lines, or the sale without tax where that is more; at least 1.
+        "lines_minor": pl.Int64(),
+        #: All units sold, in millionths.
+        "lines_micro": pl.Int64(),
+    }
+)
+#: How much of a sale a product bonus means.
+MATCHED: Final = pl.Schema(
+    {
+        #: The sale.
+        "_row": pl.UInt32(),
+        #: The amount of its matching lines, in minor units.
+        "matched_minor": pl.Int64(),
+        #: Their units, in millionths.
+        "matched_micro": pl.Int64(),
+    }
+)
 
 
 def needs_lines(promotions: Sequence[Active]) -> bool:
@@ -98,12 +122,9 @@ def pattern(globs: Sequence[str]) -> str:
 
 
 def totals(counted: pl.DataFrame, frame: pl.DataFrame) -> pl.DataFrame:
-    """Per sale what its lines are shares of: `_row`, lines_minor (at least 1), lines_micro.
+    """Per sale what its lines are shares of (TOTALS).
 
-    `lines_micro` are all units sold.
-
-    The sum of the lines, or the sale without tax where that is more: what is on no line (delivery,
-    say) is no product.
+    What is on no line (delivery, say) is no product, so it is part of the whole.
     """
     sums = counted.group_by("_row").agg(
         pl.col("amount_minor").sum().alias("listed"),
@@ -122,7 +143,10 @@ def totals(counted: pl.DataFrame, frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def matched(counted: pl.DataFrame, active: Active) -> pl.DataFrame:
-    """Per sale with such lines: `_row`, matched_minor, matched_micro."""
+    """How much of each sale is on lines that the promotion means (MATCHED).
+
+    Sales without such lines have no row.
+    """
     return (
         counted.filter(pl.col(f"m{active.number}"))
         .group_by("_row")

@@ -1,6 +1,7 @@
 """Rewards for bringing a friend: at the friend's first sale that meets the conditions, to both."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import polars as pl
 
@@ -9,22 +10,33 @@ from loyalty.promotions.active import Active
 from loyalty.promotions.kinds import ReferralReward
 from loyalty.schema import NEGATIVE_KINDS
 
+#: Points for bringing a friend.
+REWARDS: Final = pl.Schema(
+    {
+        #: The friend's sale.
+        "_row": pl.UInt32(),
+        #: The promotion, as in `Active`.
+        "number": pl.Int32(),
+        #: Who is rewarded: the friend, or who brought the friend.
+        "member_id": pl.Int64(),
+        #: How many; more than 0.
+        "points": pl.Int64(),
+    }
+)
+
 
 def rewards(
     frame: pl.DataFrame, qualifying: Sequence[tuple[Active, pl.Expr]], referrals: pl.DataFrame
 ) -> pl.DataFrame:
-    """`_row` (the friend's sale), number, member_id (who is rewarded), points.
+    """Who is rewarded for what (REWARDS).
 
     Args:
         frame: The sales of the friends, with what they earn.
         qualifying: Referral promotions and whether a sale meets their conditions.
         referrals: REFERRALS of these friends, and all others of their referrers.
     """
-    schema = pl.Schema(
-        {"_row": pl.UInt32(), "number": pl.Int32(), "member_id": pl.Int64(), "points": pl.Int64()}
-    )
     if not qualifying or referrals.is_empty():
-        return pl.DataFrame(schema=schema)
+        return REWARDS.to_frame()
     friends = frame.join(referrals, left_on="member_id", right_on="friend_id").with_columns(
         pl.col("issued_at").filter(_worth()).min().over("member_id").alias("first_bought_at")
     )
@@ -36,7 +48,7 @@ def rewards(
             if active.promotion.promotion_id == promotion_id
         ]
         frames.append(_of_one(friends, versions))
-    return pl.concat(frames).select(schema.names()).cast(schema)
+    return pl.concat(frames).select(REWARDS.names()).cast(REWARDS)
 
 
 def _worth() -> pl.Expr:

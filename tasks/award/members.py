@@ -36,18 +36,21 @@ RESTARTS_MAX = 5
 
 @dataclass
 class Awarded:
-    """What the award step posted.
+    """What the award step posted."""
 
-    `expired`: points that expired, less what came back. `waiting`: members that another run is
-        working on.
-    """
-
+    #: Members whose points were computed.
     members: int = 0
+    #: Entries appended to the ledger.
     entries: int = 0
+    #: Their sum.
     points: int = 0
+    #: Sales whose points could not be computed.
     rejected: int = 0
+    #: Points that expired, less what came back.
     expired: int = 0
+    #: Members that another run is working on.
     waiting: int = 0
+    #: Why sales were rejected, and how often.
     reasons: Counter[str] = field(default_factory=Counter)
 
     def add(self, part: "Awarded") -> None:

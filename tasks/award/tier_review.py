@@ -15,15 +15,15 @@ from tasks.run_database import RunDatabase
 
 @dataclass(frozen=True)
 class Reviewed:
-    """What a review found.
+    """What a review of tiers found."""
 
-    `steps`: rises and falls that are new in the history, of `changed` members, of `members` looked
-        at.
-    """
-
+    #: Members looked at.
     members: int
+    #: Rises and falls that are new in the history...
     steps: int
+    #: ...of so many members.
     changed: int
+    #: What was posted: expiries, and points that other tiers make.
     awarded: Awarded
 
     def to_text(self) -> str:

@@ -23,11 +23,14 @@ _PLACE: Final = ["page_id", "record_no"]
 _KNOWN_OF_THE_SALE: Final = ("customer_phone", "customer_external_id", "issued_at", "updated_at")
 _TAKEN: Final = "the phone or the date is missing: taken from the sale as it is stored"
 _VOID: Final = "a cancelled document that is not complete: its id was enough"
-#: Documents that earn nothing any more: external_id, deleted_at, and the place of the record.
+#: Documents that earn nothing any more.
 VOIDED: Final = pl.Schema(
     {
+        #: The document.
         "external_id": pl.String(),
+        #: From when on; null: not known.
         "deleted_at": pl.Datetime("us", "UTC"),
+        #: The record that says so: its raw page, and its place there.
         "page_id": pl.Int64(),
         "record_no": pl.Int32(),
     }

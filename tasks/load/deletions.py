@@ -21,9 +21,11 @@ from tasks.job import Job
 
 @dataclass(frozen=True)
 class Unlisted:
-    """Stored documents that no list names, as deletions, and how many documents were looked at."""
+    """Stored documents that no list names any more."""
 
+    #: `connectors.kit.mapping.frames.DELETION`, as of when the census began.
     deletions: pl.DataFrame
+    #: Stored documents that were looked for.
     alive_count: int
 
     def too_many(self, job: Job) -> str:

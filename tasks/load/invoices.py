@@ -7,11 +7,12 @@ others are rejected by name, all in one transaction.
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Self
+from types import TracebackType
+from typing import Any, Self
 
 import polars as pl
 
@@ -23,13 +24,11 @@ from loyalty.masking import identifier
 from sql import policy, refused, store, sync
 from sql.db import DbConnection
 from sql.versions import newest, readings, with_plausible_times
-from tasks.extract.bulk.prefetch import ahead
+from tasks.extract.batch import MappedBatch
+from tasks.extract.pages import Extracted
 from tasks.job import Job
 from tasks.load.corrections import VOIDED, completed, take_void_ones, taking, void_ones
 from tasks.load.deletions import Census
-
-if TYPE_CHECKING:
-    from tasks.extract.pages import Extracted
 
 #: Records judged and stored at a time.
 RECORDS_AT_ONCE = 20_000
@@ -37,8 +36,17 @@ RECORDS_AT_ONCE = 20_000
 EXAMPLES = 3
 #: Rejects kept as evidence when too many of them stop the run.
 EVIDENCE_ROWS = 1_000
-#: What was read otherwise of an accepted document; `document` is its number, for people.
-NOTED = pl.Schema({"external_id": pl.String(), "document": pl.String(), "reason": pl.String()})
+#: What was read otherwise than it is written, of accepted documents.
+NOTED = pl.Schema(
+    {
+        #: The document's id.
+        "external_id": pl.String(),
+        #: Its number, for people.
+        "document": pl.String(),
+        #: What was read otherwise.
+        "reason": pl.String(),
+    }
+)
 
 
 class TooManyRejectsError(RuntimeError):
@@ -65,63 +73,105 @@ class SightLostError(TooManyRejectsError):
 class Loaded:
     """What became of the records of one synchronisation."""
 
+    #: Records on the pages, whatever became of them.
     records: int = 0
+    #: Documents that were stored, or taken as void.
     accepted: int = 0
+    #: Records that could not be used.
     rejected: int = 0
+    #: Open rejects that are closed now.
     resolved: int = 0
     #: Earlier rejects that were mapped anew from their stored pages.
     tried_again: int = 0
+    #: Why records were rejected, and how often.
     reasons: Counter[str] = field(default_factory=Counter)
-    #: Per reason, numbers of some documents it applies to, and the masked values of some.
+    #: Per reason, the numbers of some documents that it applies to.
     examples: dict[str, list[str]] = field(default_factory=dict)
+    #: Per reason, how some of the values begin, masked.
     values: dict[str, list[str]] = field(default_factory=dict)
-    #: What was read otherwise than it is written, how often, and in which documents for example.
+    #: What was read otherwise than it is written, and how often.
     notes: Counter[str] = field(default_factory=Counter)
+    #: Per note, the numbers of some documents.
     note_examples: dict[str, list[str]] = field(default_factory=dict)
+    #: Which invoices are new, changed, void, and whose they are.
     stored: store.Stored = field(default_factory=store.Stored)
-    #: Records with a time of change in the future; of some the document and that time.
+    #: Records with a time of change in the future...
     ahead: int = 0
+    #: ...and of some of them the document's number and that time.
     ahead_documents: dict[str, datetime] = field(default_factory=dict)
+    #: Per list from when on the next run reads; {} where the cursors did not move.
     cursors: dict[str, datetime] = field(default_factory=dict)
+    #: What Great Expectations counted, by column and expectation.
     expectations: dict[tuple[str, str], Result] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Some pages of one stream, judged.
+    """Some pages of one list, judged: what can be stored, and what is rejected."""
 
-    Accepted invoices and lines, rejects, deletions, and what a census listed.
-
-    `voided` (`tasks.load.corrections.VOIDED`) are rejected records that name a document and say
-    that it is void; `taking` are the places of those that take points back; `notes` say what was
-    read otherwise of accepted ones (external_id, document, reason).
-    """
-
+    #: INVOICE, accepted, with the member of each (and `claimed_at`, a time of change in the
+    #: future).
     invoices: pl.DataFrame
+    #: LINE, of the accepted invoices.
     lines: pl.DataFrame
+    #: `sql.store.REJECT_BY_CONTENT`: records that cannot be used, with their reasons.
     rejects: pl.DataFrame
+    #: PROBLEM and `document`: what is wrong with each of them, field by field.
     problems: pl.DataFrame
+    #: Documents that the vendor says are deleted.
     deletions: pl.DataFrame
+    #: Records on the pages.
     records: int
+    #: What Great Expectations said.
     report: Report
+    #: The list that they are of.
     stream: str
+    #: What a census listed: ids of documents that exist.
     listed: pl.DataFrame
+    #: VOIDED: rejected records that name a document and say that it is void.
     voided: pl.DataFrame = field(default_factory=VOIDED.to_frame)
+    #: Places (page_id, record_no) of rejected records that take points back.
     taking: Sequence[tuple[int, int]] = ()
+    #: NOTED.
     notes: pl.DataFrame = field(default_factory=NOTED.to_frame)
 
 
-class Loading:
-    """One store transaction under way: open from its creation to `close`."""
+def load_pages(job: Job, extracted: Extracted) -> Loaded:
+    """Validates and stores what was extracted, and moves the cursors, in one transaction.
+
+    A large read may have been stored while it was read (`tasks.extract.bulk`); then only its end is
+    left to do.
+
+    Raises TooManyRejectsError (nothing stored), psycopg.Error.
+    """
+    bulk = extracted.bulk
+    if bulk is not None:
+        stored: Loaded | None = bulk.stored(extracted.streams)
+        if stored is not None:
+            return stored
+    with (
+        StoreTransaction(job, extracted.sync_id) as store_transaction,
+        closing(store_transaction.judged(extracted.mapped)) as judged_batches,
+    ):
+        for batch in judged_batches if bulk is None else bulk.ahead(judged_batches):
+            store_transaction.take(batch)
+        return store_transaction.finish(extracted.streams)
+
+
+class StoreTransaction:
+    """The transaction that stores one synchronisation: open from its creation to `close`.
+
+    Its end is `finish`; left without it, everything is rolled back.
+    """
 
     def __init__(self, job: Job, sync_id: int) -> None:
         self._job, self._sync_id = job, sync_id
-        self._done = Loaded()
+        self._loaded = Loaded()
+        #: Rejects, to be kept if too many of them stop the run.
         self._evidence: list[pl.DataFrame] = []
         self._census = Census(job.spec)
         with ExitStack() as opened:
             self._connection = opened.enter_context(job.transaction())
-            self._reader = opened.enter_context(job.transaction())
             store.lock_account(self._connection, job.account)
             self._first = store.is_first_load(self._connection, job.account)
             self._awaited = store.has_open_rejects(self._connection, job.account)
@@ -130,17 +180,30 @@ class Loading:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
-    def prepared(self, batches: Iterable[tuple[str, Mapped]]) -> Iterator[Batch]:
-        """Batches completed and judged, one ahead of the one that is taken."""
-        judging = self._judged(batches)
-        return judging if self._job.dry_run else ahead(judging)
+    def judged(self, batches: Iterable[MappedBatch]) -> Generator[Batch, None, None]:
+        """The batches of `batches`, completed from what is stored, and judged.
+
+        It has a transaction of its own, and may run in another thread than `take`.
+        """
+        account = self._job.account
+        with self._job.transaction() as reader:
+            for stream, mapped in _gathered(batches):
+                pages = readings(reader, mapped.invoices["page_id"])
+                whole = completed(reader, account, filled(self._job, reader, stream, mapped))
+                batch = judged(self._job.spec.stream(stream), whole, pages)
+                yield replace(batch, invoices=store.with_members(batch.invoices, self._job.aside))
 
     def take(self, batch: Batch) -> None:
         """Stores a batch."""
-        stored = self._done.stored
+        stored = self._loaded.stored
         # Versions of one document in two batches: from then on each batch is compared with what is
         # stored.
         self._first = self._first and not (stored.changed or stored.unchanged or stored.older)
@@ -149,7 +212,7 @@ class Loading:
             self._connection,
             self._sync_id,
             batch,
-            self._done,
+            self._loaded,
             awaited=self._awaited,
             expect_new=self._first,
         )
@@ -160,32 +223,23 @@ class Loading:
     def finish(self, streams: Mapping[str, Any]) -> Loaded:
         """Judges the share of rejects, moves the cursors and commits.
 
+        `streams` are those of `Extracted`.
+
         Raises TooManyRejectsError: nothing is stored but the rejects, as evidence.
         """
         try:
-            _judge_share(self._job, self._done)
+            _judge_share(self._job, self._loaded)
             _void_unlisted(
-                self._job, self._connection, self._sync_id, self._census, streams, self._done
+                self._job, self._connection, self._sync_id, self._census, streams, self._loaded
             )
         except TooManyRejectsError as error:
             self._connection.rollback()
             if not self._job.dry_run:
-                if isinstance(error, SightLostError):
-                    sync.set_state(self._connection, self._sync_id, "abandoned")
-                evidence = pl.concat(self._evidence)
-                store.save_rejects(
-                    self._connection,
-                    self._job.account,
-                    self._sync_id,
-                    evidence,
-                    mapping=self._job.mapping_digest,
-                )
-                refused.classify(self._connection, self._job.account, self._sync_id)
-                self._connection.commit()
+                self._keep_evidence(error)
             raise
-        _finish(self._job, self._connection, self._sync_id, streams, self._done)
+        _finish(self._job, self._connection, self._sync_id, streams, self._loaded)
         self._job.commit(self._connection)
-        return self._done
+        return self._loaded
 
     def close(self) -> None:
         """Rolls back what is not committed (in a dry run: at the end of the job)."""
@@ -193,50 +247,42 @@ class Loading:
             self._connection.rollback()
         self._opened.close()
 
-    def _judged(self, batches: Iterable[tuple[str, Mapped]]) -> Iterator[Batch]:
-        for name, mapped in _gathered(batches):
-            pages = readings(self._reader, mapped.invoices["page_id"])
-            whole = completed(
-                self._reader, self._job.account, filled(self._job, self._reader, name, mapped)
-            )
-            batch = judged(self._job.spec.stream(name), whole, pages)
-            yield replace(batch, invoices=store.with_members(batch.invoices, self._job.aside))
+    def _keep_evidence(self, error: TooManyRejectsError) -> None:
+        """Stores the rejects of a run that stores nothing else."""
+        account, sync_id = self._job.account, self._sync_id
+        if isinstance(error, SightLostError):
+            sync.set_state(self._connection, sync_id, "abandoned")
+        store.save_rejects(
+            self._connection,
+            account,
+            sync_id,
+            pl.concat(self._evidence),
+            mapping=self._job.mapping_digest,
+        )
+        refused.classify(self._connection, account, sync_id)
+        self._connection.commit()
 
 
-def _gathered(batches: Iterable[tuple[str, Mapped]]) -> Iterator[tuple[str, Mapped]]:
-    """Batches of one stream put together.
+def _gathered(batches: Iterable[MappedBatch]) -> Iterator[tuple[str, Mapped]]:
+    """Batches of one stream put together: (stream, records).
 
     A validation costs as much as reading thousands of rows, however few it checks.
     """
     waiting: list[Mapped] = []
     stream, records = "", 0
-    for name, mapped in batches:
-        if waiting and name != stream:
+    for batch in batches:
+        if waiting and batch.stream != stream:
             yield stream, Mapped.together(waiting)
             waiting, records = [], 0
-        stream = name
-        waiting.append(mapped)
-        records += mapped.record_count
-        if (
-            records >= RECORDS_AT_ONCE
-        ):  # at once, not when the next one comes: the database waits for it
+        stream = batch.stream
+        waiting.append(batch.mapped)
+        records += batch.mapped.record_count
+        # At once, not when the next one comes: the database waits for it.
+        if records >= RECORDS_AT_ONCE:
             yield stream, Mapped.together(waiting)
             waiting, records = [], 0
     if waiting:
         yield stream, Mapped.together(waiting)
-
-
-def load_pages(job: Job, extracted: "Extracted") -> Loaded:
-    """Validates and stores what was extracted, and moves the cursors, in one transaction.
-
-    Raises TooManyRejectsError (nothing stored), psycopg.Error.
-    """
-    begun = extracted.take_early()
-    with begun or Loading(job, extracted.sync_id) as loading:
-        if begun is None:
-            for batch in loading.prepared(extracted.mapped):
-                loading.take(batch)
-        return loading.finish(extracted.streams)
 
 
 def filled(job: Job, reader: DbConnection, stream: str, mapped: Mapped) -> Mapped:

@@ -37,11 +37,15 @@ TURNS_MAX: Final = 8
 
 @dataclass
 class RetryResult:
-    """What came of it: records tried, rejects closed, invoices new and changed."""
+    """What came of trying rejects again."""
 
+    #: Records that were mapped again.
     tried: int = 0
+    #: Rejects that are closed now.
     resolved: int = 0
+    #: Invoices that were not stored before.
     new: int = 0
+    #: Invoices that are other now, or void.
     changed: int = 0
 
 

@@ -35,9 +35,13 @@ class ChangeRefusedError(ValueError):
 class ChangePreview:
     """A change, and what it would mean for the stored sales."""
 
+    #: The rules as they would be, and what is new in them.
     plan: Plan
+    #: What that means for stored sales.
     trial: Trial
+    #: The rules as they are.
     before: Rules
+    #: When, in UTC: what begins earlier reaches into the past.
     looked_at: datetime
     #: Whose points are to be computed again, if the past is.
     marks: Sequence[int]
@@ -70,10 +74,13 @@ class ChangePreview:
 
 @dataclass(frozen=True)
 class Applied:
-    """A change that was applied. `change_id` None: there was nothing to change."""
+    """A change that was applied."""
 
+    #: The change's number; None: there was nothing to change.
     change_id: int | None
+    #: What was applied.
     preview: ChangePreview
+    #: Whether members of past sales are marked to be computed again.
     recomputed: bool
 
 

@@ -28,8 +28,11 @@ _SALE = ("system", "account", "external_id", "member_id")
 class MemberChange:
     """Points due to one member for all sales, by the rules as they are and as they would be."""
 
+    #: The member, by our number.
     member_id: int
+    #: Points due by the rules as they are.
     before: int
+    #: Points due by the rules as they would be.
     after: int
 
     @property
@@ -40,20 +43,25 @@ class MemberChange:
 
 @dataclass
 class Trial:
-    """What would change, points that expired until now included.
+    """What would change, points that expired until now included."""
 
-    `members` are those whose points change; `uncomputed` sales would have no points under the new
-    rules; `expired` is how many points more would have expired (negative: fewer).
-    """
-
+    #: Members whose points were computed.
     looked_at: int = 0
+    #: Sales that would be worth something else.
     sales: int = 0
+    #: Points due to all of them by the rules as they are.
     before: int = 0
+    #: What members would gain, in all.
     added: int = 0
+    #: What members would lose, in all; not above 0.
     taken: int = 0
+    #: Sales that would have no points under the new rules.
     uncomputed: int = 0
+    #: How many points more would have expired (negative: fewer).
     expired: int = 0
+    #: Whose points change.
     members: list[int] = field(default_factory=list)
+    #: The largest changes.
     largest: list[MemberChange] = field(default_factory=list)
 
     @property

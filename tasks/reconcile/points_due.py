@@ -27,21 +27,25 @@ class TooManyPointsError(ValueError):
 
 @dataclass
 class PointsCheck:
-    """Where posted points differ from due ones.
+    """Where posted points differ from due ones."""
 
-    `waiting` members are about to be computed by a run and are left out. `uncomputed` sales have no
-    points under the rules of their time (they are rejected by name). `largest` holds (member,
-    posted, due).
-    """
-
+    #: Members compared.
     looked_at: int = 0
+    #: Members that a run is about to compute; they are left out.
     waiting: int = 0
+    #: Sales whose posted points differ from what is due.
     sales: int = 0
+    #: Points posted to the members compared.
     posted: int = 0
+    #: Points to give.
     added: int = 0
+    #: Points to take back; not above 0.
     taken: int = 0
+    #: Sales without points under the rules of their time; they are rejected by name.
     uncomputed: int = 0
+    #: Members with a difference.
     members: list[int] = field(default_factory=list)
+    #: The largest differences: (member, posted, due).
     largest: list[tuple[int, int, int]] = field(default_factory=list)
 
     @property

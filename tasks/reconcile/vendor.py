@@ -22,32 +22,52 @@ EARLIER: Final = timedelta(days=7)
 SHOWN_MAX: Final = 100
 _COMPARED: Final = ("status", "currency", "total_minor", "amount_refunded_minor")
 
+#: Per day and currency what both sides have. Void documents and drafts count nothing, credit notes
+#: and refunds count against.
+DAYS: Final = pl.Schema(
+    {
+        #: By the clock of the account's time zone.
+        "day": pl.Date(),
+        "currency": pl.String(),
+        #: Documents at the billing system, and in our books.
+        "vendor_documents": pl.UInt32(),
+        "documents": pl.UInt32(),
+        #: Their amount in minor units at the billing system, and in our books.
+        "vendor_minor": pl.Int64(),
+        "minor": pl.Int64(),
+    }
+)
+
 
 @dataclass(frozen=True)
 class Difference:
-    """A document on which both sides do not agree. `repair`: reading it again corrects it."""
+    """A document on which both sides do not agree."""
 
+    #: The document's id.
     external_id: str
+    #: Its number, for people; None: it has none.
     invoice_number: str | None
+    #: Its date in the company's time zone.
     day: str
+    #: What differs, for an operator.
     what: str
+    #: Whether reading it again corrects it.
     repair: bool
 
 
 @dataclass(frozen=True)
 class Reconciled:
-    """What the comparison found.
+    """What the comparison found."""
 
-    `days` has per day and currency: day, currency, vendor_documents, documents, vendor_minor,
-    minor; void documents and drafts count nothing, credit notes and refunds count against.
-    `differences` are at most SHOWN_MAX of `count`, of which `repairable` are corrected by reading
-    again.
-    """
-
+    #: Documents of the billing system that were compared.
     documents: int
+    #: DAYS: totals of both sides.
     days: pl.DataFrame
+    #: At most SHOWN_MAX of them.
     differences: list[Difference]
+    #: How many there are in all...
     count: int
+    #: ...and how many of them reading again corrects.
     repairable: int
 
     def to_text(self) -> str:
@@ -80,7 +100,7 @@ def reconcile_vendor(job: Job, since: datetime, until: datetime) -> Reconciled:
     with job.scope():
         extracted = read(job)
         try:
-            parts = [mapped for _, mapped in extracted.mapped]
+            parts = [batch.mapped for batch in extracted.mapped]
             listed = pl.concat(
                 [reconcile.DOCUMENT.to_frame(), *(_documents(part.invoices) for part in parts)]
             )
@@ -200,8 +220,7 @@ def _days(theirs: pl.DataFrame, ours: pl.DataFrame, zone: str) -> pl.DataFrame:
         coalesce=True,
         nulls_equal=True,
     )
-    columns = ("day", "currency", "vendor_documents", "documents", "vendor_minor", "minor")
-    return days.select(columns).fill_null(0).sort("day", "currency")
+    return days.select(DAYS.names()).fill_null(0).sort("day", "currency")
 
 
 def _day(at: object, zone: str) -> str:

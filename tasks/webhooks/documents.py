@@ -23,8 +23,8 @@ from connectors.kit.webhooks.scheme import BadBody, Event
 from sql import sync
 from sql import webhook_documents as pushed
 from sql.db import DbConnection
-from tasks.extract.bulk.map_threads import Mapper
-from tasks.extract.bulk.spool import pack
+from tasks.extract.batch import MappedBatch
+from tasks.extract.mapper import PageMapper
 from tasks.extract.pages import Extracted, look_up_missing, page_row
 from tasks.job import Job
 
@@ -37,8 +37,11 @@ _POLL_SECONDS: Final = 60.0
 class Incoming:
     """One event, and the delivery it was in."""
 
+    #: The delivery's number.
     event_no: int
+    #: What the vendor's scheme read in it.
     event: Event
+    #: When the delivery came, in UTC.
     received_at: datetime
 
     @property
@@ -49,13 +52,13 @@ class Incoming:
 
 @dataclass(frozen=True)
 class Failed:
-    """Why an event cannot be used now.
+    """Why an event cannot be used now."""
 
-    `wait_seconds`: trying again earlier is no use; `for_good`: nor is it ever.
-    """
-
+    #: For an operator.
     reason: str
+    #: Trying again earlier is no use.
     wait_seconds: float = 0
+    #: Trying again is never of use.
     for_good: bool = False
 
 
@@ -63,7 +66,9 @@ class Failed:
 class HeldDocument:
     """An event that holds the whole document."""
 
+    #: The event.
     incoming: Incoming
+    #: The document in it, as far as it was looked at.
     held: Held
 
 
@@ -71,10 +76,15 @@ class HeldDocument:
 class EventPlan:
     """What is to be done about events, per list of the connector."""
 
+    #: Events that hold the whole document.
     whole: dict[str, list[HeldDocument]] = field(default_factory=lambda: defaultdict(list))
+    #: Events that say a document is deleted, and that document's id as it is stored.
     gone: dict[str, list[tuple[Incoming, str]]] = field(default_factory=lambda: defaultdict(list))
+    #: Ids of documents to ask the billing system for, and the events that name them.
     asked: dict[str, dict[str, list[Incoming]]] = field(default_factory=lambda: defaultdict(dict))
+    #: By the number of the delivery, what an operator should know of one that is done.
     notes: dict[int, str] = field(default_factory=dict)
+    #: By the number of the delivery, why it cannot be used.
     failed: dict[int, Failed] = field(default_factory=dict)
 
     def ask(self, stream: str, ids: Iterable[str], incoming: Incoming) -> None:
@@ -293,7 +303,7 @@ def held_pages(job: Job, sync_id: int, plan: EventPlan) -> Extracted | None:
     """
     if not any(plan.whole.values()) and not any(plan.gone.values()):
         return None
-    with job.transaction() as connection, Mapper(job, sync_id) as mapper:
+    with job.transaction() as connection, PageMapper(job, sync_id) as mapper:
         for name, gone in plan.gone.items():
             rows = {
                 "external_id": [key for _, key in gone],
@@ -301,9 +311,8 @@ def held_pages(job: Job, sync_id: int, plan: EventPlan) -> Extracted | None:
             }
             rows["page_id"] = [None] * len(gone)
             frame = pl.DataFrame(rows, schema=DELETION)
-            mapper.spool.append(
-                pack(name, replace(Mapped.empty(), deletions=frame, record_count=len(gone)), {})
-            )
+            mapped = replace(Mapped.empty(), deletions=frame, record_count=len(gone))
+            mapper.append(MappedBatch(name, mapped, needs={}))
         for name, whole in plan.whole.items():
             stream = job.spec.stream(name)
             if whole:
@@ -322,7 +331,11 @@ def asked_pages(job: Job, sync_id: int, plan: EventPlan) -> Extracted | None:
     """
     if not any(plan.asked.values()):
         return None
-    with job.transaction() as connection, job.client() as client, Mapper(job, sync_id) as mapper:
+    with (
+        job.transaction() as connection,
+        job.client() as client,
+        PageMapper(job, sync_id) as mapper,
+    ):
         for name, asked in plan.asked.items():
             stream, answered = job.spec.stream(name), set[str]()
             if stream.by_id is None:
@@ -393,7 +406,7 @@ def _page(stream: Stream, whole: Sequence[HeldDocument]) -> Page:
 
 
 def _add(
-    job: Job, connection: DbConnection, sync_id: int, mapper: Mapper, stream: Stream, page: Page
+    job: Job, connection: DbConnection, sync_id: int, mapper: PageMapper, stream: Stream, page: Page
 ) -> None:
     stored = sync.save_page(connection, job.account, sync_id, page_row(page))
     job.commit(connection)
@@ -401,13 +414,18 @@ def _add(
 
 
 def _finished(
-    job: Job, connection: DbConnection, sync_id: int, mapper: Mapper, client: Client | None = None
+    job: Job,
+    connection: DbConnection,
+    sync_id: int,
+    mapper: PageMapper,
+    client: Client | None = None,
 ) -> Extracted:
     """Everything mapped, and what is missing looked up."""
     mapper.finish()
+    needs = mapper.needs
     with ExitStack() as opened:
         for lookup in job.spec.lookups:
-            if ids := mapper.needs[lookup.name]:
+            if ids := needs.get(lookup.name):
                 client = client or opened.enter_context(job.client())
                 look_up_missing(job, connection, client, sync_id, lookup.name, ids)
-    return Extracted(sync_id, {}, mapper.spool, mapper.early)
+    return Extracted(sync_id, {}, mapper.batches, mapper.bulk)

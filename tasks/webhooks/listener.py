@@ -36,32 +36,31 @@ HANDOVER_SECONDS_MAX: Final = 60.0
 
 @dataclass(frozen=True)
 class Pace:
-    """How long a run stays.
+    """How long a run stays."""
 
-    It leaves `linger_seconds` after the last event, and after `life_seconds` in all as soon as
-    nothing is due (after twice that at the latest).
-
-    `wait_seconds`: how long it waits where another run listens, which then makes way for it.
-    """
-
+    #: It leaves so long after the last event...
     linger_seconds: float = 600
+    #: ...and so long after its start, as soon as nothing is due (after twice that at the latest).
     life_seconds: float = 600
+    #: How long it waits where another run listens, which then makes way for it.
     wait_seconds: float = 0
 
 
 @dataclass
 class Listening:
-    """What a run did.
+    """What a run did."""
 
-    `busy`: another run listens. `left`: events are due, for the next run. `relieved`: another run
-        has taken over.
-    """
-
+    #: Another run listens, so this one did nothing.
     busy: bool = False
+    #: Events are due, for the next run.
     left: bool = False
+    #: Another run has taken over.
     relieved: bool = False
+    #: Batches that were begun.
     batches: int = 0
+    #: Deliveries in them.
     deliveries: int = 0
+    #: What ended the run; [] for nothing.
     errors: list[BaseException] = field(default_factory=list)
 
 

@@ -104,8 +104,11 @@ class Connections:
 class Outcome:
     """What became of deliveries, by number; those in none of the two are done."""
 
+    #: What came of them in all.
     counts: Counts = field(default_factory=Counts)
+    #: What an operator should know of one that is done.
     notes: dict[int, str] = field(default_factory=dict)
+    #: Why one cannot be used.
     failed: dict[int, Failed] = field(default_factory=dict)
 
 

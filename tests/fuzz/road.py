@@ -14,7 +14,7 @@ from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
 import tasks.award.members
-import tasks.extract.bulk.map_threads
+import tasks.extract.mapper
 import tasks.extract.pages
 import tasks.load.invoices
 import tasks.webhooks.documents
@@ -32,7 +32,7 @@ from sql.endpoints import NewEndpoint, create_endpoint
 from sql.sync import StoredPage
 from sql.webhooks import NewEvent
 from tasks.award.members import Awarded, award_members
-from tasks.extract.bulk.spool import Packed, pack
+from tasks.extract.batch import MappedBatch
 from tasks.job import Job, Policy
 from tasks.load.invoices import Loaded
 from tasks.run_database import RunDatabase
@@ -157,7 +157,7 @@ def abridged(clock: Callable[[], datetime], *, whole: bool) -> Iterator[None]:
     replaced: list[tuple[Any, str, Any]] = [(tasks.extract.pages, "datetime", Now)]
     if not whole:
         replaced += [
-            (tasks.extract.bulk.map_threads, "_mapped", _mapped),
+            (tasks.extract.mapper, "map_batch", _mapped),
             (tasks.load.invoices, "validate_invoices", _plausible),
             (tasks.award.members, "validate_awards", _plausible),
             (tasks.webhooks.documents, "looked_at", _looked_at),
@@ -182,8 +182,8 @@ def _looked_at(*args: Any) -> Held:
 
 
 def _mapped(
-    job: Job, stream: Stream, window: Window, pages: list[StoredPage], _idle: object
-) -> Packed:
+    _spec: ConnectorSpec, vendor: Account, stream: Stream, window: Window, pages: list[StoredPage]
+) -> MappedBatch:
     """What the mapping makes of these pages, for this world's documents alone."""
     rows, problems, gone, count = [], [], [], 0
     for page in pages:
@@ -198,7 +198,7 @@ def _mapped(
             digits = DIGITS[one["currency"]]
             rows.append(
                 {
-                    "system": "custom", "account": job.account.account, "external_id": one["id"],
+                    "system": "custom", "account": vendor.account, "external_id": one["id"],
                     "invoice_number": one["number"], "kind": one["kind"],
                     "currency": one["currency"],
                     "customer_phone": one.get("customer_phone"), "status": one["status"],
@@ -220,7 +220,7 @@ def _mapped(
         pl.DataFrame(gone, schema=DELETION, orient="row"),
         count,
     )
-    return pack(stream.name, mapped, {})
+    return MappedBatch(stream.name, mapped, {})
 
 
 def _instant(text: str) -> datetime:

@@ -13,11 +13,13 @@ import simulator
 from connectors.kit.errors import CredentialsRejected, Transient
 from simulator.faults import FaultPlan, Faults
 from sql.db import connect
-from tasks.extract.bulk import map_threads as mapper
-from tasks.extract.bulk.overlapped_store import Early
+from tasks.extract import mapper
+from tasks.extract.bulk import map_threads
+from tasks.extract.bulk import read as bulk_read
+from tasks.extract.bulk.overlapped_store import OverlappedStore
 from tasks.job import Policy
 from tasks.load import invoices as load
-from tasks.load.invoices import Loading, TooManyRejectsError
+from tasks.load.invoices import TooManyRejectsError
 from tasks.sync import read
 from tests.support.database import Databases
 from tests.sync.conftest import START, Shop, expected, run
@@ -93,17 +95,24 @@ def test_page_size_does_not_matter(shop: Shop, databases: Databases, system: str
 
 @pytest.fixture
 def in_many_batches(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Batches as a large read has them; whether the transactions that were begun early were taken over."""
+    """Batches as a large read has them; whether the overlapped transactions stored anything."""
     taken: list[bool] = []
-    take_over = Early.take_over
+    finish, abandon = OverlappedStore.finish, OverlappedStore.abandon
 
-    def noted(early: Early) -> Loading | None:
-        taken.append((loading := take_over(early)) is not None)
-        return loading
+    def finished(overlapped: OverlappedStore, streams: Any) -> Any:
+        taken.append((stored := finish(overlapped, streams)) is not None)
+        return stored
 
-    monkeypatch.setattr(Early, "take_over", noted)
-    monkeypatch.setattr(mapper, "RECORDS_FIRST", 5)
-    monkeypatch.setattr(mapper, "RECORDS_AT_ONCE", 20)
+    def abandoned(overlapped: OverlappedStore) -> None:
+        taken.append(False)
+        abandon(overlapped)
+
+    monkeypatch.setattr(OverlappedStore, "finish", finished)
+    monkeypatch.setattr(OverlappedStore, "abandon", abandoned)
+    monkeypatch.setattr(mapper, "SMALL_RECORDS_MAX", 5)
+    monkeypatch.setattr(map_threads, "RECORDS_FIRST", 5)
+    monkeypatch.setattr(map_threads, "RECORDS_AT_ONCE", 20)
+    monkeypatch.setattr(bulk_read, "STORE_FROM_RECORDS", 20)
     monkeypatch.setattr(load, "RECORDS_AT_ONCE", 20)
     return taken
 
