@@ -93,6 +93,11 @@ def backfill(
 
         running = [pool.submit(copy_context().run, _lane, lane, run_id, on_done) for lane in lanes]
         ended = [piece_end for future in running for piece_end in future.result()]
+    return _reported(ended, count)
+
+
+def _reported(ended: Sequence[Ended], count: int) -> State[Any]:
+    """The backfill's report, and its final state."""
     ok_count = sum(piece_end.ok for piece_end in ended)
     summary = f"{ok_count} of {count} pieces done"
     create_markdown_artifact(key="backfill", markdown=_page(summary, ended), description=summary)

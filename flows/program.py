@@ -1,4 +1,7 @@
-"""The rules, from a form: pasted as a file, or filled in; looked at first, applied if wanted."""
+"""Changes the rules from a form: pasted as a file, or filled in.
+
+The change is shown first, and applied only if asked to.
+"""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -26,6 +29,7 @@ from sql.program import RulesChangedError
 from tasks.award.recompute import post_waiting
 from tasks.database_errors import without_row_data
 from tasks.program.change import (
+    Applied,
     ChangePreview,
     ChangeRefusedError,
     apply_rules,
@@ -118,13 +122,15 @@ def change_program(
         return Failed(name=REFUSED, message=f"Not applied: {error}")
     except RulesChangedError as error:
         return Failed(message=f"Not applied: {error}")
+    return _completed(applied, run_id)
+
+
+def _completed(applied: Applied, run_id: str) -> State[Any]:
+    """Posts what the change means for past sales, if it is to, and reports the change."""
     if applied.recomputed:
         post_waiting(run_id)
-    what = (
-        "Nothing to change"
-        if applied.change_id is None
-        else f"Applied as change {applied.change_id}"
-    )
+    nothing = applied.change_id is None
+    what = "Nothing to change" if nothing else f"Applied as change {applied.change_id}"
     _publish(applied.preview, what)
     return Completed(message=f"{what}: {_headline(applied.preview)}")
 

@@ -134,7 +134,7 @@ def _begin(
 def _wrong_request(
     since: datetime | None, until: datetime | None, *, replay: bool, rejects: bool
 ) -> str | None:
-    """What cannot be meant, before anybody is asked for it."""
+    """Why a request is refused that cannot be meant; None if it can be."""
     if replay and rejects:
         return '"replay" and "rejects" are two things: choose one'
     if since is not None and until is not None and since >= until:
@@ -145,7 +145,7 @@ def _wrong_request(
 
 
 def not_before(since: datetime, until: datetime) -> str:
-    """Why there is no such time."""
+    """Why a period is refused whose beginning is not before its end."""
     return f"since ({since:%Y-%m-%d %H:%M}) is not before until ({until:%Y-%m-%d %H:%M})"
 
 
@@ -172,7 +172,7 @@ def _tell_of_rejects(report: RunReport, block: BillingConnection) -> None:
 
 
 def _refused(name: str, started_at: datetime, error: str, *, dry_run: bool) -> State[Any]:
-    """A run that cannot begin, noted where rates of success are read from."""
+    """The state of a run that cannot begin; it counts as a failure in the rate of success."""
     with suppress(DatabaseNotRunning):
         if dry_run:
             return Failed(message=error)
@@ -183,9 +183,9 @@ def _refused(name: str, started_at: datetime, error: str, *, dry_run: bool) -> S
 
 
 def _told(error: Exception | None) -> str | None:
-    """What the pages say of a failure.
+    """What the pages say about a failure; None if there was none.
 
-    A defect's text may quote anything, so it stays in the run's log.
+    The text of a defect may quote anything, so it stays in the run's log.
     """
     if error is None or isinstance(error, EXPECTED) or is_expected(error):
         return None if error is None else named(error)

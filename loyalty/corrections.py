@@ -11,7 +11,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 #: An international number as people write it.
 _PHONE = re.compile(r"\+\s*\d(?:[\s().-]*\d){7,}")
-#: No member has ever had so many points; a slip of the keyboard has.
+#: More than any member can have: a larger number is a typing error.
 POINTS_MAX = 1_000_000_000_000
 
 

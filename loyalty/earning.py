@@ -95,8 +95,8 @@ def _with_base(history: pl.DataFrame, programs: Sequence[Program], facts: Facts)
         settled = pl.col("settled_minor").fill_null(0)
     frame = frame.with_columns(*_net(settled))
     if any(p.unlinked_credits == "latest_sales" for p in programs):
-        # A sale that awaits its payment is lowered too: a credit for it must take nothing that it
-        # has not given.
+        # A sale that is not paid yet is lowered too: a credit for it must not take points that the
+        # sale has not given.
         happened = ~pl.col("status").is_in(IDLE)
         worth = frame.with_columns(
             pl.when(happened).then("left_minor").otherwise(pl.lit(0)).alias("left_minor")

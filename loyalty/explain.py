@@ -166,7 +166,7 @@ def explained_sales(
     for due in evaluation.due.iter_rows(named=True):
         row = sales[_sale(due)]
         explained.append(
-            _reckoning(due, row, by_sale.get((row["_row"], due["member_id"]), []), rules)
+            _explained(due, row, by_sale.get((row["_row"], due["member_id"]), []), rules)
         )
     return explained
 
@@ -189,7 +189,7 @@ def _sale(row: Mapping[str, Any]) -> tuple[str, str, str]:
     return row["system"], row["account"], row["external_id"]
 
 
-def _reckoning(
+def _explained(
     due: Mapping[str, Any],
     row: Mapping[str, Any],
     weighed: Sequence[Mapping[str, Any]],
@@ -197,13 +197,7 @@ def _reckoning(
 ) -> ExplainedSale:
     program = rules.programs.get(due["program_version"])
     own_sale = due["member_id"] == row["member_id"]
-    tier_set = rules.tier_set(due["member_id"], row["issued_at"])
-    if tier_set is not None and tier_set[0] == due["tier"]:
-        source = "set by the loyalty app"
-    else:
-        source = (
-            "evaluated" if program is not None and program.tier_policy is not None else "entry tier"
-        )
+    tier_source, tier_since = _origin_of_tier(due, row, rules, program)
     breakdown: dict[str, int] = json.loads(due["breakdown"]) if due["breakdown"] else {}
     converted = (
         program is not None
@@ -226,12 +220,7 @@ def _reckoning(
         converted_amount=_amount(row["earn_minor"], row["exponent"]) if converted else None,
         converted_to=program.base_currency if converted and program else None,
         points_per_unit=rate, tier=due["tier"], tier_factor=factor,
-        tier_since=(
-            tier_set[1]
-            if tier_set is not None and tier_set[0] == due["tier"] and tier_set[1] > BEGINNING
-            else None
-        ),
-        tier_source=source,
+        tier_since=tier_since, tier_source=tier_source,
         program_version=due["program_version"], rounding=program.rounding if program else None,
         parts=tuple(
             part_of(rule, points, rate, factor, due["tier"], words)
@@ -250,6 +239,17 @@ def _reckoning(
             else not_computed(program, row["currency"], due["tier"], row["issued_at"])
         ),
     )  # fmt: skip
+
+
+def _origin_of_tier(
+    due: Mapping[str, Any], row: Mapping[str, Any], rules: _Known, program: Program | None
+) -> tuple[str, datetime | None]:
+    """Where the tier in force is from, in words, and since when it is set (None: it is not)."""
+    tier_set = rules.tier_set(due["member_id"], row["issued_at"])
+    if tier_set is not None and tier_set[0] == due["tier"]:
+        return "set by the loyalty app", tier_set[1] if tier_set[1] > BEGINNING else None
+    evaluates = program is not None and program.tier_policy is not None
+    return "evaluated" if evaluates else "entry tier", None
 
 
 def _exponent(row: Mapping[str, Any], *, converted: bool) -> int:

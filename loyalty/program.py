@@ -31,7 +31,7 @@ Pattern = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class Program(Frozen):
-    """One version of the program: it speaks from `valid_from` (UTC) until a later version does.
+    """One version of the program: in force from `valid_from` (UTC) until a later version is.
 
     `base_rate_bps`: per currency, points per whole unit in basis points (100_000 = 10 points).
     `tier_rate_bps`: per tier, multiplier in basis points (12_000 = 1.2x).
@@ -91,7 +91,7 @@ TIER_RATE_BPS = MappingProxyType(
 
 
 def versions_frame(programs: Sequence[Program]) -> pl.DataFrame:
-    """One row per version that speaks at any time, sorted by its beginning."""
+    """One row per version that is in force at any time, sorted by its beginning."""
     rows = [
         (p.version, start, p.entry_tier, p.rounding, p.basis, p.award_when, p.base_currency)
         for p, start, _ in spans(programs)

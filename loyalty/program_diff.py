@@ -15,7 +15,7 @@ from loyalty.program import Program
 from loyalty.promotions import Limits, Promotion
 from loyalty.types import HOME_ZONE, spans
 
-#: How a change begins and ends is told beside it.
+#: These keys are shown beside a change, not among its differences.
 _TIMES = ("valid_from", "valid_to")
 
 

@@ -23,7 +23,7 @@ LOGS: Final = "log files"
 def erase_everywhere(
     config: Settings, member_id: int, decision: Decision, run_id: str, *, dry_run: bool
 ) -> Erased:
-    """Removes the member's personal data, and says what it was and what remains.
+    """Removes the member's personal data; returns what was removed and what remains.
 
     The ledger first, in one transaction; then what Prefect keeps of runs (logs, artifacts,
     parameters, states, events), then log files of the state folder. Raises CorrectionRefusedError,

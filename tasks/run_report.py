@@ -94,7 +94,7 @@ def percentile(values: Sequence[int], percent: int) -> int | None:
 
 
 def times_lines(loaded: Loaded) -> list[str]:
-    """The same as sentences, for the log and for the report."""
+    """Sentences about times of change that cannot be right and versions that came too late."""
     lines, stored = [], loaded.stored
     if loaded.ahead:
         shown = ", ".join(f"{name} ({utc(at)})" for name, at in loaded.ahead_documents.items())
@@ -122,7 +122,7 @@ def refused_in_words(refusal: AccountRefused) -> str:
 
 
 def changes_line(changes: Sequence[Change]) -> str:
-    """The same in one line of the log."""
+    """Changes of the vendor's records in one line of the log."""
     shown = "; ".join(
         f"{change.stream}: {change.to_text()}" for change in changes[:_CHANGES_LOGGED]
     )

@@ -1,5 +1,9 @@
 """What happens to a sale: extract, load, award. `synchronise(job)` is the one way through.
 
+    extract   the vendor's pages -> raw pages in the database, and the same pages mapped (Extracted)
+    load      mapped pages -> invoices, rejects, moved cursors, marked members (Loaded)
+    award     marked members -> entries in the points ledger (Awarded)
+
 Flows, tests and benchmarks call the functions of this module and nothing below it, so that what is
 tested and measured is what runs. Inside a flow run each step is a Prefect task, seen and retried in
 the UI; elsewhere the same function is called as it is, without a server. Frames and jobs pass in
@@ -33,6 +37,33 @@ WAIT_SECONDS: Final = 600
 _REASONS_LOGGED: Final = 5
 
 
+def synchronise(job: Job, report: RunReport | None = None) -> RunReport:
+    """Brings the sales that `job` asks for into the ledger, alone on its account.
+
+    `report` is filled as the steps go, so that a failed run tells as much as it can; without one a
+    new one is begun. Returns it.
+
+    Raises what the steps raise: ConnectorError, TooManyRejectsError, psycopg.Error; SyncBusyError.
+    """
+    report = report or RunReport(job, datetime.now(UTC))
+    with sync.exclusive(job.dsn, job.account, wait_seconds=WAIT_SECONDS), job.scope():
+        # 1. The vendor's answers are stored as they came, and mapped.
+        extracted = _run_step(report, "extract", extract, job)
+        report.extracted = extracted
+        with closing(extracted):
+            _count_pages(report, extracted)
+            # 2. Sales are stored or rejected; their members are marked.
+            report.loaded = _run_step(report, "load", load, job, extracted)
+        _log_loaded(report.loaded)
+        # 3. Marked members get the points that they are due and do not have yet.
+        report.awarded = _run_step(report, "award", award, job, extracted.sync_id)
+        _logger().info(report.headline())
+        with job.transaction() as connection:
+            sync.set_summary(connection, extracted.sync_id, report.summary())
+            job.commit(connection)
+    return report
+
+
 @step("extract")
 def extract(job: Job) -> Extracted:
     """Fetch every page and store it as received; in a replay, take the pages that are stored."""
@@ -57,30 +88,6 @@ def award(job: Job, sync_id: int) -> Awarded:
         return award_members(job, sync_id)
 
 
-def synchronise(job: Job, report: RunReport | None = None) -> RunReport:
-    """Brings the sales that `job` asks for into the ledger, alone on its account.
-
-    `report` is filled as the steps go, so that a failed run tells as much as it can; without one a
-    new one is begun. Returns it.
-
-    Raises what the steps raise: ConnectorError, TooManyRejectsError, psycopg.Error; SyncBusyError.
-    """
-    report = report or RunReport(job, datetime.now(UTC))
-    with sync.exclusive(job.dsn, job.account, wait_seconds=WAIT_SECONDS), job.scope():
-        extracted = _step(report, "extract", extract, job)
-        report.extracted = extracted
-        with closing(extracted):
-            _count_pages(report, extracted)
-            report.loaded = _step(report, "load", load, job, extracted)
-        _log_loaded(report.loaded)
-        report.awarded = _step(report, "award", award, job, extracted.sync_id)
-        _logger().info(report.headline())
-        with job.transaction() as connection:
-            sync.set_summary(connection, extracted.sync_id, report.summary())
-            job.commit(connection)
-    return report
-
-
 def read(job: Job) -> Extracted:
     """The pages that the job asks for: the vendor's, or in a replay those that are stored.
 
@@ -101,7 +108,7 @@ def load_announced(job: Job, sync_id: int, extracted: Extracted) -> tuple[Loaded
     return loaded, award_only(job, sync_id, sorted(loaded.stored.members))
 
 
-def _step(report: RunReport, name: str, step: Any, *arguments: Any) -> Any:
+def _run_step(report: RunReport, name: str, step: Any, *arguments: Any) -> Any:
     """Runs a step and notes its seconds: a task run within a flow run, else a plain call."""
     call: Callable[..., Any] = step if FlowRunContext.get() is not None else step.fn
     started = time.monotonic()

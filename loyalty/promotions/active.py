@@ -1,4 +1,4 @@
-"""Promotions as the evaluation sees them: numbered, each with the time for which it speaks."""
+"""Promotions as the evaluation sees them: numbered, each with the time it is in force."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -76,7 +76,7 @@ def between(promotions: Sequence[Active], first: datetime, last: datetime) -> li
 
 
 def largest_product(promotions: Sequence[Active]) -> int:
-    """The largest numbers that multipliers valid at one time can make of a number."""
+    """By how much all multipliers that are in force at one time can enlarge a number."""
     factors = [(active, max(active.factor)) for active in promotions if active.factor]
     return max(
         (

@@ -1,7 +1,5 @@
 """What promotions give: first the multipliers, one after the other, then what is added.
 
-Where the sum is taken, it is rounded once.
-
 A sale's value is a fraction; multipliers make the fraction larger, and the points of each are what
 the rounded value grows by. So the parts sum to the rounded end of the chain, whatever the order.
 """
@@ -108,7 +106,7 @@ def factors(
 
     Args:
         candidates: CANDIDATE in the order of application within each sale.
-        found: The promotions in question.
+        promotions: The promotions in question.
         counted: What each sale consists of, for multipliers of lines.
         totals: What its lines are shares of.
         over: What makes a chain; with the number in it every candidate is a chain of its own.
@@ -127,25 +125,7 @@ def factors(
     rows = candidates.join(table, on="number", maintain_order="left").with_columns(
         pl.col("fn", "fd").cast(_WIDE)
     )
-    whole = ~pl.col("by_line")
-    whole_factors = {
-        name: pl.when(whole).then(factor).otherwise(pl.lit(1, _WIDE))
-        for name, factor in (("whole_n", "fn"), ("whole_d", "fd"))
-    }
-    if "number" in over:  # each is a chain of its own
-        rows = rows.with_columns(**whole_factors)
-    else:
-        alone = pl.col("_row").ne_missing(pl.col("_row").shift(1)) & pl.col("_row").ne_missing(
-            pl.col("_row").shift(-1)
-        )
-        rows = rows.with_columns(alone.alias("alone"))
-        chained = rows.filter(~pl.col("alone")).with_columns(
-            expression.cum_prod().over(over).alias(name)
-            for name, expression in whole_factors.items()
-        )
-        rows = pl.concat([rows.filter("alone").with_columns(**whole_factors), chained]).sort(
-            CANDIDATE.names()
-        )
+    rows = _with_whole_factors(rows, over)
     by_line = _line_factors(rows.filter("by_line"), promotions, counted, totals, over)
     rows = rows.join(by_line, on=["_row", "number"], how="left", maintain_order="left")
     reached = [
@@ -158,6 +138,26 @@ def factors(
         (pl.col("whole_d") * pl.col("line_d")).alias("d"),
         "whole_n", "whole_d",
     )  # fmt: skip
+
+
+def _with_whole_factors(rows: pl.DataFrame, over: Sequence[str]) -> pl.DataFrame:
+    """Adds whole_n and whole_d, the cumulative factor of the multipliers of whole sales."""
+    whole = ~pl.col("by_line")
+    factors_of_rows = {
+        name: pl.when(whole).then(factor).otherwise(pl.lit(1, _WIDE))
+        for name, factor in (("whole_n", "fn"), ("whole_d", "fd"))
+    }
+    if "number" in over:  # each is a chain of its own
+        return rows.with_columns(**factors_of_rows)
+    # Most sales have one multiplier: products over groups are formed for the others only.
+    row = pl.col("_row")
+    alone = row.ne_missing(row.shift(1)) & row.ne_missing(row.shift(-1))
+    rows = rows.with_columns(alone.alias("alone"))
+    chained = rows.filter(~pl.col("alone")).with_columns(
+        factor.cum_prod().over(over).alias(name) for name, factor in factors_of_rows.items()
+    )
+    single = rows.filter("alone").with_columns(**factors_of_rows)
+    return pl.concat([single, chained]).sort(CANDIDATE.names())
 
 
 def _line_factors(

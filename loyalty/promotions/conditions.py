@@ -58,7 +58,7 @@ def with_first(frame: pl.DataFrame) -> pl.DataFrame:
     worth = (pl.col("net_minor") > 0) & ~pl.col("kind").is_in(NEGATIVE_KINDS)
     key = list(ORDER[:-1])
     bought = frame.filter(worth).select("member_id", *key)
-    # Few are left to be told apart by more than the instant.
+    # Few sales share the first instant, so the wide sort is a small one.
     earliest = bought.group_by("member_id").agg(pl.col("issued_at").min())
     same = bought.join(earliest, on=["member_id", "issued_at"], how="semi")
     first = same.sort(key).group_by("member_id").agg(pl.struct(key).first().alias("first_at"))

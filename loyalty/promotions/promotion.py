@@ -105,9 +105,9 @@ class Limits(Frozen):
 class Promotion(Frozen):
     """One version of a promotion, valid in [valid_from, valid_to) by the instant of the sale.
 
-    The highest version that has begun speaks: it replaces all earlier ones from its `valid_from`
-    on, its end included. Limits and budgets count the sales of their own version: a further version
-    begins with full ones.
+    The highest version that has begun is in force: it replaces all earlier ones from its
+    `valid_from` on, its end included. Limits and budgets count the sales of their own version: a
+    further version begins with full ones.
     """
 
     promotion_id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]

@@ -28,7 +28,7 @@ from tasks.run_database import RunDatabase
 #: Members per transaction, and transactions at a time.
 MEMBERS_AT_ONCE = 5_000
 CHUNKS_AT_ONCE = 2
-#: How often budgets are divided anew in one run; what is still open then is the next run's.
+#: How often budgets are divided anew in one run; the next run does what is still open then.
 ROUNDS_MAX = 10
 #: How often a run begins anew because the rules were changed under it.
 RESTARTS_MAX = 5
@@ -115,8 +115,9 @@ def award_only(run: RunDatabase, sync_id: int, members: Sequence[int]) -> Awarde
 
     So whoever announces a sale does not wait for the points of a backfill.
 
-    Members that another run is working on are left to it: it sees what was stored before. Where a
-    promotion has a budget, all who are waiting are computed, since its division concerns them all.
+    Members that another run is working on are left to that run, which sees what was stored before.
+    Where a promotion has a budget all waiting members are computed, since its division concerns
+    them all.
     """
     awarded = Awarded()
     with run.transaction() as connection:

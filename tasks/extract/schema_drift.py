@@ -16,10 +16,10 @@ from tasks.job import Job
 
 #: Fields kept per list; a vendor that sends more is watched for those only.
 FIELDS_MAX: Final = 600
-#: A field is gone once so many records in a row lack it that would have had it, by how often it was
-#: there before. One that was nearly always there and is mapped is missed sooner.
+#: A field counts as gone once this many records in a row lack it, each weighed by the share of
+#: records that had it before. A mapped field that was nearly always there counts as gone sooner.
 _MISSED, _MISSED_SOON, _NEARLY_ALWAYS = 12, 3, 0.95
-#: Fields named that are read below an object.
+#: Of several fields that are read below one object, so many are named.
 _NAMED: Final = 3
 
 
@@ -49,11 +49,9 @@ class Change:
 def note(
     connection: DbConnection, job: Job, sync_id: int, outlines: Mapping[str, Outline]
 ) -> list[Change]:
-    """Compares what a read saw with what is known, keeps it, and returns the changes.
+    """Compares the fields that a read saw with those seen before; stores them; returns the changes.
 
-    The first records of a list are its base line.
-
-    The caller commits.
+    The first records of a list are what later ones are compared with. The caller commits.
     """
     looked_at = {name: outline for name, outline in outlines.items() if outline.records}
     if not looked_at:

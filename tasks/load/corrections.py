@@ -19,7 +19,7 @@ from sql.db import DbConnection
 from sql.sync import AccountKey
 
 _PLACE: Final = ["page_id", "record_no"]
-#: What a correction may leave out, where the sale is stored.
+#: Fields that a correction may leave out where the sale is stored: they are taken from there.
 _KNOWN_OF_THE_SALE: Final = ("customer_phone", "customer_external_id", "issued_at", "updated_at")
 _TAKEN: Final = "the phone or the date is missing: taken from the sale as it is stored"
 _VOID: Final = "a cancelled document that is not complete: its id was enough"
@@ -38,9 +38,9 @@ VOIDED: Final = pl.Schema(
 
 
 def completed(connection: DbConnection, account: AccountKey, mapped: Mapped) -> Mapped:
-    """Refunds, credits and lowered sales with what they leave out, from the stored sale.
+    """Fills in what refunds, credits and lowered sales leave out, from the stored sale.
 
-    With a note each.
+    Each one that could be completed loses its problems and gets a note.
     """
     if mapped.problems.is_empty():
         return mapped
@@ -103,7 +103,7 @@ def _of_the_sale(connection: DbConnection, account: AccountKey, rows: pl.DataFra
 def _of_the_customer(
     connection: DbConnection, account: AccountKey, rows: pl.DataFrame
 ) -> pl.DataFrame:
-    """Credits that lack nothing but a phone, of customers whose sales are all one member's."""
+    """Credits that lack only a phone, of customers whose sales are all of one member."""
     bare = rows.filter(
         pl.col("kind").is_in(NEGATIVE_KINDS)
         & pl.col("customer_phone").is_null()
@@ -128,7 +128,7 @@ def _of_the_customer(
 
 
 def void_ones(mapped: Mapped, problems: pl.DataFrame) -> pl.DataFrame:
-    """Rejected records that say that their document is void, as far as they name it (VOIDED)."""
+    """Rejected records that say that their document is void, and name it (VOIDED)."""
     if problems.is_empty():
         return VOIDED.to_frame()
     void = mapped.invoices.filter(
@@ -152,9 +152,9 @@ def take_void_ones(
     *,
     into: store.Stored,
 ) -> pl.DataFrame:
-    """Makes those that are stored void.
+    """Makes void those of the documents that are stored.
 
-    Returns the places of these records, which are no rejects then.
+    Returns the places (page_id, record_no) of their records, which count as accepted.
     """
     if voided.is_empty():
         return voided.select(_PLACE)

@@ -51,12 +51,10 @@ class Unlisted:
 
 
 class Census:
-    """Collects what the census lists of a synchronisation name.
+    """Collects what a census names: lists of all documents that exist.
 
-    Only all of them together say what is gone.
-
-    Other lists may name what exists of one kind of documents, where they could not say what was
-    deleted.
+    Only all census lists of a connector together show what is gone. Another list may name all
+    existing documents of one kind, where the vendor could not say what was deleted of it.
     """
 
     def __init__(self, spec: ConnectorSpec) -> None:

@@ -63,9 +63,7 @@ class TooManyRejectsError(RuntimeError):
 class SightLostError(TooManyRejectsError):
     """More documents than allowed are not listed any more: probably the connected user sees less.
 
-    Nothing moved.
-
-    What was fetched is no use to the next run, which begins anew.
+    Nothing was stored. What was fetched is no use to the next run, which begins anew.
     """
 
 
@@ -365,7 +363,7 @@ def _failures(candidates: pl.DataFrame, report: Report, problems: pl.DataFrame) 
         pl.col("expectation").alias("reason"),
         pl.lit("").alias("example"),
     )
-    # Without a currency no amount can be read: the currency is the cause, and said already.
+    # Without a currency no amount can be read. The currency is the cause, and is a problem already.
     unread = problems.filter(pl.col("field") == "currency").select(
         "page_id", "record_no", field=pl.lit("total_minor")
     )
@@ -376,9 +374,9 @@ def _failures(candidates: pl.DataFrame, report: Report, problems: pl.DataFrame) 
 def _rejects(
     stream: Stream, problems: pl.DataFrame, candidates: pl.DataFrame, identities: pl.DataFrame
 ) -> pl.DataFrame:
-    """One row per rejected record: sql.store.REJECT_BY_CONTENT.
+    """One row per rejected record (sql.store.REJECT_BY_CONTENT).
 
-    One without an id is known by what it says, and its file.
+    A record of a file without an id is identified by its content and its file.
     """
     names = ("page_id", "record_no", "external_id", "customer_external_id")
     ids = (
@@ -429,6 +427,7 @@ def _store(
     awaited: bool,
     expect_new: bool,
 ) -> None:
+    """Stores a batch, and adds what became of it to `loaded`; see `store_batch`."""
     batch, resolved = store_batch(
         job, connection, sync_id, batch, into=loaded.stored, awaited=awaited, expect_new=expect_new
     )
@@ -437,11 +436,21 @@ def _store(
     loaded.accepted += batch.invoices.height + batch.voided.height
     loaded.rejected += batch.rejects.height
     _note_claims(batch.invoices, loaded)
+    _add_notes(batch, loaded)
+    _add_reasons(batch, loaded, job.vendor.region)
+    _add_results(batch, loaded)
+
+
+def _add_notes(batch: Batch, loaded: Loaded) -> None:
     for document, note in batch.notes.select("document", "reason").iter_rows():
         loaded.notes[note] += 1
         shown = loaded.note_examples.setdefault(note, [])
         if len(shown) < EXAMPLES:
             shown.append(document)
+
+
+def _add_reasons(batch: Batch, loaded: Loaded, region: str) -> None:
+    """Counts why records are rejected; `region` says how phones among the examples are written."""
     for problem in batch.problems.unique(
         ["page_id", "record_no", "field", "reason"], maintain_order=True
     ).iter_rows(named=True):
@@ -449,11 +458,14 @@ def _store(
         loaded.reasons[reason] += 1
         documents = loaded.examples.setdefault(reason, [])
         if problem["document"] and len(documents) < EXAMPLES:
-            documents.append(identifier(problem["document"], job.vendor.region))
+            documents.append(identifier(problem["document"], region))
         values = loaded.values.setdefault(reason, [])
         # (What is looked up elsewhere has the customer's number for an example.)
         if problem["example"] and not problem["path"].startswith("(") and len(values) < EXAMPLES:
             values += [problem["example"]] if problem["example"] not in values else []
+
+
+def _add_results(batch: Batch, loaded: Loaded) -> None:
     for result in batch.report.results:
         key = (result.column, result.expectation)
         before = loaded.expectations.get(key)
@@ -551,7 +563,7 @@ def _judge_share(job: Job, loaded: Loaded) -> None:
 
 
 def _shown(loaded: Loaded, reason: str) -> str:
-    """Of what a reason says, how the values begin, and in which documents."""
+    """Examples of a reason: how the values begin, and in which documents; "" for none."""
     values = ", ".join(f'"{value}"' for value in loaded.values.get(reason, []))
     documents = ", ".join(loaded.examples.get(reason, []))
     parts = [

@@ -29,8 +29,8 @@ from tasks.job import Job
 from tasks.load.corrections import completed
 from tasks.load.invoices import Loaded, filled, judged, load_pages, store_batch
 
-#: Raw pages in one transaction, and transactions in one run; a replay that was asked for goes on to
-#: the end.
+#: Raw pages in one transaction, and transactions in one run. A replay of rejects goes on to the
+#: end.
 PAGES_AT_ONCE: Final = 50
 TURNS_MAX: Final = 8
 
@@ -178,12 +178,11 @@ def _pages(
 def _only(
     job: Job, connection: DbConnection, stream: Stream, mapped: Mapped, waiting: Sequence[Waiting]
 ) -> Mapped:
-    """Without the records that were used already.
+    """Of mapped pages only what was rejected.
 
-    A deletion does not tell its record: it is known by the document's id.
-
-    Another mapping may make other documents of the rows of a table. So of a file every document
-    counts, but those that are stored as a later file had them.
+    Records are found by their place, and deletions, which have no place, by the document's id. Of a
+    file every document is tried, since another mapping may make other documents of its rows; except
+    those that are stored as a later file had them.
     """
     if stream.reads is not None:
         return _not_newer(job, connection, mapped, len(waiting))

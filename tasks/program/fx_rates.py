@@ -16,8 +16,8 @@ def read_rates(
     """The rates, and who says so.
 
     Args:
-        text: The CSV itself; or else
-        file: its path; or else it is downloaded from TWEZAH_FX_URL.
+        text: The CSV itself. If empty, `file` counts.
+        file: Its path; or else it is downloaded from TWEZAH_FX_URL.
         source: Who says so; the file's name or the address's host if not given.
         carry_days: See `loyalty.fx.read_csv`.
 

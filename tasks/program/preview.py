@@ -144,6 +144,11 @@ def _count(
     expired: pl.DataFrame,
     would_expire: pl.DataFrame,
 ) -> None:
+    """Adds some members to the trial.
+
+    `before` and `after` are their points due (HISTORY plus DUE) by both rules, `expired` and
+    `would_expire` what expired of them by both (member_id, expired).
+    """
     both = (
         before.select(*_SALE, pl.col("due").alias("before"))
         .join(
@@ -160,8 +165,8 @@ def _count(
     sales = both.with_columns(pl.col("before").fill_null(0)).with_columns(
         pl.col("after").fill_null(pl.col("before"))
     )
-    change = pl.col("after") - pl.col("before")
-    trial.sales += sales.filter(change != 0).height
+    changed_sales = sales.filter(pl.col("after") != pl.col("before"))
+    trial.sales += changed_sales.height
     left = expired.join(
         would_expire, on="member_id", how="full", coalesce=True, suffix="_after"
     ).select("member_id", *(-pl.col(name).fill_null(0) for name in ("expired", "expired_after")))
@@ -172,18 +177,22 @@ def _count(
             left.rename({"expired": "before", "expired_after": "after"}),
         ]
     )
+    # Whose sales change, though it be by nothing in all; and whose points expire otherwise.
+    other = left.filter(pl.col("expired") != pl.col("expired_after"))
+    trial.members += sorted({*changed_sales["member_id"], *other["member_id"]})
+    _count_members(trial, moves)
+
+
+def _count_members(trial: Trial, moves: pl.DataFrame) -> None:
+    """Adds what members gain and lose; `moves` are parts of their balances: before, after."""
+    change = pl.col("after") - pl.col("before")
     per_member = moves.group_by("member_id").agg(pl.col("before").sum(), pl.col("after").sum())
     trial.before += int(per_member["before"].sum())
     changed = per_member.filter(change != 0)
-    gained = changed.select(pl.col("after") - pl.col("before")).to_series()
+    gained = changed.select(change).to_series()
     trial.added += int(gained.filter(gained > 0).sum())
     trial.taken += int(gained.filter(gained < 0).sum())
-    # Whose sales change, though it be by nothing in all; and whose points expire otherwise.
-    other = left.filter(pl.col("expired") != pl.col("expired_after"))
-    trial.members += sorted({*sales.filter(change != 0)["member_id"], *other["member_id"]})
-    top = changed.sort(
-        (pl.col("after") - pl.col("before")).abs(), "member_id", descending=[True, False]
-    ).head(LARGEST)
+    top = changed.sort(change.abs(), "member_id", descending=[True, False]).head(LARGEST)
     trial.largest = sorted(
         [
             *trial.largest,

@@ -28,8 +28,8 @@ from tasks.extract.mapper import PageMapper
 from tasks.extract.pages import Extracted, look_up_missing, page_row
 from tasks.job import Job
 
-#: How long to wait for a poll where an event named a document by a number that the lists do not
-#: tell.
+#: How long to wait for a poll where an event names a document by its number, and the lists do not
+#: have numbers.
 _POLL_SECONDS: Final = 60.0
 
 
@@ -46,7 +46,7 @@ class Incoming:
 
     @property
     def at(self) -> datetime:
-        """When it happened, as far as is known."""
+        """When it happened; if the event does not say, when it was received."""
         return self.event.occurred_at or self.received_at
 
 
@@ -88,7 +88,7 @@ class EventPlan:
     failed: dict[int, Failed] = field(default_factory=dict)
 
     def ask(self, stream: str, ids: Iterable[str], incoming: Incoming) -> None:
-        """The documents are to be asked for."""
+        """Plans to ask the billing system for documents."""
         for document_id in ids:
             self.asked[stream].setdefault(document_id, []).append(incoming)
 
@@ -154,12 +154,11 @@ def _held(
 def _numbered(
     job: Job, connection: DbConnection, plan: EventPlan, numbered: Sequence[HeldDocument]
 ) -> None:
-    """Documents named by their printed number.
+    """Plans what to do about documents that events name by their printed number.
 
-    Counted under their id where one is known, or a sale would count twice.
-
-    Others count under their number. Once a list or another event tells the id, that one is void
-    (sql.store).
+    Where the id of such a document is known it is asked for by that, or the sale would count twice.
+    Where it is not known, the document is stored under its number; once a list or another event
+    names its id, what is stored under the number is void (sql.store).
     """
     ids_of = pushed.ids_of_numbers(
         connection, job.account, [event.held.external_id or "" for event in numbered]
@@ -189,11 +188,10 @@ def _numbered(
 
 
 def _by_their_ids(job: Job, connection: DbConnection, plan: EventPlan) -> None:
-    """Events that hold no whole document and name it by its number.
+    """Replaces printed numbers in the plan by the ids of stored documents with these numbers.
 
-    About the one with that number, where one is stored.
-
-    A deletion that finds none takes nothing back, so it is said.
+    It concerns events that hold no whole document, and deletions. A deletion of a document that is
+    not stored takes nothing back; its event is noted so.
     """
     asked = {
         number: stream
@@ -248,11 +246,11 @@ def _single(plan: EventPlan, incoming: Incoming, ids: Sequence[str]) -> str | No
 
 
 def _drop_superseded(job: Job, connection: DbConnection, plan: EventPlan) -> None:
-    """Documents that do not say when they were changed.
+    """Drops events about documents of which a later event is known.
 
-    The latest event about each counts, whenever it arrives.
-
-    Those named by their number are noted as such, dated or not: one day their id may be told.
+    It concerns documents that do not say when they were changed: the latest event about each
+    counts, in whatever order they arrive. Documents under their number are noted too, dated or not,
+    since a list may name their id later.
     """
     held = [event for listed in plan.whole.values() for event in listed]
     undated = [event for event in held if not event.held.dated or event.held.by_number]
@@ -420,7 +418,7 @@ def _finished(
     mapper: PageMapper,
     client: Client | None = None,
 ) -> Extracted:
-    """Everything mapped, and what is missing looked up."""
+    """Ends the mapping, and looks up the phones and SKUs that the documents lack."""
     mapper.finish()
     needs = mapper.needs
     with ExitStack() as opened:

@@ -13,7 +13,7 @@ from sql.webhooks import ClaimedEvent
 from tasks.job import Job
 from tasks.webhooks.documents import Failed
 
-#: What is under way is signed with the code before.
+#: How long the code before is still accepted: webhooks under way are signed with it.
 _OVERLAP_SECONDS: Final = 86_400.0
 
 
@@ -30,7 +30,7 @@ def confirm(
 
     Returns why that failed; None if all went well.
 
-    Anyone can send a code, and only the vendor knows which one is right.
+    Anyone can send a code, so it is kept only if the vendor recognises it.
     """
     if hook.confirm is None or hello.verifier is None:
         return Failed("nobody knows how to answer this handshake", for_good=True)

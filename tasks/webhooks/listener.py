@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 #: Deliveries claimed at a time, and endpoints worked on at once.
 CLAIMED_AT_ONCE: Final = 1_000
 ENDPOINTS_AT_ONCE: Final = 4
-#: How long to wait for a nudge, or for a batch under way, before looking again.
+#: How long to wait for a new event, or for a batch under way, before looking again.
 _WAIT_SECONDS: Final = 0.25
 _LOOK_SECONDS: Final = 0.05
 #: How long a run whose time is over waits for its successor, and the successor for it.
@@ -73,12 +73,20 @@ def listen(
     on_batch: Callable[[str, int], None],
     successor: Callable[[], None] | None = None,
 ) -> Listening:
-    """Awards webhooks until it is quiet.
+    """Awards webhooks until there are none for a while.
 
-    `on_batch` is told the connection and the number of deliveries of each batch that is begun.
+    Args:
+        dsn: The ledger.
+        run_id: The run, kept with what it posts.
+        connections: The jobs of the accounts.
+        key: Decrypts the webhooks' secrets.
+        pace: How long the run stays.
+        on_batch: Called for each batch that is begun, with its connection and its number of
+            deliveries.
+        successor: Called when the run's time is over, to start the next one.
 
-    `successor` is called when the run's time is over, to start the next one. Raises psycopg.Error:
-    what was claimed is claimed again by another run once its lease is over.
+    Raises:
+        psycopg.Error: What was claimed is claimed again by another run once its lease is over.
     """
     listening, wait_seconds = Listening(), pace.wait_seconds
     started = time.monotonic()
@@ -90,7 +98,8 @@ def listen(
                 return listening
             _serve(connection, dsn, run_id, connections, key, relief, listening, on_batch)
         wait_seconds = 0
-        # Whoever stored something while we were leaving believed that we listen.
+        # An event that was stored while this run was leaving started no other run: it was still
+        # listening.
         with connect(dsn) as connection:
             due = webhooks.next_due_seconds(connection)
         listening.left = due is not None and due <= 0
@@ -139,7 +148,10 @@ class _Relief:
 
     @property
     def takes_no_more(self) -> bool:
-        """Whether it has served for so long that whoever waits may begin."""
+        """Whether the run has served for so long that it claims nothing more.
+
+        Its successor, which waits, may begin then.
+        """
         return self.age > 2 * self.pace.life_seconds + HANDOVER_SECONDS_MAX
 
 
@@ -215,7 +227,7 @@ def _claim(dsn: str, run_id: str, busy: set[int]) -> list[tuple[int, list[Claime
 
 
 def _rest(connection: DbConnection, running: dict[Future[None], int], listening: Listening) -> None:
-    """Until a batch ends, an event is announced, or it is time to look."""
+    """Waits until a batch ends, an event is announced, or it is time to look again."""
     if running:
         wait(running, timeout=_LOOK_SECONDS, return_when=FIRST_COMPLETED)
         _reap(running, listening)

@@ -41,9 +41,9 @@ from tasks.webhooks.documents import (
 from tasks.webhooks.handshake import confirm, greeting
 
 log = logging.getLogger(__name__)
-#: Waits for someone to correct a block at least this long before it is tried again.
+#: Before a delivery is tried again that needs an operator first, for example to correct a block.
 _OPERATOR_SECONDS: Final = 120.0
-#: How long a connection's block is taken to be as it was read.
+#: How long a block that was read is used before it is read again.
 _BLOCK_SECONDS: Final = 20.0
 
 
@@ -193,9 +193,10 @@ def _opened(
 
 
 def _awarded(job: Job, sync_id: int, incoming: Sequence[Incoming]) -> Outcome:
-    """Loads and awards.
+    """Loads and awards the events of one account.
 
-    What spoils a batch is found by halving it; the rest of the batch is not held up.
+    An event that makes the batch fail is found by halving the batch, so that it does not hold up
+    the others.
     """
     outcome = Outcome()
     try:
@@ -296,7 +297,7 @@ def _end(
     sync_id: int | None,
     counts: Counts,
 ) -> None:
-    """Says of every delivery what became of it, in one transaction."""
+    """Stores what became of every delivery, in one transaction."""
     numbers = [delivery.event_no for delivery in claimed]
     noted: dict[str | None, list[int]] = defaultdict(list)
     for number in numbers:
