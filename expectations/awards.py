@@ -6,8 +6,11 @@ import polars as pl
 
 from expectations.checks import Suite, between, equal, none_of, not_null, unique
 
+#: More points than any entry can mean: a larger number is a defect.
 POINTS_MAX: Final = 10**12
+#: What names an entry.
 KEY: Final = ("system", "account", "external_id", "member_id", "entry_no")
+#: Columns without nulls.
 REQUIRED: Final = (
     *KEY,
     "due_before",

@@ -10,6 +10,7 @@ import polars as pl
 class Parameter:
     """A bound that is known only when the suite runs."""
 
+    #: As the suite's `run` is given it.
     name: str
 
 

@@ -23,12 +23,16 @@ from loyalty.schema import KINDS, STATUSES
 PHONE_REGEX: Final = r"^\+[1-9][0-9]{7,14}\Z"
 #: ISO 4217 alphabetic code.
 CURRENCY_REGEX: Final = r"^[A-Z]{3}\Z"
+#: More than any sale can be, in minor units: a larger amount is read with the wrong scale.
 TOTAL_MINOR_MAX: Final = 10**15
+#: Earlier dates are wrong dates.
 ISSUED_AT_MIN: Final = datetime(2000, 1, 1, tzinfo=UTC)
 #: A vendor's clock, or a sale dated tomorrow in its own timezone, may run ahead of ours by this
 #: much.
 ISSUED_AHEAD_MAX: Final = timedelta(days=2)
+#: What names a document.
 KEY: Final = ("system", "account", "external_id")
+#: Columns without nulls.
 REQUIRED: Final = (*KEY, "kind", "currency", "total_minor", "status", "issued_at", "updated_at")
 #: Only these statuses can earn points: a draft or void invoice without a phone is harmless and
 #: kept.

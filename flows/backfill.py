@@ -37,6 +37,7 @@ PIECES_MAX = 2_000
 class Piece:
     """Changes of one connection from `since` until before `until`."""
 
+    #: The connection, by the name of its block.
     system: str
     since: datetime
     until: datetime

@@ -33,6 +33,7 @@ from tasks.sync import WAIT_SECONDS
 
 #: The days compared where none are named.
 DAYS = 30
+#: Failures with a message for whoever must act; anything else is a defect.
 EXPECTED = (ConnectorError, sync.SyncBusyError, psycopg.OperationalError, DatabaseNotRunning)
 
 

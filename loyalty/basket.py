@@ -25,7 +25,9 @@ Amount = Annotated[Decimal, Field(ge=-(10**12), le=10**12, allow_inf_nan=False)]
 class Item(Frozen):
     """One line: `amount` in whole currency units, or `quantity` times `unit_price`."""
 
+    #: The product's code.
     sku: str | None = None
+    #: What the line says.
     name: str | None = None
     quantity: Annotated[Decimal, Field(ge=0, le=10**9, decimal_places=6)] = Decimal(1)
     unit_price: Amount | None = None
@@ -54,15 +56,22 @@ class Basket(Frozen):
     """
 
     date: datetime
+    #: Three letters of ISO 4217.
     currency: Currency = "AOA"
     tier: TierName | None = None
+    #: As promotions may ask for it; so for the account and the kind.
     system: str = "try"
     account: str = "try"
     kind: Literal["invoice", "sale", "credit_note", "refund"] = "sale"
+    #: `open`: not paid yet.
     status: Literal["open", "paid"] = "paid"
+    #: With tax; None: the sum of the lines.
     total: Annotated[Decimal, Field(ge=0, le=10**12, allow_inf_nan=False)] | None = None
+    #: Without tax; None: not known.
     subtotal: Annotated[Decimal, Field(ge=0, le=10**12, allow_inf_nan=False)] | None = None
+    #: What was given back of it, with tax.
     refunded: Annotated[Decimal, Field(ge=0, le=10**12, allow_inf_nan=False)] = Decimal(0)
+    #: What was bought, for product bonuses.
     lines: Annotated[tuple[Item, ...], Field(max_length=1_000)] = ()
 
     @model_validator(mode="after")

@@ -85,8 +85,9 @@ class ExplainedSale:
     due: int | None
     #: What earns, in whole units of `currency`.
     net_amount: Decimal
+    #: The sale's own.
     currency: str
-    #: The same in `converted_to`; None: it is not converted.
+    #: The same in the program's base currency, `converted_to`; None: it is not converted.
     converted_amount: Decimal | None
     converted_to: str | None
     #: The base rate; None: there is none.
@@ -106,6 +107,7 @@ class ExplainedSale:
     parts: tuple[Part, ...]
     #: The promotions in force, and what became of each.
     considered: tuple[Considered, ...]
+    #: Why it cannot be computed, and what to do.
     problem: str | None = None
 
     def to_json(self) -> dict[str, Any]:

@@ -35,8 +35,9 @@ RATES: Final = pl.Schema(
         "rate_e9": pl.Int64(),
     }
 )
-#: Lines that a file may have, and days that one line may be in force.
+#: Lines that a file may have.
 ROWS_MAX: Final = 100_000
+#: Days that one line may be in force.
 DAYS_MAX: Final = 366
 #: Problems of a file that are told at once.
 PROBLEMS_SHOWN: Final = 20
@@ -63,6 +64,7 @@ class FxRate(Frozen):
     base_currency: Code
     valid_on: Annotated[date, Field(ge=date(1990, 1, 1), lt=date(2200, 1, 1))]
     valid_until: date
+    #: At most nine decimals.
     rate: Annotated[Decimal, Field(gt=0, lt=1_000_000_000, decimal_places=9, allow_inf_nan=False)]
 
     @model_validator(mode="after")

@@ -20,22 +20,22 @@ class TierPolicy(Frozen):
     then the member falls to the highest tier reached from the period's end on. A tier that the
     loyalty app has set is a floor: the higher of both is in force.
 
+    `metric`: `points` are base points (amount x base rate; tiers and promotions do not feed
+        themselves), `spend` is the net amount in `currency`; sales in other currencies do not count
+        towards it.
+    `window_days`: a sale counts for this long after its instant.
+    `thresholds`: per tier what reaches it: points, or minor units of `currency`.
+    `period`, `grace_days`: downgrades happen `grace_days` after a calendar period of the program's
+        time zone ends.
     """
 
-    #: What is summed up: `points` are base points (amount x base rate, so that tiers and promotions
-    #: do not feed themselves), `spend` is the net amount in `currency`.
     metric: Literal["points", "spend"] = "points"
-    #: Of the metric `spend`; sales in other currencies do not count towards it.
     currency: Currency | None = None
-    #: A sale counts for so many days after its instant.
     window_days: Annotated[int, Field(ge=1, le=3660)] = 365
-    #: Per tier what reaches it: points, or minor units of `currency`.
     thresholds: Annotated[
         dict[TierName, Annotated[int, Field(ge=1, le=10**15)]], Field(min_length=1, max_length=20)
     ]
-    #: A tier is reviewed at the end of each calendar period of the program's time zone...
     period: Literal["month", "quarter", "half_year", "year"] = "year"
-    #: ...and lost so many days after it.
     grace_days: Annotated[int, Field(ge=0, le=364)] = 0
 
     @model_validator(mode="after")

@@ -50,6 +50,7 @@ class Program(Frozen):
     `expiry`: when points expire; absent: never.
     """
 
+    #: Counts up; numbered when it is applied.
     version: Annotated[int, Field(ge=1)]
     valid_from: Instant = BEGINNING
     base_rate_bps: dict[Currency, Bps]

@@ -8,7 +8,9 @@ from typing import Any, Final
 
 from sql.actor import LABEL, LENGTH_MAX
 
+#: Who started a run of the schedule...
 SCHEDULE: Final = "schedule"
+#: ...and one that somebody started in Prefect's UI, whoever that was.
 OPERATOR: Final = "operator"
 #: A run's threads do not inherit its context; a process serves one run.
 _latest: dict[str, str] = {}

@@ -16,7 +16,9 @@ from sql.db import connect
 from sql.erasure import Erased, erase, scrub, texts_of
 from sql.redaction import Person
 
+#: Where it was looked for beside the ledger, as the report names it.
 PREFECT: Final = "Prefect's database"
+#: The same of the log files of the state folder.
 LOGS: Final = "log files"
 
 

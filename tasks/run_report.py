@@ -35,7 +35,9 @@ class RunReport:
     extracted: Extracted | None = None
     #: Per list its pages, its records, and a third count of `sql.sync.page_counts`.
     pages: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    #: What the second step did.
     loaded: Loaded | None = None
+    #: What the third step did.
     awarded: Awarded | None = None
     #: Per step how long it took.
     seconds: dict[str, float] = field(default_factory=dict)

@@ -77,6 +77,7 @@ class PromotionInputs:
     promotions: list[Active]
     #: All versions of the program.
     programs: Sequence[Program]
+    #: What promotions may need beside sales: referrals, and what budgets leave.
     facts: Facts
     #: Time zones of members, where a promotion goes by the customer's clock.
     zones: list[str]

@@ -69,6 +69,7 @@ class ProductBonus(Frozen):
 class SeasonalMultiplier(Frozen):
     """The whole sale earns `multiplier_bps` times as much (20_000 = 2x)."""
 
+    #: The name of this kind in a file of rules. So for the others.
     kind: Literal["seasonal_multiplier"] = "seasonal_multiplier"
     multiplier_bps: Annotated[int, Field(ge=BPS, le=100 * BPS)]
 

@@ -96,9 +96,13 @@ class Limits(Frozen):
     Applied in this order, earliest sales first.
     """
 
+    #: For one sale.
     per_sale: Limit | None = None
+    #: For one member in one calendar period.
     per_period: PeriodLimit | None = None
+    #: For one member in all.
     per_member: Limit | None = None
+    #: For all members together.
     budget: Limit | None = None
 
 
@@ -110,15 +114,23 @@ class Promotion(Frozen):
     further version begins with full ones.
     """
 
+    #: Its name in files of rules and in breakdowns.
     promotion_id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
     version: Annotated[int, Field(ge=1)]
     valid_from: Instant
+    #: None: for good.
     valid_to: Instant | None = None
+    #: What to call it in explanations; "": by its kind.
     title: Annotated[str, Field(max_length=200)] = ""
+    #: What it gives.
     rule: Rule
+    #: Under which conditions.
     when: When = When()
+    #: How it meets other promotions on the same sale.
     stacking: Stacking = Stacking()
+    #: How much it gives at most.
     limits: Limits = Limits()
+    #: Of its days and hours; None: the program's.
     timezone: Zone | None = None
 
     @model_validator(mode="after")

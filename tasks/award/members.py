@@ -25,8 +25,9 @@ from sql.member_history import Rules, Stored
 from sql.sync import AccountKey
 from tasks.run_database import RunDatabase
 
-#: Members per transaction, and transactions at a time.
+#: Members per transaction.
 MEMBERS_AT_ONCE = 5_000
+#: Transactions at a time: while the database takes one, the other is computed.
 CHUNKS_AT_ONCE = 2
 #: How often budgets are divided anew in one run; the next run does what is still open then.
 ROUNDS_MAX = 10

@@ -18,9 +18,9 @@ from tasks.extract.batch import MappedBatch, map_batch
 from tasks.extract.bulk.read import BulkRead, OpenStore
 from tasks.job import Job
 
-#: A read with so many records or bytes is large. Below it, threads and files cost more than they
-#: save.
+#: A read with so many records is large. Below it, threads and files cost more than they save.
 SMALL_RECORDS_MAX: Final = 2_500
+#: The same in bytes of its pages, for lists whose records are large.
 SMALL_BYTES_MAX: Final = 48 * 1024 * 1024
 
 

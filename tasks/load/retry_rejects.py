@@ -29,9 +29,9 @@ from tasks.job import Job
 from tasks.load.corrections import completed
 from tasks.load.invoices import Loaded, filled, judged, load_pages, store_batch
 
-#: Raw pages in one transaction, and transactions in one run. A replay of rejects goes on to the
-#: end.
+#: Raw pages in one transaction.
 PAGES_AT_ONCE: Final = 50
+#: Transactions in one run, so that a poll stays short. A replay of rejects goes on to the end.
 TURNS_MAX: Final = 8
 
 

@@ -7,6 +7,7 @@ from connectors.kit.http.download import download
 from loyalty.fx import BadRatesError, FxRate, read_csv
 from settings import settings
 
+#: A larger file is no file of rates.
 BYTES_MAX = 5_000_000
 
 

@@ -24,8 +24,9 @@ from sql.webhooks import ClaimedEvent
 from tasks.webhooks.process import Connections, process
 
 log = logging.getLogger(__name__)
-#: Deliveries claimed at a time, and endpoints worked on at once.
+#: Deliveries claimed at a time.
 CLAIMED_AT_ONCE: Final = 1_000
+#: Endpoints worked on at once, each in a thread.
 ENDPOINTS_AT_ONCE: Final = 4
 #: How long to wait for a new event, or for a batch under way, before looking again.
 _WAIT_SECONDS: Final = 0.25

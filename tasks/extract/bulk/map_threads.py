@@ -14,11 +14,13 @@ from tasks.extract.bulk.map_process import map_and_pack, mapped_by_process
 from tasks.extract.bulk.spool import Packed, Spool
 from tasks.job import Job
 
-#: A batch ends with the first of these: the cost of a pass, and of a validation, is that of some
-#: thousand records, and memory follows the batch and not the size of the backfill. The first ones
-#: are smaller, so that nobody waits long for work.
+#: Records of the first batch. It is small, so that the database does not wait long for work; each
+#: further one may be as large as all before.
 RECORDS_FIRST: Final = 2_500
+#: Records of a batch at most: the cost of a pass, and of a validation, is that of some thousand
+#: records, and memory follows the batch and not the size of the backfill.
 RECORDS_AT_ONCE: Final = 20_000
+#: Bytes of a batch's pages at most, for lists whose records are large.
 BYTES_AT_ONCE: Final = 48 * 1024 * 1024
 #: Batches under way: one that the mapping process has, and the next one. Without that process half
 #: of the work is done outside of Python's lock, so that two overlap.

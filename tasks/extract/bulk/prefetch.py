@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterator
 from contextlib import closing
 from typing import Any, TypeVar
 
+#: What is produced.
 T = TypeVar("T")
 _END: Any = object()
 

@@ -22,6 +22,7 @@ OpenStore = Callable[[Job, int], Store]
 #: Records after which storing begins while pages still arrive: the transaction is held open, which
 #: pays for long reads only.
 STORE_FROM_RECORDS: Final = 20_000
+#: What is produced ahead.
 T = TypeVar("T")
 
 
