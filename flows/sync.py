@@ -194,10 +194,8 @@ def _told(error: Exception | None) -> str | None:
 
 def _publish(report: RunReport, block: BillingConnection) -> None:
     remember(report, block.name, _told(report.error))
-    with (
-        suppress(psycopg.Error),
-        report.job.aside() as connection,
-    ):  # the database may be what failed
+    # The database may be what failed.
+    with suppress(psycopg.Error), report.job.aside() as connection:
         report.corrections = refusals.open_ones(connection, report.job.account)
     ui = settings().ui_url
     run = f"{ui}/runs/flow-run/{report.job.run_id}"

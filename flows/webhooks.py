@@ -72,9 +72,8 @@ def award_webhooks(
             )
     except psycopg.OperationalError as failure:
         error = failure
-    except (
-        TerminationSignal
-    ):  # the stack stops, or an operator cancels: what is under way has been finished
+    except TerminationSignal:
+        # The stack stops, or an operator cancels: what was under way has been finished.
         stopped = True
     if listening.busy:
         return Completed(message="Another run is listening")

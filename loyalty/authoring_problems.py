@@ -168,8 +168,7 @@ def _known(
     """The keys that the file may have at this place."""
     inner = next((nested[name] for name in reversed(parents) if name in nested), model)
     names = [name for name in inner.model_fields if name not in ("version", "rule")]
-    if model is Promotion and inner.model_fields.keys() & {
-        "kind"
-    }:  # a rule's keys stand beside the promotion's own
+    # A rule's keys stand beside the promotion's own.
+    if model is Promotion and "kind" in inner.model_fields:
         names += [name for name in Promotion.model_fields if name not in ("version", "rule")]
     return sorted({AS_WRITTEN.get(name, name) for name in names})

@@ -4,6 +4,7 @@ That is whoever a label of the run names, the schedule, or an operator in Prefec
 """
 
 import sys
+import threading
 from typing import Any, Final
 
 from sql.actor import LABEL, LENGTH_MAX
@@ -18,9 +19,8 @@ _latest: dict[str, str] = {}
 
 def of_this_run() -> str | None:
     """Who started the run that is under way; None outside of runs."""
-    context = sys.modules.get(
-        "prefect.context"
-    )  # a command that runs no flow must not pay for the import
+    # Not imported: a command that runs no flow must not pay for it.
+    context = sys.modules.get("prefect.context")
     if context is None:
         return None
     run_context = context.FlowRunContext.get()
@@ -34,8 +34,6 @@ def of_this_run() -> str | None:
 
 
 def _in_main_thread() -> bool:
-    import threading
-
     return threading.current_thread() is threading.main_thread()
 
 
@@ -48,7 +46,6 @@ def of_run(run: Any) -> str:
         return SCHEDULE
     creator = run.created_by
     if creator is not None and (creator.display_value or creator.type):
-        return f"{(creator.type or 'prefect').lower()} {creator.display_value or ''}".strip()[
-            :LENGTH_MAX
-        ]
+        name = f"{(creator.type or 'prefect').lower()} {creator.display_value or ''}"
+        return name.strip()[:LENGTH_MAX]
     return OPERATOR

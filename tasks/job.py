@@ -44,10 +44,21 @@ Open = Callable[
 
 
 class Job(RunDatabase):
-    """One synchronisation.
+    """One synchronisation: what was asked for, and what it works with.
 
-    `replay`: the stored pages instead of the vendor's; `rejects`: of those only the records that
-        are rejected.
+    Args:
+        dsn: The ledger.
+        vendor: The billing account, with its credentials and its field mapping.
+        key: Encrypts the account's tokens in the database.
+        run_id: The flow run, kept with what it posts.
+        policy: The account's settings for a whole synchronisation.
+        since: Read changes from this time on; None: from where the last run ended.
+        until: Read changes up to this time; None: all.
+        dry_run: Do everything, and keep nothing.
+        replay: Map the stored pages again instead of asking the vendor.
+        rejects: The same, only for records that are rejected.
+        pushed: The sales were announced by webhooks.
+        open_vendor: Opens the vendor's client; another one in tests.
     """
 
     def __init__(  # noqa: PLR0913  one for each thing that may be asked for
@@ -76,7 +87,9 @@ class Job(RunDatabase):
         self.replay = replay or rejects
         self.rejects = rejects
         self.pushed = pushed
+        #: Changes with the field mapping, so that rejects are tried again after it was corrected.
         self.mapping_digest = mapping_digest(vendor)
+        #: The vendor's answers, with their times.
         self.calls: list[Call] = []
         self._key = key
         self._open_vendor = open_vendor or self._open

@@ -46,24 +46,25 @@ def active_versions(promotions: Iterable[Promotion]) -> list[Active]:
 
     That order is priority, then name, then version.
     """
-    versions: dict[str, list[Promotion]] = {}
+    by_name: dict[str, list[Promotion]] = {}
     for promotion in promotions:
-        versions.setdefault(promotion.promotion_id, []).append(promotion)
+        by_name.setdefault(promotion.promotion_id, []).append(promotion)
     entries = [
-        (
-            promotion,
-            start,
-            min(t for t in (end, promotion.valid_to) if t) if end or promotion.valid_to else None,
-        )
-        for of_one in versions.values()
-        for promotion, start, end in spans(of_one)
+        (promotion, start, _earlier(end, promotion.valid_to))
+        for versions in by_name.values()
+        for promotion, start, end in spans(versions)
     ]
-    entries.sort(key=lambda f: (-f[0].stacking.priority, f[0].promotion_id, f[0].version))
+    entries.sort(key=lambda e: (-e[0].stacking.priority, e[0].promotion_id, e[0].version))
     return [
-        Active(number, *entry)
-        for number, entry in enumerate(entries)
-        if entry[2] is None or entry[1] < entry[2]
+        Active(number, promotion, start, end)
+        for number, (promotion, start, end) in enumerate(entries)
+        if end is None or start < end
     ]
+
+
+def _earlier(end: datetime | None, other: datetime | None) -> datetime | None:
+    """The earlier of two ends, None being no end."""
+    return min((at for at in (end, other) if at is not None), default=None)
 
 
 def between(promotions: Sequence[Active], first: datetime, last: datetime) -> list[Active]:

@@ -110,22 +110,12 @@ class PromotionInputs:
                 maintain_order="left",
             )
             zones = sorted(facts.zones["timezone"].unique())
-        nothing = TOTALS.to_frame()
-        if not needs_lines(actives):
-            return cls(
-                _exact(frame, nothing, actives, programs),
-                actives,
-                programs,
-                facts,
-                zones,
-                nothing,
-                nothing,
-            )
-        counted = sold(frame, facts.lines, actives, programs)
-        whole = totals(counted, frame)
-        return cls(
-            _exact(frame, whole, actives, programs), actives, programs, facts, zones, counted, whole
-        )
+        counted = whole = TOTALS.to_frame()
+        if needs_lines(actives):
+            counted = sold(frame, facts.lines, actives, programs)
+            whole = totals(counted, frame)
+        exact = _exact(frame, whole, actives, programs)
+        return cls(exact, actives, programs, facts, zones, counted, whole)
 
     def meets(self, active: Active) -> pl.Expr:
         """Whether a sale meets the conditions of the promotion."""

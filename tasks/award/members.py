@@ -94,9 +94,8 @@ def award_members(run: RunDatabase, sync_id: int | None) -> Awarded:
         break
     with run.transaction() as connection:
         awarded.waiting = ledger.dirty_members(connection)
-        if (
-            sync_id is None and awarded.entries
-        ):  # (What a synchronisation posts is in its own entry.)
+        # What a synchronisation posts is in its own entry of the audit log.
+        if sync_id is None and awarded.entries:
             details = {"entries": awarded.entries, "rejected": awarded.rejected}
             audit.record(
                 connection,

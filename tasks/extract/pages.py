@@ -64,7 +64,8 @@ class Extracted:
         return self.batches if self.bulk is None else self.bulk
 
     def close(self) -> None:
-        """Gives back what a load did not take."""
+        """Gives back what a load did not take, and the memory of the rest."""
+        self.batches = []
         if self.bulk is not None:
             self.bulk.close()
 

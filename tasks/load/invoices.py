@@ -21,6 +21,7 @@ from connectors.kit.mapping import Mapped, fill, phone_place
 from connectors.kit.spec import Stream
 from expectations import FAILED, Report, Result, validate_invoices
 from loyalty.masking import identifier
+from loyalty.schema import INVOICE, PROBLEM, UTC_US
 from sql import policy, refused, store, sync
 from sql.db import DbConnection
 from sql.versions import newest, readings, with_plausible_times
@@ -36,6 +37,23 @@ RECORDS_AT_ONCE = 20_000
 EXAMPLES = 3
 #: Rejects kept as evidence when too many of them stop the run.
 EVIDENCE_ROWS = 1_000
+#: Invoices that were accepted.
+ACCEPTED = pl.Schema(
+    {
+        **INVOICE,
+        #: What the vendor says of when it was changed, where that is in the future; `updated_at` is
+        #: then the time of reading. Null: it is not.
+        "claimed_at": UTC_US,
+    }
+)
+#: What is wrong with a field of a rejected record.
+REASON = pl.Schema(
+    {
+        **PROBLEM,
+        #: The document's number, else its id; null: the record names none.
+        "document": pl.String(),
+    }
+)
 #: What was read otherwise than it is written, of accepted documents.
 NOTED = pl.Schema(
     {
@@ -107,14 +125,13 @@ class Loaded:
 class Batch:
     """Some pages of one list, judged: what can be stored, and what is rejected."""
 
-    #: INVOICE, accepted, with the member of each (and `claimed_at`, a time of change in the
-    #: future).
+    #: ACCEPTED, and `member_id` once the members are known.
     invoices: pl.DataFrame
     #: LINE, of the accepted invoices.
     lines: pl.DataFrame
     #: `sql.store.REJECT_BY_CONTENT`: records that cannot be used, with their reasons.
     rejects: pl.DataFrame
-    #: PROBLEM and `document`: what is wrong with each of them, field by field.
+    #: REASON: what is wrong with each of them, field by field.
     problems: pl.DataFrame
     #: Documents that the vendor says are deleted.
     deletions: pl.DataFrame

@@ -1,11 +1,14 @@
 """What each stage of the rules hands on is what it declares, column by column."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
 import pytest
 
+from connectors import SYSTEMS
+from connectors.kit.mapping import Mapped
 from loyalty.award import DUE, evaluate
 from loyalty.difference import ENTRY, POSTED, difference
 from loyalty.earning import EARNED, earned
@@ -33,10 +36,14 @@ from loyalty.promotions.considered import CONSIDERED, considered
 from loyalty.promotions.evaluate import CANDIDATES, PARTS, PromotionInputs, _candidates, parts
 from loyalty.promotions.products import MATCHED, TOTALS, matched
 from loyalty.promotions.referral import REWARDS, rewards
-from loyalty.schema import schema_problems
+from loyalty.schema import INVOICE, LINE, PROBLEM, schema_problems
 from loyalty.tier_history import POSTED as TIER_POSTED
 from loyalty.tier_history import STEPS, steps
 from loyalty.tier_history import difference as tier_difference
+from sql.store import REJECT_BY_CONTENT
+from sql.versions import READING
+from tasks.load.corrections import VOIDED
+from tasks.load.invoices import ACCEPTED, NOTED, REASON, judged
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 LATER = datetime(2027, 12, 31, tzinfo=UTC)
@@ -168,6 +175,41 @@ def test_exchange_rates() -> None:
         [(1, "EUR", "AOA", NOON.date(), NOON.date(), 10**9)], schema=RATES, orient="row"
     )
     assert schema_problems(by_version(rates, [PROGRAM]), FX) == []
+
+
+def test_what_the_load_stores_and_rejects() -> None:
+    rows = [
+        {
+            "system": "xero", "account": "a", "external_id": name, "kind": "sale", "status": "paid",
+            "customer_phone": "+244923456789", "currency": "AOA", "total_minor": total,
+            "issued_at": NOON, "updated_at": NOON, "page_id": 1, "record_no": number,
+        }
+        for number, (name, total) in enumerate([("good", 100), ("bad", None)])
+    ]  # fmt: skip
+    problem = {
+        "page_id": 1,
+        "record_no": 1,
+        "field": "total_minor",
+        "path": "/T",
+        "reason": "missing",
+        "example": None,
+    }
+    mapped = replace(
+        Mapped.empty(),
+        invoices=pl.DataFrame(rows, schema=INVOICE),
+        problems=pl.DataFrame([problem], schema=PROBLEM),
+        record_count=2,
+    )
+    reading = {"page_id": 1, "asked_at": NOON, "fetched_at": NOON, "is_read": 1}
+    batch = judged(
+        SYSTEMS["xero"].stream("invoices"), mapped, pl.DataFrame([reading], schema=READING)
+    )
+    assert (batch.invoices.height, schema_problems(batch.invoices, ACCEPTED)) == (1, [])
+    assert schema_problems(batch.lines, LINE) == []
+    assert (batch.rejects.height, schema_problems(batch.rejects, REJECT_BY_CONTENT)) == (1, [])
+    assert schema_problems(batch.problems, REASON) == []
+    assert schema_problems(batch.voided, VOIDED) == []
+    assert schema_problems(batch.notes, NOTED) == []
 
 
 def test_the_check_names_what_differs() -> None:
