@@ -22,7 +22,7 @@ from loyalty.promotions import (
 )
 from loyalty.types import BPS
 
-#: Keys of the models that are called otherwise in the file.
+#: Keys of the models that have another name in the file.
 AS_WRITTEN: Final = {
     "base_rate_bps": "points_per_unit",
     "tier_rate_bps": "tiers",
@@ -69,7 +69,7 @@ def _line(
     return f"{'.'.join([where, *shown])}: {_what(problem, path, model, nested)}"
 
 
-#: What pydantic says in the words of a program, said for people; the value that was found is added.
+#: pydantic's kinds of errors in words for people; the value in question is added.
 _WORDS: Final = {
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",

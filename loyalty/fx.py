@@ -39,7 +39,7 @@ RATES: Final = pl.Schema(
 ROWS_MAX: Final = 100_000
 #: Days that one line may be in force.
 DAYS_MAX: Final = 366
-#: Problems of a file that are told at once.
+#: Problems of a file that are listed at once.
 PROBLEMS_SHOWN: Final = 20
 _REQUIRED: Final = ("date", "currency", "base_currency", "rate")
 

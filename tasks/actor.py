@@ -1,6 +1,6 @@
 """Who started a flow run, for the audit log.
 
-That is whoever a label of the run names, the schedule, or an operator in Prefect's UI.
+That is the name in a label of the run, the schedule, or an operator in Prefect's UI.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Errors of the database: which of them pass by themselves, and how they are told without rows."""
+"""Errors of the database: which of them pass by themselves, and how to report them without rows."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -24,7 +24,7 @@ _CHANGES_LOGGED: Final = 5
 class RunReport:
     """What is known of a run so far.
 
-    Each step fills its part, so that a failed run tells as much as it can.
+    Each step fills its part, so that a failed run reports as much as it can.
     """
 
     #: What was asked for.

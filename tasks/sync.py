@@ -40,8 +40,8 @@ _REASONS_LOGGED: Final = 5
 def synchronise(job: Job, report: RunReport | None = None) -> RunReport:
     """Brings the sales that `job` asks for into the ledger, alone on its account.
 
-    `report` is filled as the steps go, so that a failed run tells as much as it can; without one a
-    new one is begun. Returns it.
+    `report` is filled as the steps go, so that a failed run reports as much as it can; without one
+    a new one is begun. Returns it.
 
     Raises what the steps raise: ConnectorError, TooManyRejectsError, psycopg.Error; SyncBusyError.
     """

@@ -1,6 +1,6 @@
 """The kinds of promotion: what each gives.
 
-When it applies, and how much at most, is said beside it (`promotion.py`).
+When a promotion applies, and how much it gives at most, is in `promotion.py`.
 """
 
 from typing import Annotated, Literal, get_args

@@ -58,7 +58,7 @@ def sold(
     )
     counted = lines.join(whose, on=["page_id", "record_no"])
     text = ["sku", "name", "program_version"]
-    # Texts are compared once: products are few, and told apart by numbers from here on.
+    # Texts are compared once: products are few, and have numbers from here on.
     counted = counted.with_columns(pl.col("sku", "name").cast(pl.Categorical))
     products = counted.select(text).unique(maintain_order=True).with_row_index("product")
     listed = products.with_columns(pl.col("sku", "name").cast(pl.String))

@@ -71,7 +71,7 @@ class Stacking(Frozen):
         priority, then name).
     `alone`: where it applies, no other promotion does; of several, the one with the highest
         priority (then worth, then name).
-    `priority`: higher ones are applied first; the order matters for how the points are told apart,
+    `priority`: higher ones are applied first; the order matters for how the points are divided,
         not for their sum.
     """
 

@@ -113,7 +113,7 @@ def award_members(run: RunDatabase, sync_id: int | None) -> Awarded:
 def award_only(run: RunDatabase, sync_id: int, members: Sequence[int]) -> Awarded:
     """Recomputes these members and no others.
 
-    So whoever announces a sale does not wait for the points of a backfill.
+    So a sale that is announced does not wait for the points of a backfill.
 
     Members that another run is working on are left to that run, which sees what was stored before.
     Where a promotion has a budget all waiting members are computed, since its division concerns

@@ -199,8 +199,8 @@ def _read_stream(
         for pages in sync.pages(connection, extracted.sync_id, stream.name, batch=PAGES_AT_ONCE):
             for page in pages:
                 mapper.add(stream, window, page)
-    # The last page is in, and yet nobody said so: where lists shrink, it may have been about to be
-    # read again.
+    # The run was interrupted after the last page, before the list was marked as complete. A list
+    # that shrinks while it is read is read again: the interrupted run may have been about to.
     finished = last is not None and last[2] is None and not stream.shrinks
     if state["complete"] or finished:
         return

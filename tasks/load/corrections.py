@@ -30,7 +30,7 @@ VOIDED: Final = pl.Schema(
         "external_id": pl.String(),
         #: From when on; null: not known.
         "deleted_at": pl.Datetime("us", "UTC"),
-        #: The record that says so: its raw page, and its place there.
+        #: The record that voids it: its raw page, and its place there.
         "page_id": pl.Int64(),
         "record_no": pl.Int32(),
     }
@@ -135,7 +135,7 @@ def void_ones(mapped: Mapped, problems: pl.DataFrame) -> pl.DataFrame:
         (pl.col("status") == "void") & pl.col("external_id").is_not_null()
     )
     rejected = void.join(problems, on=_PLACE, how="semi")
-    # One without any time cannot be told from an older version: it counts where it stands last.
+    # A record without any time may be an older version: it counts where it stands last.
     last = mapped.invoices.sort(_PLACE).unique("external_id", keep="last").select(_PLACE)
     undated = rejected.filter(pl.col("updated_at").is_null()).join(last, on=_PLACE, how="semi")
     dated = rejected.filter(pl.col("updated_at").is_not_null())

@@ -54,14 +54,14 @@ REASON = pl.Schema(
         "document": pl.String(),
     }
 )
-#: What was read otherwise than it is written, of accepted documents.
+#: What was completed or read differently from what the record says, of accepted documents.
 NOTED = pl.Schema(
     {
         #: The document's id.
         "external_id": pl.String(),
         #: Its number, for people.
         "document": pl.String(),
-        #: What was read otherwise.
+        #: What was completed or read differently.
         "reason": pl.String(),
     }
 )
@@ -105,7 +105,7 @@ class Loaded:
     examples: dict[str, list[str]] = field(default_factory=dict)
     #: Per reason, how some of the values begin, masked.
     values: dict[str, list[str]] = field(default_factory=dict)
-    #: What was read otherwise than it is written, and how often.
+    #: What was completed or read differently from what the records say, and how often.
     notes: Counter[str] = field(default_factory=Counter)
     #: Per note, the numbers of some documents.
     note_examples: dict[str, list[str]] = field(default_factory=dict)
@@ -137,7 +137,7 @@ class Batch:
     deletions: pl.DataFrame
     #: Records on the pages.
     records: int
-    #: What Great Expectations said.
+    #: What Great Expectations found.
     report: Report
     #: The list that they are of.
     stream: str
@@ -368,7 +368,10 @@ def judged(stream: Stream, mapped: Mapped, pages: pl.DataFrame) -> Batch:
 
 
 def _failures(candidates: pl.DataFrame, report: Report, problems: pl.DataFrame) -> pl.DataFrame:
-    """Rows that Great Expectations refused, as problems, unless the mapping already said why."""
+    """Rows that Great Expectations refused, as problems (PROBLEM).
+
+    Fields of which the mapping has a problem already are left out.
+    """
     if report.ok:
         return problems.clear()
     rows = candidates.select("page_id", "record_no").with_row_index("row_no")

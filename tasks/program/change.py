@@ -125,8 +125,8 @@ def preview_change(
             connection, None if before.budgets or after.budgets else planned.reaches
         )
         trial = try_rules(connection, members, before, after)
-        # Who claims a part of a budget in vain claims it all the same: another sale may be taken
-        # back.
+        # With budgets everybody is marked: whose claim got nothing may get something once another
+        # sale is taken back.
         marks = members if after.budgets else trial.members
         return ChangePreview(planned, trial, before, datetime.now(UTC), marks)
     return ChangePreview(planned, trial, before, datetime.now(UTC), [])

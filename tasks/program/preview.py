@@ -177,7 +177,7 @@ def _count(
             left.rename({"expired": "before", "expired_after": "after"}),
         ]
     )
-    # Whose sales change, though it be by nothing in all; and whose points expire otherwise.
+    # Members whose sales change, even if the changes sum to nothing, and whose expiries change.
     other = left.filter(pl.col("expired") != pl.col("expired_after"))
     trial.members += sorted({*changed_sales["member_id"], *other["member_id"]})
     _count_members(trial, moves)

@@ -35,7 +35,7 @@ class Counts:
     older: int = 0
     #: Why records were rejected, and how often.
     reasons: Counter[str] = field(default_factory=Counter)
-    #: What was read otherwise than it is written, and how often.
+    #: What was completed or read differently from what the events say, and how often.
     notes: Counter[str] = field(default_factory=Counter)
 
     def add(self, loaded: Loaded, awarded: Awarded) -> None:

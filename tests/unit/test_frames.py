@@ -107,10 +107,13 @@ PROMOTIONS = [
     promotion("product", ProductBonus(match=AGUA, multiplier_bps=15_000)),
     promotion("units", ProductBonus(match=AGUA, points_per_unit=3), limits=Limits(budget=5)),
     promotion(
-        "first", PurchaseBonus(points=7, multiplied=True), when=When(first_purchase=True, clock="customer", weekdays=("mon",)),
+        "first", PurchaseBonus(points=7, multiplied=True),
+        when=When(first_purchase=True, clock="customer", weekdays=("mon",)),
         stacking=Stacking(group="g"),
     ),
-    promotion("second", PurchaseBonus(points=5), stacking=Stacking(group="g"), limits=Limits(per_sale=4)),
+    promotion(
+        "second", PurchaseBonus(points=5), stacking=Stacking(group="g"), limits=Limits(per_sale=4)
+    ),
     promotion("friend", ReferralReward(referrer_points=50, friend_points=10)),
 ]  # fmt: skip
 

@@ -3,8 +3,8 @@
 Python uses one core at a time, so a second process doubles what a machine with two cores can do.
 
 It is a fork of the interpreter that a run starts from, made before that starts any thread, so it
-costs some milliseconds and shares the imported modules. A run that was started otherwise has none
-and maps in its own threads, with the same result.
+costs some milliseconds and shares the imported modules. A run that was started in another way has
+none and maps in its own threads, with the same result.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from tasks.extract.bulk.spool import Packed, pack
 
 Pages = Sequence[StoredPage]
 
-#: How often a caller that waits for the process looks whether it is to hurry.
+#: How often a caller that waits for the process looks whether it should map by itself.
 _LOOK_SECONDS: Final = 0.005
 #: Held by the thread whose batch the process has.
 _lock = threading.Lock()
