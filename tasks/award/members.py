@@ -78,12 +78,19 @@ class RulesChangedError(RuntimeError):
 def award_members(run: RunDatabase, sync_id: int | None) -> Awarded:
     """Recomputes every changed member from stored history, chunk by chunk, one transaction each.
 
-    `sync_id` is the synchronisation that asks; None: nobody's, so a reject is filed under the one
-    that last read its account.
+    A member is marked ("dirty") by whatever changes the history, and unmarked in the transaction
+    that posts the points. So a run that dies loses nothing: the next one finds the marks.
 
-    Two chunks at a time: while the database takes the entries of one, the other is computed; claims
-    skip what is locked. Raises psycopg.Error; what was committed by then stays, the rest stays
-    dirty.
+    Two chunks are under way at a time: while the database takes the entries of one, the other is
+    computed. A member that another run has claimed is skipped.
+
+    Args:
+        run: The database, and the run that the entries are posted by.
+        sync_id: The synchronisation that asks. None: there is none, so a reject is filed under the
+            synchronisation that last read its account.
+
+    Raises:
+        psycopg.Error: What was committed by then stays, the other members stay marked.
     """
     awarded = Awarded()
     for _ in range(RESTARTS_MAX):
@@ -139,8 +146,13 @@ def award_only(run: RunDatabase, sync_id: int, members: Sequence[int]) -> Awarde
 
 
 def _award(run: RunDatabase, sync_id: int | None, awarded: Awarded) -> None:
+    """Computes all marked members by the rules as they are now.
+
+    Raises RulesChangedError if they do not stay so.
+    """
     with run.transaction() as connection:
         rules = facts.rules(connection)
+        # Points expire without a sale: who has such is marked now.
         store.mark_dirty(
             connection, expiry.newly_expired(connection, rules.programs, expiry.now(connection))
         )
@@ -150,8 +162,8 @@ def _award(run: RunDatabase, sync_id: int | None, awarded: Awarded) -> None:
         _claim_budgets(run, rules)
         _settle(run, rules)
     _in_chunks(run, sync_id, rules, awarded, waiting)
-    # Sales that were stored meanwhile may have moved a budget: who wins or loses by it is computed
-    # again.
+    # A sale that was stored meanwhile may come before others at a budget: whose share changes by it
+    # is computed again.
     for _ in range(ROUNDS_MAX if rules.budgets else 0):
         if not _settle(run, rules):
             break
@@ -173,7 +185,10 @@ def _in_chunks(
 
 
 def _claim_budgets(run: RunDatabase, rules: Rules) -> None:
-    """What the dirty members claim of the budgets, before any of it is divided. They stay dirty."""
+    """Stores what the marked members claim of the budgets, before any budget is divided.
+
+    They stay marked.
+    """
     after = 0
     with run.transaction() as connection:
         while True:
@@ -194,8 +209,8 @@ def _settle(run: RunDatabase, rules: Rules) -> int:
     """
     with run.transaction() as connection:
         members = budgets.settle(connection, rules.budgets)
-        # Claims of a version that these rules do not know have no budget here, and must not be
-        # settled so.
+        # Claims of a version that these rules do not know would be settled as if they had no
+        # budget.
         if not facts.are_current(connection, rules):
             connection.rollback()
             raise RulesChangedError
@@ -207,7 +222,10 @@ def _settle(run: RunDatabase, rules: Rules) -> int:
 def _evaluated(
     connection: DbConnection, members: list[int], rules: Rules
 ) -> tuple[pl.DataFrame, Stored]:
-    """Points due to the members, and what they come from; what they claim of budgets is stored."""
+    """Points due to the members (HISTORY plus DUE), and what they were computed from.
+
+    What the members claim of budgets is stored.
+    """
     stored = facts.read(connection, members, rules)
     evaluation = evaluate(
         stored.history, stored.tiers, rules.programs, rules.promotions, stored.facts
@@ -218,6 +236,7 @@ def _evaluated(
 
 
 def _until_done(run: RunDatabase, sync_id: int | None, rules: Rules, awarded: Awarded) -> None:
+    """Claims marked members and posts their points, chunk by chunk, until none are left."""
     with run.transaction() as connection:
         try:
             while members := _claim(connection, rules):
@@ -233,8 +252,8 @@ def _claim(connection: DbConnection, rules: Rules) -> list[int]:
     if rules.budgets:
         budgets.share(connection)
     members = ledger.claim(connection, MEMBERS_AT_ONCE)
-    # A change of the rules marks members in its own transaction: whoever claims such a member sees
-    # the new rules, and must use them.
+    # A change of the rules marks members in its own transaction: a run that claims such a member
+    # sees the new rules, and must use them.
     if not facts.are_current(connection, rules):
         raise RulesChangedError
     return members
@@ -247,6 +266,10 @@ def _chunk(
     members: list[int],
     rules: Rules,
 ) -> Awarded:
+    """Posts what some members are due and do not have yet; the caller commits.
+
+    Entries that Great Expectations refuses are not posted; their sales are rejected.
+    """
     awarded = Awarded(members=len(members))
     due, stored = _evaluated(connection, members, rules)
     entries = difference(due, ledger.posted(connection, members))

@@ -42,8 +42,8 @@ class Reviewed:
 def evaluate(dsn: str, run_id: str, *, everyone: bool = False, dry_run: bool = False) -> Reviewed:
     """Recomputes the tiers that may have changed by time alone, and posts what differs.
 
-    Run it when a period (or its grace) ended; once a day costs little. Twice at once, or again,
-    posts nothing twice: members are marked, and the award step takes them one after the other.
+    Run it when a period (or its grace) ended; once a day costs little. Running it again, or twice
+    at once, posts nothing twice: members are marked, and the award step claims each of them once.
 
     Args:
         dsn: The ledger.

@@ -301,7 +301,7 @@ def _gathered(batches: Iterable[MappedBatch]) -> Iterator[tuple[str, Mapped]]:
 
 
 def filled(job: Job, reader: DbConnection, stream: str, mapped: Mapped) -> Mapped:
-    """Phones and SKUs from the lookups, where the pages had none."""
+    """The records with phones and SKUs from the lookups, where the pages had none."""
     customer_ids = (
         mapped.invoices.filter(pl.col("customer_phone").is_null())["customer_external_id"]
         .drop_nulls()
@@ -525,8 +525,8 @@ def store_batch(
         connection: The transaction.
         sync_id: Its number.
         batch: What was judged.
-        into: Is added to.
-        awaited: Whether the account has open rejects that may be resolved.
+        into: What became of the documents; it is added to.
+        awaited: Whether the account has open rejects that this may resolve.
         expect_new: As in `sql.store.store_invoices`.
 
     Returns:
@@ -603,8 +603,8 @@ def _void_unlisted(
 ) -> None:
     """Documents that a complete census does not name are void from the moment the read began.
 
-    Raises SightLostError: so many that it is not the documents that are gone, but our sight of
-    them.
+    Raises SightLostError: so many that probably not the documents are gone, but the connected user
+    cannot see them any more.
     """
     unlisted = census.unlisted(connection, job.account, sync_id, streams)
     if unlisted is None:

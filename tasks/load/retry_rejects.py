@@ -98,6 +98,7 @@ def _turn(
     waiting_rejects: Sequence[Waiting],
     result: RetryResult,
 ) -> None:
+    """Maps and tries the rejects of one turn, list by list, in the turn's transaction."""
     bodies = rejects.bodies(connection, {reject.page_id for reject in waiting_rejects})
     of_stream: dict[str, list[Waiting]] = defaultdict(list)
     for reject in waiting_rejects:

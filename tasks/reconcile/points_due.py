@@ -111,7 +111,7 @@ def recompute(
 ) -> tuple[PointsCheck, Awarded]:
     """Checks, and without `dry_run` posts what is missing.
 
-    Again, or twice at once, posts nothing twice.
+    Running it again, or twice at once, posts nothing twice.
 
     Args:
         dsn: The ledger.

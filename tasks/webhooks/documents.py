@@ -96,7 +96,8 @@ class EventPlan:
 def plan_events(job: Job, connection: DbConnection, events: Sequence[Incoming]) -> EventPlan:
     """Plans what is to be done about events.
 
-    Some hold what they are about, some name something to ask for, and some are no news.
+    An event holds its document, or names one to ask for, or says that one is deleted; or it is not
+    about a sale, or older than what is known.
 
     Raises Misconfigured.
     """

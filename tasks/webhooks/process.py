@@ -48,9 +48,9 @@ _BLOCK_SECONDS: Final = 20.0
 
 
 class Connections:
-    """The jobs of one run, one per connection, and its synchronisation in the database.
+    """The jobs of one run, one per connection, and their synchronisations in the database.
 
-    Used by several threads.
+    Several threads use it.
 
     `open_job` makes the job of a connection by its name and raises NotConnectedError. `others`
     lists connections by account.
@@ -158,9 +158,9 @@ def process(
 def _opened(
     connections: Connections, job: Job, claimed: Sequence[ClaimedEvent], key: bytes
 ) -> tuple[Outcome, dict[str, list[Incoming]]]:
-    """The events in the deliveries of one address, by connection.
+    """The events in the deliveries of one address, by the connection that they are about.
 
-    Deliveries that are none are failed.
+    Deliveries that cannot be read are failed in the outcome. A handshake is answered here.
     """
     outcome, by_connection = Outcome(), dict[str, list[Incoming]]()
     hook = webhook_for(job.vendor, claimed[0].options)
