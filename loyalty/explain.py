@@ -163,7 +163,7 @@ def explained_sales(
     by_sale: dict[tuple[int, int], list[dict[str, Any]]] = {}
     for row in weighed.iter_rows(named=True):
         by_sale.setdefault((row["_row"], row["member_id"]), []).append(row)
-    rules = _Known({p.version: p for p in programs}, {p.key: p for p in promotions}, tiers)
+    rules = _RulesByName({p.version: p for p in programs}, {p.key: p for p in promotions}, tiers)
     explained = []
     for due in evaluation.due.iter_rows(named=True):
         row = sales[_sale(due)]
@@ -174,7 +174,7 @@ def explained_sales(
 
 
 @dataclass(frozen=True)
-class _Known:
+class _RulesByName:
     programs: Mapping[int, Program]
     promotions: Mapping[str, Promotion]
     tiers: pl.DataFrame
@@ -195,7 +195,7 @@ def _explained(
     due: Mapping[str, Any],
     row: Mapping[str, Any],
     weighed: Sequence[Mapping[str, Any]],
-    rules: _Known,
+    rules: _RulesByName,
 ) -> ExplainedSale:
     program = rules.programs.get(due["program_version"])
     own_sale = due["member_id"] == row["member_id"]
@@ -244,7 +244,7 @@ def _explained(
 
 
 def _origin_of_tier(
-    due: Mapping[str, Any], row: Mapping[str, Any], rules: _Known, program: Program | None
+    due: Mapping[str, Any], row: Mapping[str, Any], rules: _RulesByName, program: Program | None
 ) -> tuple[str, datetime | None]:
     """Where the tier in force is from, in words, and since when it is set (None: it is not)."""
     tier_set = rules.tier_set(due["member_id"], row["issued_at"])

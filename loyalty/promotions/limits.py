@@ -30,7 +30,7 @@ def limited(
     has_limits = pl.col("number").is_in([active.number for active in with_limits])
     cut = [parts.filter(~has_limits)]
     cut += [
-        _one(parts.filter(pl.col("number") == active.number), active, programs)
+        _cut_to_limits(parts.filter(pl.col("number") == active.number), active, programs)
         for active in with_limits
     ]
     return pl.concat(cut)
@@ -45,7 +45,9 @@ def _personal(active: Active) -> bool:
     )
 
 
-def _one(parts: pl.DataFrame, active: Active, programs: Sequence[Program]) -> pl.DataFrame:
+def _cut_to_limits(
+    parts: pl.DataFrame, active: Active, programs: Sequence[Program]
+) -> pl.DataFrame:
     limits = active.promotion.limits
     if limits.per_sale is not None:
         parts = parts.with_columns(pl.min_horizontal("points", pl.lit(limits.per_sale)))
@@ -136,14 +138,14 @@ def granted(
                 .drop("granted")
             )
         else:
-            claims = _from(
+            claims = _cut_to_grants(
                 claims, promotions[[active.number for active in promotions].index(number)], grants
             )
         cut.append(claims)
     return pl.concat(cut)
 
 
-def _from(parts: pl.DataFrame, active: Active, grants: pl.DataFrame) -> pl.DataFrame:
+def _cut_to_grants(parts: pl.DataFrame, active: Active, grants: pl.DataFrame) -> pl.DataFrame:
     """Points as far as they are granted; a sale that nobody decided on yet has nothing."""
     key = ["system", "account", "external_id", "member_id"]
     decided = grants.filter(

@@ -47,7 +47,7 @@ def rewards(
             for active, meets in qualifying
             if active.promotion.promotion_id == promotion_id
         ]
-        frames.append(_of_one(friends, versions))
+        frames.append(_rewards_of_promotion(friends, versions))
     return pl.concat(frames).select(REWARDS.names()).cast(REWARDS)
 
 
@@ -55,7 +55,9 @@ def _worth() -> pl.Expr:
     return (pl.col("net_minor") > 0) & ~pl.col("kind").is_in(NEGATIVE_KINDS)
 
 
-def _of_one(friends: pl.DataFrame, versions: Sequence[tuple[Active, pl.Expr]]) -> pl.DataFrame:
+def _rewards_of_promotion(
+    friends: pl.DataFrame, versions: Sequence[tuple[Active, pl.Expr]]
+) -> pl.DataFrame:
     """One reward per friend and promotion, whichever version is in force at the sale.
 
     Then the limit per referrer is applied.

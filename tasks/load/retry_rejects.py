@@ -153,14 +153,19 @@ def _mapped(
     Where one page cannot be read, they come page by page, with None for that page.
     """
     try:
-        yield _only(job, connection, stream, _pages(job, stream, waiting, bodies), waiting), waiting
+        yield (
+            _rejected_only(job, connection, stream, _pages(job, stream, waiting, bodies), waiting),
+            waiting,
+        )
     except ConnectorError:
         by_page: dict[int, list[Waiting]] = defaultdict(list)
         for reject in waiting:
             by_page[reject.page_id].append(reject)
         for tried in by_page.values():
             try:
-                mapped = _only(job, connection, stream, _pages(job, stream, tried, bodies), tried)
+                mapped = _rejected_only(
+                    job, connection, stream, _pages(job, stream, tried, bodies), tried
+                )
             except ConnectorError:
                 yield None, tried
             else:
@@ -176,7 +181,7 @@ def _pages(
     )
 
 
-def _only(
+def _rejected_only(
     job: Job, connection: DbConnection, stream: Stream, mapped: Mapped, waiting: Sequence[Waiting]
 ) -> Mapped:
     """Of mapped pages only what was rejected.
