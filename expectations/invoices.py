@@ -23,12 +23,16 @@ from loyalty.schema import KINDS, STATUSES
 PHONE_REGEX: Final = r"^\+[1-9][0-9]{7,14}\Z"
 #: ISO 4217 alphabetic code.
 CURRENCY_REGEX: Final = r"^[A-Z]{3}\Z"
+#: More than any sale can be, in minor units: a larger amount is read with the wrong scale.
 TOTAL_MINOR_MAX: Final = 10**15
+#: Earlier dates are wrong dates.
 ISSUED_AT_MIN: Final = datetime(2000, 1, 1, tzinfo=UTC)
 #: A vendor's clock, or a sale dated tomorrow in its own timezone, may run ahead of ours by this
 #: much.
 ISSUED_AHEAD_MAX: Final = timedelta(days=2)
+#: What names a document.
 KEY: Final = ("system", "account", "external_id")
+#: Columns without nulls.
 REQUIRED: Final = (*KEY, "kind", "currency", "total_minor", "status", "issued_at", "updated_at")
 #: Only these statuses can earn points: a draft or void invoice without a phone is harmless and
 #: kept.
@@ -50,7 +54,7 @@ def invoices() -> Suite:
         at_least(
             "total_minor",
             "amount_refunded_minor",
-            told="amount_refunded_minor",
+            shown="amount_refunded_minor",
             words="amount_refunded_minor is at most total_minor",
             reason="exceeds_total",
         ),
@@ -58,9 +62,12 @@ def invoices() -> Suite:
             "issued_at",
             _epoch_us(ISSUED_AT_MIN),
             Parameter("issued_at_max_us"),
-            f"issued_at is between {ISSUED_AT_MIN:%Y-%m-%d} and {ISSUED_AHEAD_MAX.days} days from now",
+            (
+                f"issued_at is between {ISSUED_AT_MIN:%Y-%m-%d} "
+                f"and {ISSUED_AHEAD_MAX.days} days from now"
+            ),
         ),
-        unique(KEY, told="external_id"),
+        unique(KEY, shown="external_id"),
     )
     return Suite("invoices", checks, _PREPARE)
 
@@ -81,7 +88,7 @@ _PREPARE: Final = (
 
 
 def bounds(now: datetime) -> dict[str, int]:
-    """The suite's parameter, the latest acceptable `issued_at`, from the (aware) time of the run."""
+    """The suite's parameters at an (aware) time: the latest acceptable `issued_at`."""
     return {"issued_at_max_us": _epoch_us(now + ISSUED_AHEAD_MAX)}
 
 

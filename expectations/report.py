@@ -14,12 +14,20 @@ FAILED: Final = pl.Schema(
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One expectation over one batch, in plain words; never a value of the batch, which may be personal."""
+    """One expectation over one batch, in plain words.
 
+    It never holds a value of the batch, which may be personal.
+    """
+
+    #: As a sentence.
     expectation: str
+    #: The column, as the canonical frame calls it.
     column: str
+    #: The short code that is stored with a rejected row.
     reason: str
+    #: Rows that were looked at.
     checked: int
+    #: Rows that broke it.
     failed: int
 
 

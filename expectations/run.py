@@ -33,14 +33,19 @@ _WHICH_ROWS: Final = {
 
 
 class ExpectationNotEvaluatedError(RuntimeError):
-    """Great Expectations could not evaluate an expectation: nothing may be concluded about the batch."""
+    """Great Expectations could not evaluate an expectation.
+
+    Nothing may be concluded about the batch.
+    """
 
     def __init__(self, check: Check) -> None:
         super().__init__(f"could not evaluate: {check.words} ({check.type})")
 
 
 def validate_invoices(frame: pl.DataFrame, *, now: datetime | None = None) -> Report:
-    """Checks mapped invoices (columns of `loyalty.schema.INVOICE`, nulls allowed), one row per document.
+    """Checks mapped invoices, one row per document.
+
+    The columns are those of `loyalty.schema.INVOICE`; nulls are allowed.
 
     Args:
         frame: the batch. Two rows of one key both fail: keep the newest version of each document
@@ -67,7 +72,10 @@ def validate_awards(frame: pl.DataFrame) -> Report:
 
 
 def preload() -> None:
-    """Pays the import (7 s of CPU) and set-up now, e.g. in the process that workers are forked from."""
+    """Pays the import (7 s of CPU) and the set-up now.
+
+    For a process that workers are forked from: they inherit what is loaded.
+    """
     _shared()
 
 
@@ -154,7 +162,10 @@ class _Runner:
             if _raised(result.exception_info):
                 raise ExpectationNotEvaluatedError(suite.checks[index])
         if len(results) != len(gx_suite.expectations):
-            message = f"suite {suite.name}: {len(results)} of {len(gx_suite.expectations)} expectations answered"
+            message = (
+                f"suite {suite.name}: {len(results)} of {len(gx_suite.expectations)} "
+                "expectations answered"
+            )
             raise RuntimeError(message)
         return results
 

@@ -1,4 +1,4 @@
-"""An address for webhooks, from Prefect's UI: made here, its secret taken from the connection's block."""
+"""Makes an address for webhooks from Prefect's UI; its secret is taken from the account's block."""
 
 from typing import Any
 
@@ -30,12 +30,12 @@ def webhook_address(connection: str) -> State[Any]:
         connection: The name of the block: quickbooks, xero, freshbooks, custom, or what a further
             one was called.
     """
-    own = settings()
+    config = settings()
     try:
         block = find_block(connection)
         title = spec_for(block.connection()).title
-        with connect(own.dsn()) as db:
-            kept = keep_address(db, block, own.fernet_key())
+        with connect(config.dsn()) as db:
+            kept = keep_address(db, block, config.fernet_key())
             db.commit()
     except ConnectorError as error:  # settings that cannot work as they are
         return Failed(message=named(error.of_block(connection)))
@@ -43,12 +43,15 @@ def webhook_address(connection: str) -> State[Any]:
         return Failed(message=named(error))
     except psycopg.Error as error:
         return Failed(message=named(error))
-    public = own.api_public_url is not None
+    public = config.api_public_url is not None
     create_markdown_artifact(
         key=f"webhook-address-{block_name(block.name)}",
-        markdown=markdown(block, title, kept, own.http_url, public=public),
+        markdown=markdown(block, title, kept, config.http_url, public=public),
         description=f"{block.name}: {kept.state}",
     )
     return Completed(
-        message=f"{block.name}: {kept.state}. The address, and where to enter it, are in this run's artifact"
+        message=(
+            f"{block.name}: {kept.state}. The address, and where to enter it, "
+            "are in this run's artifact"
+        )
     )

@@ -11,7 +11,7 @@ from panel.alerts.automations import ensure_automations
 from panel.alerts.events import tell
 from panel.alerts.watch import look, now_utc
 from settings import settings
-from tasks.steps import without_row_data
+from tasks.database_errors import without_row_data
 
 
 @flow(
@@ -22,7 +22,9 @@ from tasks.steps import without_row_data
     timeout_seconds=300,
 )
 def check_alerts() -> State[Any]:
-    """Look for API keys and consents that end soon and webhooks that pile up, and bring the alerts to the block `alerts`.
+    """Look for API keys and consents that end soon, and for webhooks that pile up.
+
+    What it finds is sent through the block `alerts`.
 
     It runs by itself. Start it by hand after creating or changing the block `alerts`, or to see
     what it finds.
@@ -30,14 +32,17 @@ def check_alerts() -> State[Any]:
     changed = ensure_automations()
     try:
         with without_row_data():
-            found = look(settings().dsn(), now_utc())
+            events = look(settings().dsn(), now_utc())
     except psycopg.Error as error:
         return Failed(
-            message=f"The database could not be used: {error}. Nothing to correct here; it looks again by itself."
+            message=(
+                f"The database could not be used: {error}. "
+                "Nothing to correct here; it looks again by itself."
+            )
         )
-    for event in found:
+    for event in events:
         get_run_logger().warning("%s", event.what)
         tell(event)
     return Completed(
-        message=f"{len(found)} things to tell; {len(changed)} alerts created or updated"
+        message=f"{len(events)} things to tell; {len(changed)} alerts created or updated"
     )

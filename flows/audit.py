@@ -1,4 +1,7 @@
-"""The audit log's page: settings that were changed in Prefect, whether the log is whole, and its newest entries."""
+"""The page of the audit log.
+
+It shows settings that were changed in Prefect, whether the log is whole, and the newest entries.
+"""
 
 from typing import Any
 
@@ -13,7 +16,7 @@ from panel.runs.watch import look
 from settings import settings
 from sql import audit
 from sql.db import connect
-from tasks.steps import without_row_data
+from tasks.database_errors import without_row_data
 
 #: The page, at /artifacts/key/audit-log.
 PAGE = "audit-log"
@@ -32,14 +35,14 @@ def audit_log(operation: str = "", actor: str = "") -> State[Any]:
             Empty: all.
         actor: Show only what they did: schedule, operator, user ana, key twz_... Empty: everybody.
     """
-    own = settings()
+    config = settings()
     try:
         with without_row_data():
-            changes = look(own.dsn(), own.fernet_key())
-            with connect(own.dsn()) as connection:
+            changes = look(config.dsn(), config.fernet_key())
+            with connect(config.dsn()) as connection:
                 verdict = audit.verify(connection)
                 wanted = audit.Filter(operation=operation or None, actor=actor or None)
-                found = audit.entries(connection, wanted, limit=SHOWN)
+                entries = audit.entries(connection, wanted, limit=SHOWN)
                 totals = audit.counts(connection, hours=24)
     except psycopg.OperationalError as error:
         return Failed(
@@ -48,9 +51,12 @@ def audit_log(operation: str = "", actor: str = "") -> State[Any]:
     asked = " and ".join(
         f"{name} {value}" for name, value in (("operation", operation), ("actor", actor)) if value
     )
-    page = markdown(verdict, found, totals)
+    page = markdown(verdict, entries, totals)
     if asked:  # a search of its own, beside the page that everybody reads
-        page = f"# Audit log: {asked}\n\nOnly these entries; all are on the [page](/artifacts/key/{PAGE}).\n\n{page}"
+        page = (
+            f"# Audit log: {asked}\n\nOnly these entries; "
+            f"all are on the [page](/artifacts/key/{PAGE}).\n\n{page}"
+        )
     key = SEARCH if asked else PAGE
     create_markdown_artifact(key=key, markdown=page, description=(asked or verdict.to_text())[:200])
     message = f"{verdict.to_text()}. {changes} settings changed since the last look"

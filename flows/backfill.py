@@ -1,4 +1,8 @@
-"""Years of sales in pieces: each piece is a run of its own over the work pool, so that it is seen, retried and bounded by itself."""
+"""Reads years of sales in pieces.
+
+Each piece is a run of its own over the work pool, so that it is seen, retried and bounded by
+itself.
+"""
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
@@ -33,6 +37,7 @@ PIECES_MAX = 2_000
 class Piece:
     """Changes of one connection from `since` until before `until`."""
 
+    #: The connection, by the name of its block.
     system: str
     since: datetime
     until: datetime
@@ -88,15 +93,22 @@ def backfill(
             bar.at(next(counted), said=piece)
 
         running = [pool.submit(copy_context().run, _lane, lane, run_id, on_done) for lane in lanes]
-        ended = [one for future in running for one in future.result()]
-    done = sum(one.ok for one in ended)
-    said = f"{done} of {count} pieces done"
-    create_markdown_artifact(key="backfill", markdown=_page(said, ended), description=said)
-    failed = [one for one in ended if not one.ok]
+        ended = [piece_end for future in running for piece_end in future.result()]
+    return _reported(ended, count)
+
+
+def _reported(ended: Sequence[Ended], count: int) -> State[Any]:
+    """The backfill's report, and its final state."""
+    ok_count = sum(piece_end.ok for piece_end in ended)
+    summary = f"{ok_count} of {count} pieces done"
+    create_markdown_artifact(key="backfill", markdown=_page(summary, ended), description=summary)
+    failed = [piece_end for piece_end in ended if not piece_end.ok]
     if not failed:
-        return Completed(message=said)
+        return Completed(message=summary)
     return Failed(
-        message=f"{said}. {failed[0].name}: {failed[0].message} Then press Retry here: it goes on."
+        message=(
+            f"{summary}. {failed[0].name}: {failed[0].message} Then press Retry here: it goes on."
+        )
     )
 
 
@@ -119,25 +131,26 @@ def _lane(lane: Sequence[Piece], run_id: str, on_done: Callable[[str], None]) ->
             "since": piece.since.isoformat(),
             "until": piece.until.isoformat(),
         }
-        done = run_piece(
+        end = run_piece(
             f"sync-{piece.system}",
             name,
             parameters,
             key=f"backfill/{run_id}/{piece.system}/{piece.since.isoformat()}",
         )
-        get_run_logger().info("%s: %s", done.name, done.message)
-        ended.append(done)
-        if not done.ok:
+        get_run_logger().info("%s: %s", end.name, end.message)
+        ended.append(end)
+        if not end.ok:
             break
         on_done(name)
     return ended
 
 
-def _page(said: str, ended: Sequence[Ended]) -> str:
+def _page(summary: str, ended: Sequence[Ended]) -> str:
     rows = [
-        f"| [{one.name}](/runs/flow-run/{one.run_id}) | {'done' if one.ok else 'failed'} | {one.message.replace('|', '/')} |"
-        for one in ended
+        f"| [{end.name}](/runs/flow-run/{end.run_id}) | {'done' if end.ok else 'failed'} "
+        f"| {end.message.replace('|', '/')} |"
+        for end in ended
     ]
     return "\n".join(
-        [f"# Backfill: {said}", "", "| Piece | | What came of it |", "|---|---|---|", *rows]
+        [f"# Backfill: {summary}", "", "| Piece | | What came of it |", "|---|---|---|", *rows]
     )

@@ -25,12 +25,12 @@ def test_connection(connection: str) -> State[Any]:
         connection: The name of the block: quickbooks, xero, freshbooks, netsuite, sage-intacct,
             custom, file, or what a further one was called.
     """
-    own = settings()
+    config = settings()
     try:
         block = find_block(connection)
     except NotConnectedError as error:
         return Failed(message=f"NotConnectedError: {error}")
-    result = check_connection(block, dsn=own.dsn(), key=own.fernet_key())
+    result = check_connection(block, dsn=config.dsn(), key=config.fernet_key())
     create_markdown_artifact(
         key=f"test-{block_name(connection)}",
         markdown=result.markdown(),

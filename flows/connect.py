@@ -1,4 +1,4 @@
-"""Connecting an account from Prefect's UI: the link to the vendor's consent page, and what came of it."""
+"""Connects an account from Prefect's UI: the link to the vendor's consent page, and the result."""
 
 from typing import Annotated, Any
 
@@ -40,7 +40,10 @@ def connect(
         block = find_block(connection)
         if not isinstance(block, ConsentedConnection):
             return Failed(
-                message=f"NotConnectedError: {connection} is not connected in a browser; its block holds all it needs"
+                message=(
+                    f"NotConnectedError: {connection} is not connected in a browser; "
+                    "its block holds all it needs"
+                )
             )
         granted, redirect_uri = _consented(block, wait_minutes)
         return _finished(block, granted, account, redirect_uri)
@@ -55,9 +58,15 @@ def _consented(block: ConsentedConnection, wait_minutes: int) -> tuple[Granted, 
     title = consent.title_of(block)
     desk = Desk(started, title)
     with serving(desk, address_of(started.redirect_uri) or Address(PORT, "/callback")):
-        text = f"# Connect {title}\n\n[**Open the consent page of {title}**]({started.url}), sign in and allow access. The link works once, for {wait_minutes} minutes.\n\n"
+        text = (
+            f"# Connect {title}\n\n[**Open the consent page of {title}**]({started.url}), sign in "
+            f"and allow access. The link works once, for {wait_minutes} minutes.\n\n"
+        )
         if consent.comes_by_itself(started):
-            text += f"Use a browser on the machine that runs this (or forward port {desk.port} to it). If it ends on a page that does not load, "
+            text += (
+                "Use a browser on the machine that runs this "
+                f"(or forward port {desk.port} to it). If it ends on a page that does not load, "
+            )
         else:
             text += f"The browser then ends on a page that does not load, {started.redirect_uri}: "
         text += f"paste that page's address into [this form]({desk.url})."
@@ -74,7 +83,10 @@ def _consented(block: ConsentedConnection, wait_minutes: int) -> tuple[Granted, 
         finally:
             _replace(
                 artifact,
-                f"# Connect {title}\n\nThis link is used up. Start the deployment again for another.",
+                (
+                    f"# Connect {title}\n\n"
+                    "This link is used up. Start the deployment again for another."
+                ),
             )
 
 
@@ -87,17 +99,19 @@ def _finished(
     block: ConsentedConnection, granted: Granted, account: str, redirect_uri: str
 ) -> State[Any]:
     chosen, choices = consent.choose(block, block.name, granted, account)
-    own = settings()
+    config = settings()
     saved = consent.store(
-        block, block.name, granted, chosen.account if chosen else "", redirect_uri=redirect_uri, dsn=own.dsn(), key=own.fernet_key()
+        block, block.name, granted, chosen.account if chosen else "",
+        redirect_uri=redirect_uri, dsn=config.dsn(), key=config.fernet_key(),
     )  # fmt: skip
     if chosen is None:
-        listed = "; ".join(f"{one.account} ({one.name})" for one in choices)
+        listed = "; ".join(f"{choice.account} ({choice.name})" for choice in choices)
         return Failed(
-            message=f"Consented, but to several accounts: {listed}. Enter one of them in the block {block.name!r} "
+            message=f"Consented, but to several accounts: {listed}. "
+            f"Enter one of them in the block {block.name!r} "
             "and run the deployment test-connection: no second consent is needed."
         )
-    result = check_connection(saved, dsn=own.dsn(), key=own.fernet_key())
+    result = check_connection(saved, dsn=config.dsn(), key=config.fernet_key())
     create_markdown_artifact(
         key=f"test-{block_name(block.name)}",
         markdown=result.markdown(),

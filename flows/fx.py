@@ -17,8 +17,8 @@ from sql import fx
 from sql.db import connect
 from sql.fx import RateChangedError
 from tasks.award.recompute import post_waiting
+from tasks.database_errors import without_row_data
 from tasks.program.fx_rates import read_rates
-from tasks.steps import without_row_data
 
 
 @changing_flow(name="load-fx-rates", flow_run_name="load exchange rates")
@@ -47,9 +47,9 @@ def load_fx_rates(
     """
     run_id = str(flow_run.id or uuid4())
     try:
-        found, origin = read_rates(text=text, file=file, source=source, carry_days=carry_days)
+        rates, origin = read_rates(text=text, file=file, source=source, carry_days=carry_days)
         with without_row_data(), connect(settings().dsn()) as connection:
-            loaded = fx.add(connection, found, origin, run_id, correct=correct)
+            loaded = fx.add(connection, rates, origin, run_id, correct=correct)
             connection.commit()
     except (BadRatesError, RateChangedError, DownloadError) as error:
         return Failed(message=f"{type(error).__name__}: {error}")

@@ -20,9 +20,9 @@ from sql.corrections import CorrectionRefusedError
 from sql.db import connect
 from tasks.award.recompute import post_waiting
 from tasks.award.tier_review import evaluate
+from tasks.database_errors import without_row_data
 from tasks.erase import erase_everywhere
 from tasks.program.change_limit import check_confirmed
-from tasks.steps import without_row_data
 
 
 @changing_flow(name="adjust-points", flow_run_name="adjust points of member {member}")
@@ -56,19 +56,19 @@ def adjust_points(
                 wanted = Adjustment(
                     member_id=member, points=points, reason=reason, author=author, key=own_key
                 )
-                done = corrections.adjust(connection, wanted, run_id)
+                correction = corrections.adjust(connection, wanted, run_id)
             elif points:
                 return refused("either points or an adjustment to void, not both")
             else:
                 decision = Decision(reason=reason, author=author)
-                done = corrections.void_adjustment(
+                correction = corrections.void_adjustment(
                     connection, void, decision, own_key, run_id, of_member=member
                 )
             connection.commit()
     except (CorrectionRefusedError, ValidationError) as error:
         return refused(_why(error))
-    get_run_logger().info(done.to_text())
-    return Completed(message=done.to_text())
+    get_run_logger().info(correction.to_text())
+    return Completed(message=correction.to_text())
 
 
 @changing_flow(name="merge-members", flow_run_name="merge member {member} into {into}")
@@ -79,7 +79,9 @@ def merge_members(
     author: str,
     undo: bool = False,
 ) -> State[Any]:
-    """Two members are one customer: all that the first earned, and will earn, is the second's, at the second's tier.
+    """Say that two members are one customer.
+
+    All that the first earned, and will earn, is the second's, at the second's tier.
 
     The sales stay as they are; the points move by entries of their own, at once.
 
@@ -95,14 +97,16 @@ def merge_members(
         decision = Decision(reason=reason, author=author)
         with without_row_data(), connect(settings().dsn()) as connection:
             if undo:
-                done = corrections.unmerge(connection, member, decision, run_id, of_member=into)
+                correction = corrections.unmerge(
+                    connection, member, decision, run_id, of_member=into
+                )
             else:
-                done = corrections.merge(connection, member, into, decision, run_id)
+                correction = corrections.merge(connection, member, into, decision, run_id)
             connection.commit()
     except (CorrectionRefusedError, ValidationError) as error:
         return refused(_why(error))
     posted = post_waiting(run_id)
-    message = f"{done.to_text()}. {posted.entries} entries, {posted.points:+d} points"
+    message = f"{correction.to_text()}. {posted.entries} entries, {posted.points:+d} points"
     get_run_logger().info(message)
     return Completed(message=message)
 
@@ -114,7 +118,9 @@ def erase_member(
     author: str,
     dry_run: bool = True,
 ) -> State[Any]:
-    """Remove a member's personal data: the phone, and what stored records, runs and logs say of them. It cannot be undone.
+    """Remove a member's personal data. It cannot be undone.
+
+    That is the phone, and what stored records, runs and logs say of the member.
 
     Sales and points stay under the number. A sale that comes later under that phone makes a new
     member: remove the customer at the billing system first.
@@ -128,16 +134,18 @@ def erase_member(
     try:
         decision = Decision(reason=reason, author=author)
         with without_row_data():
-            done = erase_everywhere(settings(), member, decision, _run_id(), dry_run=dry_run)
+            erased = erase_everywhere(settings(), member, decision, _run_id(), dry_run=dry_run)
     except (CorrectionRefusedError, ValidationError) as error:
         return refused(_why(error))
-    get_run_logger().info(done.to_text())
-    return Completed(message=done.to_text())
+    get_run_logger().info(erased.to_text())
+    return Completed(message=erased.to_text())
 
 
 @changing_flow(name="evaluate-tiers", flow_run_name="evaluate tiers")
 def evaluate_tiers(everyone: bool = False, dry_run: bool = False) -> State[Any]:
-    """Bring the tiers up to date of members whose period or grace ended without a sale: their history and the tier shown now.
+    """Bring the tiers up to date of members whose period or grace ended without a sale.
+
+    That is their history, and the tier shown now.
 
     Points need none of this: the tier of a sale is computed for its own instant. Where the loyalty
     app sets tiers there is nothing to do.
@@ -148,10 +156,10 @@ def evaluate_tiers(everyone: bool = False, dry_run: bool = False) -> State[Any]:
     """
     try:
         with without_row_data():
-            done = evaluate(settings().dsn(), _run_id(), everyone=everyone, dry_run=dry_run)
+            review = evaluate(settings().dsn(), _run_id(), everyone=everyone, dry_run=dry_run)
     except (psycopg.OperationalError, DatabaseNotRunning) as error:
         return Failed(message=f"{named(error)} Then press Retry.")
-    message = f"{'Not kept: ' if dry_run else ''}{done.to_text()}"
+    message = f"{'Not kept: ' if dry_run else ''}{review.to_text()}"
     get_run_logger().info(message)
     return Completed(message=message)
 
@@ -163,6 +171,6 @@ def _run_id() -> str:
 def _why(error: Exception) -> str:
     if isinstance(error, ValidationError):
         return "; ".join(
-            f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
         )
     return str(error).rstrip(".")

@@ -1,4 +1,7 @@
-"""The rules, from a form: pasted as a file, or filled in; looked at first, applied if wanted."""
+"""Changes the rules from a form: pasted as a file, or filled in.
+
+The change is shown first, and applied only if asked to.
+"""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -24,8 +27,15 @@ from settings import settings
 from sql.db import connect
 from sql.program import RulesChangedError
 from tasks.award.recompute import post_waiting
-from tasks.program.change import ChangeRefusedError, Look, apply_rules, look, shown
-from tasks.steps import without_row_data
+from tasks.database_errors import without_row_data
+from tasks.program.change import (
+    Applied,
+    ChangePreview,
+    ChangeRefusedError,
+    apply_rules,
+    preview_change,
+    shown,
+)
 
 
 class ProgramForm(Program):
@@ -66,7 +76,9 @@ def change_program(
     confirm_points: Annotated[int, Field(ge=0)] = 0,
     as_if: datetime | None = None,
 ) -> State[Any]:
-    """Look at a change of the rules: what would change, for how many members, by how many points; and apply it, if asked to.
+    """Look at a change of the rules, and apply it if asked to.
+
+    It shows what would change, for how many members, by how many points.
 
     Give the rules as a file (`text`) or fill in `program` or `promotion`; what is not named stays
     as it is. The report is the run's artifact.
@@ -90,12 +102,12 @@ def change_program(
         if not apply:
             since = None if as_if is None else as_if.replace(tzinfo=as_if.tzinfo or UTC)
             with without_row_data(), connect(settings().dsn()) as connection:
-                found = look(connection, written, since=since)
-            _publish(found, "Looked at, not applied")
-            return Completed(message=f"Not applied: {_headline(found)}")
+                preview = preview_change(connection, written, since=since)
+            _publish(preview, "Looked at, not applied")
+            return Completed(message=f"Not applied: {_headline(preview)}")
         decision = Decision(author=author, reason=reason)
         with without_row_data():
-            done = apply_rules(
+            applied = apply_rules(
                 settings().dsn(),
                 written,
                 decision,
@@ -106,15 +118,21 @@ def change_program(
     except (BadRulesError, ValidationError) as error:
         return Failed(name=REFUSED, message=_problems(error))
     except ChangeRefusedError as error:
-        _publish(error.look, f"Not applied: {error}")
+        _publish(error.preview, f"Not applied: {error}")
         return Failed(name=REFUSED, message=f"Not applied: {error}")
     except RulesChangedError as error:
         return Failed(message=f"Not applied: {error}")
-    if done.recomputed:
+    return _completed(applied, run_id)
+
+
+def _completed(applied: Applied, run_id: str) -> State[Any]:
+    """Posts what the change means for past sales, if it is to, and reports the change."""
+    if applied.recomputed:
         post_waiting(run_id)
-    what = "Nothing to change" if done.change_id is None else f"Applied as change {done.change_id}"
-    _publish(done.look, what)
-    return Completed(message=f"{what}: {_headline(done.look)}")
+    nothing = applied.change_id is None
+    what = "Nothing to change" if nothing else f"Applied as change {applied.change_id}"
+    _publish(applied.preview, what)
+    return Completed(message=f"{what}: {_headline(applied.preview)}")
 
 
 def _written(text: str, program: Program | None, promotion: Promotion | None) -> str:
@@ -131,19 +149,23 @@ def _problems(error: BadRulesError | ValidationError) -> str:
     if isinstance(error, BadRulesError):
         problems = error.problems
     else:
-        problems = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
+        problems = [
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
+        ]
     get_run_logger().error("\n".join(problems))
     return f"{len(problems)} problems: {'; '.join(problems)}"
 
 
-def _headline(found: Look) -> str:
-    if found.plan.is_empty:
+def _headline(preview: ChangePreview) -> str:
+    if preview.plan.is_empty:
         return "nothing would change"
-    return f"{len(found.trial.members)} members, {found.trial.points:+d} points for stored sales"
+    return (
+        f"{len(preview.trial.members)} members, {preview.trial.points:+d} points for stored sales"
+    )
 
 
-def _publish(found: Look, what: str) -> None:
-    lines = "\n".join(shown(found, ZoneInfo(settings().timezone)))
+def _publish(preview: ChangePreview, what: str) -> None:
+    lines = "\n".join(shown(preview, ZoneInfo(settings().timezone)))
     create_markdown_artifact(
         key="program", markdown=f"# {what}\n\n```\n{lines}\n```", description=what[:200]
     )

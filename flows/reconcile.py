@@ -26,13 +26,14 @@ from settings import DatabaseNotRunning, settings
 from sql import sync
 from sql.corrections import CorrectionRefusedError, find_member
 from sql.db import connect
+from tasks.database_errors import without_row_data
 from tasks.reconcile.points_due import PointsCheck, TooManyPointsError, check_points, recompute
 from tasks.reconcile.vendor import Reconciled, listed_since, reconcile_vendor
-from tasks.steps import without_row_data
 from tasks.sync import WAIT_SECONDS
 
 #: The days compared where none are named.
 DAYS = 30
+#: Failures with a message for whoever must act; anything else is a defect.
 EXPECTED = (ConnectorError, sync.SyncBusyError, psycopg.OperationalError, DatabaseNotRunning)
 
 
@@ -44,7 +45,9 @@ def reconcile(
     repair: bool = False,
     confirm_points: int = 0,
 ) -> State[Any]:
-    """Compare our books with the billing system's, per day and document by document, and points posted with points due.
+    """Compare our books with the billing system's, and points posted with points due.
+
+    Documents are compared per day and one by one.
 
     Without *repair* nothing is changed. With it, what differs is read again and points are computed
     again: only differences are posted, so that it can be repeated.
@@ -78,29 +81,31 @@ def reconcile(
 def _compared(
     block: BillingConnection, begin: datetime, end: datetime, *, repair: bool, confirm: int
 ) -> State[Any]:
-    found, points = _look(block, begin, end)
+    books, points = _look(block, begin, end)
     _publish(
         block,
         begin,
         end,
-        found,
+        books,
         points,
         "as it was found" if repair else "looked at, nothing changed",
     )
-    if not repair or not (found.repairable or points.members):
-        return Completed(message=_said(found, points))
-    if found.repairable:
+    if not repair or not (books.repairable or points.members):
+        return Completed(message=_said(books, points))
+    if books.repairable:
         state = sync_system.fn(block.name, since=listed_since(begin))
         if state.is_failed():
             return Failed(
-                message=f"The differences are in the artifact; reading again failed: {state.message}"
+                message=(
+                    f"The differences are in the artifact; reading again failed: {state.message}"
+                )
             )
     with without_row_data():
         recompute(settings().dsn(), _run_id(), dry_run=False, confirm=confirm)
-    found, points = _look(block, begin, end)
-    _publish(block, begin, end, found, points, "after the repair")
-    left = found.repairable or points.members
-    return (Failed if left else Completed)(message=f"Repaired. Now: {_said(found, points)}")
+    books, points = _look(block, begin, end)
+    _publish(block, begin, end, books, points, "after the repair")
+    left = books.repairable or points.members
+    return (Failed if left else Completed)(message=f"Repaired. Now: {_said(books, points)}")
 
 
 @changing_flow(name="recompute-points", flow_run_name="recompute points")
@@ -109,7 +114,9 @@ def recompute_points(
     dry_run: bool = True,
     confirm_points: int = 0,
 ) -> State[Any]:
-    """Compute points again from the stored sales and the rules of their time, and post what differs from the ledger.
+    """Compute points again from the stored sales, and post what differs from the ledger.
+
+    Each sale is computed by the rules of its time.
 
     Normally nothing does: every run posts what it changed. To change the rules for the past, use
     *program*.
@@ -124,7 +131,7 @@ def recompute_points(
             if member is not None:
                 find_member(connection, member)
         with without_row_data():
-            found, awarded = recompute(
+            check, awarded = recompute(
                 settings().dsn(),
                 _run_id(),
                 None if member is None else [member],
@@ -142,10 +149,10 @@ def recompute_points(
         if dry_run
         else f"{awarded.entries} entries posted, {awarded.points:+d} points"
     )
-    message = f"{posted}: {found.to_text()}"
+    message = f"{posted}: {check.to_text()}"
     create_markdown_artifact(
         key="recompute-points",
-        markdown=f"# {posted}\n\n{points_markdown(found)}",
+        markdown=f"# {posted}\n\n{points_markdown(check)}",
         description=message[:200],
     )
     get_run_logger().info(message)
@@ -157,29 +164,29 @@ def _look(
 ) -> tuple[Reconciled, PointsCheck]:
     job = job_of(block, listed_since(since), None, dry_run=True, replay=False, rejects=False)
     with without_row_data(), sync.exclusive(job.dsn, job.account, wait_seconds=WAIT_SECONDS):
-        found = reconcile_vendor(job, since, until)
+        books = reconcile_vendor(job, since, until)
     with without_row_data():
-        return found, check_points(job.dsn)
+        return books, check_points(job.dsn)
 
 
 def _publish(
     block: BillingConnection,
     since: datetime,
     until: datetime,
-    found: Reconciled,
+    books: Reconciled,
     points: PointsCheck,
     when: str,
 ) -> None:
-    text = markdown(block.name, since, until, found, points, when)
-    said = _said(found, points)
+    text = markdown(block.name, since, until, books, points, when)
+    summary = _said(books, points)
     create_markdown_artifact(
-        key=f"reconcile-{block_name(block.name)}", markdown=text, description=said[:200]
+        key=f"reconcile-{block_name(block.name)}", markdown=text, description=summary[:200]
     )
-    get_run_logger().info("%s: %s", when, said)
+    get_run_logger().info("%s: %s", when, summary)
 
 
-def _said(found: Reconciled, points: PointsCheck) -> str:
-    return f"{found.to_text()}; {points.to_text()}"
+def _said(books: Reconciled, points: PointsCheck) -> str:
+    return f"{books.to_text()}; {points.to_text()}"
 
 
 def _run_id() -> str:

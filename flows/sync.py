@@ -134,7 +134,7 @@ def _begin(
 def _wrong_request(
     since: datetime | None, until: datetime | None, *, replay: bool, rejects: bool
 ) -> str | None:
-    """What cannot be meant, before anybody is asked for it."""
+    """Why a request is refused that cannot be meant; None if it can be."""
     if replay and rejects:
         return '"replay" and "rejects" are two things: choose one'
     if since is not None and until is not None and since >= until:
@@ -145,12 +145,15 @@ def _wrong_request(
 
 
 def not_before(since: datetime, until: datetime) -> str:
-    """Why there is no such time."""
+    """Why a period is refused whose beginning is not before its end."""
     return f"since ({since:%Y-%m-%d %H:%M}) is not before until ({until:%Y-%m-%d %H:%M})"
 
 
 def _is_own_deployments(system: str) -> bool:
-    """Whether a run without its block is one that nobody mistyped: the schedule's, or a start without other values."""
+    """Whether this is the run of a deployment, so that nobody mistyped the name of the block.
+
+    That is a run by schedule, or one started without other values.
+    """
     return deployment.name is None or deployment.name == f"sync-{block_name(system)}"
 
 
@@ -164,12 +167,12 @@ def _tell_of_rejects(report: RunReport, block: BillingConnection) -> None:
     )  # fmt: skip
     if event is not None:
         tell(event)
-    for told in corrections_refused(report.corrections, link):
-        tell(told)
+    for refusal in corrections_refused(report.corrections, link):
+        tell(refusal)
 
 
 def _refused(name: str, started_at: datetime, error: str, *, dry_run: bool) -> State[Any]:
-    """A run that cannot begin, noted where rates of success are read from."""
+    """The state of a run that cannot begin; it counts as a failure in the rate of success."""
     with suppress(DatabaseNotRunning):
         if dry_run:
             return Failed(message=error)
@@ -180,9 +183,9 @@ def _refused(name: str, started_at: datetime, error: str, *, dry_run: bool) -> S
 
 
 def _told(error: Exception | None) -> str | None:
-    """What the pages say of a failure.
+    """What the pages say about a failure; None if there was none.
 
-    A defect's text may quote anything, so it stays in the run's log.
+    The text of a defect may quote anything, so it stays in the run's log.
     """
     if error is None or isinstance(error, EXPECTED) or is_expected(error):
         return None if error is None else named(error)
@@ -191,13 +194,12 @@ def _told(error: Exception | None) -> str | None:
 
 def _publish(report: RunReport, block: BillingConnection) -> None:
     remember(report, block.name, _told(report.error))
-    with (
-        suppress(psycopg.Error),
-        report.job.aside() as connection,
-    ):  # the database may be what failed
+    # The database may be what failed.
+    with suppress(psycopg.Error), report.job.aside() as connection:
         report.corrections = refusals.open_ones(connection, report.job.account)
     ui = settings().ui_url
-    run, document = f"{ui}/runs/flow-run/{report.job.run_id}", block._block_document_id  # noqa: SLF001
+    run = f"{ui}/runs/flow-run/{report.job.run_id}"
+    document = block._block_document_id  # noqa: SLF001
     links = Links(run, f"{ui}/blocks/block/{document}", block.name)
     try:
         create_markdown_artifact(
@@ -226,11 +228,11 @@ def job_of(
         reject_records_min=block.reject_records_min,
         award=block.award_policy(),
     )
-    own = settings()
+    config = settings()
     return Job(
-        own.dsn(),
+        config.dsn(),
         block.connection(),
-        key=own.fernet_key(),
+        key=config.fernet_key(),
         run_id=str(flow_run.id or uuid4()),
         policy=policy,
         since=utc(since),

@@ -21,8 +21,8 @@ from sql import refused
 from sql import webhook_documents as pushed
 from sql import webhooks as stored
 from sql.db import connect
+from tasks.database_errors import without_row_data
 from tasks.job import Job, Policy
-from tasks.steps import without_row_data
 from tasks.webhooks.listener import HANDOVER_SECONDS_MAX, Listening, Pace, listen
 from tasks.webhooks.process import Connections
 
@@ -46,7 +46,7 @@ def award_webhooks(
         life_seconds: After how long it makes way for a fresh run.
         takes_over: Wait for the run that listens to make way. It starts its successor so.
     """
-    own, logger = settings(), get_run_logger()
+    config, logger = settings(), get_run_logger()
     run_id = str(flow_run.id or uuid4())
     connections = Connections(lambda name: _job(name, run_id), accounts)
 
@@ -57,34 +57,36 @@ def award_webhooks(
         logger.info("Time is over: asking for a fresh run")
         _start({"linger_seconds": linger_seconds, "life_seconds": life_seconds, "takes_over": True})
 
-    error, done, stopped = None, Listening(), False
+    error, listening, stopped = None, Listening(), False
     try:
         with without_row_data():
-            expected = _is_expected(own.dsn())
+            expected = _is_expected(config.dsn())
             pace = Pace(
                 linger_seconds if expected else 0,
                 max(1, life_seconds),
                 HANDOVER_SECONDS_MAX if takes_over else 0,
             )
             next_one = successor if _is_deployed() else None
-            done = listen(
-                own.dsn(), run_id, connections, own.fernet_key(), pace, on_batch, next_one
+            listening = listen(
+                config.dsn(), run_id, connections, config.fernet_key(), pace, on_batch, next_one
             )
     except psycopg.OperationalError as failure:
         error = failure
-    except (
-        TerminationSignal
-    ):  # the stack stops, or an operator cancels: what is under way has been finished
+    except TerminationSignal:
+        # The stack stops, or an operator cancels: what was under way has been finished.
         stopped = True
-    if done.busy:
+    if listening.busy:
         return Completed(message="Another run is listening")
     with suppress(psycopg.Error):  # the database may be what failed
-        _publish(own.dsn(), run_id, connections)
-    if done.left and not done.relieved and _is_deployed():
+        _publish(config.dsn(), run_id, connections)
+    if listening.left and not listening.relieved and _is_deployed():
         _start({})
     if error is not None:
         return Failed(
-            message=f"The database could not be used: {error}. What was claimed is taken up again within five minutes."
+            message=(
+                f"The database could not be used: {error}. "
+                "What was claimed is taken up again within five minutes."
+            )
         )
     return Completed(
         message=headline(connections.counts) + (". It was asked to stop" if stopped else "")
@@ -97,7 +99,10 @@ def _is_expected(dsn: str) -> bool:
 
 
 def _is_deployed() -> bool:
-    """Whether this run is a deployment's: told without asking the server, which may not answer now."""
+    """Whether this run is a deployment's.
+
+    The server is not asked, since it may not answer now.
+    """
     context = FlowRunContext.get()
     return bool(context and context.flow_run and context.flow_run.deployment_id)
 
@@ -117,12 +122,12 @@ def _start(parameters: dict[str, Any]) -> None:
 
 def _job(name: str, run_id: str) -> Job:
     """The job of a connection; a share of rejects is no reason to hold up the others here."""
-    block, own = load_block(name), settings()
+    block, config = load_block(name), settings()
     policy = Policy(reject_percent_max=100, award=block.award_policy())
     return Job(
-        own.dsn(),
+        config.dsn(),
         block.connection(),
-        key=own.fernet_key(),
+        key=config.fernet_key(),
         run_id=run_id,
         policy=policy,
         pushed=True,

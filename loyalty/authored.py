@@ -1,4 +1,7 @@
-"""Stored rules back in the notation of points.toml: what is in force can be shown, edited and applied again."""
+"""Writes stored rules in the notation of points.toml.
+
+So what is in force can be shown, edited and applied again.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -27,7 +30,7 @@ def write_rules(program: Program | None, promotions: Sequence[Promotion]) -> str
         document["program"] = program_table(program)
     if promotions:
         zone = ZoneInfo(program.timezone) if program is not None else None
-        document["promotion"] = [promotion_table(one, zone) for one in promotions]
+        document["promotion"] = [promotion_table(promotion, zone) for promotion in promotions]
     return tomli_w.dumps(document)
 
 
@@ -61,8 +64,8 @@ def _rates(program: Program) -> dict[str, Any]:
     if rates.keys() != EXPONENTS.keys():
         return {code: _plain(rate, BPS) for code, rate in rates.items()}
     usual = Counter(rates.values()).most_common(1)[0][0]
-    own = {code: _plain(rate, BPS) for code, rate in rates.items() if rate != usual}
-    return {DEFAULT: _plain(usual, BPS)} | own
+    unusual = {code: _plain(rate, BPS) for code, rate in rates.items() if rate != usual}
+    return {DEFAULT: _plain(usual, BPS)} | unusual
 
 
 def promotion_table(promotion: Promotion, zone: ZoneInfo | None) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""The rules as people write them (points.toml) and as they are computed with: whole units and factors here, exact integers there.
+"""Reads the rules as people write them (points.toml) into the models they are computed with.
+
+People write whole units and factors; the models hold exact integers.
 
     multiplier = 1.2          <->  multiplier_bps: 12_000
     percent = 5               <->  percent_bps: 500
@@ -20,7 +22,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import ValidationError
 
 from loyalty.authoring_lines import located
-from loyalty.authoring_problems import told
+from loyalty.authoring_problems import problem_lines
 from loyalty.currency import EXPONENTS
 from loyalty.program import Program
 from loyalty.promotions import Promotion
@@ -55,7 +57,9 @@ class BadRulesError(ValueError):
 class Rules:
     """What a file says. Versions are not numbered yet: each is 1."""
 
+    #: None: the file does not name it.
     program: Program | None = None
+    #: Those that the file names.
     promotions: tuple[Promotion, ...] = ()
 
 
@@ -112,12 +116,13 @@ class _Reader:
             listed = []
         promotions: dict[str, Promotion] = {}
         for number, raw in enumerate(listed, 1):
-            one = self._promotion(raw, number)
-            if one is None:
+            promotion = self._promotion(raw, number)
+            if promotion is None:
                 continue
-            if promotions.setdefault(one.promotion_id, one) is not one:
+            if promotions.setdefault(promotion.promotion_id, promotion) is not promotion:
                 self._problem(
-                    f"promotion {number}", f"another promotion is called {one.promotion_id!r} too"
+                    f"promotion {number}",
+                    f"another promotion is called {promotion.promotion_id!r} too",
                 )
         if program is None and not promotions and not self.problems:
             self._problem("the file", "holds neither a [program] nor a [[promotion]]")
@@ -146,18 +151,18 @@ class _Reader:
         try:
             return Program.model_validate(values)
         except ValidationError as error:
-            self.problems += told(error, Program, where)
+            self.problems += problem_lines(error, Program, where)
             return None
 
     def _rates(self, raw: Any, where: str) -> Any:
-        found = self._numbers(raw, BPS, where)
-        if not isinstance(found, dict):
-            return found
-        for code in found.keys() - EXPONENTS.keys() - {DEFAULT}:
+        rates = self._numbers(raw, BPS, where)
+        if not isinstance(rates, dict):
+            return rates
+        for code in rates.keys() - EXPONENTS.keys() - {DEFAULT}:
             self._problem(f"{where}.{code}", "is no currency of ISO 4217")
-        if DEFAULT in found:
-            return dict.fromkeys(EXPONENTS, found.pop(DEFAULT)) | found
-        return found
+        if DEFAULT in rates:
+            return dict.fromkeys(EXPONENTS, rates.pop(DEFAULT)) | rates
+        return rates
 
     def _promotion(self, raw: Any, number: int) -> Promotion | None:
         where = f"promotion {number}"
@@ -184,7 +189,7 @@ class _Reader:
         try:
             return Promotion.model_validate(values)
         except ValidationError as error:
-            self.problems += told(error, Promotion, where)
+            self.problems += problem_lines(error, Promotion, where)
             return None
 
     def _when(self, raw: Any, where: str) -> Any:
@@ -208,7 +213,10 @@ class _Reader:
         return {name: self._number(value, scale, f"{where}.{name}") for name, value in raw.items()}
 
     def _number(self, raw: Any, scale: int, where: str) -> int:
-        """The number times `scale`; 1 where it is none, so that the model has nothing further to say about it."""
+        """The number times `scale`.
+
+        1 where it is no number, so that the model finds nothing further to report about it.
+        """
         try:
             value = (
                 Decimal(str(raw))

@@ -1,4 +1,7 @@
-"""What is wrong with a file of rules, in the words of the file: keys as written, numbers in their units, and what to do."""
+"""Problems of a file of rules, in the words of the file.
+
+Keys are named as written, numbers are in the units of the file, and each line says what to do.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Final, get_args
@@ -19,7 +22,7 @@ from loyalty.promotions import (
 )
 from loyalty.types import BPS
 
-#: Keys of the models that are called otherwise in the file.
+#: Keys of the models that have another name in the file.
 AS_WRITTEN: Final = {
     "base_rate_bps": "points_per_unit",
     "tier_rate_bps": "tiers",
@@ -41,7 +44,7 @@ _NESTED: Final[dict[str, type[BaseModel]]] = {
 }
 
 
-def told(
+def problem_lines(
     error: ValidationError,
     model: type[BaseModel],
     where: str,
@@ -66,7 +69,7 @@ def _line(
     return f"{'.'.join([where, *shown])}: {_what(problem, path, model, nested)}"
 
 
-#: What pydantic says in the words of a program, said for people; the value that was found is added.
+#: pydantic's kinds of errors in words for people; the value in question is added.
 _WORDS: Final = {
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
@@ -165,8 +168,7 @@ def _known(
     """The keys that the file may have at this place."""
     inner = next((nested[name] for name in reversed(parents) if name in nested), model)
     names = [name for name in inner.model_fields if name not in ("version", "rule")]
-    if model is Promotion and inner.model_fields.keys() & {
-        "kind"
-    }:  # a rule's keys stand beside the promotion's own
+    # A rule's keys stand beside the promotion's own.
+    if model is Promotion and "kind" in inner.model_fields:
         names += [name for name in Promotion.model_fields if name not in ("version", "rule")]
     return sorted({AS_WRITTEN.get(name, name) for name in names})

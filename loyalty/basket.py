@@ -9,10 +9,10 @@ from zoneinfo import ZoneInfo
 import polars as pl
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
-from loyalty.authoring_problems import told
+from loyalty.authoring_problems import problem_lines
 from loyalty.award import evaluate
 from loyalty.currency import EXPONENTS
-from loyalty.explain import Reckoning, reckonings
+from loyalty.explain import ExplainedSale, explained_sales
 from loyalty.inputs import HISTORY, LINES, TIERS, Facts
 from loyalty.program import Program
 from loyalty.promotions import Promotion
@@ -25,7 +25,9 @@ Amount = Annotated[Decimal, Field(ge=-(10**12), le=10**12, allow_inf_nan=False)]
 class Item(Frozen):
     """One line: `amount` in whole currency units, or `quantity` times `unit_price`."""
 
+    #: The product's code.
     sku: str | None = None
+    #: What the line says.
     name: str | None = None
     quantity: Annotated[Decimal, Field(ge=0, le=10**9, decimal_places=6)] = Decimal(1)
     unit_price: Amount | None = None
@@ -54,15 +56,22 @@ class Basket(Frozen):
     """
 
     date: datetime
+    #: Three letters of ISO 4217.
     currency: Currency = "AOA"
     tier: TierName | None = None
+    #: As promotions may ask for it; so for the account and the kind.
     system: str = "try"
     account: str = "try"
     kind: Literal["invoice", "sale", "credit_note", "refund"] = "sale"
+    #: `open`: not paid yet.
     status: Literal["open", "paid"] = "paid"
+    #: With tax; None: the sum of the lines.
     total: Annotated[Decimal, Field(ge=0, le=10**12, allow_inf_nan=False)] | None = None
+    #: Without tax; None: not known.
     subtotal: Annotated[Decimal, Field(ge=0, le=10**12, allow_inf_nan=False)] | None = None
+    #: What was given back of it, with tax.
     refunded: Annotated[Decimal, Field(ge=0, le=10**12, allow_inf_nan=False)] = Decimal(0)
+    #: What was bought, for product bonuses.
     lines: Annotated[tuple[Item, ...], Field(max_length=1_000)] = ()
 
     @model_validator(mode="after")
@@ -92,7 +101,7 @@ class Basket(Frozen):
         return (
             self.total
             if self.total is not None
-            else sum((one.worth for one in self.lines), Decimal(0))
+            else sum((line.worth for line in self.lines), Decimal(0))
         )
 
     def minor(self, amount: Decimal | None) -> int | None:
@@ -115,23 +124,26 @@ def read_baskets(text: str) -> list[Basket]:
             text if text.lstrip().startswith("[") else f"[{text}]"
         )
     except ValidationError as error:
-        raise BadBasketsError(told(error, Basket, "basket", {"lines": Item})) from None
+        raise BadBasketsError(problem_lines(error, Basket, "basket", {"lines": Item})) from None
 
 
-def reckon(
+def explain_basket(
     basket: Basket,
     programs: Sequence[Program],
     promotions: Sequence[Promotion],
     fx: pl.DataFrame | None = None,
-) -> Reckoning:
+) -> ExplainedSale:
     """The points of the basket by these rules; `fx` are exchange rates (loyalty.inputs.FX).
 
     Budgets count as unused.
     """
     row: dict[str, Any] = {
-        "system": basket.system, "account": basket.account, "external_id": "basket", "member_id": _MEMBER, "kind": basket.kind,
-        "status": basket.status, "currency": basket.currency, "total_minor": basket.minor(basket.amount),
-        "subtotal_minor": basket.minor(basket.subtotal), "amount_refunded_minor": basket.minor(basket.refunded),
+        "system": basket.system, "account": basket.account, "external_id": "basket",
+        "member_id": _MEMBER, "kind": basket.kind,
+        "status": basket.status, "currency": basket.currency,
+        "total_minor": basket.minor(basket.amount),
+        "subtotal_minor": basket.minor(basket.subtotal),
+        "amount_refunded_minor": basket.minor(basket.refunded),
         "issued_at": _instant(basket.date, programs), "page_id": 1, "record_no": 0,
     }  # fmt: skip
     history = pl.DataFrame([row], schema=HISTORY, orient="row")
@@ -140,10 +152,10 @@ def reckon(
         [(_MEMBER, since, basket.tier)] if basket.tier else [], schema=TIERS, orient="row"
     )
     facts = Facts(lines=_lines(basket)) if fx is None else Facts(lines=_lines(basket), fx=fx)
-    (found,) = reckonings(
+    (explained,) = explained_sales(
         evaluate(history, tiers, programs, promotions, facts), tiers, programs, promotions
     )
-    return found
+    return explained
 
 
 def _instant(moment: datetime, programs: Sequence[Program]) -> datetime:
@@ -153,7 +165,15 @@ def _instant(moment: datetime, programs: Sequence[Program]) -> datetime:
 
 def _lines(basket: Basket) -> pl.DataFrame:
     rows = [
-        (1, 0, number, one.sku, one.name, int(one.quantity * 1_000_000), basket.minor(one.worth))
-        for number, one in enumerate(basket.lines, 1)
+        (
+            1,
+            0,
+            number,
+            item.sku,
+            item.name,
+            int(item.quantity * 1_000_000),
+            basket.minor(item.worth),
+        )
+        for number, item in enumerate(basket.lines, 1)
     ]
     return pl.DataFrame(rows, schema=LINES, orient="row")

@@ -1,6 +1,6 @@
 """Local days and calendar periods of an instant, in Polars.
 
-An hour that a clock skips is the hour after it.
+A local time that does not exist, because the clock skips it, is read as the hour after it.
 """
 
 from datetime import date, timedelta

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 #: An international number as people write it.
 _PHONE = re.compile(r"\+\s*\d(?:[\s().-]*\d){7,}")
-#: No member has ever had so many points; a slip of the keyboard has.
+#: More than any member can have: a larger number is a typing error.
 POINTS_MAX = 1_000_000_000_000
 
 
@@ -47,7 +47,9 @@ class Decision(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    #: Without names and phone numbers: analysts read it.
     reason: Reason
+    #: A person's name, or what decides for them.
     author: Author
 
 
@@ -58,7 +60,9 @@ class Adjustment(Decision):
     points count, where that matters (expiry).
     """
 
+    #: The member, by our number.
     member_id: MemberId
+    #: Not 0.
     points: Annotated[int, Field(ge=-POINTS_MAX, le=POINTS_MAX), AfterValidator(_not_zero)]
     key: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
     event_at: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))

@@ -1,4 +1,8 @@
-"""What a sale earns before promotions: its net amount, the version and tier in force, base points, points with the tier."""
+"""What a sale earns before promotions.
+
+In: HISTORY, tiers and the versions of the program. Out: EARNED: the sale's net amount, the version
+and the tier in force, its base points, and its points with the tier.
+"""
 
 from collections.abc import Sequence
 from typing import Final, cast
@@ -6,14 +10,58 @@ from typing import Final, cast
 import polars as pl
 
 from loyalty.currency import exponents_frame
-from loyalty.inputs import SALE, Facts
+from loyalty.inputs import HISTORY, SALE, Facts
 from loyalty.program import Program, rates_frame, versions_frame
 from loyalty.rounding import Rounding, rounded_ratio
-from loyalty.schema import IDLE, NEGATIVE_KINDS
+from loyalty.schema import IDLE, NEGATIVE_KINDS, UTC_US
 from loyalty.tiers import evaluated, tier_set
 from loyalty.types import BPS
 from loyalty.unlinked_credits import against_latest
 
+#: HISTORY with `_row`, and what each sale earns before promotions.
+EARNED: Final = pl.Schema(
+    {
+        #: The sale's place in the history that was asked for.
+        "_row": pl.UInt32(),
+        **HISTORY,
+        #: The version of the program in force at the sale; null: none was.
+        "program_version": pl.Int32(),
+        #: From when on that version is in force.
+        "valid_from": UTC_US,
+        #: That version's tier of a member who has none.
+        "entry_tier": pl.String(),
+        #: That version's rule for fractions of a point.
+        "rounding": pl.String(),
+        #: That version's amount that earns: `total` (with tax) or `subtotal`.
+        "basis": pl.String(),
+        #: That version's time of earning: `issued` or `paid`.
+        "award_when": pl.String(),
+        #: That version's currency for sales in a currency without a rate of its own.
+        "base_currency": pl.String(),
+        #: The amount that earns, in the sale's currency: after refunds, negative for credits.
+        "net_minor": pl.Int64(),
+        #: Of the total, with tax, what was not given back; without sign.
+        "left_minor": pl.Int64(),
+        #: The amount by the basis before refunds.
+        "gross_minor": pl.Int64(),
+        #: Points per whole unit in basis points; null: the currency has no rate.
+        "base_rate_bps": pl.Int64(),
+        #: Decimals of the currency whose rate applies.
+        "exponent": pl.Int64(),
+        #: `net_minor` in the currency whose rate applies.
+        "earn_minor": pl.Int64(),
+        #: Points without the tier; null: a rate is missing, or it is beyond exact arithmetic.
+        "base": pl.Int64(),
+        #: From when on the loyalty app's tier is in force; null: it had set none.
+        "tier_from": UTC_US,
+        #: The tier in force at the sale.
+        "tier": pl.String(),
+        #: That tier's factor in basis points; null: the program has no such tier.
+        "tier_rate_bps": pl.Int64(),
+        #: Points with the tier, before promotions; null as `base`.
+        "earned": pl.Int64(),
+    }
+)
 #: Products stay below it, so that 128 bits never wrap.
 EXACT_LIMIT: Final = 2**125
 
@@ -21,15 +69,7 @@ EXACT_LIMIT: Final = 2**125
 def earned(
     history: pl.DataFrame, tiers: pl.DataFrame, programs: Sequence[Program], facts: Facts
 ) -> pl.DataFrame:
-    """HISTORY and what it earns by itself, sorted by `issued_at`.
-
-    Adds: net_minor (signed amount that earns, in the sale's currency), gross_minor (the same before
-        refunds), left_minor (of
-    the total, with tax, what was not given back), earn_minor and
-    exponent (net in the currency whose rate applies), base_bps and tier_bps, base and earned
-    (points), tier, program_version, entry_tier, rounding. Points are null where a rate is missing
-    or the amount is beyond exact arithmetic.
-    """
+    """HISTORY and what it earns by itself: EARNED, sorted by `issued_at`."""
     frame = _with_base(history.sort("issued_at"), programs, facts)
     frame = tier_set(frame, tiers)
     if any(p.tier_policy for p in programs):
@@ -55,8 +95,8 @@ def _with_base(history: pl.DataFrame, programs: Sequence[Program], facts: Facts)
         settled = pl.col("settled_minor").fill_null(0)
     frame = frame.with_columns(*_net(settled))
     if any(p.unlinked_credits == "latest_sales" for p in programs):
-        # A sale that awaits its payment is lowered too: a credit for it must take nothing that it
-        # has not given.
+        # A sale that is not paid yet is lowered too: a credit for it must not take points that the
+        # sale has not given.
         happened = ~pl.col("status").is_in(IDLE)
         worth = frame.with_columns(
             pl.when(happened).then("left_minor").otherwise(pl.lit(0)).alias("left_minor")
@@ -68,12 +108,15 @@ def _with_base(history: pl.DataFrame, programs: Sequence[Program], facts: Facts)
         frame = frame.with_columns(*_net(settled + pl.col("matched_minor").fill_null(0))).drop(
             "matched_minor"
         )
-    frame = _with_rate(frame, programs, facts)
+    frame = _with_rate(frame.drop("settled_minor", strict=False), programs, facts)
     return frame.with_columns(points_of(programs, ["base_rate_bps"]).alias("base"))
 
 
 def _net(settled: pl.Expr) -> tuple[pl.Expr, ...]:
-    """Amounts in minor units: what earns after refunds (nothing for drafts and voids), what is left with tax, and the whole."""
+    """Amounts in minor units: `net_minor`, `left_minor`, `gross_minor`.
+
+    What earns after refunds (nothing for drafts and voids), what is left with tax, and the whole.
+    """
     total = pl.col("total_minor")
     left = _left(settled)
     # Refunds are stated with tax; without tax they count in the invoice's own proportion.
@@ -107,7 +150,7 @@ def _left(settled: pl.Expr) -> pl.Expr:
 
 
 def _with_rate(frame: pl.DataFrame, programs: Sequence[Program], facts: Facts) -> pl.DataFrame:
-    """The base rate of the sale's currency, or of the base currency and the amount converted to it."""
+    """Adds the base rate of the sale's currency, or of the base currency and the amount in it."""
     rates = rates_frame(programs, "base_rate_bps", "currency")
     exponents = exponents_frame()
     frame = frame.join(
@@ -121,14 +164,23 @@ def _with_rate(frame: pl.DataFrame, programs: Sequence[Program], facts: Facts) -
         frame.filter(foreign)
         .join_asof(
             facts.fx.sort("valid_from").rename({"valid_from": "fx_from", "valid_to": "fx_to"}),
-            left_on="issued_at", right_on="fx_from", by=["currency", "base_currency"], strategy="backward", check_sortedness=False,
+            left_on="issued_at", right_on="fx_from", by=["currency", "base_currency"],
+            strategy="backward", check_sortedness=False,
         )
         .drop("base_rate_bps")
-        .join(rates.rename({"currency": "base_currency"}), on=["program_version", "base_currency"], how="left")
-        .join(exponents.rename({"currency": "base_currency", "exponent": "base_exponent"}), on="base_currency", how="left")
+        .join(
+            rates.rename({"currency": "base_currency"}),
+            on=["program_version", "base_currency"], how="left",
+        )
+        .join(
+            exponents.rename({"currency": "base_currency", "exponent": "base_exponent"}),
+            on="base_currency", how="left",
+        )
         .with_columns(_converted().alias("earn_minor"))
         .with_columns(
-            pl.when(pl.col("earn_minor").is_not_null()).then("base_rate_bps").alias("base_rate_bps"),
+            pl.when(pl.col("earn_minor").is_not_null())
+            .then("base_rate_bps")
+            .alias("base_rate_bps"),
             pl.col("base_exponent").alias("exponent"),
         )
     )  # fmt: skip
@@ -136,7 +188,10 @@ def _with_rate(frame: pl.DataFrame, programs: Sequence[Program], facts: Facts) -
 
 
 def _converted() -> pl.Expr:
-    """The net amount in minor units of the base currency, half up; null without a rate for the instant."""
+    """The net amount in minor units of the base currency, rounded half up.
+
+    Null without a rate for the instant.
+    """
     rate = pl.when(
         pl.col("issued_at") < pl.col("fx_to").fill_null(pl.col("issued_at") + pl.duration(days=1))
     ).then("rate_e9")
@@ -153,7 +208,10 @@ def _converted() -> pl.Expr:
 
 
 def points_of(programs: Sequence[Program], rates: Sequence[str]) -> pl.Expr:
-    """`earn_minor` times all `rates`, in points, rounded once by the rule of the version in force."""
+    """`earn_minor` times all `rates`, in points.
+
+    Rounded once, by the rule of the version in force.
+    """
     numerator = pl.col("earn_minor").cast(pl.Int128)
     denominator = pl.lit(10, pl.Int128).pow(pl.col("exponent")).cast(pl.Int128)
     for rate in rates:

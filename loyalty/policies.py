@@ -21,12 +21,12 @@ class TierPolicy(Frozen):
     loyalty app has set is a floor: the higher of both is in force.
 
     `metric`: `points` are base points (amount x base rate; tiers and promotions do not feed
-        themselves), `spend` is the net
-    amount in `currency`; sales in other currencies do not count towards it.
+        themselves), `spend` is the net amount in `currency`; sales in other currencies do not count
+        towards it.
     `window_days`: a sale counts for this long after its instant.
     `thresholds`: per tier what reaches it: points, or minor units of `currency`.
     `period`, `grace_days`: downgrades happen `grace_days` after a calendar period of the program's
-    time zone ends.
+        time zone ends.
     """
 
     metric: Literal["points", "spend"] = "points"
@@ -60,11 +60,15 @@ class TierPolicy(Frozen):
 
 
 class Expiry(Frozen):
-    """Points of a sale expire `months` after it, at the end of that day, month or year in the program's time zone.
+    """Points of a sale expire `months` after it, at the end of that day, month or year.
+
+    Days are those of the program's time zone.
 
     First in, first out: what takes points back or spends them is set against the points that expire
     first.
     """
 
+    #: Whole months that the points live.
     months: Annotated[int, Field(ge=0, le=240)]
+    #: They live on to the end of this calendar period.
     end_of: Literal["day", "month", "year"] = "day"

@@ -31,7 +31,7 @@ Pattern = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class Program(Frozen):
-    """One version of the program: it speaks from `valid_from` (UTC) until a later version does.
+    """One version of the program: in force from `valid_from` (UTC) until a later version is.
 
     `base_rate_bps`: per currency, points per whole unit in basis points (100_000 = 10 points).
     `tier_rate_bps`: per tier, multiplier in basis points (12_000 = 1.2x).
@@ -50,6 +50,7 @@ class Program(Frozen):
     `expiry`: when points expire; absent: never.
     """
 
+    #: Counts up; numbered when it is applied.
     version: Annotated[int, Field(ge=1)]
     valid_from: Instant = BEGINNING
     base_rate_bps: dict[Currency, Bps]
@@ -76,7 +77,10 @@ class Program(Frozen):
         if self.tier_policy is not None:
             unknown = sorted(set(self.tier_policy.thresholds) - set(self.tier_rate_bps))
             if unknown or self.entry_tier in self.tier_policy.thresholds:
-                message = f"tier_policy.thresholds name {unknown or self.entry_tier}: every tier but the entry tier, each with a rate"
+                message = (
+                    f"tier_policy.thresholds name {unknown or self.entry_tier}: "
+                    "every tier but the entry tier, each with a rate"
+                )
                 raise ValueError(message)
         return self
 
@@ -88,7 +92,7 @@ TIER_RATE_BPS = MappingProxyType(
 
 
 def versions_frame(programs: Sequence[Program]) -> pl.DataFrame:
-    """One row per version that speaks at any time, sorted by its beginning."""
+    """One row per version that is in force at any time, sorted by its beginning."""
     rows = [
         (p.version, start, p.entry_tier, p.rounding, p.basis, p.award_when, p.base_currency)
         for p, start, _ in spans(programs)

@@ -1,4 +1,7 @@
-"""What a file of rules would change: new versions, the keys that differ, and the first instant at which anything does."""
+"""What a file of rules would change.
+
+That is new versions, the keys that differ, and the first instant at which anything does.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,23 +15,25 @@ from loyalty.program import Program
 from loyalty.promotions import Limits, Promotion
 from loyalty.types import HOME_ZONE, spans
 
-#: How a change begins and ends is told beside it.
+#: These keys are shown beside a change, not among its differences.
 _TIMES = ("valid_from", "valid_to")
 
 
 @dataclass(frozen=True)
 class Change:
-    """One part of the rules: the program, or a promotion, and what becomes of it.
+    """One part of the rules, the program or a promotion, and what becomes of it."""
 
-    `reaches` is the first instant at which the new version says something else than what was in
-    force; None: never. `differences` are lines of the file: `tiers.gold: 1.5 -> 1.6`.
-    """
-
+    #: `program`, or the promotion's id.
     name: str
+    #: What becomes of it.
     status: Literal["new", "changed", "unchanged"]
+    #: The new version's number, or the present one's.
     version: int
+    #: When the version begins.
     valid_from: datetime
+    #: The first instant at which it says something else than what was in force; None: never.
     reaches: datetime | None
+    #: Lines of the file: `tiers.gold: 1.5 -> 1.6`.
     differences: tuple[str, ...] = ()
 
 
@@ -36,10 +41,15 @@ class Change:
 class Plan:
     """The rules as they would be (all versions), what is new in them, and what changes."""
 
+    #: All versions of the program, with the new one.
     programs: tuple[Program, ...]
+    #: All versions of all promotions, with the new ones.
     promotions: tuple[Promotion, ...]
+    #: None: it does not change.
     new_program: Program | None
+    #: Those that are new or changed.
     new_promotions: tuple[Promotion, ...]
+    #: What becomes of each part that the file names.
     changes: tuple[Change, ...]
 
     @property
@@ -72,11 +82,13 @@ def plan(programs: Sequence[Program], promotions: Sequence[Promotion], rules: Ru
         changes.append(change)
     new_promotions = []
     for draft in rules.promotions:
-        known = [one for one in promotions if one.promotion_id == draft.promotion_id]
-        change, one = _promotion(known, draft, zone)
+        versions = [
+            promotion for promotion in promotions if promotion.promotion_id == draft.promotion_id
+        ]
+        change, new_promotion = _promotion(versions, draft, zone)
         changes.append(change)
-        if one is not None:
-            new_promotions.append(one)
+        if new_promotion is not None:
+            new_promotions.append(new_promotion)
     return Plan(
         (*programs, *([new_program] if new_program else [])),
         (*promotions, *new_promotions),
@@ -86,14 +98,17 @@ def plan(programs: Sequence[Program], promotions: Sequence[Promotion], rules: Ru
     )
 
 
-def as_if(found: Plan, since: datetime) -> Plan:
-    """The same changes, as if they began at `since` (and lasted as long): what they would have meant for stored sales."""
-    program = found.new_program and found.new_program.model_copy(update={"valid_from": since})
-    moved = {p.promotion_id: _moved(p, since) for p in found.new_promotions}
-    old = [p for p in found.programs if p is not found.new_program]
-    kept = [p for p in found.promotions if p not in found.new_promotions]
+def as_if(planned: Plan, since: datetime) -> Plan:
+    """The same changes, as if they began at `since` (and lasted as long).
+
+    For what they would have meant for stored sales.
+    """
+    program = planned.new_program and planned.new_program.model_copy(update={"valid_from": since})
+    moved = {p.promotion_id: _moved(p, since) for p in planned.new_promotions}
+    old = [p for p in planned.programs if p is not planned.new_program]
+    kept = [p for p in planned.promotions if p not in planned.new_promotions]
     changes = tuple(
-        c if c.status == "unchanged" else replace(c, reaches=since) for c in found.changes
+        c if c.status == "unchanged" else replace(c, reaches=since) for c in planned.changes
     )
     return Plan(
         (*old, *([program] if program else [])),
@@ -147,28 +162,29 @@ _Times = list[tuple[datetime, dict[str, Any] | None]]
 
 def _program_times(versions: Sequence[Program]) -> _Times:
     return [
-        (begin, one.model_dump(exclude={"version", *_TIMES})) for one, begin, _ in spans(versions)
+        (begin, program.model_dump(exclude={"version", *_TIMES}))
+        for program, begin, _ in spans(versions)
     ]
 
 
 def _promotion_times(versions: Sequence[Promotion]) -> _Times:
-    found: _Times = []
-    for one, begin, end in spans(versions):
-        what = one.model_dump(exclude={"version", "title", *_TIMES})
-        if one.limits != Limits():  # they count from where their version begins
+    times: _Times = []
+    for promotion, begin, end in spans(versions):
+        what = promotion.model_dump(exclude={"version", "title", *_TIMES})
+        if promotion.limits != Limits():  # they count from where their version begins
             what["begins"] = begin
         stops = (
-            one.valid_to
-            if one.valid_to is not None and (end is None or one.valid_to < end)
+            promotion.valid_to
+            if promotion.valid_to is not None and (end is None or promotion.valid_to < end)
             else None
         )
-        if one.valid_to is None or begin < one.valid_to:
-            found.append((begin, what))
+        if promotion.valid_to is None or begin < promotion.valid_to:
+            times.append((begin, what))
             if stops is not None:
-                found.append((stops, None))
+                times.append((stops, None))
         else:
-            found.append((begin, None))
-    return found
+            times.append((begin, None))
+    return times
 
 
 def _first_difference(before: _Times, after: _Times) -> datetime | None:

@@ -29,9 +29,9 @@ def tier_set(frame: pl.DataFrame, tiers: pl.DataFrame) -> pl.DataFrame:
 
     `frame` is sorted by time.
     """
-    known = tiers.sort("valid_from").rename({"valid_from": "tier_from"})
+    app_tiers = tiers.sort("valid_from").rename({"valid_from": "tier_from"})
     return frame.join_asof(
-        known,
+        app_tiers,
         left_on="issued_at",
         right_on="tier_from",
         by="member_id",
@@ -52,21 +52,21 @@ def evaluated(frame: pl.DataFrame, programs: Sequence[Program]) -> pl.DataFrame:
     ranks = {p.version: p.tier_policy.ranked(p.entry_tier) for p in programs if p.tier_policy}
     better: list[pl.DataFrame] = []
     for program in programs:
-        policy, mine = (
+        policy, sales = (
             program.tier_policy,
             numbered.filter(pl.col("program_version") == program.version),
         )
-        if policy is None or mine.is_empty():
+        if policy is None or sales.is_empty():
             continue
         order = ranks[program.version]
         reached = levels(
-            numbered, mine.select("_at", "member_id", "issued_at"), policy, program.timezone
+            numbered, sales.select("_at", "member_id", "issued_at"), policy, program.timezone
         )
         names = pl.DataFrame(
             {"rank": range(len(order)), "name": order}, schema={"rank": pl.Int32, "name": pl.String}
         )
         raised = (
-            mine.select("_at", "tier")
+            sales.select("_at", "tier")
             .join(reached, on="_at")
             .join(names.rename({"name": "tier", "rank": "set_rank"}), on="tier", how="left")
             # A tier that the policy does not know stands: nobody can say whether another is higher.
@@ -103,14 +103,14 @@ def levels(sales: pl.DataFrame, asked: pl.DataFrame, policy: TierPolicy, zone: s
     peaks = after.select("member_id", "t", _rank(pl.col("sum"), thresholds).alias("rank"))
     # A sale counts for the stretch that reviews it, and once more if it falls into the grace of the
     # period before.
-    own = peaks.with_columns(_period_end(pl.col("t"), policy, zone).alias("since"))
-    last = own.with_columns(_truncated(pl.col("t"), policy, zone).alias("next"))
+    reviewed = peaks.with_columns(_period_end(pl.col("t"), policy, zone).alias("since"))
+    last = reviewed.with_columns(_truncated(pl.col("t"), policy, zone).alias("next"))
     graced = last.filter(pl.col("next") > pl.col("since")).with_columns(
         pl.col("next").alias("since")
     )
     stretch = pl.concat(
         [
-            own.select("member_id", "since", "t", "rank"),
+            reviewed.select("member_id", "since", "t", "rank"),
             graced.select("member_id", "since", "t", "rank"),
         ]
     )
@@ -120,7 +120,8 @@ def levels(sales: pl.DataFrame, asked: pl.DataFrame, policy: TierPolicy, zone: s
         .select("member_id", "since", "t", "best")
     )
     reached = at.sort("issued_at").join_asof(
-        best.sort("t"), left_on="issued_at", right_on="t", by=["member_id", "since"], strategy="backward",
+        best.sort("t"), left_on="issued_at", right_on="t", by=["member_id", "since"],
+        strategy="backward",
         allow_exact_matches=False, check_sortedness=False,
     )  # fmt: skip
     start = _window_sum(
@@ -134,7 +135,10 @@ def levels(sales: pl.DataFrame, asked: pl.DataFrame, policy: TierPolicy, zone: s
 
 
 def _running(sales: pl.DataFrame, policy: TierPolicy) -> pl.DataFrame:
-    """Per member and instant, all that counted until then, that instant included: member_id, issued_at, amount, total."""
+    """Per member and instant, all that counted until then: member_id, issued_at, amount, total.
+
+    That instant is included.
+    """
     amount = (
         pl.col("base")
         if policy.metric == "points"
@@ -149,7 +153,10 @@ def _running(sales: pl.DataFrame, policy: TierPolicy) -> pl.DataFrame:
 
 
 def _turns(sums: pl.DataFrame, policy: TierPolicy) -> pl.DataFrame:
-    """The instants after which a level may be higher than before: sales, and credits that leave the window."""
+    """The instants after which a level may be higher than before.
+
+    Those are sales, and the instants at which credits leave the window.
+    """
     window = pl.duration(microseconds=policy.window_days * _DAY_US)
     sold = sums.select("member_id", pl.col("issued_at").alias("t"))
     left = sums.filter(pl.col("amount") < 0).select(
@@ -163,13 +170,14 @@ def _window_sum(
 ) -> pl.DataFrame:
     """What counts at `t`: [t - window, t), or with `inclusive` just after `t`: (t - window, t]."""
     window = policy.window_days * _DAY_US
-    found = asked.with_columns((pl.col("t") - pl.duration(microseconds=window)).alias("from"))
+    sums_at = asked.with_columns((pl.col("t") - pl.duration(microseconds=window)).alias("from"))
     for name, column in (("until", "t"), ("before", "from")):
-        found = found.sort(column).join_asof(
-            sums.select("member_id", "issued_at", pl.col("total").alias(name)), left_on=column, right_on="issued_at", by="member_id", strategy="backward",
+        sums_at = sums_at.sort(column).join_asof(
+            sums.select("member_id", "issued_at", pl.col("total").alias(name)),
+            left_on=column, right_on="issued_at", by="member_id", strategy="backward",
             allow_exact_matches=inclusive, check_sortedness=False, coalesce=False,
         ).drop("issued_at")  # fmt: skip
-    return found.with_columns(
+    return sums_at.with_columns(
         (pl.col("until").fill_null(0) - pl.col("before").fill_null(0)).alias("sum")
     )
 

@@ -53,7 +53,7 @@ class Frozen(BaseModel):
 
 
 class Version(Protocol):
-    """Anything versioned: `version` counts up, `valid_from` is the instant from which it speaks."""
+    """Anything versioned: `version` counts up, `valid_from` is when it comes into force."""
 
     @property
     def version(self) -> int: ...  # noqa: D102
@@ -65,16 +65,16 @@ V = TypeVar("V", bound=Version)
 
 
 def spans(versions: Iterable[V]) -> list[tuple[V, datetime, datetime | None]]:
-    """When each version speaks, as [from, to), in order of time; `to` None: open.
+    """When each version is in force, as (version, from, to), in order of time; `to` None: for good.
 
-    The highest version that has begun speaks. A version replaces all earlier ones from its
+    The highest version that has begun is in force. A version replaces all earlier ones from its
     `valid_from` on, so a rule is corrected for the past by a further version that begins in the
     past; a version that is wholly replaced is left out.
     """
     ends: datetime | None = None
-    found: list[tuple[V, datetime, datetime | None]] = []
-    for one in sorted(versions, key=lambda v: v.version, reverse=True):
-        if ends is None or one.valid_from < ends:
-            found.append((one, one.valid_from, ends))
-            ends = one.valid_from
-    return found[::-1]
+    spoken: list[tuple[V, datetime, datetime | None]] = []
+    for version in sorted(versions, key=lambda v: v.version, reverse=True):
+        if ends is None or version.valid_from < ends:
+            spoken.append((version, version.valid_from, ends))
+            ends = version.valid_from
+    return spoken[::-1]

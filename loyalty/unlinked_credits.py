@@ -18,7 +18,9 @@ _WHOSE = ("member_id", "system", "account", "currency")
 
 
 def against_latest(frame: pl.DataFrame, programs: Sequence[Program]) -> pl.DataFrame:
-    """`_row`, matched_minor: how much of each document is counted by another one (a credit) or lowered by one (a sale).
+    """How much of each document is counted by another: `_row`, matched_minor.
+
+    A credit is counted at a sale; a sale is lowered by a credit.
 
     `frame`: HISTORY with `_row`, program_version and `left_minor`: what of the document counts,
         with tax, without sign.
@@ -35,21 +37,24 @@ def against_latest(frame: pl.DataFrame, programs: Sequence[Program]) -> pl.DataF
         taking.select(_WHOSE).unique(), on=_WHOSE, how="semi"
     )
     both = pl.concat([sales, taking]).sort(*_WHOSE, "issued_at", "takes", *SALE)
-    found: list[tuple[int, int]] = []
+    matches: list[tuple[int, int]] = []
     for part in both.select(*_WHOSE, "_row", "left_minor", "takes").partition_by(
         _WHOSE, include_key=False
     ):
-        found += _matched(part.iter_rows())
+        matches += _matched(part.iter_rows())
     matched = pl.DataFrame(
-        found, schema={"_row": pl.UInt32, "matched_minor": pl.Int64}, orient="row"
+        matches, schema={"_row": pl.UInt32, "matched_minor": pl.Int64}, orient="row"
     )
     return matched.group_by("_row").agg(pl.col("matched_minor").sum())
 
 
 def _matched(documents: Iterable[tuple[int, int, bool]]) -> list[tuple[int, int]]:
-    """(row, amount) of each match; `documents` are (row, amount, takes) of one customer in order of time, sales first."""
+    """(row, amount) of each match.
+
+    `documents` are (row, amount, takes) of one customer in order of time, sales first.
+    """
     open_sales: list[list[int]] = []
-    found: list[tuple[int, int]] = []
+    matches: list[tuple[int, int]] = []
     for row, amount, takes in documents:
         if not takes:
             open_sales.append([row, amount])
@@ -58,10 +63,10 @@ def _matched(documents: Iterable[tuple[int, int, bool]]) -> list[tuple[int, int]
         while wanted and open_sales:
             sale = open_sales[-1]
             part = min(wanted, sale[1])
-            found.append((sale[0], part))
+            matches.append((sale[0], part))
             wanted, sale[1] = wanted - part, sale[1] - part
             if not sale[1]:
                 open_sales.pop()
         if amount > wanted:
-            found.append((row, amount - wanted))
-    return found
+            matches.append((row, amount - wanted))
+    return matches

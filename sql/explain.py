@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from loyalty.explain import Part, Reckoning, part_of
+from loyalty.explain import ExplainedSale, Part, part_of
 from loyalty.masking import identifier
 from sql.db import DbConnection, connect
 from sql.due_points import reckon_members
@@ -127,7 +127,7 @@ class Explanation:
     rejected: str | None = None
     #: What is due now by the stored rules, rule by rule, and what did not apply; None: nothing is,
     #: or it is nobody's.
-    now: Reckoning | None = None
+    now: ExplainedSale | None = None
 
     @property
     def points(self) -> int:
@@ -216,7 +216,7 @@ NOTHING_DUE: Final = {
 }
 
 
-def _now(connection: DbConnection, found: Explanation) -> Reckoning | None:
+def _now(connection: DbConnection, found: Explanation) -> ExplainedSale | None:
     sale = (found.system, found.account, found.external_id)
     assert found.member_id is not None
     due = reckon_members(connection, [found.member_id])

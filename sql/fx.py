@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from loyalty.fx import FX, PROBLEMS_SHOWN, RATES, FxRate, by_version
+from loyalty.fx import PROBLEMS_SHOWN, RATES, FxRate, by_version
+from loyalty.inputs import FX
 from loyalty.program import Program
 from sql.db import DbConnection, read_frame
 from sql.named_queries import query

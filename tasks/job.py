@@ -1,4 +1,4 @@
-"""What one synchronisation works with: the account, the request, and the database under the rules of a dry run."""
+"""What one synchronisation works with: the account, the request, and the database."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -16,7 +16,7 @@ from sql.limits import shared_limit
 from sql.policy import Wanted as AwardPolicy
 from sql.sync import AccountKey
 from sql.tokens import TokenRows
-from tasks.work import Work
+from tasks.run_database import RunDatabase
 
 
 class NotConnectedError(RuntimeError):
@@ -25,11 +25,15 @@ class NotConnectedError(RuntimeError):
 
 @dataclass(frozen=True)
 class Policy:
-    """How far to look back, how many rejects are too many, and when sales earn (None: as it was said last)."""
+    """The settings of an account that decide about a whole synchronisation."""
 
+    #: How far before the last read's time the next one begins, for changes that show late.
     overlap: timedelta = timedelta(minutes=15)
+    #: A run in which more records than this share are rejected stores nothing.
     reject_percent_max: int = 25
+    #: With fewer records than this the share is not judged.
     reject_records_min: int = 20
+    #: When sales earn; None: as it was set last.
     award: AwardPolicy | None = None
 
 
@@ -39,11 +43,22 @@ Open = Callable[
 ]
 
 
-class Job(Work):
-    """One synchronisation.
+class Job(RunDatabase):
+    """One synchronisation: what was asked for, and what it works with.
 
-    `replay`: the stored pages instead of the vendor's; `rejects`: of those only the records that
-        are rejected.
+    Args:
+        dsn: The ledger.
+        vendor: The billing account, with its credentials and its field mapping.
+        key: Encrypts the account's tokens in the database.
+        run_id: The flow run, kept with what it posts.
+        policy: The account's settings for a whole synchronisation.
+        since: Read changes from this time on; None: from where the last run ended.
+        until: Read changes up to this time; None: all.
+        dry_run: Do everything, and keep nothing.
+        replay: Map the stored pages again instead of asking the vendor.
+        rejects: The same, only for records that are rejected.
+        pushed: The sales were announced by webhooks.
+        open_vendor: Opens the vendor's client; another one in tests.
     """
 
     def __init__(  # noqa: PLR0913  one for each thing that may be asked for
@@ -72,18 +87,26 @@ class Job(Work):
         self.replay = replay or rejects
         self.rejects = rejects
         self.pushed = pushed
+        #: Changes with the field mapping, so that rejects are tried again after it was corrected.
         self.mapping_digest = mapping_digest(vendor)
+        #: The vendor's answers, with their times.
         self.calls: list[Call] = []
         self._key = key
         self._open_vendor = open_vendor or self._open
 
     @property
     def by_hand(self) -> bool:
-        """A window or a replay was asked for, or sales were announced: the cursors stay where they are."""
+        """Whether the cursors stay where they are.
+
+        So it is where a window or a replay was asked for, or sales were announced by webhooks.
+        """
         return self.replay or self.pushed or self.since is not None or self.until is not None
 
     def client(self) -> AbstractContextManager[Client]:
-        """The vendor's client, with tokens kept in the database (also in a dry run: a rotated token must not be lost)."""
+        """The vendor's client, with tokens kept in the database.
+
+        Also in a dry run: a rotated token must not be lost.
+        """
         tokens = token_rows(self.dsn, self.vendor, self._key)
         return self._open_vendor(self.vendor, self.spec, tokens, self.calls.append)
 

@@ -22,15 +22,26 @@ _CHANGES_LOGGED: Final = 5
 
 @dataclass
 class RunReport:
-    """What is known of a run so far; each step fills its part, so that a failed run tells as much as it can."""
+    """What is known of a run so far.
 
+    Each step fills its part, so that a failed run reports as much as it can.
+    """
+
+    #: What was asked for.
     job: Job
+    #: When the run began, in UTC.
     started_at: datetime
+    #: What the first step left; None: it did not end. So for the others.
     extracted: Extracted | None = None
+    #: Per list its pages, its records, and a third count of `sql.sync.page_counts`.
     pages: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    #: What the second step did.
     loaded: Loaded | None = None
+    #: What the third step did.
     awarded: Awarded | None = None
+    #: Per step how long it took.
     seconds: dict[str, float] = field(default_factory=dict)
+    #: What ended the run; None: nothing.
     error: Exception | None = None
     #: Corrections of the account that are refused and open, of this run or an earlier one.
     corrections: Sequence[AccountRefused] = ()
@@ -66,8 +77,8 @@ class RunReport:
             f"{counts['new']} new, {counts['changed']} changed, {counts['rejected']} rejected; "
             f"{counts['entries']} entries, {grouped(counts['points'], sign=True)} points"
         )
-        for one in self.corrections:
-            text += f". {refused_in_words(one).capitalize()}: the old points stand"
+        for refusal in self.corrections:
+            text += f". {refused_in_words(refusal).capitalize()}: the old points stand"
         if self.job.replay:
             text = f"Replay of {'rejects' if self.job.rejects else 'stored pages'}: {text}"
         return f"Dry run, nothing kept: {text}" if self.job.dry_run else text
@@ -85,31 +96,35 @@ def percentile(values: Sequence[int], percent: int) -> int | None:
 
 
 def times_lines(loaded: Loaded) -> list[str]:
-    """The same as sentences, for the log and for the report."""
+    """Sentences about times of change that cannot be right and versions that came too late."""
     lines, stored = [], loaded.stored
     if loaded.ahead:
         shown = ", ".join(f"{name} ({utc(at)})" for name, at in loaded.ahead_documents.items())
         lines.append(
-            f"{grouped(loaded.ahead)} records say that they were changed in the future, for example {shown}. The time of "
-            "reading counts instead, so that later corrections count. Look at the clock and time zone of the billing system"
+            f"{grouped(loaded.ahead)} records say that they were changed in the future, "
+            f"for example {shown}. The time of "
+            "reading counts instead, so that later corrections count. "
+            "Look at the clock and time zone of the billing system"
         )
     if stored.older:
         lines.append(
-            f"{grouped(stored.older)} versions differ from what is stored and are older, so they were left out, for example "
-            f"{', '.join(stored.older_documents)}. After a replay, or where webhooks arrive late, that is as it should be. "
+            f"{grouped(stored.older)} versions differ from what is stored and are older, "
+            "so they were left out, for example "
+            f"{', '.join(stored.older_documents)}. "
+            "After a replay, or where webhooks arrive late, that is as it should be. "
             "Otherwise compare these documents with the billing system: *reconcile*"
         )
     return lines
 
 
-def refused_in_words(found: AccountRefused) -> str:
+def refused_in_words(refusal: AccountRefused) -> str:
     """`2 refused corrections, 1 500 points at stake`."""
-    noun = "refused correction" if found.records == 1 else "refused corrections"
-    return f"{grouped(found.records)} {noun}, {grouped(found.points_at_stake)} points at stake"
+    noun = "refused correction" if refusal.records == 1 else "refused corrections"
+    return f"{grouped(refusal.records)} {noun}, {grouped(refusal.points_at_stake)} points at stake"
 
 
 def changes_line(changes: Sequence[Change]) -> str:
-    """The same in one line of the log."""
+    """Changes of the vendor's records in one line of the log."""
     shown = "; ".join(
         f"{change.stream}: {change.to_text()}" for change in changes[:_CHANGES_LOGGED]
     )

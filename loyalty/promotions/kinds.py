@@ -1,6 +1,6 @@
 """The kinds of promotion: what each gives.
 
-When it applies, and how much at most, is said beside it (`promotion.py`).
+When a promotion applies, and how much it gives at most, is in `promotion.py`.
 """
 
 from typing import Annotated, Literal, get_args
@@ -29,7 +29,10 @@ class Match(Frozen):
     @model_validator(mode="after")
     def _something(self) -> "Match":
         if not (self.skus or self.sku_patterns or self.name_patterns or self.categories):
-            message = "a product bonus must name its products: skus, sku_patterns, name_patterns or categories"
+            message = (
+                "a product bonus must name its products: "
+                "skus, sku_patterns, name_patterns or categories"
+            )
             raise ValueError(message)
         return self
 
@@ -66,12 +69,15 @@ class ProductBonus(Frozen):
 class SeasonalMultiplier(Frozen):
     """The whole sale earns `multiplier_bps` times as much (20_000 = 2x)."""
 
+    #: The name of this kind in a file of rules. So for the others.
     kind: Literal["seasonal_multiplier"] = "seasonal_multiplier"
     multiplier_bps: Annotated[int, Field(ge=BPS, le=100 * BPS)]
 
 
 class PurchaseBonus(Frozen):
-    """A fixed number of points for a sale that meets the conditions: a minimum purchase, a first purchase.
+    """A fixed number of points for a sale that meets the conditions.
+
+    Conditions are, for example, a minimum purchase or a first purchase.
 
     `multiplied`: by tier and seasonal multipliers, like the base.
     """
@@ -82,7 +88,9 @@ class PurchaseBonus(Frozen):
 
 
 class ReferralReward(Frozen):
-    """Points at the friend's first sale that meets the conditions, for the friend and for who referred them.
+    """Points at the friend's first sale that meets the conditions.
+
+    The friend gets them, and whoever referred the friend.
 
     `limit_per_referrer`: a referrer is rewarded for so many friends at most, the earliest sales
         first.

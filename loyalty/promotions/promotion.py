@@ -71,7 +71,7 @@ class Stacking(Frozen):
         priority, then name).
     `alone`: where it applies, no other promotion does; of several, the one with the highest
         priority (then worth, then name).
-    `priority`: higher ones are applied first; the order matters for how the points are told apart,
+    `priority`: higher ones are applied first; the order matters for how the points are divided,
         not for their sum.
     """
 
@@ -81,7 +81,10 @@ class Stacking(Frozen):
 
 
 class PeriodLimit(Frozen):
-    """At most `points` per member in each calendar `period` of the promotion's time zone, or else the program's."""
+    """At most `points` per member in each calendar `period`.
+
+    The period is in the promotion's time zone, or else in the program's.
+    """
 
     points: Limit
     period: Period
@@ -93,29 +96,41 @@ class Limits(Frozen):
     Applied in this order, earliest sales first.
     """
 
+    #: For one sale.
     per_sale: Limit | None = None
+    #: For one member in one calendar period.
     per_period: PeriodLimit | None = None
+    #: For one member in all.
     per_member: Limit | None = None
+    #: For all members together.
     budget: Limit | None = None
 
 
 class Promotion(Frozen):
     """One version of a promotion, valid in [valid_from, valid_to) by the instant of the sale.
 
-    The highest version that has begun speaks: it replaces all earlier ones from its `valid_from`
-    on, its end included. Limits and budgets count the sales of their own version: a further version
-    begins with full ones.
+    The highest version that has begun is in force: it replaces all earlier ones from its
+    `valid_from` on, its end included. Limits and budgets count the sales of their own version: a
+    further version begins with full ones.
     """
 
+    #: Its name in files of rules and in breakdowns.
     promotion_id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
     version: Annotated[int, Field(ge=1)]
     valid_from: Instant
+    #: None: for good.
     valid_to: Instant | None = None
+    #: What to call it in explanations; "": by its kind.
     title: Annotated[str, Field(max_length=200)] = ""
+    #: What it gives.
     rule: Rule
+    #: Under which conditions.
     when: When = When()
+    #: How it meets other promotions on the same sale.
     stacking: Stacking = Stacking()
+    #: How much it gives at most.
     limits: Limits = Limits()
+    #: Of its days and hours; None: the program's.
     timezone: Zone | None = None
 
     @model_validator(mode="after")
@@ -134,7 +149,10 @@ class Promotion(Frozen):
         if isinstance(self.rule, ReferralReward) and (
             self.stacking != Stacking() or self.when.first_purchase
         ):
-            message = "a referral reward stacks with everything and has its own idea of the first purchase"
+            message = (
+                "a referral reward stacks with everything "
+                "and has its own idea of the first purchase"
+            )
             raise ValueError(message)
         return self
 
@@ -160,15 +178,20 @@ class Promotion(Frozen):
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> "Promotion":
-        """From a row of loyalty.promotion: promotion_id, version, kind, parameters, valid_from, valid_to.
+        """From a row of loyalty.promotion.
+
+        It has promotion_id, version, kind, parameters, valid_from, valid_to.
 
         Raises UnknownPromotionKindError: points must never be short of a promise without anyone
         noticing. Raises pydantic.ValidationError for parameters that do not fit the kind.
         """
         parameters = dict(row["parameters"])
         if row["kind"] not in kinds():
-            message = f"promotion {row['promotion_id']!r} is of the kind {row['kind']!r}, which this version cannot evaluate"
+            message = (
+                f"promotion {row['promotion_id']!r} is of the kind {row['kind']!r}, "
+                "which this version cannot evaluate"
+            )
             raise UnknownPromotionKindError(message)
         rule = {**parameters.pop("rule", {}), "kind": row["kind"]}
-        own = {name: row[name] for name in ("promotion_id", "version", "valid_from", "valid_to")}
-        return cls.model_validate({**own, **parameters, "rule": rule})
+        stored = {name: row[name] for name in ("promotion_id", "version", "valid_from", "valid_to")}
+        return cls.model_validate({**stored, **parameters, "rule": rule})

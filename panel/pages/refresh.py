@@ -21,7 +21,7 @@ from settings import Settings, settings
 from sql import ledger, webhooks
 from sql import panel_pages as pages
 from sql.db import connect
-from tasks.steps import without_row_data
+from tasks.database_errors import without_row_data
 
 log = logging.getLogger(__name__)
 #: Failures that the page names.

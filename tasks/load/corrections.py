@@ -1,4 +1,6 @@
-"""What takes points back is accepted where it can be understood, though it would not do for a new sale.
+"""Corrections that take points back are accepted where they can be understood.
+
+The same record would be rejected if it were a new sale.
 
 A void needs nothing but the document's id. A refund that leaves out the phone or the date of its
 sale has those of the sale as it is stored. What still cannot be used is a class of reject of its
@@ -17,15 +19,18 @@ from sql.db import DbConnection
 from sql.sync import AccountKey
 
 _PLACE: Final = ["page_id", "record_no"]
-#: What a correction may leave out, where the sale is stored.
+#: Fields that a correction may leave out where the sale is stored: they are taken from there.
 _KNOWN_OF_THE_SALE: Final = ("customer_phone", "customer_external_id", "issued_at", "updated_at")
 _TAKEN: Final = "the phone or the date is missing: taken from the sale as it is stored"
 _VOID: Final = "a cancelled document that is not complete: its id was enough"
-#: Documents that earn nothing any more: external_id, deleted_at, and the place of the record.
+#: Documents that earn nothing any more.
 VOIDED: Final = pl.Schema(
     {
+        #: The document.
         "external_id": pl.String(),
+        #: From when on; null: not known.
         "deleted_at": pl.Datetime("us", "UTC"),
+        #: The record that voids it: its raw page, and its place there.
         "page_id": pl.Int64(),
         "record_no": pl.Int32(),
     }
@@ -33,9 +38,9 @@ VOIDED: Final = pl.Schema(
 
 
 def completed(connection: DbConnection, account: AccountKey, mapped: Mapped) -> Mapped:
-    """Refunds, credits and lowered sales with what they leave out, from the stored sale.
+    """Fills in what refunds, credits and lowered sales leave out, from the stored sale.
 
-    With a note each.
+    Each one that could be completed loses its problems and gets a note.
     """
     if mapped.problems.is_empty():
         return mapped
@@ -69,7 +74,10 @@ def completed(connection: DbConnection, account: AccountKey, mapped: Mapped) -> 
 
 
 def _of_the_sale(connection: DbConnection, account: AccountKey, rows: pl.DataFrame) -> pl.DataFrame:
-    """Versions of stored sales that leave less of them, for the same customer as far as they say."""
+    """Versions of stored sales that lower their amount.
+
+    They must be of the same customer, as far as they name one.
+    """
     stored = refused.standing(connection, account, rows["external_id"].to_list())
     if stored.is_empty():
         return rows.clear()
@@ -95,7 +103,7 @@ def _of_the_sale(connection: DbConnection, account: AccountKey, rows: pl.DataFra
 def _of_the_customer(
     connection: DbConnection, account: AccountKey, rows: pl.DataFrame
 ) -> pl.DataFrame:
-    """Credits that lack nothing but a phone, of customers whose sales are all one member's."""
+    """Credits that lack only a phone, of customers whose sales are all of one member."""
     bare = rows.filter(
         pl.col("kind").is_in(NEGATIVE_KINDS)
         & pl.col("customer_phone").is_null()
@@ -108,26 +116,26 @@ def _of_the_customer(
     phones = refused.phones_of_customers(
         connection, account, bare["customer_external_id"].unique().to_list()
     )
-    known = pl.DataFrame(
+    members = pl.DataFrame(
         {"customer_external_id": list(phones), "_phone": list(phones.values())},
         schema={"customer_external_id": pl.String, "_phone": pl.String},
     )
     return (
-        bare.join(known, on="customer_external_id", how="inner", maintain_order="left")
+        bare.join(members, on="customer_external_id", how="inner", maintain_order="left")
         .with_columns(pl.col("_phone").alias("customer_phone"))
         .select(rows.columns)
     )
 
 
 def void_ones(mapped: Mapped, problems: pl.DataFrame) -> pl.DataFrame:
-    """Rejected records that say that their document is void, as far as they name it (VOIDED)."""
+    """Rejected records that say that their document is void, and name it (VOIDED)."""
     if problems.is_empty():
         return VOIDED.to_frame()
     void = mapped.invoices.filter(
         (pl.col("status") == "void") & pl.col("external_id").is_not_null()
     )
     rejected = void.join(problems, on=_PLACE, how="semi")
-    # One without any time cannot be told from an older version: it counts where it stands last.
+    # A record without any time may be an older version: it counts where it stands last.
     last = mapped.invoices.sort(_PLACE).unique("external_id", keep="last").select(_PLACE)
     undated = rejected.filter(pl.col("updated_at").is_null()).join(last, on=_PLACE, how="semi")
     dated = rejected.filter(pl.col("updated_at").is_not_null())
@@ -144,14 +152,14 @@ def take_void_ones(
     *,
     into: store.Stored,
 ) -> pl.DataFrame:
-    """Makes those that are stored void.
+    """Makes void those of the documents that are stored.
 
-    Returns the places of these records, which are no rejects then.
+    Returns the places (page_id, record_no) of their records, which count as accepted.
     """
     if voided.is_empty():
         return voided.select(_PLACE)
-    known = refused.stored_ids(connection, account, voided["external_id"].unique().to_list())
-    taken = voided.filter(pl.col("external_id").is_in(list(known)))
+    stored = refused.stored_ids(connection, account, voided["external_id"].unique().to_list())
+    taken = voided.filter(pl.col("external_id").is_in(list(stored)))
     store.void_deleted(connection, account, sync_id, taken, into=into)
     refused.note(
         connection, account, sync_id, [(key, _VOID) for key in taken["external_id"].to_list()]
@@ -165,5 +173,5 @@ def taking(invoices: pl.DataFrame, rejects: pl.DataFrame) -> list[tuple[int, int
     Credits, and totals below zero.
     """
     takes = pl.col("kind").is_in(NEGATIVE_KINDS) | (pl.col("total_minor") < 0)
-    found = invoices.filter(takes.fill_null(value=False)).join(rejects, on=_PLACE, how="semi")
-    return [(int(page), int(record)) for page, record in found.select(_PLACE).rows()]
+    negative = invoices.filter(takes.fill_null(value=False)).join(rejects, on=_PLACE, how="semi")
+    return [(int(page), int(record)) for page, record in negative.select(_PLACE).rows()]

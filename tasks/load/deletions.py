@@ -1,4 +1,7 @@
-"""Deletions that nobody tells: found by comparing what the vendor lists with what is stored."""
+"""Deletions that the vendor does not report.
+
+They are found by comparing what the vendor lists with what is stored.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,13 +21,18 @@ from tasks.job import Job
 
 @dataclass(frozen=True)
 class Unlisted:
-    """Stored documents that no list names, as deletions, and how many documents were looked at."""
+    """Stored documents that no list names any more."""
 
+    #: `connectors.kit.mapping.frames.DELETION`, as of when the census began.
     deletions: pl.DataFrame
+    #: Stored documents that were looked for.
     alive_count: int
 
     def too_many(self, job: Job) -> str:
-        """What to say when so many are missing that it is probably not they that are gone; "" if they are few."""
+        """Why this is refused, for an operator, where so many documents are missing; else "".
+
+        So many missing documents are probably not deleted, but hidden from the connected user.
+        """
         count, limit = self.deletions.height, job.policy.reject_percent_max
         if (
             self.alive_count < job.policy.reject_records_min
@@ -32,20 +40,21 @@ class Unlisted:
         ):
             return ""
         return (
-            f"{job.account.system}: {count} of {self.alive_count} documents are not listed any more, more than the {limit} % "
-            f"allowed in block {block_name(job.vendor.name or job.vendor.system)!r}. Nothing was stored and no cursor moved. Usually the connected "
-            "user sees less than before (another role, entity or company). If they really were deleted, raise the limit in the "
+            f"{job.account.system}: {count} of {self.alive_count} documents are not listed any "
+            f"more, more than the {limit} % "
+            f"allowed in block {block_name(job.vendor.name or job.vendor.system)!r}. "
+            "Nothing was stored and no cursor moved. Usually the connected "
+            "user sees less than before (another role, entity or company). "
+            "If they really were deleted, raise the limit in the "
             "block for one run."
         )
 
 
 class Census:
-    """Collects what the census lists of a synchronisation name.
+    """Collects what a census names: lists of all documents that exist.
 
-    Only all of them together say what is gone.
-
-    Other lists may name what exists of one kind of documents, where they could not say what was
-    deleted.
+    Only all census lists of a connector together show what is gone. Another list may name all
+    existing documents of one kind, where the vendor could not say what was deleted of it.
     """
 
     def __init__(self, spec: ConnectorSpec) -> None:

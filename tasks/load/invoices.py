@@ -1,12 +1,18 @@
-"""Step 2: stored pages become canonical invoices; good rows are stored in one transaction, the others are rejected by name."""
+"""Step 2, load: mapped records become canonical invoices in the database.
+
+In: `Extracted` (mapped pages). Out: `Loaded` (what became of the records), invoices and rejects in
+the database, moved cursors, and members marked for the award step. Good records are stored and the
+others are rejected by name, all in one transaction.
+"""
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Self
+from types import TracebackType
+from typing import Any, Self
 
 import polars as pl
 
@@ -15,16 +21,15 @@ from connectors.kit.mapping import Mapped, fill, phone_place
 from connectors.kit.spec import Stream
 from expectations import FAILED, Report, Result, validate_invoices
 from loyalty.masking import identifier
+from loyalty.schema import INVOICE, PROBLEM, UTC_US
 from sql import policy, refused, store, sync
 from sql.db import DbConnection
 from sql.versions import newest, readings, with_plausible_times
-from tasks.extract.bulk.prefetch import ahead
+from tasks.extract.batch import MappedBatch
+from tasks.extract.pages import Extracted
 from tasks.job import Job
 from tasks.load.corrections import VOIDED, completed, take_void_ones, taking, void_ones
 from tasks.load.deletions import Census
-
-if TYPE_CHECKING:
-    from tasks.extract.pages import Extracted
 
 #: Records judged and stored at a time.
 RECORDS_AT_ONCE = 20_000
@@ -32,8 +37,34 @@ RECORDS_AT_ONCE = 20_000
 EXAMPLES = 3
 #: Rejects kept as evidence when too many of them stop the run.
 EVIDENCE_ROWS = 1_000
-#: What was read otherwise of an accepted document; `document` is its number, for people.
-NOTED = pl.Schema({"external_id": pl.String(), "document": pl.String(), "reason": pl.String()})
+#: Invoices that were accepted.
+ACCEPTED = pl.Schema(
+    {
+        **INVOICE,
+        #: What the vendor says of when it was changed, where that is in the future; `updated_at` is
+        #: then the time of reading. Null: it is not.
+        "claimed_at": UTC_US,
+    }
+)
+#: What is wrong with a field of a rejected record.
+REASON = pl.Schema(
+    {
+        **PROBLEM,
+        #: The document's number, else its id; null: the record names none.
+        "document": pl.String(),
+    }
+)
+#: What was completed or read differently from what the record says, of accepted documents.
+NOTED = pl.Schema(
+    {
+        #: The document's id.
+        "external_id": pl.String(),
+        #: Its number, for people.
+        "document": pl.String(),
+        #: What was completed or read differently.
+        "reason": pl.String(),
+    }
+)
 
 
 class TooManyRejectsError(RuntimeError):
@@ -50,9 +81,7 @@ class TooManyRejectsError(RuntimeError):
 class SightLostError(TooManyRejectsError):
     """More documents than allowed are not listed any more: probably the connected user sees less.
 
-    Nothing moved.
-
-    What was fetched is no use to the next run, which begins anew.
+    Nothing was stored. What was fetched is no use to the next run, which begins anew.
     """
 
 
@@ -60,63 +89,104 @@ class SightLostError(TooManyRejectsError):
 class Loaded:
     """What became of the records of one synchronisation."""
 
+    #: Records on the pages, whatever became of them.
     records: int = 0
+    #: Documents that were stored, or taken as void.
     accepted: int = 0
+    #: Records that could not be used.
     rejected: int = 0
+    #: Open rejects that are closed now.
     resolved: int = 0
     #: Earlier rejects that were mapped anew from their stored pages.
     tried_again: int = 0
+    #: Why records were rejected, and how often.
     reasons: Counter[str] = field(default_factory=Counter)
-    #: Per reason, numbers of some documents it applies to, and the masked values of some.
+    #: Per reason, the numbers of some documents that it applies to.
     examples: dict[str, list[str]] = field(default_factory=dict)
+    #: Per reason, how some of the values begin, masked.
     values: dict[str, list[str]] = field(default_factory=dict)
-    #: What was read otherwise than it is written, how often, and in which documents for example.
+    #: What was completed or read differently from what the records say, and how often.
     notes: Counter[str] = field(default_factory=Counter)
+    #: Per note, the numbers of some documents.
     note_examples: dict[str, list[str]] = field(default_factory=dict)
+    #: Which invoices are new, changed, void, and whose they are.
     stored: store.Stored = field(default_factory=store.Stored)
-    #: Records with a time of change in the future; of some the document and that time.
+    #: Records with a time of change in the future...
     ahead: int = 0
+    #: ...and of some of them the document's number and that time.
     ahead_documents: dict[str, datetime] = field(default_factory=dict)
+    #: Per list from when on the next run reads; {} where the cursors did not move.
     cursors: dict[str, datetime] = field(default_factory=dict)
+    #: What Great Expectations counted, by column and expectation.
     expectations: dict[tuple[str, str], Result] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Some pages of one stream, judged.
+    """Some pages of one list, judged: what can be stored, and what is rejected."""
 
-    Accepted invoices and lines, rejects, deletions, and what a census listed.
-
-    `voided` (`tasks.load.corrections.VOIDED`) are rejected records that name a document and say
-    that it is void; `taking` are the places of those that take points back; `notes` say what was
-    read otherwise of accepted ones (external_id, document, reason).
-    """
-
+    #: ACCEPTED, and `member_id` once the members are known.
     invoices: pl.DataFrame
+    #: LINE, of the accepted invoices.
     lines: pl.DataFrame
+    #: `sql.store.REJECT_BY_CONTENT`: records that cannot be used, with their reasons.
     rejects: pl.DataFrame
+    #: REASON: what is wrong with each of them, field by field.
     problems: pl.DataFrame
+    #: Documents that the vendor says are deleted.
     deletions: pl.DataFrame
+    #: Records on the pages.
     records: int
+    #: What Great Expectations found.
     report: Report
+    #: The list that they are of.
     stream: str
+    #: What a census listed: ids of documents that exist.
     listed: pl.DataFrame
+    #: VOIDED: rejected records that name a document and say that it is void.
     voided: pl.DataFrame = field(default_factory=VOIDED.to_frame)
+    #: Places (page_id, record_no) of rejected records that take points back.
     taking: Sequence[tuple[int, int]] = ()
+    #: NOTED.
     notes: pl.DataFrame = field(default_factory=NOTED.to_frame)
 
 
-class Loading:
-    """One store transaction under way: open from its creation to `close`."""
+def load_pages(job: Job, extracted: Extracted) -> Loaded:
+    """Validates and stores what was extracted, and moves the cursors, in one transaction.
+
+    A large read may have been stored while it was read (`tasks.extract.bulk`); then only its end is
+    left to do.
+
+    Raises TooManyRejectsError (nothing stored), psycopg.Error.
+    """
+    bulk = extracted.bulk
+    if bulk is not None:
+        stored: Loaded | None = bulk.stored(extracted.streams)
+        if stored is not None:
+            return stored
+    with (
+        StoreTransaction(job, extracted.sync_id) as store_transaction,
+        closing(store_transaction.judged(extracted.mapped)) as judged_batches,
+    ):
+        for batch in judged_batches if bulk is None else bulk.ahead(judged_batches):
+            store_transaction.take(batch)
+        return store_transaction.finish(extracted.streams)
+
+
+class StoreTransaction:
+    """The transaction that stores one synchronisation: open from its creation to `close`.
+
+    Its end is `finish`; left without it, everything is rolled back.
+    """
 
     def __init__(self, job: Job, sync_id: int) -> None:
         self._job, self._sync_id = job, sync_id
-        self._done = Loaded()
+        self._loaded = Loaded()
+        #: Rejects, to be kept if too many of them stop the run.
         self._evidence: list[pl.DataFrame] = []
         self._census = Census(job.spec)
         with ExitStack() as opened:
             self._connection = opened.enter_context(job.transaction())
-            self._reader = opened.enter_context(job.transaction())
             store.lock_account(self._connection, job.account)
             self._first = store.is_first_load(self._connection, job.account)
             self._awaited = store.has_open_rejects(self._connection, job.account)
@@ -125,17 +195,30 @@ class Loading:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
-    def prepared(self, batches: Iterable[tuple[str, Mapped]]) -> Iterator[Batch]:
-        """Batches completed and judged, one ahead of the one that is taken."""
-        judging = self._judged(batches)
-        return judging if self._job.dry_run else ahead(judging)
+    def judged(self, batches: Iterable[MappedBatch]) -> Generator[Batch, None, None]:
+        """The batches of `batches`, completed from what is stored, and judged.
+
+        It has a transaction of its own, and may run in another thread than `take`.
+        """
+        account = self._job.account
+        with self._job.transaction() as reader:
+            for stream, mapped in _gathered(batches):
+                pages = readings(reader, mapped.invoices["page_id"])
+                whole = completed(reader, account, filled(self._job, reader, stream, mapped))
+                batch = judged(self._job.spec.stream(stream), whole, pages)
+                yield replace(batch, invoices=store.with_members(batch.invoices, self._job.aside))
 
     def take(self, batch: Batch) -> None:
         """Stores a batch."""
-        stored = self._done.stored
+        stored = self._loaded.stored
         # Versions of one document in two batches: from then on each batch is compared with what is
         # stored.
         self._first = self._first and not (stored.changed or stored.unchanged or stored.older)
@@ -144,7 +227,7 @@ class Loading:
             self._connection,
             self._sync_id,
             batch,
-            self._done,
+            self._loaded,
             awaited=self._awaited,
             expect_new=self._first,
         )
@@ -155,32 +238,23 @@ class Loading:
     def finish(self, streams: Mapping[str, Any]) -> Loaded:
         """Judges the share of rejects, moves the cursors and commits.
 
+        `streams` are those of `Extracted`.
+
         Raises TooManyRejectsError: nothing is stored but the rejects, as evidence.
         """
         try:
-            _judge_share(self._job, self._done)
+            _judge_share(self._job, self._loaded)
             _void_unlisted(
-                self._job, self._connection, self._sync_id, self._census, streams, self._done
+                self._job, self._connection, self._sync_id, self._census, streams, self._loaded
             )
         except TooManyRejectsError as error:
             self._connection.rollback()
             if not self._job.dry_run:
-                if isinstance(error, SightLostError):
-                    sync.set_state(self._connection, self._sync_id, "abandoned")
-                evidence = pl.concat(self._evidence)
-                store.save_rejects(
-                    self._connection,
-                    self._job.account,
-                    self._sync_id,
-                    evidence,
-                    mapping=self._job.mapping_digest,
-                )
-                refused.classify(self._connection, self._job.account, self._sync_id)
-                self._connection.commit()
+                self._keep_evidence(error)
             raise
-        _finish(self._job, self._connection, self._sync_id, streams, self._done)
+        _finish(self._job, self._connection, self._sync_id, streams, self._loaded)
         self._job.commit(self._connection)
-        return self._done
+        return self._loaded
 
     def close(self) -> None:
         """Rolls back what is not committed (in a dry run: at the end of the job)."""
@@ -188,51 +262,46 @@ class Loading:
             self._connection.rollback()
         self._opened.close()
 
-    def _judged(self, batches: Iterable[tuple[str, Mapped]]) -> Iterator[Batch]:
-        for name, mapped in _gathered(batches):
-            pages = readings(self._reader, mapped.invoices["page_id"])
-            whole = completed(
-                self._reader, self._job.account, filled(self._job, self._reader, name, mapped)
-            )
-            batch = judged(self._job.spec.stream(name), whole, pages)
-            yield replace(batch, invoices=store.with_members(batch.invoices, self._job.aside))
+    def _keep_evidence(self, error: TooManyRejectsError) -> None:
+        """Stores the rejects of a run that stores nothing else."""
+        account, sync_id = self._job.account, self._sync_id
+        if isinstance(error, SightLostError):
+            sync.set_state(self._connection, sync_id, "abandoned")
+        store.save_rejects(
+            self._connection,
+            account,
+            sync_id,
+            pl.concat(self._evidence),
+            mapping=self._job.mapping_digest,
+        )
+        refused.classify(self._connection, account, sync_id)
+        self._connection.commit()
 
 
-def _gathered(batches: Iterable[tuple[str, Mapped]]) -> Iterator[tuple[str, Mapped]]:
-    """Batches of one stream put together: a validation costs as much as reading thousands of rows, however few it checks."""
+def _gathered(batches: Iterable[MappedBatch]) -> Iterator[tuple[str, Mapped]]:
+    """Batches of one stream put together: (stream, records).
+
+    A validation costs as much as reading thousands of rows, however few it checks.
+    """
     waiting: list[Mapped] = []
     stream, records = "", 0
-    for name, mapped in batches:
-        if waiting and name != stream:
+    for batch in batches:
+        if waiting and batch.stream != stream:
             yield stream, Mapped.together(waiting)
             waiting, records = [], 0
-        stream = name
-        waiting.append(mapped)
-        records += mapped.record_count
-        if (
-            records >= RECORDS_AT_ONCE
-        ):  # at once, not when the next one comes: the database waits for it
+        stream = batch.stream
+        waiting.append(batch.mapped)
+        records += batch.mapped.record_count
+        # At once, not when the next one comes: the database waits for it.
+        if records >= RECORDS_AT_ONCE:
             yield stream, Mapped.together(waiting)
             waiting, records = [], 0
     if waiting:
         yield stream, Mapped.together(waiting)
 
 
-def load_pages(job: Job, extracted: "Extracted") -> Loaded:
-    """Validates and stores what was extracted and mapped, and moves the cursors, in one transaction.
-
-    Raises TooManyRejectsError (nothing stored), psycopg.Error.
-    """
-    begun = extracted.take_early()
-    with begun or Loading(job, extracted.sync_id) as loading:
-        if begun is None:
-            for batch in loading.prepared(extracted.mapped):
-                loading.take(batch)
-        return loading.finish(extracted.streams)
-
-
 def filled(job: Job, reader: DbConnection, stream: str, mapped: Mapped) -> Mapped:
-    """Phones and SKUs from the lookups, where the pages had none."""
+    """The records with phones and SKUs from the lookups, where the pages had none."""
     customer_ids = (
         mapped.invoices.filter(pl.col("customer_phone").is_null())["customer_external_id"]
         .drop_nulls()
@@ -249,7 +318,7 @@ def filled(job: Job, reader: DbConnection, stream: str, mapped: Mapped) -> Mappe
 
 
 def judged(stream: Stream, mapped: Mapped, pages: pl.DataFrame) -> Batch:
-    """Splits a mapped batch into what can be stored and what is rejected, each reject with its reasons.
+    """Splits a mapped batch into what can be stored and what is rejected, each with its reasons.
 
     Of several versions of one document only the newest is judged; `pages` says how they were read
     (READING).
@@ -298,10 +367,13 @@ def judged(stream: Stream, mapped: Mapped, pages: pl.DataFrame) -> Batch:
     )
 
 
-def _failures(candidates: pl.DataFrame, report: Report, known: pl.DataFrame) -> pl.DataFrame:
-    """Rows that Great Expectations refused, as problems, unless the mapping already said why."""
+def _failures(candidates: pl.DataFrame, report: Report, problems: pl.DataFrame) -> pl.DataFrame:
+    """Rows that Great Expectations refused, as problems (PROBLEM).
+
+    Fields of which the mapping has a problem already are left out.
+    """
     if report.ok:
-        return known.clear()
+        return problems.clear()
     rows = candidates.select("page_id", "record_no").with_row_index("row_no")
     failed = report.failed.join(rows, on="row_no").select(
         "page_id",
@@ -311,20 +383,20 @@ def _failures(candidates: pl.DataFrame, report: Report, known: pl.DataFrame) -> 
         pl.col("expectation").alias("reason"),
         pl.lit("").alias("example"),
     )
-    # Without a currency no amount can be read: the currency is the cause, and said already.
-    unread = known.filter(pl.col("field") == "currency").select(
+    # Without a currency no amount can be read. The currency is the cause, and is a problem already.
+    unread = problems.filter(pl.col("field") == "currency").select(
         "page_id", "record_no", field=pl.lit("total_minor")
     )
-    told = pl.concat([known.select(unread.columns), unread])
-    return failed.join(told, on=told.columns, how="anti").cast(known.schema)
+    explained = pl.concat([problems.select(unread.columns), unread])
+    return failed.join(explained, on=explained.columns, how="anti").cast(problems.schema)
 
 
 def _rejects(
     stream: Stream, problems: pl.DataFrame, candidates: pl.DataFrame, identities: pl.DataFrame
 ) -> pl.DataFrame:
-    """One row per rejected record: sql.store.REJECT_BY_CONTENT.
+    """One row per rejected record (sql.store.REJECT_BY_CONTENT).
 
-    One without an id is known by what it says, and its file.
+    A record of a file without an id is identified by its content and its file.
     """
     names = ("page_id", "record_no", "external_id", "customer_external_id")
     ids = (
@@ -332,20 +404,23 @@ def _rejects(
         if problems.height
         else {}
     )
-    known = {(page, record): (document, key) for page, record, document, key in identities.rows()}
+    names_of = {
+        (page, record): (document, key) for page, record, document, key in identities.rows()
+    }
     rows = []
     for (page_id, record_no), group in problems.group_by(
         ["page_id", "record_no"], maintain_order=True
     ):
-        found = group.select("field", "path", "reason", "example").to_dicts()
+        reasons = group.select("field", "path", "reason", "example").to_dicts()
         external_id, customer = ids.get((page_id, record_no), (None, None))
-        document, row_key = known.get((page_id, record_no), (None, ""))
+        document, row_key = names_of.get((page_id, record_no), (None, ""))
         external_id = external_id or document
-        reason = "; ".join(describe(problem) for problem in found)
+        reason = "; ".join(describe(problem) for problem in reasons)
         record_key = row_key or external_id or f"page {page_id} record {record_no}"
         rows.append(
             (
-                stream.name, record_key, external_id, reason, json.dumps(found), page_id, record_no, customer,
+                stream.name, record_key, external_id, reason, json.dumps(reasons),
+                page_id, record_no, customer,
                 bool(row_key),
             )
         )  # fmt: skip
@@ -353,7 +428,10 @@ def _rejects(
 
 
 def describe(problem: dict[str, Any]) -> str:
-    """`Total, looked for at /TotalAmt: missing`, in one line; paths in brackets are not of the document."""
+    """`Total, looked for at /TotalAmt: missing`, in one line.
+
+    Paths in brackets are not of the document.
+    """
     name = problem["field"].removesuffix("_minor").replace("_at", "").replace("_", " ").capitalize()
     where = f", looked for at {problem['path']}" if problem["path"].startswith("/") else ""
     return f"{name}{where}: {problem['reason']}"
@@ -364,41 +442,55 @@ def _store(
     connection: DbConnection,
     sync_id: int,
     batch: Batch,
-    done: Loaded,
+    loaded: Loaded,
     *,
     awaited: bool,
     expect_new: bool,
 ) -> None:
+    """Stores a batch, and adds what became of it to `loaded`; see `store_batch`."""
     batch, resolved = store_batch(
-        job, connection, sync_id, batch, into=done.stored, awaited=awaited, expect_new=expect_new
+        job, connection, sync_id, batch, into=loaded.stored, awaited=awaited, expect_new=expect_new
     )
-    done.resolved += resolved
-    done.records += batch.records
-    done.accepted += batch.invoices.height + batch.voided.height
-    done.rejected += batch.rejects.height
-    _note_claims(batch.invoices, done)
+    loaded.resolved += resolved
+    loaded.records += batch.records
+    loaded.accepted += batch.invoices.height + batch.voided.height
+    loaded.rejected += batch.rejects.height
+    _note_claims(batch.invoices, loaded)
+    _add_notes(batch, loaded)
+    _add_reasons(batch, loaded, job.vendor.region)
+    _add_results(batch, loaded)
+
+
+def _add_notes(batch: Batch, loaded: Loaded) -> None:
     for document, note in batch.notes.select("document", "reason").iter_rows():
-        done.notes[note] += 1
-        shown = done.note_examples.setdefault(note, [])
+        loaded.notes[note] += 1
+        shown = loaded.note_examples.setdefault(note, [])
         if len(shown) < EXAMPLES:
             shown.append(document)
+
+
+def _add_reasons(batch: Batch, loaded: Loaded, region: str) -> None:
+    """Counts why records are rejected; `region` says how phones among the examples are written."""
     for problem in batch.problems.unique(
         ["page_id", "record_no", "field", "reason"], maintain_order=True
     ).iter_rows(named=True):
         reason = describe(problem)
-        done.reasons[reason] += 1
-        known = done.examples.setdefault(reason, [])
-        if problem["document"] and len(known) < EXAMPLES:
-            known.append(identifier(problem["document"], job.vendor.region))
-        said = done.values.setdefault(reason, [])
+        loaded.reasons[reason] += 1
+        documents = loaded.examples.setdefault(reason, [])
+        if problem["document"] and len(documents) < EXAMPLES:
+            documents.append(identifier(problem["document"], region))
+        values = loaded.values.setdefault(reason, [])
         # (What is looked up elsewhere has the customer's number for an example.)
-        if problem["example"] and not problem["path"].startswith("(") and len(said) < EXAMPLES:
-            said += [problem["example"]] if problem["example"] not in said else []
+        if problem["example"] and not problem["path"].startswith("(") and len(values) < EXAMPLES:
+            values += [problem["example"]] if problem["example"] not in values else []
+
+
+def _add_results(batch: Batch, loaded: Loaded) -> None:
     for result in batch.report.results:
         key = (result.column, result.expectation)
-        before = done.expectations.get(key)
+        before = loaded.expectations.get(key)
         counts = (0, 0) if before is None else (before.checked, before.failed)
-        done.expectations[key] = Result(
+        loaded.expectations[key] = Result(
             result.expectation,
             result.column,
             result.reason,
@@ -407,13 +499,13 @@ def _store(
         )
 
 
-def _note_claims(invoices: pl.DataFrame, done: Loaded) -> None:
+def _note_claims(invoices: pl.DataFrame, loaded: Loaded) -> None:
     """Counts times of change that cannot be right, and keeps those of some documents."""
     claims = invoices.filter(pl.col("claimed_at").is_not_null())
-    done.ahead += claims.height
+    loaded.ahead += claims.height
     named = claims.select(pl.coalesce("invoice_number", "external_id"), "claimed_at").rows()
-    for document, at in named[: EXAMPLES - len(done.ahead_documents)]:
-        done.ahead_documents[document] = at
+    for document, at in named[: EXAMPLES - len(loaded.ahead_documents)]:
+        loaded.ahead_documents[document] = at
 
 
 def store_batch(
@@ -433,8 +525,8 @@ def store_batch(
         connection: The transaction.
         sync_id: Its number.
         batch: What was judged.
-        into: Is added to.
-        awaited: Whether the account has open rejects that may be resolved.
+        into: What became of the documents; it is added to.
+        awaited: Whether the account has open rejects that this may resolve.
         expect_new: As in `sql.store.store_invoices`.
 
     Returns:
@@ -467,26 +559,33 @@ def store_batch(
     return batch, store.resolve_rejects(connection, account, sync_id, settled.to_list())
 
 
-def _judge_share(job: Job, done: Loaded) -> None:
-    judged_count = done.accepted + done.rejected
+def _judge_share(job: Job, loaded: Loaded) -> None:
+    judged_count = loaded.accepted + loaded.rejected
     limit = job.policy.reject_percent_max
-    if judged_count < job.policy.reject_records_min or done.rejected * 100 <= limit * judged_count:
+    if (
+        judged_count < job.policy.reject_records_min
+        or loaded.rejected * 100 <= limit * judged_count
+    ):
         return
     worst = "; ".join(
-        f"{count} x {reason}{_shown(done, reason)}" for reason, count in done.reasons.most_common(3)
+        f"{count} x {reason}{_shown(loaded, reason)}"
+        for reason, count in loaded.reasons.most_common(3)
     )
     message = (
-        f"{job.account.system}: {done.rejected} of {judged_count} records could not be used, more than the {limit} % allowed "
-        f"in block {block_name(job.vendor.name or job.vendor.system)!r}. Nothing was stored and no cursor moved. Most frequent: {worst}. Correct the field mapping "
-        "in the block or the data at the vendor, then retry this run: it reads the same changes again."
+        f"{job.account.system}: {loaded.rejected} of {judged_count} records could not be used, "
+        f"more than the {limit} % allowed "
+        f"in block {block_name(job.vendor.name or job.vendor.system)!r}. Nothing was stored and "
+        f"no cursor moved. Most frequent: {worst}. Correct the field mapping "
+        "in the block or the data at the vendor, then retry this run: "
+        "it reads the same changes again."
     )
-    raise TooManyRejectsError(message, done)
+    raise TooManyRejectsError(message, loaded)
 
 
-def _shown(done: Loaded, reason: str) -> str:
-    """Of what a reason says, how the values begin, and in which documents."""
-    values = ", ".join(f'"{value}"' for value in done.values.get(reason, []))
-    documents = ", ".join(done.examples.get(reason, []))
+def _shown(loaded: Loaded, reason: str) -> str:
+    """Examples of a reason: how the values begin, and in which documents; "" for none."""
+    values = ", ".join(f'"{value}"' for value in loaded.values.get(reason, []))
+    documents = ", ".join(loaded.examples.get(reason, []))
     parts = [
         f"it begins with {values}" if values else "",
         f"for example in {documents}" if documents else "",
@@ -500,33 +599,36 @@ def _void_unlisted(
     sync_id: int,
     census: Census,
     streams: Mapping[str, Any],
-    done: Loaded,
+    loaded: Loaded,
 ) -> None:
     """Documents that a complete census does not name are void from the moment the read began.
 
-    Raises SightLostError: so many that it is not the documents that are gone, but our sight of
-    them.
+    Raises SightLostError: so many that probably not the documents are gone, but the connected user
+    cannot see them any more.
     """
-    found = census.unlisted(connection, job.account, sync_id, streams)
-    if found is None:
+    unlisted = census.unlisted(connection, job.account, sync_id, streams)
+    if unlisted is None:
         return
-    if too_many := found.too_many(job):
-        raise SightLostError(too_many, done)
-    store.void_deleted(connection, job.account, sync_id, found.deletions, into=done.stored)
+    if too_many := unlisted.too_many(job):
+        raise SightLostError(too_many, loaded)
+    store.void_deleted(connection, job.account, sync_id, unlisted.deletions, into=loaded.stored)
 
 
 def _finish(
-    job: Job, connection: DbConnection, sync_id: int, streams: Mapping[str, Any], done: Loaded
+    job: Job, connection: DbConnection, sync_id: int, streams: Mapping[str, Any], loaded: Loaded
 ) -> None:
-    """Cursors, marks and state: last, so that the rows everyone shares are locked as briefly as possible."""
+    """Moves the cursors, marks the members and sets the state.
+
+    This comes last, so that the rows everyone shares are locked as briefly as possible.
+    """
     if not job.by_hand:
-        done.cursors = {
+        loaded.cursors = {
             name: datetime.fromisoformat(state["started_at"]) for name, state in streams.items()
         }
-        sync.move_cursors(connection, job.account, sync_id, done.cursors)
+        sync.move_cursors(connection, job.account, sync_id, loaded.cursors)
     if job.policy.award is not None:
-        done.stored.members |= policy.follow(
+        loaded.stored.members |= policy.follow(
             connection, job.account, sync_id, job.run_id, job.policy.award
         )
     sync.set_state(connection, sync_id, "stored")
-    store.mark_dirty(connection, done.stored.members)
+    store.mark_dirty(connection, loaded.stored.members)

@@ -1,4 +1,7 @@
-"""Step 2, its end: records that were rejected are tried again once there is reason to think that they can be used.
+"""Step 2, its end: tries rejected records again, once it is likely that they can be used.
+
+In: open rejects and the stored pages they came from. Out: `RetryResult`; what can be used now is
+stored by the rules of every other load.
 
 Because the mapping is another one (settings of the block, or the program itself), or because their
 customer has a phone by now. The vendor is not asked: the record is in its stored page. Whatever is
@@ -26,29 +29,33 @@ from tasks.job import Job
 from tasks.load.corrections import completed
 from tasks.load.invoices import Loaded, filled, judged, load_pages, store_batch
 
-#: Raw pages in one transaction, and transactions in one run; a replay that was asked for goes on to
-#: the end.
+#: Raw pages in one transaction.
 PAGES_AT_ONCE: Final = 50
+#: Transactions in one run, so that a poll stays short. A replay of rejects goes on to the end.
 TURNS_MAX: Final = 8
 
 
 @dataclass
-class Again:
-    """What came of it: records tried, rejects closed, invoices new and changed."""
+class RetryResult:
+    """What came of trying rejects again."""
 
+    #: Records that were mapped again.
     tried: int = 0
+    #: Rejects that are closed now.
     resolved: int = 0
+    #: Invoices that were not stored before.
     new: int = 0
+    #: Invoices that are other now, or void.
     changed: int = 0
 
 
-def load_all(job: Job, extracted: Extracted) -> Loaded:
+def load_and_retry(job: Job, extracted: Extracted) -> Loaded:
     """Stores what was extracted, then tries open rejects of the account again.
 
     Raises TooManyRejectsError (nothing stored), psycopg.Error.
     """
     loaded = load_pages(job, extracted)
-    again = bring_back(job, extracted.sync_id)
+    again = retry_rejects(job, extracted.sync_id)
     again.resolved += close_corrected(job, extracted.sync_id)
     loaded.tried_again = again.tried
     loaded.resolved += again.resolved
@@ -57,37 +64,45 @@ def load_all(job: Job, extracted: Extracted) -> Loaded:
     return loaded
 
 
-def bring_back(job: Job, sync_id: int) -> Again:
-    """Tries open rejects of the account again, a bounded number of them; each turn is one transaction.
+def retry_rejects(job: Job, sync_id: int) -> RetryResult:
+    """Tries open rejects of the account again, a bounded number of them.
+
+    Each turn is one transaction.
 
     Raises psycopg.Error: what was committed by then stays, the rest stays open.
     """
-    done = Again()
+    result = RetryResult()
     streams = [stream.name for stream in job.spec.streams if stream.deleted is None]
     after, turn = 0, 0
     while job.rejects or turn < TURNS_MAX:
         with job.transaction() as connection:
             store.lock_account(connection, job.account)
-            found = rejects.waiting(
-                connection, job.account, sync_id, mapping=job.mapping_digest, streams=streams, every=job.rejects,
+            waiting = rejects.waiting(
+                connection, job.account, sync_id, mapping=job.mapping_digest, streams=streams,
+                every=job.rejects,
                 after=after, pages=PAGES_AT_ONCE,
             )  # fmt: skip
-            if found:
-                _turn(job, connection, sync_id, found, done)
+            if waiting:
+                _turn(job, connection, sync_id, waiting, result)
             job.commit(connection)
-        if not found:
+        if not waiting:
             break
-        after, turn = found[-1].page_id, turn + 1
-    return done
+        after, turn = waiting[-1].page_id, turn + 1
+    return result
 
 
 def _turn(
-    job: Job, connection: DbConnection, sync_id: int, found: Sequence[Waiting], done: Again
+    job: Job,
+    connection: DbConnection,
+    sync_id: int,
+    waiting_rejects: Sequence[Waiting],
+    result: RetryResult,
 ) -> None:
-    bodies = rejects.bodies(connection, {one.page_id for one in found})
+    """Maps and tries the rejects of one turn, list by list, in the turn's transaction."""
+    bodies = rejects.bodies(connection, {reject.page_id for reject in waiting_rejects})
     of_stream: dict[str, list[Waiting]] = defaultdict(list)
-    for one in found:
-        of_stream[one.stream].append(one)
+    for reject in waiting_rejects:
+        of_stream[reject.stream].append(reject)
     into = store.Stored()
     for name, waiting in of_stream.items():
         stream = job.spec.stream(name)
@@ -96,18 +111,18 @@ def _turn(
                 rejects.keep(
                     connection,
                     sync_id,
-                    [one.reject_id for one in tried],
+                    [reject.reject_id for reject in tried],
                     mapping=job.mapping_digest,
                 )
             else:
-                done.resolved += _store(job, connection, sync_id, stream, batch, into)
-                done.resolved += rejects.close(
-                    connection, sync_id, [one.reject_id for one in tried]
+                result.resolved += _store(job, connection, sync_id, stream, batch, into)
+                result.resolved += rejects.close(
+                    connection, sync_id, [reject.reject_id for reject in tried]
                 )
-            done.tried += len(tried)
+            result.tried += len(tried)
     store.mark_dirty(connection, into.members)
-    done.new += into.new
-    done.changed += into.changed + into.voided
+    result.new += into.new
+    result.changed += into.changed + into.voided
 
 
 def _store(
@@ -133,16 +148,24 @@ def _mapped(
     waiting: Sequence[Waiting],
     bodies: Mapping[int, bytes],
 ) -> Iterator[tuple[Mapped | None, Sequence[Waiting]]]:
-    """The records at these places, mapped; page by page, with None for one that cannot be read, where one cannot."""
+    """The records at these places, mapped.
+
+    Where one page cannot be read, they come page by page, with None for that page.
+    """
     try:
-        yield _only(job, connection, stream, _pages(job, stream, waiting, bodies), waiting), waiting
+        yield (
+            _rejected_only(job, connection, stream, _pages(job, stream, waiting, bodies), waiting),
+            waiting,
+        )
     except ConnectorError:
         by_page: dict[int, list[Waiting]] = defaultdict(list)
-        for one in waiting:
-            by_page[one.page_id].append(one)
+        for reject in waiting:
+            by_page[reject.page_id].append(reject)
         for tried in by_page.values():
             try:
-                mapped = _only(job, connection, stream, _pages(job, stream, tried, bodies), tried)
+                mapped = _rejected_only(
+                    job, connection, stream, _pages(job, stream, tried, bodies), tried
+                )
             except ConnectorError:
                 yield None, tried
             else:
@@ -152,35 +175,34 @@ def _mapped(
 def _pages(
     job: Job, stream: Stream, waiting: Iterable[Waiting], bodies: Mapping[int, bytes]
 ) -> Mapped:
-    pages = dict.fromkeys(one.page_id for one in waiting)
+    pages = dict.fromkeys(reject.page_id for reject in waiting)
     return map_pages(
         job.spec, stream, job.vendor, [(page_id, bodies[page_id]) for page_id in pages]
     )
 
 
-def _only(
+def _rejected_only(
     job: Job, connection: DbConnection, stream: Stream, mapped: Mapped, waiting: Sequence[Waiting]
 ) -> Mapped:
-    """Without the records that were used already.
+    """Of mapped pages only what was rejected.
 
-    A deletion does not tell its record: it is known by the document's id.
-
-    Another mapping may make other documents of the rows of a table. So of a file every document
-    counts, but those that are stored as a later file had them.
+    Records are found by their place, and deletions, which have no place, by the document's id. Of a
+    file every document is tried, since another mapping may make other documents of its rows; except
+    those that are stored as a later file had them.
     """
     if stream.reads is not None:
         return _not_newer(job, connection, mapped, len(waiting))
     schema = {"page_id": pl.Int64, "record_no": pl.Int32}
     places = pl.DataFrame(
-        [(one.page_id, one.record_no) for one in waiting], schema=schema, orient="row"
+        [(reject.page_id, reject.record_no) for reject in waiting], schema=schema, orient="row"
     )
     kept = {
-        one.name: frame.join(places, on=list(schema), how="semi", maintain_order="left")
-        for one in fields(Mapped)
-        if isinstance(frame := getattr(mapped, one.name), pl.DataFrame)
+        frame_field.name: frame.join(places, on=list(schema), how="semi", maintain_order="left")
+        for frame_field in fields(Mapped)
+        if isinstance(frame := getattr(mapped, frame_field.name), pl.DataFrame)
         and set(schema) <= set(frame.columns)
     }
-    named = [one.external_id for one in waiting if one.external_id is not None]
+    named = [reject.external_id for reject in waiting if reject.external_id is not None]
     deletions = mapped.deletions.filter(pl.col("external_id").is_in(named))
     return replace(mapped, **kept, deletions=deletions, record_count=len(waiting))
 
@@ -191,44 +213,46 @@ def _not_newer(job: Job, connection: DbConnection, mapped: Mapped, count: int) -
     schema = ["page_id", "record_no"]
     old = mapped.invoices.filter(pl.col("external_id").is_in(sorted(newer))).select(schema)
     kept = {
-        one.name: frame.join(old, on=schema, how="anti", maintain_order="left")
-        for one in fields(Mapped)
-        if isinstance(frame := getattr(mapped, one.name), pl.DataFrame)
+        frame_field.name: frame.join(old, on=schema, how="anti", maintain_order="left")
+        for frame_field in fields(Mapped)
+        if isinstance(frame := getattr(mapped, frame_field.name), pl.DataFrame)
         and set(schema) <= set(frame.columns)
     }
     return replace(mapped, **kept, record_count=count)
 
 
 def close_corrected(job: Job, sync_id: int) -> int:
-    """Closes rejects of rows without an id, and of whole files, once their file was read again and has them right.
+    """Closes rejects whose file was read again and has them right.
+
+    Those are rejects of rows without an id, and of whole files.
 
     Returns how many. Raises psycopg.Error.
     """
     with job.transaction() as connection:
-        found = rejects.of_files(connection, job.account, sync_id)
-        if not found:
+        rereads = rejects.of_files(connection, job.account, sync_id)
+        if not rereads:
             return 0
-        pages = {page for one in found for page in (one.page_id, one.new_page_id)}
+        pages = {page for reread in rereads for page in (reread.page_id, reread.new_page_id)}
         bodies = rejects.bodies(connection, pages)
         refused = rejects.refused_of(connection, sync_id, pages)
-        known: dict[tuple[str, int], Sequence[Place]] = {}
+        known_places: dict[tuple[str, int], Sequence[Place]] = {}
 
         def places(stream: str, page_id: int) -> Sequence[Place]:
             read = job.spec.stream(stream).places
-            if (stream, page_id) not in known:
-                known[stream, page_id] = read(bodies[page_id]) if read is not None else ()
-            return known[stream, page_id]
+            if (stream, page_id) not in known_places:
+                known_places[stream, page_id] = read(bodies[page_id]) if read is not None else ()
+            return known_places[stream, page_id]
 
         closed = [
-            one.reject_id
-            for one in found
-            if (one.whole and (one.new_page_id, 0) not in refused)
-            or one.of_document
+            reread.reject_id
+            for reread in rereads
+            if (reread.whole and (reread.new_page_id, 0) not in refused)
+            or reread.of_document
             or is_corrected(
-                one.record_no,
-                places(one.stream, one.page_id),
-                places(one.stream, one.new_page_id),
-                {number for page_id, number in refused if page_id == one.new_page_id},
+                reread.record_no,
+                places(reread.stream, reread.page_id),
+                places(reread.stream, reread.new_page_id),
+                {number for page_id, number in refused if page_id == reread.new_page_id},
             )
         ]
         resolved = rejects.close(connection, sync_id, closed)
@@ -239,7 +263,7 @@ def close_corrected(job: Job, sync_id: int) -> int:
 def is_corrected(
     number: int, before: Sequence[Place], after: Sequence[Place], refused: set[int]
 ) -> bool:
-    """Whether a row that was rejected is right in the file as it is now, or was taken out of its middle.
+    """Whether a rejected row is right in the file as it is now, or was taken out of its middle.
 
     A file that holds other rows under the same name, as one of every day does, corrects nothing.
 
@@ -259,8 +283,10 @@ def is_corrected(
         return now[row.content].number not in refused
     if any(place.without_id == row.without_id and place.number not in refused for place in after):
         return True
-    above = next((here[one.content] for one in reversed(before[:at]) if one.content in here), None)
-    below = next((here[one.content] for one in before[at + 1 :] if one.content in here), None)
+    above = next(
+        (here[place.content] for place in reversed(before[:at]) if place.content in here), None
+    )
+    below = next((here[place.content] for place in before[at + 1 :] if place.content in here), None)
     if above is None and below is None:
         return False
     between = after[0 if above is None else above + 1 : len(after) if below is None else below]

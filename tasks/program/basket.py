@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from loyalty.authoring import read_rules
-from loyalty.basket import Basket, reckon
-from loyalty.explain import Reckoning
+from loyalty.basket import Basket, explain_basket
+from loyalty.explain import ExplainedSale
 from loyalty.program_diff import plan
 from sql import fx
 from sql import member_history as facts
@@ -12,9 +12,9 @@ from sql.db import DbConnection
 from sql.member_history import Rules
 
 
-def reckon_baskets(
+def explain_baskets(
     connection: DbConnection, baskets: Sequence[Basket], text: str | None = None
-) -> list[Reckoning]:
+) -> list[ExplainedSale]:
     """The points of each basket.
 
     Args:
@@ -31,4 +31,4 @@ def reckon_baskets(
         planned = plan(rules.programs, rules.promotions, read_rules(text, zone=zone))
         rules = Rules(list(planned.programs), list(planned.promotions))
     rates = fx.rates(connection, rules.programs)
-    return [reckon(one, rules.programs, rules.promotions, rates) for one in baskets]
+    return [explain_basket(basket, rules.programs, rules.promotions, rates) for basket in baskets]

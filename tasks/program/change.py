@@ -1,4 +1,7 @@
-"""Looking at a change of the rules, and applying it: who would gain what, what must be confirmed, what is kept."""
+"""Looks at a change of the rules, and applies it.
+
+It says who would gain what and what must be confirmed, and keeps who decided it and why.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,21 +23,25 @@ from tasks.program.preview import MemberChange, Trial, try_rules
 class ChangeRefusedError(ValueError):
     """The change was not applied; the message says what must be decided first.
 
-    `look` is what was found.
+    `preview` is what it would mean.
     """
 
-    def __init__(self, message: str, look: "Look") -> None:
-        self.look = look
+    def __init__(self, message: str, preview: "ChangePreview") -> None:
+        self.preview = preview
         super().__init__(message)
 
 
 @dataclass(frozen=True)
-class Look:
+class ChangePreview:
     """A change, and what it would mean for the stored sales."""
 
+    #: The rules as they would be, and what is new in them.
     plan: Plan
+    #: What that means for stored sales.
     trial: Trial
+    #: The rules as they are.
     before: Rules
+    #: When, in UTC: what begins earlier reaches into the past.
     looked_at: datetime
     #: Whose points are to be computed again, if the past is.
     marks: Sequence[int]
@@ -52,27 +59,37 @@ class Look:
         """Plain values."""
         trial = self.trial
         return {
-            "changes": [_change_json(one) for one in self.plan.changes],
+            "changes": [_change_json(change) for change in self.plan.changes],
             "reaches": None if self.plan.reaches is None else moment(self.plan.reaches),
-            "members": len(trial.members), "sales": trial.sales, "points": trial.points, "added": trial.added,
-            "taken": trial.taken, "percent": round(trial.percent, 2), "uncomputed_sales": trial.uncomputed, "expired": trial.expired,
-            "largest": [{"member_id": m.member_id, "before": m.before, "after": m.after, "points": m.points} for m in trial.largest],
+            "members": len(trial.members), "sales": trial.sales, "points": trial.points,
+            "added": trial.added,
+            "taken": trial.taken, "percent": round(trial.percent, 2),
+            "uncomputed_sales": trial.uncomputed, "expired": trial.expired,
+            "largest": [
+                {"member_id": m.member_id, "before": m.before, "after": m.after, "points": m.points}
+                for m in trial.largest
+            ],
         }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Applied:
-    """A change that was applied. `change_id` None: there was nothing to change."""
+    """A change that was applied."""
 
+    #: The change's number; None: there was nothing to change.
     change_id: int | None
-    look: Look
+    #: What was applied.
+    preview: ChangePreview
+    #: Whether members of past sales are marked to be computed again.
     recomputed: bool
 
 
 def _change_json(change: Change) -> dict[str, object]:
     return {
-        "name": change.name, "status": change.status, "version": change.version, "valid_from": moment(change.valid_from),
-        "reaches": None if change.reaches is None else moment(change.reaches), "differences": list(change.differences),
+        "name": change.name, "status": change.status, "version": change.version,
+        "valid_from": moment(change.valid_from),
+        "reaches": None if change.reaches is None else moment(change.reaches),
+        "differences": list(change.differences),
     }  # fmt: skip
 
 
@@ -83,7 +100,9 @@ def moment(at: datetime, zone: ZoneInfo | None = None) -> str:
     return f"{at.astimezone(zone):%Y-%m-%d %H:%M %Z}" if zone else at.isoformat()
 
 
-def look(connection: DbConnection, text: str, *, since: datetime | None = None) -> Look:
+def preview_change(
+    connection: DbConnection, text: str, *, since: datetime | None = None
+) -> ChangePreview:
     """What `text` (points.toml) would change.
 
     Args:
@@ -96,27 +115,29 @@ def look(connection: DbConnection, text: str, *, since: datetime | None = None) 
     """
     before = facts.rules(connection)
     zone = max(before.programs, key=lambda p: p.version).timezone
-    found = plan(before.programs, before.promotions, read_rules(text, zone=zone))
+    planned = plan(before.programs, before.promotions, read_rules(text, zone=zone))
     if since is not None:
-        found = as_if(found, since)
+        planned = as_if(planned, since)
     trial = Trial()
-    if not found.is_empty and found.reaches is not None:
-        after = Rules(list(found.programs), list(found.promotions))
+    if not planned.is_empty and planned.reaches is not None:
+        after = Rules(list(planned.programs), list(planned.promotions))
         members = stored.concerned(
-            connection, None if before.budgets or after.budgets else found.reaches
+            connection, None if before.budgets or after.budgets else planned.reaches
         )
         trial = try_rules(connection, members, before, after)
-        # Who claims a part of a budget in vain claims it all the same: another sale may be taken
-        # back.
+        # With budgets everybody is marked: whose claim got nothing may get something once another
+        # sale is taken back.
         marks = members if after.budgets else trial.members
-        return Look(found, trial, before, datetime.now(UTC), marks)
-    return Look(found, trial, before, datetime.now(UTC), [])
+        return ChangePreview(planned, trial, before, datetime.now(UTC), marks)
+    return ChangePreview(planned, trial, before, datetime.now(UTC), [])
 
 
 def apply_rules(
     dsn: str, text: str, decision: Decision, run_id: str, *, recompute: bool, confirm: int
 ) -> Applied:
-    """Applies `text`: new versions, the record, and, if past sales are to be recomputed, the marks of their members.
+    """Applies `text`: stores the new versions, and the record of the change.
+
+    If past sales are to be recomputed, their members are marked.
 
     Args:
         dsn: The ledger.
@@ -133,75 +154,84 @@ def apply_rules(
         sql.program.RulesChangedError: Somebody else was quicker.
     """
     with connect(dsn) as connection:
-        found = look(connection, text)
-        if found.plan.is_empty:
-            return Applied(None, found, recomputed=False)
-        _judge(found, recompute=recompute, confirm=confirm)
+        preview = preview_change(connection, text)
+        if preview.plan.is_empty:
+            return Applied(None, preview, recomputed=False)
+        _judge(preview, recompute=recompute, confirm=confirm)
         connection.rollback()  # a new transaction, which sees the rules as they are now
-        recompute = recompute and found.reaches_past
+        recompute = recompute and preview.reaches_past
         effect = stored.Effect(
-            len(found.trial.members),
-            found.trial.points,
-            found.marks if recompute else [],
+            len(preview.trial.members),
+            preview.trial.points,
+            preview.marks if recompute else [],
             recompute,
         )
-        before = (found.before.programs, found.before.promotions)
+        before = (preview.before.programs, preview.before.promotions)
         change_id = stored.apply(
-            connection, found.plan, before, decision, text=text, effect=effect, run_id=run_id
+            connection, preview.plan, before, decision, text=text, effect=effect, run_id=run_id
         )
         connection.commit()
-    return Applied(change_id, found, recomputed=effect.recompute)
+    return Applied(change_id, preview, recomputed=effect.recompute)
 
 
-def _judge(found: Look, *, recompute: bool, confirm: int) -> None:
-    trial, reaches = found.trial, found.plan.reaches
-    if not found.reaches_past or reaches is None:
+def _judge(preview: ChangePreview, *, recompute: bool, confirm: int) -> None:
+    trial, reaches = preview.trial, preview.plan.reaches
+    if not preview.reaches_past or reaches is None:
         return
-    own = settings()
+    config = settings()
     if not recompute:
         raise ChangeRefusedError(
-            f"it reaches into the past (to {moment(reaches, ZoneInfo(own.timezone))}) and changes {len(trial.members)} members' points for past "
-            "sales. Write a later valid_from, or ask for the past to be recomputed (--recompute; in the form: recompute)",
-            found,
+            f"it reaches into the past (to {moment(reaches, ZoneInfo(config.timezone))}) "
+            "and changes "
+            f"{len(trial.members)} members' points for past "
+            "sales. Write a later valid_from, or ask for the past to be recomputed "
+            "(--recompute; in the form: recompute)",
+            preview,
         )
     if confirm >= trial.moved:
         return
-    if trial.moved > own.change_points_max or trial.percent > own.change_percent_max:
+    if trial.moved > config.change_points_max or trial.percent > config.change_percent_max:
         raise ChangeRefusedError(
-            f"it moves {trial.moved} points ({trial.percent:.1f} % of all), more than the limit of {own.change_points_max} points or "
-            f"{own.change_percent_max} %. If that is meant, confirm {trial.moved} points (--confirm {trial.moved}; in the form: confirm)",
-            found,
+            f"it moves {trial.moved} points ({trial.percent:.1f} % of all), "
+            f"more than the limit of {config.change_points_max} points or "
+            f"{config.change_percent_max} %. If that is meant, confirm {trial.moved} points "
+            f"(--confirm {trial.moved}; in the form: confirm)",
+            preview,
         )
 
 
-def shown(found: Look, zone: ZoneInfo) -> list[str]:
+def shown(preview: ChangePreview, zone: ZoneInfo) -> list[str]:
     """The change in lines of text."""
     lines: list[str] = []
-    for one in found.plan.changes:
-        begins = "" if one.status == "unchanged" else f", from {moment(one.valid_from, zone)}"
-        lines.append(f"{one.name}: {one.status} (version {one.version}{begins})")
-        lines += [f"    {difference}" for difference in one.differences]
-    if found.plan.is_empty:
+    for change in preview.plan.changes:
+        begins = "" if change.status == "unchanged" else f", from {moment(change.valid_from, zone)}"
+        lines.append(f"{change.name}: {change.status} (version {change.version}{begins})")
+        lines += [f"    {difference}" for difference in change.differences]
+    if preview.plan.is_empty:
         return [*lines, "Nothing would change."]
-    trial = found.trial
-    if found.plan.reaches is None:
+    trial = preview.trial
+    if preview.plan.reaches is None:
         return [*lines, "No sale would ever be worth anything else."]
     lines.append(
-        f"Stored sales from {moment(found.plan.reaches, zone)} on: {trial.sales} worth something else, for {len(trial.members)} of "
-        f"{trial.looked_at} members: {trial.points:+d} points ({trial.added:+d}, {trial.taken:+d}; {trial.percent:.1f} % of {trial.before})."
+        f"Stored sales from {moment(preview.plan.reaches, zone)} on: {trial.sales} worth something "
+        f"else, for {len(trial.members)} of "
+        f"{trial.looked_at} members: {trial.points:+d} points "
+        f"({trial.added:+d}, {trial.taken:+d}; {trial.percent:.1f} % of {trial.before})."
     )
     if trial.expired:
         less = "more" if trial.expired > 0 else "fewer"
         lines.append(
-            f"{abs(trial.expired)} points {less} would have expired by now; that is part of the sum."
+            f"{abs(trial.expired)} points {less} would have expired by now; "
+            "that is part of the sum."
         )
     if trial.uncomputed:
         lines.append(
-            f"{trial.uncomputed} sales could not be computed by these rules and would keep what was posted."
+            f"{trial.uncomputed} sales could not be computed by these rules "
+            "and would keep what was posted."
         )
-    lines += [_member(one) for one in trial.largest]
+    lines += [_member(change) for change in trial.largest]
     return lines
 
 
-def _member(one: MemberChange) -> str:
-    return f"    member {one.member_id}: {one.before} -> {one.after} ({one.points:+d})"
+def _member(change: MemberChange) -> str:
+    return f"    member {change.member_id}: {change.before} -> {change.after} ({change.points:+d})"

@@ -7,18 +7,19 @@ from connectors.kit.http.download import download
 from loyalty.fx import BadRatesError, FxRate, read_csv
 from settings import settings
 
+#: A larger file is no file of rates.
 BYTES_MAX = 5_000_000
 
 
 def read_rates(
     *, text: str = "", file: str = "", source: str = "", carry_days: int = 0
 ) -> tuple[list[FxRate], str]:
-    """The rates, and who says so.
+    """The rates, and their source.
 
     Args:
-        text: The CSV itself; or else
-        file: its path; or else it is downloaded from TWEZAH_FX_URL.
-        source: Who says so; the file's name or the address's host if not given.
+        text: The CSV itself. If empty, `file` counts.
+        file: Its path; or else it is downloaded from TWEZAH_FX_URL.
+        source: Where the rates are from; if empty, the file's name or the address's host.
         carry_days: See `loyalty.fx.read_csv`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Points posted held against points due, member by member; and posting the difference where there is one."""
+"""Compares points posted with points due, member by member, and posts the difference."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from sql import ledger, store
 from sql import member_history as facts
 from sql.db import connect
 from tasks.award.members import Awarded, award_members
-from tasks.work import Work
+from tasks.run_database import RunDatabase
 
 #: Members computed at a time.
 MEMBERS_AT_ONCE = 5_000
@@ -27,21 +27,25 @@ class TooManyPointsError(ValueError):
 
 @dataclass
 class PointsCheck:
-    """Where posted points differ from due ones.
+    """Where posted points differ from due ones."""
 
-    `waiting` members are about to be computed by a run and are left out. `uncomputed` sales have no
-    points under the rules of their time (they are rejected by name). `largest` holds (member,
-    posted, due).
-    """
-
+    #: Members compared.
     looked_at: int = 0
+    #: Members that a run is about to compute; they are left out.
     waiting: int = 0
+    #: Sales whose posted points differ from what is due.
     sales: int = 0
+    #: Points posted to the members compared.
     posted: int = 0
+    #: Points to give.
     added: int = 0
+    #: Points to take back; not above 0.
     taken: int = 0
+    #: Sales without points under the rules of their time; they are rejected by name.
     uncomputed: int = 0
+    #: Members with a difference.
     members: list[int] = field(default_factory=list)
+    #: The largest differences: (member, posted, due).
     largest: list[tuple[int, int, int]] = field(default_factory=list)
 
     @property
@@ -55,13 +59,16 @@ class PointsCheck:
         if not self.members:
             return f"points posted are the points due, for {self.looked_at} members{waiting}"
         return (
-            f"{len(self.members)} of {self.looked_at} members{waiting} have other points than they are due, for {self.sales} sales: "
+            f"{len(self.members)} of {self.looked_at} members{waiting} "
+            f"have other points than they are due, for {self.sales} sales: "
             f"{self.added:+d} to give, {self.taken:+d} to take back"
         )
 
 
 def check_points(dsn: str, members: Sequence[int] | None = None) -> PointsCheck:
-    """Computes what is due from the stored sales and compares it with the ledger; changes nothing and holds up nobody.
+    """Computes what is due from the stored sales and compares it with the ledger.
+
+    It changes nothing and holds up nobody.
 
     Args:
         dsn: The ledger.
@@ -70,7 +77,7 @@ def check_points(dsn: str, members: Sequence[int] | None = None) -> PointsCheck:
     Raises:
         psycopg.Error: Of the database.
     """
-    done = PointsCheck()
+    check = PointsCheck()
     with connect(dsn) as connection:
         # Sales, rules and entries as they are at one instant: a run that posts meanwhile is seen
         # whole or not at all.
@@ -80,7 +87,7 @@ def check_points(dsn: str, members: Sequence[int] | None = None) -> PointsCheck:
         for at in range(0, len(everyone), MEMBERS_AT_ONCE):
             chunk = everyone[at : at + MEMBERS_AT_ONCE]
             waiting = ledger.waiting_of(connection, chunk)
-            settled = [one for one in chunk if one not in waiting]
+            settled = [member for member in chunk if member not in waiting]
             rules = facts.rules(connection)
             stored = facts.read(connection, settled, rules)
             due = evaluate(
@@ -88,10 +95,10 @@ def check_points(dsn: str, members: Sequence[int] | None = None) -> PointsCheck:
             ).due
             posted = ledger.posted(connection, settled)
             connection.rollback()
-            done.looked_at += len(settled)
-            done.waiting += len(waiting)
-            _count(done, difference(due, posted), posted)
-    return done
+            check.looked_at += len(settled)
+            check.waiting += len(waiting)
+            _count(check, difference(due, posted), posted)
+    return check
 
 
 def recompute(
@@ -104,7 +111,7 @@ def recompute(
 ) -> tuple[PointsCheck, Awarded]:
     """Checks, and without `dry_run` posts what is missing.
 
-    Again, or twice at once, posts nothing twice.
+    Running it again, or twice at once, posts nothing twice.
 
     Args:
         dsn: The ledger.
@@ -117,41 +124,42 @@ def recompute(
         TooManyPointsError: Above the limit and not confirmed.
         psycopg.Error: What was committed by then stays; the rest of the members stay marked.
     """
-    found = check_points(dsn, members)
-    if dry_run or not found.members:
-        return found, Awarded()
-    own = settings()
-    percent = 100 * found.moved / max(found.posted, 1)
-    if confirm < found.moved and (
-        found.moved > own.change_points_max or percent > own.change_percent_max
+    check = check_points(dsn, members)
+    if dry_run or not check.members:
+        return check, Awarded()
+    config = settings()
+    percent = 100 * check.moved / max(check.posted, 1)
+    if confirm < check.moved and (
+        check.moved > config.change_points_max or percent > config.change_percent_max
     ):
         raise TooManyPointsError(
-            f"it would move {found.moved} points ({percent:.1f} % of those posted), more than the limit of {own.change_points_max} points or "
-            f"{own.change_percent_max} %. If that is meant, confirm {found.moved} points"
+            f"it would move {check.moved} points ({percent:.1f} % of those posted), "
+            f"more than the limit of {config.change_points_max} points or "
+            f"{config.change_percent_max} %. If that is meant, confirm {check.moved} points"
         )
-    work = Work(dsn, run_id)
-    with work.transaction() as connection:
-        store.mark_dirty(connection, set(found.members))
+    run = RunDatabase(dsn, run_id)
+    with run.transaction() as connection:
+        store.mark_dirty(connection, set(check.members))
         connection.commit()
-    return found, award_members(work, None)
+    return check, award_members(run, None)
 
 
-def _count(done: PointsCheck, entries: pl.DataFrame, posted: pl.DataFrame) -> None:
-    done.posted += int(posted["due_after"].sum() or 0)
-    done.uncomputed += entries.filter(
+def _count(check: PointsCheck, entries: pl.DataFrame, posted: pl.DataFrame) -> None:
+    check.posted += int(posted["due_after"].sum() or 0)
+    check.uncomputed += entries.filter(
         pl.col("due_after").is_null() & pl.col("due_before").eq(0)
     ).height
-    known = entries.filter(pl.col("due_after").is_not_null())
-    if known.is_empty():
+    computed = entries.filter(pl.col("due_after").is_not_null())
+    if computed.is_empty():
         return
-    done.sales += known.height
-    done.added += int(known.filter(pl.col("points") > 0)["points"].sum())
-    done.taken += int(known.filter(pl.col("points") < 0)["points"].sum())
-    wrong = known["member_id"].unique().sort()
-    done.members += wrong.to_list()
+    check.sales += computed.height
+    check.added += int(computed.filter(pl.col("points") > 0)["points"].sum())
+    check.taken += int(computed.filter(pl.col("points") < 0)["points"].sum())
+    wrong = computed["member_id"].unique().sort()
+    check.members += wrong.to_list()
     before = posted.group_by("member_id").agg(pl.col("due_after").sum().alias("posted"))
     moves = (
-        known.group_by("member_id")
+        computed.group_by("member_id")
         .agg(pl.col("points").sum(), pl.col("points").abs().sum().alias("size"))
         .join(before, on="member_id", how="left")
         .with_columns(pl.col("posted").fill_null(0))
@@ -159,6 +167,6 @@ def _count(done: PointsCheck, entries: pl.DataFrame, posted: pl.DataFrame) -> No
     rows = moves.select(
         "member_id", "posted", (pl.col("posted") + pl.col("points")).alias("due")
     ).rows()
-    done.largest = sorted([*done.largest, *rows], key=lambda one: (-abs(one[2] - one[1]), one[0]))[
-        :LARGEST
-    ]
+    check.largest = sorted(
+        [*check.largest, *rows], key=lambda row: (-abs(row[2] - row[1]), row[0])
+    )[:LARGEST]

@@ -1,4 +1,7 @@
-"""Our books held against the billing system's: per day, and document by document where they differ."""
+"""Compares our books with the billing system's.
+
+They are compared per day, and document by document where they differ.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,43 +22,69 @@ EARLIER: Final = timedelta(days=7)
 SHOWN_MAX: Final = 100
 _COMPARED: Final = ("status", "currency", "total_minor", "amount_refunded_minor")
 
+#: Per day and currency what both sides have. Void documents and drafts count nothing, credit notes
+#: and refunds count against.
+DAYS: Final = pl.Schema(
+    {
+        #: By the clock of the account's time zone.
+        "day": pl.Date(),
+        "currency": pl.String(),
+        #: Documents at the billing system, and in our books.
+        "vendor_documents": pl.UInt32(),
+        "documents": pl.UInt32(),
+        #: Their amount in minor units at the billing system, and in our books.
+        "vendor_minor": pl.Int64(),
+        "minor": pl.Int64(),
+    }
+)
+
 
 @dataclass(frozen=True)
 class Difference:
-    """A document on which both sides do not agree. `repair`: reading it again corrects it."""
+    """A document on which both sides do not agree."""
 
+    #: The document's id.
     external_id: str
+    #: Its number, for people; None: it has none.
     invoice_number: str | None
+    #: Its date in the company's time zone.
     day: str
+    #: What differs, for an operator.
     what: str
+    #: Whether reading it again corrects it.
     repair: bool
 
 
 @dataclass(frozen=True)
 class Reconciled:
-    """What the comparison found.
+    """What the comparison found."""
 
-    `days` has per day and currency: day, currency, vendor_documents, documents, vendor_minor,
-    minor; void documents and drafts count nothing, credit notes and refunds count against.
-    `differences` are at most SHOWN_MAX of `count`, of which `repairable` are corrected by reading
-    again.
-    """
-
+    #: Documents of the billing system that were compared.
     documents: int
+    #: DAYS: totals of both sides.
     days: pl.DataFrame
+    #: At most SHOWN_MAX of them.
     differences: list[Difference]
+    #: How many there are in all...
     count: int
+    #: ...and how many of them reading again corrects.
     repairable: int
 
     def to_text(self) -> str:
         """One line."""
         if not self.count:
-            return f"{self.documents} documents of the billing system are in the books as they are there"
-        return f"{self.count} of {self.documents} documents differ, {self.repairable} of them are corrected by reading again"
+            return (
+                f"{self.documents} documents of the billing system are in the books "
+                "as they are there"
+            )
+        return (
+            f"{self.count} of {self.documents} documents differ, "
+            f"{self.repairable} of them are corrected by reading again"
+        )
 
 
 def reconcile_vendor(job: Job, since: datetime, until: datetime) -> Reconciled:
-    """Lists the account's documents at the billing system and compares those dated from `since` until before `until`.
+    """Compares the account's documents dated from `since` until before `until` with our books.
 
     Args:
         job: A dry run that reads changes since `listed_since(since)`; nothing it fetches is kept.
@@ -71,11 +100,11 @@ def reconcile_vendor(job: Job, since: datetime, until: datetime) -> Reconciled:
     with job.scope():
         extracted = read(job)
         try:
-            parts = [mapped for _, mapped in extracted.mapped]
+            parts = [batch.mapped for batch in extracted.mapped]
             listed = pl.concat(
                 [reconcile.DOCUMENT.to_frame(), *(_documents(part.invoices) for part in parts)]
             )
-            gone = {one for part in parts for one in part.deletions["external_id"]}
+            gone = {deleted for part in parts for deleted in part.deletions["external_id"]}
         finally:
             extracted.close()
         newest = listed.unique("external_id", keep="last", maintain_order=True)
@@ -85,12 +114,20 @@ def reconcile_vendor(job: Job, since: datetime, until: datetime) -> Reconciled:
             ours = reconcile.documents(connection, job.account, since, until, names)
             rejected = reconcile.rejected(connection, job.account, names)
     theirs = inside.filter(~pl.col("external_id").is_in(sorted(gone)))
-    found = _differences(
+    differences = _differences(
         theirs, ours, gone, set(newest["external_id"]), rejected, job.vendor.timezone
     )
-    shown = sorted(found, key=lambda one: (one.day, one.external_id))[:SHOWN_MAX]
+    shown = sorted(differences, key=lambda difference: (difference.day, difference.external_id))[
+        :SHOWN_MAX
+    ]
     days = _days(theirs, ours, job.vendor.timezone)
-    return Reconciled(theirs.height, days, shown, len(found), sum(one.repair for one in found))
+    return Reconciled(
+        theirs.height,
+        days,
+        shown,
+        len(differences),
+        sum(difference.repair for difference in differences),
+    )
 
 
 def listed_since(since: datetime) -> datetime:
@@ -115,12 +152,12 @@ def _differences(
     theirs: pl.DataFrame,
     ours: pl.DataFrame,
     gone: set[str],
-    known: set[str],
+    listed: set[str],
     rejected: dict[str, str],
     zone: str,
 ) -> list[Difference]:
     both = theirs.join(ours, on="external_id", how="full", coalesce=True, suffix="_ours")
-    found = []
+    differences = []
     for row in both.iter_rows(named=True):
         name = row["external_id"]
         there, here = row["kind"] is not None, row["kind_ours"] is not None
@@ -130,34 +167,34 @@ def _differences(
             there=there,
             here=here,
             gone=name in gone,
-            known=name in known,
+            listed=name in listed,
             why=rejected.get(name),
         )
         if what:
             number = row["invoice_number"] or row["invoice_number_ours"]
-            found.append(Difference(name, number, _day(at, zone), what, repair))
-    return found
+            differences.append(Difference(name, number, _day(at, zone), what, repair))
+    return differences
 
 
 def _judged(
-    row: dict[str, object], *, there: bool, here: bool, gone: bool, known: bool, why: str | None
+    row: dict[str, object], *, there: bool, here: bool, gone: bool, listed: bool, why: str | None
 ) -> tuple[str, bool]:
     """What is wrong with a document, "" for nothing; and whether reading again corrects it."""
     if there and here:
         changed = [name for name in _COMPARED if row[name] != row[f"{name}_ours"]]
-        said = "; ".join(
+        changes = "; ".join(
             f"{name}: there {row[name]}, here {row[f'{name}_ours']}" for name in changed
         )
         return (
-            (f"rejected as it is now ({why}); {said}", False)
-            if said and why
-            else (said, bool(said))
+            (f"rejected as it is now ({why}); {changes}", False)
+            if changes and why
+            else (changes, bool(changes))
         )
     if there:
         if row["status"] in IDLE:
             return "", False
         return (f"rejected: {why}", False) if why else ("not in our books", True)
-    if row["status_ours"] in IDLE or (known and not gone):  # (listed with another date)
+    if row["status_ours"] in IDLE or (listed and not gone):  # (listed with another date)
         return "", False
     if gone:
         return "deleted there, counts here", True
@@ -183,8 +220,7 @@ def _days(theirs: pl.DataFrame, ours: pl.DataFrame, zone: str) -> pl.DataFrame:
         coalesce=True,
         nulls_equal=True,
     )
-    columns = ("day", "currency", "vendor_documents", "documents", "vendor_minor", "minor")
-    return days.select(columns).fill_null(0).sort("day", "currency")
+    return days.select(DAYS.names()).fill_null(0).sort("day", "currency")
 
 
 def _day(at: object, zone: str) -> str:

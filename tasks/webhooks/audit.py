@@ -1,4 +1,7 @@
-"""What the audit log says of a batch of webhooks: an entry for each of them would make them wait for each other."""
+"""What the audit log says of a batch of webhooks.
+
+It is one entry for a batch: an entry for each webhook would make them wait for each other.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,13 +19,17 @@ def record_batch(
     counts: Counts,
     failures: Mapping[Failed, Sequence[int]],
 ) -> None:
-    """One entry for the claimed deliveries of an endpoint; `failures` are the numbers of those that failed, by why."""
+    """Records the claimed deliveries of an endpoint in one entry.
+
+    `failures` are the numbers of the deliveries that failed, by why.
+    """
     parked = sum(len(those) for failed, those in failures.items() if failed.for_good)
     worst = max(failures, key=lambda failed: len(failures[failed]), default=None)
     first, last = claimed[0], claimed[-1]
     details = {
         "new": counts.new, "changed": counts.changed, "parked": parked,
-        "failed": sum(map(len, failures.values())) - parked, "first_event": first.event_no, "last_event": last.event_no,
+        "failed": sum(map(len, failures.values())) - parked,
+        "first_event": first.event_no, "last_event": last.event_no,
     }  # fmt: skip
     audit.record(
         connection,

@@ -11,18 +11,31 @@ from tasks.load.invoices import Loaded
 class Counts:
     """What came of the events of one connection, or of all."""
 
+    #: Deliveries claimed.
     deliveries: int = 0
+    #: Deliveries that are finished with.
     done: int = 0
+    #: Deliveries that are tried again.
     failed: int = 0
+    #: Deliveries that an operator must look at.
     parked: int = 0
+    #: Invoices that were not stored before.
     new: int = 0
+    #: Invoices that are other now, or void.
     changed: int = 0
+    #: Records, and sales without points, that could not be used.
     rejected: int = 0
+    #: Entries appended to the ledger.
     entries: int = 0
+    #: Their sum.
     points: int = 0
+    #: Records on the pages that were made of events.
     records: int = 0
+    #: Versions that are older than what is stored.
     older: int = 0
+    #: Why records were rejected, and how often.
     reasons: Counter[str] = field(default_factory=Counter)
+    #: What was completed or read differently from what the events say, and how often.
     notes: Counter[str] = field(default_factory=Counter)
 
     def add(self, loaded: Loaded, awarded: Awarded) -> None:

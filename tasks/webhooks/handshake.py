@@ -1,4 +1,7 @@
-"""Vendors that introduce an address before they use it: the code they sent is told back to them, and is the signing secret from then on."""
+"""Handshakes of vendors that announce an address before they use it.
+
+The code that the vendor sent is sent back to it, and is the signing secret from then on.
+"""
 
 from typing import Final
 
@@ -10,7 +13,7 @@ from sql.webhooks import ClaimedEvent
 from tasks.job import Job
 from tasks.webhooks.documents import Failed
 
-#: What is under way is signed with the code before.
+#: How long the code before is still accepted: webhooks under way are signed with it.
 _OVERLAP_SECONDS: Final = 86_400.0
 
 
@@ -23,9 +26,11 @@ def greeting(hook: Webhook, delivery: ClaimedEvent) -> Handshake | None:
 def confirm(
     job: Job, hook: Webhook, delivery: ClaimedEvent, hello: Handshake, key: bytes
 ) -> Failed | None:
-    """Tells the vendor its code, and keeps it as a secret of the endpoint once the vendor has taken it; None if all went well.
+    """Sends the vendor its code, and keeps it as a secret of the endpoint once it is accepted.
 
-    Anyone can send a code, and only the vendor knows which one is right.
+    Returns why that failed; None if all went well.
+
+    Anyone can send a code, so it is kept only if the vendor recognises it.
     """
     if hook.confirm is None or hello.verifier is None:
         return Failed("nobody knows how to answer this handshake", for_good=True)

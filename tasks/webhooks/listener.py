@@ -1,4 +1,6 @@
-"""The long-lived run that awards webhooks: listens, claims in batches, one batch per endpoint at a time.
+"""The long-lived run that awards webhooks.
+
+It listens and claims deliveries in batches, one batch per endpoint at a time.
 
 A run of its own for every event would spend seconds on starting. Only one listens at a time;
 whoever stores an event and finds nobody listening starts a run. One whose time is over asks for a
@@ -22,10 +24,11 @@ from sql.webhooks import ClaimedEvent
 from tasks.webhooks.process import Connections, process
 
 log = logging.getLogger(__name__)
-#: Deliveries claimed at a time, and endpoints worked on at once.
+#: Deliveries claimed at a time.
 CLAIMED_AT_ONCE: Final = 1_000
+#: Endpoints worked on at once, each in a thread.
 ENDPOINTS_AT_ONCE: Final = 4
-#: How long to wait for a nudge, or for a batch under way, before looking again.
+#: How long to wait for a new event, or for a batch under way, before looking again.
 _WAIT_SECONDS: Final = 0.25
 _LOOK_SECONDS: Final = 0.05
 #: How long a run whose time is over waits for its successor, and the successor for it.
@@ -34,29 +37,31 @@ HANDOVER_SECONDS_MAX: Final = 60.0
 
 @dataclass(frozen=True)
 class Pace:
-    """How long a run stays: so long after the last event, and so long in all, as soon as nothing is due (or, at the latest, twice that).
+    """How long a run stays."""
 
-    `wait_seconds`: how long it waits where another run listens, which then makes way for it.
-    """
-
+    #: It leaves so long after the last event...
     linger_seconds: float = 600
+    #: ...and so long after its start, as soon as nothing is due (after twice that at the latest).
     life_seconds: float = 600
+    #: How long it waits where another run listens, which then makes way for it.
     wait_seconds: float = 0
 
 
 @dataclass
 class Listening:
-    """What a run did.
+    """What a run did."""
 
-    `busy`: another run listens. `left`: events are due, for the next run. `relieved`: another run
-        has taken over.
-    """
-
+    #: Another run listens, so this one did nothing.
     busy: bool = False
+    #: Events are due, for the next run.
     left: bool = False
+    #: Another run has taken over.
     relieved: bool = False
+    #: Batches that were begun.
     batches: int = 0
+    #: Deliveries in them.
     deliveries: int = 0
+    #: What ended the run; [] for nothing.
     errors: list[BaseException] = field(default_factory=list)
 
 
@@ -69,36 +74,53 @@ def listen(
     on_batch: Callable[[str, int], None],
     successor: Callable[[], None] | None = None,
 ) -> Listening:
-    """Awards webhooks until it is quiet.
+    """Awards webhooks until there are none for a while.
 
-    `on_batch` is told the connection and the number of deliveries of each batch that is begun.
+    Args:
+        dsn: The ledger.
+        run_id: The run, kept with what it posts.
+        connections: The jobs of the accounts.
+        key: Decrypts the webhooks' secrets.
+        pace: How long the run stays.
+        on_batch: Called for each batch that is begun, with its connection and its number of
+            deliveries.
+        successor: Called when the run's time is over, to start the next one.
 
-    `successor` is called when the run's time is over, to start the next one. Raises psycopg.Error:
-    what was claimed is claimed again by another run once its lease is over.
+    Raises:
+        psycopg.Error: What was claimed is claimed again by another run once its lease is over.
     """
-    done, wait_seconds = Listening(), pace.wait_seconds
+    listening, wait_seconds = Listening(), pace.wait_seconds
     started = time.monotonic()
     relief = _Relief(pace, started, successor)
     while True:
-        with _alone(dsn, wait_seconds) as own:
-            if own is None:
-                done.busy = done.batches == 0
-                return done
-            _serve(own, dsn, run_id, connections, key, relief, done, on_batch)
+        with _alone(dsn, wait_seconds) as connection:
+            if connection is None:
+                listening.busy = listening.batches == 0
+                return listening
+            _serve(connection, dsn, run_id, connections, key, relief, listening, on_batch)
         wait_seconds = 0
-        # Whoever stored something while we were leaving believed that we listen.
+        # An event that was stored while this run was leaving started no other run: it was still
+        # listening.
         with connect(dsn) as connection:
             due = webhooks.next_due_seconds(connection)
-        done.left = due is not None and due <= 0
-        if done.errors:
-            raise done.errors[0]
-        if done.relieved or not done.left or time.monotonic() - started > pace.life_seconds:
-            return done
+        listening.left = due is not None and due <= 0
+        if listening.errors:
+            raise listening.errors[0]
+        if (
+            listening.relieved
+            or not listening.left
+            or time.monotonic() - started > pace.life_seconds
+        ):
+            return listening
 
 
 @dataclass
 class _Relief:
-    """When a run leaves: it is quiet, or its time is over and its successor is there (or does not come)."""
+    """When a run leaves.
+
+    It leaves when it is quiet, or when its time is over and its successor is there (or does not
+    come).
+    """
 
     pace: Pace
     started: float
@@ -109,14 +131,14 @@ class _Relief:
     def age(self) -> float:
         return time.monotonic() - self.started
 
-    def has_come(self, own: DbConnection) -> bool:
+    def has_come(self, connection: DbConnection) -> bool:
         """Whether the successor waits; asks for it once the time is over."""
         if self.successor is None or self.age <= self.pace.life_seconds:
             return False
         if not self._asked:
             self._asked = True
             self.successor()
-        return webhooks.is_awaited(own)
+        return webhooks.is_awaited(connection)
 
     def is_over(self, quiet_seconds: float) -> bool:
         """Whether to leave, now that nothing is due or under way."""
@@ -127,47 +149,55 @@ class _Relief:
 
     @property
     def takes_no_more(self) -> bool:
-        """Whether it has served for so long that whoever waits may begin."""
+        """Whether the run has served for so long that it claims nothing more.
+
+        Its successor, which waits, may begin then.
+        """
         return self.age > 2 * self.pace.life_seconds + HANDOVER_SECONDS_MAX
 
 
 @contextmanager
 def _alone(dsn: str, wait_seconds: float) -> Iterator[DbConnection | None]:
-    """A connection that listens for nudges, while no other run does; None if one does, and does not leave in time."""
-    with connect(dsn) as own:
-        own.autocommit = True
+    """A connection that listens for events, while no other run does.
+
+    None if another run listens, and does not leave in time.
+    """
+    with connect(dsn) as connection:
+        connection.autocommit = True
         try:
-            with webhooks.claiming(own, wait_seconds=wait_seconds) as held:
+            with webhooks.claiming(connection, wait_seconds=wait_seconds) as held:
                 if held:
-                    own.execute(text.SQL("LISTEN {}").format(text.Identifier(webhooks.CHANNEL)))
-                yield own if held else None
-                if held and not own.closed:
-                    own.execute("UNLISTEN *")
+                    connection.execute(
+                        text.SQL("LISTEN {}").format(text.Identifier(webhooks.CHANNEL))
+                    )
+                yield connection if held else None
+                if held and not connection.closed:
+                    connection.execute("UNLISTEN *")
         finally:
-            if not own.closed:
-                own.autocommit = False
+            if not connection.closed:
+                connection.autocommit = False
 
 
 def _serve(
-    own: DbConnection,
+    connection: DbConnection,
     dsn: str,
     run_id: str,
     connections: Connections,
     key: bytes,
     relief: _Relief,
-    done: Listening,
+    listening: Listening,
     on_batch: Callable[[str, int], None],
 ) -> None:
     running: dict[Future[None], int] = {}
     quiet_since = time.monotonic()
     with ThreadPoolExecutor(ENDPOINTS_AT_ONCE, thread_name_prefix="webhooks") as pool:
-        while not done.errors:
-            done.relieved = relief.has_come(own)
-            leaving = done.relieved or relief.takes_no_more
+        while not listening.errors:
+            listening.relieved = relief.has_come(connection)
+            leaving = listening.relieved or relief.takes_no_more
             claimed = [] if leaving else _claim(dsn, run_id, set(running.values()))
             for endpoint_no, batch in claimed:
-                done.batches += 1
-                done.deliveries += len(batch)
+                listening.batches += 1
+                listening.deliveries += len(batch)
                 on_batch(batch[0].connection, len(batch))
                 # Prefect's settings are in the context, which threads do not inherit; blocks are
                 # read with them.
@@ -179,9 +209,9 @@ def _serve(
                 quiet_since = time.monotonic()
             elif leaving or relief.is_over(time.monotonic() - quiet_since):
                 return
-            _rest(own, running, done)
+            _rest(connection, running, listening)
         wait(running)
-        _reap(running, done)
+        _reap(running, listening)
 
 
 def _claim(dsn: str, run_id: str, busy: set[int]) -> list[tuple[int, list[ClaimedEvent]]]:
@@ -191,24 +221,24 @@ def _claim(dsn: str, run_id: str, busy: set[int]) -> list[tuple[int, list[Claime
     with connect(dsn) as connection:
         claimed = webhooks.claim_events(connection, CLAIMED_AT_ONCE, run_id=run_id, busy=busy)
         connection.commit()
-    found: dict[int, list[ClaimedEvent]] = {}
+    batches: dict[int, list[ClaimedEvent]] = {}
     for event in claimed:
-        found.setdefault(event.endpoint_no, []).append(event)
-    return list(found.items())
+        batches.setdefault(event.endpoint_no, []).append(event)
+    return list(batches.items())
 
 
-def _rest(own: DbConnection, running: dict[Future[None], int], done: Listening) -> None:
-    """Until a batch ends, an event is announced, or it is time to look."""
+def _rest(connection: DbConnection, running: dict[Future[None], int], listening: Listening) -> None:
+    """Waits until a batch ends, an event is announced, or it is time to look again."""
     if running:
         wait(running, timeout=_LOOK_SECONDS, return_when=FIRST_COMPLETED)
-        _reap(running, done)
+        _reap(running, listening)
         return
-    for _ in own.notifies(timeout=_WAIT_SECONDS, stop_after=1):
+    for _ in connection.notifies(timeout=_WAIT_SECONDS, stop_after=1):
         break
 
 
-def _reap(running: dict[Future[None], int], done: Listening) -> None:
-    for future in [one for one in running if one.done()]:
+def _reap(running: dict[Future[None], int], listening: Listening) -> None:
+    for future in [running_batch for running_batch in running if running_batch.done()]:
         del running[future]
         if (error := future.exception()) is not None:
-            done.errors.append(error)
+            listening.errors.append(error)

@@ -1,4 +1,8 @@
-"""What becomes of webhooks that a run has claimed: read, sorted by connection, loaded and awarded like polled sales, then done."""
+"""What becomes of webhooks that a run has claimed.
+
+In: claimed deliveries of one endpoint. Out: each of them is done, failed or parked. They are read,
+sorted by account, and loaded and awarded like polled sales.
+"""
 
 import logging
 import threading
@@ -19,27 +23,34 @@ from sql import sync, webhooks
 from sql import webhook_documents as pushed
 from sql.db import connect
 from sql.webhooks import ClaimedEvent
+from tasks.database_errors import without_row_data
 from tasks.extract.pages import Extracted
 from tasks.job import Job, NotConnectedError
 from tasks.run_report import times_lines
-from tasks.steps import without_row_data
-from tasks.sync import bring_in
+from tasks.sync import load_announced
 from tasks.webhooks.audit import record_batch
 from tasks.webhooks.counts import Counts
-from tasks.webhooks.documents import Failed, Incoming, Sorted, asked_pages, held_pages, sort_out
+from tasks.webhooks.documents import (
+    EventPlan,
+    Failed,
+    Incoming,
+    asked_pages,
+    held_pages,
+    plan_events,
+)
 from tasks.webhooks.handshake import confirm, greeting
 
 log = logging.getLogger(__name__)
-#: Waits for someone to correct a block at least this long before it is tried again.
+#: Before a delivery is tried again that needs an operator first, for example to correct a block.
 _OPERATOR_SECONDS: Final = 120.0
-#: How long a connection's block is taken to be as it was read.
+#: How long a block that was read is used before it is read again.
 _BLOCK_SECONDS: Final = 20.0
 
 
 class Connections:
-    """The jobs of one run, one per connection, and its synchronisation in the database.
+    """The jobs of one run, one per connection, and their synchronisations in the database.
 
-    Used by several threads.
+    Several threads use it.
 
     `open_job` makes the job of a connection by its name and raises NotConnectedError. `others`
     lists connections by account.
@@ -67,7 +78,10 @@ class Connections:
             return job
 
     def of_account(self, job: Job, account: str | None) -> str | None:
-        """The name of the connection of an account that an event names, "" for the job's own; None if there is none."""
+        """The name of the connection of an account that an event names.
+
+        "" for the job's own; None if there is none.
+        """
         if account is None or account.lower() == job.account.account.lower():
             return ""
         with self._lock:
@@ -90,15 +104,20 @@ class Connections:
 class Outcome:
     """What became of deliveries, by number; those in none of the two are done."""
 
+    #: What came of them in all.
     counts: Counts = field(default_factory=Counts)
+    #: What an operator should know of one that is done.
     notes: dict[int, str] = field(default_factory=dict)
+    #: Why one cannot be used.
     failed: dict[int, Failed] = field(default_factory=dict)
 
 
 def process(
     connections: Connections, dsn: str, run_id: str, claimed: Sequence[ClaimedEvent], key: bytes
 ) -> None:
-    """Brings the claimed deliveries of one endpoint into the ledger; each ends as done, failed (tried again) or parked.
+    """Brings the claimed deliveries of one endpoint into the ledger.
+
+    Each ends as done, failed (it is tried again) or parked.
 
     Raises psycopg.Error: nothing is lost, the claim runs out and another run takes it up.
     """
@@ -113,7 +132,7 @@ def process(
                 dsn,
                 run_id,
                 claimed,
-                Outcome(failed=dict.fromkeys((one.event_no for one in claimed), failed)),
+                Outcome(failed=dict.fromkeys((delivery.event_no for delivery in claimed), failed)),
                 None,
                 connections.counts[name],
             )
@@ -121,29 +140,29 @@ def process(
         sync_id = None
         for other, incoming in by_connection.items():
             try:
-                one = connections.job(other)
+                account_job = connections.job(other)
             except (NotConnectedError, ConnectorError) as error:
                 outcome.failed |= dict.fromkeys(
                     (each.event_no for each in incoming), _failure(error, other)
                 )
                 continue
-            sync_id = connections.sync_id(one)
-            part = _awarded(one, sync_id, incoming)
+            sync_id = connections.sync_id(account_job)
+            part = _awarded(account_job, sync_id, incoming)
             outcome.failed |= part.failed
             outcome.notes |= part.notes
             _merge(outcome.counts, part.counts)
-            _count(connections.counts[other], one, sync_id, part.counts)
+            _count(connections.counts[other], account_job, sync_id, part.counts)
         _end(dsn, run_id, claimed, outcome, sync_id, connections.counts[name])
 
 
 def _opened(
     connections: Connections, job: Job, claimed: Sequence[ClaimedEvent], key: bytes
 ) -> tuple[Outcome, dict[str, list[Incoming]]]:
-    """The events in the deliveries of one address, by connection.
+    """The events in the deliveries of one address, by the connection that they are about.
 
-    Deliveries that are none are failed.
+    Deliveries that cannot be read are failed in the outcome. A handshake is answered here.
     """
-    outcome, found = Outcome(), dict[str, list[Incoming]]()
+    outcome, by_connection = Outcome(), dict[str, list[Incoming]]()
     hook = webhook_for(job.vendor, claimed[0].options)
     for delivery in claimed:
         if hook is None:
@@ -169,30 +188,31 @@ def _opened(
                 outcome.notes[delivery.event_no] = "about an account that is not connected"
                 continue
             incoming = Incoming(delivery.event_no, event, delivery.received_at)
-            found.setdefault(other or delivery.connection, []).append(incoming)
-    return outcome, found
+            by_connection.setdefault(other or delivery.connection, []).append(incoming)
+    return outcome, by_connection
 
 
 def _awarded(job: Job, sync_id: int, incoming: Sequence[Incoming]) -> Outcome:
-    """Loads and awards.
+    """Loads and awards the events of one account.
 
-    What spoils a batch is found by halving it; the rest of the batch is not held up.
+    An event that makes the batch fail is found by halving the batch, so that it does not hold up
+    the others.
     """
     outcome = Outcome()
     try:
         with job.transaction() as connection:
-            done = sort_out(job, connection, incoming)
+            plan = plan_events(job, connection, incoming)
         for read in (held_pages, asked_pages):
-            about = _about(done, held=read is held_pages)
+            about = _about(plan, held=read is held_pages)
             try:
-                extracted = read(job, sync_id, done)
+                extracted = read(job, sync_id, plan)
                 if extracted is not None:
                     _load(job, sync_id, extracted, outcome.counts)
             except (Retriable, NeedsOperator) as error:
                 failed = _failure(error, job.vendor.name or job.vendor.system)
                 outcome.failed |= dict.fromkeys(about, failed)
-        outcome.notes |= done.notes
-        outcome.failed |= done.failed
+        outcome.notes |= plan.notes
+        outcome.failed |= plan.failed
     except psycopg.Error:
         raise
     except Exception as error:  # noqa: BLE001  one bad document must not hold up the others
@@ -200,7 +220,8 @@ def _awarded(job: Job, sync_id: int, incoming: Sequence[Incoming]) -> Outcome:
             if not isinstance(error, ConnectorError):
                 # The place, not the message, which may quote the document.
                 where = "".join(traceback.format_tb(error.__traceback__))
-                log.error("webhook %d: %s\n%s", incoming[0].event_no, type(error).__name__, where)  # noqa: TRY400
+                name = type(error).__name__
+                log.error("webhook %d: %s\n%s", incoming[0].event_no, name, where)  # noqa: TRY400
             return Outcome(
                 outcome.counts, failed={incoming[0].event_no: _failure(error, job.vendor.name)}
             )
@@ -213,15 +234,22 @@ def _awarded(job: Job, sync_id: int, incoming: Sequence[Incoming]) -> Outcome:
     return outcome
 
 
-def _about(done: Sorted, *, held: bool) -> set[int]:
+def _about(plan: EventPlan, *, held: bool) -> set[int]:
     if held:
-        whole = {one.incoming.event_no for listed in done.whole.values() for one in listed}
-        return whole | {one.event_no for listed in done.gone.values() for one, _ in listed}
-    return {one.event_no for asked in done.asked.values() for of in asked.values() for one in of}
+        whole = {event.incoming.event_no for listed in plan.whole.values() for event in listed}
+        return whole | {
+            incoming.event_no for listed in plan.gone.values() for incoming, _ in listed
+        }
+    return {
+        incoming.event_no
+        for asked in plan.asked.values()
+        for of in asked.values()
+        for incoming in of
+    }
 
 
 def _load(job: Job, sync_id: int, extracted: Extracted, counts: Counts) -> None:
-    loaded, awarded = bring_in(job, sync_id, extracted)
+    loaded, awarded = load_announced(job, sync_id, extracted)
     for line in times_lines(loaded):
         log.warning("%s: %s", job.spec.title, line)
     counts.add(loaded, awarded)
@@ -246,7 +274,10 @@ def _count(total: Counts, job: Job, sync_id: int, part: Counts) -> None:
 
 
 def _failure(error: Exception, name: str) -> Failed:
-    """What an operator reads about it; of errors that nobody foresaw, the type alone: their text may quote a document."""
+    """What an operator reads about a failure.
+
+    Of errors that nobody foresaw it is the type alone: their text may quote a document.
+    """
     if isinstance(error, RateLimited):
         return Failed(message(str(error)), error.retry_after_seconds or 0)
     if isinstance(error, NeedsOperator):
@@ -266,8 +297,8 @@ def _end(
     sync_id: int | None,
     counts: Counts,
 ) -> None:
-    """Says of every delivery what became of it, in one transaction."""
-    numbers = [one.event_no for one in claimed]
+    """Stores what became of every delivery, in one transaction."""
+    numbers = [delivery.event_no for delivery in claimed]
     noted: dict[str | None, list[int]] = defaultdict(list)
     for number in numbers:
         if number not in outcome.failed:

@@ -15,7 +15,7 @@ from sql import corrections
 from sql.corrections import CorrectionRefusedError
 from sql.db import connect
 from tasks.award.members import award_members
-from tasks.work import Work
+from tasks.run_database import RunDatabase
 from tests.support.books import HOUR, NOON, OTHER_PHONE, PHONE, Books, invoice
 
 THIRD_PHONE = "+244923000003"
@@ -61,7 +61,7 @@ def change_phone(
 
 def post(books: Books) -> Any:
     """The award step without a synchronisation."""
-    return award_members(Work(books.dsn, "by hand"), None)
+    return award_members(RunDatabase(books.dsn, "by hand"), None)
 
 
 def balances(books: Books) -> dict[int, int]:

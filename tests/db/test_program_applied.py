@@ -13,8 +13,8 @@ from sql.db import DbConnection, connect
 from sql.program import RulesChangedError
 from tasks.award import members as award_step
 from tasks.program import change as step
-from tasks.program.change import ChangeRefusedError, Look
-from tasks.work import Work
+from tasks.program.change import ChangePreview, ChangeRefusedError
+from tasks.run_database import RunDatabase
 from tests.support.books import NOON, OTHER_PHONE, Books, invoice
 from tests.support.rules_file import LATER, WHY, applied, bonus, facts_of, looked, post, rules
 
@@ -54,7 +54,7 @@ class TestApplying:
     def test_the_past_is_changed_only_on_purpose(self, two: Books) -> None:
         with pytest.raises(ChangeRefusedError, match="reaches into the past") as caught:
             applied(two, rules(gold=2))
-        assert caught.value.look.trial.points == 750
+        assert caught.value.preview.trial.points == 750
         assert two.rows("SELECT count(*) FROM loyalty.program") == [(1,)]
         done = applied(two, rules(gold=2), recompute=True)
         assert done.recomputed and two.dirty() == [two.member()]
@@ -119,7 +119,7 @@ class TestApplying:
             'tier_policy = { thresholds = { gold = 5 }, grace_days = 3 }\n'
         ) + bonus(begins="2999-01-01", more='limits = { budget = 9 }\nwhen = { weekdays = ["sat"], hours = [{ start = 18:00:00, end = 19:00:00 }] }')  # fmt: skip
         done = applied(two, text)
-        planned = done.look.plan.new_program
+        planned = done.preview.plan.new_program
         assert planned is not None
         unchanged = {
             name for name, value in planned if value == type(planned).model_fields[name].default
@@ -127,7 +127,7 @@ class TestApplying:
         assert unchanged == set()
         with connect(two.dsn) as connection:
             assert ledger.programs(connection)[-1] == planned
-            assert ledger.promotions(connection) == list(done.look.plan.new_promotions)
+            assert ledger.promotions(connection) == list(done.preview.plan.new_promotions)
 
     def test_twice_is_once(self, two: Books) -> None:
         assert applied(two, bonus(), recompute=True).change_id
@@ -137,7 +137,7 @@ class TestApplying:
     def test_somebody_else_was_quicker(self, two: Books, monkeypatch: pytest.MonkeyPatch) -> None:
         judge = step._judge
 
-        def meanwhile(found: Look, **options: Any) -> None:
+        def meanwhile(found: ChangePreview, **options: Any) -> None:
             judge(found, **options)
             monkeypatch.setattr(step, "_judge", judge)
             applied(two, bonus(7, begins="2999-01-01"))
@@ -180,7 +180,7 @@ class TestApplying:
         def claimed_before(connection: DbConnection, known: Any) -> set[int]:
             monkeypatch.setattr(budgets, "settle", settle)
             applied(two, text, recompute=True)
-            award_step._claim_budgets(Work(two.dsn, "another"), facts_of(two))
+            award_step._claim_budgets(RunDatabase(two.dsn, "another"), facts_of(two))
             return settle(connection, known)
 
         monkeypatch.setattr(budgets, "settle", claimed_before)

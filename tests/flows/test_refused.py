@@ -10,11 +10,11 @@ from prefect.client.schemas.objects import State, StateType
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.events.actions import ChangeFlowRunState
 
-from flows.again import replay, try_mapping
 from flows.audit import audit_log
 from flows.backfill import backfill
 from flows.members import adjust_points, erase_member, merge_members
 from flows.reconcile import recompute_points, reconcile
+from flows.replay import replay, try_mapping
 from flows.sync import sync_system
 from panel.alerts.rules import rules
 from panel.pages.publish import ensure_linked

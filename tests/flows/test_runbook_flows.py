@@ -21,11 +21,11 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import FlowRunSort
 
-from flows.again import replay, try_mapping
 from flows.backfill import backfill, pieces
 from flows.maintenance import maintenance
 from flows.members import evaluate_tiers
 from flows.reconcile import recompute_points, reconcile
+from flows.replay import replay, try_mapping
 from flows.sync import sync_system
 from tests.flows.office import Office, worked
 from tests.sync.conftest import expected

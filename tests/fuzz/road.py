@@ -14,7 +14,7 @@ from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
 import tasks.award.members
-import tasks.extract.bulk.map_threads
+import tasks.extract.mapper
 import tasks.extract.pages
 import tasks.load.invoices
 import tasks.webhooks.documents
@@ -32,14 +32,14 @@ from sql.endpoints import NewEndpoint, create_endpoint
 from sql.sync import StoredPage
 from sql.webhooks import NewEvent
 from tasks.award.members import Awarded, award_members
-from tasks.extract.bulk.spool import Packed, pack
+from tasks.extract.batch import MappedBatch
 from tasks.job import Job, Policy
 from tasks.load.invoices import Loaded
+from tasks.run_database import RunDatabase
 from tasks.sync import award as award_step
 from tasks.sync import load as load_step
 from tasks.sync import read
 from tasks.webhooks.process import Connections, process
-from tasks.work import Work
 from tests.fuzz.faults import ProcessKilledError, Worker
 from tests.fuzz.oracle import DIGITS
 from tests.fuzz.vendor import PAGE_SIZE, Vendor
@@ -95,7 +95,7 @@ def job_of(
 
 def award(worker: Worker) -> Awarded:
     """The points of whoever waits."""
-    return _patiently(lambda: award_members(Work(worker.dsn, "run"), None))
+    return _patiently(lambda: award_members(RunDatabase(worker.dsn, "run"), None))
 
 
 def receive(dsn: str, endpoint_no: int, key: str, event: dict[str, Any]) -> bool:
@@ -157,7 +157,7 @@ def abridged(clock: Callable[[], datetime], *, whole: bool) -> Iterator[None]:
     replaced: list[tuple[Any, str, Any]] = [(tasks.extract.pages, "datetime", Now)]
     if not whole:
         replaced += [
-            (tasks.extract.bulk.map_threads, "_mapped", _mapped),
+            (tasks.extract.mapper, "map_batch", _mapped),
             (tasks.load.invoices, "validate_invoices", _plausible),
             (tasks.award.members, "validate_awards", _plausible),
             (tasks.webhooks.documents, "first_look", _first_look),
@@ -182,8 +182,8 @@ def _first_look(*args: Any) -> FirstLook:
 
 
 def _mapped(
-    job: Job, stream: Stream, window: Window, pages: list[StoredPage], _idle: object
-) -> Packed:
+    _spec: ConnectorSpec, vendor: Account, stream: Stream, window: Window, pages: list[StoredPage]
+) -> MappedBatch:
     """What the mapping makes of these pages, for this world's documents alone."""
     rows, problems, gone, count = [], [], [], 0
     for page in pages:
@@ -198,7 +198,7 @@ def _mapped(
             digits = DIGITS[one["currency"]]
             rows.append(
                 {
-                    "system": "custom", "account": job.account.account, "external_id": one["id"],
+                    "system": "custom", "account": vendor.account, "external_id": one["id"],
                     "invoice_number": one["number"], "kind": one["kind"],
                     "currency": one["currency"],
                     "customer_phone": one.get("customer_phone"), "status": one["status"],
@@ -220,7 +220,7 @@ def _mapped(
         pl.DataFrame(gone, schema=DELETION, orient="row"),
         count,
     )
-    return pack(stream.name, mapped, {})
+    return MappedBatch(stream.name, mapped, {})
 
 
 def _instant(text: str) -> datetime:

@@ -51,22 +51,22 @@ def main() -> None:
     hurry = Event()
     pages = [stored(number, page(number)) for number in range(1, 4)]
     here = sibling.map_and_pack(spec, vendor, stream, window, pages)
-    there = sibling.mapped_by_sibling(vendor, stream, window, pages, hurry=hurry)
-    broken = sibling.mapped_by_sibling(
+    there = sibling.mapped_by_process(vendor, stream, window, pages, hurry=hurry)
+    broken = sibling.mapped_by_process(
         vendor, stream, window, [stored(1, b'{"Invoices": [')], hurry=hurry
     )
-    again = sibling.mapped_by_sibling(vendor, stream, window, pages, hurry=hurry)
+    again = sibling.mapped_by_process(vendor, stream, window, pages, hurry=hurry)
     with (
         sibling._lock,
         ThreadPoolExecutor(1) as pool,
     ):  # busy: whoever has time waits, whoever has not maps himself
-        waiting = pool.submit(sibling.mapped_by_sibling, vendor, stream, window, pages, hurry=hurry)
+        waiting = pool.submit(sibling.mapped_by_process, vendor, stream, window, pages, hurry=hurry)
         patient = not wait([waiting], timeout=0.1).done
         hurry.set()
         patient = patient and waiting.result(5) is None
     if "kill" in sys.argv:
         os.kill(pid, signal.SIGKILL)
-    after = sibling.mapped_by_sibling(vendor, stream, window, pages, hurry=hurry)
+    after = sibling.mapped_by_process(vendor, stream, window, pages, hurry=hurry)
     told = {
         "pid": pid,
         "same": here == there == again,

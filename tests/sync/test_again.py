@@ -10,7 +10,7 @@ import simulator
 from sql.db import connect
 from tasks.job import Policy
 from tasks.load import retry_rejects as again
-from tasks.load.retry_rejects import bring_back
+from tasks.load.retry_rejects import retry_rejects
 from tasks.run_report import RunReport
 from tasks.sync import synchronise
 from tests.sync.conftest import START, Shop, expected, run
@@ -275,14 +275,14 @@ def test_killed_between_the_load_and_the_rejects(
     shop.before = nothing_new
     report = RunReport(shop.job("xero"), datetime.now(UTC))
     with monkeypatch.context() as killed:
-        killed.setattr(again, "bring_back", lambda *_: 1 // 0)
+        killed.setattr(again, "retry_rejects", lambda *_: 1 // 0)
         with pytest.raises(ZeroDivisionError):
             synchronise(report.job, report)
     assert report.extracted is not None
     assert shop.points() == {}
     shop.sync("xero")
     assert shop.points() == expected(shop.world, "xero")
-    done = bring_back(shop.job("xero"), report.extracted.sync_id)
+    done = retry_rejects(shop.job("xero"), report.extracted.sync_id)
     assert done.tried == 0
 
 

@@ -80,7 +80,7 @@ def test_a_new_field_is_ignored_and_noted_once(shop: Shop, system: str) -> None:
     assert altered.changed > 20
     noted = [change for change in extracted.changes if "/loyalty" in change.path]
     # (FreshBooks lists its deleted invoices at the same address.)
-    assert {change.said.rpartition("/")[2] for change in noted} == {"loyalty (object)"}
+    assert {change.what.rpartition("/")[2] for change in noted} == {"loyalty (object)"}
     assert len(noted) == (2 if system == "freshbooks" else 1)
     assert "ignored; map it in the block" in noted[0].to_text()
     assert shop.points() == expected(shop.world, system)
@@ -116,8 +116,8 @@ def test_a_mapped_field_that_is_gone_or_of_another_type_is_named(shop: Shop, sys
         == {(change.stream, gone[0].path) for change in gone}
         != set()
     )
-    assert f"/{name} (" in gone[0].said
-    assert "is in none of the last" in gone[0].said
+    assert f"/{name} (" in gone[0].what
+    assert "is in none of the last" in gone[0].what
     assert "it is read as" in gone[0].to_text()
     assert loaded.reasons == first.reasons
     assert shop.sync(system, since=since)[0].changes == []  # once
@@ -126,7 +126,7 @@ def test_a_mapped_field_that_is_gone_or_of_another_type_is_named(shop: Shop, sys
     extracted, _, _ = shop.sync(system, since=since, policy=LENIENT)
     retyped = [change for change in extracted.changes if change.path.endswith(f"/{name}")]
     assert {change.path for change in retyped} == {gone[0].path}
-    assert f"/{name} is object now, it was" in retyped[0].said
+    assert f"/{name} is object now, it was" in retyped[0].what
 
 
 def test_the_report_tells_changes_and_how_values_begin(shop: Shop) -> None:
@@ -180,7 +180,7 @@ def test_a_column_of_a_file(dsn: str, tmp_path: Path) -> None:
             options={"folder": str(tmp_path), "settle_seconds": 0},
         )
         done = Job(dsn, vendor, key=b"", run_id="test")
-        return [change.said for change in run(done)[0].changes]
+        return [change.what for change in run(done)[0].changes]
 
     usual, row = (
         "invoice_number,customer_phone,total_amount,sale_date",

@@ -1,6 +1,9 @@
 """The promises, end to end: the oracle's points, whatever order, size, fault or repetition."""
 
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,12 +14,15 @@ import pytest
 import simulator
 from connectors.kit.errors import CredentialsRejected, Transient
 from simulator.faults import FaultPlan, Faults
-from sql.db import connect
-from tasks.extract.bulk import map_threads as mapper
-from tasks.extract.bulk.overlapped_store import Early
+from sql.db import DbConnection, connect
+from tasks.extract import mapper
+from tasks.extract.bulk import map_threads
+from tasks.extract.bulk import read as bulk_read
+from tasks.extract.bulk.overlapped_store import OverlappedStore
 from tasks.job import Policy
 from tasks.load import invoices as load
-from tasks.load.invoices import Loading, TooManyRejectsError
+from tasks.load.invoices import TooManyRejectsError
+from tasks.run_database import RunDatabase
 from tasks.sync import read
 from tests.support.database import Databases
 from tests.support.systems import SIMULATED
@@ -92,20 +98,45 @@ def test_page_size_does_not_matter(shop: Shop, databases: Databases, system: str
 
 
 @pytest.fixture
-def in_many_batches(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Batches as a large read has them; whether the transactions that were begun early were taken over."""
+def in_many_batches(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
+    """Batches as a large read has them; whether the overlapped transactions stored anything.
+
+    Every transaction of the run must end in the thread that began it.
+    """
     taken: list[bool] = []
-    take_over = Early.take_over
+    threads: list[tuple[int, int]] = []
+    transaction = RunDatabase.transaction
 
-    def noted(early: Early) -> Loading | None:
-        taken.append((loading := take_over(early)) is not None)
-        return loading
+    @contextmanager
+    def watched(run: RunDatabase) -> Iterator[DbConnection]:
+        begun = threading.get_ident()
+        try:
+            with transaction(run) as connection:
+                yield connection
+        finally:
+            threads.append((begun, threading.get_ident()))
 
-    monkeypatch.setattr(Early, "take_over", noted)
-    monkeypatch.setattr(mapper, "RECORDS_FIRST", 5)
-    monkeypatch.setattr(mapper, "RECORDS_AT_ONCE", 20)
+    monkeypatch.setattr(RunDatabase, "transaction", watched)
+    finish, abandon = OverlappedStore.finish, OverlappedStore.abandon
+
+    def finished(overlapped: OverlappedStore, streams: Any) -> Any:
+        taken.append((stored := finish(overlapped, streams)) is not None)
+        return stored
+
+    def abandoned(overlapped: OverlappedStore) -> None:
+        taken.append(False)
+        abandon(overlapped)
+
+    monkeypatch.setattr(OverlappedStore, "finish", finished)
+    monkeypatch.setattr(OverlappedStore, "abandon", abandoned)
+    monkeypatch.setattr(mapper, "SMALL_RECORDS_MAX", 5)
+    monkeypatch.setattr(map_threads, "RECORDS_FIRST", 5)
+    monkeypatch.setattr(map_threads, "RECORDS_AT_ONCE", 20)
+    monkeypatch.setattr(bulk_read, "STORE_FROM_RECORDS", 20)
     monkeypatch.setattr(load, "RECORDS_AT_ONCE", 20)
-    return taken
+    yield taken
+    assert len({begun for begun, _ in threads}) > 1, "nothing ran beside the read"
+    assert [begun for begun, _ in threads] == [ended for _, ended in threads]
 
 
 @pytest.mark.parametrize("system", SYSTEMS)

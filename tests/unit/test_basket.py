@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from loyalty.authoring import read_rules
-from loyalty.basket import BadBasketsError, Basket, Item, read_baskets, reckon
-from loyalty.explain import WHY, Reckoning
+from loyalty.basket import BadBasketsError, Basket, Item, explain_basket, read_baskets
+from loyalty.explain import WHY, ExplainedSale
 from loyalty.inputs import FX
 from loyalty.program import Program
 from loyalty.promotions import Promotion
@@ -64,11 +64,11 @@ def rules() -> tuple[list[Program], list[Promotion]]:
     return [found.program], list(found.promotions)
 
 
-def tried(fx: pl.DataFrame | None = None, **values: Any) -> Reckoning:
-    return reckon(Basket.model_validate({"date": DAY} | values), *rules(), fx)
+def tried(fx: pl.DataFrame | None = None, **values: Any) -> ExplainedSale:
+    return explain_basket(Basket.model_validate({"date": DAY} | values), *rules(), fx)
 
 
-def outcomes(found: Reckoning) -> dict[str, str]:
+def outcomes(found: ExplainedSale) -> dict[str, str]:
     return {one.promotion: one.outcome for one in found.considered}
 
 
@@ -170,7 +170,7 @@ def test_a_problem_of_a_basket_is_named(text: str, told: str) -> None:
 
 def test_a_basket_without_tax_where_that_is_what_earns() -> None:
     program = rules()[0][0].model_copy(update={"basis": "subtotal"})
-    found = reckon(Basket(date=DAY, total=Decimal(1)), [program], [])
+    found = explain_basket(Basket(date=DAY, total=Decimal(1)), [program], [])
     assert found.due is None and "its amount without tax is not known" in found.to_lines()[0]
 
 
@@ -226,5 +226,7 @@ def test_the_four_tiers_of_the_guide() -> None:
     found = read_rules((root / "points.toml").read_text(encoding="utf-8"))
     assert found.program is not None
     baskets = [Basket.model_validate(one) for one in json.loads(example["json"])]
-    points = [reckon(one, [found.program], list(found.promotions), None).due for one in baskets]
+    points = [
+        explain_basket(one, [found.program], list(found.promotions), None).due for one in baskets
+    ]
     assert points == [1500, 1800, 2250, 3000] == [int(line) for line in example["points"].split()]

@@ -24,6 +24,7 @@ from connectors.kit.mapping import (
 )
 from connectors.kit.spec import Account
 from loyalty.schema import INVOICE, LINE, PROBLEM
+from tasks.extract.batch import MappedBatch
 from tasks.extract.bulk.spool import Spool, pack
 
 QBO = {
@@ -641,6 +642,6 @@ def test_batches_put_together_keep_every_frame() -> None:
     assert set(heights.values()) == {2}
     assert twice.record_count == 4
     spool = Spool()
-    spool.append(pack("x", filled, {}))
-    ((_, back),) = list(spool)
+    spool.append(pack(MappedBatch("x", filled, {})))
+    (back,) = (batch.mapped for batch in spool)
     assert all(getattr(back, name).height == 1 for name in heights)

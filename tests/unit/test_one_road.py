@@ -19,9 +19,9 @@ from settings import PROJECT_ROOT
 STEPS: Final = {
     "extract_pages": ("tasks/extract/pages.py", {"tasks/sync.py"}),
     "replay_pages": ("tasks/extract/pages.py", {"tasks/sync.py"}),
-    "load_all": ("tasks/load/retry_rejects.py", {"tasks/sync.py"}),
+    "load_and_retry": ("tasks/load/retry_rejects.py", {"tasks/sync.py"}),
     "load_pages": ("tasks/load/invoices.py", {"tasks/sync.py", "tasks/load/retry_rejects.py"}),
-    "bring_in": ("tasks/sync.py", {"tasks/webhooks/process.py"}),
+    "load_announced": ("tasks/sync.py", {"tasks/webhooks/process.py"}),
     # (A test holds it up, and lets it go on.)
     "held_pages": (
         "tasks/webhooks/documents.py",

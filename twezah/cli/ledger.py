@@ -58,9 +58,9 @@ def _user() -> str:
 def post_waiting(dsn: str, run_id: str) -> None:
     """Posts what is due to members who wait for it, and says what that was."""
     from tasks.award.members import award_members
-    from tasks.work import Work
+    from tasks.run_database import RunDatabase
 
-    done = award_members(Work(dsn, run_id), None)
+    done = award_members(RunDatabase(dsn, run_id), None)
     say(f"Posted {done.entries} entries of {done.members} members: {done.points:+d} points.")
     for reason, count in done.reasons.most_common(5):
         say(f"Rejected {count}: {reason}")

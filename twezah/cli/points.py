@@ -129,7 +129,7 @@ def try_basket(
     from loyalty.authoring import BadRulesError
     from loyalty.basket import BadBasketsError, read_baskets
     from sql.db import connect
-    from tasks.program.basket import reckon_baskets
+    from tasks.program.basket import explain_baskets
     from twezah.cli.program import read_file
 
     try:
@@ -138,7 +138,7 @@ def try_basket(
         raise typer.BadParameter("; ".join(error.problems[:20]), param_hint="FILE") from None
     try:
         with ledger() as dsn, connect(dsn) as connection:
-            found = reckon_baskets(connection, many, read_file(rules) if rules else None)
+            found = explain_baskets(connection, many, read_file(rules) if rules else None)
     except BadRulesError as error:
         say("\n".join(error.problems))
         raise typer.Exit(FAILED) from None

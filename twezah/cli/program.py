@@ -74,12 +74,12 @@ def diff(
 ) -> None:
     """What the file would change, for how many members, by how many points. Changes nothing."""
     from sql.db import connect
-    from tasks.program.change import look
+    from tasks.program.change import preview_change
 
     text = read_file(file)
     since = None if as_if is None else datetime.fromisoformat(moment_utc(as_if, "--as-if"))
     with _bad_rules(), ledger() as dsn, connect(dsn) as connection:
-        found = look(connection, text, since=since)
+        found = preview_change(connection, text, since=since)
     _print(found, json=json)
 
 
@@ -123,7 +123,7 @@ def apply(
                     dsn, text, decision, run_id, recompute=recompute, confirm=confirm
                 )
             except ChangeRefusedError as error:
-                _print(error.look, json=json)
+                _print(error.preview, json=json)
                 say(f"Not applied: {error}.")
                 raise typer.Exit(FAILED) from None
             except RulesChangedError as error:
@@ -131,7 +131,7 @@ def apply(
                 raise typer.Exit(FAILED) from None
             if done.recomputed:
                 post_waiting(dsn, run_id)
-    _print(done.look, json=json, change_id=done.change_id)
+    _print(done.preview, json=json, change_id=done.change_id)
     if done.change_id is not None:
         say(f"Applied as change {done.change_id}.")
 

@@ -1,8 +1,10 @@
-"""A second process that maps: Python uses one core at a time, and mapping is half of the work of a large read.
+"""A second process that maps: mapping is half of the work of a large read.
+
+Python uses one core at a time, so a second process doubles what a machine with two cores can do.
 
 It is a fork of the interpreter that a run starts from, made before that starts any thread, so it
-costs some milliseconds and shares the imported modules. A run that was started otherwise has none
-and maps in its own threads, with the same result.
+costs some milliseconds and shares the imported modules. A run that was started in another way has
+none and maps in its own threads, with the same result.
 """
 
 import contextlib
@@ -16,21 +18,23 @@ from multiprocessing.connection import Pipe
 from typing import Any, Final
 
 from connectors import spec_for
-from connectors.kit.mapping import map_pages, missing
 from connectors.kit.spec import Account, ConnectorSpec, Stream, Window
 from sql.sync import StoredPage
+from tasks.extract.batch import map_batch
 from tasks.extract.bulk.spool import Packed, pack
 
 Pages = Sequence[StoredPage]
 
-#: How long it takes to notice that we are to hurry.
-_PATIENCE_SECONDS: Final = 0.005
+#: How often a caller that waits for the process looks whether it should map by itself.
+_LOOK_SECONDS: Final = 0.005
+#: Held by the thread whose batch the process has.
 _lock = threading.Lock()
+#: To the mapping process; None: there is none, or it ended.
 _channel: Channel | None = None
 
 
 def prepare_run() -> None:
-    """Forks the sibling of this process, where there is a second core for it; it ends with its parent.
+    """Forks the mapping process, where there is a second core for it; it ends with its parent.
 
     To be called before any thread is started: a fork copies locks that other threads hold, and not
     the threads.
@@ -45,15 +49,17 @@ def prepare_run() -> None:
     _channel = ours
 
 
-def mapped_by_sibling(
+def mapped_by_process(
     vendor: Account, stream: Stream, window: Window, pages: Pages, *, hurry: threading.Event
 ) -> Packed | None:
-    """The batch mapped by the sibling, once it is free; None if there is none, it failed, or it is busy and we are to hurry.
+    """The batch as the mapping process mapped it, once that is free.
+
+    None if there is no such process, if it failed, or if it is busy while `hurry` is set.
 
     The caller maps then, and meets the failure itself: errors stay in the process that reports
     them.
     """
-    while not _lock.acquire(timeout=_PATIENCE_SECONDS):
+    while not _lock.acquire(timeout=_LOOK_SECONDS):
         if hurry.is_set():
             return None
     try:
@@ -65,11 +71,8 @@ def mapped_by_sibling(
 def map_and_pack(
     spec: ConnectorSpec, vendor: Account, stream: Stream, window: Window, pages: Pages
 ) -> Packed:
-    """Maps one batch. Raises as `map_pages`."""
-    mapped = map_pages(
-        spec, stream, vendor, ((page.page_id, page.body()) for page in pages), window=window
-    )
-    return pack(stream.name, mapped, missing(spec, mapped))
+    """Maps one batch in this process. Raises ConnectorError if a page cannot be read."""
+    return pack(map_batch(spec, vendor, stream, window, pages))
 
 
 def _asked(channel: Channel, question: tuple[Any, ...]) -> Packed | None:
@@ -84,7 +87,7 @@ def _asked(channel: Channel, question: tuple[Any, ...]) -> Packed | None:
 
 
 def _serve(channel: Channel) -> None:
-    """The sibling's whole life: a batch in, its frames out, until the other end is closed."""
+    """The whole life of the mapping process: a batch in, its frames out, until the parent ends."""
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
         os.closerange(3, channel.fileno())

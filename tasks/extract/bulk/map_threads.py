@@ -1,87 +1,88 @@
-"""Maps pages while the next ones are fetched, in threads of its own."""
+"""Maps pages while the next ones are fetched, in threads.
+
+In: stored pages, list by list. Out: packed batches in the spool, in the order of the pages.
+"""
 
 from collections import defaultdict, deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
-from types import TracebackType
-from typing import Self
+from typing import Final
 
-from connectors.kit.mapping.outline import Watch
 from connectors.kit.spec import Stream, Window
 from sql.sync import StoredPage
-from tasks.extract.bulk.map_process import map_and_pack, mapped_by_sibling
-from tasks.extract.bulk.overlapped_store import Early
+from tasks.extract.bulk.map_process import map_and_pack, mapped_by_process
 from tasks.extract.bulk.spool import Packed, Spool
 from tasks.job import Job
 
-#: A batch ends with the first of these: the cost of a pass, and of a validation, is that of some
-#: thousand records, and memory follows the batch and not the size of the backfill. The first ones
-#: are smaller, so that nobody waits long for work.
-RECORDS_FIRST = 2_500
-RECORDS_AT_ONCE = 20_000
-BYTES_AT_ONCE = 48 * 1024 * 1024
-#: Batches under way: one that is mapped by the sibling, and the next one. Without a sibling half of
-#: the work is done outside of Python's lock, so that two overlap.
-THREADS = 2
+#: Records of the first batch. It is small, so that the database does not wait long for work; each
+#: further one may be as large as all before.
+RECORDS_FIRST: Final = 2_500
+#: Records of a batch at most: the cost of a pass, and of a validation, is that of some thousand
+#: records, and memory follows the batch and not the size of the backfill.
+RECORDS_AT_ONCE: Final = 20_000
+#: Bytes of a batch's pages at most, for lists whose records are large.
+BYTES_AT_ONCE: Final = 48 * 1024 * 1024
+#: Batches under way: one that the mapping process has, and the next one. Without that process half
+#: of the work is done outside of Python's lock, so that two overlap.
+THREADS: Final = 2
 
 
-class Mapper:
-    """Collects pages into batches, maps them and spools the results in order; knows afterwards what must be looked up."""
+class MapThreads:
+    """Collects pages into batches, maps them in threads, and spools the results in order."""
 
-    def __init__(self, job: Job, sync_id: int) -> None:
-        self.spool = Spool()
-        self.early: Early | None = None
-        self.watch = Watch(job.spec, job.vendor)
-        self._sync_id = sync_id
+    def __init__(self, job: Job, spool: Spool) -> None:
+        #: Per lookup the ids that the spooled batches need.
         self.needs: dict[str, set[str]] = defaultdict(set)
-        self._job = job
+        #: Records of the batches that were begun.
+        self.records = 0
+        self._job, self._spool = job, spool
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="map")
         #: Set once this process has nothing better to do than to map as well.
         self._idle = Event()
         self._running: deque[Future[Packed]] = deque()
         self._stream: Stream | None = None
         self._window = Window()
+        #: The batch that is collected now.
         self._pages: list[StoredPage] = []
-        self._records = self._bytes = self._submitted = 0
+        self._records = self._bytes = 0
 
-    def __enter__(self) -> Self:
-        return self
+    def append(self, packed: Packed) -> None:
+        """Takes a batch that is mapped already, as long as no page was added."""
+        self.records += packed.record_count
+        self._spool_batch(packed)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
-        if kind is not None:
-            if self.early is not None:
-                self.early.abandon()
-            self.spool.close()
+    def add(self, stream: Stream, window: Window, page: StoredPage) -> bool:
+        """Takes one stored page; returns whether it completed a batch.
 
-    def add(self, stream: Stream, window: Window, page: StoredPage) -> None:
-        """Takes one stored page. Raises ConnectorError if an earlier one cannot be read."""
+        Raises ConnectorError if an earlier page cannot be read.
+        """
         if stream is not self._stream or window != self._window:
             self._submit()
             self._stream, self._window = stream, window
         self._pages.append(page)
-        self.watch.look(stream, page.body)
         self._records += page.record_count
         self._bytes += page.body_bytes
         self._take(down_to=THREADS)
-        enough = min(max(RECORDS_FIRST, self._submitted), RECORDS_AT_ONCE)
-        if self._records >= enough or self._bytes >= BYTES_AT_ONCE:
-            self._submit()
-            if self._submitted >= RECORDS_AT_ONCE and self.early is None and not self._job.dry_run:
-                self.early = Early(self._job, self._sync_id, self.spool)
+        enough = min(max(RECORDS_FIRST, self.records), RECORDS_AT_ONCE)
+        if self._records < enough and self._bytes < BYTES_AT_ONCE:
+            return False
+        self._submit()
+        return True
 
-    def finish(self) -> None:
-        """Maps what is left. Raises ConnectorError as `add`."""
-        if self.early is None:  # with one it is busy storing
+    def finish(self, *, hurry: bool) -> None:
+        """Maps what is left. Raises ConnectorError as `add`.
+
+        `hurry`: this process has nothing else to do, so it does not wait for the mapping process.
+        """
+        if hurry:
             self._idle.set()
         self._submit()
         self._take(down_to=0)
-        self.spool.complete()
+        self._pool.shutdown()
+
+    def close(self) -> None:
+        """Ends the threads; batches that are not begun are dropped."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _submit(self) -> None:
         if self._stream is None or not self._pages:
@@ -89,24 +90,26 @@ class Mapper:
         self._take(down_to=THREADS - 1)
         self._running.append(
             self._pool.submit(
-                _mapped, self._job, self._stream, self._window, self._pages, self._idle
+                _map_and_pack, self._job, self._stream, self._window, self._pages, self._idle
             )
         )
-        self._submitted += self._records
+        self.records += self._records
         self._pages, self._records, self._bytes = [], 0, 0
 
     def _take(self, *, down_to: int) -> None:
         """Spools batches that are mapped, in order; waits until at most so many are left."""
         while self._running and (len(self._running) > down_to or self._running[0].done()):
-            packed = self._running.popleft().result()
-            for name, ids in packed.needs.items():
-                self.needs[name] |= ids
-            self.spool.append(packed)
+            self._spool_batch(self._running.popleft().result())
+
+    def _spool_batch(self, packed: Packed) -> None:
+        for name, ids in packed.needs.items():
+            self.needs[name] |= ids
+        self._spool.append(packed)
 
 
-def _mapped(
+def _map_and_pack(
     job: Job, stream: Stream, window: Window, pages: list[StoredPage], idle: Event
 ) -> Packed:
-    return mapped_by_sibling(job.vendor, stream, window, pages, hurry=idle) or map_and_pack(
+    return mapped_by_process(job.vendor, stream, window, pages, hurry=idle) or map_and_pack(
         job.spec, job.vendor, stream, window, pages
     )

@@ -1,15 +1,20 @@
-"""Mapped pages on their way from extraction to the load: decoded once, kept in a nameless temporary file."""
+"""Mapped batches of a large read on their way from extraction to the load.
+
+They wait in a temporary file without a name, as Arrow IPC, so that a page is decoded once and
+memory does not follow the size of the read.
+"""
 
 import io
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, fields, replace
 
 import polars as pl
 
 from connectors.kit.mapping import Mapped
+from tasks.extract.batch import MappedBatch
 
 #: Frames beyond this are on disk. The file has no name, so nobody else can open it and it vanishes
 #: with the process.
@@ -18,38 +23,44 @@ IN_MEMORY_BYTES = 32 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Packed:
-    """One batch, ready to be written: the stream, its records, and its frames that are not empty, as Arrow IPC.
+    """One batch, ready to be written to a file or sent through a pipe."""
 
-    `needs`: per lookup the ids without which the batch cannot be loaded.
-    """
-
+    #: The list that the batch is of.
     stream: str
+    #: Records on its pages, whatever became of them.
     record_count: int
+    #: Per lookup the ids without which the batch cannot be loaded.
     needs: dict[str, set[str]] = field(repr=False)
+    #: By the name of the field of `Mapped`, its frames that are not empty, as Arrow IPC.
     frames: dict[str, bytes] = field(repr=False)
 
 
-def pack(stream: str, mapped: Mapped, needs: dict[str, set[str]]) -> Packed:
+def pack(batch: MappedBatch) -> Packed:
     """Serialises a batch."""
-    frames = {name: _written(frame) for name in _FRAMES if (frame := getattr(mapped, name)).height}
-    return Packed(stream, mapped.record_count, needs, frames)
+    frames = {
+        name: _written(frame) for name in _FRAMES if (frame := getattr(batch.mapped, name)).height
+    }
+    return Packed(batch.stream, batch.mapped.record_count, batch.needs, frames)
 
 
 def _written(frame: pl.DataFrame) -> bytes:
     buffer = io.BytesIO()
-    frame.write_ipc(
-        buffer, compression="lz4"
-    )  # a fifth of the bytes, for less time than they take through a pipe
+    # A fifth of the bytes, for less time than they take through a pipe.
+    frame.write_ipc(buffer, compression="lz4")
     return buffer.getvalue()
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """Where a batch is in the file: per frame offset and size."""
+    """Where a batch is in the file."""
 
+    #: The list that the batch is of.
     stream: str
+    #: Records on its pages.
     record_count: int
+    #: Whether it can be loaded without a lookup.
     whole: bool
+    #: Per frame its offset and size in bytes.
     places: dict[str, tuple[int, int]]
 
 
@@ -58,10 +69,16 @@ class NotYetError(RuntimeError):
 
 
 class Spool:
-    """Batches of mapped pages in the order of arrival; may be read several times, also by another thread."""
+    """Mapped batches in the order of arrival.
+
+    They may be read several times, also by another thread. What a batch needs is not kept: it is
+    read once that is looked up, or if it needs nothing.
+    """
 
     def __init__(self) -> None:
-        self._file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115  closed by `close`
+        self._file = tempfile.SpooledTemporaryFile(  # noqa: SIM115  closed by `close`
+            max_size=IN_MEMORY_BYTES
+        )
         self._entries: list[_Entry] = []
         self._end = 0
         self._complete = False
@@ -81,13 +98,13 @@ class Spool:
             self._complete = True
             self._changed.notify_all()
 
-    def __iter__(self) -> Iterator[tuple[str, Mapped]]:
-        """(stream, batch), in order, of those that are there."""
+    def __iter__(self) -> Iterator[MappedBatch]:
+        """The batches that are there."""
         for entry in list(self._entries):
             yield self._unpacked(entry)
 
-    def follow(self, deadline: float) -> Iterator[tuple[str, Mapped]]:
-        """(stream, batch), in order, waiting for those to come, until all are there.
+    def follow(self, deadline: float) -> Generator[MappedBatch, None, None]:
+        """The batches, waiting for those to come, until all are there.
 
         Raises NotYetError at `deadline` (monotonic seconds), and at a batch that waits for a
         lookup.
@@ -111,9 +128,10 @@ class Spool:
         with self._changed:
             self._file.close()
 
-    def _unpacked(self, entry: _Entry) -> tuple[str, Mapped]:
+    def _unpacked(self, entry: _Entry) -> MappedBatch:
         frames = {name: self._read(*place) for name, place in entry.places.items()}
-        return entry.stream, replace(Mapped.empty(), record_count=entry.record_count, **frames)
+        mapped = replace(Mapped.empty(), record_count=entry.record_count, **frames)
+        return MappedBatch(entry.stream, mapped, needs={})
 
     def _write(self, frame: bytes) -> tuple[int, int]:
         offset = self._end
@@ -129,4 +147,5 @@ class Spool:
         return pl.read_ipc(body)
 
 
-_FRAMES = tuple(one.name for one in fields(Mapped) if one.name != "record_count")
+#: The fields of `Mapped` that are frames.
+_FRAMES = tuple(part.name for part in fields(Mapped) if part.name != "record_count")

@@ -1,4 +1,8 @@
-"""The database under the rules of a dry run: what every job works with."""
+"""The transactions of one run, and how a dry run keeps nothing.
+
+Every step of a run takes its connections from here. A dry run does the same work in one transaction
+that is rolled back at its end.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,12 +10,15 @@ from contextlib import contextmanager
 from sql.db import DbConnection, connect
 
 
-class Work:
-    """One run's transactions.
+class RunDatabase:
+    """The database as one run sees it.
+
+    In a dry run every step shares one connection whose transaction is never committed, so that each
+    step sees what the one before would have stored.
 
     Not a dataclass: Prefect looks into those when they are passed to a task.
 
-    In a dry run every step shares one connection whose transaction is never committed.
+    `dsn`: the ledger. `run_id`: the flow run, kept with what it posts. `dry_run`: keep nothing.
     """
 
     def __init__(self, dsn: str, run_id: str, *, dry_run: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""What an operator does again: map stored pages with the mapping of now, and try that mapping on a sample first."""
+"""Maps stored pages again with the present mapping, or tries that mapping on a sample."""
 
 import json
 from datetime import datetime
@@ -51,7 +51,9 @@ def replay(
     name="try-mapping", flow_run_name="try the mapping of {system}", persist_result=False, retries=0
 )
 def try_mapping(system: str, payload: str = "", document: str = "") -> State[Any]:
-    """Show what a record of the billing system becomes with the settings of its block: our fields, or which of them failed and why.
+    """Show what a record of the billing system becomes with the settings of its block.
+
+    The report has our fields, or says which of them failed and why.
 
     Nothing is sent or stored, but the report, in which phone numbers are masked.
 
@@ -71,7 +73,7 @@ def try_mapping(system: str, payload: str = "", document: str = "") -> State[Any
             message=named(error) if not isinstance(error, LookupError) else str(error.args[0])
         )
     good = sum(bool(record["ok"]) for record in records)
-    said = f"{good} of {len(records)} records can be used"
+    summary = f"{good} of {len(records)} records can be used"
     wrong = [
         f"{problem['field']}, looked for at {problem['path']}: {problem['reason']}"
         for record in records
@@ -82,11 +84,11 @@ def try_mapping(system: str, payload: str = "", document: str = "") -> State[Any
     text = json.dumps(records, ensure_ascii=False, indent=1, default=str)
     create_markdown_artifact(
         key=f"try-{block_name(system)}",
-        markdown=f"# {said}\n\n"
+        markdown=f"# {summary}\n\n"
         + "".join(f"- {line}\n" for line in wrong[:50])
         + f"\n```json\n{text}\n```",
-        description=said,
+        description=summary,
     )
     if good == len(records):
-        return Completed(message=said)
-    return Failed(message=f"{said}. {'; '.join(dict.fromkeys(wrong))[:500]}")
+        return Completed(message=summary)
+    return Failed(message=f"{summary}. {'; '.join(dict.fromkeys(wrong))[:500]}")
