@@ -181,7 +181,7 @@ class Settings(BaseSettings):
         """URL at which the processes of this machine reach the Prefect server that we start."""
         if self.prefect_tls_certificate is not None and self.prefect_public_url is not None:
             return f"{self.prefect_public_url.rstrip('/')}/api"  # the name in the certificate
-        any_address = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared
+        any_address = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
         host = any_address.get(self.prefect_host, self.prefect_host)
         return f"http://{f'[{host}]' if ':' in host else host}:{self.prefect_port}/api"
 
@@ -244,14 +244,13 @@ class Settings(BaseSettings):
         return _read_or_make(self.home / "secret.key", _new_fernet_key)
 
     def prefect_auth_string(self, environment: Mapping[str, str] | None = None) -> str | None:
-        """The `user:password` that Prefect's API asks for; None where a server of others asks for none.
+        """The `user:password` that Prefect's API asks for; None for another server without one.
 
         An operator's own variables win. For our own server it is made once, and kept in a file of
         the state folder that only its owner can read.
 
         Args:
             environment: Where the operator's variables are, `os.environ` by default.
-
         """
         given = os.environ if environment is None else environment
         own = self.is_own_prefect
@@ -274,11 +273,12 @@ class Settings(BaseSettings):
         return [part.strip() for part in self.prefect_trusted_proxies.split(",") if part.strip()]
 
     def child_environment(self, base: Mapping[str, str] | None = None) -> dict[str, str]:
-        """Environment of the processes we start: our state folder, our Prefect, no telemetry, few log lines.
+        """Environment of the processes we start: our state folder and our Prefect.
+
+        Telemetry is off in it, and logs are short.
 
         Args:
             base: The environment to extend, `os.environ` by default.
-
         """
         environment = dict(os.environ if base is None else base)
         environment.update(
@@ -362,5 +362,8 @@ def _read_or_make(path: Path, make: Callable[[], bytes]) -> bytes:
 
 @lru_cache(maxsize=1)
 def settings() -> Settings:
-    """This process's settings; tests call `settings.cache_clear()` after changing the environment."""
+    """This process's settings.
+
+    Tests call `settings.cache_clear()` after changing the environment.
+    """
     return Settings()

@@ -55,12 +55,12 @@ class Problem(Exception):
 
 
 DISK_FULL = (
-    "the disk is full. The set-up needs about %.1f GB in %s; free some space and run the same command again."
-    % (FREE_BYTES_MIN / 1e9, ROOT)
+    "the disk is full. The set-up needs about %.1f GB in %s; free some space and run the same "
+    "command again." % (FREE_BYTES_MIN / 1e9, ROOT)
 )
 NO_INDEX = (
-    "cannot reach the package index. Check the network and the proxy (HTTPS_PROXY), or name a mirror in "
-    "PIP_INDEX_URL, then run the same command again."
+    "cannot reach the package index. Check the network and the proxy (HTTPS_PROXY), or name a "
+    "mirror in PIP_INDEX_URL, then run the same command again."
 )
 
 
@@ -78,8 +78,8 @@ def rerun_with_better_python(arguments):
             return subprocess.call([better, os.path.abspath(__file__)] + arguments)
     return say(
         "bootstrap: this is Python %d.%d; Twezah needs Python %d.%d to %d.%d. Install one of them "
-        "(Debian, Ubuntu: apt install python3.11; macOS: brew install python@3.12) and run the same command "
-        "again, or name one: make PYTHON=/path/to/python3.12 ..."
+        "(Debian, Ubuntu: apt install python3.11; macOS: brew install python@3.12) and run the "
+        "same command again, or name one: make PYTHON=/path/to/python3.12 ..."
         % (sys.version_info[:2] + OLDEST + NEWEST)
     )
 

@@ -1,4 +1,4 @@
-"""Takes the pictures of docs/images: a stack with simulated billing systems, and an operator's headless Chromium.
+"""Takes the pictures of docs/images: a stack with simulated systems, and a headless Chromium.
 
     make screenshots                                        all of them, anew
     make screenshots ARGS="--only deployments --only run"   some
@@ -132,7 +132,10 @@ def block_page(desk, name):
 
 
 def report_page(desk, deployment, key):
-    """The address of the newest artifact with this key; the deployment runs first where that shows the present or there is none."""
+    """The address of the newest artifact with this key.
+
+    The deployment runs first where the page shows the present, or where there is no artifact yet.
+    """
     wanted = {"artifacts": {"key": {"any_": [key]}}}
     if deployment == "pages" or not ask(desk, "/artifacts/latest/filter", wanted):
         desk.quick_run(deployment)

@@ -105,7 +105,10 @@ def with_pip(folder, environment):
 
 
 def configured_index():
-    """The index that this machine is set up for, or None for PyPI: environment first, then pip's files."""
+    """The index that this machine is set up for, or None for PyPI.
+
+    The environment counts first, then pip's files.
+    """
     for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL"):
         if os.environ.get(name):
             return usual(os.environ[name])
@@ -129,7 +132,7 @@ def usual(url):
 
 
 def from_simple_index(index, version, hashes, target):
-    """Download the wheel for this machine from a simple index (PEP 503) and take the program out of it."""
+    """Download the wheel for this machine from a simple index (PEP 503); take the program out."""
     page_url = index.rstrip("/") + "/uv/"
     page = get(page_url).decode("utf-8", "replace")
     links = (

@@ -1,4 +1,7 @@
-"""Brings the automations of a Prefect server to the rules, and leaves alone what an operator edited."""
+"""Keeps the automations of a Prefect server equal to the rules of `panel.alerts.rules`.
+
+An automation that an operator has edited is left as it is.
+"""
 
 import hashlib
 import json
@@ -86,7 +89,10 @@ def watched(client: SyncPrefectClient) -> list[Watched]:
 
 
 def automations(client: SyncPrefectClient) -> list[Automation]:
-    """All automations of the server; Prefect 3.8's own `read_automations` sends a sort order that its server refuses."""
+    """All automations of the server.
+
+    Prefect 3.8's own `read_automations` sends a sort order that its server refuses.
+    """
     found = client.request(
         "POST", "/automations/filter", json={"sort": "NAME_ASC", "limit": _PAGE}
     ).json()

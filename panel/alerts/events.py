@@ -46,7 +46,10 @@ class RejectRatio(AlertEvent):
 
 
 class CorrectionsRefused(AlertEvent):
-    """Records that would have taken points back, or changed a sale in the ledger, could not be used: the old points stand."""
+    """Corrections of sales could not be used, so the old points stand.
+
+    Each of these records would have taken points back, or changed a sale in the ledger.
+    """
 
     event = "twezah.corrections.refused"
     records: NonNegativeInt

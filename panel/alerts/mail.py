@@ -55,7 +55,9 @@ class EmailAlerts(NotificationBlock):
     )
     encryption: Literal["starttls", "tls", "none"] = Field(
         default="starttls",
-        description="How the connection is protected. `none` only within your own machine or network.",
+        description=(
+            "How the connection is protected. `none` only within your own machine or network."
+        ),
     )
     username: str = Field(default="", description="Empty: without logging in.")
     password: SecretStr = Field(
@@ -88,6 +90,8 @@ class EmailAlerts(NotificationBlock):
                 server.login(self.username, self.password.get_secret_value())
             server.send_message(self.message(subject or "Twezah", body))
 
-    async def notify(self, body: str, subject: str | None = None) -> None:  # type: ignore[override,unused-ignore]
+    async def notify(  # type: ignore[override,unused-ignore]
+        self, body: str, subject: str | None = None
+    ) -> None:
         """Send without holding up the server that does so."""
         await asyncio.to_thread(self.send, body, subject)

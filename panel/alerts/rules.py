@@ -1,8 +1,8 @@
-"""What is watched: each rule is one of Prefect's automations, shown and edited under *Automations*.
+"""The rules of alerting: each rule is one of Prefect's automations.
 
-Repetition is bounded by Prefect itself: a reactive trigger that has fired is deaf for `within`,
-separately for each value of `for_each`; one with `after` fires once and then waits for that event
-again.
+Operators see and edit them under *Automations*. Prefect itself limits how often a rule fires. A
+reactive trigger fires at most once per `within`, for each value of `for_each`. A trigger with
+`after` fires once, and then waits until the event named in `after` comes again.
 """
 
 from collections.abc import Sequence
@@ -62,10 +62,14 @@ _WARNINGS = {
     WebhooksBacklog: "webhooks pile up",
 }
 DIED = (
-    "The process of this run has ended before the run did (killed, out of memory, or the machine restarted). It goes on by itself "
-    "where it stopped, three times at most; then press Retry. Nothing counts twice."
+    "The process of this run has ended before the run did (killed, out of memory, or the machine "
+    "restarted). It goes on by itself where it stopped, three times at most; then press Retry. "
+    "Nothing counts twice."
 )
-SILENT = "Nothing was heard of this run for a minute and a half: its process, its worker or the machine has died. It goes on by itself."
+SILENT = (
+    "Nothing was heard of this run for a minute and a half: its process, its worker or the machine "
+    "has died. It goes on by itself."
+)
 
 
 @dataclass(frozen=True)
@@ -77,17 +81,20 @@ class Watched:
 
 
 def rules(ui_url: str, block_id: UUID | None, watched: Sequence[Watched]) -> list[AutomationCore]:
-    """All automations; alerts go to the notification block, or, without one, only into Prefect's event feed."""
-    alerts = [_failed(ui_url, block_id), *(_no_success(one, ui_url, block_id) for one in watched)]
+    """All automations that should exist.
+
+    Alerts go to the notification block. Without one they appear only in Prefect's event feed.
+    """
     return [
-        *alerts,
+        _failed(ui_url, block_id),
+        *(_no_success(deployment, ui_url, block_id) for deployment in watched),
         *(_warning(kind.event, _WARNINGS[kind], block_id) for kind in KINDS),
         *continuing(),
     ]
 
 
 def continuing() -> list[AutomationCore]:
-    """What makes a run go on whose process died."""
+    """The automations that let a run continue after its process has died."""
     # Never by force: a heartbeat that arrives after the end of its run looks like a silence, and
     # the server keeps ends as they are.
     died = [ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", message=SILENT)]
@@ -95,20 +102,32 @@ def continuing() -> list[AutomationCore]:
     return [
         AutomationCore(
             name="Twezah: a run whose process died goes on",
-            description=f"At most {CONTINUED_MAX} times per run; then it stays Crashed, and Retry continues it.",
+            description=(
+                f"At most {CONTINUED_MAX} times per run; then it stays Crashed, and Retry "
+                "continues it."
+            ),
             trigger=EventTrigger(
                 expect={_RUN + "Crashed"}, for_each=each_run,
-                match={"prefect.resource.id": _RUN + "*", "prefect.run-count": [str(n) for n in range(CONTINUED_MAX + 1)]},
+                match={
+                    "prefect.resource.id": _RUN + "*",
+                    "prefect.run-count": [str(count) for count in range(CONTINUED_MAX + 1)],
+                },
                 match_related=[_TAGS, _CONTINUED], posture=Posture.Reactive,
             ),
-            actions=[ChangeFlowRunState(state=StateType.SCHEDULED, name="AwaitingRetry", message=DIED)],
+            actions=[
+                ChangeFlowRunState(state=StateType.SCHEDULED, name="AwaitingRetry", message=DIED)
+            ],
         ),
         AutomationCore(
             name="Twezah: a run that has fallen silent has died",
-            description="Its process, its worker or its machine is gone, and nobody was left to say so.",
+            description=(
+                "Its process, its worker or its machine is gone, and nobody was left to say so."
+            ),
             trigger=EventTrigger(
-                after={_RUN + "heartbeat"}, expect={_RUN + name for name in ("heartbeat", *_ENDS)}, for_each=each_run,
-                match={"prefect.resource.id": _RUN + "*"}, match_related=_TAGS, posture=Posture.Proactive, within=SILENCE,
+                after={_RUN + "heartbeat"}, expect={_RUN + name for name in ("heartbeat", *_ENDS)},
+                for_each=each_run,
+                match={"prefect.resource.id": _RUN + "*"}, match_related=_TAGS,
+                posture=Posture.Proactive, within=SILENCE,
             ),
             actions=died,
         ),
@@ -116,8 +135,10 @@ def continuing() -> list[AutomationCore]:
             name="Twezah: a run that does not begin has died",
             description="Its worker took it and was gone before it began.",
             trigger=EventTrigger(
-                after={_RUN + "Pending"}, expect={_RUN + name for name in ("heartbeat", *_BEGUN)}, for_each=each_run,
-                match={"prefect.resource.id": _RUN + "*"}, match_related=_TAGS, posture=Posture.Proactive, within=SILENCE,
+                after={_RUN + "Pending"}, expect={_RUN + name for name in ("heartbeat", *_BEGUN)},
+                for_each=each_run,
+                match={"prefect.resource.id": _RUN + "*"}, match_related=_TAGS,
+                posture=Posture.Proactive, within=SILENCE,
             ),
             actions=died,
         ),
@@ -126,41 +147,53 @@ def continuing() -> list[AutomationCore]:
 
 def _failed(ui_url: str, block_id: UUID | None) -> AutomationCore:
     body = f"""System: {{{{ deployment.name }}}}
-What happened: {{% if 'encountered an exception' in flow_run.state.message %}}an error that was not foreseen; the run's log has it{{% else %}}{{{{ flow_run.state.message|truncate(800) }}}}{{% endif %}}
-What to do: what the message says; then press Retry on the run. It goes on where it stopped, and nothing counts twice.
+What happened: {{% if 'encountered an exception' in flow_run.state.message %}}\
+an error that was not foreseen; the run's log has it\
+{{% else %}}{{{{ flow_run.state.message|truncate(800) }}}}{{% endif %}}
+What to do: what the message says; then press Retry on the run. It goes on where it stopped, \
+and nothing counts twice.
 Run: {ui_url}/runs/flow-run/{{{{ flow_run.id }}}}
 
 While it keeps failing, this comes again every {_hours(FAILED_EVERY)} hours."""
     return AutomationCore(
         name="Twezah alert: a run failed",
-        description=f"One message per deployment, again after {_hours(FAILED_EVERY)} hours while it keeps failing.",
+        description=(
+            f"One message per deployment, again after {_hours(FAILED_EVERY)} hours while it keeps "
+            "failing."
+        ),
         trigger=EventTrigger(
-            expect={_RUN + "Failed", _RUN + "TimedOut"}, for_each={"related:deployment:prefect.resource.id"},
-            match={"prefect.resource.id": _RUN + "*"}, match_related=_TAGS, posture=Posture.Reactive, within=FAILED_EVERY,
+            expect={_RUN + "Failed", _RUN + "TimedOut"},
+            for_each={"related:deployment:prefect.resource.id"},
+            match={"prefect.resource.id": _RUN + "*"}, match_related=_TAGS,
+            posture=Posture.Reactive, within=FAILED_EVERY,
         ),
         actions=_actions(block_id, "Twezah: {{ deployment.name }} failed", body),
     )  # fmt: skip
 
 
-def _no_success(one: Watched, ui_url: str, block_id: UUID | None) -> AutomationCore:
-    within = max(INTERVALS * one.interval, NO_SUCCESS_MIN)
+def _no_success(deployment: Watched, ui_url: str, block_id: UUID | None) -> AutomationCore:
+    within = max(INTERVALS * deployment.interval, NO_SUCCESS_MIN)
     minutes = int(within.total_seconds() // 60)
-    body = f"""System: {one.name}
-What happened: it has not succeeded for {minutes} minutes; it should every {int(one.interval.total_seconds() // 60)}.
-What to do: look at its latest run. Failed: do what its message says. Late: no worker runs, start `twezah up`. None: its schedule is off. Sales are not lost; the next run that succeeds brings them.
+    interval_minutes = int(deployment.interval.total_seconds() // 60)
+    name = deployment.name
+    body = f"""System: {name}
+What happened: it has not succeeded for {minutes} minutes; it should every {interval_minutes}.
+What to do: look at its latest run. Failed: do what its message says. Late: no worker runs, start \
+`twezah up`. None: its schedule is off. Sales are not lost; the next run that succeeds brings them.
 Runs: {ui_url}/deployments
 
 This comes once; after the next success it is watched again."""
     return AutomationCore(
-        name=f"Twezah alert: no success, {one.name}",
+        name=f"Twezah alert: no success, {name}",
         description=f"Once, when {minutes} minutes have passed since the last success.",
         trigger=EventTrigger(
-            after={_RUN + "Completed"}, expect={_RUN + "Completed"}, for_each={"related:deployment:prefect.resource.id"},
+            after={_RUN + "Completed"}, expect={_RUN + "Completed"},
+            for_each={"related:deployment:prefect.resource.id"},
             match={"prefect.resource.id": _RUN + "*"},
-            match_related={"prefect.resource.role": "deployment", "prefect.resource.name": one.name},
+            match_related={"prefect.resource.role": "deployment", "prefect.resource.name": name},
             posture=Posture.Proactive, within=within,
         ),
-        actions=_actions(block_id, f"Twezah: no success of {one.name} for {minutes} minutes", body),
+        actions=_actions(block_id, f"Twezah: no success of {name} for {minutes} minutes", body),
     )  # fmt: skip
 
 
@@ -175,7 +208,8 @@ While it stays so, this comes once a day."""
         name=f"Twezah alert: {title}",
         description="Once a day for each connection, key or consent it is about.",
         trigger=EventTrigger(
-            expect={event}, for_each={"prefect.resource.id"}, match={"prefect.resource.id": f"{event}.*"},
+            expect={event}, for_each={"prefect.resource.id"},
+            match={"prefect.resource.id": f"{event}.*"},
             posture=Posture.Reactive, within=WARNED_EVERY,
         ),
         actions=_actions(block_id, f"Twezah: {title}: {{{{ event.payload.about }}}}", body),

@@ -17,8 +17,10 @@ class Announced(BaseModel):
     webhook_secret: SecretStr = Field(
         default=NO_SECRET, title="Webhook secret",
         description=(
-            "Only for points within a second of the sale: what the vendor calls its signing secret (QuickBooks: verifier token; Xero: webhooks key; your own "
-            "system: whsec_ and 24 to 64 random bytes in base64). Run the deployment *webhook-address* before, which makes the address, and after. "
+            "Only for points within a second of the sale: what the vendor calls its signing secret "
+            "(QuickBooks: verifier token; Xero: webhooks key; your own system: whsec_ and 24 to 64 "
+            "random bytes in base64). Run the deployment *webhook-address* before, which makes the "
+            "address, and after. "
             + _THEN
         ),
     )  # fmt: skip

@@ -36,7 +36,10 @@ class BillingConnection(Block):
     base_url: str = Field(
         default="",
         title="API base URL",
-        description="Empty: the vendor's own. For a proxy, a sandbox or a simulator, e.g. https://sandbox-quickbooks.api.intuit.com.",
+        description=(
+            "Empty: the vendor's own. For a proxy, a sandbox or a simulator, e.g. "
+            "https://sandbox-quickbooks.api.intuit.com."
+        ),
     )
     page_size: int = Field(
         default=0,
@@ -50,21 +53,32 @@ class BillingConnection(Block):
     )
     overlap_minutes: int = Field(
         default=15, ge=1, le=10_080, title="Overlap (minutes)",
-        description="Each sync looks back this much further than the last one ended, for late changes. Nothing counts twice.",
+        description=(
+            "Each sync looks back this much further than the last one ended, for late changes. "
+            "Nothing counts twice."
+        ),
     )  # fmt: skip
     reject_percent_max: int = Field(
         default=25, ge=0, le=100, title="Largest share of rejects (%)",
-        description="A run that rejects more of its records than this fails, and nothing moves: the mapping is probably wrong.",
+        description=(
+            "A run that rejects more of its records than this fails, and nothing moves: the "
+            "mapping is probably wrong."
+        ),
     )  # fmt: skip
     reject_records_min: int = Field(
         default=20,
         ge=1,
         title="Fewest records for that check",
-        description="The share of rejects is looked at only in runs with at least this many records.",
+        description=(
+            "The share of rejects is looked at only in runs with at least this many records."
+        ),
     )
     region: str = Field(
         default="AO", pattern="^[A-Z]{2}$", title="Phone region",
-        description="Country in which phone numbers without a country code are read: two capitals (ISO 3166), e.g. AO, PT.",
+        description=(
+            "Country in which phone numbers without a country code are read: two capitals (ISO "
+            "3166), e.g. AO, PT."
+        ),
     )  # fmt: skip
     timezone: str = Field(
         default="Africa/Luanda",
@@ -73,18 +87,25 @@ class BillingConnection(Block):
     )
     default_currency: str = Field(
         default="", pattern="^([A-Z]{3})?$", title="Default currency",
-        description="Used where a document names none (accounts with a single currency): three capitals, e.g. AOA. Empty: such a document is rejected.",
+        description=(
+            "Used where a document names none (accounts with a single currency): three capitals, "
+            "e.g. AOA. Empty: such a document is rejected."
+        ),
     )  # fmt: skip
     award_when: Literal["issued", "paid"] = Field(
         default="issued", title="Award when",
         description=(
-            "issued: open and paid sales earn. paid: a sale earns once it is fully paid. A change is for sales dated from the next run on; "
-            "the past stays as it is, unless *Award when, from* says otherwise."
+            "issued: open and paid sales earn. paid: a sale earns once it is fully paid. A change "
+            "is for sales dated from the next run on; the past stays as it is, unless *Award when, "
+            "from* says otherwise."
         ),
     )  # fmt: skip
     award_from: date | None = Field(
         default=None, title="Award when, from",
-        description="Only to let *Award when* count for earlier sales too: those dated from this day on are recomputed. Empty: from now on.",
+        description=(
+            "Only to let *Award when* count for earlier sales too: those dated from this day on "
+            "are recomputed. Empty: from now on."
+        ),
     )  # fmt: skip
     field_mapping: dict[str, str] = Field(
         default_factory=dict, title="Field mapping",
@@ -107,13 +128,17 @@ class BillingConnection(Block):
         """What the block's card says: how often it is synchronised is not one of its fields."""
         name = block_name(getattr(cls, "system", ""))
         return (
-            f"{super().get_description()} How often sales are fetched is the schedule of the deployment `sync-{name}` (1, 5, 15, 60 minutes): "
-            "edit it there. Then run *test-connection*."
+            f"{super().get_description()} How often sales are fetched is the schedule of the "
+            f"deployment `sync-{name}` (1, 5, 15, 60 minutes): edit it there. Then run "
+            "*test-connection*."
         )
 
     @classmethod
     def model_json_schema(cls, *arguments: Any, **options: Any) -> dict[str, Any]:
-        """The form in Prefect's UI: fields in the order in which an operator has them, with this system's example and name."""
+        """The form in Prefect's UI: the fields in the order in which an operator needs them.
+
+        It has the example and the name of this system.
+        """
         if arguments or options:
             return cls._form(*arguments, **options)
         # Prefect asks for each field of a block that it writes, 60 times and more: 8 ms each.

@@ -41,11 +41,15 @@ def find_block(name: str) -> BillingConnection:
     if own:
         message = (
             f"{name} is not connected: create a {own._block_type_name!r} block named {name!r} "
-            f"({settings().ui_url}/blocks/catalog/{own._block_type_slug}/create) and start the run again"
+            f"({settings().ui_url}/blocks/catalog/{own._block_type_slug}/create) and start the run "
+            "again"
         )
     else:
         known = ", ".join(sorted({*map(block_name, BLOCKS), *connections()}))
-        message = f"there is no connection {name!r}: create a block of that name ({settings().ui_url}/blocks/catalog), or use one of {known}"
+        message = (
+            f"there is no connection {name!r}: create a block of that name "
+            f"({settings().ui_url}/blocks/catalog), or use one of {known}"
+        )
     raise NotConnectedError(message)
 
 
@@ -56,8 +60,8 @@ def _load(kind: type[BillingConnection], name: str) -> BillingConnection | None:
         cause = error if isinstance(error, ValidationError) else error.__cause__  # Prefect wraps it
         wrong = f" ({problems(kind, cause)})" if isinstance(cause, ValidationError) else ""
         message = (
-            f"the block {name!r} holds a value that is not valid any more, or belongs to another version{wrong}: open it "
-            f"({settings().ui_url}/blocks), correct it and save it"
+            f"the block {name!r} holds a value that is not valid any more, or belongs to another "
+            f"version{wrong}: open it ({settings().ui_url}/blocks), correct it and save it"
         )
         raise NotConnectedError(message) from error
     except ValueError as error:
@@ -111,7 +115,10 @@ def connected(names: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def accounts() -> dict[tuple[str, str], str]:
-    """The connections that are ready for use, by system and account; of several of one account the first by name."""
+    """The names of the connections that are ready for use, by system and account.
+
+    Where several are of one account, it is the first by name.
+    """
     found: dict[tuple[str, str], str] = {}
     for name, system in sorted(connected().items()):
         found.setdefault((system, load_block(name).account()), name)

@@ -1,4 +1,7 @@
-"""The fields of the blocks as tables, for docs/configuration.md: `python -m panel.blocks.guide docs/configuration.md` renews them."""
+"""The fields of the blocks as tables, for docs/configuration.md.
+
+`python -m panel.blocks.guide docs/configuration.md` renews them.
+"""
 
 import sys
 from collections.abc import Mapping

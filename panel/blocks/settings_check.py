@@ -19,7 +19,10 @@ def check_settings(block: BillingConnection) -> ConnectorSpec:
         ZoneInfo(block.timezone)
     except (ValueError, OSError, ZoneInfoNotFoundError):
         shown = block.timezone[:60]
-        detail = f'field "Time zone" (timezone): there is no time zone "{shown}"; it is written like Africa/Luanda'
+        detail = (
+            f'field "Time zone" (timezone): there is no time zone "{shown}"; it is written like '
+            "Africa/Luanda"
+        )
         raise Misconfigured(block.system, "settings", detail) from None
     vendor = block.connection()
     spec = spec_for(vendor)

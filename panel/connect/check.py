@@ -1,4 +1,7 @@
-"""Test Connection: everything a synchronisation needs, tried once, and who must see to what does not work."""
+"""The test of a connection: tries once everything that a synchronisation needs.
+
+Each check that fails also says who can correct it.
+"""
 
 import time
 from collections import defaultdict
@@ -78,7 +81,10 @@ class Checked:
         if not failed:
             return f"{self.connection}: all {len(self.checks)} checks passed"
         first = failed[0]
-        return f"{self.connection}: {len(failed)} of {len(self.checks)} checks failed; {first.check}: {first.detail} ({first.who})"
+        return (
+            f"{self.connection}: {len(failed)} of {len(self.checks)} checks failed; {first.check}: "
+            f"{first.detail} ({first.who})"
+        )
 
     def summary(self) -> str:
         """The headline without what is wrong, which stands below it."""
@@ -88,8 +94,10 @@ class Checked:
     def to_json(self) -> dict[str, Any]:
         """Plain values for `--json`."""
         return {
-            "connection": self.connection, "system": self.system, "account": self.account, "ok": self.ok,
-            "checks": [asdict(check) for check in self.checks], "latency": [asdict(one) for one in self.latency()],
+            "connection": self.connection, "system": self.system, "account": self.account,
+            "ok": self.ok,
+            "checks": [asdict(check) for check in self.checks],
+            "latency": [asdict(one) for one in self.latency()],
         }  # fmt: skip
 
     def latency(self) -> list["Latency"]:
@@ -235,7 +243,10 @@ def _reach(done: Checked, vendor: Account, spec: ConnectorSpec) -> None:
         seconds = skews[0]
         if abs(seconds) > SKEW_SECONDS_MAX:
             way = "ahead of" if seconds > 0 else "behind"
-            detail = f"this machine's clock is {abs(seconds):.0f} s {way} the vendor's: tokens and signatures may be refused"
+            detail = (
+                f"this machine's clock is {abs(seconds):.0f} s {way} the vendor's: tokens and "
+                "signatures may be refused"
+            )
             raise Failed(f"{detail}; switch on time synchronisation (NTP)", ADMINISTRATOR)
         say(f"within {max(1, round(abs(seconds)))} s of the vendor's")
 
@@ -266,7 +277,10 @@ def _ask(done: Checked, client: Client) -> None:
 
 
 def _scopes(granted: Sequence[str], consent: Consent) -> None:
-    """A scope to read is also given by the one to write, or by the broader one of an older consent."""
+    """Raises Failed where the consent lacks a scope.
+
+    The scope to write, and the broader scope of an older consent, also allow reading.
+    """
     enough = {scope: (scope, consent.older.get(scope, scope)) for scope in consent.scopes}
     missing = [
         scope
@@ -288,7 +302,10 @@ def _read(done: Checked, client: Client, stream: Stream) -> Page | None:
             page = next(extract(client.spec, stream, client, Window(since)), None)
         except UnexpectedShape as error:
             if error.body is not None and error.body.lstrip()[:1] == b"<":
-                detail = "the answer is a web page or XML instead of JSON: a proxy in between, or the base URL is wrong"
+                detail = (
+                    "the answer is a web page or XML instead of JSON: a proxy in between, or the "
+                    "base URL is wrong"
+                )
                 raise Failed(
                     f"{detail} ({error.call})", f"{OPERATOR}, or whoever runs the network"
                 ) from None
@@ -301,7 +318,10 @@ def _alone(page: Page | None) -> str:
     """A hint where paging that is set up wrongly would look the same."""
     if page is None or page.next_request is not None or page.record_count < _PAGE_SIZE:
         return ""
-    return "; it is full, and no next page is named: if there are more records than these, the paging is not set up right"
+    return (
+        "; it is full, and no next page is named: if there are more records than these, the paging "
+        "is not set up right"
+    )
 
 
 def _map(done: Checked, client: Client, stream: Stream, page: Page, customers: set[str]) -> None:
@@ -321,7 +341,8 @@ def _map(done: Checked, client: Client, stream: Stream, page: Page, customers: s
                 f"{rejected} of {page.record_count} records: {text}", f"{OPERATOR}: field mapping"
             )
         say(
-            f"{mapped.invoices.height} of {page.record_count} records are sales, {mapped.lines.height} lines"
+            f"{mapped.invoices.height} of {page.record_count} records are sales, "
+            f"{mapped.lines.height} lines"
         )
 
 
@@ -335,9 +356,13 @@ def _phones(client: Client, ids: Sequence[str]) -> str:
             .len()
         )
     if not usable:
-        detail = f"none of {len(ids)} customers has a phone number that can be read: their sales give nobody points"
+        detail = (
+            f"none of {len(ids)} customers has a phone number that can be read: their sales give "
+            "nobody points"
+        )
         raise Failed(
-            f"{detail}; enter phones at the vendor, or correct the phone region or the field mapping",
+            f"{detail}; enter phones at the vendor, or correct the phone region or the field "
+            "mapping",
             OPERATOR,
         )
     return f"{usable} of {len(ids)} customers have a usable phone number"

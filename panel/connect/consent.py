@@ -1,4 +1,8 @@
-"""What happens before and after a consent: the block it is for, the account it opened, the token it gave."""
+"""What happens before and after a consent in the browser.
+
+Before: the block that it is for, and the link to open. After: the account that it opened, and the
+token that it gave.
+"""
 
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -25,7 +29,9 @@ _NOT_CHOSEN = ConsentedConnection.model_fields["redirect_uri"].default
 
 
 def block_for(name: str, system: str, values: Mapping[str, Any]) -> ConsentedConnection:
-    """The block to connect: the one of that name, with `values` (client_id, ...) changed, or a new one that is not saved yet.
+    """The block to connect, with `values` (client_id, ...) changed in it.
+
+    It is the block of that name, or a new one that is not saved yet.
 
     Raises:
         NotConnectedError: The block of that name is of another system, or cannot be read.
@@ -41,7 +47,10 @@ def block_for(name: str, system: str, values: Mapping[str, Any]) -> ConsentedCon
         return kind(**values)
     found = find_block(name)
     if not isinstance(found, kind):
-        message = f"the block {name!r} is a connection of {found.system}, not of {system}: choose another name"
+        message = (
+            f"the block {name!r} is a connection of {found.system}, not of {system}: choose "
+            "another name"
+        )
         raise NotConnectedError(message)
     return _changed(found, values)
 
@@ -52,7 +61,10 @@ def start(
     """The link to open. Raises Misconfigured where the block cannot work."""
     connection = block.connection()
     if not block.account() and not consent_of(spec_for(connection)).tells_account:
-        detail = f"the vendor does not tell which account a consent opens: fill in {account_field(block.system)} first"
+        detail = (
+            "the vendor does not tell which account a consent opens: fill in "
+            f"{account_field(block.system)} first"
+        )
         raise Misconfigured(block.system, "connect", detail).of_block(block.name)
     return Started(
         connection, spec_for(connection), redirect_for(block, port=port, redirect_uri=redirect_uri)
@@ -60,7 +72,10 @@ def start(
 
 
 def redirect_for(block: ConsentedConnection, *, port: int | None, redirect_uri: str) -> str:
-    """Where the vendor sends the browser: as asked, as in the block, or this machine where the vendor allows that."""
+    """Where the vendor sends the browser after the consent.
+
+    As asked for; else as in the block; else this machine, where the vendor allows that.
+    """
     if redirect_uri:
         return redirect_uri
     if port is not None:
@@ -96,7 +111,10 @@ def choose(
         opened = ", ".join(
             f"{one.account} ({one.name})" if one.name else one.account for one in granted.accounts
         )
-        detail = f"the consent does not open the account {account}; it opens {opened}. Choose it on the vendor's page"
+        detail = (
+            f"the consent does not open the account {account}; it opens {opened}. Choose it on the "
+            "vendor's page"
+        )
         raise ConsentFailed(system, "connect", detail).of_block(name)
     taken = {other.account() for other in _others(block, name)}
     free = [one for one in granted.accounts if one.account not in taken]
@@ -116,7 +134,9 @@ def store(
     dsn: str,
     key: bytes,
 ) -> ConsentedConnection:
-    """Saves the block and the token of its consent; connections that the same consent covers go on with it too.
+    """Saves the block and the token of its consent.
+
+    Other connections that the same consent covers get the new token too.
 
     The block first: a run that starts between the two renews from the block's token under the same
     lock, and what is stored then wins.

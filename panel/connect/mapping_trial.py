@@ -1,4 +1,7 @@
-"""A sample through the mapping of a connection, for a page that people read: phone numbers are masked."""
+"""Maps a sample with the settings of a connection, for a page that people read.
+
+Phone numbers in it are masked.
+"""
 
 from typing import Any, Final
 
@@ -41,7 +44,8 @@ def tried(connection: Account, payload: str, document: str) -> list[dict[str, An
         )
     if found is None:
         raise LookupError(
-            f"no document {identifier(document)!r} was fetched of this connection: check the number, or paste a payload"
+            f"no document {identifier(document)!r} was fetched of this connection: check the "
+            "number, or paste a payload"
         )
     stream, body = found
     own = next((one for one in spec.streams if one.name == stream), None)

@@ -1,4 +1,7 @@
-"""Addresses for webhooks, made and supplied with their secret from the connection's block: no command line needed."""
+"""Makes the addresses for webhooks, and takes their secrets from the connections' blocks.
+
+So an operator needs no command line for webhooks.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,17 +28,32 @@ OVERLAP_SECONDS: Final = 86_400.0
 #: FreshBooks signs the events of each callback with a code of its own: invoices and credit notes
 #: need an address each.
 _ADDRESSES: Final[Mapping[str, int]] = {"freshbooks": 2}
+_NOW_IN_USE: Final = "The secret of the block is in use now; the one before it for a day more."
 #: What to do at the billing system, and here afterwards.
 _PLACES: Final[Mapping[str, str]] = {
-    "quickbooks": "1. [developer.intuit.com](https://developer.intuit.com), your app, *Webhooks*: enter the address, choose *Invoice*, *SalesReceipt*, *CreditMemo* and "
-    "*RefundReceipt*, save.\n2. *Show verifier token* there; enter it as *Webhook secret* in the {block}.\n3. Run this deployment again: it takes the secret.",
-    "xero": "1. [developer.xero.com](https://developer.xero.com/app/manage), your app, *Webhooks*: choose *Invoices* and *Credit Notes*, enter the address, save.\n"
-    "2. Copy the *webhooks key* there; enter it as *Webhook secret* in the {block}.\n3. Run this deployment again: it takes the secret.\n"
-    "4. *Send 'Intent to receive'* there. Its status turns to *OK* within a minute.",
-    "freshbooks": "1. Register one address for the event `invoice` and the other for `credit_note`: `POST /events/account/ACCOUNT/events/callbacks`, docs/webhooks.md has the command.\n"
-    "2. FreshBooks sends a verification, which is answered by itself; its code becomes the secret.",
-    "custom": "1. Choose a secret, and enter it in your system and as *Webhook secret* in the {block} (how webhooks are signed is said there as well).\n"
-    "2. Run this deployment again: it takes the secret.\n3. Enter the address in your system. What it should send: docs/webhooks.md.",
+    "quickbooks": (
+        "1. [developer.intuit.com](https://developer.intuit.com), your app, *Webhooks*: enter the "
+        "address, choose *Invoice*, *SalesReceipt*, *CreditMemo* and *RefundReceipt*, save.\n2. "
+        "*Show verifier token* there; enter it as *Webhook secret* in the {block}.\n3. Run this "
+        "deployment again: it takes the secret."
+    ),
+    "xero": (
+        "1. [developer.xero.com](https://developer.xero.com/app/manage), your app, *Webhooks*: "
+        "choose *Invoices* and *Credit Notes*, enter the address, save.\n2. Copy the *webhooks "
+        "key* there; enter it as *Webhook secret* in the {block}.\n3. Run this deployment again: "
+        "it takes the secret.\n4. *Send 'Intent to receive'* there. Its status turns to *OK* "
+        "within a minute."
+    ),
+    "freshbooks": (
+        "1. Register one address for the event `invoice` and the other for `credit_note`: `POST "
+        "/events/account/ACCOUNT/events/callbacks`, docs/webhooks.md has the command.\n2. "
+        "FreshBooks sends a verification, which is answered by itself; its code becomes the secret."
+    ),
+    "custom": (
+        "1. Choose a secret, and enter it in your system and as *Webhook secret* in the {block} "
+        "(how webhooks are signed is said there as well).\n2. Run this deployment again: it takes "
+        "the secret.\n3. Enter the address in your system. What it should send: docs/webhooks.md."
+    ),
 }
 
 
@@ -75,16 +93,22 @@ def keep_address(
     make: bool = True,
     known: Sequence[EndpointRow] | None = None,
 ) -> Kept:
-    """Makes the connection's addresses where they are missing, and takes the block's options and secret; the caller commits.
+    """Makes the connection's missing addresses, and takes the block's options and secret.
 
-    Without `make` only those that exist are looked at. `known` are all endpoints, where they have
-    been read already: reading
-    them counts their events. Raises NoWebhooksError.
+    The caller commits. Raises NoWebhooksError.
+
+    Args:
+        db: The ledger database.
+        block: The connection.
+        key: Encrypts the secret.
+        make: False: only look at the addresses that exist.
+        known: All endpoints, where the caller has read them already (reading them counts events).
     """
     if not can_announce(block.system):
         others = ", ".join(sorted([*WEBHOOKS, *DESCRIBED_WEBHOOKS]))
         raise NoWebhooksError(
-            f"{block.system} sends no webhooks that could be verified; it is polled. Those that do: {others}"
+            f"{block.system} sends no webhooks that could be verified; it is polled. Those that "
+            f"do: {others}"
         )
     options = _options(block)
     hook = _declared(block, options)
@@ -107,7 +131,11 @@ def keep_address(
 
 
 def take_secrets(dsn: str, key: bytes) -> list[str]:
-    """Takes the secrets that are new in the blocks of connections that have an address; says of which. Raises psycopg.Error."""
+    """Takes the secrets that are new in the blocks of connections that have an address.
+
+    Returns a sentence for each connection whose secret was taken, or cannot be used. Raises
+    psycopg.Error.
+    """
     said = []
     with connect(dsn) as db:
         known = stored.endpoints(db)
@@ -187,14 +215,18 @@ def markdown(
     link = f"[block](/blocks/block/{block._block_document_id})"
     parts = [
         f"# Webhooks of {title}",
-        f"**{kept.state.capitalize()}.** {'The secret of the block is in use now; the one before it for a day more.' if kept.secret_taken else ''}",
+        f"**{kept.state.capitalize()}.** {_NOW_IN_USE if kept.secret_taken else ''}",
         table(["Address", "Last webhook"], rows),
         _PLACES[block.system].format(block=link),
-        "Polling goes on beside it: a sale whose webhook is lost comes with the next poll, and none counts twice.",
+        (
+            "Polling goes on beside it: a sale whose webhook is lost comes with the next poll, and "
+            "none counts twice."
+        ),
     ]
     if not public:
         parts.append(
-            "**The address is this machine's own.** Set TWEZAH_API_PUBLIC_URL to how the billing system reaches it (docs/api.md), and restart."
+            "**The address is this machine's own.** Set TWEZAH_API_PUBLIC_URL to how the billing "
+            "system reaches it (docs/api.md), and restart."
         )
     return "\n\n".join(parts)
 

@@ -64,16 +64,23 @@ def lines(
 
 def _options(labels: Sequence[str], colors: Sequence[str]) -> dict[str, object]:
     style = Style(
-        background="transparent", plot_background="transparent", foreground=_GREY, foreground_strong=_GREY,
-        foreground_subtle="#85858555", colors=tuple(colors), opacity=".9", guide_stroke_color="#85858566", guide_stroke_dasharray="2,4",
-        font_family="Inter, Helvetica, Arial, sans-serif", label_font_size=11, major_label_font_size=11, legend_font_size=12,
+        background="transparent", plot_background="transparent", foreground=_GREY,
+        foreground_strong=_GREY,
+        foreground_subtle="#85858555", colors=tuple(colors), opacity=".9",
+        guide_stroke_color="#85858566", guide_stroke_dasharray="2,4",
+        font_family="Inter, Helvetica, Arial, sans-serif", label_font_size=11,
+        major_label_font_size=11, legend_font_size=12,
         no_data_font_size=20, transition="0s",
     )  # fmt: skip
     return {
-        "style": style, "js": [], "no_prefix": True, "width": _WIDTH, "height": _HEIGHT, "margin": 6, "margin_bottom": 26, "show_legend": True, "legend_box_size": 11,
-        "legend_at_bottom": True, "legend_at_bottom_columns": 7, "x_labels_major_every": -(-len(labels) // _LABELS_MAX),
-        "show_minor_x_labels": False, "truncate_label": -1, "truncate_legend": 22, "min_scale": 3, "max_scale": 5,
-        "print_values": False, "no_data_text": "nothing yet", "disable_xml_declaration": True, "pretty_print": False,
+        "style": style, "js": [], "no_prefix": True, "width": _WIDTH, "height": _HEIGHT,
+        "margin": 6, "margin_bottom": 26, "show_legend": True, "legend_box_size": 11,
+        "legend_at_bottom": True, "legend_at_bottom_columns": 7,
+        "x_labels_major_every": -(-len(labels) // _LABELS_MAX),
+        "show_minor_x_labels": False, "truncate_label": -1, "truncate_legend": 22, "min_scale": 3,
+        "max_scale": 5,
+        "print_values": False, "no_data_text": "nothing yet", "disable_xml_declaration": True,
+        "pretty_print": False,
         "value_formatter": _number, "include_x_axis": True,
     }  # fmt: skip
 

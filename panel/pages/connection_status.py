@@ -1,4 +1,7 @@
-"""What Prefect knows of the connections: their blocks, deployments, schedules and next runs; in a handful of requests."""
+"""The status of all connections as Prefect knows it, read with a handful of requests.
+
+That is: their blocks, deployments, schedules, and next runs.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -45,7 +48,7 @@ class Desk:
 
 @dataclass(frozen=True)
 class Desks:
-    """All connections by name, and the systems without one; ids of other deployments, and id and description of all, by their names."""
+    """All connections by name, and the systems that have none yet."""
 
     connections: dict[str, Desk]
     others: dict[str, str] = field(default_factory=dict)
@@ -95,7 +98,8 @@ def read(client: SyncPrefectClient, *, everything: bool = True) -> Desks:
 def _connected(client: SyncPrefectClient) -> dict[str, Desk]:
     kinds = {kind.get_block_type_slug(): (system, kind) for system, kind in BLOCKS.items()}
     wanted = {
-        "block_types": {"slug": {"any_": list(kinds)}}, "block_documents": {"is_anonymous": {"eq_": False}},
+        "block_types": {"slug": {"any_": list(kinds)}},
+        "block_documents": {"is_anonymous": {"eq_": False}},
         # (Without its secrets nobody knows whether a block is complete. They stay in this
         # function.)
         "include_secrets": True, "limit": _PAGE,

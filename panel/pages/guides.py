@@ -1,4 +1,7 @@
-"""The guides for operators, readable in Prefect's UI: whoever works there has no checkout at hand."""
+"""The guides for operators as pages of Prefect's UI.
+
+Whoever works there has no checkout at hand.
+"""
 
 import hashlib
 import re
@@ -62,7 +65,11 @@ def _read(docs: Path, key: str) -> str:
 
 
 def linked(text: str, own: str, artifacts: Mapping[str, str]) -> str:
-    """The text with links to other guides that work in Prefect's UI; links to anything else of the checkout become their words."""
+    """The text with links that work in Prefect's UI.
+
+    A link to another guide leads to its page. A link to anything else of the checkout becomes its
+    words.
+    """
     folder = own.rpartition("/")[0]
 
     def place(match: re.Match[str]) -> str:

@@ -1,4 +1,7 @@
-"""Puts the pages into Prefect's UI, and keeps artifacts from piling up: Prefect itself keeps every version for ever."""
+"""Puts the pages into Prefect's UI, and deletes old versions.
+
+Prefect itself keeps every version of an artifact for ever.
+"""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -29,7 +32,7 @@ NOTHING_YET: Final = (
 
 @dataclass(frozen=True)
 class Known:
-    """The latest artifact of each page and guide that is there, and what each says in a line, by key."""
+    """The pages and guides that Prefect has already, by key."""
 
     ids: dict[str, str]
     said: dict[str, str]
@@ -68,7 +71,10 @@ def publish(
 
 
 def ensure_linked(client: SyncPrefectClient, texts: Iterable[str]) -> list[str]:
-    """Makes the pages that texts link to and no run has written yet, so that no link leads nowhere; returns their keys."""
+    """Makes the pages that texts link to and no run has written yet; returns their keys.
+
+    So no link leads nowhere.
+    """
     linked = {key for text in texts for key in _LINKED.findall(text)}
     wanted = {"artifacts": {"key": {"any_": sorted(linked)}}, "limit": _PAGE}
     found = client.request("POST", "/artifacts/latest/filter", json=wanted).json()
@@ -105,7 +111,7 @@ def path(known: Mapping[str, str], key: str) -> str:
 
 
 def prune(client: SyncPrefectClient) -> int:
-    """Deletes what is older than the versions that are kept of each key; returns how many, DELETED_MAX at most."""
+    """Deletes the versions that are too old to be kept; returns how many, at most DELETED_MAX."""
     deleted = 0
     for key in _keys(client):
         while deleted < DELETED_MAX:

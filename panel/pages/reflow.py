@@ -1,4 +1,7 @@
-"""Markdown as Prefect's UI shows it best: there a line break ends a paragraph, and tables do not wrap."""
+"""Markdown in the form that Prefect's UI shows best.
+
+There a line break ends a paragraph, and tables do not wrap.
+"""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -13,7 +16,10 @@ _BARS: Final = re.compile(r"(?<!\\)\|")
 
 
 def reflowed(text: str) -> str:
-    """The text with paragraphs and items in one line each, and wide tables as lists; code stays as it is."""
+    """The text with each paragraph and item on one line, and wide tables as lists.
+
+    Code stays as it is.
+    """
     lines: list[str] = []
     for is_code, part in _parts(text.splitlines()):
         if is_code:

@@ -1,6 +1,7 @@
-"""Reads what the pages tell and publishes them: on a schedule, and "Billing systems" after every run of a connection as well.
+"""Reads what the pages show, and publishes them.
 
-The page "Sync status" draws charts of weeks, which takes longer than a poll that finds nothing.
+That happens on a schedule, and for "Billing systems" also after every run of a connection. The page
+"Sync status" draws charts of weeks, which takes longer than a poll that finds nothing.
 """
 
 import logging
@@ -65,7 +66,8 @@ def _ledger(own: Settings, desks: Desks) -> Ledger:
     with connect(own.dsn()) as connection:
         return Ledger(
             pages.accounts(connection), pages.last_attempts(connection, list(desks.connections)),
-            webhooks.backlog(connection), pages.addresses(connection), ledger.dirty_members(connection),
+            webhooks.backlog(connection), pages.addresses(connection),
+            ledger.dirty_members(connection),
         )  # fmt: skip
 
 
@@ -90,7 +92,8 @@ def _status(
         found = [
             status.Period(
                 title, since, step, label,
-                pages.totals(connection, since, desks.names()), pages.over_time(connection, since, step),
+                pages.totals(connection, since, desks.names()),
+                pages.over_time(connection, since, step),
             )
             for title, since, step, label in status.periods(now)
         ]  # fmt: skip
@@ -102,8 +105,15 @@ def _status(
     return said
 
 
-def after_a_run(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001  Prefect's signature
-    """Renews the page "Billing systems" once a run of a deployment has ended; what goes wrong here is said and is no failure of the run."""
+def after_a_run(
+    flow: Flow[..., Any],  # noqa: ARG001  Prefect's signature
+    flow_run: FlowRun,
+    state: State[Any],  # noqa: ARG001
+) -> None:
+    """Renews the page "Billing systems" once a run of a deployment has ended.
+
+    An error here is logged, and is no failure of the run.
+    """
     if flow_run.deployment_id is None:
         return
     try:

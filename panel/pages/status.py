@@ -1,4 +1,4 @@
-"""The page "Sync status": success, errors, response times, records and points over time, per connection."""
+"""The page "Sync status": runs, errors, response times, records and points over time."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,10 @@ class Period:
 
 
 def periods(now: datetime) -> list[tuple[str, datetime, timedelta, str]]:
-    """Title, beginning, step and how a slot is called: the last day by the hour, the last month by the day (UTC)."""
+    """Title, beginning, step and label format of each period, in UTC.
+
+    They are the last day by the hour and the last month by the day.
+    """
     hour = now.replace(minute=0, second=0, microsecond=0)
     day = hour.replace(hour=0)
     return [
@@ -64,7 +67,8 @@ def headline(period: Period) -> str:
     runs = total.succeeded + total.failed + total.interrupted
     return (
         f"{period.title}: {share(total.succeeded, runs)} of {grouped(runs)} runs succeeded; "
-        f"{_responses(total)}{grouped(total.new_sales)} new and {grouped(total.changed_sales)} changed sales; {grouped(total.points, sign=True)} points."
+        f"{_responses(total)}{grouped(total.new_sales)} new and {grouped(total.changed_sales)} "
+        f"changed sales; {grouped(total.points, sign=True)} points."
     )
 
 
@@ -146,13 +150,15 @@ def _table(totals: Sequence[Totals]) -> str:
     runs = table(
         ["Connection", "Runs", "Success", "Errors", "Calls", "Throttled", "p50", "p95"], rows(_runs)
     )
-    return f"{runs}\n\n{table(['Connection', 'Records', 'Rejected', 'Sales', 'Points'], rows(_records))}"
+    records = table(["Connection", "Records", "Rejected", "Sales", "Points"], rows(_records))
+    return f"{runs}\n\n{records}"
 
 
 def _runs(one: Totals) -> list[str]:
     runs = one.succeeded + one.failed + one.interrupted
     return [
-        grouped(runs), share(one.succeeded, runs), share(one.failed + one.interrupted, runs), grouped(one.calls), grouped(one.throttled),
+        grouped(runs), share(one.succeeded, runs), share(one.failed + one.interrupted, runs),
+        grouped(one.calls), grouped(one.throttled),
         _ms(one.response_ms_p50), _ms(one.response_ms_p95),
     ]  # fmt: skip
 
@@ -214,7 +220,8 @@ def _seconds(value: float | None) -> str:
 
 def _legend() -> str:
     return (
-        "**Errors**: runs that failed, or whose process ended before they did. **p50, p95**: half of the calls to the billing system, and 95 % of "
-        "them, were answered within. **Records**: read from lists, the overlap with the run before included. All of it, and older: "
+        "**Errors**: runs that failed, or whose process ended before they did. **p50, p95**: half "
+        "of the calls to the billing system, and 95 % of them, were answered within. **Records**: "
+        "read from lists, the overlap with the run before included. All of it, and older: "
         "`analytics.sync_attempt`."
     )

@@ -86,7 +86,10 @@ def _judged(
         why = "the deployment is paused" if desk.paused else "its schedule is off"
         return (
             "paused",
-            f"{why}: no sale is fetched. Switch it on again at its {_deployment(desk, 'deployment')}.",
+            (
+                f"{why}: no sale is fetched. Switch it on again at its "
+                f"{_deployment(desk, 'deployment')}."
+            ),
         )
     if account.complete_up_to is not None and now - account.complete_up_to > _allowed(desk):
         advice = "Look at its runs: late ones mean that no worker takes them up (`twezah up`)."
@@ -134,7 +137,8 @@ def _needs(found: Sequence[Row]) -> str:
     lines += [_corrections(row) for row in found if row.account.corrections]
     parked = [row for row in found if row.parked]
     lines += [
-        f"- **{row.desk.name}**: {grouped(row.parked)} webhooks are parked; the [reports](/artifacts/key/webhooks) say why."
+        f"- **{row.desk.name}**: {grouped(row.parked)} webhooks are parked; the "
+        "[reports](/artifacts/key/webhooks) say why."
         for row in parked
     ]
     return "## What needs you\n\n" + "\n".join(lines) if lines else ""
@@ -145,8 +149,10 @@ def _corrections(row: Row) -> str:
     count = row.account.corrections
     noun = "correction was" if count == 1 else "corrections were"
     return (
-        f"- **{row.desk.name}**: **{grouped(count)} {noun} refused, {grouped(row.account.points_at_stake)} points are at stake**: the old "
-        f"points stand. The [reports](/artifacts/key/sync-{row.desk.name}) name the documents, and say why and what to do."
+        f"- **{row.desk.name}**: **{grouped(count)} {noun} refused, "
+        f"{grouped(row.account.points_at_stake)} points are at stake**: the old points stand. The "
+        f"[reports](/artifacts/key/sync-{row.desk.name}) name the documents, and say why and what "
+        "to do."
     )
 
 
@@ -173,7 +179,10 @@ def _table(found: Sequence[Row], now: datetime) -> str:
 def _computing(members: int) -> str:
     if not members:
         return ""
-    return f"The points of {grouped(members)} members are still to be computed; the next run of any connection does it."
+    return (
+        f"The points of {grouped(members)} members are still to be computed; the next run of any "
+        "connection does it."
+    )
 
 
 def _waiting(row: Row) -> str:
@@ -211,11 +220,13 @@ def _webhooks(ledger: Ledger, desks: Desks, now: datetime, http_url: str) -> str
     lines = [table(["Connection", "Address", "State", "Last one"], rows)] if rows else []
     if rows:
         lines.append(
-            f"Enter the address at the billing system and its secret, as *Webhook secret*, in the block; then run {run}. Polling goes on beside it."
+            "Enter the address at the billing system and its secret, as *Webhook secret*, in the "
+            f"block; then run {run}. Polling goes on beside it."
         )
     if missing:
         lines.append(
-            f"None yet: {', '.join(missing)}. {run} makes one, for points within a second of the sale."
+            f"None yet: {', '.join(missing)}. {run} makes one, for points within a second of the "
+            "sale."
         )
     return "\n\n".join(["## Webhook addresses", *lines]) if lines else ""
 
@@ -238,14 +249,18 @@ def _absent(desks: Desks) -> str:
     if not absent:
         return ""
     links = ", ".join(f"[{desk.title}]({desk.form})" for desk in absent)
-    return f"## Not connected yet\n\n{links}. Fill in the form; then run {_run(desks, 'connect')} (where a consent is needed) and {_run(desks, 'test-connection')}."
+    return (
+        f"## Not connected yet\n\n{links}. Fill in the form; then run {_run(desks, 'connect')} "
+        f"(where a consent is needed) and {_run(desks, 'test-connection')}."
+    )
 
 
 def _legend() -> str:
     return (
-        "**Lag**: everything that changed at the billing system longer ago is here. **Backlog**: announced sales that are not in "
-        "the ledger yet; parked ones wait for somebody. **Rejects**: records that could not be used; the reports say why, and they come "
-        "back by themselves once their cause is gone."
+        "**Lag**: everything that changed at the billing system longer ago is here. **Backlog**: "
+        "announced sales that are not in the ledger yet; parked ones wait for somebody. "
+        "**Rejects**: records that could not be used; the reports say why, and they come back by "
+        "themselves once their cause is gone."
     )
 
 

@@ -11,8 +11,8 @@ FAILURES_SHOWN = 10
 _WHO_MAX, _SUBJECT_MAX, _ERROR_MAX = 20, 24, 200
 
 _LINKS = (
-    "[Billing systems](/artifacts/key/billing-systems) · [Sync status](/artifacts/key/sync-status) · "
-    "**Audit log** · [Deployments](/deployments) · [Blocks](/blocks)"
+    "[Billing systems](/artifacts/key/billing-systems) · [Sync status](/artifacts/key/sync-status) "
+    "· **Audit log** · [Deployments](/deployments) · [Blocks](/blocks)"
 )
 
 
@@ -58,7 +58,10 @@ def _what(entry: Entry) -> str:
 
 def _failure(entry: Entry) -> str:
     """One line of a list: a cell of a table hides what does not fit."""
-    return f"- {entry.entry_no}, {plain(_what(entry))}: {plain(shortened(entry.error or '', _ERROR_MAX))}"
+    return (
+        f"- {entry.entry_no}, {plain(_what(entry))}: "
+        f"{plain(shortened(entry.error or '', _ERROR_MAX))}"
+    )
 
 
 def _result(entry: Entry) -> str:
@@ -76,8 +79,11 @@ def _result(entry: Entry) -> str:
 
 def _state(verdict: Verdict) -> str:
     if verdict.ok:
-        return f"{verdict.to_text()}. Note the head elsewhere: `twezah audit verify --head ...` checks the log against it later."
+        return (
+            f"{verdict.to_text()}. Note the head elsewhere: `twezah audit verify --head ...` "
+            "checks the log against it later."
+        )
     return (
-        f"**{verdict.to_text()}.** Somebody changed the log itself. Do not repair it: keep a copy of the database, and compare with the "
-        "last backup in which `twezah audit verify` succeeds."
+        f"**{verdict.to_text()}.** Somebody changed the log itself. Do not repair it: keep a copy "
+        "of the database, and compare with the last backup in which `twezah audit verify` succeeds."
     )

@@ -19,7 +19,8 @@ def markdown(
     return "\n".join(
         [
             f"# Books of {name}, {when}", "",
-            f"Documents dated {since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} UTC. {found.to_text()}.", "",
+            (f"Documents dated {since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} UTC. "
+            f"{found.to_text()}."), "",
             *_days(found), *_differences(found), "## Points", "", points_markdown(points), "",
             FOOT,
         ]
@@ -31,7 +32,8 @@ def points_markdown(points: PointsCheck) -> str:
     lines = [points.to_text()[0].upper() + points.to_text()[1:] + "."]
     if points.uncomputed:
         lines.append(
-            f"{points.uncomputed} sales have no points because they cannot be computed; the rejects say why."
+            f"{points.uncomputed} sales have no points because they cannot be computed; the "
+            "rejects say why."
         )
     if points.largest:
         rows = [
@@ -48,13 +50,15 @@ def _days(found: Reconciled) -> list[str]:
         same = theirs == ours and their_minor == our_minor
         mark = "" if same else f"{ours - theirs:+d} documents, {our_minor - their_minor:+d}"
         rows.append(
-            f"| {day} | {currency or '?'} | {theirs} | {ours} | {their_minor} | {our_minor} | {mark} |"
+            f"| {day} | {currency or '?'} | {theirs} | {ours} | {their_minor} | {our_minor} | "
+            f"{mark} |"
         )
     if not rows:
         return ["No documents on either side.", ""]
     head = "| Day | Currency | Documents there | Here | Amount there | Here | Difference |"
     return [
-        "## By day", "", "Amounts are in the currency's smallest unit; void documents and drafts count nothing.", "",
+        "## By day", "",
+        "Amounts are in the currency's smallest unit; void documents and drafts count nothing.", "",
         head, "|---|---|---:|---:|---:|---:|---|", *rows, "",
     ]  # fmt: skip
 
@@ -63,7 +67,8 @@ def _differences(found: Reconciled) -> list[str]:
     if not found.count:
         return []
     rows = [
-        f"| {one.day} | {identifier(one.invoice_number or one.external_id)} | {one.what.replace('|', '/')} | {'repair' if one.repair else 'a person'} |"
+        f"| {one.day} | {identifier(one.invoice_number or one.external_id)} | "
+        f"{one.what.replace('|', '/')} | {'repair' if one.repair else 'a person'} |"
         for one in found.differences
     ]
     more = ["", f"… and {found.count - SHOWN_MAX} more."] if found.count > SHOWN_MAX else []

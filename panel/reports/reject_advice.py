@@ -1,4 +1,7 @@
-"""What to do about a reject, by its reason: a column of the report of a run. docs/operations.md has the same, at length."""
+"""What to do about a reject, by its reason: a column of the report of a run.
+
+docs/operations.md has the same, at length.
+"""
 
 import re
 from typing import Final
@@ -22,7 +25,10 @@ _FIXES: Final = (
     (r"^Currency.*: missing$", "Set *Default currency* in the block"),
     (
         r"^Total.*: is negative$",
-        "A return? Say in *Field mapping* where the kind of document is (`kind`), and its word under *Document types*",
+        (
+            "A return? Say in *Field mapping* where the kind of document is (`kind`), and its word "
+            "under *Document types*"
+        ),
     ),
     (
         r"^Status, looked for at .*",

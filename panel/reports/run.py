@@ -1,4 +1,7 @@
-"""The artifact of a run: everything an operator wants to know, in the order of the questions they ask."""
+"""The report of a run of a connection, as a page of Prefect's UI.
+
+It answers an operator's questions in the order in which they ask them.
+"""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -30,7 +33,10 @@ class Links:
 
 
 def summary_line(report: RunReport) -> str:
-    """What stands above the report and in the list of reports; the report itself has the error's text, once."""
+    """The line above the report, also shown in the list of reports.
+
+    The text of an error is not in it: the report has it, once.
+    """
     return (
         f"Failed: {type(report.error).__name__}" if report.error is not None else report.headline()
     )
@@ -73,7 +79,10 @@ def _outcome(report: RunReport, links: Links, title: str) -> str:
     if report.error is not None:
         lines += [
             f"**{who_acts(report.error)}** {report.error}",
-            f"Block: [{links.name}]({links.block}). Then press **Retry** on [the run]({links.run}): it goes on where it stopped.",
+            (
+                f"Block: [{links.name}]({links.block}). Then press **Retry** on [the "
+                f"run]({links.run}): it goes on where it stopped."
+            ),
         ]
     else:
         outcome = (
@@ -85,8 +94,9 @@ def _outcome(report: RunReport, links: Links, title: str) -> str:
     total = sum(report.seconds.values())
     steps = ", ".join(f"{step} {seconds:.1f} s" for step, seconds in report.seconds.items())
     lines.append(
-        f"Account `{job.account.account}`, started {cell(report.started_at)}, {total:.1f} s ({steps}). [Run]({links.run}), "
-        f"[block]({links.block}), all [billing systems](/artifacts/key/billing-systems)."
+        f"Account `{job.account.account}`, started {cell(report.started_at)}, {total:.1f} s "
+        f"({steps}). [Run]({links.run}), [block]({links.block}), all [billing "
+        "systems](/artifacts/key/billing-systems)."
     )
     if report.extracted is not None and report.extracted.resumed:
         lines.append(
@@ -123,7 +133,7 @@ def _came_of_it(report: RunReport) -> str:
 
 
 def _times(report: RunReport) -> str:
-    """Documents whose times of change cannot be right, or say that they are old; "" where there are none."""
+    """The section on documents whose time of change is wrong or old; "" where there are none."""
     lines = times_lines(report.loaded) if report.loaded is not None else []
     return "## Times of change\n\n" + "\n".join(f"- {line}" for line in lines) if lines else ""
 
@@ -165,9 +175,11 @@ def _rejected(report: RunReport) -> str:
     if report.error is not None:
         return found
     advice = (
-        "Nothing is lost: the records are in `analytics.reject`, their raw pages are kept. They come back by themselves: a document corrected at "
-        "the vendor is read again; after a correction of the field mapping or another setting in the block, and once a missing phone is entered "
-        "at the customer, the next run tries the stored records again. At once: `twezah replay SYSTEM --rejects`. Nothing counts twice."
+        "Nothing is lost: the records are in `analytics.reject`, their raw pages are kept. They "
+        "come back by themselves: a document corrected at the vendor is read again; after a "
+        "correction of the field mapping or another setting in the block, and once a missing phone "
+        "is entered at the customer, the next run tries the stored records again. At once: `twezah "
+        "replay SYSTEM --rejects`. Nothing counts twice."
     )
     return f"{found}\n\n{advice}"
 
@@ -191,9 +203,10 @@ def _refused_of(found: AccountRefused) -> str:
     more = found.records - len(rows)
     tail = f"\n\n{grouped(more)} more are in `analytics.refused_correction`." if more > 0 else ""
     return (
-        f"**{found.system}, {found.account}: {refused_in_words(found)}.** Each would have changed a sale that is in the ledger, and could "
-        "not be used: **the old points stand**. Correct the document or the mapping; it is then tried again by itself. Until "
-        "then somebody should look at these members first (docs/runbook/refused-corrections.md).\n\n"
+        f"**{found.system}, {found.account}: {refused_in_words(found)}.** Each would have changed "
+        "a sale that is in the ledger, and could not be used: **the old points stand**. Correct "
+        "the document or the mapping; it is then tried again by itself. Until then somebody should "
+        "look at these members first (docs/runbook/refused-corrections.md).\n\n"
         + table(["Document", "Points that stand", "Why it was refused", "What to do"], rows)
         + tail
     )
@@ -211,7 +224,10 @@ def _noted(report: RunReport) -> str:
 
 
 def _to_do(reasons: dict[str, int]) -> str:
-    """What to do about them, and for how many records each; below the table, which does not wrap."""
+    """What to do about the rejects, and for how many records each.
+
+    It stands below the table, because tables do not wrap.
+    """
     counts: Counter[str] = Counter()
     for reason, count in reasons.items():
         counts[fix(reason)] += count
@@ -253,8 +269,9 @@ def clock_advice(ahead_seconds: int) -> str:
     if not ahead_seconds:
         return ""
     return (
-        f"\n\n**This machine's clock is {grouped(ahead_seconds)} s ahead of the vendor's.** Nothing is missed: the cursor follows the vendor's "
-        "clock. Whoever administers this machine should switch on time synchronisation (NTP): tokens and signatures depend on it."
+        f"\n\n**This machine's clock is {grouped(ahead_seconds)} s ahead of the vendor's.** "
+        "Nothing is missed: the cursor follows the vendor's clock. Whoever administers this "
+        "machine should switch on time synchronisation (NTP): tokens and signatures depend on it."
     )
 
 
@@ -291,6 +308,9 @@ def _checks(report: RunReport) -> str:
     failed = [
         [result.expectation, result.checked, result.failed] for result in results if result.failed
     ]
-    line = f"{len(results)} expectations over {grouped(max(result.checked for result in results))} records: {len(failed)} failed."
+    line = (
+        f"{len(results)} expectations over {grouped(max(result.checked for result in results))} "
+        f"records: {len(failed)} failed."
+    )
     detail = f"\n\n{table(['Expectation', 'Checked', 'Failed'], failed)}" if failed else ""
     return f"## Validation (Great Expectations)\n\n{line}{detail}"

@@ -1,4 +1,7 @@
-"""The artifact of a run that awarded webhooks: what came, how fast it became points, and what waits for someone."""
+"""The report of a run that awarded webhooks, as a page of Prefect's UI.
+
+It shows what came in, how fast it became points, and what waits for somebody.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -25,7 +28,10 @@ def headline(counts: Mapping[str, Counts]) -> str:
     text = f"{total['done']} webhooks done"
     text += f", {total['failed']} to be tried again" if total["failed"] else ""
     text += f", {total['parked']} parked" if total["parked"] else ""
-    return f"{text}; {total['new']} new sales, {total['entries']} entries, {grouped(total['points'], sign=True)} points"
+    return (
+        f"{text}; {total['new']} new sales, {total['entries']} entries, "
+        f"{grouped(total['points'], sign=True)} points"
+    )
 
 
 def markdown(
@@ -123,7 +129,10 @@ def _parked(parked: Sequence[Parked]) -> str:
     rows = [
         (one.connection, one.events, one.oldest_at, one.latest_no, one.reason) for one in parked
     ]
-    advice = "Correct the cause, then `twezah webhooks replay` tries them again: all, or `--connection NAME`, or `--event NUMBER`."
+    advice = (
+        "Correct the cause, then `twezah webhooks replay` tries them again: all, or `--connection "
+        "NAME`, or `--event NUMBER`."
+    )
     header = ("Connection", "Webhooks", "Oldest", "Latest number", "Why")
     return f"### Parked\n\n{advice}\n\n" + table(header, rows)
 

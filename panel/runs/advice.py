@@ -16,13 +16,18 @@ class TookTooLongError(TimeoutError):
     def __str__(self) -> str:
         """What to do."""
         return (
-            "the run took longer than it may and was ended, so that those behind it get their turn. Nothing is lost: the next scheduled run, "
-            "or Retry, goes on with the pages that are stored. If it happens again, read a shorter period at a time (Custom run, since and until)."
+            "the run took longer than it may and was ended, so that those behind it get their "
+            "turn. Nothing is lost: the next scheduled run, or Retry, goes on with the pages that "
+            "are stored. If it happens again, read a shorter period at a time (Custom run, since "
+            "and until)."
         )
 
 
 def is_expected(error: BaseException) -> bool:
-    """Whether a run may meet this without a defect of the program: then it fails with a message instead of a traceback."""
+    """Whether a run may meet this error although the program has no defect.
+
+    Such a run fails with a message instead of a traceback.
+    """
     return isinstance(error, psycopg.OperationalError | TookTooLongError) or _disk_is_full(error)
 
 
@@ -37,16 +42,21 @@ def named(error: BaseException) -> str:
 def _advice(error: BaseException) -> str:
     if _disk_is_full(error):
         return (
-            "The disk of the state folder or of the database is full. Make room (`df -h`; logs are under `logs/` of the state folder), then press Retry. "
-            "What was not stored is fetched again; nothing counts twice."
+            "The disk of the state folder or of the database is full. Make room (`df -h`; logs are "
+            "under `logs/` of the state folder), then press Retry. What was not stored is fetched "
+            "again; nothing counts twice."
         )
     if not isinstance(error, psycopg.OperationalError):
         return ""
     if error.sqlstate in ("40001", "40P01", "55P03", "57014"):
-        return "The database is busy. It was tried several times; press Retry, or leave it to the next scheduled run."
+        return (
+            "The database is busy. It was tried several times; press Retry, or leave it to the "
+            "next scheduled run."
+        )
     return (
-        "The database was away or refused the connection. Look whether `twezah up` runs, or the server named in TWEZAH_DATABASE_URL. "
-        "Then press Retry, or leave it to the next scheduled run: it goes on where this one stopped."
+        "The database was away or refused the connection. Look whether `twezah up` runs, or the "
+        "server named in TWEZAH_DATABASE_URL. Then press Retry, or leave it to the next scheduled "
+        "run: it goes on where this one stopped."
     )
 
 

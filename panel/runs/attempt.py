@@ -1,4 +1,4 @@
-"""Notes in the ledger how an attempt of a run ended, for success rates and response times over time."""
+"""Stores how an attempt of a run ended, for success rates and response times over time."""
 
 from contextlib import suppress
 from datetime import datetime
@@ -56,7 +56,10 @@ def remember_refused(
 
 
 def audit_refused(dsn: str, run_id: str, connection_name: str, error: str) -> None:
-    """The audit log has runs that could not begin as well; those that did begin are recorded where they are stored."""
+    """Records a run that could not begin in the audit log.
+
+    Runs that did begin are recorded where their data is stored.
+    """
     with suppress(psycopg.Error), connect(dsn) as connection:
         audit.record(
             connection, "sync", connection_name, status="error", error=error, run_id=run_id

@@ -1,4 +1,7 @@
-"""Flows that change something outside of synchronisations: a run that failed is in the audit log as well, with who wanted what and why it did not happen."""
+"""The decorator for flows that change something outside of synchronisations.
+
+A run that failed is in the audit log as well: who wanted what, and why it did not happen.
+"""
 
 import logging
 from collections.abc import Callable
@@ -22,9 +25,10 @@ _ERROR_MAX = 1_000
 
 
 def changing_flow(*, name: str, flow_run_name: str) -> Callable[[Callable[P, R]], Flow[P, R]]:
-    """`prefect.flow` for what changes something outside of synchronisations: tried once, and recorded when it fails.
+    """`prefect.flow` for flows that change something outside of synchronisations.
 
-    When it succeeds, the audit log's entry is written with the change itself.
+    Such a run is tried once, and its failure is recorded in the audit log. When it succeeds, the
+    entry in the audit log is written together with the change itself.
     """
     return flow(
         name=name, flow_run_name=flow_run_name, persist_result=False, retries=0,

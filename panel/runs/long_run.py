@@ -1,4 +1,7 @@
-"""A bar for a synchronisation that takes long, a first one or one of a long period: it shows how far each step is."""
+"""A progress bar for a synchronisation that takes long; it shows how far each step is.
+
+That is a first synchronisation, or one of a long period.
+"""
 
 import threading
 from collections.abc import Iterator
@@ -21,9 +24,9 @@ SHOWN_AFTER_SECONDS: Final = 20.0
 def shown_while_long(
     report: RunReport, name: str, *, after_seconds: float = SHOWN_AFTER_SECONDS
 ) -> Iterator[None]:
-    """Shows how far the run of the connection `name` is; looks at its report from a thread of its own.
+    """Shows how far the run of the connection `name` is, from a thread that reads its report.
 
-    To be entered in the flow's own thread: Prefect knows from there whose the bar is.
+    Enter it in the flow's own thread: that is how Prefect knows to which run the bar belongs.
     """
     ended = threading.Event()
     with Progress(f"sync-{name}", "requests", after_seconds=after_seconds) as bar:

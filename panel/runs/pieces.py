@@ -1,4 +1,7 @@
-"""A run of a deployment as a piece of a larger work: started once, waited for, continued where it failed."""
+"""Runs another deployment as one part of a larger run, such as a backfill.
+
+The part is started once, waited for, and continued where it failed.
+"""
 
 import time
 from dataclasses import dataclass
@@ -28,7 +31,7 @@ class Ended:
 
 
 def run_piece(deployment: str, name: str, parameters: dict[str, Any], *, key: str) -> Ended:
-    """Starts the run with this key, or goes on with the one that was started before, and waits for its end.
+    """Starts the run with this key, or continues the one started before; waits for its end.
 
     Args:
         deployment: Its name.
@@ -46,7 +49,10 @@ def run_piece(deployment: str, name: str, parameters: dict[str, Any], *, key: st
                 name,
                 "",
                 ok=False,
-                message=f"there is no deployment {deployment!r}: is the block saved, and `twezah up` running?",
+                message=(
+                    f"there is no deployment {deployment!r}: is the block saved, and `twezah up` "
+                    "running?"
+                ),
             )
         run = client.create_flow_run_from_deployment(
             found[0].id, parameters=parameters, name=name, idempotency_key=key
@@ -66,7 +72,11 @@ def run_piece(deployment: str, name: str, parameters: dict[str, Any], *, key: st
 
 
 def _waited(client: SyncPrefectClient, run: FlowRun) -> FlowRun:
-    """The run once it has ended, or as it is after SECONDS_MAX; a crashed one may be continued by itself and is given a little time for that."""
+    """The run once it has ended, or as it is after SECONDS_MAX.
+
+    A crashed run may be continued by an automation, so a crash counts as the end only after several
+    looks.
+    """
     crashes, deadline = 0, time.monotonic() + SECONDS_MAX
     while time.monotonic() < deadline:
         if run.state is not None and run.state.is_final():

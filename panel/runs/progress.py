@@ -101,7 +101,10 @@ class Progress:
         share = self._done / self._total if self._total > 0 else 0.0
         if not _FORETOLD_FROM <= share < 1:
             return ""
-        return f"about {span(timedelta(seconds=(now - self._counted_from) * (1 - share) / share))} left"
+        return (
+            f"about {span(timedelta(seconds=(now - self._counted_from) * (1 - share) / share))} "
+            "left"
+        )
 
     def _show(self, ending: str) -> None:
         count = (

@@ -1,4 +1,8 @@
-"""A run that asks for what cannot be: it failed, nothing was changed, and nobody but who started it has to be told."""
+"""The end of a run that asks for something impossible.
+
+It has failed and changed nothing. Only the person who started it needs to know, so no alert is
+sent.
+"""
 
 from typing import Any, Final
 
@@ -14,5 +18,8 @@ def refused(why: str) -> State[Any]:
     """The end of such a run; `why` is a sentence without its full stop."""
     return Failed(
         name=REFUSED,
-        message=f"Refused: {why}. Nothing was changed. Start another run with other values (Run, Custom run); Retry would be refused again.",
+        message=(
+            f"Refused: {why}. Nothing was changed. Start another run with other values (Run, "
+            "Custom run); Retry would be refused again."
+        ),
     )

@@ -41,7 +41,10 @@ def look(dsn: str, key: bytes) -> int:
 
 
 def compare(connection: DbConnection, now: Mapping[tuple[str, str], State]) -> int:
-    """Records the differences between `now` and what was seen last, and remembers `now`; the caller commits."""
+    """Records the differences between `now` and what was seen last, and remembers `now`.
+
+    The caller commits. Returns the number of changes.
+    """
     before = audit.seen(connection)
     first = not before
     changes = 0
@@ -97,7 +100,10 @@ def _blocks(client: SyncPrefectClient, key: bytes) -> dict[tuple[str, str], Stat
 
 
 def fingerprint(value: Any, key: bytes) -> Any:
-    """A number or a switch itself; of anything else what only the holder of the key could compare."""
+    """A number or a switch as it is; of anything else a digest.
+
+    Only the holder of the key can compare the digest with a guess.
+    """
     if value is None or isinstance(value, bool | int | float):
         return value
     secret = value.get_secret_value() if hasattr(value, "get_secret_value") else value

@@ -34,7 +34,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
-    epilog="Exit codes: 0 done, 1 failed or answered no, 2 wrong usage, 3 needs an operator, 4 environment.",
+    epilog=(
+        "Exit codes: 0 done, 1 failed or answered no, 2 wrong usage, 3 needs an operator, 4 "
+        "environment."
+    ),
 )
 operate.register(app)
 password.register(app)
@@ -69,7 +72,10 @@ def _root(
 
 
 def main() -> None:
-    """Entry point: run the command, and turn what an operator can act on into one line and an exit code."""
+    """Entry point: runs the command.
+
+    An error that an operator can act on becomes one line and an exit code.
+    """
     os.umask(UMASK)
     try:
         app(prog_name="twezah")

@@ -78,7 +78,8 @@ def list_entries(  # noqa: PLR0913, PLR0917  one option per filter
         return
     rows = [
         _Shown(
-            str(e.entry_no), e.at, e.actor, e.operation, e.status, e.subject, e.records, e.points, (e.error or "")[:120] or None
+            str(e.entry_no), e.at, e.actor, e.operation, e.status, e.subject, e.records, e.points,
+            (e.error or "")[:120] or None
         )
         for e in found
     ]  # fmt: skip
@@ -116,15 +117,23 @@ def verify(
     if found.head is not None:
         _note(heads, found.head.to_text())
     if json:
-        print_json({"ok": found.ok, "entries": found.entries, "head": found.head and found.head.to_text(),
-                    "broken_no": found.broken_no, "problem": found.problem})  # fmt: skip
+        print_json(
+            {
+                "ok": found.ok,
+                "entries": found.entries,
+                "head": found.head and found.head.to_text(),
+                "broken_no": found.broken_no,
+                "problem": found.problem,
+            }
+        )
     else:
         print(found.to_text())
     if not found.ok:
         raise typer.Exit(FAILED)
     if not json:
         say(
-            "Note the head elsewhere: whoever could change both the database and this machine cannot change that."
+            "Note the head elsewhere: whoever could change both the database and this machine "
+            "cannot change that."
         )
 
 
@@ -137,7 +146,10 @@ def _noted(path: Path) -> "list[Head]":
         try:
             found.append(stored.Head.of(text))
         except ValueError:
-            message = f"{path}, line {number}, is no head: restore the file, or move it away if you know why"
+            message = (
+                f"{path}, line {number}, is no head: restore the file, or move it away if you know "
+                "why"
+            )
             raise typer.BadParameter(message, param_hint=HEADS) from None
     return found
 

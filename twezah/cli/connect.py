@@ -39,7 +39,10 @@ def connect(
     block: Annotated[
         str | None,
         typer.Option(
-            help="Name of the connection, e.g. xero-lisboa for a second account. By default the system's."
+            help=(
+                "Name of the connection, e.g. xero-lisboa for a second account. By default the "
+                "system's."
+            )
         ),
     ] = None,
     account: Annotated[
@@ -88,12 +91,14 @@ def connect(
         granted = _consented(found, started, browser=not no_browser, paste=paste)
         chosen = _choose(found, name, granted, account)
         saved = consent.store(
-            found, name, granted, chosen.account if chosen else "", redirect_uri=started.redirect_uri,
+            found, name, granted, chosen.account if chosen else "",
+            redirect_uri=started.redirect_uri,
             dsn=stack.dsn, key=settings().fernet_key(),
         )  # fmt: skip
         if chosen is None:
             say(
-                f"Consented. Enter one of these accounts in the block {name!r} ({stack.ui_url}/blocks): no second consent is needed."
+                f"Consented. Enter one of these accounts in the block {name!r} "
+                f"({stack.ui_url}/blocks): no second consent is needed."
             )
             raise typer.Exit(NEEDS_OPERATOR)
         say(f"Connected: {chosen.account} {chosen.name}".rstrip())
@@ -184,10 +189,12 @@ def _consented(
     with serving(Desk(started, title), address) as desk:
         _open(started.url, browser)
         say(
-            f"Waiting for the answer at {started.redirect_uri} (the application must have exactly this redirect URI)."
+            f"Waiting for the answer at {started.redirect_uri} (the application must have exactly "
+            "this redirect URI)."
         )
         say(
-            "The browser is on another machine? Paste what it ends at: run this again with --paste. Ctrl-C gives up."
+            "The browser is on another machine? Paste what it ends at: run this again with "
+            "--paste. Ctrl-C gives up."
         )
         return desk.wait(started.seconds_left)
 

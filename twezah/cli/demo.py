@@ -63,7 +63,8 @@ def demo(json: Json = False) -> None:
                 say(f"{run.system}: {run.state}. {run.message}")
         print(f"{seconds} s, of which {started_seconds} s to start. Look further:")
         print(
-            f"  twezah up --simulator --evolve-every 10   then open {stack.ui_url}: runs, reports, schedules, connections"
+            f"  twezah up --simulator --evolve-every 10   then open {stack.ui_url}: runs, reports, "
+            "schedules, connections"
         )
         print("  twezah psql                the same numbers in SQL; schemas loyalty and billing")
         print("  twezah explain SYSTEM INVOICE   why an invoice earned what it did")
@@ -71,7 +72,10 @@ def demo(json: Json = False) -> None:
 
 
 def _second_round(stack: "Serving") -> tuple[int, "list[Finished]"]:
-    """Changes at the simulated systems and in the loyalty app, and the runs that follow; nothing where none is simulated."""
+    """Makes changes at the simulated systems and in the loyalty app, then runs again.
+
+    Returns how many changes there were, and the runs; nothing where no system is simulated.
+    """
     from connectors.kit.errors import block_name
     from sql import demo as app
     from twezah.cli.serving import follow
@@ -84,7 +88,8 @@ def _second_round(stack: "Serving") -> tuple[int, "list[Finished]"]:
     members = app.give_tiers(stack.dsn, accounts)
     happened = simulated.evolve(stack.simulator_url, STEPS)
     say(
-        f"{happened} things happened at the simulated systems; the loyalty app gave {members} members a tier. Second round:"
+        f"{happened} things happened at the simulated systems; the loyalty app gave {members} "
+        "members a tier. Second round:"
     )
     return happened, follow(stack, {block_name(system): {} for system, _ in accounts})
 

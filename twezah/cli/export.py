@@ -13,7 +13,10 @@ from twezah.cli.output import print_json, say
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
     app.command(
-        epilog="Examples: `twezah export --table sales --parquet`, `twezah export --member 17 --personal`"
+        epilog=(
+            "Examples: `twezah export --table sales --parquet`, `twezah export --member 17 "
+            "--personal`"
+        )
     )(export)
 
 
@@ -21,7 +24,10 @@ def export(
     table: Annotated[
         list[str] | None,
         typer.Option(
-            help="Repeatable: sales, sale_lines, awards, points_history, members, tiers, audit. All if not given."
+            help=(
+                "Repeatable: sales, sale_lines, awards, points_history, members, tiers, audit. All "
+                "if not given."
+            )
         ),
     ] = None,
     member: Annotated[
@@ -54,7 +60,8 @@ def export(
     try:
         with refusals(), ledger() as dsn, connect(dsn) as connection:
             done = write(
-                connection, settings().home, command_id("export"), tables=table or TABLES, member_id=member, personal=personal,
+                connection, settings().home, command_id("export"), tables=table or TABLES,
+                member_id=member, personal=personal,
                 kind="parquet" if parquet else "csv", rows_max=rows_max,
             )  # fmt: skip
     except ExportTooLargeError as error:

@@ -51,7 +51,10 @@ def create(
     scope: Annotated[
         list[str],
         typer.Option(
-            help="What it may do, repeatable: transactions:read, members:read, status:read, sync:start, metrics:read, audit:read."
+            help=(
+                "What it may do, repeatable: transactions:read, members:read, status:read, "
+                "sync:start, metrics:read, audit:read."
+            )
         ),
     ],
     days: Days = 90,
@@ -81,7 +84,8 @@ def _show(made: "NewKey", *, json: bool) -> None:
         return
     print(made.secret)
     say(
-        f"This key is shown once. It works until {made.expires_at:%Y-%m-%d}; send it as `Authorization: Bearer ...`."
+        f"This key is shown once. It works until {made.expires_at:%Y-%m-%d}; send it as "
+        "`Authorization: Bearer ...`."
     )
 
 
@@ -95,7 +99,8 @@ def list_keys(json: Json = False) -> None:
     now = datetime.now(UTC)
     rows = [
         _Shown(
-            one.prefix, one.name, ", ".join(one.scopes), one.state(now), one.expires_at, one.last_used_at,
+            one.prefix, one.name, ", ".join(one.scopes), one.state(now), one.expires_at,
+            one.last_used_at,
             one.requests_per_minute, one.replaces,
         )
         for one in found

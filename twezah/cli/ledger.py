@@ -26,7 +26,7 @@ def ledger() -> Iterator[str]:
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """What cannot be done is said in a line; the command ends with exit code 1, or 2 if an argument is wrong."""
+    """Turns a refusal into one line and exit code 1, and a wrong argument into exit code 2."""
     from pydantic import ValidationError
 
     from sql.corrections import CorrectionRefusedError

@@ -23,7 +23,10 @@ def register(app: typer.Typer) -> None:
         explain
     )
     passthrough = {"ignore_unknown_options": True, "allow_interspersed_args": False}
-    example = "Examples: `twezah psql --analyst`, `twezah psql -c 'SELECT * FROM loyalty.member_balance LIMIT 5'`"
+    example = (
+        "Examples: `twezah psql --analyst`, `twezah psql -c 'SELECT * FROM loyalty.member_balance "
+        "LIMIT 5'`"
+    )
     app.command(context_settings=passthrough, epilog=example)(psql)
     mapping.command("try", epilog="Example: `twezah mapping try xero invoice.json --json`")(
         mapping_try
@@ -86,9 +89,8 @@ def explain(
             else _explain_invoice(dsn, system_name(system), invoice, entry)
         )
     if explanation is None:
-        say(
-            f"There is no {f'member {invoice}' if system == 'member' else f'invoice {invoice!r} of {system!r}'} in the ledger."
-        )
+        what = f"member {invoice}" if system == "member" else f"invoice {invoice!r} of {system!r}"
+        say(f"There is no {what} in the ledger.")
         raise typer.Exit(FAILED)
     if json:
         print_json(explanation.to_json())
@@ -297,7 +299,10 @@ def _of_config(system: str, text: str) -> Any:
 
 
 def _sample_connection(system: str, paths: dict[str, str]) -> Any:
-    """A connection that reaches nothing: a sample needs only paths, region, time zone and a currency."""
+    """A connection that reaches nothing.
+
+    A sample needs only paths, region, time zone and a currency.
+    """
     from pydantic import SecretStr
 
     from connectors import DESCRIBED

@@ -22,15 +22,23 @@ def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
     member.command(epilog="Example: `twezah member find --json`, and then type the phone")(find)
     member.command(
-        epilog="Example: `twezah member merge 17 4 --reason 'Same customer' --author 'Ana, support'`"
+        epilog=(
+            "Example: `twezah member merge 17 4 --reason 'Same customer' --author 'Ana, support'`"
+        )
     )(merge)
     member.command(
         epilog="Example: `twezah member unmerge 17 --reason 'Two people' --author 'Ana, support'`"
     )(unmerge)
-    example = "Example: `twezah member phone 17 --reason 'New number' --author 'Ana, support'`, and then type the phone"
+    example = (
+        "Example: `twezah member phone 17 --reason 'New number' --author 'Ana, support'`, and then "
+        "type the phone"
+    )
     member.command(epilog=example)(phone)
     member.command(
-        epilog="Example: `twezah member erase 17 --reason 'Request 12' --author 'Ana, support' --apply`"
+        epilog=(
+            "Example: `twezah member erase 17 --reason 'Request 12' --author 'Ana, support' "
+            "--apply`"
+        )
     )(erase)
     app.add_typer(member, name="member")
 
@@ -66,10 +74,10 @@ def merge(
     author: Who,
     json: Json = False,
 ) -> None:
-    """Two members are one customer: all that MEMBER earned, and will earn, is INTO's, at INTO's tier.
+    """Merge two members who are one customer: MEMBER's points become INTO's, at INTO's tier.
 
-    The sales stay as they are; the points move by entries of their own. `twezah member unmerge`
-    takes it back.
+    This is for all that MEMBER earned and will earn. The sales stay as they are; the points move by
+    entries of their own. `twezah member unmerge` takes it back.
     """
     _decide("merge", member_id, into, reason, author, json=json)
 
@@ -173,7 +181,10 @@ def erase(
 
 
 def _ask_phone() -> str:
-    """E.164, from the terminal or the first line of stdin; a phone on the command line would stay in its history."""
+    """The phone in E.164, from the terminal or from the first line of stdin.
+
+    A phone on the command line would stay in the shell's history.
+    """
     from connectors.kit.mapping.parse import dialled
     from settings import settings
 

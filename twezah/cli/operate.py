@@ -37,7 +37,10 @@ def up(
         float | None,
         typer.Option(
             metavar="SECONDS", min=0.1, max=86_400,
-            help="With --simulator: let something happen there every so often: a sale, an edit, a void, a refund.",
+            help=(
+                "With --simulator: let something happen there every so often: a sale, an edit, a "
+                "void, a refund."
+            ),
         ),
     ] = None,
 ) -> None:  # fmt: skip
@@ -113,11 +116,11 @@ def replay(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Map the stored pages of a connection again, with the field mapping of now; the billing system is not asked.
+    """Map the stored pages of a connection again, with today's field mapping.
 
-    After a correction of the mapping, this brings the rejected sales in and corrects the others.
-    With --rejects it brings in the rejected ones and leaves the others as they are. Nothing counts
-    twice.
+    The billing system is not asked. After a correction of the mapping, this brings the rejected
+    sales in and corrects the others. With --rejects it brings in the rejected ones and leaves the
+    others as they are. Nothing counts twice.
     """
     if rejects and (since or until):
         raise typer.BadParameter(
@@ -167,7 +170,10 @@ def _run(
 
 
 def _not_connected(name: str) -> None:
-    """Says what to do about a connection that cannot be used, or that its name is wrong, and ends the command."""
+    """Says why the connection cannot be used, and ends the command.
+
+    One reason is that there is no connection of that name.
+    """
     from panel.blocks import NotConnectedError
     from panel.blocks.connected import load_block
 
@@ -186,7 +192,10 @@ def known_connection(name: str) -> str:
 
 
 def known_system(name: str) -> str:
-    """The key of the system, spelled with a dash or an underscore; wrong usage if there is none of that name."""
+    """The key of the system, which may be spelled with a dash or an underscore.
+
+    Wrong usage if there is none of that name.
+    """
     from connectors import DESCRIBED, SYSTEMS
     from connectors.kit.errors import block_name, system_name
 

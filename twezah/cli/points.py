@@ -31,7 +31,10 @@ def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
     # A negative number is an argument here, not an option.
     negative = {"ignore_unknown_options": True}
-    example = "Example: `twezah points adjust 17 -500 --reason 'Counted twice in May' --author 'Ana, support'`"
+    example = (
+        "Example: `twezah points adjust 17 -500 --reason 'Counted twice in May' --author 'Ana, "
+        "support'`"
+    )
     points.command(context_settings=negative, epilog=example)(adjust)
     points.command(
         epilog="Example: `twezah points void 3 --reason 'Wrong member' --author 'Ana, support'`"

@@ -28,7 +28,10 @@ def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
     program.command(epilog="Example: `twezah program check points.toml`")(check)
     program.command(epilog="Example: `twezah program diff points.toml --as-if 2026-01-01`")(diff)
-    example = "Example: `twezah program apply points.toml --reason 'Black November' --author 'Ana, marketing'`"
+    example = (
+        "Example: `twezah program apply points.toml --reason 'Black November' --author 'Ana, "
+        "marketing'`"
+    )
     program.command(epilog=example)(apply)
     program.command(epilog="Example: `twezah program show > points.toml`")(show)
     app.add_typer(program, name="program")

@@ -90,7 +90,8 @@ def _systemctl(*arguments: str) -> None:
     program = shutil.which("systemctl")
     if program is None or not Path("/run/systemd/system").exists():
         say(
-            "systemd does not run here: use what starts services on this machine, with the command of ExecStart."
+            "systemd does not run here: use what starts services on this machine, with the command "
+            "of ExecStart."
         )
         raise typer.Exit(ENVIRONMENT)
     result = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)

@@ -1,4 +1,7 @@
-"""A Prefect API to run deployments on: the one that is up, or a stack of our own for as long as it takes."""
+"""A Prefect API to run deployments on.
+
+It is the one that is up, or that of a stack which this command starts for as long as it needs it.
+"""
 
 import logging
 import os
@@ -29,10 +32,7 @@ BUSY_SECONDS_MAX = 600.0
 
 @dataclass(frozen=True)
 class Serving:
-    """A usable stack: the ledger's URL, the connected systems, and `tend`, to be called while waiting.
-
-    The simulator would be at `simulator_url`; it need not be there.
-    """
+    """A usable stack."""
 
     dsn: str
     connected: list[str]
@@ -43,14 +43,13 @@ class Serving:
 
 @contextmanager
 def serving(settings: Settings, *, simulator: bool) -> Iterator[Serving]:
-    """Use the stack that is up, or the configured Prefect server, or start everything for the duration.
+    """Use the stack that is up, or the configured Prefect server, or start everything.
 
     Several commands may do this at once: one starts the stack, the others use it, and it stops
     after the last of them.
 
     Raises:
         StackError: nothing can be used or started.
-
     """
     with ExitStack() as leaving:
         stack = _joined_or_started(settings, simulator=simulator, leaving=leaving)
@@ -69,7 +68,10 @@ def serving(settings: Settings, *, simulator: bool) -> Iterator[Serving]:
 
 
 def _joined_or_started(settings: Settings, *, simulator: bool, leaving: ExitStack) -> Stack | None:
-    """A stack of our own; None where there is another to use, which a command that started it keeps until we leave."""
+    """A stack that this command has started, or None where there is another one to use.
+
+    The command that started that one keeps it running until we leave.
+    """
     deadline, told = time.monotonic() + BUSY_SECONDS_MAX, False
     while True:
         record = running_stack(settings)
@@ -94,8 +96,9 @@ def _joined_or_started(settings: Settings, *, simulator: bool, leaving: ExitStac
             told = True
         if time.monotonic() > deadline:
             raise StackError(
-                f"Another command (process {(record or {}).get('pid', 'unknown')}) has been starting or stopping the stack of "
-                f"{settings.home} for {BUSY_SECONDS_MAX:.0f} s. Try again when it has ended."
+                f"Another command (process {(record or {}).get('pid', 'unknown')}) has been "
+                f"starting or stopping the stack of {settings.home} for {BUSY_SECONDS_MAX:.0f} s. "
+                "Try again when it has ended."
             )
         time.sleep(0.2)
 
@@ -158,7 +161,8 @@ def follow(serving: Serving, parameters: Mapping[str, Mapping[str, Any]]) -> "li
         if line.name in ("prefect.flow_runs", "prefect.task_runs") or line.level >= logging.WARNING:
             # A traceback belongs in the UI; its first line and the final message say it here.
             say(
-                f"{line.timestamp:%H:%M:%S} {system:<10} {line.message.splitlines()[0] if line.message else ''}"
+                f"{line.timestamp:%H:%M:%S} {system:<10} "
+                f"{line.message.splitlines()[0] if line.message else ''}"
             )
 
     return run_systems(parameters, on_log=on_log, tend=serving.tend, say=say)

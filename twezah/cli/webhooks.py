@@ -24,19 +24,34 @@ EndpointId = Annotated[
 ]
 #: What to do at the billing system with the address.
 _PLACES = {
-    "quickbooks": "developer.intuit.com, your app, Webhooks: enter the URL, choose Invoice, SalesReceipt, CreditMemo and RefundReceipt. "
-    "Then show the verifier token there and enter it here: `twezah webhooks rotate {id}`.",
-    "xero": "developer.xero.com/app/manage, your app, Webhooks: choose Invoices and Credit Notes, enter the URL, save. Then enter the "
-    "webhooks key here, `twezah webhooks rotate {id}`, and press Send 'Intent to receive' there.",
-    "freshbooks": "Register the URL for invoice and credit_note events (POST /events/account/ACCOUNT/events/callbacks). FreshBooks then "
-    "sends a verification, which is answered by itself; its code becomes the secret.",
-    "custom": "Enter the URL and the secret in your system. It signs as its block says; Standard Webhooks if that says nothing.",
+    "quickbooks": (
+        "developer.intuit.com, your app, Webhooks: enter the URL, choose Invoice, SalesReceipt, "
+        "CreditMemo and RefundReceipt. Then show the verifier token there and enter it here: "
+        "`twezah webhooks rotate {id}`."
+    ),
+    "xero": (
+        "developer.xero.com/app/manage, your app, Webhooks: choose Invoices and Credit Notes, "
+        "enter the URL, save. Then enter the webhooks key here, `twezah webhooks rotate {id}`, and "
+        "press Send 'Intent to receive' there."
+    ),
+    "freshbooks": (
+        "Register the URL for invoice and credit_note events (POST "
+        "/events/account/ACCOUNT/events/callbacks). FreshBooks then sends a verification, which is "
+        "answered by itself; its code becomes the secret."
+    ),
+    "custom": (
+        "Enter the URL and the secret in your system. It signs as its block says; Standard "
+        "Webhooks if that says nothing."
+    ),
 }
 
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
-    example = "Examples: `twezah webhooks create xero`, `twezah webhooks create custom --connection shop --default`"
+    example = (
+        "Examples: `twezah webhooks create xero`, `twezah webhooks create custom --connection shop "
+        "--default`"
+    )
     webhooks.command("create", epilog=example)(create)
     webhooks.command("list", epilog="Example: `twezah webhooks list`")(list_endpoints)
     webhooks.command("rotate", epilog="Example: `twezah webhooks rotate Xy3k --overlap-hours 24`")(
@@ -118,7 +133,8 @@ def create(
     awaited = webhook.confirm is not None
     secret, made_here = ("", False) if awaited else _secret(system, webhook, interactive=not json)
     wanted = NewEndpoint(
-        system, connection or system, options=options, allowed_networks=networks, is_default=default,
+        system, connection or system, options=options, allowed_networks=networks,
+        is_default=default,
         body_bytes_max=body_kib * 1024, handshake="awaited" if awaited else "none",
     )  # fmt: skip
     with ledger() as dsn, connect(dsn) as db:
@@ -142,7 +158,8 @@ def create(
     say(f"Next     {_PLACES[system].format(id=made.endpoint_id[:8])}")
     if settings().api_public_url is None:
         say(
-            "The URL is this machine's own. Set TWEZAH_API_PUBLIC_URL to how the billing system reaches it (docs/api.md)."
+            "The URL is this machine's own. Set TWEZAH_API_PUBLIC_URL to how the billing system "
+            "reaches it (docs/api.md)."
         )
 
 
@@ -184,7 +201,10 @@ def _declared(system: str, options: dict[str, Any]) -> "Webhook":
         raise typer.BadParameter(str(error), param_hint="--option") from None
     if found is None:
         known = ", ".join(sorted([*WEBHOOKS, *DESCRIBED_WEBHOOKS]))
-        message = f"{system} sends no webhooks that could be verified; it is polled. Those that do: {known}"
+        message = (
+            f"{system} sends no webhooks that could be verified; it is polled. Those that do: "
+            f"{known}"
+        )
         raise typer.BadParameter(message, param_hint="SYSTEM")
     return found
 
@@ -227,7 +247,10 @@ def _require_no_default(db: Any, *, wanted: bool) -> None:
 
     taken = next((one for one in endpoints(db) if one.is_default and one.disabled_at is None), None)
     if wanted and taken is not None:
-        message = f"{taken.endpoint_id} is the default endpoint: `twezah webhooks disable {taken.endpoint_id[:8]}` first"
+        message = (
+            f"{taken.endpoint_id} is the default endpoint: `twezah webhooks disable "
+            f"{taken.endpoint_id[:8]}` first"
+        )
         raise typer.BadParameter(message, param_hint="--default")
 
 
@@ -271,7 +294,8 @@ def _found(db: Any, beginning: str) -> "EndpointRow":
     ]
     if len(found) != 1:
         say(
-            f"{len(found) or 'No'} endpoints in use begin with {beginning!r}. `twezah webhooks list` shows all."
+            f"{len(found) or 'No'} endpoints in use begin with {beginning!r}. `twezah webhooks "
+            "list` shows all."
         )
         raise typer.Exit(FAILED)
     return found[0]

@@ -73,7 +73,8 @@ def _require_analyst(login: str) -> None:
             ).fetchone()
     except psycopg.OperationalError:
         raise StackError(
-            f"The role {ROLE} cannot log in: the server refuses it (pg_hba.conf), or does not answer."
+            f"The role {ROLE} cannot log in: the server refuses it (pg_hba.conf), or does not "
+            "answer."
         ) from None
     if row is None or row[0] != ROLE:
         raise StackError(f"TWEZAH_ANALYST_DATABASE_URL does not log in as {ROLE}.")

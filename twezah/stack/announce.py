@@ -1,4 +1,7 @@
-"""Webhooks of the simulated billing systems: an address for each that has them, and the simulator told to use it."""
+"""Webhooks of the simulated billing systems.
+
+Each system that sends webhooks gets an address, and the simulator is told to use it.
+"""
 
 import base64
 import json
@@ -29,17 +32,19 @@ def keep_announced(settings: Settings, before: list[str], say: Callable[[str], N
 
 
 def introduce(settings: Settings, dsn: str) -> list[str]:
-    """Makes the addresses that are missing and tells the simulator all; the connections it announces sales of.
+    """Makes the addresses that are missing and tells the simulator all of them.
 
-    Only connections that lead to the simulator. Repeating it changes nothing. Raises OSError if the
-    simulator does not answer.
+    Returns the connections whose sales the simulator announces. Only connections that lead to the
+    simulator get an address. Repeating it changes nothing. Raises OSError if the simulator does not
+    answer.
     """
     from connectors.registry import declaration
     from panel.blocks.connected import connected, load_block
 
     if settings.api_tls_certificate is not None:  # which the simulator has no reason to trust
         return []
-    host = settings.api_host if settings.api_host not in ("0.0.0.0", "::") else "127.0.0.1"  # noqa: S104 - compared
+    anywhere = settings.api_host in ("0.0.0.0", "::")  # noqa: S104 - compared
+    host = "127.0.0.1" if anywhere else settings.api_host
     host = f"[{host}]" if ":" in host else host
     places: dict[str, dict[str, str]] = {}
     told = []

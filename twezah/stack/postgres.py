@@ -116,7 +116,8 @@ def _start_keeper(home: Path) -> None:
     with (home / "logs" / "keeper.log").open("ab") as log:
         result = subprocess.run(
             [sys.executable, "-m", "twezah.stack.keeper", str(home)],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, start_new_session=True, cwd="/",
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, start_new_session=True,
+            cwd="/",
             env=_keeper_environment(), check=False,
         )  # fmt: skip
     answer = result.stdout.decode(errors="replace")
@@ -124,7 +125,10 @@ def _start_keeper(home: Path) -> None:
         return
     kind, _, text = answer.partition(": ")
     if not text:
-        text = f"The database keeper ended before PostgreSQL was ready; see {home / 'logs' / 'keeper.log'}."
+        text = (
+            "The database keeper ended before PostgreSQL was ready; see "
+            f"{home / 'logs' / 'keeper.log'}."
+        )
     raise DatabaseFailed(text, permanent=kind == "permanent")
 
 
@@ -166,7 +170,10 @@ def _wait_until_stopped(home: Path) -> None:
 
 
 def check_reachable(dsn: str) -> None:
-    """Raise `DatabaseFailed` unless a connection can be made; the message never holds the password."""
+    """Raise `DatabaseFailed` unless a connection can be made.
+
+    The message never holds the password.
+    """
     import psycopg
 
     try:
@@ -197,7 +204,10 @@ _LIBPQ_VARIABLES = {
 
 
 def libpq_environment(dsn: str) -> dict[str, str]:
-    """`os.environ` with the connection as PG* variables: the password stays off the command line."""
+    """`os.environ` with the connection as PG* variables.
+
+    So the password stays off the command line.
+    """
     from psycopg.conninfo import conninfo_to_dict
 
     given = {

@@ -1,4 +1,7 @@
-"""Child processes with a log file, a restart policy and an end: each leads its own process group."""
+"""Child processes with a log file, a restart policy and an orderly end.
+
+Each leads its own process group.
+"""
 
 import contextlib
 import json
@@ -287,6 +290,7 @@ def require_free(host: str, port: int, setting: str) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise PortTaken(
-                f"Cannot listen on {host}:{port} ({error.strerror}). Stop the program that uses it, "
-                f"or choose another port, for example {setting}={port - 1 if port == PORT_MAX else port + 1}."
+                f"Cannot listen on {host}:{port} ({error.strerror}). Stop the program that uses "
+                "it, or choose another port, for example "
+                f"{setting}={port - 1 if port == PORT_MAX else port + 1}."
             ) from None

@@ -89,7 +89,8 @@ def run_systems(
                 away_seconds = time.monotonic() - away_since
                 if away_seconds > AWAY_SECONDS_MAX:
                     raise StackError(
-                        f"Prefect's server has not answered for {away_seconds:.0f} s: {reason(error)}"
+                        f"Prefect's server has not answered for {away_seconds:.0f} s: "
+                        f"{reason(error)}"
                     ) from error
                 say(f"Prefect's server does not answer ({reason(error)}); asking again.")
                 time.sleep(AWAY_PAUSE_SECONDS)
@@ -107,7 +108,8 @@ def run_systems(
                 and any(r.start_time is None for r in current)
             ):
                 say(
-                    "No worker has picked the run up yet. Is one serving the work pool (`twezah up`)?"
+                    "No worker has picked the run up yet. Is one serving the work pool (`twezah "
+                    "up`)?"
                 )
                 hinted = True
             time.sleep(POLL_SECONDS)

@@ -23,7 +23,10 @@ def server_command(settings: Settings) -> list[str]:
 
 
 def server_environment(settings: Settings) -> dict[str, str]:
-    """Its database is ours, its files are under `home`; an operator's own PREFECT_ variables win."""
+    """Environment of Prefect's server: our database, and files under `home`.
+
+    An operator's own PREFECT_ variables win.
+    """
     environment = settings.child_environment()
     environment.pop("PREFECT_API_URL")
     own = settings.model_copy(update={"prefect_api_url": None})
@@ -47,7 +50,10 @@ def server_environment(settings: Settings) -> dict[str, str]:
 
 
 def simulator_command(settings: Settings, evolve_every_seconds: float | None = None) -> list[str]:
-    """The simulated billing systems; they end with us, and go on where they ended when started again."""
+    """Command line of the simulated billing systems.
+
+    They end when we end, and continue from their saved state when they are started again.
+    """
     state = str(settings.home / "simulator.json")
     command = [
         sys.executable,
@@ -75,7 +81,11 @@ def worker_command(settings: Settings, *, start_after: Path | None = None) -> li
 
 
 def worker_environment(settings: Settings) -> dict[str, str]:
-    """Its temporary files are under `home`: Prefect's runner keeps a folder there that users cannot share."""
+    """Environment of the worker.
+
+    Its temporary files are under `home`, because Prefect's runner keeps a folder there that two
+    users of the machine cannot share.
+    """
     folder = settings.home / "tmp"
     folder.mkdir(parents=True, exist_ok=True)
     environment = {**settings.child_environment(), "TMPDIR": str(folder)}

@@ -1,4 +1,7 @@
-"""The simulated billing systems, from outside: which accounts are theirs, and letting things happen there."""
+"""The simulated billing systems, from outside.
+
+It tells which accounts belong to them, and lets sales and changes happen there.
+"""
 
 import json
 import urllib.error
@@ -18,15 +21,16 @@ def accounts(url: str) -> list[tuple[str, str]]:
 
 
 def evolve(url: str, steps: int) -> int:
-    """Lets so many things happen there: sales, edits, voids, refunds, payments; returns how many did.
+    """Lets sales, edits, voids, refunds and payments happen there; returns how many did.
 
     Raises:
         StackError: the simulator does not answer.
-
     """
     # No proxy: the simulator is on this machine.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    request = urllib.request.Request(f"{url}/evolve?steps={steps}", data=b"", method="POST")  # noqa: S310 - http, ours
+    request = urllib.request.Request(  # noqa: S310 - http, ours
+        f"{url}/evolve?steps={steps}", data=b"", method="POST"
+    )
     try:
         with opener.open(request, timeout=30) as answer:
             return len(json.load(answer)["happened"])

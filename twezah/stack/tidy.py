@@ -1,4 +1,4 @@
-"""What is kept in order on Prefect's server: leftovers of a stop, the queue, runs that have died."""
+"""Keeps Prefect's server in order: leftovers of a stop, the queue, and runs that have died."""
 
 import os
 from collections.abc import Iterable
@@ -40,7 +40,10 @@ _DELETED_AT_ONCE = 50
 STANDBY_TAG = "standby"
 STANDS_BY = "This installation is a restored copy on standby: `twezah go-live` switches it on."
 _HEARTBEAT = "prefect.flow-run.heartbeat"
-STOPPED = "The stack was stopped while this run was under way. It goes on by itself where it stopped, or press Retry."
+STOPPED = (
+    "The stack was stopped while this run was under way. It goes on by itself where it stopped, or "
+    "press Retry."
+)
 
 
 def keep(listening_since: datetime) -> list[str]:

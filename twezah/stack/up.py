@@ -185,7 +185,8 @@ class Stack:
         guests = guest_lock(self.settings)
         if not guests.is_free():
             self.say(
-                "Another command uses this stack, which stops when that one has ended. Ctrl-C stops it now."
+                "Another command uses this stack, which stops when that one has ended. Ctrl-C "
+                "stops it now."
             )
         while not guests.is_free():
             self.tend()
@@ -319,7 +320,8 @@ class Stack:
         conditions["the deployments"] = (
             lambda: self._is_provisioned,
             lambda: (
-                f"Deployments are applied. Connected systems: {', '.join(self.connected) or 'none yet'}."
+                "Deployments are applied. Connected systems: "
+                f"{', '.join(self.connected) or 'none yet'}."
             ),
         )
         return conditions

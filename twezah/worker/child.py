@@ -1,4 +1,4 @@
-"""What a forked child does: prepare the run's workspace as the stock supervisor does, then be `prefect.engine`.
+"""What a forked child does: prepare the run's workspace, then become `prefect.engine`.
 
 Prefect's supervisor runs the deployment's pull steps and replaces itself by `python -m
 prefect.engine`. Here the pull steps run in a fork of their own, and the replacement is the still
@@ -42,7 +42,7 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True)
 class Preloaded:
-    """What the preloaded modules depend on: the forkserver's environment and the files they were read from."""
+    """What the preloaded modules depend on."""
 
     environment: dict[str, str]
     code_mtimes_ns: dict[str, int]
@@ -103,7 +103,10 @@ def why_cold(launch: Launch, preloaded: Preloaded) -> str | None:
 
 
 def _top_level(preloaded: Preloaded) -> dict[str, str]:
-    """Files of the packages that a workspace could shadow: the preloaded ones and those that are not installed."""
+    """Files of the packages that a run's workspace could shadow.
+
+    These are the preloaded packages, and those that are not installed.
+    """
     names = {name.partition(".")[0] for name in preloaded.modules}
     files = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
     return {
@@ -124,7 +127,10 @@ def _mtime_ns(file: str) -> int | None:
 
 
 def import_path(launch: Launch, preloaded: Preloaded) -> list[str]:
-    """`sys.path` as `python -m` would have it: working directory, PYTHONPATH, then the interpreter's own entries."""
+    """`sys.path` as `python -m` would have it.
+
+    That is: working directory, PYTHONPATH, then the interpreter's own entries.
+    """
     own = {
         entry for entry in preloaded.environment.get("PYTHONPATH", "").split(os.pathsep) if entry
     }
@@ -225,7 +231,10 @@ def _become_engine(launch: Launch, preloaded: Preloaded) -> None:
 
 
 def _refresh_prefect() -> None:
-    """Do again what `import prefect` derived from the environment: settings, profile and logging."""
+    """Do again what `import prefect` derived from the environment.
+
+    That is: settings, profile and logging.
+    """
     from prefect import context
     from prefect.logging import configuration
 

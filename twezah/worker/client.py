@@ -1,4 +1,7 @@
-"""The worker's side of the forkserver: start it, start flow runs from it, notice when it is gone."""
+"""The worker's side of the forkserver.
+
+It starts the forkserver, starts flow runs from it, and notices when it is gone.
+"""
 
 import asyncio
 import contextlib
@@ -57,7 +60,10 @@ class WarmProcess:
         return self.returncode
 
     async def stop(self, grace_seconds: float) -> None:
-        """SIGTERM to the process group, SIGKILL after the grace; returns when the process is gone."""
+        """SIGTERM to the process group, and SIGKILL after the grace period.
+
+        Returns once the process is gone.
+        """
         waiting = asyncio.ensure_future(self.wait())
         self._signal(signal.SIGTERM)
         await asyncio.wait([waiting], timeout=grace_seconds)

@@ -93,7 +93,10 @@ class WarmProcessWorker(ProcessWorker):
         await self.forkserver.aclose()
 
     async def _run_process(self, command: list[str], **options: Any) -> Any:
-        """Stands in for `prefect.utilities.processutils.run_process`; same contract, same blocking until exit."""
+        """Stands in for `prefect.utilities.processutils.run_process`.
+
+        Same contract, and it blocks until the process ends, too.
+        """
         if sys.platform != "linux" or command[:-1] != _SUPERVISOR_COMMAND:
             return await run_process_cold(command, **options)
         job = Job(

@@ -1,4 +1,6 @@
-"""Messages between worker, forkserver and flow run process: JSON with a length prefix, over Unix sockets.
+"""Messages between worker, forkserver and flow run process, over Unix sockets.
+
+They are JSON with a length prefix.
 
 The worker makes one socket pair per flow run and passes one end to the forkserver. The forked child
 reads its `Job` from it and answers `{"pid": ...}`; the forkserver adds `{"returncode": ...}` when
