@@ -122,7 +122,7 @@ class Settings(BaseSettings):
     @field_validator("api_trusted_proxies", "prefect_trusted_proxies")
     @classmethod
     def _networks(cls, text: str) -> str:
-        for part in filter(None, (one.strip() for one in text.split(","))):
+        for part in filter(None, (entry.strip() for entry in text.split(","))):
             try:
                 ip_network(part)
             except ValueError:
@@ -210,7 +210,7 @@ class Settings(BaseSettings):
     @property
     def trusted_proxies(self) -> list[str]:
         """Proxies whose forwarded headers the API believes."""
-        return [one.strip() for one in self.api_trusted_proxies.split(",") if one.strip()]
+        return [entry.strip() for entry in self.api_trusted_proxies.split(",") if entry.strip()]
 
     @property
     def http_url(self) -> str:
@@ -252,13 +252,16 @@ class Settings(BaseSettings):
         Args:
             environment: Where the operator's variables are, `os.environ` by default.
         """
-        given = os.environ if environment is None else environment
-        own = self.is_own_prefect
-        names = ("PREFECT_API_AUTH_STRING", *(("PREFECT_SERVER_API_AUTH_STRING",) if own else ()))
+        variables = os.environ if environment is None else environment
+        own_server = self.is_own_prefect
+        names = (
+            "PREFECT_API_AUTH_STRING",
+            *(("PREFECT_SERVER_API_AUTH_STRING",) if own_server else ()),
+        )
         for name in names:
-            if given.get(name):
-                return given[name]
-        if not own:
+            if variables.get(name):
+                return variables[name]
+        if not own_server:
             return None
         return _read_or_make(self.prefect_auth_file, _new_auth_string).decode()
 

@@ -85,7 +85,7 @@ def backfill(
         bar.at(0)
 
         def on_done(piece: str) -> None:
-            bar.at(next(counted), said=piece)
+            bar.at(next(counted), note=piece)
 
         running = [pool.submit(copy_context().run, _lane, lane, run_id, on_done) for lane in lanes]
         ended = [one for future in running for one in future.result()]

@@ -189,11 +189,11 @@ def run(command, environment):
     if result.returncode == 0:
         return
     sys.stderr.write(result.stderr)
-    said = result.stderr.lower()
-    if "no space left" in said or "os error 28" in said:
+    errors = result.stderr.lower()
+    if "no space left" in errors or "os error 28" in errors:
         raise Problem(DISK_FULL)
     if any(
-        hint in said
+        hint in errors
         for hint in (
             "error sending request",
             "dns error",

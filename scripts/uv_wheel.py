@@ -64,7 +64,7 @@ def find_or_fetch(tools, environment):
 def has_version(uv, version):
     """True when this program runs and is uv of that version."""
     try:
-        said = subprocess.run(
+        answer = subprocess.run(
             [uv, "--version"],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -73,7 +73,7 @@ def has_version(uv, version):
         )
     except OSError:
         return False
-    return said.stdout.split()[1:2] == [version]
+    return answer.stdout.split()[1:2] == [version]
 
 
 def with_pip(folder, environment):

@@ -38,12 +38,16 @@ def ensure_automations(*, registered: bool = False) -> list[str]:
         if not registered:
             EmailAlerts.register_type_and_schema(client=None)
         wanted = rules(settings().ui_url, notification_block(client), watched(client))
-        present = {one.name: one for one in automations(client) if _OURS in one.tags}
+        present = {
+            automation.name: automation
+            for automation in automations(client)
+            if _OURS in automation.tags
+        }
         changed = [core.name for core in wanted if _apply(client, core, present.get(core.name))]
         names = {core.name for core in wanted}
-        for name, one in present.items():
-            if name not in names and one.enabled and _untouched(one):
-                client.delete_automation(one.id)
+        for name, automation in present.items():
+            if name not in names and automation.enabled and _untouched(automation):
+                client.delete_automation(automation.id)
                 changed.append(name)
     return changed
 
@@ -68,24 +72,26 @@ def notification_block(client: SyncPrefectClient) -> UUID | None:
         "block_schemas": {"block_capabilities": {"all_": ["notify"]}},
         "limit": 10,
     }
-    found = client.request("POST", "/block_documents/filter", json=wanted).json()
-    ordered = sorted(found, key=lambda one: (one["block_type"]["slug"], one["id"]))
+    documents = client.request("POST", "/block_documents/filter", json=wanted).json()
+    ordered = sorted(
+        documents, key=lambda document: (document["block_type"]["slug"], document["id"])
+    )
     return UUID(ordered[0]["id"]) if ordered else None
 
 
 def watched(client: SyncPrefectClient) -> list[Watched]:
     """The synchronisations whose schedule is on, with the shortest of their intervals."""
-    found = []
-    for one in client.read_deployments(limit=_PAGE, sort=DeploymentSort.NAME_ASC):
+    deployments = []
+    for deployment in client.read_deployments(limit=_PAGE, sort=DeploymentSort.NAME_ASC):
         intervals: list[timedelta] = [
             interval
-            for entry in one.schedules
+            for entry in deployment.schedules
             if entry.active
             and isinstance(interval := getattr(entry.schedule, "interval", None), timedelta)
         ]
-        if one.name.startswith("sync-") and intervals and not one.paused:
-            found.append(Watched(one.name, min(intervals)))
-    return found
+        if deployment.name.startswith("sync-") and intervals and not deployment.paused:
+            deployments.append(Watched(deployment.name, min(intervals)))
+    return deployments
 
 
 def automations(client: SyncPrefectClient) -> list[Automation]:
@@ -93,14 +99,14 @@ def automations(client: SyncPrefectClient) -> list[Automation]:
 
     Prefect 3.8's own `read_automations` sends a sort order that its server refuses.
     """
-    found = client.request(
+    rows = client.request(
         "POST", "/automations/filter", json={"sort": "NAME_ASC", "limit": _PAGE}
     ).json()
-    return [Automation.model_validate(one) for one in found]
+    return [Automation.model_validate(row) for row in rows]
 
 
-def _untouched(one: Automation) -> bool:
-    return f"{_MADE_AS}{digest(one)}" in one.tags
+def _untouched(automation: Automation) -> bool:
+    return f"{_MADE_AS}{digest(automation)}" in automation.tags
 
 
 def digest(core: AutomationCore) -> str:
@@ -118,8 +124,8 @@ def _ordered(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _ordered(each) for key, each in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
-        each = [_ordered(one) for one in value]
-        if all(isinstance(one, str) for one in each):
+        each = [_ordered(part) for part in value]
+        if all(isinstance(part, str) for part in each):
             return each[0] if len(each) == 1 else sorted(each)
         return each
     return value

@@ -38,14 +38,14 @@ NEAR_PERCENT = 80
 def look(dsn: str, now: datetime) -> list[AlertEvent]:
     """Everything that is worth an alert now. Raises psycopg.Error."""
     with connect(dsn) as connection:
-        found: list[AlertEvent] = [*keys_ending(keys.listed(connection), now)]
+        events: list[AlertEvent] = [*keys_ending(keys.listed(connection), now)]
         renewed = connection.execute(query("alerts", "renewed")).fetchall()
-        found += consents_ending(renewed, now)
-        found += backlogs(webhooks.backlog(connection), now)
+        events += consents_ending(renewed, now)
+        events += backlogs(webhooks.backlog(connection), now)
         link = f"{settings().ui_url}/artifacts/key/billing-systems"
-        found += corrections_refused(refused.open_ones(connection, limit=NAMED_MAX), link)
+        events += corrections_refused(refused.open_ones(connection, limit=NAMED_MAX), link)
         connection.rollback()
-    return found
+    return events
 
 
 def keys_ending(rows: Iterable[keys.KeyRow], now: datetime) -> Iterator[AlertEvent]:
@@ -124,7 +124,9 @@ def backlogs(rows: Iterable[webhooks.Backlog], now: datetime) -> Iterator[AlertE
 def corrections_refused(rows: Iterable[AccountRefused], link: str) -> Iterator[AlertEvent]:
     """Accounts where a correction of a sale was refused, so that the old points stand."""
     for row in rows:
-        documents = (one.invoice_number or one.external_id for one in row.largest[:NAMED_MAX])
+        documents = (
+            document.invoice_number or document.external_id for document in row.largest[:NAMED_MAX]
+        )
         named = ", ".join(filter(None, documents)) or "a record without an id"
         reason = row.largest[0].reason[:200] if row.largest else ""
         yield CorrectionsRefused(

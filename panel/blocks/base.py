@@ -154,8 +154,10 @@ class BillingConnection(Block):
         for name in cls.form_lacks:
             fields.pop(name, None)
         if "field_mapping" in fields:
-            said = fields["field_mapping"]["description"].replace(_EXAMPLE, cls.mapping_example)
-            fields["field_mapping"]["description"] = said.replace(
+            description = fields["field_mapping"]["description"].replace(
+                _EXAMPLE, cls.mapping_example
+            )
+            fields["field_mapping"]["description"] = description.replace(
                 "SYSTEM FILE", f"{block_name(getattr(cls, 'system', 'SYSTEM'))} FILE"
             )
         first = {name: fields[name] for name in cls.form_begins if name in fields}

@@ -27,28 +27,28 @@ def find_block(name: str) -> BillingConnection:
     Raises NotConnectedError if there is none, it cannot be read, or two are called so.
     """
     name = block_name(name)
-    own = {block_name(system): kind for system, kind in BLOCKS.items()}.get(name)
+    system_kind = {block_name(system): kind for system, kind in BLOCKS.items()}.get(name)
     # A connection called like a system is one of that system, whatever else is called so.
-    kinds = [own] if own else list(BLOCKS.values())
-    found = [block for kind in kinds if (block := _load(kind, name)) is not None]
-    if len(found) > 1:
-        titles = " and ".join(repr(block._block_type_name) for block in found)
+    kinds = [system_kind] if system_kind else list(BLOCKS.values())
+    blocks = [block for kind in kinds if (block := _load(kind, name)) is not None]
+    if len(blocks) > 1:
+        titles = " and ".join(repr(block._block_type_name) for block in blocks)
         raise NotConnectedError(
             f"two blocks are named {name!r}, {titles}: give one of them another name"
         )
-    if found:
-        return found[0]
-    if own:
+    if blocks:
+        return blocks[0]
+    if system_kind:
         message = (
-            f"{name} is not connected: create a {own._block_type_name!r} block named {name!r} "
-            f"({settings().ui_url}/blocks/catalog/{own._block_type_slug}/create) and start the run "
+            f"{name} is not connected: create a {system_kind._block_type_name!r} block named {name!r} "
+            f"({settings().ui_url}/blocks/catalog/{system_kind._block_type_slug}/create) and start the run "
             "again"
         )
     else:
-        known = ", ".join(sorted({*map(block_name, BLOCKS), *connections()}))
+        names = ", ".join(sorted({*map(block_name, BLOCKS), *connections()}))
         message = (
             f"there is no connection {name!r}: create a block of that name "
-            f"({settings().ui_url}/blocks/catalog), or use one of {known}"
+            f"({settings().ui_url}/blocks/catalog), or use one of {names}"
         )
     raise NotConnectedError(message)
 
@@ -83,7 +83,7 @@ def load_block(name: str) -> BillingConnection:
 
 def connections() -> dict[str, str]:
     """The system of every connection, by its name, complete or not."""
-    found: dict[str, str] = {}
+    systems: dict[str, str] = {}
     with get_client(sync_client=True) as client:
         for system, block in BLOCKS.items():
             try:
@@ -92,11 +92,11 @@ def connections() -> dict[str, str]:
                 )
             except ObjectNotFound:  # the type is not registered yet
                 continue
-            others = {block_name(one) for one in BLOCKS} - {block_name(system)}
+            others = {block_name(other) for other in BLOCKS} - {block_name(system)}
             for document in documents:
                 if document.name and document.name not in others:
-                    found[document.name] = system
-    return found
+                    systems[document.name] = system
+    return systems
 
 
 def connected(names: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -119,10 +119,10 @@ def accounts() -> dict[tuple[str, str], str]:
 
     Where several are of one account, it is the first by name.
     """
-    found: dict[tuple[str, str], str] = {}
+    names: dict[tuple[str, str], str] = {}
     for name, system in sorted(connected().items()):
-        found.setdefault((system, load_block(name).account()), name)
-    return found
+        names.setdefault((system, load_block(name).account()), name)
+    return names
 
 
 def connected_systems() -> list[str]:

@@ -32,8 +32,8 @@ def tables() -> str:
     parts = ["### All systems", _table(BillingConnection, list(_form(BillingConnection)))]
     for kind in BLOCKS.values():
         title = (kind._block_type_name or "").removesuffix(" Connection")
-        own = [name for name in _form(kind) if not _is_common(kind, name)]
-        parts += [f"### {title}", _table(kind, own)]
+        names = [name for name in _form(kind) if not _is_common(kind, name)]
+        parts += [f"### {title}", _table(kind, names)]
         if kind.form_lacks:
             titles = (BillingConnection.model_fields[name].title for name in kind.form_lacks)
             parts.append(f"Its form has no {', '.join(f'*{title}*' for title in titles)}.")
@@ -75,7 +75,7 @@ def _default(field: FieldInfo) -> str:
     if value in ("", None) or value == {}:
         return ""
     choices = get_args(field.annotation) if get_origin(field.annotation) is not None else ()
-    others = [str(one) for one in choices if isinstance(one, str) and one != value]
+    others = [str(choice) for choice in choices if isinstance(choice, str) and choice != value]
     shown = f"`{value}`" if len(str(value)) <= _LONGEST_DEFAULT else "see the form"
     return shown + (f"; or {', '.join(f'`{one}`' for one in others)}" if others else "")
 

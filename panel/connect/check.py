@@ -97,7 +97,7 @@ class Checked:
             "connection": self.connection, "system": self.system, "account": self.account,
             "ok": self.ok,
             "checks": [asdict(check) for check in self.checks],
-            "latency": [asdict(one) for one in self.latency()],
+            "latency": [asdict(latency) for latency in self.latency()],
         }  # fmt: skip
 
     def latency(self) -> list["Latency"]:
@@ -114,20 +114,23 @@ class Checked:
         """The result as Prefect's UI shows it."""
         # Tables do not wrap: what is wrong, and who must act, stands above in full.
         failed = [
-            f"**{one.check}** failed: {one.detail}\n\nWho must act: **{one.who}**."
-            for one in self.checks
-            if not one.ok
+            f"**{check.check}** failed: {check.detail}\n\nWho must act: **{check.who}**."
+            for check in self.checks
+            if not check.ok
         ]
         rows = [
             [
-                one.check,
-                "ok" if one.ok else "**failed**",
-                one.detail if one.ok else "see above",
-                one.elapsed_ms,
+                check.check,
+                "ok" if check.ok else "**failed**",
+                check.detail if check.ok else "see above",
+                check.elapsed_ms,
             ]
-            for one in self.checks
+            for check in self.checks
         ]
-        calls = [[one.call, one.calls, one.median_ms, one.slowest_ms] for one in self.latency()]
+        calls = [
+            [latency.call, latency.calls, latency.median_ms, latency.slowest_ms]
+            for latency in self.latency()
+        ]
         parts = [
             f"# Test of `{self.connection}`",
             *(failed or [self.headline() + "."]),
@@ -167,8 +170,8 @@ def check_connection(block: BillingConnection, *, dsn: str, key: bytes) -> Check
         dsn: The ledger database: tokens and the shared limit.
         key: Decrypts the stored token.
     """
-    done = Checked(block.name, block.system, block.account())
-    with _check(done, "settings") as say:
+    result = Checked(block.name, block.system, block.account())
+    with _check(result, "settings") as say:
         if missing := block.missing():
             raise Failed(missing, OPERATOR)
         check_settings(block)
@@ -178,36 +181,36 @@ def check_connection(block: BillingConnection, *, dsn: str, key: bytes) -> Check
         if spec.transport is not None:
             spec.transport(vendor)
         say(f"account {vendor.account or 'none'} at {base_url(vendor, spec).host}")
-    if done.ok and spec.transport is None:
-        _reach(done, vendor, spec)
-    if done.ok:
+    if result.ok and spec.transport is None:
+        _reach(result, vendor, spec)
+    if result.ok:
         tokens = token_rows(dsn, block.connection(), key)
-        with limited_client(dsn, vendor, spec, tokens, done.calls.append) as client:
-            _ask(done, client)
-    return done
+        with limited_client(dsn, vendor, spec, tokens, result.calls.append) as client:
+            _ask(result, client)
+    return result
 
 
 @contextmanager
-def _check(done: Checked, name: str) -> Iterator[Callable[[str], None]]:
+def _check(result: Checked, name: str) -> Iterator[Callable[[str], None]]:
     """Times a check and turns its failure into a row; what is said last is the row's detail."""
-    said = ["works"]
+    details = ["works"]
     started = time.monotonic()
 
     def add(detail: str, who: str = "") -> None:
-        done.checks.append(
+        result.checks.append(
             Check(name, not who, detail, who or NOBODY, round((time.monotonic() - started) * 1000))
         )
 
     try:
-        yield said.append
+        yield details.append
     except (Failed, Unreachable) as error:
         add(str(error), error.who)
     except ConnectorError as error:
-        add(str(error.of_block(done.connection)), who_must_act(error))
+        add(str(error.of_block(result.connection)), who_must_act(error))
     except TokenUnreadableError as error:
         add(str(error), ADMINISTRATOR)
     else:
-        add(said[-1])
+        add(details[-1])
 
 
 def who_must_act(error: ConnectorError) -> str:
@@ -226,20 +229,20 @@ def who_must_act(error: ConnectorError) -> str:
     return "nobody: try again; if it stays, whoever runs the network, or the vendor"
 
 
-def _reach(done: Checked, vendor: Account, spec: ConnectorSpec) -> None:
+def _reach(result: Checked, vendor: Account, spec: ConnectorSpec) -> None:
     """Both servers, and whether our clocks agree."""
     answers: list[Reached] = []
     base, token_url = str(base_url(vendor, spec)), (vendor.token_url or spec.token_url).strip()
     for name, url in (("reach the API", base), ("reach the token server", token_url)):
         if not url or (answers and urlsplit(url).netloc == urlsplit(base).netloc):
             continue
-        with _check(done, name) as say:
+        with _check(result, name) as say:
             answers.append(reach(url, timeout_seconds=vendor.timeout_seconds))
             say(f"{urlsplit(url).hostname} answers")
     skews = [answer.skew_seconds for answer in answers if answer.skew_seconds is not None]
     if not skews:
         return
-    with _check(done, "clock") as say:
+    with _check(result, "clock") as say:
         seconds = skews[0]
         if abs(seconds) > SKEW_SECONDS_MAX:
             way = "ahead of" if seconds > 0 else "behind"
@@ -251,28 +254,28 @@ def _reach(done: Checked, vendor: Account, spec: ConnectorSpec) -> None:
         say(f"within {max(1, round(abs(seconds)))} s of the vendor's")
 
 
-def _ask(done: Checked, client: Client) -> None:
+def _ask(result: Checked, client: Client) -> None:
     token: Token | None = None
-    with _check(done, "credentials") as say:
+    with _check(result, "credentials") as say:
         token = client.token(renew=True)
         say(
             f"the token was renewed, good until {token.expires_at:%Y-%m-%d %H:%M} UTC"
             if token
             else "there; the first read shows whether they are taken"
         )
-    if not done.ok:
+    if not result.ok:
         return
     if token is not None and token.scope and client.spec.consent is not None:
-        with _check(done, "scopes") as say:
+        with _check(result, "scopes") as say:
             _scopes(token.scope.split(), client.spec.consent)
             say("as asked for")
     customers: set[str] = set()
     for stream in client.spec.streams:
-        page = _read(done, client, stream)
+        page = _read(result, client, stream)
         if page is not None and page.record_count:
-            _map(done, client, stream, page, customers)
+            _map(result, client, stream, page, customers)
     if any(lookup.name == "customers" for lookup in client.spec.lookups) and customers:
-        with _check(done, "look up phones") as say:
+        with _check(result, "look up phones") as say:
             say(_phones(client, sorted(customers)[:_CUSTOMERS_MAX]))
 
 
@@ -281,12 +284,12 @@ def _scopes(granted: Sequence[str], consent: Consent) -> None:
 
     The scope to write, and the broader scope of an older consent, also allow reading.
     """
-    enough = {scope: (scope, consent.older.get(scope, scope)) for scope in consent.scopes}
-    missing = [
-        scope
-        for scope, others in enough.items()
-        if not {name for one in others for name in (one, one.removesuffix(".read"))} & set(granted)
-    ]
+    missing = []
+    for scope in consent.scopes:
+        broader = consent.older.get(scope, scope)
+        enough = {form for name in (scope, broader) for form in (name, name.removesuffix(".read"))}
+        if not enough & set(granted):
+            missing.append(scope)
     if missing:
         raise Failed(
             f"the consent lacks {', '.join(missing)}; add them to the application and consent anew",
@@ -294,10 +297,10 @@ def _scopes(granted: Sequence[str], consent: Consent) -> None:
         )
 
 
-def _read(done: Checked, client: Client, stream: Stream) -> Page | None:
+def _read(result: Checked, client: Client, stream: Stream) -> Page | None:
     page: Page | None = None
     since = client.timing.now() - timedelta(days=1) if stream.deleted else None
-    with _check(done, f"read {stream.name}") as say:
+    with _check(result, f"read {stream.name}") as say:
         try:
             page = next(extract(client.spec, stream, client, Window(since)), None)
         except UnexpectedShape as error:
@@ -324,8 +327,8 @@ def _alone(page: Page | None) -> str:
     )
 
 
-def _map(done: Checked, client: Client, stream: Stream, page: Page, customers: set[str]) -> None:
-    with _check(done, f"map {stream.name}") as say:
+def _map(result: Checked, client: Client, stream: Stream, page: Page, customers: set[str]) -> None:
+    with _check(result, f"map {stream.name}") as say:
         mapped = map_pages(client.spec, stream, client.connection, [(1, page.body)])
         customers |= missing(client.spec, mapped).get("customers", set())
         rejected = mapped.problems["record_no"].n_unique()

@@ -45,14 +45,14 @@ def block_for(name: str, system: str, values: Mapping[str, Any]) -> ConsentedCon
         raise ConsentFailed(system, "connect", message).of_block(name)
     if name not in connections():
         return kind(**values)
-    found = find_block(name)
-    if not isinstance(found, kind):
+    block = find_block(name)
+    if not isinstance(block, kind):
         message = (
-            f"the block {name!r} is a connection of {found.system}, not of {system}: choose "
+            f"the block {name!r} is a connection of {block.system}, not of {system}: choose "
             "another name"
         )
         raise NotConnectedError(message)
-    return _changed(found, values)
+    return _changed(block, values)
 
 
 def start(
@@ -104,12 +104,13 @@ def choose(
     """
     system = block.system
     wanted = account or block.account()
-    for one in granted.accounts:
-        if one.account.lower() == wanted.lower():
-            return one, [one]
+    for candidate in granted.accounts:
+        if candidate.account.lower() == wanted.lower():
+            return candidate, [candidate]
     if account:
         opened = ", ".join(
-            f"{one.account} ({one.name})" if one.name else one.account for one in granted.accounts
+            f"{candidate.account} ({candidate.name})" if candidate.name else candidate.account
+            for candidate in granted.accounts
         )
         detail = (
             f"the consent does not open the account {account}; it opens {opened}. Choose it on the "
@@ -117,7 +118,7 @@ def choose(
         )
         raise ConsentFailed(system, "connect", detail).of_block(name)
     taken = {other.account() for other in _others(block, name)}
-    free = [one for one in granted.accounts if one.account not in taken]
+    free = [candidate for candidate in granted.accounts if candidate.account not in taken]
     if not free:
         detail = "every account that the consent opens is connected under another name already"
         raise ConsentFailed(system, "connect", detail).of_block(name)
@@ -156,16 +157,16 @@ def store(
         "refresh_token": SecretStr(granted.token.refresh_token),
         "redirect_uri": redirect_uri,
     }
-    opened = {one.account for one in granted.accounts}
+    opened = {candidate.account for candidate in granted.accounts}
     covered = [other for other in _others(block, name) if other.account() in opened]
     for other in covered:
         _changed(other, seed).save(other.name, overwrite=True)
-    own = (
+    values = (
         {**seed, account_field(block.system): account}
         if account and account != block.account()
         else seed
     )
-    _changed(block, own).save(name, overwrite=True)
+    _changed(block, values).save(name, overwrite=True)
     saved = find_block(name)
     assert isinstance(saved, ConsentedConnection)
     token_rows(dsn, saved.connection(), key).refresh(None, lambda _: granted.token)
@@ -174,7 +175,7 @@ def store(
 
 def _others(block: ConsentedConnection, name: str) -> list[ConsentedConnection]:
     """Connections of the same system and application under other names."""
-    found = []
+    others = []
     for other, system in connections().items():
         if system != block.system or other == name:
             continue
@@ -183,8 +184,8 @@ def _others(block: ConsentedConnection, name: str) -> list[ConsentedConnection]:
         except NotConnectedError:
             continue
         if isinstance(loaded, ConsentedConnection) and loaded.client_id == block.client_id:
-            found.append(loaded)
-    return found
+            others.append(loaded)
+    return others
 
 
 def _changed(block: Consented, values: Mapping[str, Any]) -> Consented:

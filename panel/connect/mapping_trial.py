@@ -39,17 +39,17 @@ def tried(connection: Account, payload: str, document: str) -> list[dict[str, An
             for record in try_record(spec, None, connection, payload.encode())[:RECORDS_MAX]
         ]
     with connect(settings().dsn()) as database:
-        found = rejects.page_of(
+        page = rejects.page_of(
             database, AccountKey(connection.system, connection.account), document
         )
-    if found is None:
+    if page is None:
         raise LookupError(
             f"no document {identifier(document)!r} was fetched of this connection: check the "
             "number, or paste a payload"
         )
-    stream, body = found
-    own = next((one for one in spec.streams if one.name == stream), None)
-    records = try_record(spec, own, connection, body)
+    stream, body = page
+    declared = next((candidate for candidate in spec.streams if candidate.name == stream), None)
+    records = try_record(spec, declared, connection, body)
     of_it = [record for record in records if _is(record, document)]
     return [_shown(record) for record in (of_it or records)[:RECORDS_MAX]]
 

@@ -75,9 +75,11 @@ class Kept:
     @property
     def state(self) -> str:
         """What is still to be done, in a few words."""
-        if any(one.handshake in ("awaited", "seen") for one in self.addresses):
+        if any(endpoint.handshake in ("awaited", "seen") for endpoint in self.addresses):
             return "awaits the vendor's verification"
-        return "ready" if all(one.secrets for one in self.addresses) else "needs its secret"
+        return (
+            "ready" if all(endpoint.secrets for endpoint in self.addresses) else "needs its secret"
+        )
 
 
 def can_announce(system: str) -> bool:
@@ -91,7 +93,7 @@ def keep_address(
     key: bytes,
     *,
     make: bool = True,
-    known: Sequence[EndpointRow] | None = None,
+    endpoints: Sequence[EndpointRow] | None = None,
 ) -> Kept:
     """Makes the connection's missing addresses, and takes the block's options and secret.
 
@@ -102,7 +104,7 @@ def keep_address(
         block: The connection.
         key: Encrypts the secret.
         make: False: only look at the addresses that exist.
-        known: All endpoints, where the caller has read them already (reading them counts events).
+        endpoints: All of them, where the caller has read them already (reading them counts events).
     """
     if not can_announce(block.system):
         others = ", ".join(sorted([*WEBHOOKS, *DESCRIBED_WEBHOOKS]))
@@ -115,19 +117,19 @@ def keep_address(
     secret: SecretStr = getattr(block, "webhook_secret", NO_SECRET)
     if secret.get_secret_value() and (problem := unusable(hook, secret)):
         raise NoWebhooksError(f'field "Webhook secret" of block "{block.name}": {problem}')
-    found, made = _of(stored.endpoints(db) if known is None else known, block), 0
-    while make and len(found) < _ADDRESSES.get(block.system, 1):
+    current, made = _of(stored.endpoints(db) if endpoints is None else endpoints, block), 0
+    while make and len(current) < _ADDRESSES.get(block.system, 1):
         stored.create_endpoint(
             db,
             NewEndpoint(block.system, block.name, handshake="awaited" if hook.confirm else "none"),
         )
-        found, made = _of(stored.endpoints(db), block), made + 1
+        current, made = _of(stored.endpoints(db), block), made + 1
     taken = False
-    for one in found:
-        _take_options(db, one, options, asked=make)
+    for endpoint in current:
+        _take_options(db, endpoint, options, asked=make)
         if secret.get_secret_value():
-            taken |= _take(db, one, secret.get_secret_value(), key, asked=make)
-    return Kept(_of(stored.endpoints(db), block) if make else found, made, taken)
+            taken |= _take(db, endpoint, secret.get_secret_value(), key, asked=make)
+    return Kept(_of(stored.endpoints(db), block) if make else current, made, taken)
 
 
 def take_secrets(dsn: str, key: bytes) -> list[str]:
@@ -136,23 +138,31 @@ def take_secrets(dsn: str, key: bytes) -> list[str]:
     Returns a sentence for each connection whose secret was taken, or cannot be used. Raises
     psycopg.Error.
     """
-    said = []
+    sentences = []
     with connect(dsn) as db:
-        known = stored.endpoints(db)
-        for name in sorted({one.connection for one in known if one.disabled_at is None}):
+        endpoints = stored.endpoints(db)
+        for name in sorted(
+            {endpoint.connection for endpoint in endpoints if endpoint.disabled_at is None}
+        ):
             try:
-                if keep_address(db, find_block(name), key, make=False, known=known).secret_taken:
-                    said.append(f"{name}: the webhook secret of the block is in use now")
+                if keep_address(
+                    db, find_block(name), key, make=False, endpoints=endpoints
+                ).secret_taken:
+                    sentences.append(f"{name}: the webhook secret of the block is in use now")
             except NotConnectedError:  # which the page says
                 continue
             except (NoWebhooksError, TokenUnreadableError) as error:
-                said.append(f"{name}: {error}")
+                sentences.append(f"{name}: {error}")
         db.commit()
-    return said
+    return sentences
 
 
-def _of(known: Sequence[EndpointRow], block: BillingConnection) -> list[EndpointRow]:
-    return [one for one in known if one.connection == block.name and one.disabled_at is None]
+def _of(endpoints: Sequence[EndpointRow], block: BillingConnection) -> list[EndpointRow]:
+    return [
+        endpoint
+        for endpoint in endpoints
+        if endpoint.connection == block.name and endpoint.disabled_at is None
+    ]
 
 
 def _options(block: BillingConnection) -> dict[str, Any]:
@@ -160,28 +170,28 @@ def _options(block: BillingConnection) -> dict[str, Any]:
     if block.system not in DESCRIBED_WEBHOOKS:
         return {}
     fields = WebhookSettings.model_fields
-    said = {name: getattr(block, name) for name in fields}
+    values = {name: getattr(block, name) for name in fields}
     return {
         name: value
-        for name, value in said.items()
+        for name, value in values.items()
         if value != fields[name].get_default(call_default_factory=True)
     }
 
 
 def _take_options(
-    db: DbConnection, one: EndpointRow, of_block: Mapping[str, Any], *, asked: bool
+    db: DbConnection, endpoint: EndpointRow, of_block: Mapping[str, Any], *, asked: bool
 ) -> None:
     """Notes what the block says.
 
     What was said of the address goes before it, until somebody asks for the block's.
     """
-    own = {
+    options = {
         name: value
-        for name, value in one.options.items()
+        for name, value in endpoint.options.items()
         if name not in of_block or (not asked and of_block[name] != value)
     }
-    if (own, dict(of_block)) != (dict(one.options), dict(one.block_options)):
-        stored.set_options(db, one.endpoint_no, own, of_block)
+    if (options, dict(of_block)) != (dict(endpoint.options), dict(endpoint.block_options)):
+        stored.set_options(db, endpoint.endpoint_no, options, of_block)
 
 
 def _declared(block: BillingConnection, options: Mapping[str, Any]) -> Webhook:
@@ -193,15 +203,15 @@ def _declared(block: BillingConnection, options: Mapping[str, Any]) -> Webhook:
     return hook
 
 
-def _take(db: DbConnection, one: EndpointRow, secret: str, key: bytes, *, asked: bool) -> bool:
-    known = webhooks.endpoint(db, one.endpoint_id, key)
-    if known is None or secret in known.secrets:
+def _take(db: DbConnection, endpoint: EndpointRow, secret: str, key: bytes, *, asked: bool) -> bool:
+    target = webhooks.endpoint(db, endpoint.endpoint_id, key)
+    if target is None or secret in target.secrets:
         return False
     # One that was replaced on the command line since stays replaced, unless somebody asks: the
     # block's is then an older one.
-    if not asked and webhooks.had_secret(db, one.endpoint_no, secret, key):
+    if not asked and webhooks.had_secret(db, endpoint.endpoint_no, secret, key):
         return False
-    webhooks.add_secret(db, one.endpoint_no, secret, key, overlap_seconds=OVERLAP_SECONDS)
+    webhooks.add_secret(db, endpoint.endpoint_no, secret, key, overlap_seconds=OVERLAP_SECONDS)
     return True
 
 
@@ -210,7 +220,8 @@ def markdown(
 ) -> str:
     """The addresses and what to do with them, as Prefect's UI shows it."""
     rows = [
-        [f"`{address(http_url, one.endpoint_id)}`", one.last_event_at] for one in kept.addresses
+        [f"`{address(http_url, endpoint.endpoint_id)}`", endpoint.last_event_at]
+        for endpoint in kept.addresses
     ]
     link = f"[block](/blocks/block/{block._block_document_id})"
     parts = [

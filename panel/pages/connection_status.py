@@ -56,11 +56,11 @@ class Desks:
 
     def names(self) -> dict[tuple[str, str], str]:
         """The first connection, by name, of each system and account."""
-        found: dict[tuple[str, str], str] = {}
+        names: dict[tuple[str, str], str] = {}
         for name, desk in sorted(self.connections.items()):
             if desk.account:
-                found.setdefault((desk.system, desk.account), name)
-        return found
+                names.setdefault((desk.system, desk.account), name)
+        return names
 
 
 def read(client: SyncPrefectClient, *, everything: bool = True) -> Desks:
@@ -75,8 +75,8 @@ def read(client: SyncPrefectClient, *, everything: bool = True) -> Desks:
     )
     wanted = {"deployments": only, "sort": "NAME_ASC", "limit": _PAGE}
     deployments = {
-        one["name"]: one
-        for one in client.request("POST", "/deployments/filter", json=wanted).json()
+        row["name"]: row
+        for row in client.request("POST", "/deployments/filter", json=wanted).json()
     }
     desks = _connected(client)
     for system, kind in BLOCKS.items():
@@ -87,11 +87,11 @@ def read(client: SyncPrefectClient, *, everything: bool = True) -> Desks:
             _scheduled(desk, deployment)
     by_deployment = {desk.deployment_id: desk for desk in desks.values() if desk.deployment_id}
     _runs(client, by_deployment)
-    others = {name: one["id"] for name, one in deployments.items() if not name.startswith(SYNC)}
+    others = {name: row["id"] for name, row in deployments.items() if not name.startswith(SYNC)}
     return Desks(
         desks,
         others,
-        {name: (one["id"], one["description"] or "") for name, one in deployments.items()},
+        {name: (row["id"], row["description"] or "") for name, row in deployments.items()},
     )
 
 
@@ -106,9 +106,9 @@ def _connected(client: SyncPrefectClient) -> dict[str, Desk]:
     }  # fmt: skip
     desks: dict[str, Desk] = {}
     firsts = {block_name(system): system for system in BLOCKS}
-    for one in client.request("POST", "/block_documents/filter", json=wanted).json():
-        document = BlockDocument.model_validate(one)
-        system, kind = kinds[one["block_type"]["slug"]]
+    for row in client.request("POST", "/block_documents/filter", json=wanted).json():
+        document = BlockDocument.model_validate(row)
+        system, kind = kinds[row["block_type"]["slug"]]
         name = document.name or ""
         if not name or firsts.get(name, system) != system:
             continue
@@ -143,7 +143,9 @@ def _scheduled(desk: Desk, deployment: Mapping[str, Any]) -> None:
     desk.deployment_id, desk.paused = deployment["id"], deployment["paused"]
     active = [entry["schedule"] for entry in deployment["schedules"] if entry["active"]]
     desk.scheduled = bool(active) and not desk.paused
-    intervals = [timedelta(seconds=one["interval"]) for one in active if one.get("interval")]
+    intervals = [
+        timedelta(seconds=schedule["interval"]) for schedule in active if schedule.get("interval")
+    ]
     desk.every = min(intervals, default=None)
 
 

@@ -30,7 +30,7 @@ def renew(
     client: SyncPrefectClient,
     desks: Desks,
     addresses: Sequence[Address],
-    known: Mapping[str, str],
+    page_ids: Mapping[str, str],
     http_url: str,
 ) -> int:
     """Writes the ends that are missing or have changed; returns how many.
@@ -44,7 +44,7 @@ def renew(
         webhooks = desks.others.get("webhook-address", "")
         wanted = with_end(
             description,
-            end(desk, addresses, known, http_url, webhooks, is_sync=name.startswith(SYNC)),
+            end(desk, addresses, page_ids, http_url, webhooks, is_sync=name.startswith(SYNC)),
         )
         if wanted != description:
             client.update_deployment(UUID(deployment_id), DeploymentUpdate(description=wanted))
@@ -58,7 +58,7 @@ def with_end(description: str, text: str) -> str:
 
 
 def end(
-    desk: Desk | None, addresses: Sequence[Address], known: Mapping[str, str], http_url: str,
+    desk: Desk | None, addresses: Sequence[Address], page_ids: Mapping[str, str], http_url: str,
     webhook_deployment: str, *, is_sync: bool,
 ) -> str:  # fmt: skip
     """What stands below a description. Only what changes rarely: each change is a write."""
@@ -73,10 +73,11 @@ def end(
     titles = {SYSTEMS: "Billing systems", STATUS: "Sync status", AUDIT: "Audit log"}
     lines.append(
         "**Pages**: "
-        + " · ".join(f"[{title}]({path(known, key)})" for key, title in titles.items())
+        + " · ".join(f"[{title}]({path(page_ids, key)})" for key, title in titles.items())
     )
     guides = (
-        f"[{words}]({path(known, key)})" if key in known else file for words, key, file in _GUIDES
+        f"[{words}]({path(page_ids, key)})" if key in page_ids else file
+        for words, key, file in _GUIDES
     )
     lines.append("**Guides**: " + " · ".join(guides))
     return "\n".join(f"- {line}" for line in lines)
@@ -85,13 +86,13 @@ def end(
 def _webhooks(desk: Desk, addresses: Sequence[Address], http_url: str, deployment: str) -> str:
     if not can_announce(desk.system):
         return "this system sends none; it is polled"
-    own = [
-        f"`{address(http_url, one.endpoint_id)}`"
-        for one in addresses
-        if one.connection == desk.name
+    addresses_here = [
+        f"`{address(http_url, entry.endpoint_id)}`"
+        for entry in addresses
+        if entry.connection == desk.name
     ]
-    if own:
-        return ", ".join(own)
+    if addresses_here:
+        return ", ".join(addresses_here)
     run = (
         f"[webhook-address](/deployments/deployment/{deployment})"
         if deployment

@@ -32,8 +32,8 @@ _LINK: Final = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 def ids(client: SyncPrefectClient) -> dict[str, tuple[str, str]]:
     """Artifact and description of each guide that is there."""
     wanted = {"artifacts": {"key": {"any_": list(GUIDES)}}, "limit": 50}
-    found = client.request("POST", "/artifacts/latest/filter", json=wanted).json()
-    return {one["key"]: (one["latest_id"], one["description"] or "") for one in found}
+    rows = client.request("POST", "/artifacts/latest/filter", json=wanted).json()
+    return {row["key"]: (row["latest_id"], row["description"] or "") for row in rows}
 
 
 def renew(client: SyncPrefectClient, docs: Path) -> int:
@@ -42,18 +42,20 @@ def renew(client: SyncPrefectClient, docs: Path) -> int:
     Without the folder it leaves them alone.
     """
     files = {key: text for key in GUIDES if (text := _read(docs, key))}
-    known = ids(client)
+    guides = ids(client)
     for key in files:
-        if key not in known:  # first of all an address for each, which the others link to
-            known[key] = (publish(client, key, None, "", "Guide"), "Guide")
+        if key not in guides:  # first of all an address for each, which the others link to
+            guides[key] = (publish(client, key, None, "", "Guide"), "Guide")
     written = 0
     for key, text in files.items():
         page = reflowed(
-            linked(text, GUIDES[key][1], {one: artifact for one, (artifact, _) in known.items()})
+            linked(
+                text, GUIDES[key][1], {guide: artifact for guide, (artifact, _) in guides.items()}
+            )
         )
-        said = f"Guide: {GUIDES[key][0]} ({hashlib.sha256(page.encode()).hexdigest()[:8]})"
-        if known[key][1] != said:
-            publish(client, key, known[key][0], page, said)
+        description = f"Guide: {GUIDES[key][0]} ({hashlib.sha256(page.encode()).hexdigest()[:8]})"
+        if guides[key][1] != description:
+            publish(client, key, guides[key][0], page, description)
             written += 1
     return written
 
@@ -64,13 +66,13 @@ def _read(docs: Path, key: str) -> str:
     return "\n\n".join(file.read_text(encoding="utf-8") for file in sorted(docs.glob(pattern)))
 
 
-def linked(text: str, own: str, artifacts: Mapping[str, str]) -> str:
+def linked(text: str, file: str, artifacts: Mapping[str, str]) -> str:
     """The text with links that work in Prefect's UI.
 
     A link to another guide leads to its page. A link to anything else of the checkout becomes its
     words.
     """
-    folder = own.rpartition("/")[0]
+    folder = file.rpartition("/")[0]
 
     def place(match: re.Match[str]) -> str:
         image, words, target = match.groups()
@@ -81,10 +83,10 @@ def linked(text: str, own: str, artifacts: Mapping[str, str]) -> str:
         path = (
             normpath(f"{folder}/{target.partition('#')[0]}".lstrip("/"))
             if target[:1] != "#"
-            else own
+            else file
         )
-        key = next((one for one, (_, pattern) in GUIDES.items() if Path(path).match(pattern)), "")
-        if key not in artifacts or GUIDES[key][1] == own:
+        key = next((name for name, (_, pattern) in GUIDES.items() if Path(path).match(pattern)), "")
+        if key not in artifacts or GUIDES[key][1] == file:
             return words
         return f"[{words}](/artifacts/artifact/{artifacts[key]})"
 

@@ -35,35 +35,35 @@ class Known:
     """The pages and guides that Prefect has already, by key."""
 
     ids: dict[str, str]
-    said: dict[str, str]
+    descriptions: dict[str, str]
 
 
 def known_pages(client: SyncPrefectClient) -> Known:
     """What Prefect has of the pages and guides."""
     wanted = {"artifacts": {"key": {"any_": [SYSTEMS, STATUS, AUDIT, *GUIDE_KEYS]}}, "limit": 50}
-    found = client.request("POST", "/artifacts/latest/filter", json=wanted).json()
+    rows = client.request("POST", "/artifacts/latest/filter", json=wanted).json()
     return Known(
-        {one["key"]: one["latest_id"] for one in found},
-        {one["key"]: one["description"] or "" for one in found},
+        {row["key"]: row["latest_id"] for row in rows},
+        {row["key"]: row["description"] or "" for row in rows},
     )
 
 
 def publish(
-    client: SyncPrefectClient, key: str, known: str | None, markdown: str, description: str
+    client: SyncPrefectClient, key: str, artifact_id: str | None, markdown: str, description: str
 ) -> str:
     """Replaces the page, or makes it; returns its id.
 
     It stays the same, so that links to it hold.
     """
-    if known is not None:
+    if artifact_id is not None:
         try:
             client.update_artifact(
-                UUID(known), ArtifactUpdate(data=markdown, description=description)
+                UUID(artifact_id), ArtifactUpdate(data=markdown, description=description)
             )
         except ObjectNotFound:
             pass
         else:
-            return known
+            return artifact_id
     made = client.create_artifact(
         ArtifactCreate(key=key, type="markdown", data=markdown, description=description)
     )
@@ -77,8 +77,8 @@ def ensure_linked(client: SyncPrefectClient, texts: Iterable[str]) -> list[str]:
     """
     linked = {key for text in texts for key in _LINKED.findall(text)}
     wanted = {"artifacts": {"key": {"any_": sorted(linked)}}, "limit": _PAGE}
-    found = client.request("POST", "/artifacts/latest/filter", json=wanted).json()
-    missing = sorted(linked - {one["key"] for one in found})
+    rows = client.request("POST", "/artifacts/latest/filter", json=wanted).json()
+    missing = sorted(linked - {row["key"] for row in rows})
     for key in missing:
         client.create_artifact(
             ArtifactCreate(key=key, type="markdown", data=NOTHING_YET, description="nothing yet")
@@ -86,10 +86,10 @@ def ensure_linked(client: SyncPrefectClient, texts: Iterable[str]) -> list[str]:
     return missing
 
 
-def links(known: Mapping[str, str], here: str) -> str:
+def links(page_ids: Mapping[str, str], here: str) -> str:
     """The other pages, in one line."""
     titles = {SYSTEMS: "Billing systems", STATUS: "Sync status", AUDIT: "Audit log"}
-    parts = [f"[{title}]({path(known, key)})" for key, title in titles.items() if key != here]
+    parts = [f"[{title}]({path(page_ids, key)})" for key, title in titles.items() if key != here]
     return " · ".join(
         [
             *parts,
@@ -101,11 +101,11 @@ def links(known: Mapping[str, str], here: str) -> str:
     )
 
 
-def path(known: Mapping[str, str], key: str) -> str:
+def path(page_ids: Mapping[str, str], key: str) -> str:
     """Where the page is: itself, where its id is known and stays; else the list of its versions."""
     return (
-        f"/artifacts/artifact/{known[key]}"
-        if key in known and key != AUDIT
+        f"/artifacts/artifact/{page_ids[key]}"
+        if key in page_ids and key != AUDIT
         else f"/artifacts/key/{key}"
     )
 
@@ -116,9 +116,9 @@ def prune(client: SyncPrefectClient) -> int:
     for key in _keys(client):
         while deleted < DELETED_MAX:
             surplus = _older(client, key, kept(key), min(_PAGE, DELETED_MAX - deleted))
-            for one in surplus:
+            for artifact_id in surplus:
                 with suppress(ObjectNotFound):  # another run deletes as well
-                    client.delete_artifact(UUID(one))
+                    client.delete_artifact(UUID(artifact_id))
             deleted += len(surplus)
             if len(surplus) < _PAGE:
                 break
@@ -135,7 +135,7 @@ def kept(key: str) -> int:
 def _keys(client: SyncPrefectClient) -> list[str]:
     wanted = {"sort": "KEY_ASC", "limit": _PAGE}
     return [
-        one["key"] for one in client.request("POST", "/artifacts/latest/filter", json=wanted).json()
+        row["key"] for row in client.request("POST", "/artifacts/latest/filter", json=wanted).json()
     ]
 
 
@@ -144,4 +144,4 @@ def _older(client: SyncPrefectClient, key: str, keep: int, most: int) -> list[st
     if client.request("POST", "/artifacts/count", json=counted).json() <= keep:
         return []
     wanted = {**counted, "sort": "CREATED_DESC", "offset": keep, "limit": most}
-    return [one["id"] for one in client.request("POST", "/artifacts/filter", json=wanted).json()]
+    return [row["id"] for row in client.request("POST", "/artifacts/filter", json=wanted).json()]

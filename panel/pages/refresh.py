@@ -41,7 +41,7 @@ class Refreshed:
     seconds: float
 
 
-def refresh(own: Settings, *, charts: bool = True) -> Refreshed:
+def refresh(installation: Settings, *, charts: bool = True) -> Refreshed:
     """Publishes the pages and what descriptions of deployments say of them.
 
     Raises psycopg.Error, and what Prefect's client raises.
@@ -52,18 +52,18 @@ def refresh(own: Settings, *, charts: bool = True) -> Refreshed:
     started, now = time.monotonic(), datetime.now(UTC)
     with get_client(sync_client=True) as client, without_row_data():
         there = known_pages(client)
-        known = there.ids
-        charts = charts or status.knows_nothing(there.said.get(STATUS))
+        page_ids = there.ids
+        charts = charts or status.knows_nothing(there.descriptions.get(STATUS))
         desks = read(client, everything=charts)
-        told = _status(client, own, desks, known, now) if charts else ""
-        found = _ledger(own, desks)
-        said = _systems(client, own, desks, found, known, now)
-        footers.renew(client, desks, found.addresses, known, own.http_url)
-    return Refreshed(said, told, time.monotonic() - started)
+        status_line = _status(client, installation, desks, page_ids, now) if charts else ""
+        ledger_state = _ledger(installation, desks)
+        systems_line = _systems(client, installation, desks, ledger_state, page_ids, now)
+        footers.renew(client, desks, ledger_state.addresses, page_ids, installation.http_url)
+    return Refreshed(systems_line, status_line, time.monotonic() - started)
 
 
-def _ledger(own: Settings, desks: Desks) -> Ledger:
-    with connect(own.dsn()) as connection:
+def _ledger(installation: Settings, desks: Desks) -> Ledger:
+    with connect(installation.dsn()) as connection:
         return Ledger(
             pages.accounts(connection), pages.last_attempts(connection, list(desks.connections)),
             webhooks.backlog(connection), pages.addresses(connection),
@@ -73,23 +73,29 @@ def _ledger(own: Settings, desks: Desks) -> Ledger:
 
 def _systems(
     client: SyncPrefectClient,
-    own: Settings,
+    installation: Settings,
     desks: Desks,
-    found: Ledger,
-    known: dict[str, str],
+    ledger_state: Ledger,
+    page_ids: dict[str, str],
     now: datetime,
 ) -> str:
-    said = systems.headline(systems.rows(desks, found, now))
-    text = systems.markdown(desks, found, now, own.http_url, links(known, SYSTEMS))
-    known[SYSTEMS] = publish(client, SYSTEMS, known.get(SYSTEMS), text, said)
-    return said
+    line = systems.headline(systems.rows(desks, ledger_state, now))
+    text = systems.markdown(
+        desks, ledger_state, now, installation.http_url, links(page_ids, SYSTEMS)
+    )
+    page_ids[SYSTEMS] = publish(client, SYSTEMS, page_ids.get(SYSTEMS), text, line)
+    return line
 
 
 def _status(
-    client: SyncPrefectClient, own: Settings, desks: Desks, known: dict[str, str], now: datetime
+    client: SyncPrefectClient,
+    installation: Settings,
+    desks: Desks,
+    page_ids: dict[str, str],
+    now: datetime,
 ) -> str:
-    with connect(own.dsn()) as connection:
-        found = [
+    with connect(installation.dsn()) as connection:
+        periods = [
             status.Period(
                 title, since, step, label,
                 pages.totals(connection, since, desks.names()),
@@ -99,10 +105,10 @@ def _status(
         ]  # fmt: skip
         failures = pages.last_failures(connection, now - timedelta(days=30), FAILURES_SHOWN)
         arrived = pages.webhooks_over(connection, now - timedelta(hours=24))
-    said = status.headline(found[0])
-    text = status.markdown(found, failures, arrived, now, links(known, STATUS))
-    known[STATUS] = publish(client, STATUS, known.get(STATUS), text, said)
-    return said
+    line = status.headline(periods[0])
+    text = status.markdown(periods, failures, arrived, now, links(page_ids, STATUS))
+    page_ids[STATUS] = publish(client, STATUS, page_ids.get(STATUS), text, line)
+    return line
 
 
 def after_a_run(

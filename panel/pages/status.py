@@ -40,7 +40,7 @@ def periods(now: datetime) -> list[tuple[str, datetime, timedelta, str]]:
 
 
 def markdown(
-    found: Sequence[Period],
+    periods_shown: Sequence[Period],
     failures: Sequence[Failure],
     webhooks: Sequence[WebhookTotals],
     now: datetime,
@@ -49,9 +49,9 @@ def markdown(
     """The page as Prefect's UI shows it."""
     parts = [
         f"# {TITLE}",
-        f"**{headline(found[0])}** As of {clock(now)}; renewed every ten minutes. Times are UTC.",
+        f"**{headline(periods_shown[0])}** As of {clock(now)}; renewed every ten minutes. Times are UTC.",
         links,
-        *[part for period in found for part in _period(period, now)],
+        *[part for period in periods_shown for part in _period(period, now)],
         _failures(failures),
         _webhooks(webhooks),
         _legend(),
@@ -72,9 +72,9 @@ def headline(period: Period) -> str:
     )
 
 
-def knows_nothing(said: str | None) -> bool:
+def knows_nothing(headline_shown: str | None) -> bool:
     """Whether a page with that headline (None: there is no page) tells of no run."""
-    return said is None or said.endswith(f"{_NO_RUN}.")
+    return headline_shown is None or headline_shown.endswith(f"{_NO_RUN}.")
 
 
 def _period(period: Period, now: datetime) -> list[str]:
@@ -133,18 +133,18 @@ def _labels(period: Period, now: datetime) -> list[tuple[datetime, str]]:
 
 def _table(totals: Sequence[Totals]) -> str:
     """Two tables: the page is narrow, and digits that wrap are not read."""
-    named = [(one.connection, one) for one in totals[1:]]
+    named = [(row.connection, row) for row in totals[1:]]
     total = [("all", totals[0])] if len(named) > 1 else []
 
     def rows(cells: Callable[[Totals], list[str]]) -> list[list[str]]:
         # (A space within a number is where it would be broken.)
-        found = [
-            [name, *(cell.replace(" ", "\u00a0") for cell in cells(one))]
-            for name, one in [*named, *total]
+        lines = [
+            [name, *(cell.replace(" ", "\u00a0") for cell in cells(row))]
+            for name, row in [*named, *total]
         ]
         return [
             [f"**{cell}**" for cell in row] if n >= len(named) else row
-            for n, row in enumerate(found)
+            for n, row in enumerate(lines)
         ]
 
     runs = table(
@@ -154,19 +154,19 @@ def _table(totals: Sequence[Totals]) -> str:
     return f"{runs}\n\n{records}"
 
 
-def _runs(one: Totals) -> list[str]:
-    runs = one.succeeded + one.failed + one.interrupted
+def _runs(row: Totals) -> list[str]:
+    runs = row.succeeded + row.failed + row.interrupted
     return [
-        grouped(runs), share(one.succeeded, runs), share(one.failed + one.interrupted, runs),
-        grouped(one.calls), grouped(one.throttled),
-        _ms(one.response_ms_p50), _ms(one.response_ms_p95),
+        grouped(runs), share(row.succeeded, runs), share(row.failed + row.interrupted, runs),
+        grouped(row.calls), grouped(row.throttled),
+        _ms(row.response_ms_p50), _ms(row.response_ms_p95),
     ]  # fmt: skip
 
 
-def _records(one: Totals) -> list[str]:
+def _records(row: Totals) -> list[str]:
     return [
-        *map(grouped, (one.records, one.rejected, one.new_sales + one.changed_sales)),
-        grouped(one.points, sign=True),
+        *map(grouped, (row.records, row.rejected, row.new_sales + row.changed_sales)),
+        grouped(row.points, sign=True),
     ]
 
 
@@ -186,29 +186,29 @@ def _ms(value: int | None) -> str:
 def _failures(failures: Sequence[Failure]) -> str:
     rows = [
         [
-            f"{one.at:%m-%d %H:%M:%S}",
-            one.connection,
-            f"[{one.outcome}](/runs/flow-run/{one.run_id})",
-            plain(shortened(one.error, _ERROR_MAX)),
+            f"{failure.at:%m-%d %H:%M:%S}",
+            failure.connection,
+            f"[{failure.outcome}](/runs/flow-run/{failure.run_id})",
+            plain(shortened(failure.error, _ERROR_MAX)),
         ]
-        for one in failures
+        for failure in failures
     ]
     return (
         "## Latest failures\n\n" + table(["When", "Connection", "Run", "Why"], rows) if rows else ""
     )
 
 
-def _webhooks(found: Sequence[WebhookTotals]) -> str:
+def _webhooks(totals: Sequence[WebhookTotals]) -> str:
     rows = [
         [
-            one.connection,
-            one.received,
-            one.done,
-            one.parked,
-            _seconds(one.seconds_p50),
-            _seconds(one.seconds_p95),
+            row.connection,
+            row.received,
+            row.done,
+            row.parked,
+            _seconds(row.seconds_p50),
+            _seconds(row.seconds_p95),
         ]
-        for one in found
+        for row in totals
     ]
     head = ["Connection", "Received", "In the ledger", "Parked", "Half within", "95 % within"]
     return "## Webhooks, last 24 hours\n\n" + table(head, rows) if rows else ""

@@ -46,15 +46,15 @@ class Row:
 
 def rows(desks: Desks, ledger: Ledger, now: datetime) -> list[Row]:
     """The connections that have a block."""
-    waiting = {one.connection: one for one in ledger.backlog}
-    found = []
+    waiting = {row.connection: row for row in ledger.backlog}
+    judged = []
     for name, desk in desks.connections.items():
         if not desk.block_id:
             continue
         account = ledger.accounts.get((desk.system, desk.account), _NOTHING)
         last, events = ledger.last.get(name), waiting.get(name)
         state, needs = _judged(desk, account, last, now)
-        found.append(
+        judged.append(
             Row(
                 desk,
                 state,
@@ -65,7 +65,7 @@ def rows(desks: Desks, ledger: Ledger, now: datetime) -> list[Row]:
                 needs,
             )
         )
-    return found
+    return judged
 
 
 def _judged(
@@ -107,13 +107,13 @@ def _allowed(desk: Desk) -> timedelta:
 
 def markdown(desks: Desks, ledger: Ledger, now: datetime, http_url: str, links: str) -> str:
     """The page as Prefect's UI shows it."""
-    found = rows(desks, ledger, now)
+    judged = rows(desks, ledger, now)
     parts = [
         f"# {TITLE}",
-        f"**{headline(found)}** As of {clock(now)}; renewed after every run and every few minutes.",
+        f"**{headline(judged)}** As of {clock(now)}; renewed after every run and every few minutes.",
         links,
-        _needs(found),
-        _table(found, now),
+        _needs(judged),
+        _table(judged, now),
         _computing(ledger.members_waiting),
         _webhooks(ledger, desks, now, http_url),
         _absent(desks),
@@ -122,20 +122,20 @@ def markdown(desks: Desks, ledger: Ledger, now: datetime, http_url: str, links: 
     return "\n\n".join(part for part in parts if part)
 
 
-def headline(found: Sequence[Row]) -> str:
+def headline(judged: Sequence[Row]) -> str:
     """One line: how many connections are how."""
-    if not found:
+    if not judged:
         return "No billing system is connected yet."
     states = ["fine", "running", "first run to come", "paused", "behind", "failing", "not ready"]
-    counted = [(state, sum(1 for row in found if row.state == state)) for state in states]
+    counted = [(state, sum(1 for row in judged if row.state == state)) for state in states]
     text = ", ".join(f"{count} {state}" for state, count in counted if count)
-    return f"{len(found)} connected: {text}."
+    return f"{len(judged)} connected: {text}."
 
 
-def _needs(found: Sequence[Row]) -> str:
-    lines = [f"- **{row.desk.name}**, {row.state}: {row.needs}" for row in found if row.needs]
-    lines += [_corrections(row) for row in found if row.account.corrections]
-    parked = [row for row in found if row.parked]
+def _needs(judged: Sequence[Row]) -> str:
+    lines = [f"- **{row.desk.name}**, {row.state}: {row.needs}" for row in judged if row.needs]
+    lines += [_corrections(row) for row in judged if row.account.corrections]
+    parked = [row for row in judged if row.parked]
     lines += [
         f"- **{row.desk.name}**: {grouped(row.parked)} webhooks are parked; the "
         "[reports](/artifacts/key/webhooks) say why."
@@ -156,8 +156,8 @@ def _corrections(row: Row) -> str:
     )
 
 
-def _table(found: Sequence[Row], now: datetime) -> str:
-    if not found:
+def _table(judged: Sequence[Row], now: datetime) -> str:
+    if not judged:
         return ""
     lines = [
         [
@@ -170,7 +170,7 @@ def _table(found: Sequence[Row], now: datetime) -> str:
             _next(row.desk, now),
             f"[reports](/artifacts/key/sync-{row.desk.name}) · {_block(row.desk)}",
         ]
-        for row in found
+        for row in judged
     ]
     head = ["Connection", "State", "Last success", "Lag", "Backlog", "Rejects", "Next run", "Open"]
     return f"## Connections\n\n{table(head, lines)}"
@@ -186,9 +186,9 @@ def _computing(members: int) -> str:
 
 
 def _waiting(row: Row) -> str:
-    said = f"{grouped(row.waiting)} webhooks" if row.waiting else ""
+    waiting = f"{grouped(row.waiting)} webhooks" if row.waiting else ""
     parked = f"{grouped(row.parked)} parked" if row.parked else ""
-    return ", ".join(part for part in (said, parked) if part) or "-"
+    return ", ".join(part for part in (waiting, parked) if part) or "-"
 
 
 def _next(desk: Desk, now: datetime) -> str:
@@ -204,18 +204,18 @@ def _next(desk: Desk, now: datetime) -> str:
 def _webhooks(ledger: Ledger, desks: Desks, now: datetime, http_url: str) -> str:
     rows = [
         [
-            one.connection, f"`{address(http_url, one.endpoint_id)}`", _address_state(one, desks),
-            age(one.last_event_at, now),
+            endpoint.connection, f"`{address(http_url, endpoint.endpoint_id)}`", _address_state(endpoint, desks),
+            age(endpoint.last_event_at, now),
         ]
-        for one in ledger.addresses
+        for endpoint in ledger.addresses
     ]  # fmt: skip
-    known = {one.connection for one in ledger.addresses}
+    names = {endpoint.connection for endpoint in ledger.addresses}
     without = [
         desk.name
         for desk in desks.connections.values()
         if desk.block_id and can_announce(desk.system)
     ]
-    missing = [name for name in without if name not in known]
+    missing = [name for name in without if name not in names]
     run = _run(desks, "webhook-address")
     lines = [table(["Connection", "Address", "State", "Last one"], rows)] if rows else []
     if rows:
@@ -232,16 +232,20 @@ def _webhooks(ledger: Ledger, desks: Desks, now: datetime, http_url: str) -> str
 
 
 def _run(desks: Desks, deployment: str) -> str:
-    known = desks.others.get(deployment)
-    return f"[{deployment}](/deployments/deployment/{known})" if known else f"*{deployment}*"
+    deployment_id = desks.others.get(deployment)
+    return (
+        f"[{deployment}](/deployments/deployment/{deployment_id})"
+        if deployment_id
+        else f"*{deployment}*"
+    )
 
 
-def _address_state(one: Address, desks: Desks) -> str:
-    if one.connection not in desks.connections:
+def _address_state(endpoint: Address, desks: Desks) -> str:
+    if endpoint.connection not in desks.connections:
         return "no such connection"
-    if one.handshake in ("awaited", "seen"):
+    if endpoint.handshake in ("awaited", "seen"):
         return "awaits the vendor's verification"
-    return "in use" if one.has_secret else "needs its secret"
+    return "in use" if endpoint.has_secret else "needs its secret"
 
 
 def _absent(desks: Desks) -> str:

@@ -13,15 +13,15 @@ FOOT = (
 
 
 def markdown(
-    name: str, since: datetime, until: datetime, found: Reconciled, points: PointsCheck, when: str
+    name: str, since: datetime, until: datetime, result: Reconciled, points: PointsCheck, when: str
 ) -> str:
     """The whole page."""
     return "\n".join(
         [
             f"# Books of {name}, {when}", "",
             (f"Documents dated {since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} UTC. "
-            f"{found.to_text()}."), "",
-            *_days(found), *_differences(found), "## Points", "", points_markdown(points), "",
+            f"{result.to_text()}."), "",
+            *_days(result), *_differences(result), "## Points", "", points_markdown(points), "",
             FOOT,
         ]
     )  # fmt: skip
@@ -44,9 +44,9 @@ def points_markdown(points: PointsCheck) -> str:
     return "\n".join(lines)
 
 
-def _days(found: Reconciled) -> list[str]:
+def _days(result: Reconciled) -> list[str]:
     rows = []
-    for day, currency, theirs, ours, their_minor, our_minor in found.days.rows():
+    for day, currency, theirs, ours, their_minor, our_minor in result.days.rows():
         same = theirs == ours and their_minor == our_minor
         mark = "" if same else f"{ours - theirs:+d} documents, {our_minor - their_minor:+d}"
         rows.append(
@@ -63,15 +63,15 @@ def _days(found: Reconciled) -> list[str]:
     ]  # fmt: skip
 
 
-def _differences(found: Reconciled) -> list[str]:
-    if not found.count:
+def _differences(result: Reconciled) -> list[str]:
+    if not result.count:
         return []
     rows = [
-        f"| {one.day} | {identifier(one.invoice_number or one.external_id)} | "
-        f"{one.what.replace('|', '/')} | {'repair' if one.repair else 'a person'} |"
-        for one in found.differences
+        f"| {difference.day} | {identifier(difference.invoice_number or difference.external_id)} | "
+        f"{difference.what.replace('|', '/')} | {'repair' if difference.repair else 'a person'} |"
+        for difference in result.differences
     ]
-    more = ["", f"… and {found.count - SHOWN_MAX} more."] if found.count > SHOWN_MAX else []
+    more = ["", f"… and {result.count - SHOWN_MAX} more."] if result.count > SHOWN_MAX else []
     return [
         "## Documents",
         "",

@@ -171,9 +171,9 @@ def _rejected(report: RunReport) -> str:
     more = (
         f"\n\n{len(ordered) - REASONS_SHOWN} more reasons." if len(ordered) > REASONS_SHOWN else ""
     )
-    found = f"## Rejected, by reason\n\n{table(head, rows)}{more}\n\n{_to_do(combined)}"
+    section = f"## Rejected, by reason\n\n{table(head, rows)}{more}\n\n{_to_do(combined)}"
     if report.error is not None:
-        return found
+        return section
     advice = (
         "Nothing is lost: the records are in `analytics.reject`, their raw pages are kept. They "
         "come back by themselves: a document corrected at the vendor is read again; after a "
@@ -181,29 +181,29 @@ def _rejected(report: RunReport) -> str:
         "is entered at the customer, the next run tries the stored records again. At once: `twezah "
         "replay SYSTEM --rejects`. Nothing counts twice."
     )
-    return f"{found}\n\n{advice}"
+    return f"{section}\n\n{advice}"
 
 
-def refused(found: Sequence[AccountRefused], *, heading: str = "##") -> str:
+def refused(corrections: Sequence[AccountRefused], *, heading: str = "##") -> str:
     """The section of a report, "" where there is none."""
-    parts = [_refused_of(one) for one in found]
+    parts = [_refused_of(account) for account in corrections]
     return f"{heading} Corrections that were refused\n\n" + "\n\n".join(parts) if parts else ""
 
 
-def _refused_of(found: AccountRefused) -> str:
+def _refused_of(corrections: AccountRefused) -> str:
     rows = [
         [
-            one.invoice_number or one.external_id,
-            one.points_at_stake,
-            one.reason,
-            fix(one.reason.split("; ")[0]),
+            document.invoice_number or document.external_id,
+            document.points_at_stake,
+            document.reason,
+            fix(document.reason.split("; ")[0]),
         ]
-        for one in found.largest
+        for document in corrections.largest
     ]
-    more = found.records - len(rows)
+    more = corrections.records - len(rows)
     tail = f"\n\n{grouped(more)} more are in `analytics.refused_correction`." if more > 0 else ""
     return (
-        f"**{found.system}, {found.account}: {refused_in_words(found)}.** Each would have changed "
+        f"**{corrections.system}, {corrections.account}: {refused_in_words(corrections)}.** Each would have changed "
         "a sale that is in the ledger, and could not be used: **the old points stand**. Correct "
         "the document or the mapping; it is then tried again by itself. Until then somebody should "
         "look at these members first (docs/runbook/refused-corrections.md).\n\n"

@@ -20,10 +20,10 @@ _REASONS_SHOWN = 20
 def headline(counts: Mapping[str, Counts]) -> str:
     """One line: the message of the run's final state."""
     total = {
-        name: sum(getattr(one, name) for one in counts.values())
+        name: sum(getattr(count, name) for count in counts.values())
         for name in ("done", "failed", "parked", "new", "entries", "points")
     }
-    if not any(one.deliveries for one in counts.values()):
+    if not any(count.deliveries for count in counts.values()):
         return "No webhooks were waiting"
     text = f"{total['done']} webhooks done"
     text += f", {total['failed']} to be tried again" if total["failed"] else ""
@@ -59,17 +59,17 @@ def _connections(counts: Mapping[str, Counts]) -> str:
     rows = [
         (
             name,
-            one.deliveries,
-            one.done,
-            one.failed,
-            one.parked,
-            one.new,
-            one.changed,
-            one.rejected,
-            one.entries,
-            one.points,
+            count.deliveries,
+            count.done,
+            count.failed,
+            count.parked,
+            count.new,
+            count.changed,
+            count.rejected,
+            count.entries,
+            count.points,
         )
-        for name, one in sorted(counts.items())
+        for name, count in sorted(counts.items())
     ]
     header = (
         "Connection",
@@ -88,15 +88,15 @@ def _connections(counts: Mapping[str, Counts]) -> str:
 
 def _speed(events: Sequence[EventCount]) -> str:
     rows = [
-        (one.state, one.events, _seconds(one.seconds_p50), _seconds(one.seconds_p99))
-        for one in events
+        (event.state, event.events, _seconds(event.seconds_p50), _seconds(event.seconds_p99))
+        for event in events
     ]
     header = ("State", "Webhooks", "Half within", "99 % within")
     return "### From arrival to the ledger\n\n" + table(header, rows) if rows else ""
 
 
 def _waiting(backlog: Sequence[Backlog]) -> str:
-    rows = [(one.connection, one.waiting, one.parked, one.oldest_at) for one in backlog]
+    rows = [(row.connection, row.waiting, row.parked, row.oldest_at) for row in backlog]
     return (
         "### Not in the ledger yet\n\n" + table(("Connection", "Waiting", "Parked", "Oldest"), rows)
         if rows
@@ -107,8 +107,8 @@ def _waiting(backlog: Sequence[Backlog]) -> str:
 def _reasons(counts: Mapping[str, Counts]) -> str:
     rows = [
         (name, count, reason)
-        for name, one in sorted(counts.items())
-        for reason, count in one.reasons.most_common(5)
+        for name, total in sorted(counts.items())
+        for reason, count in total.reasons.most_common(5)
     ]
     header = ("Connection", "Sales", "Why they were rejected")
     return "### Rejected\n\n" + table(header, rows[:_REASONS_SHOWN]) if rows else ""
@@ -117,8 +117,8 @@ def _reasons(counts: Mapping[str, Counts]) -> str:
 def _notes(counts: Mapping[str, Counts]) -> str:
     rows = [
         (name, count, note)
-        for name, one in sorted(counts.items())
-        for note, count in one.notes.most_common(5)
+        for name, total in sorted(counts.items())
+        for note, count in total.notes.most_common(5)
     ]
     return "### Read with a note\n\n" + table(("Connection", "Sales", "Note"), rows) if rows else ""
 
@@ -127,7 +127,7 @@ def _parked(parked: Sequence[Parked]) -> str:
     if not parked:
         return ""
     rows = [
-        (one.connection, one.events, one.oldest_at, one.latest_no, one.reason) for one in parked
+        (row.connection, row.events, row.oldest_at, row.latest_no, row.reason) for row in parked
     ]
     advice = (
         "Correct the cause, then `twezah webhooks replay` tries them again: all, or `--connection "

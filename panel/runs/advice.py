@@ -34,8 +34,8 @@ def is_expected(error: BaseException) -> bool:
 def named(error: BaseException) -> str:
     """The kind of the error, what it says, and what to do."""
     advice = _advice(error)
-    said = message(str(error))  # a document or a file may be named after somebody's phone
-    text = said[:_SHOWN].rstrip(". ") + ". " if advice else said
+    message_text = message(str(error))  # a document or a file may be named after somebody's phone
+    text = message_text[:_SHOWN].rstrip(". ") + ". " if advice else message_text
     return f"{type(error).__name__}: {text}{advice}"
 
 

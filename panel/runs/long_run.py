@@ -51,15 +51,15 @@ def _look(report: RunReport, bar: Progress, ended: threading.Event, after_second
     while True:
         if report.extracted is None or "extract" not in report.seconds:
             bar.at(
-                len(report.job.calls), said="reading what the billing system has", what="requests"
+                len(report.job.calls), note="reading what the billing system has", what="requests"
             )
         elif "load" not in report.seconds:
             records = sum(records for _, records, _ in report.pages.values())
-            bar.at(records, said="checking and storing", what="records")
+            bar.at(records, note="checking and storing", what="records")
         else:
             left = _members_waiting(report)
             members = max(members, left)
-            bar.at(members - left, members, said="computing points", what="members")
+            bar.at(members - left, members, note="computing points", what="members")
         if ended.wait(UPDATE_SECONDS):
             return
 

@@ -41,10 +41,10 @@ def run_piece(deployment: str, name: str, parameters: dict[str, Any], *, key: st
     """
     with get_client(sync_client=True) as client:
         wanted = DeploymentFilter(name=DeploymentFilterName(any_=[deployment]))
-        found = client.read_deployments(
+        deployments = client.read_deployments(
             deployment_filter=wanted, limit=1, sort=DeploymentSort.NAME_ASC
         )
-        if not found:
+        if not deployments:
             return Ended(
                 name,
                 "",
@@ -55,7 +55,7 @@ def run_piece(deployment: str, name: str, parameters: dict[str, Any], *, key: st
                 ),
             )
         run = client.create_flow_run_from_deployment(
-            found[0].id, parameters=parameters, name=name, idempotency_key=key
+            deployments[0].id, parameters=parameters, name=name, idempotency_key=key
         )
         if run.state is not None and (
             run.state.is_failed() or run.state.is_crashed() or run.state.is_cancelled()

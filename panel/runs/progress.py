@@ -49,7 +49,7 @@ class Progress:
         self._key, self._what, self._total = f"progress-{block_name(key)}", what, total
         self._clock, self._began = clock, clock()
         self._counted_from, self._show_from = self._began, self._began + after_seconds
-        self._done, self._said = 0, ""
+        self._done, self._note = 0, ""
         self._artifact: UUID | None = None
         self._shown_at = -UPDATE_SECONDS
         self._broken = False
@@ -76,22 +76,24 @@ class Progress:
         return min(100.0, round(100 * self._done / self._total, 1)) if self._total > 0 else 0.0
 
     def at(
-        self, done: int, total: int | None = None, said: str = "", what: str | None = None
+        self, count: int, total: int | None = None, note: str = "", what: str | None = None
     ) -> None:
-        """So many are done, of `total` if that has changed; `said` is added, e.g.
+        """Updates the bar. Cheap to call often: at most one request goes out per UPDATE_SECONDS.
 
-        "January 2026". Cheap to call often.
-
-        Where something else is counted from now on, `what` says so, and how long that takes is
-        measured anew.
+        Args:
+            count: How many are done.
+            total: How many there are, if that has changed.
+            note: Added to the line, e.g. "January 2026".
+            what: What is counted from now on, if that has changed. How long the rest takes is then
+                measured anew.
         """
         with self._lock:
             now = self._clock()
             if what is not None and what != self._what:
                 self._what, self._counted_from = what, now
-            self._done, self._total = done, self._total if total is None else total
-            self._said = said
-            finished = self._total > 0 and done >= self._total and self._artifact is not None
+            self._done, self._total = count, self._total if total is None else total
+            self._note = note
+            finished = self._total > 0 and count >= self._total and self._artifact is not None
             if now < self._show_from or (now - self._shown_at < UPDATE_SECONDS and not finished):
                 return
             self._shown_at = now
@@ -112,7 +114,7 @@ class Progress:
             if self._total > 0
             else grouped(self._done)
         )
-        text = "; ".join(part for part in (f"{count} {self._what}", self._said, ending) if part)
+        text = "; ".join(part for part in (f"{count} {self._what}", self._note, ending) if part)
         if self._broken:
             return
         try:

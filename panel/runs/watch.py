@@ -64,11 +64,11 @@ def _record(
 ) -> None:
     what = "changed" if old and new else "created" if new else "deleted"
     was, is_now = old or {}, new or {}
-    names = sorted(one for one in {*was, *is_now} if was.get(one) != is_now.get(one))
+    names = sorted(name for name in {*was, *is_now} if was.get(name) != is_now.get(name))
     plain = {
-        one: [_plain(was.get(one)), _plain(is_now.get(one))]
-        for one in names
-        if _is_plain(was.get(one), is_now.get(one))
+        name: [_plain(was.get(name)), _plain(is_now.get(name))]
+        for name in names
+        if _is_plain(was.get(name), is_now.get(name))
     }
     details = {"settings": names, "from_to": plain} if what == "changed" else {}
     system = (new or old or {}).get("system")
@@ -84,7 +84,7 @@ def _plain(value: Any) -> Any:
 
 
 def _blocks(client: SyncPrefectClient, key: bytes) -> dict[tuple[str, str], State]:
-    found: dict[tuple[str, str], State] = {}
+    states: dict[tuple[str, str], State] = {}
     for system, block in BLOCKS.items():
         try:
             documents = client.read_block_documents_by_type(
@@ -95,8 +95,8 @@ def _blocks(client: SyncPrefectClient, key: bytes) -> dict[tuple[str, str], Stat
         for document in documents:
             if document.name:
                 values = {name: fingerprint(value, key) for name, value in document.data.items()}
-                found["block", document.name] = {"system": system, **values}
-    return found
+                states["block", document.name] = {"system": system, **values}
+    return states
 
 
 def fingerprint(value: Any, key: bytes) -> Any:
@@ -114,13 +114,16 @@ def fingerprint(value: Any, key: bytes) -> Any:
 
 
 def _deployments(client: SyncPrefectClient) -> dict[tuple[str, str], State]:
-    found: dict[tuple[str, str], State] = {}
-    for one in client.read_deployments(limit=_PAGE, sort=DeploymentSort.NAME_ASC):
+    states: dict[tuple[str, str], State] = {}
+    for deployment in client.read_deployments(limit=_PAGE, sort=DeploymentSort.NAME_ASC):
         schedules = sorted(
-            f"{_every(s.schedule)}{'' if s.active else ' (off)'}" for s in one.schedules
+            f"{_every(s.schedule)}{'' if s.active else ' (off)'}" for s in deployment.schedules
         )
-        found["deployment", one.name] = {"paused": one.paused, "schedules": schedules}
-    return found
+        states["deployment", deployment.name] = {
+            "paused": deployment.paused,
+            "schedules": schedules,
+        }
+    return states
 
 
 def _every(schedule: Any) -> str:

@@ -82,10 +82,10 @@ def main() -> None:
     except KeyboardInterrupt:
         _fail("Interrupted.", INTERRUPTED)
     except Exception as error:
-        known = _explain(error)
-        if known is None:
+        explanation = _explain(error)
+        if explanation is None:
             raise
-        _fail(*known)
+        _fail(*explanation)
 
 
 def _fail(message: str, code: int) -> None:

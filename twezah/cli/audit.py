@@ -72,16 +72,16 @@ def list_entries(  # noqa: PLR0913, PLR0917  one option per filter
         actor=actor, operation=operation, status=status, system=system, subject=subject,
     )  # fmt: skip
     with ledger() as dsn, connect(dsn) as connection:
-        found = stored.entries(connection, wanted, limit=limit, before=before)
+        entries = stored.entries(connection, wanted, limit=limit, before=before)
     if json:
-        print_json(found)
+        print_json(entries)
         return
     rows = [
         _Shown(
             str(e.entry_no), e.at, e.actor, e.operation, e.status, e.subject, e.records, e.points,
             (e.error or "")[:120] or None
         )
-        for e in found
+        for e in entries
     ]  # fmt: skip
     print_table("Audit log, newest first (UTC)", rows)
     if not rows:
@@ -108,27 +108,27 @@ def verify(
     from sql.db import connect
 
     try:
-        given = [stored.Head.of(text) for text in head or []]
+        noted_heads = [stored.Head.of(text) for text in head or []]
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--head") from None
     heads = settings().home / HEADS
     with ledger() as dsn, connect(dsn) as connection:
-        found = stored.verify(connection, [*_noted(heads), *given])
-    if found.head is not None:
-        _note(heads, found.head.to_text())
+        verdict = stored.verify(connection, [*_noted(heads), *noted_heads])
+    if verdict.head is not None:
+        _note(heads, verdict.head.to_text())
     if json:
         print_json(
             {
-                "ok": found.ok,
-                "entries": found.entries,
-                "head": found.head and found.head.to_text(),
-                "broken_no": found.broken_no,
-                "problem": found.problem,
+                "ok": verdict.ok,
+                "entries": verdict.entries,
+                "head": verdict.head and verdict.head.to_text(),
+                "broken_no": verdict.broken_no,
+                "problem": verdict.problem,
             }
         )
     else:
-        print(found.to_text())
-    if not found.ok:
+        print(verdict.to_text())
+    if not verdict.ok:
         raise typer.Exit(FAILED)
     if not json:
         say(
@@ -141,21 +141,21 @@ def _noted(path: Path) -> "list[Head]":
     from sql import audit as stored
 
     lines = path.read_text(encoding="ascii").splitlines() if path.exists() else []
-    found = []
+    heads = []
     for number, text in enumerate(lines, 1):
         try:
-            found.append(stored.Head.of(text))
+            heads.append(stored.Head.of(text))
         except ValueError:
             message = (
                 f"{path}, line {number}, is no head: restore the file, or move it away if you know "
                 "why"
             )
             raise typer.BadParameter(message, param_hint=HEADS) from None
-    return found
+    return heads
 
 
 def _note(path: Path, text: str) -> None:
-    known = path.read_text(encoding="ascii").splitlines() if path.exists() else []
-    if text not in known[-1:]:
+    lines = path.read_text(encoding="ascii").splitlines() if path.exists() else []
+    if text not in lines[-1:]:
         with path.open("a", encoding="ascii") as file:
             file.write(text + "\n")

@@ -86,12 +86,12 @@ def connect(
         from panel.connect import consent
 
         values = _application(name, system, client_id)
-        found = consent.block_for(name, system, values)
-        started = consent.start(found, port=port, redirect_uri=redirect_uri or "")
-        granted = _consented(found, started, browser=not no_browser, paste=paste)
-        chosen = _choose(found, name, granted, account)
+        target = consent.block_for(name, system, values)
+        started = consent.start(target, port=port, redirect_uri=redirect_uri or "")
+        granted = _consented(target, started, browser=not no_browser, paste=paste)
+        chosen = _choose(target, name, granted, account)
         saved = consent.store(
-            found, name, granted, chosen.account if chosen else "",
+            target, name, granted, chosen.account if chosen else "",
             redirect_uri=started.redirect_uri,
             dsn=stack.dsn, key=settings().fernet_key(),
         )  # fmt: skip
@@ -157,18 +157,18 @@ def _application(name: str, system: str, client_id: str | None) -> dict[str, Any
 
     from panel.blocks.connected import connections
 
-    given: dict[str, Any] = {"client_id": client_id} if client_id else {}
+    values: dict[str, Any] = {"client_id": client_id} if client_id else {}
     if secret := os.environ.get(CLIENT_SECRET):
-        given["client_secret"] = SecretStr(secret)
+        values["client_secret"] = SecretStr(secret)
     if connections().get(name) == system:
-        return given
-    if "client_id" not in given:
-        given["client_id"] = typer.prompt("Client ID of your application", err=True).strip()
-    if "client_secret" not in given:
-        given["client_secret"] = SecretStr(
+        return values
+    if "client_id" not in values:
+        values["client_id"] = typer.prompt("Client ID of your application", err=True).strip()
+    if "client_secret" not in values:
+        values["client_secret"] = SecretStr(
             typer.prompt("Client secret (not shown)", hide_input=True, err=True).strip()
         )
-    return given
+    return values
 
 
 def _consented(
@@ -239,8 +239,8 @@ def _choose(
     if chosen is not None:
         return chosen
     say("The consent opens several accounts:")
-    for number, one in enumerate(choices, 1):
-        say(f"  {number}  {one.account}  {one.name}")
+    for number, choice in enumerate(choices, 1):
+        say(f"  {number}  {choice.account}  {choice.name}")
     if not sys.stdin.isatty():
         return None
     answer: int = typer.prompt("Which one", type=click.IntRange(1, len(choices)), err=True)
@@ -267,6 +267,6 @@ def _code(result: "Checked") -> int:
     """3 where someone must act, 1 where nobody can but wait."""
     return (
         NEEDS_OPERATOR
-        if any(not one.ok and not one.who.startswith("nobody") for one in result.checks)
+        if any(not check.ok and not check.who.startswith("nobody") for check in result.checks)
         else FAILED
     )

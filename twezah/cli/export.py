@@ -59,7 +59,7 @@ def export(
         )
     try:
         with refusals(), ledger() as dsn, connect(dsn) as connection:
-            done = write(
+            result = write(
                 connection, settings().home, command_id("export"), tables=table or TABLES,
                 member_id=member, personal=personal,
                 kind="parquet" if parquet else "csv", rows_max=rows_max,
@@ -68,6 +68,6 @@ def export(
         say(f"Refused: {error}.")
         raise typer.Exit(FAILED) from None
     if json:
-        print_json(done)
+        print_json(result)
     else:
-        print(done.to_text())
+        print(result.to_text())

@@ -70,12 +70,12 @@ def load(
     run_id = command_id("fx load")
     text = sys.stdin.read(BYTES_MAX + 1) if file == "-" else ""
     try:
-        found, origin = read_rates(
+        parsed, origin = read_rates(
             text=text, file="" if file == "-" else file, source=source, carry_days=carry_days
         )
         with ledger() as dsn:
             with connect(dsn) as connection:
-                loaded = rates.add(connection, found, origin, run_id, correct=correct)
+                loaded = rates.add(connection, parsed, origin, run_id, correct=correct)
                 connection.commit()
             post_waiting(dsn, run_id)
     except (BadRatesError, RateChangedError, DownloadError) as error:

@@ -95,15 +95,15 @@ def list_keys(json: Json = False) -> None:
     from sql.db import connect
 
     with ledger() as dsn, connect(dsn) as connection:
-        found = stored.listed(connection)
+        entries = stored.listed(connection)
     now = datetime.now(UTC)
     rows = [
         _Shown(
-            one.prefix, one.name, ", ".join(one.scopes), one.state(now), one.expires_at,
-            one.last_used_at,
-            one.requests_per_minute, one.replaces,
+            entry.prefix, entry.name, ", ".join(entry.scopes), entry.state(now), entry.expires_at,
+            entry.last_used_at,
+            entry.requests_per_minute, entry.replaces,
         )
-        for one in found
+        for entry in entries
     ]  # fmt: skip
     if json:
         print_json(rows)

@@ -38,7 +38,7 @@ def refusals() -> Iterator[None]:
         raise typer.Exit(FAILED) from None
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
         )
         raise typer.BadParameter(problems) from None
 
@@ -60,7 +60,7 @@ def post_waiting(dsn: str, run_id: str) -> None:
     from tasks.award.members import award_members
     from tasks.work import Work
 
-    done = award_members(Work(dsn, run_id), None)
-    say(f"Posted {done.entries} entries of {done.members} members: {done.points:+d} points.")
-    for reason, count in done.reasons.most_common(5):
+    result = award_members(Work(dsn, run_id), None)
+    say(f"Posted {result.entries} entries of {result.members} members: {result.points:+d} points.")
+    for reason, count in result.reasons.most_common(5):
         say(f"Rejected {count}: {reason}")

@@ -114,14 +114,14 @@ def _explain_invoice(dsn: str, system: str, invoice: str, entry: int | None) -> 
     from connectors.kit.errors import system_name
     from sql.explain import explain as explain_invoice
 
-    found = explain_invoice(dsn, system_name(system), invoice)
-    if found is None or entry is None:
-        return found
-    chosen = tuple(one for one in found.entries if one.entry_no == entry)
+    explanation = explain_invoice(dsn, system_name(system), invoice)
+    if explanation is None or entry is None:
+        return explanation
+    chosen = tuple(row for row in explanation.entries if row.entry_no == entry)
     if not chosen:
-        say(f"{system} {invoice} has no entry {entry}; it has {len(found.entries)}.")
+        say(f"{system} {invoice} has no entry {entry}; it has {len(explanation.entries)}.")
         raise typer.Exit(FAILED)
-    return replace(found, entries=chosen, now=None)
+    return replace(explanation, entries=chosen, now=None)
 
 
 def psql(
@@ -202,9 +202,9 @@ def mapping_try(
         spec = spec_for(connection)
     except Misconfigured as error:
         raise typer.BadParameter(str(error), param_hint="--config") from None
-    chosen = next((one for one in spec.streams if one.name == stream), None)
+    chosen = next((candidate for candidate in spec.streams if candidate.name == stream), None)
     if stream is not None and chosen is None:
-        names = ", ".join(one.name for one in spec.streams)
+        names = ", ".join(candidate.name for candidate in spec.streams)
         raise typer.BadParameter(
             f"unknown stream {stream!r}; known: {names}", param_hint="--stream"
         )
@@ -257,12 +257,14 @@ def _of_block(system: str, name: str) -> Any:
     from panel.blocks.connected import load_block
 
     try:
-        found = load_block(name)
+        connection = load_block(name)
     except NotConnectedError as error:
         raise typer.BadParameter(str(error), param_hint="--block") from None
-    if found.system != system:
-        raise typer.BadParameter(f"{name} is a connection of {found.system}", param_hint="--block")
-    return found.connection()
+    if connection.system != system:
+        raise typer.BadParameter(
+            f"{name} is a connection of {connection.system}", param_hint="--block"
+        )
+    return connection.connection()
 
 
 def _of_config(system: str, text: str) -> Any:

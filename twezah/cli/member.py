@@ -53,16 +53,16 @@ def find(json: Json = False) -> None:
 
     wanted = _ask_phone()
     with ledger() as dsn, connect(dsn) as connection:
-        found = corrections.member_of_phone(connection, wanted)
-    if found is None:
+        result = corrections.member_of_phone(connection, wanted)
+    if result is None:
         say("No member has that phone.")
         raise typer.Exit(FAILED)
     if json:
-        print_json(found)
-    elif found.owner_id == found.member_id:
-        print(f"member {found.member_id}")
+        print_json(result)
+    elif result.owner_id == result.member_id:
+        print(f"member {result.member_id}")
     else:
-        print(f"member {found.member_id}, merged into {found.owner_id}")
+        print(f"member {result.member_id}, merged into {result.owner_id}")
 
 
 def merge(
@@ -101,15 +101,15 @@ def _decide(
         with ledger() as dsn:
             with connect(dsn) as connection:
                 if into is None:
-                    done = corrections.unmerge(connection, member_id, decision, run_id)
+                    result = corrections.unmerge(connection, member_id, decision, run_id)
                 else:
-                    done = corrections.merge(connection, member_id, into, decision, run_id)
+                    result = corrections.merge(connection, member_id, into, decision, run_id)
                 connection.commit()
             post_waiting(dsn, run_id)
     if json:
-        print_json(done)
+        print_json(result)
     else:
-        print(done.to_text())
+        print(result.to_text())
 
 
 def phone(
@@ -139,14 +139,14 @@ def phone(
         decision = Decision(reason=reason, author=author)
         wanted = _ask_phone()
         with ledger() as dsn, connect(dsn) as connection:
-            done = corrections.change_phone(
+            result = corrections.change_phone(
                 connection, member_id, wanted, decision, run_id, keep_former=not give_up_former
             )
             connection.commit()
     if json:
-        print_json(done)
+        print_json(result)
     else:
-        print(done.to_text())
+        print(result.to_text())
 
 
 def erase(
@@ -173,11 +173,11 @@ def erase(
     with refusals():
         decision = Decision(reason=reason, author=author)
         with ledger():
-            done = erase_everywhere(settings(), member_id, decision, run_id, dry_run=not apply)
+            result = erase_everywhere(settings(), member_id, decision, run_id, dry_run=not apply)
     if json:
-        print_json(done)
+        print_json(result)
     else:
-        print(done.to_text())
+        print(result.to_text())
 
 
 def _ask_phone() -> str:
@@ -191,9 +191,9 @@ def _ask_phone() -> str:
     text = (
         typer.prompt("Phone", err=True) if sys.stdin.isatty() else sys.stdin.readline(100).strip()
     )
-    found = dialled(text, settings().region)
-    if found is None:
+    number = dialled(text, settings().region)
+    if number is None:
         raise typer.BadParameter(
             "that is no phone number as the billing systems would tell it", param_hint="stdin"
         )
-    return found
+    return number

@@ -201,8 +201,8 @@ def known_system(name: str) -> str:
 
     system = system_name(name)
     if system not in SYSTEMS and system not in DESCRIBED:
-        known = ", ".join(sorted(map(block_name, [*SYSTEMS, *DESCRIBED])))
-        raise typer.BadParameter(f"unknown system {name!r}; known: {known}", param_hint="SYSTEM")
+        names = ", ".join(sorted(map(block_name, [*SYSTEMS, *DESCRIBED])))
+        raise typer.BadParameter(f"unknown system {name!r}; known: {names}", param_hint="SYSTEM")
     return system
 
 

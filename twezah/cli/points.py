@@ -75,9 +75,9 @@ def adjust(
             member_id=member, points=amount, reason=reason, author=author, key=key or uuid4().hex
         )
         with ledger() as dsn, connect(dsn) as connection:
-            done = corrections.adjust(connection, wanted, command_id("points adjust"))
+            result = corrections.adjust(connection, wanted, command_id("points adjust"))
             connection.commit()
-    _print(done, json=json)
+    _print(result, json=json)
 
 
 def void(
@@ -98,18 +98,18 @@ def void(
         decision = Decision(reason=reason, author=author)
         with ledger() as dsn, connect(dsn) as connection:
             run_id = command_id("points void")
-            done = corrections.void_adjustment(
+            result = corrections.void_adjustment(
                 connection, adjustment, decision, key or uuid4().hex, run_id
             )
             connection.commit()
-    _print(done, json=json)
+    _print(result, json=json)
 
 
-def _print(done: Any, *, json: bool) -> None:
+def _print(result: Any, *, json: bool) -> None:
     if json:
-        print_json(done)
+        print_json(result)
         return
-    print(done.to_text())
+    print(result.to_text())
 
 
 def try_basket(
@@ -141,13 +141,13 @@ def try_basket(
         raise typer.BadParameter("; ".join(error.problems[:20]), param_hint="FILE") from None
     try:
         with ledger() as dsn, connect(dsn) as connection:
-            found = reckon_baskets(connection, many, read_file(rules) if rules else None)
+            results = reckon_baskets(connection, many, read_file(rules) if rules else None)
     except BadRulesError as error:
         say("\n".join(error.problems))
         raise typer.Exit(FAILED) from None
     if json:
-        print_json([one.to_json() for one in found])
+        print_json([result.to_json() for result in results])
     else:
-        print("\n\n".join("\n".join(one.to_lines()) for one in found))
-    if any(one.due is None for one in found):
+        print("\n\n".join("\n".join(result.to_lines()) for result in results))
+    if any(result.due is None for result in results):
         raise typer.Exit(FAILED)

@@ -49,7 +49,7 @@ def check(file: File, json: Json = False) -> None:
         rules = read_rules(text)
         named = [
             *(["program"] if rules.program else []),
-            *(one.promotion_id for one in rules.promotions),
+            *(promotion.promotion_id for promotion in rules.promotions),
         ]
     except BadRulesError as error:
         problems = error.problems
@@ -82,8 +82,8 @@ def diff(
     text = read_file(file)
     since = None if as_if is None else datetime.fromisoformat(moment_utc(as_if, "--as-if"))
     with _bad_rules(), ledger() as dsn, connect(dsn) as connection:
-        found = look(connection, text, since=since)
-    _print(found, json=json)
+        preview = look(connection, text, since=since)
+    _print(preview, json=json)
 
 
 def apply(
@@ -122,7 +122,7 @@ def apply(
         decision = Decision(reason=reason, author=author)
         with ledger() as dsn:
             try:
-                done = apply_rules(
+                result = apply_rules(
                     dsn, text, decision, run_id, recompute=recompute, confirm=confirm
                 )
             except ChangeRefusedError as error:
@@ -132,11 +132,11 @@ def apply(
             except RulesChangedError as error:
                 say(f"Not applied: {error}.")
                 raise typer.Exit(FAILED) from None
-            if done.recomputed:
+            if result.recomputed:
                 post_waiting(dsn, run_id)
-    _print(done.look, json=json, change_id=done.change_id)
-    if done.change_id is not None:
-        say(f"Applied as change {done.change_id}.")
+    _print(result.look, json=json, change_id=result.change_id)
+    if result.change_id is not None:
+        say(f"Applied as change {result.change_id}.")
 
 
 def show() -> None:
@@ -147,20 +147,23 @@ def show() -> None:
 
     with ledger() as dsn, connect(dsn) as connection:
         rules = facts.rules(connection)
-    latest = {one.promotion_id: one for one in sorted(rules.promotions, key=lambda p: p.version)}
+    latest = {
+        promotion.promotion_id: promotion
+        for promotion in sorted(rules.promotions, key=lambda p: p.version)
+    }
     print(write_rules(max(rules.programs, key=lambda p: p.version), list(latest.values())), end="")
 
 
-def _print(found: Any, *, json: bool, change_id: int | None = None) -> None:
+def _print(preview: Any, *, json: bool, change_id: int | None = None) -> None:
     from zoneinfo import ZoneInfo
 
     from settings import settings
     from tasks.program.change import shown
 
     if json:
-        print_json(found.to_json() | {"change_id": change_id})
+        print_json(preview.to_json() | {"change_id": change_id})
     else:
-        print("\n".join(shown(found, ZoneInfo(settings().timezone))))
+        print("\n".join(shown(preview, ZoneInfo(settings().timezone))))
 
 
 def read_file(file: str) -> str:

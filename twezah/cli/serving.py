@@ -54,8 +54,8 @@ def serving(settings: Settings, *, simulator: bool) -> Iterator[Serving]:
     with ExitStack() as leaving:
         stack = _joined_or_started(settings, simulator=simulator, leaving=leaving)
         if stack is None:
-            with _at_another(settings) as found:
-                yield found
+            with _at_another(settings) as other:
+                yield other
             return
         use_api(settings)
         try:
@@ -72,7 +72,7 @@ def _joined_or_started(settings: Settings, *, simulator: bool, leaving: ExitStac
 
     The command that started that one keeps it running until we leave.
     """
-    deadline, told = time.monotonic() + BUSY_SECONDS_MAX, False
+    deadline, waiting_said = time.monotonic() + BUSY_SECONDS_MAX, False
     while True:
         record = running_stack(settings)
         if record is None:
@@ -91,9 +91,9 @@ def _joined_or_started(settings: Settings, *, simulator: bool, leaving: ExitStac
                 ):  # it may have begun to stop in between
                     return None
                 guests.release()
-        elif not told:
+        elif not waiting_said:
             say("Another command is starting or stopping the stack; this one waits for it.")
-            told = True
+            waiting_said = True
         if time.monotonic() > deadline:
             raise StackError(
                 f"Another command (process {(record or {}).get('pid', 'unknown')}) has been "
@@ -106,18 +106,18 @@ def _joined_or_started(settings: Settings, *, simulator: bool, leaving: ExitStac
 @contextmanager
 def _at_another(settings: Settings) -> Iterator[Serving]:
     """The stack that is up, or the configured Prefect server."""
-    found = at_running_stack(settings)
-    if not is_healthy(found.api_url, timeout_seconds=10):
+    at_stack = at_running_stack(settings)
+    if not is_healthy(at_stack.api_url, timeout_seconds=10):
         raise StackError(
-            f"The Prefect server at {found.api_url} does not answer. Try again in a moment."
+            f"The Prefect server at {at_stack.api_url} does not answer. Try again in a moment."
         )
-    use_api(found)
+    use_api(at_stack)
     from panel.blocks.connected import connected_systems
     from twezah.stack.postgres import running
 
     with running(settings) as dsn:
         yield Serving(
-            dsn, sorted(connected_systems()), found.ui_url, lambda: None, settings.simulator_url
+            dsn, sorted(connected_systems()), at_stack.ui_url, lambda: None, settings.simulator_url
         )
 
 
@@ -125,8 +125,8 @@ def at_running_stack(settings: Settings) -> Settings:
     """The settings with the Prefect server of the stack that is up, whose password is now known."""
     record = running_stack(settings) or {}
     if record.get("own_prefect") and not os.environ.get("PREFECT_API_AUTH_STRING"):
-        own = settings.model_copy(update={"prefect_api_url": None})
-        os.environ["PREFECT_API_AUTH_STRING"] = own.prefect_auth_string() or ""
+        starting_prefect = settings.model_copy(update={"prefect_api_url": None})
+        os.environ["PREFECT_API_AUTH_STRING"] = starting_prefect.prefect_auth_string() or ""
     return settings.model_copy(
         update={"prefect_api_url": record.get("api_url") or settings.api_url}
     )

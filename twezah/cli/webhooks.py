@@ -175,9 +175,9 @@ def _option(text: str) -> tuple[str, Any]:
         raise typer.BadParameter(f"{text!r} is not webhook_NAME=VALUE", param_hint="--option")
     field = WebhookSettings.model_fields.get(name)
     if field is None:
-        known = ", ".join(WebhookSettings.model_fields)
+        names = ", ".join(WebhookSettings.model_fields)
         raise typer.BadParameter(
-            f"there is no option {name}; there are: {known}", param_hint="--option"
+            f"there is no option {name}; there are: {names}", param_hint="--option"
         )
     if get_origin(field.annotation) is not dict:
         return name, value
@@ -196,17 +196,17 @@ def _declared(system: str, options: dict[str, Any]) -> "Webhook":
     if options and system not in DESCRIBED_WEBHOOKS:
         raise typer.BadParameter("only custom systems have options", param_hint="--option")
     try:
-        found = declaration(system, options)
+        webhook = declaration(system, options)
     except Misconfigured as error:
         raise typer.BadParameter(str(error), param_hint="--option") from None
-    if found is None:
-        known = ", ".join(sorted([*WEBHOOKS, *DESCRIBED_WEBHOOKS]))
+    if webhook is None:
+        systems = ", ".join(sorted([*WEBHOOKS, *DESCRIBED_WEBHOOKS]))
         message = (
             f"{system} sends no webhooks that could be verified; it is polled. Those that do: "
-            f"{known}"
+            f"{systems}"
         )
         raise typer.BadParameter(message, param_hint="SYSTEM")
-    return found
+    return webhook
 
 
 def _networks(texts: list[str]) -> list[str]:
@@ -228,24 +228,31 @@ def _secret(system: str, webhook: "Webhook", *, interactive: bool) -> tuple[str,
     from connectors.kit.webhooks.scheme import unusable
     from connectors.registry import DESCRIBED_WEBHOOKS
 
-    given = os.environ.get(SECRET, "").strip()
-    if not given and system in DESCRIBED_WEBHOOKS:
+    secret = os.environ.get(SECRET, "").strip()
+    if not secret and system in DESCRIBED_WEBHOOKS:
         return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode(), True
-    if not given and interactive and sys.stdin.isatty():
-        given = typer.prompt(
+    if not secret and interactive and sys.stdin.isatty():
+        secret = typer.prompt(
             "Secret (Enter: later)", hide_input=True, default="", show_default=False
         ).strip()
-    if given and (problem := unusable(webhook, SecretStr(given))):
+    if secret and (problem := unusable(webhook, SecretStr(secret))):
         raise typer.BadParameter(
             f"the secret cannot be one of {system}: {problem}", param_hint=SECRET
         )
-    return given, False
+    return secret, False
 
 
 def _require_no_default(db: Any, *, wanted: bool) -> None:
     from sql.endpoints import endpoints
 
-    taken = next((one for one in endpoints(db) if one.is_default and one.disabled_at is None), None)
+    taken = next(
+        (
+            endpoint
+            for endpoint in endpoints(db)
+            if endpoint.is_default and endpoint.disabled_at is None
+        ),
+        None,
+    )
     if wanted and taken is not None:
         message = (
             f"{taken.endpoint_id} is the default endpoint: `twezah webhooks disable "
@@ -260,13 +267,13 @@ def list_endpoints(json: Json = False) -> None:
     from sql.endpoints import endpoints
 
     with ledger() as dsn, connect(dsn) as db:
-        found = endpoints(db)
+        entries = endpoints(db)
     rows = [
         _Shown(
-            one.endpoint_id, one.connection, one.system, _state(one), one.secrets,
-            ", ".join(one.allowed_networks) or "all", one.events, one.last_event_at,
+            entry.endpoint_id, entry.connection, entry.system, _state(entry), entry.secrets,
+            ", ".join(entry.allowed_networks) or "all", entry.events, entry.last_event_at,
         )
-        for one in found
+        for entry in entries
     ]  # fmt: skip
     if json:
         print_json(rows)
@@ -276,29 +283,31 @@ def list_endpoints(json: Json = False) -> None:
         print("There is no endpoint yet: `twezah webhooks create` makes one.")
 
 
-def _state(one: "EndpointRow") -> str:
-    if one.disabled_at is not None:
+def _state(endpoint: "EndpointRow") -> str:
+    if endpoint.disabled_at is not None:
         return "disabled"
-    if one.handshake in ("awaited", "seen"):
+    if endpoint.handshake in ("awaited", "seen"):
         return "awaits verification"
-    return ("default" if one.is_default else "active") if one.secrets else "needs its secret"
+    return (
+        ("default" if endpoint.is_default else "active") if endpoint.secrets else "needs its secret"
+    )
 
 
 def _found(db: Any, beginning: str) -> "EndpointRow":
     from sql.endpoints import endpoints
 
-    found = [
-        one
-        for one in endpoints(db)
-        if one.endpoint_id.startswith(beginning) and one.disabled_at is None
+    matches = [
+        endpoint
+        for endpoint in endpoints(db)
+        if endpoint.endpoint_id.startswith(beginning) and endpoint.disabled_at is None
     ]
-    if len(found) != 1:
+    if len(matches) != 1:
         say(
-            f"{len(found) or 'No'} endpoints in use begin with {beginning!r}. `twezah webhooks "
+            f"{len(matches) or 'No'} endpoints in use begin with {beginning!r}. `twezah webhooks "
             "list` shows all."
         )
         raise typer.Exit(FAILED)
-    return found[0]
+    return matches[0]
 
 
 def rotate(

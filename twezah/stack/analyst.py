@@ -26,9 +26,9 @@ def analyst_environment(settings: Settings, dsn: str) -> dict[str, str]:
 
     """
     if settings.analyst_database_url is not None:
-        own = settings.analyst_database_url.get_secret_value()
-        _require_analyst(own)
-        return libpq_environment(own)
+        configured = settings.analyst_database_url.get_secret_value()
+        _require_analyst(configured)
+        return libpq_environment(configured)
     password = None if settings.is_embedded else _password(settings)
     login = psycopg.conninfo.make_conninfo(dsn, user=ROLE, password=password)
     if not _can_log_in(login):

@@ -21,14 +21,14 @@ def keep_announced(settings: Settings, before: list[str], say: Callable[[str], N
     Polling goes on meanwhile.
     """
     try:
-        told = introduce(settings, settings.dsn())
+        names = introduce(settings, settings.dsn())
     except Exception as error:  # noqa: BLE001 - a part may be restarting; the next look is soon
         what = "The simulated systems could not be told where to send webhooks"
         say(f"{what}: {type(error).__name__}.")
         return before
-    if told != before:
-        say(f"Simulated systems that send webhooks: {', '.join(told) or 'none'}.")
-    return told
+    if names != before:
+        say(f"Simulated systems that send webhooks: {', '.join(names) or 'none'}.")
+    return names
 
 
 def introduce(settings: Settings, dsn: str) -> list[str]:
@@ -47,7 +47,7 @@ def introduce(settings: Settings, dsn: str) -> list[str]:
     host = "127.0.0.1" if anywhere else settings.api_host
     host = f"[{host}]" if ":" in host else host
     places: dict[str, dict[str, str]] = {}
-    told = []
+    names = []
     with connect(dsn) as db:
         for name, system in sorted(connected().items()):
             ours = load_block(name).base_url.startswith(f"{settings.simulator_url}/")
@@ -56,19 +56,19 @@ def introduce(settings: Settings, dsn: str) -> list[str]:
             endpoint_id, secret = _address(db, system, name, settings.fernet_key())
             url = f"http://{host}:{settings.api_port}/api/webhooks/billing/{endpoint_id}"
             places[system] = {"url": url, "secret": secret}
-            told.append(name)
+            names.append(name)
         db.commit()
     _tell(settings.simulator_url, places)
-    return told
+    return names
 
 
 def _address(db: DbConnection, system: str, name: str, key: bytes) -> tuple[str, str]:
     """The connection's endpoint and its newest secret, made where there is none."""
-    for one in endpoints(db):
-        if (one.system, one.connection, one.disabled_at) == (system, name, None) and one.secrets:
-            known = webhooks.endpoint(db, one.endpoint_id, key)
-            if known is not None and not known.options:
-                return known.endpoint_id, known.secrets[0]
+    for row in endpoints(db):
+        if (row.system, row.connection, row.disabled_at) == (system, name, None) and row.secrets:
+            endpoint = webhooks.endpoint(db, row.endpoint_id, key)
+            if endpoint is not None and not endpoint.options:
+                return endpoint.endpoint_id, endpoint.secrets[0]
     made = create_endpoint(
         db, NewEndpoint(system, name, handshake="confirmed" if system == "freshbooks" else "none")
     )

@@ -72,9 +72,9 @@ def insist(what: str, action: Callable[[], T], say: Callable[[str], None]) -> T:
 class Caretaker:
     """Everything it does, in order."""
 
-    def __init__(self, own: Settings, options: argparse.Namespace, report: Report) -> None:
+    def __init__(self, installation: Settings, options: argparse.Namespace, report: Report) -> None:
         """`options` are those of the command."""
-        self._own = own
+        self._own = installation
         self._options = options
         self._report = report
         self._announced: list[str] = []
@@ -151,8 +151,8 @@ class Caretaker:
 
     def _is_own_server(self) -> bool:
         """True when the stack started the server that PREFECT_API_URL names."""
-        own = self._own.model_copy(update={"prefect_api_url": None})
-        return self._own.api_url == own.api_url
+        starting_prefect = self._own.model_copy(update={"prefect_api_url": None})
+        return self._own.api_url == starting_prefect.api_url
 
     def _tidy(self, started_at: datetime, *, catch_up: bool) -> int:
         from prefect.client.orchestration import get_client

@@ -68,9 +68,9 @@ def descriptions(home: Path, digest: str) -> Descriptions:
     """
     kept = home / "prefect" / "flows.json"
     try:
-        known = json.loads(kept.read_text())
-        if known["digest"] == digest:
-            return dict(known["flows"])
+        record = json.loads(kept.read_text())
+        if record["digest"] == digest:
+            return dict(record["flows"])
     except (OSError, ValueError, KeyError, TypeError):
         pass
     result = subprocess.run(

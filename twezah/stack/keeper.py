@@ -173,10 +173,10 @@ def command_line(pid: int) -> list[str]:
             return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
         except OSError:
             return []
-    said = subprocess.run(
+    result = subprocess.run(
         ["ps", "-p", str(pid), "-o", "args="], capture_output=True, text=True, check=False
     )
-    return said.stdout.split()
+    return result.stdout.split()
 
 
 def stop(server: subprocess.Popen[bytes]) -> None:

@@ -210,12 +210,15 @@ def libpq_environment(dsn: str) -> dict[str, str]:
     """
     from psycopg.conninfo import conninfo_to_dict
 
-    given = {
+    variables = {
         _LIBPQ_VARIABLES[key]: str(value)
         for key, value in conninfo_to_dict(dsn).items()
         if key in _LIBPQ_VARIABLES and value is not None
     }
-    return {**{k: v for k, v in os.environ.items() if k not in _LIBPQ_VARIABLES.values()}, **given}
+    return {
+        **{k: v for k, v in os.environ.items() if k not in _LIBPQ_VARIABLES.values()},
+        **variables,
+    }
 
 
 __all__ = [

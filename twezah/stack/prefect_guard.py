@@ -81,10 +81,10 @@ class PrefectGuard:
     def _has_password(self, authorization: str) -> bool:
         scheme, _, encoded = authorization.partition(" ")
         try:
-            given = base64.b64decode(encoded.strip(), validate=True)
+            password = base64.b64decode(encoded.strip(), validate=True)
         except (binascii.Error, ValueError):
             return False
-        return scheme.lower() == "basic" and hmac.compare_digest(given, self._auth_string)
+        return scheme.lower() == "basic" and hmac.compare_digest(password, self._auth_string)
 
 
 def needs_password(path: str, method: str) -> bool:
@@ -107,8 +107,8 @@ def guarded(
 
 def hosts(settings: Settings) -> list[str]:
     """Names in the Host header that mean our server."""
-    own = settings.prefect_host
-    names = [*LOOPBACK_NAMES, f"[{own}]" if ":" in own else own]
+    bound = settings.prefect_host
+    names = [*LOOPBACK_NAMES, f"[{bound}]" if ":" in bound else bound]
     for url in (settings.own_api_url, settings.prefect_public_url):
         host = urlsplit(url or "").hostname
         if host:

@@ -101,35 +101,35 @@ def apply_deployment(
         "parameter_openapi_schema": flow["schema"],
         "enforce_parameter_schema": True,
     }
-    known = there.get(spec["name"])
-    if known is None:
+    deployment = there.get(spec["name"])
+    if deployment is None:
         client.create_deployment(
             flow_id=client.create_flow_from_name(flow["name"]), name=spec["name"],
             schedules=_schedules(spec), parameters=spec["parameters"], tags=spec["tags"], **common,
         )  # fmt: skip
         return True
-    parameters = {**known["parameters"], **spec["parameters"]}
-    tags = list(dict.fromkeys([*spec["tags"], *known["tags"]]))
-    return _update(client, known, {**common, "parameters": parameters, "tags": tags})
+    parameters = {**deployment["parameters"], **spec["parameters"]}
+    tags = list(dict.fromkeys([*spec["tags"], *deployment["tags"]]))
+    return _update(client, deployment, {**common, "parameters": parameters, "tags": tags})
 
 
-def _update(client: SyncPrefectClient, known: Present, wanted: Mapping[str, Any]) -> bool:
+def _update(client: SyncPrefectClient, deployment: Present, wanted: Mapping[str, Any]) -> bool:
     """Change the deployment unless it is as wanted; True if it was changed."""
-    if all(_is_so(known, name, value) for name, value in wanted.items()):
+    if all(_is_so(deployment, name, value) for name, value in wanted.items()):
         return False
-    client.update_deployment(UUID(known["id"]), DeploymentUpdate(**wanted))
+    client.update_deployment(UUID(deployment["id"]), DeploymentUpdate(**wanted))
     return True
 
 
-def _is_so(known: Present, name: str, value: Any) -> bool:
+def _is_so(deployment: Present, name: str, value: Any) -> bool:
     if name == "concurrency_limit":
-        return bool((known.get("global_concurrency_limit") or {}).get("limit") == value)
+        return bool((deployment.get("global_concurrency_limit") or {}).get("limit") == value)
     if name == "concurrency_options":
-        strategy = (known.get(name) or {}).get("collision_strategy")
+        strategy = (deployment.get(name) or {}).get("collision_strategy")
         return bool(strategy == value.collision_strategy.value)
     if name == "tags":
-        return sorted(known[name]) == sorted(value)
-    return bool(known.get(name) == value)
+        return sorted(deployment[name]) == sorted(value)
+    return bool(deployment.get(name) == value)
 
 
 def _concurrency(limit: Mapping[str, Any]) -> ConcurrencyOptions:
@@ -153,8 +153,10 @@ def find(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
     zones of the machine.
     """
     wanted = DeploymentFilter(name=DeploymentFilterName(any_=[name]))
-    found = client.read_deployments(deployment_filter=wanted, limit=1, sort=DeploymentSort.NAME_ASC)
-    return next(iter(found), None)
+    deployments = client.read_deployments(
+        deployment_filter=wanted, limit=1, sort=DeploymentSort.NAME_ASC
+    )
+    return next(iter(deployments), None)
 
 
 def apply_connection(
@@ -184,9 +186,9 @@ def apply_connection(
         "parameter_openapi_schema": model["parameter_openapi_schema"],
         "enforce_parameter_schema": True,
     }  # fmt: skip
-    known = there.get(SYNC + name)
-    if known is not None:
-        return _update(client, known, common)
+    deployment = there.get(SYNC + name)
+    if deployment is not None:
+        return _update(client, deployment, common)
     client.create_deployment(
         flow_id=UUID(model["flow_id"]), name=SYNC + name, schedules=_schedules(spec),
         parameters={**spec["parameters"], "system": name}, tags=[*spec["tags"], name], **common,
@@ -219,14 +221,14 @@ def activate_connected(
         for name, system in (connected() if ready is None else ready).items():
             if SYNC + name not in there and apply_connection(client, name, system, there):
                 there = present_deployments(client)
-            known = there.get(SYNC + name)
-            if known is None or CONNECTED_TAG in known["tags"]:
+            deployment = there.get(SYNC + name)
+            if deployment is None or CONNECTED_TAG in deployment["tags"]:
                 continue
-            deployment_id = UUID(known["id"])
-            for schedule in known["schedules"]:
+            deployment_id = UUID(deployment["id"])
+            for schedule in deployment["schedules"]:
                 schedule_id = UUID(schedule["id"])
                 client.update_deployment_schedule(deployment_id, schedule_id, active=True)
-            tags = [*known["tags"], CONNECTED_TAG]
+            tags = [*deployment["tags"], CONNECTED_TAG]
             client.update_deployment(deployment_id, DeploymentUpdate(tags=tags))
             activated.append(name)
     return activated

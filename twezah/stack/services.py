@@ -29,12 +29,14 @@ def server_environment(settings: Settings) -> dict[str, str]:
     """
     environment = settings.child_environment()
     environment.pop("PREFECT_API_URL")
-    own = settings.model_copy(update={"prefect_api_url": None})
+    starting_prefect = settings.model_copy(update={"prefect_api_url": None})
     if not environment.get("PREFECT_SERVER_API_AUTH_STRING"):
-        environment["PREFECT_SERVER_API_AUTH_STRING"] = own.prefect_auth_string(environment) or ""
+        environment["PREFECT_SERVER_API_AUTH_STRING"] = (
+            starting_prefect.prefect_auth_string(environment) or ""
+        )
     # A page of another origin reads nothing; our own needs no such permission.
     if not set(_CORS_ORIGINS) & set(environment):
-        environment[_CORS_ORIGINS[0]] = ui_origin(own)
+        environment[_CORS_ORIGINS[0]] = ui_origin(starting_prefect)
     environment.setdefault("PREFECT_API_DATABASE_CONNECTION_URL", asyncpg_url(settings.home))
     # Kept on disk, so that a restarted server still frees the slot of a run that died meanwhile.
     environment.setdefault(

@@ -162,17 +162,17 @@ class Stack:
             self.say(f"Ended what a killed `twezah up` had left running: {', '.join(ended)}.")
 
     def _write_record(self, *, ready: bool) -> None:
-        own = self.settings
+        installation = self.settings
         record = {
             "pid": os.getpid(),
-            "api_url": own.api_url,
-            "ui_url": own.ui_url,
-            "own_prefect": own.is_own_prefect,
+            "api_url": installation.api_url,
+            "ui_url": installation.ui_url,
+            "own_prefect": installation.is_own_prefect,
             "ready": ready,
         }
-        draft = own.home / "up.json.new"
+        draft = installation.home / "up.json.new"
         draft.write_text(json.dumps(record))
-        draft.replace(own.home / "up.json")
+        draft.replace(installation.home / "up.json")
 
     def see_guests_off(self) -> None:
         """Let no other command begin to use this stack, and return when those that do have ended.
@@ -193,13 +193,15 @@ class Stack:
             time.sleep(PROBE_SECONDS)
 
     def _require_ports(self) -> None:
-        own = self.settings
-        if own.starts_prefect:
-            require_free(own.prefect_host, own.prefect_port, "TWEZAH_PREFECT_PORT")
+        installation = self.settings
+        if installation.starts_prefect:
+            require_free(
+                installation.prefect_host, installation.prefect_port, "TWEZAH_PREFECT_PORT"
+            )
         if self.api:
-            require_free(own.api_host, own.api_port, "TWEZAH_API_PORT")
+            require_free(installation.api_host, installation.api_port, "TWEZAH_API_PORT")
         if self.simulator:
-            require_free("127.0.0.1", own.simulator_port, "TWEZAH_SIMULATOR_PORT")
+            require_free("127.0.0.1", installation.simulator_port, "TWEZAH_SIMULATOR_PORT")
 
     def _start_database(self) -> None:
         if self.has_embedded_database:
@@ -214,13 +216,13 @@ class Stack:
         migrate(self.dsn)
 
     def _start_prefect(self) -> None:
-        own = self.settings
-        if own.starts_prefect:
+        installation = self.settings
+        if installation.starts_prefect:
             self._add(
                 "Prefect server",
-                services.server_command(own),
-                services.server_environment(own),
-                answers=lambda: is_healthy(own.api_url),
+                services.server_command(installation),
+                services.server_environment(installation),
+                answers=lambda: is_healthy(installation.api_url),
             )
         else:
             self._open_gate()
@@ -234,17 +236,17 @@ class Stack:
         )
 
     def _start_others(self) -> None:
-        own = self.settings
+        installation = self.settings
         self._caretaker = self._add(
-            "caretaker", self._caretaker_command(), own.child_environment(), reports=True
+            "caretaker", self._caretaker_command(), installation.child_environment(), reports=True
         )
         if self.simulator:
-            command = services.simulator_command(own, self.evolve_every_seconds)
-            self._add("simulator", command, own.child_environment())
+            command = services.simulator_command(installation, self.evolve_every_seconds)
+            self._add("simulator", command, installation.child_environment())
         if self.api:
-            self._add("API", services.api_command(), own.child_environment())
-        command = services.worker_command(own, start_after=self._gate)
-        self._add("worker", command, services.worker_environment(own))
+            self._add("API", services.api_command(), installation.child_environment())
+        command = services.worker_command(installation, start_after=self._gate)
+        self._add("worker", command, services.worker_environment(installation))
 
     def _add(
         self,
@@ -303,19 +305,22 @@ class Stack:
             time.sleep(POLL_SECONDS if waiting else 0)
 
     def _conditions(self) -> dict[str, tuple[Callable[[], bool], Callable[[], str]]]:
-        own = self.settings
+        installation = self.settings
         conditions: dict[str, tuple[Callable[[], bool], Callable[[], str]]] = {
-            "Prefect": (lambda: is_healthy(own.api_url), lambda: f"Prefect is ready: {own.ui_url}"),
+            "Prefect": (
+                lambda: is_healthy(installation.api_url),
+                lambda: f"Prefect is ready: {installation.ui_url}",
+            ),
         }
         if self.simulator:
             conditions["the simulator"] = (
-                lambda: services.accepts(own.simulator_port),
+                lambda: services.accepts(installation.simulator_port),
                 lambda: f"Simulated billing systems: {self.simulator_url}",
             )
         if self.api:
             conditions["the API"] = (
-                lambda: services.accepts(own.api_port, own.api_host),
-                lambda: f"API: {own.http_url}",
+                lambda: services.accepts(installation.api_port, installation.api_host),
+                lambda: f"API: {installation.http_url}",
             )
         conditions["the deployments"] = (
             lambda: self._is_provisioned,

@@ -131,12 +131,12 @@ def import_path(launch: Launch, preloaded: Preloaded) -> list[str]:
 
     That is: working directory, PYTHONPATH, then the interpreter's own entries.
     """
-    own = {
+    added = {
         entry for entry in preloaded.environment.get("PYTHONPATH", "").split(os.pathsep) if entry
     }
-    interpreter = [entry for entry in sys.path[1:] if entry not in own]
-    given = [entry for entry in launch.environment.get("PYTHONPATH", "").split(os.pathsep) if entry]
-    return list(dict.fromkeys([launch.cwd, *given, *interpreter]))
+    interpreter = [entry for entry in sys.path[1:] if entry not in added]
+    paths = [entry for entry in launch.environment.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    return list(dict.fromkeys([launch.cwd, *paths, *interpreter]))
 
 
 def _engine_command() -> list[str]:

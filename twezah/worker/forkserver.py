@@ -194,8 +194,8 @@ def _start_child(connection: socket.socket, server_pid: int) -> Job:
 
 def _reap(children: dict[int, socket.socket]) -> None:
     for pid in list(children):
-        done, status, usage = os.wait4(pid, os.WNOHANG)
-        if done:
+        ended_pid, status, usage = os.wait4(pid, os.WNOHANG)
+        if ended_pid:
             ending = {
                 "returncode": os.waitstatus_to_exitcode(status),
                 "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 3),
