@@ -59,28 +59,35 @@ class Settings(BaseSettings):
     #: Where our own Prefect server listens. Beyond this machine only with a certificate, behind
     #: trusted proxies, or if plain HTTP is allowed.
     prefect_host: str = "127.0.0.1"
+    #: Port of our own Prefect server.
     prefect_port: Port = 4200
     #: How browsers and other machines reach our Prefect server: https://prefect.example.com
     prefect_public_url: Annotated[str, Field(pattern=r"^https?://[^/?#@\s]+/?$")] | None = None
+    #: Certificate (PEM) and key of our Prefect server, where it speaks HTTPS itself.
     prefect_tls_certificate: Path | None = None
     prefect_tls_key: Path | None = None
     #: Addresses or networks, separated by commas, of proxies that speak HTTPS for Prefect's server.
     prefect_trusted_proxies: str = ""
+    #: Allows plain HTTP to other machines, password included.
     prefect_plain_http: bool = False
+    #: Port of the simulated billing systems on this machine.
     simulator_port: Port = 8765
     #: Where the HTTP API listens. Beyond this machine only with a certificate, behind trusted
     #: proxies, or if plain HTTP is allowed.
     api_host: str = "127.0.0.1"
+    #: Port of the HTTP API.
     api_port: Port = 8080
     #: How others reach the API, for the addresses it prints: https://points.example.com
     api_public_url: Annotated[str, Field(pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$")] | None = (
         None
     )
+    #: Certificate (PEM) and key of the HTTP API, where it speaks HTTPS itself.
     api_tls_certificate: Path | None = None
     api_tls_key: Path | None = None
     #: Addresses or networks, separated by commas, of proxies whose X-Forwarded-For and -Proto are
     #: believed.
     api_trusted_proxies: str = ""
+    #: Allows plain HTTP to other machines, keys included.
     api_plain_http: bool = False
     #: Requests of one address per minute, whatever they are.
     api_source_per_minute: Annotated[int, Field(ge=60, le=10_000_000)] = 60_000
@@ -89,6 +96,7 @@ class Settings(BaseSettings):
     api_source_connections: Annotated[int, Field(ge=8, le=1_000)] = 256
     #: For how many months the attempts are kept.
     api_attempt_months: Annotated[int, Field(ge=1, le=120)] = 12
+    #: Prefect's work pool in which our deployments run.
     work_pool: str = "billing"
     #: Fernet key that encrypts OAuth tokens in the database. Unset: `<home>/secret.key`, made on
     #: first use.

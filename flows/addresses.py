@@ -12,8 +12,8 @@ from connectors.kit.errors import ConnectorError, block_name
 from panel.blocks import NotConnectedError
 from panel.blocks.connected import find_block
 from panel.connect.webhook_address import NoWebhooksError, keep_address, markdown
-from panel.runs.advice import named
-from panel.runs.audited import changing_flow
+from panel.runs.changing_flow import changing_flow
+from panel.runs.error_advice import describe_error
 from settings import DatabaseNotRunning, settings
 from sql.db import connect
 from sql.tokens import TokenUnreadableError
@@ -38,11 +38,11 @@ def webhook_address(connection: str) -> State[Any]:
             kept = keep_address(db, block, own.fernet_key())
             db.commit()
     except ConnectorError as error:  # settings that cannot work as they are
-        return Failed(message=named(error.of_block(connection)))
+        return Failed(message=describe_error(error.of_block(connection)))
     except (NotConnectedError, NoWebhooksError, TokenUnreadableError, DatabaseNotRunning) as error:
-        return Failed(message=named(error))
+        return Failed(message=describe_error(error))
     except psycopg.Error as error:
-        return Failed(message=named(error))
+        return Failed(message=describe_error(error))
     public = own.api_public_url is not None
     create_markdown_artifact(
         key=f"webhook-address-{block_name(block.name)}",

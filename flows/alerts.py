@@ -8,8 +8,8 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from panel.alerts.automations import ensure_automations
-from panel.alerts.events import tell
-from panel.alerts.watch import look, now_utc
+from panel.alerts.checks import due_alerts, now_utc
+from panel.alerts.events import emit_alert
 from settings import settings
 from tasks.steps import without_row_data
 
@@ -30,14 +30,14 @@ def check_alerts() -> State[Any]:
     changed = ensure_automations()
     try:
         with without_row_data():
-            found = look(settings().dsn(), now_utc())
+            found = due_alerts(settings().dsn(), now_utc())
     except psycopg.Error as error:
         return Failed(
             message=f"The database could not be used: {error}. Nothing to correct here; it looks again by itself."
         )
     for event in found:
         get_run_logger().warning("%s", event.what)
-        tell(event)
+        emit_alert(event)
     return Completed(
         message=f"{len(found)} things to tell; {len(changed)} alerts created or updated"
     )

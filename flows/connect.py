@@ -15,9 +15,9 @@ from connectors.kit.http.consent import Granted
 from panel.blocks import ConsentedConnection, NotConnectedError
 from panel.blocks.connected import find_block
 from panel.connect import consent
-from panel.connect.callback import PORT, Address, Desk, address_of, serving
+from panel.connect.callback import PORT, Address, ConsentReceiver, address_of, serving
 from panel.connect.check import check_connection
-from panel.runs.audited import changing_flow
+from panel.runs.changing_flow import changing_flow
 from settings import settings
 
 
@@ -53,7 +53,7 @@ def connect(
 def _consented(block: ConsentedConnection, wait_minutes: int) -> tuple[Granted, str]:
     started = consent.start(block)
     title = consent.title_of(block)
-    desk = Desk(started, title)
+    desk = ConsentReceiver(started, title)
     with serving(desk, address_of(started.redirect_uri) or Address(PORT, "/callback")):
         text = f"# Connect {title}\n\n[**Open the consent page of {title}**]({started.url}), sign in and allow access. The link works once, for {wait_minutes} minutes.\n\n"
         if consent.comes_by_itself(started):

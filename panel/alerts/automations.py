@@ -25,14 +25,16 @@ _PAGE = 200
 
 
 def ensure_automations(*, registered: bool = False) -> list[str]:
-    """Create what is missing, update what nobody edited; returns the names of those that changed.
+    """Creates missing automations and updates those that nobody edited.
+
+    An automation carries a digest of what we made it from. Where the digest no longer fits its
+    content, an operator has edited it, and it stays as it is. Its switch is always the operator's.
 
     Args:
-        registered: The type of the e-mail block is known to the server already.
+        registered: Whether the server knows the type of the e-mail block already.
 
-    An automation carries a digest of what we made it from. Where the digest is no longer that of
-    its content, an operator has edited it: then it stays as it is. Its switch is the operator's in
-    any case.
+    Returns:
+        The names of those that changed.
     """
     with get_client(sync_client=True) as client:
         if not registered:
@@ -46,7 +48,7 @@ def ensure_automations(*, registered: bool = False) -> list[str]:
         changed = [core.name for core in wanted if _apply(client, core, present.get(core.name))]
         names = {core.name for core in wanted}
         for name, automation in present.items():
-            if name not in names and automation.enabled and _untouched(automation):
+            if name not in names and automation.enabled and _is_unedited(automation):
                 client.delete_automation(automation.id)
                 changed.append(name)
     return changed
@@ -57,7 +59,7 @@ def _apply(client: SyncPrefectClient, core: AutomationCore, present: Automation 
     if present is None:
         client.create_automation(core)
         return True
-    if not _untouched(present) or digest(present) == digest(core):
+    if not _is_unedited(present) or digest(present) == digest(core):
         return False
     # (Unset is what the server refuses to see here: the owner.)
     values = {**core.model_dump(exclude={"owner_resource"}), "enabled": present.enabled}
@@ -66,7 +68,7 @@ def _apply(client: SyncPrefectClient, core: AutomationCore, present: Automation 
 
 
 def notification_block(client: SyncPrefectClient) -> UUID | None:
-    """The block named `alerts` that can notify; the first by type where several are called so."""
+    """The block named `alerts` that can notify; the first by type where several have that name."""
     wanted = {
         "block_documents": {"name": {"any_": [BLOCK]}, "is_anonymous": {"eq_": False}},
         "block_schemas": {"block_capabilities": {"all_": ["notify"]}},
@@ -105,12 +107,12 @@ def automations(client: SyncPrefectClient) -> list[Automation]:
     return [Automation.model_validate(row) for row in rows]
 
 
-def _untouched(automation: Automation) -> bool:
+def _is_unedited(automation: Automation) -> bool:
     return f"{_MADE_AS}{digest(automation)}" in automation.tags
 
 
 def digest(core: AutomationCore) -> str:
-    """A fingerprint of what the automation does and says; not of its switch and tags."""
+    """A fingerprint of what the automation does and says, without its switch and tags."""
     content = {
         "name": core.name, "description": core.description,
         "trigger": core.trigger.model_dump(mode="json", exclude={"id"}),
@@ -120,7 +122,10 @@ def digest(core: AutomationCore) -> str:
 
 
 def _ordered(value: Any) -> Any:
-    """Sets come back in any order, and a single label as a list of one."""
+    """The value in a fixed order: the server returns sets in any order.
+
+    A single label comes back as a list of one.
+    """
     if isinstance(value, dict):
         return {key: _ordered(each) for key, each in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):

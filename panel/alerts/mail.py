@@ -1,9 +1,9 @@
 """E-mail through any SMTP server.
 
-Prefect has blocks for chats and for one e-mail service, none for a mail server of one's own.
+Prefect has blocks for chats and for one e-mail service, but none for a mail server of one's own.
 
-Prefect's server loads this module (entry point `prefect.collections`), because it is the server
-that sends alerts: so it imports nothing of ours, and nothing heavy.
+Prefect's server loads this module (entry point `prefect.collections`), because the server sends the
+alerts. So it imports nothing of ours, and nothing heavy.
 """
 
 import asyncio
@@ -93,5 +93,5 @@ class EmailAlerts(NotificationBlock):
     async def notify(  # type: ignore[override,unused-ignore]
         self, body: str, subject: str | None = None
     ) -> None:
-        """Send without holding up the server that does so."""
+        """Send in a thread, so that the server is not held up."""
         await asyncio.to_thread(self.send, body, subject)

@@ -22,10 +22,11 @@ from panel.alerts.events import (
     RejectRatio,
     WebhooksBacklog,
 )
-from panel.runs.refused import REFUSED
+from panel.runs.refused_state import REFUSED
 
 #: A system that keeps failing is told of this often, once each: four times a day instead of 288.
 FAILED_EVERY = timedelta(hours=6)
+#: A warning that still holds is sent this often.
 WARNED_EVERY = timedelta(days=1)
 #: A deployment has had no success when this many of its intervals have passed, and at least that
 #: long.
@@ -62,13 +63,13 @@ _WARNINGS = {
     WebhooksBacklog: "webhooks pile up",
 }
 DIED = (
-    "The process of this run has ended before the run did (killed, out of memory, or the machine "
-    "restarted). It goes on by itself where it stopped, three times at most; then press Retry. "
-    "Nothing counts twice."
+    "The process of this run ended before the run was finished (killed, out of memory, or the "
+    "machine restarted). The run continues by itself where it stopped, at most three times; after "
+    "that press Retry. Nothing counts twice."
 )
 SILENT = (
-    "Nothing was heard of this run for a minute and a half: its process, its worker or the machine "
-    "has died. It goes on by itself."
+    "This run has not reported for a minute and a half: its process, its worker or the machine has "
+    "died. It continues by itself."
 )
 
 
@@ -76,7 +77,9 @@ SILENT = (
 class Watched:
     """A deployment that should succeed regularly."""
 
+    #: Name of the deployment.
     name: str
+    #: The shortest interval of its active schedules.
     interval: timedelta
 
 

@@ -12,7 +12,10 @@ _THEN: Final = (
 
 
 class Announced(BaseModel):
-    """Of systems that sign their webhooks with a secret which the operator is told, or chooses."""
+    """The field of systems that sign their webhooks with a secret.
+
+    The vendor shows the secret to the operator, or the operator chooses it.
+    """
 
     webhook_secret: SecretStr = Field(
         default=NO_SECRET, title="Webhook secret",

@@ -118,7 +118,7 @@ class BillingConnection(Block):
     @field_validator("*", mode="before")
     @classmethod
     def _without_credentials(cls, value: Any, info: ValidationInfo) -> Any:
-        """Addresses are shown in forms and reports; a secret has a field that is not."""
+        """Refuses credentials in addresses: they are shown in forms and reports."""
         if not isinstance(value, SecretStr) and not _is_secret(cls, info.field_name or ""):
             _refuse_in(value, is_address=(info.field_name or "").endswith(_ADDRESSES))
         return value

@@ -40,9 +40,9 @@ def find_block(name: str) -> BillingConnection:
         return blocks[0]
     if system_kind:
         message = (
-            f"{name} is not connected: create a {system_kind._block_type_name!r} block named {name!r} "
-            f"({settings().ui_url}/blocks/catalog/{system_kind._block_type_slug}/create) and start the run "
-            "again"
+            f"{name} is not connected: create a {system_kind._block_type_name!r} block named "
+            f"{name!r} ({settings().ui_url}/blocks/catalog/{system_kind._block_type_slug}/create) "
+            "and start the run again"
         )
     else:
         names = ", ".join(sorted({*map(block_name, BLOCKS), *connections()}))
@@ -100,9 +100,10 @@ def connections() -> dict[str, str]:
 
 
 def connected(names: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The system of every connection that is ready for use, by its name.
+    """The system of every connection that is ready for use, by the connection's name.
 
-    `names`: what `connections` said a moment ago.
+    Args:
+        names: What `connections` returned a moment ago, to save its requests.
     """
     ready = {}
     for name, system in (connections() if names is None else names).items():

@@ -1,4 +1,4 @@
-"""The blocks of systems that someone lets us into in a browser: QuickBooks, Xero, FreshBooks."""
+"""The blocks of systems that need a consent in a browser: QuickBooks, Xero, FreshBooks."""
 
 from dataclasses import replace
 from typing import ClassVar
@@ -43,7 +43,7 @@ class ConsentedApp(BaseModel):
 
 
 class ConsentedConnection(BillingConnection, ConsentedApp):
-    """A connection that lives by a consent: its refresh token rotates."""
+    """A connection that depends on a consent: its refresh token is replaced at each use."""
 
     def missing(self) -> str:
         """The consent, which gives the account and the refresh token."""

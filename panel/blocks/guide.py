@@ -21,14 +21,14 @@ _LONGEST_DEFAULT: Final = 40
 
 
 def renewed(text: str) -> str:
-    """The text with the tables of now between its marks."""
+    """The text with the present tables between its marks."""
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n\n{tables()}\n\n{END}{after}"
 
 
 def tables() -> str:
-    """What all systems have in common, then what each has besides, or otherwise."""
+    """The fields that all systems have in common, then what is different for each."""
     parts = ["### All systems", _table(BillingConnection, list(_form(BillingConnection)))]
     for kind in BLOCKS.values():
         title = (kind._block_type_name or "").removesuffix(" Connection")

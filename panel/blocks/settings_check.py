@@ -1,4 +1,4 @@
-"""What can be known to be wrong with a connection's settings before anybody is asked."""
+"""Checks a connection's settings without asking anybody."""
 
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -11,7 +11,7 @@ from panel.blocks.base import BillingConnection
 
 
 def check_settings(block: BillingConnection) -> ConnectorSpec:
-    """The system as these settings describe it.
+    """The spec of the system with these settings.
 
     Raises Misconfigured, which names the field and what is wrong with it.
     """

@@ -1,4 +1,4 @@
-"""The blocks of the simulated accounts: what `--simulator` connects."""
+"""The blocks of the simulated accounts, which `--simulator` connects."""
 
 from typing import Any
 

@@ -34,9 +34,11 @@ _HEADERS = {
 
 @dataclass(frozen=True)
 class Address:
-    """Where we listen."""
+    """Where the page listens."""
 
+    #: On 127.0.0.1; 0: any free one.
     port: int
+    #: Of the redirect URI, e.g. `/callback`.
     path: str
 
 
@@ -57,8 +59,8 @@ def address_of(redirect_uri: str) -> Address | None:
     )
 
 
-class Desk:
-    """Takes the answer of one consent."""
+class ConsentReceiver:
+    """Receives the answer of one consent."""
 
     def __init__(self, started: Started, title: str) -> None:
         self.started = started
@@ -89,8 +91,8 @@ class Desk:
             return (
                 200,
                 (
-                    f"{self.title} gave its consent. You can close this window: the rest happens by "
-                    "itself."
+                    f"{self.title} gave its consent. You can close this window: the rest happens "
+                    "by itself."
                 ),
             )
 
@@ -115,13 +117,13 @@ class Desk:
 
 
 @contextmanager
-def serving(desk: Desk, address: Address) -> Iterator[Desk]:
+def serving(receiver: ConsentReceiver, address: Address) -> Iterator[ConsentReceiver]:
     """Listens on 127.0.0.1 for the duration of the block.
 
     `receiver.url` is then the page with the link and the form. Raises Misconfigured if the port is
     taken.
     """
-    handler = type("Handler", (_Handler,), {"desk": desk, "address": address})
+    handler = type("Handler", (_Handler,), {"receiver": receiver, "address": address})
     try:
         server = _Server(("127.0.0.1", address.port), handler)
     except OSError as error:
@@ -129,15 +131,15 @@ def serving(desk: Desk, address: Address) -> Iterator[Desk]:
             f"port {address.port} of this machine cannot be used ({error.strerror}): end what uses "
             "it, or choose another"
         )
-        raise Misconfigured(desk.started.system, "connect", detail) from None
-    desk.port = server.server_port
-    desk.url = f"http://localhost:{server.server_port}/"
+        raise Misconfigured(receiver.started.system, "connect", detail) from None
+    receiver.port = server.server_port
+    receiver.url = f"http://localhost:{server.server_port}/"
     thread = threading.Thread(
         target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="consent", daemon=True
     )
     thread.start()
     try:
-        yield desk
+        yield receiver
     finally:
         server.shutdown()
         server.server_close()
@@ -152,7 +154,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    desk: ClassVar[Desk]
+    receiver: ClassVar[ConsentReceiver]
     address: ClassVar[Address]
     timeout = _READ_SECONDS
     server_version = "twezah"
@@ -164,7 +166,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not self._is_local():
             self._page(421, "This page is for the browser on this machine.")
         elif parts.path == self.address.path and parts.query:
-            self._page(*self.desk.take(self.path))
+            self._page(*self.receiver.take(self.path))
         elif parts.path == "/":
             self._page(200, self._invitation(), markup=True)
         else:
@@ -182,7 +184,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._page(413, "That is no address.")
         else:
             form = parse_qs(body.decode("utf-8", "replace"), max_num_fields=5)
-            self._page(*self.desk.take(form.get("address", [""])[0]))
+            self._page(*self.receiver.take(form.get("address", [""])[0]))
 
     def _is_local(self) -> bool:
         """False for a request to another name than this machine's.
@@ -192,10 +194,10 @@ class _Handler(BaseHTTPRequestHandler):
         return self.headers.get("Host", "").partition(":")[0].lower() in _LOCAL
 
     def _invitation(self) -> str:
-        link = escape(self.desk.started.url, quote=True)
+        link = escape(self.receiver.started.url, quote=True)
         return (
-            f'<p><a href="{link}">Open the consent page of {escape(self.desk.title)}</a>, sign in '
-            "and allow access.</p>"
+            f'<p><a href="{link}">Open the consent page of {escape(self.receiver.title)}</a>, '
+            "sign in and allow access.</p>"
             "<p>If the browser then ends on a page that does not load, copy that page's address "
             "into this field:</p>"
             '<form method="post" action="/"><input name="address" size="80" autocomplete="off"> '
@@ -204,7 +206,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _page(self, status: int, text: str, *, markup: bool = False) -> None:
         inside = text if markup else f"<p>{escape(text)}</p>"
-        title = escape(self.desk.title)
+        title = escape(self.receiver.title)
         body = f"<!doctype html><title>Twezah</title><h1>{title}</h1>{inside}".encode()
         self.send_response(status)
         for name, value in _HEADERS.items():

@@ -51,23 +51,33 @@ _DEVELOPER = "developer: the vendor's answer is not as documented, or the base U
 
 @dataclass(frozen=True)
 class Check:
-    """One thing tried. `who` must act where it failed; `elapsed_ms` is what it took."""
+    """The result of one thing that was tried."""
 
+    #: What was tried, e.g. "read invoices".
     check: str
+    #: Whether it works.
     ok: bool
+    #: What was found, or what is wrong.
     detail: str
+    #: Who must act where it failed.
     who: str = NOBODY
+    #: What it took, in milliseconds.
     elapsed_ms: int | None = None
 
 
 @dataclass
-class Checked:
-    """All that was tried, in order, and the calls made."""
+class CheckReport:
+    """The result of a test: all checks in order, and the calls that were made."""
 
+    #: Name of the connection.
     connection: str
+    #: Key of its billing system.
     system: str
+    #: Its account at the vendor.
     account: str
+    #: What was tried, in that order.
     checks: list[Check] = field(default_factory=list)
+    #: The calls that were made to the vendor.
     calls: list[Call] = field(default_factory=list)
 
     @property
@@ -76,7 +86,7 @@ class Checked:
         return all(check.ok for check in self.checks)
 
     def headline(self) -> str:
-        """One line: all is well, or what is wrong first."""
+        """One line: that all is well, or the first thing that is wrong."""
         failed = [check for check in self.checks if not check.ok]
         if not failed:
             return f"{self.connection}: all {len(self.checks)} checks passed"
@@ -87,7 +97,7 @@ class Checked:
         )
 
     def summary(self) -> str:
-        """The headline without what is wrong, which stands below it."""
+        """The headline without details: they stand below it on the page."""
         failed = [check.check for check in self.checks if not check.ok]
         return f"{self.connection}: failed: {', '.join(failed)}" if failed else self.headline()
 
@@ -146,9 +156,13 @@ class Checked:
 class Latency:
     """The calls of one kind."""
 
+    #: The kind of call, as connectors name it.
     call: str
+    #: How many there were.
     calls: int
+    #: Half of them took at most this many milliseconds.
     median_ms: int | None
+    #: The longest took this many milliseconds.
     slowest_ms: int
 
 
@@ -160,8 +174,10 @@ class Failed(Exception):
         super().__init__(detail)
 
 
-def check_connection(block: BillingConnection, *, dsn: str, key: bytes) -> Checked:
-    """Tries everything a synchronisation of this connection needs.
+def check_connection(block: BillingConnection, *, dsn: str, key: bytes) -> CheckReport:
+    """Tries everything that a synchronisation of this connection needs.
+
+    Never raises for anything that an operator can correct.
 
     Never raises for what an operator can see to.
 
@@ -170,7 +186,7 @@ def check_connection(block: BillingConnection, *, dsn: str, key: bytes) -> Check
         dsn: The ledger database: tokens and the shared limit.
         key: Decrypts the stored token.
     """
-    result = Checked(block.name, block.system, block.account())
+    result = CheckReport(block.name, block.system, block.account())
     with _check(result, "settings") as say:
         if missing := block.missing():
             raise Failed(missing, OPERATOR)
@@ -182,17 +198,20 @@ def check_connection(block: BillingConnection, *, dsn: str, key: bytes) -> Check
             spec.transport(vendor)
         say(f"account {vendor.account or 'none'} at {base_url(vendor, spec).host}")
     if result.ok and spec.transport is None:
-        _reach(result, vendor, spec)
+        _check_reachable(result, vendor, spec)
     if result.ok:
         tokens = token_rows(dsn, block.connection(), key)
         with limited_client(dsn, vendor, spec, tokens, result.calls.append) as client:
-            _ask(result, client)
+            _check_api(result, client)
     return result
 
 
 @contextmanager
-def _check(result: Checked, name: str) -> Iterator[Callable[[str], None]]:
-    """Times a check and turns its failure into a row; what is said last is the row's detail."""
+def _check(result: CheckReport, name: str) -> Iterator[Callable[[str], None]]:
+    """Times a check and turns its failure into a row of the report.
+
+    The last text that the block hands over is the row's detail.
+    """
     details = ["works"]
     started = time.monotonic()
 
@@ -214,7 +233,7 @@ def _check(result: Checked, name: str) -> Iterator[Callable[[str], None]]:
 
 
 def who_must_act(error: ConnectorError) -> str:
-    """Whom a failed check concerns."""
+    """Who must act where a check failed with this error."""
     if isinstance(error, PermissionMissing):
         return _VENDOR_ADMIN
     if isinstance(error, NeedsOperator):
@@ -229,8 +248,8 @@ def who_must_act(error: ConnectorError) -> str:
     return "nobody: try again; if it stays, whoever runs the network, or the vendor"
 
 
-def _reach(result: Checked, vendor: Account, spec: ConnectorSpec) -> None:
-    """Both servers, and whether our clocks agree."""
+def _check_reachable(result: CheckReport, vendor: Account, spec: ConnectorSpec) -> None:
+    """Tries to reach both servers, and compares their clock with ours."""
     answers: list[Reached] = []
     base, token_url = str(base_url(vendor, spec)), (vendor.token_url or spec.token_url).strip()
     for name, url in (("reach the API", base), ("reach the token server", token_url)):
@@ -254,32 +273,32 @@ def _reach(result: Checked, vendor: Account, spec: ConnectorSpec) -> None:
         say(f"within {max(1, round(abs(seconds)))} s of the vendor's")
 
 
-def _ask(result: Checked, client: Client) -> None:
+def _check_api(result: CheckReport, client: Client) -> None:
     token: Token | None = None
     with _check(result, "credentials") as say:
         token = client.token(renew=True)
         say(
             f"the token was renewed, good until {token.expires_at:%Y-%m-%d %H:%M} UTC"
             if token
-            else "there; the first read shows whether they are taken"
+            else "present; the first read shows whether the vendor accepts them"
         )
     if not result.ok:
         return
     if token is not None and token.scope and client.spec.consent is not None:
         with _check(result, "scopes") as say:
-            _scopes(token.scope.split(), client.spec.consent)
+            _require_scopes(token.scope.split(), client.spec.consent)
             say("as asked for")
     customers: set[str] = set()
     for stream in client.spec.streams:
-        page = _read(result, client, stream)
+        page = _check_read(result, client, stream)
         if page is not None and page.record_count:
-            _map(result, client, stream, page, customers)
+            _check_mapping(result, client, stream, page, customers)
     if any(lookup.name == "customers" for lookup in client.spec.lookups) and customers:
         with _check(result, "look up phones") as say:
-            say(_phones(client, sorted(customers)[:_CUSTOMERS_MAX]))
+            say(_usable_phones(client, sorted(customers)[:_CUSTOMERS_MAX]))
 
 
-def _scopes(granted: Sequence[str], consent: Consent) -> None:
+def _require_scopes(granted: Sequence[str], consent: Consent) -> None:
     """Raises Failed where the consent lacks a scope.
 
     The scope to write, and the broader scope of an older consent, also allow reading.
@@ -297,7 +316,7 @@ def _scopes(granted: Sequence[str], consent: Consent) -> None:
         )
 
 
-def _read(result: Checked, client: Client, stream: Stream) -> Page | None:
+def _check_read(result: CheckReport, client: Client, stream: Stream) -> Page | None:
     page: Page | None = None
     since = client.timing.now() - timedelta(days=1) if stream.deleted else None
     with _check(result, f"read {stream.name}") as say:
@@ -313,12 +332,12 @@ def _read(result: Checked, client: Client, stream: Stream) -> Page | None:
                     f"{detail} ({error.call})", f"{OPERATOR}, or whoever runs the network"
                 ) from None
             raise
-        say(f"{page.record_count if page else 0} records on the first page{_alone(page)}")
+        say(f"{page.record_count if page else 0} records on the first page{_paging_hint(page)}")
     return page
 
 
-def _alone(page: Page | None) -> str:
-    """A hint where paging that is set up wrongly would look the same."""
+def _paging_hint(page: Page | None) -> str:
+    """A hint about a full first page without a next one: wrong paging would look the same."""
     if page is None or page.next_request is not None or page.record_count < _PAGE_SIZE:
         return ""
     return (
@@ -327,7 +346,9 @@ def _alone(page: Page | None) -> str:
     )
 
 
-def _map(result: Checked, client: Client, stream: Stream, page: Page, customers: set[str]) -> None:
+def _check_mapping(
+    result: CheckReport, client: Client, stream: Stream, page: Page, customers: set[str]
+) -> None:
     with _check(result, f"map {stream.name}") as say:
         mapped = map_pages(client.spec, stream, client.connection, [(1, page.body)])
         customers |= missing(client.spec, mapped).get("customers", set())
@@ -349,7 +370,7 @@ def _map(result: Checked, client: Client, stream: Stream, page: Page, customers:
         )
 
 
-def _phones(client: Client, ids: Sequence[str]) -> str:
+def _usable_phones(client: Client, ids: Sequence[str]) -> str:
     lookup = client.spec.lookup("customers")
     usable = 0
     for page in look_up(client.spec, lookup, client, ids):

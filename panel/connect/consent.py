@@ -90,17 +90,20 @@ def redirect_for(block: ConsentedConnection, *, port: int | None, redirect_uri: 
 
 
 def comes_by_itself(started: Started) -> bool:
-    """Whether the browser brings the answer to this machine; otherwise it is pasted."""
+    """Whether the browser brings the answer to this machine; if not, the operator pastes it."""
     return address_of(started.redirect_uri) is not None
 
 
 def choose(
     block: ConsentedConnection, name: str, granted: Granted, account: str = ""
 ) -> tuple[GrantedAccount | None, list[GrantedAccount]]:
-    """(the account to connect, None where someone must choose; the accounts that could be).
+    """Which account to connect.
 
-    Raises ConsentFailed where the wanted account was not opened, or all are connected under other
-    names.
+    Returns:
+        The account, or None where somebody must choose; and the accounts that are possible.
+
+    Raises:
+        ConsentFailed: The wanted account was not opened, or all are connected under other names.
     """
     system = block.system
     wanted = account or block.account()

@@ -30,7 +30,7 @@ OVERLAP_SECONDS: Final = 86_400.0
 _ADDRESSES: Final[Mapping[str, int]] = {"freshbooks": 2}
 _NOW_IN_USE: Final = "The secret of the block is in use now; the one before it for a day more."
 #: What to do at the billing system, and here afterwards.
-_PLACES: Final[Mapping[str, str]] = {
+_INSTRUCTIONS: Final[Mapping[str, str]] = {
     "quickbooks": (
         "1. [developer.intuit.com](https://developer.intuit.com), your app, *Webhooks*: enter the "
         "address, choose *Invoice*, *SalesReceipt*, *CreditMemo* and *RefundReceipt*, save.\n2. "
@@ -62,14 +62,14 @@ class NoWebhooksError(ValueError):
 
 
 @dataclass(frozen=True)
-class Kept:
-    """The addresses of a connection.
+class AddressState:
+    """The webhook addresses of a connection."""
 
-    `made` of them are new; `secret_taken`: the block's secret was new.
-    """
-
+    #: The addresses that are in use.
     addresses: Sequence[EndpointRow]
+    #: How many of them are new.
     made: int = 0
+    #: Whether the block had a secret that is in use only from now on.
     secret_taken: bool = False
 
     @property
@@ -94,7 +94,7 @@ def keep_address(
     *,
     make: bool = True,
     endpoints: Sequence[EndpointRow] | None = None,
-) -> Kept:
+) -> AddressState:
     """Makes the connection's missing addresses, and takes the block's options and secret.
 
     The caller commits. Raises NoWebhooksError.
@@ -113,23 +113,28 @@ def keep_address(
             f"do: {others}"
         )
     options = _options(block)
-    hook = _declared(block, options)
+    hook = _webhook_of(block, options)
     secret: SecretStr = getattr(block, "webhook_secret", NO_SECRET)
     if secret.get_secret_value() and (problem := unusable(hook, secret)):
         raise NoWebhooksError(f'field "Webhook secret" of block "{block.name}": {problem}')
-    current, made = _of(stored.endpoints(db) if endpoints is None else endpoints, block), 0
+    current, made = (
+        _addresses_of(stored.endpoints(db) if endpoints is None else endpoints, block),
+        0,
+    )
     while make and len(current) < _ADDRESSES.get(block.system, 1):
         stored.create_endpoint(
             db,
             NewEndpoint(block.system, block.name, handshake="awaited" if hook.confirm else "none"),
         )
-        current, made = _of(stored.endpoints(db), block), made + 1
+        current, made = _addresses_of(stored.endpoints(db), block), made + 1
     taken = False
     for endpoint in current:
         _take_options(db, endpoint, options, asked=make)
         if secret.get_secret_value():
-            taken |= _take(db, endpoint, secret.get_secret_value(), key, asked=make)
-    return Kept(_of(stored.endpoints(db), block) if make else current, made, taken)
+            taken |= _take_secret(db, endpoint, secret.get_secret_value(), key, asked=make)
+    return AddressState(
+        _addresses_of(stored.endpoints(db), block) if make else current, made, taken
+    )
 
 
 def take_secrets(dsn: str, key: bytes) -> list[str]:
@@ -157,7 +162,7 @@ def take_secrets(dsn: str, key: bytes) -> list[str]:
     return sentences
 
 
-def _of(endpoints: Sequence[EndpointRow], block: BillingConnection) -> list[EndpointRow]:
+def _addresses_of(endpoints: Sequence[EndpointRow], block: BillingConnection) -> list[EndpointRow]:
     return [
         endpoint
         for endpoint in endpoints
@@ -166,7 +171,7 @@ def _of(endpoints: Sequence[EndpointRow], block: BillingConnection) -> list[Endp
 
 
 def _options(block: BillingConnection) -> dict[str, Any]:
-    """How webhooks are signed, where the block says it otherwise than usual."""
+    """How webhooks are signed, where the block differs from the usual way."""
     if block.system not in DESCRIBED_WEBHOOKS:
         return {}
     fields = WebhookSettings.model_fields
@@ -181,9 +186,9 @@ def _options(block: BillingConnection) -> dict[str, Any]:
 def _take_options(
     db: DbConnection, endpoint: EndpointRow, of_block: Mapping[str, Any], *, asked: bool
 ) -> None:
-    """Notes what the block says.
+    """Stores what the block says about the address.
 
-    What was said of the address goes before it, until somebody asks for the block's.
+    Options that were given for the address itself win, until somebody asks for the block's.
     """
     options = {
         name: value
@@ -194,7 +199,7 @@ def _take_options(
         stored.set_options(db, endpoint.endpoint_no, options, of_block)
 
 
-def _declared(block: BillingConnection, options: Mapping[str, Any]) -> Webhook:
+def _webhook_of(block: BillingConnection, options: Mapping[str, Any]) -> Webhook:
     try:
         hook = declaration(block.system, options)
     except ConnectorError as error:
@@ -203,7 +208,9 @@ def _declared(block: BillingConnection, options: Mapping[str, Any]) -> Webhook:
     return hook
 
 
-def _take(db: DbConnection, endpoint: EndpointRow, secret: str, key: bytes, *, asked: bool) -> bool:
+def _take_secret(
+    db: DbConnection, endpoint: EndpointRow, secret: str, key: bytes, *, asked: bool
+) -> bool:
     target = webhooks.endpoint(db, endpoint.endpoint_id, key)
     if target is None or secret in target.secrets:
         return False
@@ -216,7 +223,7 @@ def _take(db: DbConnection, endpoint: EndpointRow, secret: str, key: bytes, *, a
 
 
 def markdown(
-    block: BillingConnection, title: str, kept: Kept, http_url: str, *, public: bool
+    block: BillingConnection, title: str, kept: AddressState, http_url: str, *, public: bool
 ) -> str:
     """The addresses and what to do with them, as Prefect's UI shows it."""
     rows = [
@@ -228,7 +235,7 @@ def markdown(
         f"# Webhooks of {title}",
         f"**{kept.state.capitalize()}.** {_NOW_IN_USE if kept.secret_taken else ''}",
         table(["Address", "Last webhook"], rows),
-        _PLACES[block.system].format(block=link),
+        _INSTRUCTIONS[block.system].format(block=link),
         (
             "Polling goes on beside it: a sale whose webhook is lost comes with the next poll, and "
             "none counts twice."

@@ -1,4 +1,4 @@
-"""Charts as SVG inside the page: Prefect's UI shows an image whose address holds it all."""
+"""Charts as SVG inside a page: Prefect's UI shows an image whose address holds all of it."""
 
 import re
 import sys
@@ -41,7 +41,7 @@ def bars(
     series: Mapping[str, Sequence[int]],
     colors: Sequence[str] = _COLORS,
 ) -> str:
-    """Stacked bars, a slot of time each, as markdown."""
+    """Stacked bars, one per slot of time, as Markdown."""
     chart = pygal.StackedBar(**_options(labels, colors), spacing=6)
     return _image(chart, title, labels, series)
 
@@ -52,7 +52,7 @@ def lines(
     series: Mapping[str, Sequence[int | None]],
     colors: Sequence[str],
 ) -> str:
-    """Lines, interrupted where there is no value, as markdown."""
+    """Lines that are interrupted where there is no value, as Markdown."""
     chart = pygal.Line(
         **_options(labels, colors),
         dots_size=1.6,
@@ -105,7 +105,7 @@ def _image(
     for name, values in series.items():
         chart.add(name, list(values))
     drawing = chart.render_tree()
-    _bare(drawing)
+    _remove_unseen(drawing)
     svg = _DECIMALS.sub(
         r"\1", ElementTree.tostring(drawing, encoding="unicode").replace(' rx="0" ry="0"', "")
     )
@@ -115,11 +115,11 @@ def _image(
     )
 
 
-def _bare(element: ElementTree.Element) -> None:
-    """Without what only a pointer or a script would see."""
+def _remove_unseen(element: ElementTree.Element) -> None:
+    """Removes what only a pointer or a script would use."""
     for child in list(element):
         name = str(child.tag).rpartition("}")[2]  # (a comment's tag is a function)
         if name.startswith(_UNSEEN) or (name == "rect" and child.get("height") in ("0", "0.0")):
             element.remove(child)
         else:
-            _bare(child)
+            _remove_unseen(child)

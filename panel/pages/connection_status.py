@@ -25,50 +25,65 @@ _TAG = "connection"
 
 
 @dataclass
-class Desk:
-    """One connection, or a system that has none yet (`block_id` "").
+class ConnectionStatus:
+    """What Prefect knows of one connection, or of a system that has none yet."""
 
-    `problem`: why it cannot be used, "" where it can.
-    """
-
+    #: What operators call the connection: the name of its block.
     name: str
+    #: Key of the billing system, e.g. `sage_intacct`.
     system: str
+    #: What people call the billing system, e.g. "Sage Intacct".
     title: str
+    #: Path of the form that makes its block, in Prefect's UI.
     form: str
+    #: The account at the vendor; "" while the block does not name one.
     account: str = ""
+    #: Why the connection cannot be used, "" where it can.
     problem: str = ""
+    #: Id of the block document; "" for a system that has no connection yet.
     block_id: str = ""
+    #: Id of the deployment `sync-NAME`; "" where there is none.
     deployment_id: str = ""
+    #: Whether a schedule of the deployment is on.
     scheduled: bool = False
+    #: Whether the deployment is paused.
     paused: bool = False
+    #: The shortest interval of its active schedules.
     every: timedelta | None = None
+    #: When the next run is expected to start.
     next_run_at: datetime | None = None
+    #: Id of the run that is under way, "" where there is none.
     running: str = ""
 
 
 @dataclass(frozen=True)
-class Desks:
-    """All connections by name, and the systems that have none yet."""
+class ConnectionOverview:
+    """What Prefect knows of all connections and deployments."""
 
-    connections: dict[str, Desk]
+    #: Every connection by its name; a system without one is there by its own name.
+    connections: dict[str, ConnectionStatus]
+    #: Ids of the deployments that synchronise nothing, by name.
     others: dict[str, str] = field(default_factory=dict)
+    #: Id and description of every deployment, by name.
     descriptions: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def names(self) -> dict[tuple[str, str], str]:
         """The first connection, by name, of each system and account."""
         names: dict[tuple[str, str], str] = {}
-        for name, desk in sorted(self.connections.items()):
-            if desk.account:
-                names.setdefault((desk.system, desk.account), name)
+        for name, connection in sorted(self.connections.items()):
+            if connection.account:
+                names.setdefault((connection.system, connection.account), name)
         return names
 
 
-def read(client: SyncPrefectClient, *, everything: bool = True) -> Desks:
-    """Reads them. Raises what Prefect's client raises.
+def read(client: SyncPrefectClient, *, everything: bool = True) -> ConnectionOverview:
+    """Reads the overview. Raises what Prefect's client raises.
 
-    Without `everything` other deployments are left out, but for those with which connections are
-    made: for every schedule in an answer the server walks through all time zones of the machine, as
-        would the client's own reader.
+    Args:
+        client: Of the server.
+        everything: False: only the deployments that synchronise, and those with which connections
+            are made. For every schedule in an answer the server walks through all time zones of
+            the machine. The client's own reader would do the same, so this asks for plain JSON.
     """
     only = (
         {} if everything else {"operator": "or_", "name": {"like_": SYNC}, "tags": {"any_": [_TAG]}}
@@ -78,24 +93,28 @@ def read(client: SyncPrefectClient, *, everything: bool = True) -> Desks:
         row["name"]: row
         for row in client.request("POST", "/deployments/filter", json=wanted).json()
     }
-    desks = _connected(client)
+    connections = _connected(client)
     for system, kind in BLOCKS.items():
-        if not any(desk.system == system for desk in desks.values()):
-            desks[block_name(system)] = _desk(block_name(system), system, kind)
-    for name, desk in desks.items():
+        if not any(connection.system == system for connection in connections.values()):
+            connections[block_name(system)] = _new_status(block_name(system), system, kind)
+    for name, connection in connections.items():
         if (deployment := deployments.get(SYNC + name)) is not None:
-            _scheduled(desk, deployment)
-    by_deployment = {desk.deployment_id: desk for desk in desks.values() if desk.deployment_id}
+            _scheduled(connection, deployment)
+    by_deployment = {
+        connection.deployment_id: connection
+        for connection in connections.values()
+        if connection.deployment_id
+    }
     _runs(client, by_deployment)
     others = {name: row["id"] for name, row in deployments.items() if not name.startswith(SYNC)}
-    return Desks(
-        desks,
+    return ConnectionOverview(
+        connections,
         others,
         {name: (row["id"], row["description"] or "") for name, row in deployments.items()},
     )
 
 
-def _connected(client: SyncPrefectClient) -> dict[str, Desk]:
+def _connected(client: SyncPrefectClient) -> dict[str, ConnectionStatus]:
     kinds = {kind.get_block_type_slug(): (system, kind) for system, kind in BLOCKS.items()}
     wanted = {
         "block_types": {"slug": {"any_": list(kinds)}},
@@ -104,7 +123,7 @@ def _connected(client: SyncPrefectClient) -> dict[str, Desk]:
         # function.)
         "include_secrets": True, "limit": _PAGE,
     }  # fmt: skip
-    desks: dict[str, Desk] = {}
+    connections: dict[str, ConnectionStatus] = {}
     firsts = {block_name(system): system for system in BLOCKS}
     for row in client.request("POST", "/block_documents/filter", json=wanted).json():
         document = BlockDocument.model_validate(row)
@@ -112,16 +131,18 @@ def _connected(client: SyncPrefectClient) -> dict[str, Desk]:
         name = document.name or ""
         if not name or firsts.get(name, system) != system:
             continue
-        desk = _desk(name, system, kind)
-        desk.block_id = str(document.id)
-        desk.account, desk.problem = _state(kind, document)
-        desks[name] = desk
-    return dict(sorted(desks.items()))
+        connection = _new_status(name, system, kind)
+        connection.block_id = str(document.id)
+        connection.account, connection.problem = _state(kind, document)
+        connections[name] = connection
+    return dict(sorted(connections.items()))
 
 
-def _desk(name: str, system: str, kind: type[BillingConnection]) -> Desk:
+def _new_status(name: str, system: str, kind: type[BillingConnection]) -> ConnectionStatus:
     title = (kind._block_type_name or system).removesuffix(" Connection")
-    return Desk(name, system, title, f"/blocks/catalog/{kind.get_block_type_slug()}/create")
+    return ConnectionStatus(
+        name, system, title, f"/blocks/catalog/{kind.get_block_type_slug()}/create"
+    )
 
 
 def _state(kind: type[BillingConnection], document: BlockDocument) -> tuple[str, str]:
@@ -129,38 +150,38 @@ def _state(kind: type[BillingConnection], document: BlockDocument) -> tuple[str,
     try:
         block = kind._from_block_document(document)
     except ValidationError as error:
-        return "", f"a setting cannot be as it is: {problems(kind, error)}"
+        return "", f"a setting is not valid: {problems(kind, error)}"
     try:
         if missing := block.missing():
             return block.account(), missing
         check_settings(block)
     except ConnectorError as error:
-        return "", f"a setting cannot be as it is: {error.detail}"
+        return "", f"a setting is not valid: {error.detail}"
     return block.account(), ""
 
 
-def _scheduled(desk: Desk, deployment: Mapping[str, Any]) -> None:
-    desk.deployment_id, desk.paused = deployment["id"], deployment["paused"]
+def _scheduled(connection: ConnectionStatus, deployment: Mapping[str, Any]) -> None:
+    connection.deployment_id, connection.paused = deployment["id"], deployment["paused"]
     active = [entry["schedule"] for entry in deployment["schedules"] if entry["active"]]
-    desk.scheduled = bool(active) and not desk.paused
+    connection.scheduled = bool(active) and not connection.paused
     intervals = [
         timedelta(seconds=schedule["interval"]) for schedule in active if schedule.get("interval")
     ]
-    desk.every = min(intervals, default=None)
+    connection.every = min(intervals, default=None)
 
 
-def _runs(client: SyncPrefectClient, desks: Mapping[str, Desk]) -> None:
+def _runs(client: SyncPrefectClient, connections: Mapping[str, ConnectionStatus]) -> None:
     """The next run of each, and the one that is under way."""
     wanted: dict[str, Any] = {
-        "deployments": {"id": {"any_": list(desks)}},
+        "deployments": {"id": {"any_": list(connections)}},
         "flow_runs": {"state": {"type": {"any_": ["SCHEDULED", "PENDING", "RUNNING"]}}},
         "sort": "EXPECTED_START_TIME_ASC", "limit": _PAGE,
     }  # fmt: skip
-    if not desks:
+    if not connections:
         return
     for run in client.request("POST", "/flow_runs/filter", json=wanted).json():
-        desk = desks[run["deployment_id"]]
+        connection = connections[run["deployment_id"]]
         if run["state_type"] == "RUNNING":
-            desk.running = desk.running or run["id"]
-        elif desk.next_run_at is None and run["expected_start_time"]:
-            desk.next_run_at = datetime.fromisoformat(run["expected_start_time"])
+            connection.running = connection.running or run["id"]
+        elif connection.next_run_at is None and run["expected_start_time"]:
+            connection.next_run_at = datetime.fromisoformat(run["expected_start_time"])

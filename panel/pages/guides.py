@@ -12,8 +12,8 @@ from typing import Final
 
 from prefect.client.orchestration import SyncPrefectClient
 
+from panel.pages.guide_markdown import reflowed
 from panel.pages.publish import publish
-from panel.pages.reflow import reflowed
 
 #: Title of each guide and the files it is made of, by its artifact's key.
 GUIDES: Final[Mapping[str, tuple[str, str]]] = {
@@ -30,7 +30,7 @@ _LINK: Final = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 
 
 def ids(client: SyncPrefectClient) -> dict[str, tuple[str, str]]:
-    """Artifact and description of each guide that is there."""
+    """Artifact id and description of each guide that Prefect has."""
     wanted = {"artifacts": {"key": {"any_": list(GUIDES)}}, "limit": 50}
     rows = client.request("POST", "/artifacts/latest/filter", json=wanted).json()
     return {row["key"]: (row["latest_id"], row["description"] or "") for row in rows}

@@ -31,18 +31,20 @@ NOTHING_YET: Final = (
 
 
 @dataclass(frozen=True)
-class Known:
+class PublishedPages:
     """The pages and guides that Prefect has already, by key."""
 
+    #: Id of the latest artifact of each page and guide.
     ids: dict[str, str]
+    #: The line that describes each of them in the list of artifacts.
     descriptions: dict[str, str]
 
 
-def known_pages(client: SyncPrefectClient) -> Known:
-    """What Prefect has of the pages and guides."""
+def published_pages(client: SyncPrefectClient) -> PublishedPages:
+    """Asks Prefect for the pages and guides that it has."""
     wanted = {"artifacts": {"key": {"any_": [SYSTEMS, STATUS, AUDIT, *GUIDE_KEYS]}}, "limit": 50}
     rows = client.request("POST", "/artifacts/latest/filter", json=wanted).json()
-    return Known(
+    return PublishedPages(
         {row["key"]: row["latest_id"] for row in rows},
         {row["key"]: row["description"] or "" for row in rows},
     )
@@ -53,7 +55,7 @@ def publish(
 ) -> str:
     """Replaces the page, or makes it; returns its id.
 
-    It stays the same, so that links to it hold.
+    The id stays the same, so that links to the page keep working.
     """
     if artifact_id is not None:
         try:
@@ -87,7 +89,7 @@ def ensure_linked(client: SyncPrefectClient, texts: Iterable[str]) -> list[str]:
 
 
 def links(page_ids: Mapping[str, str], here: str) -> str:
-    """The other pages, in one line."""
+    """Links to the other pages, in one line."""
     titles = {SYSTEMS: "Billing systems", STATUS: "Sync status", AUDIT: "Audit log"}
     parts = [f"[{title}]({path(page_ids, key)})" for key, title in titles.items() if key != here]
     return " · ".join(
@@ -102,7 +104,10 @@ def links(page_ids: Mapping[str, str], here: str) -> str:
 
 
 def path(page_ids: Mapping[str, str], key: str) -> str:
-    """Where the page is: itself, where its id is known and stays; else the list of its versions."""
+    """The path of a page in Prefect's UI.
+
+    It leads to the page itself where its id is known and stays, else to the list of its versions.
+    """
     return (
         f"/artifacts/artifact/{page_ids[key]}"
         if key in page_ids and key != AUDIT

@@ -14,10 +14,10 @@ from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, State
 
-from panel.pages import footers, status, systems
-from panel.pages.connection_status import Desks, read
-from panel.pages.publish import STATUS, SYSTEMS, known_pages, links, publish
-from panel.pages.systems import Ledger
+from panel.pages import billing_systems, deployment_descriptions, sync_status
+from panel.pages.billing_systems import Ledger
+from panel.pages.connection_status import ConnectionOverview, read
+from panel.pages.publish import STATUS, SYSTEMS, links, publish, published_pages
 from settings import Settings, settings
 from sql import ledger, webhooks
 from sql import panel_pages as pages
@@ -31,41 +31,45 @@ FAILURES_SHOWN: Final = 10
 
 @dataclass(frozen=True)
 class Refreshed:
-    """What the pages say in one line each, and what they took.
+    """What the pages show, in one line each."""
 
-    `status` "": that page was left as it is.
-    """
-
+    #: The headline of the page "Billing systems".
     systems: str
+    #: The headline of the page "Sync status"; "" where that page was left as it is.
     status: str
+    #: What reading and publishing took.
     seconds: float
 
 
 def refresh(installation: Settings, *, charts: bool = True) -> Refreshed:
-    """Publishes the pages and what descriptions of deployments say of them.
+    """Publishes the pages, and what the descriptions of deployments show of them.
 
     Raises psycopg.Error, and what Prefect's client raises.
 
-    Without `charts` the page "Sync status" is left as it is, unless it is missing or knows of no
-    run yet.
+    Args:
+        installation: The settings of this installation.
+        charts: False: the page "Sync status" is left as it is, unless it is missing or knows of no
+            run yet.
     """
     started, now = time.monotonic(), datetime.now(UTC)
     with get_client(sync_client=True) as client, without_row_data():
-        there = known_pages(client)
+        there = published_pages(client)
         page_ids = there.ids
-        charts = charts or status.knows_nothing(there.descriptions.get(STATUS))
-        desks = read(client, everything=charts)
-        status_line = _status(client, installation, desks, page_ids, now) if charts else ""
-        ledger_state = _ledger(installation, desks)
-        systems_line = _systems(client, installation, desks, ledger_state, page_ids, now)
-        footers.renew(client, desks, ledger_state.addresses, page_ids, installation.http_url)
+        charts = charts or sync_status.knows_nothing(there.descriptions.get(STATUS))
+        overview = read(client, everything=charts)
+        status_line = _status(client, installation, overview, page_ids, now) if charts else ""
+        ledger_state = _ledger(installation, overview)
+        systems_line = _systems(client, installation, overview, ledger_state, page_ids, now)
+        deployment_descriptions.renew_descriptions(
+            client, overview, ledger_state.addresses, page_ids, installation.http_url
+        )
     return Refreshed(systems_line, status_line, time.monotonic() - started)
 
 
-def _ledger(installation: Settings, desks: Desks) -> Ledger:
+def _ledger(installation: Settings, overview: ConnectionOverview) -> Ledger:
     with connect(installation.dsn()) as connection:
         return Ledger(
-            pages.accounts(connection), pages.last_attempts(connection, list(desks.connections)),
+            pages.accounts(connection), pages.last_attempts(connection, list(overview.connections)),
             webhooks.backlog(connection), pages.addresses(connection),
             ledger.dirty_members(connection),
         )  # fmt: skip
@@ -74,14 +78,14 @@ def _ledger(installation: Settings, desks: Desks) -> Ledger:
 def _systems(
     client: SyncPrefectClient,
     installation: Settings,
-    desks: Desks,
+    overview: ConnectionOverview,
     ledger_state: Ledger,
     page_ids: dict[str, str],
     now: datetime,
 ) -> str:
-    line = systems.headline(systems.rows(desks, ledger_state, now))
-    text = systems.markdown(
-        desks, ledger_state, now, installation.http_url, links(page_ids, SYSTEMS)
+    line = billing_systems.headline(billing_systems.rows(overview, ledger_state, now))
+    text = billing_systems.markdown(
+        overview, ledger_state, now, installation.http_url, links(page_ids, SYSTEMS)
     )
     page_ids[SYSTEMS] = publish(client, SYSTEMS, page_ids.get(SYSTEMS), text, line)
     return line
@@ -90,23 +94,23 @@ def _systems(
 def _status(
     client: SyncPrefectClient,
     installation: Settings,
-    desks: Desks,
+    overview: ConnectionOverview,
     page_ids: dict[str, str],
     now: datetime,
 ) -> str:
     with connect(installation.dsn()) as connection:
         periods = [
-            status.Period(
+            sync_status.Period(
                 title, since, step, label,
-                pages.totals(connection, since, desks.names()),
+                pages.totals(connection, since, overview.names()),
                 pages.over_time(connection, since, step),
             )
-            for title, since, step, label in status.periods(now)
+            for title, since, step, label in sync_status.periods(now)
         ]  # fmt: skip
         failures = pages.last_failures(connection, now - timedelta(days=30), FAILURES_SHOWN)
         arrived = pages.webhooks_over(connection, now - timedelta(hours=24))
-    line = status.headline(periods[0])
-    text = status.markdown(periods, failures, arrived, now, links(page_ids, STATUS))
+    line = sync_status.headline(periods[0])
+    text = sync_status.markdown(periods, failures, arrived, now, links(page_ids, STATUS))
     page_ids[STATUS] = publish(client, STATUS, page_ids.get(STATUS), text, line)
     return line
 

@@ -57,7 +57,7 @@ def _what(entry: Entry) -> str:
 
 
 def _failure(entry: Entry) -> str:
-    """One line of a list: a cell of a table hides what does not fit."""
+    """One line of a list, because a cell of a table hides what does not fit."""
     return (
         f"- {entry.entry_no}, {plain(_what(entry))}: "
         f"{plain(shortened(entry.error or '', _ERROR_MAX))}"
@@ -65,7 +65,7 @@ def _failure(entry: Entry) -> str:
 
 
 def _result(entry: Entry) -> str:
-    """What came of it, in few words: the page is narrow, and what is not seen is not read."""
+    """The outcome in few words, because the page is narrow."""
     if entry.points:
         came = f"{grouped(entry.points, sign=True)} points"
     else:

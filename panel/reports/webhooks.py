@@ -6,7 +6,7 @@ It shows what came in, how fast it became points, and what waits for somebody.
 from collections.abc import Mapping, Sequence
 
 from panel.markdown import table
-from panel.reports.run import refused
+from panel.reports.sync_run import refused_corrections
 from sql.refused import AccountRefused
 from sql.webhook_documents import EventCount, Parked
 from sql.webhooks import Backlog
@@ -44,7 +44,7 @@ def markdown(
     """The report as Prefect's UI shows it."""
     parts = [
         f"**{headline(counts)}**",
-        refused(corrections, heading="###"),
+        refused_corrections(corrections, heading="###"),
         _connections(counts),
         _speed(events),
         _waiting(backlog),

@@ -1,7 +1,6 @@
-"""A bar in Prefect's UI for work that takes long: how far it is, and how long it may still take.
+"""A progress bar in Prefect's UI: how far the work is, and how long it may still take.
 
-What cannot be shown is no reason to stop: whatever goes wrong here is logged once, and the work
-goes on.
+A bar that cannot be shown is no reason to stop: an error here is logged once, and the work goes on.
 """
 
 import logging
@@ -27,10 +26,10 @@ _FORETOLD_FROM: Final = 0.02
 
 
 class Progress:
-    """The bar of one run; a context manager: at the end it says how the work ended.
+    """The bar of one run; a context manager that says at the end how the work ended.
 
-    To be made in the flow's own thread, which is how Prefect knows whose it is; `at` may be called
-    from any.
+    Make it in the flow's own thread: that is how Prefect knows to which run it belongs. `at` may be
+    called from any thread.
     """
 
     def __init__(

@@ -33,14 +33,14 @@ from panel.blocks import (
     register_blocks,
 )
 from panel.blocks.connected import connected, connections, find_block
-from panel.connect.check import Check, Checked, check_connection
+from panel.connect.check import Check, CheckReport, check_connection
 from settings import settings
 from simulator.server import Application
 from sql.db import connect as database
 from tests.flows.worker_fixtures import eventually
 from tests.support.database import databases, dsn
 from twezah.stack import provision
-from twezah.stack.describe import describe
+from twezah.stack.flow_descriptions import describe
 
 __all__ = ["databases", "dsn"]
 SECOND = "b0a5c0de-0000-4000-8000-000000000002"
@@ -292,12 +292,12 @@ def test_errors_name_the_connection_not_its_system(vendors: Vendors) -> None:
     assert 'block "xero-lisboa"' in str(state.message)
 
 
-def result_of(name: str) -> Checked:
+def result_of(name: str) -> CheckReport:
     own = settings()
     return check_connection(find_block(name), dsn=own.dsn(), key=own.fernet_key())
 
 
-def failed(result: Checked) -> Check:
+def failed(result: CheckReport) -> Check:
     found = [one for one in result.checks if not one.ok]
     assert found, result
     return found[0]
@@ -519,5 +519,5 @@ def test_a_further_account_gets_a_deployment_of_its_own(vendors: Vendors) -> Non
 
 
 def test_the_flows_are_found_where_prefect_yaml_says() -> None:
-    code = "from twezah.stack.describe import describe; describe()"
+    code = "from twezah.stack.flow_descriptions import describe; describe()"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from panel.pages import guides, publish
-from panel.pages.reflow import reflowed
+from panel.pages.guide_markdown import reflowed
 from settings import PROJECT_ROOT
 
 

@@ -1,4 +1,9 @@
-"""The command `twezah`; what its exit codes mean is in `twezah.cli.exits`."""
+"""The command `twezah`: each module registers the commands that it is named after.
+
+What the exit codes mean is in `twezah.cli.exit_codes`. Commands import what they use inside their
+functions: Prefect, polars and the database driver take seconds to import, and `twezah --help` or
+`twezah status` should not wait for what they do not use.
+"""
 
 import errno
 import os
@@ -12,24 +17,28 @@ from twezah.cli import (
     backup,
     connect,
     demo,
+    explain,
     export,
     fx,
     keys,
-    look,
+    mapping,
     member,
-    operate,
     password,
     points,
     program,
+    psql,
     service,
+    status,
+    sync,
+    up,
     webhooks,
 )
-from twezah.cli.exits import ENVIRONMENT, INTERRUPTED, USAGE
-from twezah.stack.private import UMASK
+from twezah.cli.exit_codes import ENVIRONMENT, INTERRUPTED, USAGE
+from twezah.stack.private_files import UMASK
 
 app = typer.Typer(
     name="twezah",
-    help="Every sale becomes loyalty points: operate and question the billing integration.",
+    help="Every sale becomes loyalty points: operate and query the billing integration.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -39,11 +48,15 @@ app = typer.Typer(
         "environment."
     ),
 )
-operate.register(app)
+up.register(app)
+sync.register(app)
 password.register(app)
 connect.register(app)
 demo.register(app)
-look.register(app)
+status.register(app)
+explain.register(app)
+psql.register(app)
+mapping.register(app)
 backup.register(app)
 keys.register(app)
 webhooks.register(app)

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from twezah.cli.exits import FAILED
+from twezah.cli.exit_codes import FAILED
 from twezah.cli.ledger import ledger
-from twezah.cli.operate import Json, moment_utc
+from twezah.cli.options import Json, moment_utc
 from twezah.cli.output import print_json, print_table, say
 
+# For an annotation only: `sql` imports the database driver, which no other command needs at start.
 if TYPE_CHECKING:
     from sql.audit import Head
 
@@ -33,7 +34,7 @@ def register(app: typer.Typer) -> None:
 
 
 @dataclass(frozen=True)
-class _Shown:
+class _Row:
     no: str
     at: datetime
     actor: str
@@ -55,7 +56,7 @@ def list_entries(  # noqa: PLR0913, PLR0917  one option per filter
     subject: Annotated[str | None, typer.Option(help="e.g. 'member 17'.")] = None,
     since: Annotated[str | None, typer.Option(help="From this date or time on.")] = None,
     until: Annotated[str | None, typer.Option(help="Up to this date or time.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="So many entries.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most this many entries.")] = 50,
     before: Annotated[
         int | None, typer.Option(help="Only entries before the one of this number.")
     ] = None,
@@ -77,7 +78,7 @@ def list_entries(  # noqa: PLR0913, PLR0917  one option per filter
         print_json(entries)
         return
     rows = [
-        _Shown(
+        _Row(
             str(e.entry_no), e.at, e.actor, e.operation, e.status, e.subject, e.records, e.points,
             (e.error or "")[:120] or None
         )
@@ -113,9 +114,9 @@ def verify(
         raise typer.BadParameter(str(error), param_hint="--head") from None
     heads = settings().home / HEADS
     with ledger() as dsn, connect(dsn) as connection:
-        verdict = stored.verify(connection, [*_noted(heads), *noted_heads])
+        verdict = stored.verify(connection, [*_read_heads(heads), *noted_heads])
     if verdict.head is not None:
-        _note(heads, verdict.head.to_text())
+        _append_head(heads, verdict.head.to_text())
     if json:
         print_json(
             {
@@ -132,12 +133,12 @@ def verify(
         raise typer.Exit(FAILED)
     if not json:
         say(
-            "Note the head elsewhere: whoever could change both the database and this machine "
-            "cannot change that."
+            "Note the head on another machine, where nobody who can change the database and this "
+            "machine can change it."
         )
 
 
-def _noted(path: Path) -> "list[Head]":
+def _read_heads(path: Path) -> "list[Head]":
     from sql import audit as stored
 
     lines = path.read_text(encoding="ascii").splitlines() if path.exists() else []
@@ -147,14 +148,14 @@ def _noted(path: Path) -> "list[Head]":
             heads.append(stored.Head.of(text))
         except ValueError:
             message = (
-                f"{path}, line {number}, is no head: restore the file, or move it away if you know "
-                "why"
+                f"line {number} of {path} is not a head (NUMBER:HASH): restore the file, or move "
+                "it away if you know why"
             )
             raise typer.BadParameter(message, param_hint=HEADS) from None
     return heads
 
 
-def _note(path: Path, text: str) -> None:
+def _append_head(path: Path, text: str) -> None:
     lines = path.read_text(encoding="ascii").splitlines() if path.exists() else []
     if text not in lines[-1:]:
         with path.open("a", encoding="ascii") as file:

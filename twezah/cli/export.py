@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from twezah.cli.exits import FAILED
+from twezah.cli.exit_codes import FAILED
 from twezah.cli.ledger import command_id, ledger, refusals
-from twezah.cli.operate import Json
+from twezah.cli.options import Json
 from twezah.cli.output import print_json, say
 
 
@@ -31,7 +31,7 @@ def export(
         ),
     ] = None,
     member: Annotated[
-        int | None, typer.Option(help="Only what is about the member of this number.")
+        int | None, typer.Option(help="Only rows about the member with this number.")
     ] = None,
     personal: Annotated[
         bool, typer.Option("--personal", help="With phones. The audit log says so.")

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from twezah.cli.exits import FAILED
+from twezah.cli.exit_codes import FAILED
 from twezah.cli.ledger import command_id, ledger, post_waiting
-from twezah.cli.operate import Json
+from twezah.cli.options import Json
 from twezah.cli.output import print_json, say
 
 fx = typer.Typer(
@@ -36,7 +36,9 @@ def load(
             metavar="[FILE]", help="CSV; - is stdin; none: from the address in TWEZAH_FX_URL."
         ),
     ] = "",
-    source: Annotated[str, typer.Option(help="Who says so; kept with each rate.")] = "",
+    source: Annotated[
+        str, typer.Option(help="Where the rates are from; kept with each rate.")
+    ] = "",
     carry_days: Annotated[
         int,
         typer.Option(

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from twezah.cli.exits import FAILED
+from twezah.cli.exit_codes import FAILED
 from twezah.cli.ledger import ledger
-from twezah.cli.operate import Json
+from twezah.cli.options import Json
 from twezah.cli.output import print_json, print_table, say
 
+# For an annotation only: `sql` imports the database driver, which no other command needs at start.
 if TYPE_CHECKING:
     from sql.keys import NewKey
 
@@ -35,7 +36,7 @@ def register(app: typer.Typer) -> None:
 
 
 @dataclass(frozen=True)
-class _Shown:
+class _Row:
     prefix: str
     name: str
     scopes: str
@@ -90,7 +91,7 @@ def _show(made: "NewKey", *, json: bool) -> None:
 
 
 def list_keys(json: Json = False) -> None:
-    """All keys: what they may do, when they end, and when they were last used."""
+    """List all keys: what they may do, when they end, and when they were last used."""
     from sql import keys as stored
     from sql.db import connect
 
@@ -98,7 +99,7 @@ def list_keys(json: Json = False) -> None:
         entries = stored.listed(connection)
     now = datetime.now(UTC)
     rows = [
-        _Shown(
+        _Row(
             entry.prefix, entry.name, ", ".join(entry.scopes), entry.state(now), entry.expires_at,
             entry.last_used_at,
             entry.requests_per_minute, entry.replaces,
@@ -121,7 +122,7 @@ def rotate(
     ] = 7,
     json: Json = False,
 ) -> None:
-    """A new key with the same name and scopes; the old one works for a while longer."""
+    """Make a new key with the same name and scopes; the old one works for a while longer."""
     from sql import keys as stored
     from sql.db import connect
 
@@ -138,7 +139,7 @@ def rotate(
 
 
 def revoke(prefix: Prefix) -> None:
-    """The key opens nothing any more, from now on."""
+    """Revoke a key: it stops working at once."""
     from sql import keys as stored
     from sql.db import connect
 

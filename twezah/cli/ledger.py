@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import typer
 
-from twezah.cli.exits import FAILED
+from twezah.cli.exit_codes import FAILED
 from twezah.cli.output import say
 
 
@@ -44,7 +44,7 @@ def refusals() -> Iterator[None]:
 
 
 def command_id(name: str) -> str:
-    """What the ledger keeps as the run of a command that is no Prefect run: who and which."""
+    """The name under which the ledger records a command as a run: which command, and by whom."""
     return f"command {name} by {_user()} ({uuid4().hex[:12]})"
 
 

@@ -5,11 +5,10 @@ from typing import Annotated
 
 import typer
 
-from twezah.cli.exits import FAILED
+from twezah.cli.exit_codes import FAILED
 from twezah.cli.ledger import command_id, ledger, post_waiting, refusals
-from twezah.cli.operate import Json
+from twezah.cli.options import Json, Who, Why
 from twezah.cli.output import print_json, say
-from twezah.cli.points import Who, Why
 
 member = typer.Typer(
     no_args_is_help=True, help="Who is who: find a member, merge two, change a phone."
@@ -194,6 +193,6 @@ def _ask_phone() -> str:
     number = dialled(text, settings().region)
     if number is None:
         raise typer.BadParameter(
-            "that is no phone number as the billing systems would tell it", param_hint="stdin"
+            "that is not a phone number as billing systems write it", param_hint="stdin"
         )
     return number

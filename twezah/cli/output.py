@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+# `_typeshed` exists for type checkers only.
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
@@ -61,7 +62,7 @@ def print_table(title: str, rows: Sequence["DataclassInstance"], *, totals: bool
 
 
 def _cell(column: str, value: Any) -> str:
-    """A system as its block, deployment and commands are called."""
+    """A value as text; a system is spelled like its block, its deployment and its commands."""
     from connectors.kit.errors import block_name
 
     return block_name(value) if column == "system" and isinstance(value, str) else _show(value)

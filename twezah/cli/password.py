@@ -1,4 +1,4 @@
-"""The password that Prefect's pages ask for."""
+"""The command password: prints the password that Prefect's pages ask for."""
 
 from urllib.parse import urlsplit
 

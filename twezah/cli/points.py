@@ -5,20 +5,14 @@ from uuid import uuid4
 
 import typer
 
-from twezah.cli.exits import FAILED
+from twezah.cli.exit_codes import FAILED
 from twezah.cli.ledger import command_id, ledger, refusals
-from twezah.cli.operate import Json
+from twezah.cli.options import Json, Who, Why
 from twezah.cli.output import print_json, say
+from twezah.cli.rules_file import read_rules_file
 
 points = typer.Typer(no_args_is_help=True, help="Give, take and compute points.")
 
-Why = Annotated[
-    str,
-    typer.Option(
-        "--reason", help="Why; kept for good. No names, no phone numbers: analysts read it."
-    ),
-]
-Who = Annotated[str, typer.Option("--author", help="Who decided it; kept for good.")]
 Key = Annotated[
     str,
     typer.Option(
@@ -55,7 +49,7 @@ def adjust(
     key: Key = "",
     confirm: Annotated[
         int,
-        typer.Option(help="Agree to so many points, where they are above the limit for changes."),
+        typer.Option(help="Confirm this many points, where they exceed the limit for changes."),
     ] = 0,
     json: Json = False,
 ) -> None:
@@ -133,7 +127,6 @@ def try_basket(
     from loyalty.basket import BadBasketsError, read_baskets
     from sql.db import connect
     from tasks.program.basket import reckon_baskets
-    from twezah.cli.program import read_file
 
     try:
         many = read_baskets(file.read(5_000_000))
@@ -141,7 +134,7 @@ def try_basket(
         raise typer.BadParameter("; ".join(error.problems[:20]), param_hint="FILE") from None
     try:
         with ledger() as dsn, connect(dsn) as connection:
-            results = reckon_baskets(connection, many, read_file(rules) if rules else None)
+            results = reckon_baskets(connection, many, read_rules_file(rules) if rules else None)
     except BadRulesError as error:
         say("\n".join(error.problems))
         raise typer.Exit(FAILED) from None

@@ -1,19 +1,17 @@
 """Commands about the rules: check, diff, apply, show."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from twezah.cli.exits import FAILED
+from twezah.cli.exit_codes import FAILED
 from twezah.cli.ledger import command_id, ledger, post_waiting, refusals
-from twezah.cli.operate import Json, moment_utc
+from twezah.cli.options import Json, Who, Why, moment_utc
 from twezah.cli.output import print_json, say
-from twezah.cli.points import Who, Why
+from twezah.cli.rules_file import read_rules_file
 
 program = typer.Typer(
     no_args_is_help=True, help="The rules of the points program, as a file: check, compare, apply."
@@ -44,7 +42,7 @@ def check(file: File, json: Json = False) -> None:
     """
     from loyalty.authoring import BadRulesError, read_rules
 
-    text, problems, named = read_file(file), [], []
+    text, problems, named = read_rules_file(file), [], []
     try:
         rules = read_rules(text)
         named = [
@@ -79,7 +77,7 @@ def diff(
     from sql.db import connect
     from tasks.program.change import look
 
-    text = read_file(file)
+    text = read_rules_file(file)
     since = None if as_if is None else datetime.fromisoformat(moment_utc(as_if, "--as-if"))
     with _bad_rules(), ledger() as dsn, connect(dsn) as connection:
         preview = look(connection, text, since=since)
@@ -102,7 +100,7 @@ def apply(
             "--confirm",
             metavar="POINTS",
             min=0,
-            help="Agree to a change of so many points, where it is above the limit.",
+            help="Confirm a change of this many points, where it exceeds the limit.",
         ),
     ] = 0,
     json: Json = False,
@@ -117,7 +115,7 @@ def apply(
     from sql.program import RulesChangedError
     from tasks.program.change import ChangeRefusedError, apply_rules
 
-    run_id, text = command_id("program apply"), read_file(file)
+    run_id, text = command_id("program apply"), read_rules_file(file)
     with refusals(), _bad_rules():
         decision = Decision(reason=reason, author=author)
         with ledger() as dsn:
@@ -164,21 +162,6 @@ def _print(preview: Any, *, json: bool, change_id: int | None = None) -> None:
         print_json(preview.to_json() | {"change_id": change_id})
     else:
         print("\n".join(shown(preview, ZoneInfo(settings().timezone))))
-
-
-def read_file(file: str) -> str:
-    """The text of a file of rules."""
-    from loyalty.authoring import CHARACTERS_MAX
-
-    try:
-        if file == "-":
-            return sys.stdin.read(CHARACTERS_MAX + 1)
-        with Path(file).open(encoding="utf-8-sig") as opened:
-            return opened.read(CHARACTERS_MAX + 1)
-    except OSError as error:
-        raise typer.BadParameter(f"{file}: {error.strerror}", param_hint="FILE") from None
-    except UnicodeDecodeError:
-        raise typer.BadParameter(f"{file} is not UTF-8 text", param_hint="FILE") from None
 
 
 @contextmanager

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from twezah.cli.exits import FAILED
+from twezah.cli.exit_codes import FAILED
 from twezah.cli.ledger import ledger
-from twezah.cli.operate import Json, known_system
+from twezah.cli.options import Json, SystemKey, known_system
 from twezah.cli.output import print_json, print_table, say
 
+# For annotations only: these modules import httpx and the database driver, which would slow down
+# the start of every command.
 if TYPE_CHECKING:
     from connectors.kit.webhooks.scheme import Webhook
     from sql.endpoints import EndpointRow
@@ -23,7 +25,7 @@ EndpointId = Annotated[
     str, typer.Argument(metavar="ID", help="The last part of the address, or its first characters.")
 ]
 #: What to do at the billing system with the address.
-_PLACES = {
+_NEXT_STEPS = {
     "quickbooks": (
         "developer.intuit.com, your app, Webhooks: enter the URL, choose Invoice, SalesReceipt, "
         "CreditMemo and RefundReceipt. Then show the verifier token there and enter it here: "
@@ -81,7 +83,7 @@ def api() -> None:
 
 
 @dataclass(frozen=True)
-class _Shown:
+class _Row:
     id: str
     connection: str
     system: str
@@ -93,33 +95,29 @@ class _Shown:
 
 
 def create(
-    system: Annotated[
-        str, typer.Argument(metavar="SYSTEM", help="Key of the billing system, e.g. xero.")
-    ],
+    system: SystemKey,
     connection: Annotated[
         str | None, typer.Option(help="Name of the block; by default the system's.")
     ] = None,
     allow: Annotated[
         list[str] | None,
-        typer.Option(help="Hear only senders in this network, e.g. 203.0.113.0/24. Repeatable."),
+        typer.Option(help="Accept only senders in this network, e.g. 203.0.113.0/24. Repeatable."),
     ] = None,
     option: Annotated[
         list[str] | None,
-        typer.Option(help="Of custom: a webhook field of the block, NAME=VALUE. Repeatable."),
+        typer.Option(help="For custom: a webhook field of the block, NAME=VALUE. Repeatable."),
     ] = None,
     default: Annotated[
         bool,
-        typer.Option(
-            "--default", help="Reached as /api/webhooks/billing as well; one endpoint can be."
-        ),
+        typer.Option("--default", help="Also reachable as /api/webhooks/billing; only one can be."),
     ] = False,
     body_kib: Annotated[int, typer.Option(min=1, max=16_384, help="Largest body, in KiB.")] = 1_024,
     json: Json = False,
 ) -> None:
     """Make an address for a connection's webhooks, and say what to enter where.
 
-    The signing secret is taken from TWEZAH_WEBHOOK_SECRET, or asked for (not on the command line:
-    those are kept); for a custom system one is made if none is given.
+    The signing secret is read from TWEZAH_WEBHOOK_SECRET, or asked for. It is no option, because
+    shells keep command lines. For a custom system one is made if none is given.
     """
     from settings import settings
     from sql import webhooks as stored
@@ -128,7 +126,7 @@ def create(
 
     known_system(system)
     options = dict(_option(text) for text in option or [])
-    webhook = _declared(system, options)
+    webhook = _webhook_of(system, options)
     networks = _networks(allow or [])
     awaited = webhook.confirm is not None
     secret, made_here = ("", False) if awaited else _secret(system, webhook, interactive=not json)
@@ -155,7 +153,7 @@ def create(
         print(f"or       {settings().http_url}/api/webhooks/billing")
     if made_here:
         print(f"Secret   {secret}   (shown once)")
-    say(f"Next     {_PLACES[system].format(id=made.endpoint_id[:8])}")
+    say(f"Next     {_NEXT_STEPS[system].format(id=made.endpoint_id[:8])}")
     if settings().api_public_url is None:
         say(
             "The URL is this machine's own. Set TWEZAH_API_PUBLIC_URL to how the billing system "
@@ -189,7 +187,7 @@ def _option(text: str) -> tuple[str, Any]:
         ) from None
 
 
-def _declared(system: str, options: dict[str, Any]) -> "Webhook":
+def _webhook_of(system: str, options: dict[str, Any]) -> "Webhook":
     from connectors.kit.errors import Misconfigured
     from connectors.registry import DESCRIBED_WEBHOOKS, WEBHOOKS, declaration
 
@@ -262,14 +260,14 @@ def _require_no_default(db: Any, *, wanted: bool) -> None:
 
 
 def list_endpoints(json: Json = False) -> None:
-    """All endpoints: what they take, and when something last came."""
+    """List all endpoints: what they accept, and when something last arrived."""
     from sql.db import connect
     from sql.endpoints import endpoints
 
     with ledger() as dsn, connect(dsn) as db:
         entries = endpoints(db)
     rows = [
-        _Shown(
+        _Row(
             entry.endpoint_id, entry.connection, entry.system, _state(entry), entry.secrets,
             ", ".join(entry.allowed_networks) or "all", entry.events, entry.last_event_at,
         )
@@ -293,7 +291,7 @@ def _state(endpoint: "EndpointRow") -> str:
     )
 
 
-def _found(db: Any, beginning: str) -> "EndpointRow":
+def _endpoint_by_prefix(db: Any, beginning: str) -> "EndpointRow":
     from sql.endpoints import endpoints
 
     matches = [
@@ -330,8 +328,8 @@ def rotate(
     from sql.endpoints import await_handshake
 
     with ledger() as dsn, connect(dsn) as db:
-        endpoint = _found(db, endpoint_id)
-        webhook = _declared(endpoint.system, {**endpoint.block_options, **endpoint.options})
+        endpoint = _endpoint_by_prefix(db, endpoint_id)
+        webhook = _webhook_of(endpoint.system, {**endpoint.block_options, **endpoint.options})
         if webhook.confirm is not None:
             await_handshake(db, endpoint.endpoint_no)
             db.commit()
@@ -359,12 +357,12 @@ def rotate(
 
 
 def disable(endpoint_id: EndpointId) -> None:
-    """Take nothing more at this address: senders are told so (410). What was stored stays."""
+    """Accept nothing more at this address: senders get a 410. What was stored stays."""
     from sql.db import connect
     from sql.endpoints import disable_endpoint
 
     with ledger() as dsn, connect(dsn) as db:
-        endpoint = _found(db, endpoint_id)
+        endpoint = _endpoint_by_prefix(db, endpoint_id)
         disable_endpoint(db, endpoint.endpoint_id)
         db.commit()
     say(f"{endpoint.endpoint_id} is disabled.")
@@ -376,7 +374,7 @@ def replay(
         list[int] | None, typer.Option(help="Only the event of this number. Repeatable.")
     ] = None,
 ) -> None:
-    """Try parked and failed events again, at once: after a correction. Nothing counts twice."""
+    """Try parked and failed events again now, after a correction. Nothing counts twice."""
     from sql import webhooks as stored
     from sql.db import connect
 

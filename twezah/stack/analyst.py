@@ -1,4 +1,7 @@
-"""A session of the role `analyst`: the one that logs in, so that there is nobody to go back to."""
+"""Logs in as the role `analyst`.
+
+The role itself logs in, so the session has no stronger role to return to.
+"""
 
 import base64
 import hashlib
@@ -32,7 +35,7 @@ def analyst_environment(settings: Settings, dsn: str) -> dict[str, str]:
     password = None if settings.is_embedded else _password(settings)
     login = psycopg.conninfo.make_conninfo(dsn, user=ROLE, password=password)
     if not _can_log_in(login):
-        _let_in(dsn, password)
+        _allow_login(dsn, password)
     _require_analyst(login)
     return libpq_environment(login)
 
@@ -45,8 +48,8 @@ def _can_log_in(login: str) -> bool:
     return True
 
 
-def _let_in(dsn: str, password: str | None) -> None:
-    """Lets the role log in; the server sees the password as its fingerprint only."""
+def _allow_login(dsn: str, password: str | None) -> None:
+    """Lets the role log in; the server gets the password only as a hash."""
     try:
         with psycopg.connect(dsn, autocommit=True) as connection:
             statement = sql.SQL("ALTER ROLE {} LOGIN").format(sql.Identifier(ROLE))
@@ -85,6 +88,6 @@ def _require_analyst(login: str) -> None:
 
 
 def _password(settings: Settings) -> str:
-    """Always the same for an installation, and of no use to find its secret key."""
+    """The role's password: the same for an installation, and it does not reveal the secret key."""
     digest = hmac.digest(settings.fernet_key(), b"password of the role analyst", hashlib.sha256)
     return base64.urlsafe_b64encode(digest).decode().rstrip("=")

@@ -20,7 +20,7 @@ from pathlib import Path
 from twezah.stack import pginstall
 from twezah.stack.errors import DatabaseFailed
 from twezah.stack.locks import FileLock
-from twezah.stack.private import UMASK
+from twezah.stack.private_files import UMASK
 
 POLL_SECONDS = 0.1
 START_SECONDS_MAX = 60.0

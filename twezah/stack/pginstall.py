@@ -218,12 +218,12 @@ _PERMANENT = (
 
 
 def is_permanent(log: str) -> bool:
-    """True when somebody must act before another attempt can succeed."""
+    """True when no further attempt can succeed before somebody has acted."""
     return any(text in log for text in _PERMANENT)
 
 
 def explain(log: str) -> str:
-    """The telling lines of a PostgreSQL log, with the remedy for a full disk."""
+    """The lines of a PostgreSQL log that name the error, with the remedy for a full disk."""
     if "No space left on device" in log:
         return "the disk is full. Free some space and start again; nothing committed is lost."
     lines = [

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from settings import DatabaseNotRunning, Settings, embedded_dsn
 from twezah.stack.errors import DatabaseFailed
-from twezah.stack.leftovers import MARK
+from twezah.stack.leftover_processes import MARK
 from twezah.stack.locks import FileLock, held
 from twezah.stack.pginstall import python_environment
 
@@ -133,7 +133,10 @@ def _start_keeper(home: Path) -> None:
 
 
 def _keeper_environment() -> dict[str, str]:
-    """Without the mark of a stack: the database outlives it where others use it as well."""
+    """Environment of the keeper, without the mark of a stack.
+
+    The database must outlive the stack where other commands use it as well.
+    """
     return {key: value for key, value in python_environment().items() if key != MARK}
 
 

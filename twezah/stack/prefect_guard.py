@@ -1,8 +1,8 @@
-"""What stands in front of Prefect's server: the Host header, the Origin, and the password.
+"""The guard in front of Prefect's server: it checks Host header, Origin and password.
 
-Prefect checks the password of its API and of its websockets. It checks neither who a browser asks
-for (a name that resolves to this machine: DNS rebinding) nor which page asks, and its
-documentation pages are open.
+Prefect checks the password of its API and of its websockets. It does not check the name that a
+browser asks for (one that was made to resolve to this machine: DNS rebinding), nor which page asks.
+Its documentation pages are open.
 """
 
 import base64
@@ -35,7 +35,7 @@ HEADERS: Final = {
 
 
 class PrefectGuard:
-    """Refuses what another page asks for, and what comes without the password."""
+    """Refuses requests of other web pages, and requests without the password."""
 
     def __init__(self, app: ASGIApp, auth_string: str, origins: Collection[str]) -> None:
         """Stand before `app`.
@@ -88,7 +88,7 @@ class PrefectGuard:
 
 
 def needs_password(path: str, method: str) -> bool:
-    """True for everything but the files of the user interface and the signs of life."""
+    """True for everything but the files of the user interface and the health checks."""
     if path in OPEN:
         return method not in ("GET", "HEAD")
     closed = (API, *DOCUMENTATION)

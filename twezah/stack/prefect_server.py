@@ -15,7 +15,7 @@ from prefect.settings import get_current_settings
 
 from settings import Settings, settings
 from twezah.stack.prefect_guard import guarded
-from twezah.stack.private import UMASK
+from twezah.stack.private_files import UMASK
 
 
 def server_config(installation: Settings, host: str, port: int) -> uvicorn.Config:

@@ -40,7 +40,7 @@ def pause_seconds(failures: int) -> float:
 
 
 def reason(error: BaseException) -> str:
-    """What an exception says in one line, or what it is where it says nothing."""
+    """An exception's message in one line, or its type where it has no message."""
     text = " ".join(str(error).split())[:REASON_CHARACTERS_MAX]
     return text or type(error).__name__
 
@@ -107,7 +107,7 @@ def status_words(status: int) -> str:
 class Child:
     """One supervised program. Its output goes to `log`; `stop` ends it and whatever it started.
 
-    It is started again for ever, at most every PAUSE_SECONDS_MAX: what it lacks may come back.
+    It is restarted for ever, at most every PAUSE_SECONDS_MAX: what it needs may come back.
     """
 
     name: str
@@ -242,9 +242,9 @@ class Child:
             self.process.terminate()
 
     def stop(self) -> None:
-        """End it: SIGTERM to the program.
+        """Ends the program: SIGTERM first.
 
-        SIGKILL to its group if it takes too long or left something behind.
+        SIGKILL to its group follows if that takes too long or leaves something behind.
         """
         self.restart_at = None
         if self.process is None:
@@ -270,7 +270,7 @@ class Child:
         self._pipe, self._unread = None, b""
 
     def log_end(self) -> str:
-        """The last line that this start of it wrote, the telling one of a traceback."""
+        """The last line that the program wrote since this start: of a traceback, the error."""
         try:
             with self.log.open("rb") as log:
                 size = log.seek(0, os.SEEK_END)

@@ -1,4 +1,4 @@
-"""Brings a Prefect server to what prefect.yaml says. Safe to repeat; what is so already is left.
+"""Brings a Prefect server to the state that prefect.yaml describes. Safe to repeat.
 
 A deployment that exists keeps its schedules, its parameters and any tags an operator added.
 """
@@ -27,7 +27,7 @@ from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 from connectors.kit.errors import block_name
 from settings import PROJECT_ROOT, settings
-from twezah.stack.describe import (
+from twezah.stack.flow_descriptions import (
     Descriptions,
     describe,
     descriptions,
@@ -115,13 +115,13 @@ def apply_deployment(
 
 def _update(client: SyncPrefectClient, deployment: Present, wanted: Mapping[str, Any]) -> bool:
     """Change the deployment unless it is as wanted; True if it was changed."""
-    if all(_is_so(deployment, name, value) for name, value in wanted.items()):
+    if all(_is_equal(deployment, name, value) for name, value in wanted.items()):
         return False
     client.update_deployment(UUID(deployment["id"]), DeploymentUpdate(**wanted))
     return True
 
 
-def _is_so(deployment: Present, name: str, value: Any) -> bool:
+def _is_equal(deployment: Present, name: str, value: Any) -> bool:
     if name == "concurrency_limit":
         return bool((deployment.get("global_concurrency_limit") or {}).get("limit") == value)
     if name == "concurrency_options":
@@ -165,10 +165,10 @@ def apply_connection(
     system: str,
     present: Mapping[str, Present] | None = None,
 ) -> bool:
-    """Create or update the deployment of a further account: like its system's, named by its block.
+    """Creates or updates the deployment of a further account, modelled on its system's.
 
-    Returns False where it is as it should be, and where there is nothing to take after: the
-    system's own deployment is missing.
+    Its name is that of its block. Returns False where nothing had to change, and where there is no
+    model: the system's own deployment is missing.
     """
     there = present_deployments(client) if present is None else present
     first = SYNC + block_name(system)
@@ -292,17 +292,17 @@ def provision(simulator_url: str | None, flows: Descriptions | None = None) -> d
         with get_client(sync_client=True) as client:
             texts = [row["description"] or "" for row in present_deployments(client).values()]
             ensure_linked(client, texts)
-            _remember(client, digest)
+            _store_digest(client, digest)
     return {"activated": activated, "connected": sorted(ready)}
 
 
 def registered(client: SyncPrefectClient) -> str:
-    """The digest of the sources for which all was registered, "" where none was."""
+    """The digest of the sources for which everything was registered; "" where nothing was."""
     variable = client.read_variable_by_name(REGISTERED)
     return "" if variable is None else str(variable.value)
 
 
-def _remember(client: SyncPrefectClient, digest: str) -> None:
+def _store_digest(client: SyncPrefectClient, digest: str) -> None:
     values: dict[str, Any] = {"name": REGISTERED, "value": digest, "tags": ["twezah"]}
     if client.read_variable_by_name(REGISTERED) is None:
         client.create_variable(VariableCreate(**values))

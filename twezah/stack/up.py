@@ -16,12 +16,12 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from settings import DatabaseNotRunning, Settings
-from twezah.stack import leftovers, postgres, services, unit
-from twezah.stack.api import is_healthy
+from twezah.stack import commands, leftover_processes, postgres, systemd_unit
 from twezah.stack.errors import AlreadyUp, DatabaseFailed, StackError
 from twezah.stack.exposure import require_prefect_safe
 from twezah.stack.locks import FileLock
-from twezah.stack.private import keep_private
+from twezah.stack.prefect_health import is_healthy
+from twezah.stack.private_files import keep_private
 from twezah.stack.processes import Child, Watchdog, pause_seconds, reason, require_free
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ _PERMANENT_ERRNOS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno
 
 
 class Stack:
-    """Everything `twezah up` runs; a context manager. `say` is told each step in one line."""
+    """Everything `twezah up` runs; a context manager. `say` gets one line for each step."""
 
     def __init__(
         self,
@@ -113,12 +113,12 @@ class Stack:
         trace: TracebackType | None,
     ) -> None:
         """Stop everything, the database last."""
-        unit.notify("STOPPING=1")
+        systemd_unit.notify("STOPPING=1")
         self._exit.close()
 
     def _start(self) -> None:
         require_prefect_safe(self.settings)
-        self._take_home()
+        self._lock_state_folder()
         self._end_leftovers()
         self._require_ports()
         self._watchdog = Watchdog(self.settings.home, self.stack_id)
@@ -131,9 +131,9 @@ class Stack:
         self._start_others()
         self._await_ready()
         self._write_record(ready=True)
-        unit.notify("READY=1\nSTATUS=Serving")
+        systemd_unit.notify("READY=1\nSTATUS=Serving")
 
-    def _take_home(self) -> None:
+    def _lock_state_folder(self) -> None:
         home = self.settings.home
         try:
             home.mkdir(parents=True, exist_ok=True)
@@ -155,9 +155,12 @@ class Stack:
         self._write_record(ready=False)
 
     def _end_leftovers(self) -> None:
-        """What a killed `twezah up` of this folder left, whose watchdog was killed as well."""
+        """Ends what a killed `twezah up` of this folder left.
+
+        Its watchdog does that, unless it was killed as well.
+        """
         self._gate.unlink(missing_ok=True)
-        ended = leftovers.end_marked(self.settings.home, but=self.stack_id)
+        ended = leftover_processes.end_marked(self.settings.home, but=self.stack_id)
         if ended:
             self.say(f"Ended what a killed `twezah up` had left running: {', '.join(ended)}.")
 
@@ -174,7 +177,7 @@ class Stack:
         draft.write_text(json.dumps(record))
         draft.replace(installation.home / "up.json")
 
-    def see_guests_off(self) -> None:
+    def wait_for_other_commands(self) -> None:
         """Let no other command begin to use this stack, and return when those that do have ended.
 
         Raises:
@@ -182,13 +185,13 @@ class Stack:
 
         """
         self._write_record(ready=False)
-        guests = guest_lock(self.settings)
-        if not guests.is_free():
+        other_commands = shared_use_lock(self.settings)
+        if not other_commands.is_free():
             self.say(
                 "Another command uses this stack, which stops when that one has ended. Ctrl-C "
                 "stops it now."
             )
-        while not guests.is_free():
+        while not other_commands.is_free():
             self.tend()
             time.sleep(PROBE_SECONDS)
 
@@ -220,15 +223,15 @@ class Stack:
         if installation.starts_prefect:
             self._add(
                 "Prefect server",
-                services.server_command(installation),
-                services.server_environment(installation),
+                commands.server_command(installation),
+                commands.server_environment(installation),
                 answers=lambda: is_healthy(installation.api_url),
             )
         else:
             self._open_gate()
 
     def _caretaker_command(self) -> list[str]:
-        return services.caretaker_command(
+        return commands.caretaker_command(
             self.simulator_url,
             tidy=self.settings.starts_prefect and not self._gate.exists(),
             catch_up=self.catch_up,
@@ -241,12 +244,12 @@ class Stack:
             "caretaker", self._caretaker_command(), installation.child_environment(), reports=True
         )
         if self.simulator:
-            command = services.simulator_command(installation, self.evolve_every_seconds)
+            command = commands.simulator_command(installation, self.evolve_every_seconds)
             self._add("simulator", command, installation.child_environment())
         if self.api:
-            self._add("API", services.api_command(), installation.child_environment())
-        command = services.worker_command(installation, start_after=self._gate)
-        self._add("worker", command, services.worker_environment(installation))
+            self._add("API", commands.api_command(), installation.child_environment())
+        command = commands.worker_command(installation, start_after=self._gate)
+        self._add("worker", command, commands.worker_environment(installation))
 
     def _add(
         self,
@@ -260,7 +263,7 @@ class Stack:
         log = self.settings.logs / f"{name.lower().replace(' ', '-')}.log"
         marked = {
             **environment,
-            leftovers.MARK: leftovers.mark(self.settings.home, self.stack_id),
+            leftover_processes.MARK: leftover_processes.mark(self.settings.home, self.stack_id),
         }
         child = Child(name, command, marked, log, reports=reports, answers=answers)
         self.children.append(child)
@@ -314,12 +317,12 @@ class Stack:
         }
         if self.simulator:
             conditions["the simulator"] = (
-                lambda: services.accepts(installation.simulator_port),
+                lambda: commands.accepts(installation.simulator_port),
                 lambda: f"Simulated billing systems: {self.simulator_url}",
             )
         if self.api:
             conditions["the API"] = (
-                lambda: services.accepts(installation.api_port, installation.api_host),
+                lambda: commands.accepts(installation.api_port, installation.api_host),
                 lambda: f"API: {installation.http_url}",
             )
         conditions["the deployments"] = (
@@ -379,8 +382,8 @@ class Stack:
         for child in self.children:
             child.tend(self.say)
         self._read_reports()
-        unit.notify(f"WATCHDOG=1\nSTATUS={self._last_reasons() or 'Serving'}")
-        self._require_patience()
+        systemd_unit.notify(f"WATCHDOG=1\nSTATUS={self._last_reasons() or 'Serving'}")
+        self._give_up_if_down_too_long()
 
     def _tend_database(self) -> None:
         if not self.has_embedded_database or time.monotonic() < self._database_retry_at:
@@ -413,7 +416,7 @@ class Stack:
         if self._caretaker is not None:
             self._caretaker.command = self._caretaker_command()
 
-    def _require_patience(self) -> None:
+    def _give_up_if_down_too_long(self) -> None:
         if self.give_up_seconds is None:
             return
         too_long_ago = time.monotonic() - self.give_up_seconds
@@ -425,7 +428,7 @@ class Stack:
             )
 
     def _last_reasons(self) -> str:
-        """Why the parts that are not well ended the last time; "" where all are."""
+        """Why the parts that are not well ended the last time; "" where all are well."""
         reasons = [child.last_reason for child in self.children if child.down_since is not None]
         if self._database_down_since is not None:
             reasons.append(self._database_reason)
@@ -445,7 +448,7 @@ def _is_permanent(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in _PERMANENT_ERRNOS
 
 
-def guest_lock(settings: Settings) -> FileLock:
+def shared_use_lock(settings: Settings) -> FileLock:
     """Held, shared, by commands that use a stack which another process started."""
     return FileLock(settings.home / "up.guests")
 

@@ -69,7 +69,7 @@ async def _serve(options: argparse.Namespace) -> None:
     )
     from prefect.utilities.processutils import setup_signal_handlers_worker
 
-    from twezah.worker.warm import MODULES, WarmProcessWorker
+    from twezah.worker.warm_worker import MODULES, WarmProcessWorker
 
     WarmProcessWorker.preload = options.preload or MODULES
     WarmProcessWorker.start_after = options.start_after

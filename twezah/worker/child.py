@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from twezah.worker.wire import Job
+from twezah.worker.messages import Job
 
 #: Variables that the interpreter, an allocator or an imported library reads once, at start or
 #: import.
@@ -44,8 +44,11 @@ _PR_SET_PDEATHSIG = 1
 class Preloaded:
     """What the preloaded modules depend on."""
 
+    #: Environment variables of the forkserver before its imports.
     environment: dict[str, str]
+    #: Modification times (ns) of the files that the modules were read from.
     code_mtimes_ns: dict[str, int]
+    #: What was preloaded; `package.*` is a package with all its modules.
     modules: list[str]
 
 
@@ -53,8 +56,11 @@ class Preloaded:
 class Launch:
     """The process that Prefect's supervisor wants to become."""
 
+    #: Program and arguments.
     command: list[str]
+    #: Working directory.
     cwd: str
+    #: All environment variables.
     environment: dict[str, str]
 
 
@@ -167,9 +173,9 @@ def _replace_environment(environment: dict[str, str]) -> None:
 
 
 def _prepare(config_path: str) -> Launch:
-    """Run Prefect's workspace supervisor in a fork up to where it would exec.
+    """Runs Prefect's workspace supervisor in a fork, up to the point where it would exec.
 
-    Exits as it does on failure.
+    Exits as the supervisor does on failure.
     """
     reader, writer = os.pipe()
     parent_pid = os.getpid()
@@ -244,7 +250,7 @@ def _refresh_prefect() -> None:
 
 
 def _refresh_others() -> None:
-    """State that a fork copies and a fresh interpreter would not share."""
+    """Resets state that a fork copies and a fresh interpreter would not share."""
     import settings
 
     settings.settings.cache_clear()
@@ -254,7 +260,7 @@ def _refresh_others() -> None:
 
 
 def _prepare_run() -> None:
-    """What only a fork can give a run, before it starts threads."""
+    """Does what only a fork can do for a run, before it starts threads."""
     sibling: Any = sys.modules.get("tasks.extract.bulk.map_process")
     if sibling is not None:
         sibling.prepare_run()

@@ -21,7 +21,7 @@ import time
 from typing import Any
 
 from twezah.worker import child
-from twezah.worker.wire import Job, encode, receive_job
+from twezah.worker.messages import Job, encode, receive_job
 
 #: Seconds that flow runs get to report `Crashed` and leave when the worker has vanished (kill -9).
 ORPHAN_GRACE_SECONDS = 10.0

@@ -1,4 +1,4 @@
-"""The end of every deployment's description: its block, its address for webhooks, and the pages.
+"""The footer of every deployment's description: its block, its webhook address, and the pages.
 
 Prefect's UI has no menu entry for those.
 """
@@ -11,7 +11,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import DeploymentUpdate
 
 from panel.connect.webhook_address import address, can_announce
-from panel.pages.connection_status import SYNC, Desk, Desks
+from panel.pages.connection_status import SYNC, ConnectionOverview, ConnectionStatus
 from panel.pages.publish import AUDIT, STATUS, SYSTEMS, path
 from sql.panel_pages import Address
 
@@ -26,25 +26,29 @@ _GUIDES: Final = (
 )
 
 
-def renew(
+def renew_descriptions(
     client: SyncPrefectClient,
-    desks: Desks,
+    overview: ConnectionOverview,
     addresses: Sequence[Address],
     page_ids: Mapping[str, str],
     http_url: str,
 ) -> int:
-    """Writes the ends that are missing or have changed; returns how many.
+    """Writes the footers that are missing or have changed; returns how many.
 
     Nothing else of a deployment is touched.
     """
     written = 0
-    by_deployment = {desk.deployment_id: desk for desk in desks.connections.values()}
-    for name, (deployment_id, description) in desks.descriptions.items():
-        desk = by_deployment.get(deployment_id)
-        webhooks = desks.others.get("webhook-address", "")
-        wanted = with_end(
+    by_deployment = {
+        connection.deployment_id: connection for connection in overview.connections.values()
+    }
+    for name, (deployment_id, description) in overview.descriptions.items():
+        connection = by_deployment.get(deployment_id)
+        webhooks = overview.others.get("webhook-address", "")
+        wanted = with_footer(
             description,
-            end(desk, addresses, page_ids, http_url, webhooks, is_sync=name.startswith(SYNC)),
+            footer_text(
+                connection, addresses, page_ids, http_url, webhooks, is_sync=name.startswith(SYNC)
+            ),
         )
         if wanted != description:
             client.update_deployment(UUID(deployment_id), DeploymentUpdate(description=wanted))
@@ -52,24 +56,30 @@ def renew(
     return written
 
 
-def with_end(description: str, text: str) -> str:
-    """The description with this end instead of its own."""
+def with_footer(description: str, text: str) -> str:
+    """The description with this footer instead of its present one."""
     return description.partition(MARK)[0].rstrip() + MARK + text
 
 
-def end(
-    desk: Desk | None, addresses: Sequence[Address], page_ids: Mapping[str, str], http_url: str,
+def footer_text(
+    connection: ConnectionStatus | None, addresses: Sequence[Address], page_ids: Mapping[str, str],
+    http_url: str,
     webhook_deployment: str, *, is_sync: bool,
 ) -> str:  # fmt: skip
-    """What stands below a description. Only what changes rarely: each change is a write."""
+    """The footer of a description.
+
+    It holds only what changes rarely, because each change is a write.
+    """
     lines = []
-    if desk is not None and is_sync:
+    if connection is not None and is_sync:
         lines.append(
-            f"**Block**: [{desk.name}](/blocks/block/{desk.block_id})"
-            if desk.block_id
-            else f"**Block**: none yet, [fill in the form]({desk.form})"
+            f"**Block**: [{connection.name}](/blocks/block/{connection.block_id})"
+            if connection.block_id
+            else f"**Block**: none yet, [fill in the form]({connection.form})"
         )
-        lines.append(f"**Webhooks**: {_webhooks(desk, addresses, http_url, webhook_deployment)}")
+        lines.append(
+            f"**Webhooks**: {_webhooks(connection, addresses, http_url, webhook_deployment)}"
+        )
     titles = {SYSTEMS: "Billing systems", STATUS: "Sync status", AUDIT: "Audit log"}
     lines.append(
         "**Pages**: "
@@ -83,13 +93,15 @@ def end(
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _webhooks(desk: Desk, addresses: Sequence[Address], http_url: str, deployment: str) -> str:
-    if not can_announce(desk.system):
+def _webhooks(
+    connection: ConnectionStatus, addresses: Sequence[Address], http_url: str, deployment: str
+) -> str:
+    if not can_announce(connection.system):
         return "this system sends none; it is polled"
     addresses_here = [
         f"`{address(http_url, entry.endpoint_id)}`"
         for entry in addresses
-        if entry.connection == desk.name
+        if entry.connection == connection.name
     ]
     if addresses_here:
         return ", ".join(addresses_here)

@@ -13,11 +13,16 @@ from tasks.load.invoices import TooManyRejectsError
 from tasks.run_report import RunReport
 
 
-def remember(report: RunReport, connection_name: str, error: str | None) -> None:
-    """Notes how the run ended; `error` None: it succeeded. A dry run leaves no trace.
+def record_attempt(report: RunReport, connection_name: str, error: str | None) -> None:
+    """Stores how the run ended. A dry run leaves no trace.
 
-    Never raises what the database raises: it may be what failed, and a note that is missing changes
-    no points.
+    Never raises what the database raises: the database may be what failed, and a missing record
+    changes no points.
+
+    Args:
+        report: Of the run.
+        connection_name: The connection.
+        error: What failed; None: it succeeded.
     """
     job, counts = report.job, report.summary()
     if job.dry_run:
@@ -48,10 +53,10 @@ def remember(report: RunReport, connection_name: str, error: str | None) -> None
     _add(job.dsn, made)
 
 
-def remember_refused(
+def record_refused_attempt(
     dsn: str, run_id: str, connection_name: str, started_at: datetime, error: str
 ) -> None:
-    """Notes a run that could not begin: the connection is not there, or not usable."""
+    """Stores a run that could not begin: its connection does not exist, or cannot be used."""
     _add(dsn, Attempt(run_id, connection_name, "poll", started_at, error=error))
 
 

@@ -1,4 +1,4 @@
-"""What to do about failures that are not a billing system's: the database, the disk, the time."""
+"""What to do about failures that are not a billing system's: database, disk, time."""
 
 import errno
 
@@ -11,15 +11,18 @@ _SHOWN = 300
 
 
 class TookTooLongError(TimeoutError):
-    """A run was ended because it took too long. Prefect says only which scope timed out."""
+    """A run was ended because it took too long.
+
+    Prefect itself says only which scope timed out.
+    """
 
     def __str__(self) -> str:
         """What to do."""
         return (
-            "the run took longer than it may and was ended, so that those behind it get their "
-            "turn. Nothing is lost: the next scheduled run, or Retry, goes on with the pages that "
-            "are stored. If it happens again, read a shorter period at a time (Custom run, since "
-            "and until)."
+            "the run took longer than it may and was ended, so that the runs waiting behind it "
+            "can start. Nothing is lost: the next scheduled run, or Retry, continues with the "
+            "pages that are stored. If it happens again, read a shorter period at a time (Custom "
+            "run, since and until)."
         )
 
 
@@ -31,8 +34,8 @@ def is_expected(error: BaseException) -> bool:
     return isinstance(error, psycopg.OperationalError | TookTooLongError) or _disk_is_full(error)
 
 
-def named(error: BaseException) -> str:
-    """The kind of the error, what it says, and what to do."""
+def describe_error(error: BaseException) -> str:
+    """The kind of the error, its message, and what to do."""
     advice = _advice(error)
     message_text = message(str(error))  # a document or a file may be named after somebody's phone
     text = message_text[:_SHOWN].rstrip(". ") + ". " if advice else message_text

@@ -1,4 +1,4 @@
-"""Files of the state folder are their owner's: logs, records, exports, and what Prefect keeps."""
+"""Makes files of the state folder private: logs, records, exports, and what Prefect keeps."""
 
 import os
 import stat
@@ -15,18 +15,18 @@ _FILES = ("up.json", "simulator.json", "psql_history", "psql_history_analyst")
 
 
 def keep_private(home: Path) -> None:
-    """From now on this process and its children make private files; those there are become so."""
+    """Makes new files of this process and its children private, and those that exist already."""
     os.umask(UMASK)
     for name in (*_FOLDERS, *_FILES):
-        _close(home / name)
+        _make_private(home / name)
     for name in _FOLDERS:
         for folder, folders, files in os.walk(home / name):
             for entry in (*folders, *files):
-                _close(Path(folder, entry))
+                _make_private(Path(folder, entry))
 
 
-def _close(path: Path) -> None:
-    """Takes the rights of everybody else away; what is not ours, or has just gone, stays."""
+def _make_private(path: Path) -> None:
+    """Removes everybody else's rights; ignores files that are not ours, or have just gone."""
     with suppress(OSError):
         mode = path.lstat().st_mode
         if not stat.S_ISLNK(mode) and mode & _OTHERS:

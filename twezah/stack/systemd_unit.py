@@ -1,4 +1,4 @@
-"""The systemd unit that keeps `twezah up` running, and how `up` tells systemd of itself."""
+"""The systemd unit that keeps `twezah up` running, and the messages of `up` to systemd."""
 
 import os
 import socket

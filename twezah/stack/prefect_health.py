@@ -1,4 +1,7 @@
-"""Asks Prefect's API whether it is there, without Prefect's client, whose import takes seconds."""
+"""Asks Prefect's API whether it answers.
+
+Without Prefect's client, whose import takes seconds.
+"""
 
 import urllib.error
 import urllib.request

@@ -16,14 +16,15 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from settings import Settings
-from twezah.cli.exits import FAILED, NEEDS_OPERATOR, OK
+from twezah.cli.exit_codes import FAILED, NEEDS_OPERATOR, OK
 from twezah.cli.output import say
-from twezah.stack.api import is_healthy
 from twezah.stack.errors import AlreadyUp, StackError
-from twezah.stack.up import Stack, guest_lock, running_stack
+from twezah.stack.prefect_health import is_healthy
+from twezah.stack.up import Stack, running_stack, shared_use_lock
 
+# For an annotation only: it imports Prefect's client, and `use_api` must come before that.
 if TYPE_CHECKING:
-    from twezah.stack.runs import Finished
+    from twezah.stack.follow_runs import FinishedRun
 
 #: How long a command waits for another one to finish starting or stopping the stack: longer than a
 #: first start takes.
@@ -31,18 +32,23 @@ BUSY_SECONDS_MAX = 600.0
 
 
 @dataclass(frozen=True)
-class Serving:
-    """A usable stack."""
+class UsableStack:
+    """A stack that a command can use."""
 
+    #: URL of the ledger's database.
     dsn: str
+    #: Names of the connections that are ready for use.
     connected: list[str]
+    #: Address of Prefect's user interface.
     ui_url: str
+    #: Call it while waiting: it supervises the stack, if this command has started it.
     tend: Callable[[], None]
+    #: Where the simulator would be; it need not be there.
     simulator_url: str
 
 
 @contextmanager
-def serving(settings: Settings, *, simulator: bool) -> Iterator[Serving]:
+def use_stack(settings: Settings, *, simulator: bool) -> Iterator[UsableStack]:
     """Use the stack that is up, or the configured Prefect server, or start everything.
 
     Several commands may do this at once: one starts the stack, the others use it, and it stops
@@ -59,12 +65,12 @@ def serving(settings: Settings, *, simulator: bool) -> Iterator[Serving]:
             return
         use_api(settings)
         try:
-            yield Serving(
+            yield UsableStack(
                 stack.dsn, stack.connected, settings.ui_url, stack.tend, settings.simulator_url
             )
         finally:
             if not isinstance(sys.exc_info()[1], KeyboardInterrupt):
-                stack.see_guests_off()
+                stack.wait_for_other_commands()
 
 
 def _joined_or_started(settings: Settings, *, simulator: bool, leaving: ExitStack) -> Stack | None:
@@ -83,14 +89,14 @@ def _joined_or_started(settings: Settings, *, simulator: bool, leaving: ExitStac
                     Stack(settings, simulator=simulator, catch_up=False, say=say)
                 )
         elif record.get("ready"):
-            guests = guest_lock(settings)
-            if guests.acquire(shared=True, timeout_seconds=0):
-                leaving.callback(guests.release)
+            other_commands = shared_use_lock(settings)
+            if other_commands.acquire(shared=True, timeout_seconds=0):
+                leaving.callback(other_commands.release)
                 if (running_stack(settings) or {}).get(
                     "ready"
                 ):  # it may have begun to stop in between
                     return None
-                guests.release()
+                other_commands.release()
         elif not waiting_said:
             say("Another command is starting or stopping the stack; this one waits for it.")
             waiting_said = True
@@ -104,7 +110,7 @@ def _joined_or_started(settings: Settings, *, simulator: bool, leaving: ExitStac
 
 
 @contextmanager
-def _at_another(settings: Settings) -> Iterator[Serving]:
+def _at_another(settings: Settings) -> Iterator[UsableStack]:
     """The stack that is up, or the configured Prefect server."""
     at_stack = at_running_stack(settings)
     if not is_healthy(at_stack.api_url, timeout_seconds=10):
@@ -116,13 +122,13 @@ def _at_another(settings: Settings) -> Iterator[Serving]:
     from twezah.stack.postgres import running
 
     with running(settings) as dsn:
-        yield Serving(
+        yield UsableStack(
             dsn, sorted(connected_systems()), at_stack.ui_url, lambda: None, settings.simulator_url
         )
 
 
 def at_running_stack(settings: Settings) -> Settings:
-    """The settings with the Prefect server of the stack that is up, whose password is now known."""
+    """The settings, with the address and the password of the Prefect server that is up."""
     record = running_stack(settings) or {}
     if record.get("own_prefect") and not os.environ.get("PREFECT_API_AUTH_STRING"):
         starting_prefect = settings.model_copy(update={"prefect_api_url": None})
@@ -133,7 +139,7 @@ def at_running_stack(settings: Settings) -> Settings:
 
 
 def use_api(settings: Settings) -> None:
-    """Point Prefect's client in this process at the API; before its first import."""
+    """Points Prefect's client in this process at the API; call it before Prefect is imported."""
     os.environ.update(settings.child_environment())
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
 
@@ -153,9 +159,9 @@ def stoppable() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def follow(serving: Serving, parameters: Mapping[str, Mapping[str, Any]]) -> "list[Finished]":
+def follow(stack: UsableStack, parameters: Mapping[str, Mapping[str, Any]]) -> "list[FinishedRun]":
     """Run the systems' deployments at once, their log lines on stderr."""
-    from twezah.stack.runs import run_systems
+    from twezah.stack.follow_runs import run_systems
 
     def on_log(system: str, line: Any) -> None:
         if line.name in ("prefect.flow_runs", "prefect.task_runs") or line.level >= logging.WARNING:
@@ -165,10 +171,10 @@ def follow(serving: Serving, parameters: Mapping[str, Mapping[str, Any]]) -> "li
                 f"{line.message.splitlines()[0] if line.message else ''}"
             )
 
-    return run_systems(parameters, on_log=on_log, tend=serving.tend, say=say)
+    return run_systems(parameters, on_log=on_log, tend=stack.tend, say=say)
 
 
-def exit_code(finished: "Sequence[Finished]") -> int:
+def exit_code(finished: "Sequence[FinishedRun]") -> int:
     """The worst of the runs: 3 if an operator must act, 1 if one failed."""
     failed = [run for run in finished if not run.ok]
     if any(needs_operator(run.message) for run in failed):

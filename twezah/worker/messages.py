@@ -27,9 +27,13 @@ class ConnectionLost(Exception):
 class Job:
     """One flow run to start: what would have been the arguments of `subprocess.Popen`."""
 
+    #: File in which Prefect's worker describes the run to its supervisor.
     config_path: str
+    #: All environment variables.
     env: dict[str, str]
+    #: Working directory; None: the forkserver's.
     cwd: str | None
+    #: Whether the run's output goes where the worker's goes.
     stream_output: bool
 
 

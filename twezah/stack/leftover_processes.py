@@ -55,7 +55,7 @@ def _belongs(value: str, home: Path, *, only: str | None, but: str | None) -> bo
 def end_marked(
     home: Path, *, only: str | None = None, but: str | None = None, seconds: float = GRACE_SECONDS
 ) -> list[str]:
-    """Ends them: SIGTERM to the leaders, which end their own children, then SIGKILL to the rest.
+    """Ends them: SIGTERM to the leaders, which end their own children; SIGKILL to the rest.
 
     Returns the command lines of the leaders, shortened; empty if nothing was there.
     """
@@ -89,7 +89,7 @@ def _leaders(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
 
 
 def _command(process: psutil.Process) -> str:
-    """What the process is, e.g. `-m twezah.worker`: never its options, which may hold paths."""
+    """What the process is, e.g. `twezah.worker`: never its options, which may hold paths."""
     with suppress(psutil.Error):
         words = process.cmdline()
         if "-m" in words[:-1]:

@@ -1,19 +1,12 @@
-"""Commands that make something happen: up, sync."""
+"""Commands that read sales into the ledger: sync, replay."""
 
-from datetime import UTC, datetime
 from typing import Annotated, Any
-from zoneinfo import ZoneInfo
 
 import typer
 
-from twezah.cli.exits import NEEDS_OPERATOR, OK
+from twezah.cli.exit_codes import NEEDS_OPERATOR, OK
+from twezah.cli.options import Json, Simulator, moment_utc
 from twezah.cli.output import print_json, print_table, say
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of a table.")]
-Simulator = Annotated[
-    bool,
-    typer.Option("--simulator", help="Also start the simulated billing systems and connect them."),
-]
 
 Connected = Annotated[
     str,
@@ -26,54 +19,8 @@ Connected = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
-    app.command(epilog="Examples: `twezah up`, `twezah up --simulator --evolve-every 10`")(up)
     app.command(epilog="Example: `twezah sync xero --since 2026-01-01 --dry-run`")(sync)
     app.command(epilog="Example: `twezah replay xero --since 2026-01-01 --dry-run`")(replay)
-
-
-def up(
-    simulator: Simulator = False,
-    evolve_every: Annotated[
-        float | None,
-        typer.Option(
-            metavar="SECONDS", min=0.1, max=86_400,
-            help=(
-                "With --simulator: let something happen there every so often: a sale, an edit, a "
-                "void, a refund."
-            ),
-        ),
-    ] = None,
-) -> None:  # fmt: skip
-    """Start database, Prefect, deployments, worker and the HTTP API, and serve until Ctrl-C."""
-    from api.exposure_check import require_safe
-    from settings import settings
-    from twezah.cli.serving import stoppable
-    from twezah.stack.up import Stack
-
-    if evolve_every is not None and not simulator:
-        raise typer.BadParameter("needs --simulator", param_hint="--evolve-every")
-    with stoppable():
-        try:
-            require_safe(settings())
-            with Stack(
-                settings(), simulator=simulator, evolve_every_seconds=evolve_every, api=True,
-                give_up_seconds=None, say=say,
-            ) as stack:  # fmt: skip
-                print(f"Operate  {settings().ui_url}", flush=True)
-                if settings().is_own_prefect:
-                    print("Password twezah password   (the pages ask once)", flush=True)
-                print(
-                    f"API      {settings().http_url} (what it takes and gives: /openapi.json)",
-                    flush=True,
-                )
-                print("Query    twezah psql", flush=True)
-                print(f"Logs     {settings().logs}", flush=True)
-                if stack.simulator_url:
-                    print(f"Vendors  {stack.simulator_url} (simulated)", flush=True)
-                print("Ctrl-C stops everything.", flush=True)
-                stack.serve()
-        except KeyboardInterrupt:
-            say("Stopped.")
 
 
 def sync(
@@ -146,14 +93,14 @@ def _run(
     from connectors.kit.errors import block_name
     from settings import settings
     from sql import report
-    from twezah.cli.serving import exit_code, follow, serving, stoppable
+    from twezah.cli.use_stack import exit_code, follow, stoppable, use_stack
 
     window = {"since": _utc(since, "--since"), "until": _utc(until, "--until")}
     if since and until and str(window["since"]) >= str(window["until"]):
         raise typer.BadParameter("must be later than --since", param_hint="--until")
     parameters = {**{k: v for k, v in window.items() if v}, **more}
     name = block_name(system)
-    with stoppable(), serving(settings(), simulator=simulator) as stack:
+    with stoppable(), use_stack(settings(), simulator=simulator) as stack:
         if name not in stack.connected:
             _not_connected(name)
         kind = known_connection(name)
@@ -191,35 +138,5 @@ def known_connection(name: str) -> str:
     return connections()[name]
 
 
-def known_system(name: str) -> str:
-    """The key of the system, which may be spelled with a dash or an underscore.
-
-    Wrong usage if there is none of that name.
-    """
-    from connectors import DESCRIBED, SYSTEMS
-    from connectors.kit.errors import block_name, system_name
-
-    system = system_name(name)
-    if system not in SYSTEMS and system not in DESCRIBED:
-        names = ", ".join(sorted(map(block_name, [*SYSTEMS, *DESCRIBED])))
-        raise typer.BadParameter(f"unknown system {name!r}; known: {names}", param_hint="SYSTEM")
-    return system
-
-
 def _utc(text: str | None, option: str) -> str | None:
     return None if text is None else moment_utc(text, option)
-
-
-def moment_utc(text: str, option: str) -> str:
-    """ISO 8601 in UTC, from a date or time as a person writes it."""
-    from settings import settings
-
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(
-            f"{text!r} is no date like 2026-01-31 or 2026-01-31T10:00+01:00", param_hint=option
-        ) from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=ZoneInfo(settings().timezone))
-    return moment.astimezone(UTC).isoformat()

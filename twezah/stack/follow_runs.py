@@ -31,17 +31,20 @@ AWAY_PAUSE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
-class Finished:
-    """How one run ended.
+class FinishedRun:
+    """How one run ended."""
 
-    `state` is Prefect's, e.g. "Completed"; `seconds` is from request to end.
-    """
-
+    #: Name of the connection.
     system: str
+    #: Id of the run in Prefect.
     flow_run_id: str
+    #: Name of Prefect's state, e.g. "Completed".
     state: str
+    #: The state's message.
     message: str
+    #: Whether it completed.
     ok: bool
+    #: From the request to the end.
     seconds: float
 
     def to_json(self) -> dict[str, Any]:
@@ -55,7 +58,7 @@ def run_systems(
     on_log: Callable[[str, Log], None],
     tend: Callable[[], None] = lambda: None,
     say: Callable[[str], None] = lambda _: None,
-) -> list[Finished]:
+) -> list[FinishedRun]:
     """Run one deployment per system at once and wait for all of them.
 
     Args:
@@ -72,7 +75,7 @@ def run_systems(
     with get_client(sync_client=True) as client:
         runs = {_start(client, system, extra).id: system for system, extra in parameters.items()}
         printed = dict.fromkeys(runs, 0)
-        finished: list[Finished] = []
+        finished: list[FinishedRun] = []
         hinted = False
         away_since: float | None = None
         while len(finished) < len(runs):
@@ -138,7 +141,7 @@ def _print_logs(
     system: str,
     on_log: Callable[[str, Log], None],
 ) -> int:
-    """Hand on the lines after `offset`; returns how many. None while the server is away."""
+    """Hands on the lines after `offset`; returns how many, 0 while the server is away."""
     wanted = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run_id]))
     try:
         lines = client.read_logs(wanted, limit=LOG_PAGE, offset=offset)
@@ -149,9 +152,9 @@ def _print_logs(
     return len(lines)
 
 
-def _finished(run: FlowRun, system: str, seconds: float) -> Finished:
+def _finished(run: FlowRun, system: str, seconds: float) -> FinishedRun:
     assert run.state is not None
-    return Finished(
+    return FinishedRun(
         system, str(run.id), run.state.name or run.state.type.value, run.state.message or "",
         run.state.is_completed(), round(seconds, 1),
     )  # fmt: skip

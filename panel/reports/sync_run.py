@@ -25,10 +25,13 @@ CHANGES_SHOWN = 30
 
 @dataclass(frozen=True)
 class Links:
-    """Where the report leads: the run and the block in Prefect's UI; `name` is the block's."""
+    """Where the report leads."""
 
+    #: Address of the run in Prefect's UI.
     run: str
+    #: Address of the connection's block there.
     block: str
+    #: The block's name.
     name: str
 
 
@@ -46,12 +49,12 @@ def markdown(report: RunReport, links: Links, title: str) -> str:
     """The report as Prefect's UI shows it."""
     parts = [
         _outcome(report, links, title),
-        refused(report.corrections),
-        _came_of_it(report),
+        refused_corrections(report.corrections),
+        _results(report),
         _times(report),
         _rejected(report),
-        _noted(report),
-        _changed(report),
+        _notes(report),
+        _record_changes(report),
         _fetched(report),
         _cursors(report),
         _calls(report),
@@ -105,7 +108,7 @@ def _outcome(report: RunReport, links: Links, title: str) -> str:
     return "\n\n".join(lines)
 
 
-def _came_of_it(report: RunReport) -> str:
+def _results(report: RunReport) -> str:
     if report.loaded is None or report.error is not None:
         return ""
     stored, awarded = report.loaded.stored, report.awarded or Awarded()
@@ -184,13 +187,13 @@ def _rejected(report: RunReport) -> str:
     return f"{section}\n\n{advice}"
 
 
-def refused(corrections: Sequence[AccountRefused], *, heading: str = "##") -> str:
+def refused_corrections(corrections: Sequence[AccountRefused], *, heading: str = "##") -> str:
     """The section of a report, "" where there is none."""
-    parts = [_refused_of(account) for account in corrections]
+    parts = [_refused_account(account) for account in corrections]
     return f"{heading} Corrections that were refused\n\n" + "\n\n".join(parts) if parts else ""
 
 
-def _refused_of(corrections: AccountRefused) -> str:
+def _refused_account(corrections: AccountRefused) -> str:
     rows = [
         [
             document.invoice_number or document.external_id,
@@ -203,17 +206,21 @@ def _refused_of(corrections: AccountRefused) -> str:
     more = corrections.records - len(rows)
     tail = f"\n\n{grouped(more)} more are in `analytics.refused_correction`." if more > 0 else ""
     return (
-        f"**{corrections.system}, {corrections.account}: {refused_in_words(corrections)}.** Each would have changed "
-        "a sale that is in the ledger, and could not be used: **the old points stand**. Correct "
-        "the document or the mapping; it is then tried again by itself. Until then somebody should "
-        "look at these members first (docs/runbook/refused-corrections.md).\n\n"
+        f"**{corrections.system}, {corrections.account}: {refused_in_words(corrections)}.** Each "
+        "would have changed a sale that is in the ledger, and could not be used: **the old points "
+        "stand**. Correct the document or the mapping; it is then tried again by itself. Until "
+        "then somebody should look at these members first "
+        "(docs/runbook/refused-corrections.md).\n\n"
         + table(["Document", "Points that stand", "Why it was refused", "What to do"], rows)
         + tail
     )
 
 
-def _noted(report: RunReport) -> str:
-    """What was read otherwise than it is written; also in `analytics.sale_note`."""
+def _notes(report: RunReport) -> str:
+    """The section on values that were read otherwise than they are written.
+
+    They are also in `analytics.sale_note`.
+    """
     if report.loaded is None or not report.loaded.notes:
         return ""
     rows = [
@@ -235,8 +242,8 @@ def _to_do(reasons: dict[str, int]) -> str:
     return "**What to do**\n\n" + "\n".join(lines)
 
 
-def _changed(report: RunReport) -> str:
-    """What is new about the vendor's records; each change is told once."""
+def _record_changes(report: RunReport) -> str:
+    """The section on what is new about the vendor's records; each change is reported once."""
     changes = report.extracted.changes if report.extracted else []
     if not changes:
         return ""

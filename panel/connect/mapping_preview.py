@@ -21,7 +21,7 @@ RECORDS_MAX: Final = 20
 _NUMBERS: Final = ("external_id", "invoice_number", "customer_external_id")
 
 
-def tried(connection: Account, payload: str, document: str) -> list[dict[str, Any]]:
+def preview(connection: Account, payload: str, document: str) -> list[dict[str, Any]]:
     """What the payload, or the stored document of that number or id, becomes.
 
     Returns:
@@ -35,7 +35,7 @@ def tried(connection: Account, payload: str, document: str) -> list[dict[str, An
     spec = spec_for(connection)
     if not document:
         return [
-            _shown(record)
+            _masked(record)
             for record in try_record(spec, None, connection, payload.encode())[:RECORDS_MAX]
         ]
     with connect(settings().dsn()) as database:
@@ -50,16 +50,16 @@ def tried(connection: Account, payload: str, document: str) -> list[dict[str, An
     stream, body = page
     declared = next((candidate for candidate in spec.streams if candidate.name == stream), None)
     records = try_record(spec, declared, connection, body)
-    of_it = [record for record in records if _is(record, document)]
-    return [_shown(record) for record in (of_it or records)[:RECORDS_MAX]]
+    of_it = [record for record in records if _is_document(record, document)]
+    return [_masked(record) for record in (of_it or records)[:RECORDS_MAX]]
 
 
-def _is(record: dict[str, Any], document: str) -> bool:
+def _is_document(record: dict[str, Any], document: str) -> bool:
     invoice = record.get("invoice") or {}
     return document in (invoice.get("external_id"), invoice.get("invoice_number"))
 
 
-def _shown(record: dict[str, Any]) -> dict[str, Any]:
+def _masked(record: dict[str, Any]) -> dict[str, Any]:
     invoice = record.get("invoice")
     if not invoice:
         return record

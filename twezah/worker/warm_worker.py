@@ -1,4 +1,4 @@
-"""The stock process worker with one call replaced: the one that starts a flow run's process."""
+"""The stock process worker, except that it starts a run's process from the forkserver."""
 
 import os
 import sys
@@ -12,8 +12,8 @@ from prefect.utilities.processutils import run_process as run_process_cold
 from prefect.utilities.processutils import sanitize_subprocess_env
 from prefect.workers.process import ProcessWorker
 
-from twezah.worker.client import ForkServer, ForkServerUnavailable, WarmProcess
-from twezah.worker.wire import Job
+from twezah.worker.forkserver_client import ForkServer, ForkServerUnavailable, WarmProcess
+from twezah.worker.messages import Job
 
 #: What a flow run imports anyway. Our packages follow; their files may change, these do not.
 MODULES = (

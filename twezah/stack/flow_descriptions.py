@@ -1,8 +1,8 @@
-"""What Prefect must be told about our flows: their names and the forms of their parameters.
+"""What Prefect must know about our flows: their names and the forms of their parameters.
 
-That needs the flows imported, with all they use: some ten seconds of CPU time. So it is computed
-in a process of its own (`python -m twezah.stack.describe`) and kept under the state folder until a
-source file or a library changes.
+To find that out, the flows are imported with all that they use: some ten seconds of CPU time. So it
+is computed in its own process (`python -m twezah.stack.flow_descriptions`) and kept under the state
+folder until a source file or a library changes.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from twezah.stack.errors import StackError
 from twezah.stack.processes import REASON_CHARACTERS_MAX
 
 #: Packages whose sources a flow's form can depend on.
-_PACKAGES = ("twezah", "flows", "tasks", "connectors", "expectations", "sql", "loyalty")
+_PACKAGES = ("twezah", "flows", "panel", "tasks", "connectors", "expectations", "sql", "loyalty")
 SECONDS_MAX = 600.0
 #: Of a flow, by entrypoint: {"name": ..., "schema": ...}.
 Descriptions = dict[str, dict[str, Any]]
@@ -41,7 +41,7 @@ def source_digest() -> str:
     for fact in (sys.version, version("prefect"), version("pydantic"), str(PROJECT_ROOT)):
         digest.update(fact.encode() + b"\0")
     files = [path for package in _PACKAGES for path in (PROJECT_ROOT / package).rglob("*.py")]
-    for path in [PROJECT_ROOT / "prefect.yaml", *sorted(files)]:
+    for path in [PROJECT_ROOT / "prefect.yaml", PROJECT_ROOT / "settings.py", *sorted(files)]:
         digest.update(str(path).encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 
@@ -60,11 +60,10 @@ def describe() -> Descriptions:
 
 
 def descriptions(home: Path, digest: str) -> Descriptions:
-    """As `describe`, from the state folder where nothing has changed since.
+    """The result of `describe`, from the state folder where nothing has changed since.
 
     Raises:
         StackError: a flow cannot be imported; the message has the error.
-
     """
     kept = home / "prefect" / "flows.json"
     try:
@@ -74,7 +73,7 @@ def descriptions(home: Path, digest: str) -> Descriptions:
     except (OSError, ValueError, KeyError, TypeError):
         pass
     result = subprocess.run(
-        [sys.executable, "-m", "twezah.stack.describe"],
+        [sys.executable, "-m", "twezah.stack.flow_descriptions"],
         cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=SECONDS_MAX, check=False,
     )  # fmt: skip
     if result.returncode != 0:

@@ -16,13 +16,19 @@ _NO_RUN: Final = "no run"
 
 @dataclass(frozen=True)
 class Period:
-    """A time up to now in equal slots."""
+    """A time that ends now, divided into equal slots."""
 
+    #: E.g. "Last 24 hours".
     title: str
+    #: When the first slot begins, UTC.
     since: datetime
+    #: Length of a slot.
     step: timedelta
+    #: How `strftime` names a slot on the axis of a chart.
     label: str
+    #: First of all connections together, then of each.
     totals: Sequence[Totals]
+    #: Numbers per slot and system.
     slots: Sequence[Slot]
 
 
@@ -49,7 +55,10 @@ def markdown(
     """The page as Prefect's UI shows it."""
     parts = [
         f"# {TITLE}",
-        f"**{headline(periods_shown[0])}** As of {clock(now)}; renewed every ten minutes. Times are UTC.",
+        (
+            f"**{headline(periods_shown[0])}** As of {clock(now)}; renewed every ten minutes. "
+            "Times are UTC."
+        ),
         links,
         *[part for period in periods_shown for part in _period(period, now)],
         _failures(failures),
@@ -73,7 +82,7 @@ def headline(period: Period) -> str:
 
 
 def knows_nothing(headline_shown: str | None) -> bool:
-    """Whether a page with that headline (None: there is no page) tells of no run."""
+    """Whether a page with that headline shows no run yet; None: there is no page."""
     return headline_shown is None or headline_shown.endswith(f"{_NO_RUN}.")
 
 
@@ -132,7 +141,7 @@ def _labels(period: Period, now: datetime) -> list[tuple[datetime, str]]:
 
 
 def _table(totals: Sequence[Totals]) -> str:
-    """Two tables: the page is narrow, and digits that wrap are not read."""
+    """Two tables instead of one, because the page is narrow and numbers must not wrap."""
     named = [(row.connection, row) for row in totals[1:]]
     total = [("all", totals[0])] if len(named) > 1 else []
 

@@ -14,8 +14,8 @@ from prefect.states import Failed
 REFUSED: Final = "Refused"
 
 
-def refused(why: str) -> State[Any]:
-    """The end of such a run; `why` is a sentence without its full stop."""
+def refused_state(why: str) -> State[Any]:
+    """The final state of such a run; `why` is a sentence without its full stop."""
     return Failed(
         name=REFUSED,
         message=(

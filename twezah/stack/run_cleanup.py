@@ -25,7 +25,7 @@ from prefect.states import Cancelled, Crashed, Scheduled
 
 from panel.alerts.automations import ensure_automations
 from panel.alerts.rules import CONTINUED_MAX, SILENCE, SILENT
-from twezah.stack.leftovers import MARK
+from twezah.stack.leftover_processes import MARK
 from twezah.stack.provision import SYNC, Present, project_deployments
 
 #: A scheduled run this long overdue is waiting for another one, not about to begin.
@@ -46,15 +46,19 @@ STOPPED = (
 )
 
 
-def keep(listening_since: datetime) -> list[str]:
-    """One round; every half minute is enough. Returns the names of runs that had died unseen.
+def tend_runs(listening_since: datetime) -> list[str]:
+    """One round of looking after runs; every half minute is enough.
 
-    `listening_since`: from when on the server has answered without a break.
+    Args:
+        listening_since: Since when the server has answered without a break.
+
+    Returns:
+        The names of runs that had died without anybody noticing.
     """
     ensure_automations(registered=True)
     with get_client(sync_client=True) as client:
         collapse_waiting(client, datetime.now(UTC) - OVERDUE)
-        return bury(client, datetime.now(UTC), listening_since)
+        return end_dead_runs(client, datetime.now(UTC), listening_since)
 
 
 def clear_leftovers(
@@ -85,7 +89,7 @@ def clear_leftovers(
         settled += 1
         # Its consent in the browser cannot be taken up again.
         alone = ours.get(run.deployment_id or UUID(int=0)) == "connect"
-        _settle(client, run, catch_up=catch_up and not alone)
+        _end_interrupted_run(client, run, catch_up=catch_up and not alone)
     surplus, seen = [], set()
     for run in _runs(client, deployments, StateType.SCHEDULED, due_before=started_at):
         if not run.auto_scheduled or run.run_count:  # one that had begun goes on
@@ -100,7 +104,7 @@ def clear_leftovers(
 _UNDER_WAY = (StateType.PENDING, StateType.RUNNING, StateType.CANCELLING)
 
 
-def _settle(client: SyncPrefectClient, run: FlowRun, *, catch_up: bool) -> None:
+def _end_interrupted_run(client: SyncPrefectClient, run: FlowRun, *, catch_up: bool) -> None:
     """Ends a run whose process is gone; it goes on unless somebody was cancelling it."""
     if run.state is not None and run.state.type == StateType.CANCELLING:
         client.set_flow_run_state(run.id, Cancelled(message=STOPPED), force=True)
@@ -112,7 +116,7 @@ def _settle(client: SyncPrefectClient, run: FlowRun, *, catch_up: bool) -> None:
         client.set_flow_run_state(run.id, again, force=True)
 
 
-def stand_by(client: SyncPrefectClient, present: Iterable[Present]) -> list[str]:
+def pause_deployments(client: SyncPrefectClient, present: Iterable[Present]) -> list[str]:
     """Pauses every deployment of a restored copy and cancels what waits; returns their names.
 
     The tag tells why it is paused, and which ones `take_up` may continue.
@@ -130,7 +134,7 @@ def stand_by(client: SyncPrefectClient, present: Iterable[Present]) -> list[str]
     return paused
 
 
-def take_up(client: SyncPrefectClient, present: Iterable[Present]) -> list[str]:
+def resume_deployments(client: SyncPrefectClient, present: Iterable[Present]) -> list[str]:
     """Continues what `stand_by` paused; returns the names of those deployments."""
     continued = []
     for row in present:
@@ -148,7 +152,7 @@ def _runs(
     *states: StateType,
     due_before: datetime | None = None,
 ) -> list[FlowRun]:
-    """All of them, latest first."""
+    """All runs of these deployments in these states, latest first."""
     wanted = FlowRunFilter(
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states))),
         expected_start_time=(
@@ -174,10 +178,11 @@ def _delete(client: SyncPrefectClient, run_ids: list[UUID]) -> None:
 
 
 def collapse_waiting(client: SyncPrefectClient, due_before: datetime) -> int:
-    """Of the scheduled runs that wait behind a longer one, leave one per deployment.
+    """Of the scheduled runs that wait behind a longer one, keeps one per deployment.
 
-    Each reads all that changed since the last success, so that the second has nothing to do. Runs
-    that an operator asked for, or that have begun already, stay. Returns how many went.
+    Each run reads everything that changed since the last success, so a second one would have
+    nothing to do. Runs that an operator asked for, or that have begun already, stay. Returns how
+    many were deleted.
     """
     deployments = DeploymentFilter(tags=DeploymentFilterTags(all_=[_TAG]))
     seen, surplus = set(), []
@@ -192,28 +197,29 @@ def collapse_waiting(client: SyncPrefectClient, due_before: datetime) -> int:
     return len(surplus)
 
 
-def bury(client: SyncPrefectClient, now: datetime, listening_since: datetime) -> list[str]:
-    """Ends runs that stand Running or Pending and are dead; returns their names.
+def end_dead_runs(client: SyncPrefectClient, now: datetime, listening_since: datetime) -> list[str]:
+    """Ends runs that stand as Running or Pending and are dead; returns their names.
 
-    Prefect's automations do the same, but go by events: a run that died before its first sign of
-    life, or whose events went to a server that was killed, is unknown to them. Here the runs are
-    looked at. A run lives if its process is one of this machine's, or if it said so lately; where
-    the server itself was away lately, nobody could say so, and nothing is ended.
+    Prefect's automations do the same, but they need events. They do not know of a run that died
+    before its first sign of life, or whose events went to a server that was killed. Here the runs
+    themselves are looked at. A run lives if its process is one of this machine's, or if it has
+    reported lately. Where the server itself was away lately, no run could report, and nothing is
+    ended.
     """
     if now - listening_since < PENDING_MAX:
         return []
     deployments = DeploymentFilter(tags=DeploymentFilterTags(all_=[_TAG]))
-    silent = {
+    without_sign = {
         run.id: run
         for run in _runs(client, deployments, StateType.RUNNING, StateType.PENDING)
         if _is_old(run, now) and not _is_alive_here(run)
     }
-    if not silent:
+    if not without_sign:
         return []
-    for run_id in _heard_of(client, list(silent), now - PENDING_MAX):
-        silent.pop(run_id, None)
+    for run_id in _runs_with_heartbeat(client, list(without_sign), now - PENDING_MAX):
+        without_sign.pop(run_id, None)
     ended = []
-    for run in silent.values():
+    for run in without_sign.values():
         try:
             # Not by force: one that has ended meanwhile keeps its end.
             client.set_flow_run_state(run.id, Crashed(message=SILENT))
@@ -243,7 +249,9 @@ def _is_alive_here(run: FlowRun) -> bool:
     return bool(process.pid != os.getpid() and begun_at <= started.timestamp() + 1)
 
 
-def _heard_of(client: SyncPrefectClient, run_ids: list[UUID], since: datetime) -> set[UUID]:
+def _runs_with_heartbeat(
+    client: SyncPrefectClient, run_ids: list[UUID], since: datetime
+) -> set[UUID]:
     prefix = "prefect.flow-run."
     wanted = {
         "filter": {
@@ -253,13 +261,13 @@ def _heard_of(client: SyncPrefectClient, run_ids: list[UUID], since: datetime) -
         },
         "limit": 50,
     }
-    heard: set[UUID] = set()
+    alive: set[UUID] = set()
     page = client.request("POST", "/events/filter", json=wanted).json()
     while True:
-        heard |= {
+        alive |= {
             UUID(event["resource"]["prefect.resource.id"].removeprefix(prefix))
             for event in page["events"]
         }
         if not page.get("next_page"):
-            return heard
+            return alive
         page = client.request("GET", page["next_page"]).json()

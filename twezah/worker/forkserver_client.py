@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from twezah.worker.wire import PREFIX_BYTES, ConnectionLost, Job, body_length, send_job
+from twezah.worker.messages import PREFIX_BYTES, ConnectionLost, Job, body_length, send_job
 
 PRELOAD_TIMEOUT_SECONDS = 120.0
 #: A child answers a few milliseconds after the fork; a machine that swaps may need longer.

@@ -1,15 +1,12 @@
-"""Commands that answer questions: status, explain, psql, mapping try."""
+"""Commands about field mappings: mapping try."""
 
-import signal
-import subprocess
 from typing import Annotated, Any
 
 import typer
 
-from twezah.cli.exits import FAILED
-from twezah.cli.ledger import ledger
-from twezah.cli.operate import Json, known_system
-from twezah.cli.output import print_json, print_table, say
+from twezah.cli.exit_codes import FAILED
+from twezah.cli.options import Json, SystemKey, known_system
+from twezah.cli.output import print_json
 
 mapping = typer.Typer(
     no_args_is_help=True, help="Try how a billing system's records become our fields."
@@ -18,150 +15,14 @@ mapping = typer.Typer(
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
-    app.command(epilog="Example: `twezah status --json`")(status)
-    app.command(epilog="Examples: `twezah explain quickbooks 1042`, `twezah explain member 17`")(
-        explain
-    )
-    passthrough = {"ignore_unknown_options": True, "allow_interspersed_args": False}
-    example = (
-        "Examples: `twezah psql --analyst`, `twezah psql -c 'SELECT * FROM loyalty.member_balance "
-        "LIMIT 5'`"
-    )
-    app.command(context_settings=passthrough, epilog=example)(psql)
     mapping.command("try", epilog="Example: `twezah mapping try xero invoice.json --json`")(
         mapping_try
     )
     app.add_typer(mapping, name="mapping")
 
 
-def status(json: Json = False) -> None:
-    """What is stored per system, how fresh it is, and whether the stack is up."""
-    from settings import settings
-    from sql import report
-    from twezah.stack.up import running_stack
-
-    up = running_stack(settings())
-    with ledger() as dsn:
-        rows = report.status(dsn)
-    if json:
-        print_json({"stack": up, "systems": rows})
-        return
-    print(
-        f"The stack is up: {up.get('ui_url', 'starting')} (process {up.get('pid', 'unknown')})."
-        if up is not None
-        else "The stack is not up."
-    )
-    print_table("Ledger", rows)
-    if not rows:
-        print("The ledger is empty: nothing has been synced yet.")
-
-
-def explain(
-    system: Annotated[
-        str,
-        typer.Argument(metavar="SYSTEM", help="Key of the billing system, e.g. xero; or: member."),
-    ],
-    invoice: Annotated[
-        str,
-        typer.Argument(
-            metavar="INVOICE",
-            help="The invoice's id or number in that system; or the member's number.",
-        ),
-    ],
-    entry: Annotated[
-        int | None, typer.Option(min=1, help="Only this entry of the invoice's chain.")
-    ] = None,
-    json: Json = False,
-) -> None:
-    """Why this invoice earned this many points: every entry, rule by rule, and what did not apply.
-
-    `twezah explain member 17` tells what a member's balance is made of.
-    """
-    from zoneinfo import ZoneInfo
-
-    from connectors.kit.errors import system_name
-    from settings import settings
-
-    with ledger() as dsn:
-        explanation = (
-            _explain_member(dsn, invoice)
-            if system == "member"
-            else _explain_invoice(dsn, system_name(system), invoice, entry)
-        )
-    if explanation is None:
-        what = f"member {invoice}" if system == "member" else f"invoice {invoice!r} of {system!r}"
-        say(f"There is no {what} in the ledger.")
-        raise typer.Exit(FAILED)
-    if json:
-        print_json(explanation.to_json())
-    else:
-        print(explanation.to_text(ZoneInfo(settings().timezone)))
-
-
-def _explain_member(dsn: str, number: str) -> Any:
-    from sql.explain_member import explain_member
-
-    if not number.isdecimal() or len(number) > 18:
-        raise typer.BadParameter(
-            "a member is named by number; `twezah member find` finds it", param_hint="INVOICE"
-        )
-    return explain_member(dsn, int(number))
-
-
-def _explain_invoice(dsn: str, system: str, invoice: str, entry: int | None) -> Any:
-    from dataclasses import replace
-
-    from connectors.kit.errors import system_name
-    from sql.explain import explain as explain_invoice
-
-    explanation = explain_invoice(dsn, system_name(system), invoice)
-    if explanation is None or entry is None:
-        return explanation
-    chosen = tuple(row for row in explanation.entries if row.entry_no == entry)
-    if not chosen:
-        say(f"{system} {invoice} has no entry {entry}; it has {len(explanation.entries)}.")
-        raise typer.Exit(FAILED)
-    return replace(explanation, entries=chosen, now=None)
-
-
-def psql(
-    arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="[ARGS]...", help="Passed on to psql as they are.")
-    ] = None,
-    analyst: Annotated[
-        bool,
-        typer.Option(
-            "--analyst", help="Log in as the role analyst, which only reads. Comes first."
-        ),
-    ] = False,
-) -> None:
-    """The bundled psql on the ledger database, which is started if needed.
-
-    `twezah psql -- --help` is psql's own help.
-    """
-    from settings import settings
-    from twezah.stack import pginstall
-    from twezah.stack.analyst import analyst_environment
-    from twezah.stack.postgres import libpq_environment
-
-    with ledger() as dsn:
-        environment = analyst_environment(settings(), dsn) if analyst else libpq_environment(dsn)
-        history = "psql_history_analyst" if analyst else "psql_history"
-        environment.setdefault("PSQL_HISTORY", str(settings().home / history))
-        previous = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C belongs to psql
-        try:
-            code = subprocess.run(
-                [str(pginstall.program("psql")), *(arguments or [])], env=environment, check=False
-            ).returncode
-        finally:
-            signal.signal(signal.SIGINT, previous)
-    raise typer.Exit(code)
-
-
 def mapping_try(
-    system: Annotated[
-        str, typer.Argument(metavar="SYSTEM", help="Key of the billing system, e.g. xero.")
-    ],
+    system: SystemKey,
     file: Annotated[
         typer.FileBinaryRead,
         typer.Argument(
@@ -175,7 +36,7 @@ def mapping_try(
         ),
     ] = None,
     stream: Annotated[
-        str | None, typer.Option(help="The list it is from; found out if not given.")
+        str | None, typer.Option(help="The list that it is from; detected if not given.")
     ] = None,
     block: Annotated[
         str, typer.Option(help="Try with the settings of this block (the stack must be up).")
@@ -229,7 +90,10 @@ def _key_value(text: str) -> tuple[str, str]:
 
 
 def _connection(system: str, paths: dict[str, str], block: str, config: str) -> Any:
-    """The connection whose settings are tried: a block's, those given, or none in particular."""
+    """The connection whose settings are tried.
+
+    It is that of the block, that of the given settings, or one with defaults.
+    """
     from dataclasses import replace
 
     if block and config:
@@ -244,7 +108,7 @@ def _connection(system: str, paths: dict[str, str], block: str, config: str) -> 
 
 def _of_block(system: str, name: str) -> Any:
     from settings import settings
-    from twezah.cli.serving import at_running_stack, use_api
+    from twezah.cli.use_stack import at_running_stack, use_api
     from twezah.stack.up import running_stack
 
     up = running_stack(settings())
@@ -268,7 +132,7 @@ def _of_block(system: str, name: str) -> Any:
 
 
 def _of_config(system: str, text: str) -> Any:
-    """The connection of a block with these fields, which nobody saves."""
+    """The connection of a block with these fields; the block is not saved."""
     import json
     from pathlib import Path
 

@@ -35,8 +35,13 @@ NAMED_MAX = 3
 NEAR_PERCENT = 80
 
 
-def look(dsn: str, now: datetime) -> list[AlertEvent]:
-    """Everything that is worth an alert now. Raises psycopg.Error."""
+def due_alerts(dsn: str, now: datetime) -> list[AlertEvent]:
+    """Every alert that is due now. Raises psycopg.Error.
+
+    Args:
+        dsn: The ledger database.
+        now: The time to compare with, UTC.
+    """
     with connect(dsn) as connection:
         events: list[AlertEvent] = [*keys_ending(keys.listed(connection), now)]
         renewed = connection.execute(query("alerts", "renewed")).fetchall()

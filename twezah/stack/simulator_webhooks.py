@@ -15,13 +15,23 @@ from sql.db import DbConnection, connect
 from sql.endpoints import NewEndpoint, create_endpoint, endpoints
 
 
-def keep_announced(settings: Settings, before: list[str], say: Callable[[str], None]) -> list[str]:
-    """As `introduce`, for a round of supervision: says what is new, and that it did not work.
+def keep_webhooks_connected(
+    settings: Settings, before: list[str], say: Callable[[str], None]
+) -> list[str]:
+    """Calls `connect_webhooks` in a round of supervision, and says what is new or what failed.
 
-    Polling goes on meanwhile.
+    Polling goes on in any case.
+
+    Args:
+        settings: This installation.
+        before: What the last round returned.
+        say: Gets each line for the operator.
+
+    Returns:
+        The connections whose sales the simulator announces.
     """
     try:
-        names = introduce(settings, settings.dsn())
+        names = connect_webhooks(settings, settings.dsn())
     except Exception as error:  # noqa: BLE001 - a part may be restarting; the next look is soon
         what = "The simulated systems could not be told where to send webhooks"
         say(f"{what}: {type(error).__name__}.")
@@ -31,7 +41,7 @@ def keep_announced(settings: Settings, before: list[str], say: Callable[[str], N
     return names
 
 
-def introduce(settings: Settings, dsn: str) -> list[str]:
+def connect_webhooks(settings: Settings, dsn: str) -> list[str]:
     """Makes the addresses that are missing and tells the simulator all of them.
 
     Returns the connections whose sales the simulator announces. Only connections that lead to the
@@ -58,7 +68,7 @@ def introduce(settings: Settings, dsn: str) -> list[str]:
             places[system] = {"url": url, "secret": secret}
             names.append(name)
         db.commit()
-    _tell(settings.simulator_url, places)
+    _tell_simulator(settings.simulator_url, places)
     return names
 
 
@@ -78,7 +88,7 @@ def _address(db: DbConnection, system: str, name: str, key: bytes) -> tuple[str,
     return made.endpoint_id, secret
 
 
-def _tell(simulator_url: str, places: dict[str, dict[str, str]]) -> None:
+def _tell_simulator(simulator_url: str, places: dict[str, dict[str, str]]) -> None:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # it is on this machine
     headers = {"content-type": "application/json"}
     request = urllib.request.Request(  # noqa: S310 - http, ours

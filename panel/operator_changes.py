@@ -1,10 +1,8 @@
-"""What operators change in Prefect's UI: blocks, schedules, pauses.
+"""Records in the audit log what operators change in Prefect's UI: blocks, schedules, pauses.
 
-Compared with how it was last seen, and recorded in the audit log.
-
-Prefect does not say who saved a block, and keeps no history of it; so a fingerprint of every
-setting is kept, made with the installation's key: texts and secrets cannot be guessed from it.
-Numbers and switches are kept as they are.
+Prefect does not say who saved a block, and keeps no history of it. So this compares every setting
+with what it was at the last look. A text or a secret is stored only as a digest made with the
+installation's key, from which it cannot be guessed. Numbers and switches are stored as they are.
 """
 
 import hashlib
@@ -27,10 +25,10 @@ _PAGE: Final = 200
 State = dict[str, Any]
 
 
-def look(dsn: str, key: bytes) -> int:
-    """Records what differs from the last look, in one transaction; the first look only remembers.
+def record_operator_changes(dsn: str, key: bytes) -> int:
+    """Records what differs from the last look, in one transaction; returns how many changes.
 
-    Returns how many changes.
+    The first look only stores the present state.
     """
     with get_client(sync_client=True) as client:
         now = {**_blocks(client, key), **_deployments(client)}

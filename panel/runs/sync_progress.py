@@ -21,7 +21,7 @@ SHOWN_AFTER_SECONDS: Final = 20.0
 
 
 @contextmanager
-def shown_while_long(
+def sync_progress(
     report: RunReport, name: str, *, after_seconds: float = SHOWN_AFTER_SECONDS
 ) -> Iterator[None]:
     """Shows how far the run of the connection `name` is, from a thread that reads its report.

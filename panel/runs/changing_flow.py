@@ -37,7 +37,10 @@ def changing_flow(*, name: str, flow_run_name: str) -> Callable[[Callable[P, R]]
 
 
 def _record_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Writes the entry. Never raises: the run has failed already, and the database may be why."""
+    """Writes the entry.
+
+    Never raises: the run has failed already, and the database may be why.
+    """
     try:
         with acting_as(of_run(flow_run)), connect(settings().dsn()) as connection:
             audit.record(

@@ -21,16 +21,20 @@ LOOK_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How a piece ended."""
+class ChildRun:
+    """How a run of another deployment ended."""
 
+    #: What the run is called.
     name: str
+    #: Its id in Prefect; "" where it could not be started.
     run_id: str
+    #: Whether it completed.
     ok: bool
+    #: The message of its last state.
     message: str
 
 
-def run_piece(deployment: str, name: str, parameters: dict[str, Any], *, key: str) -> Ended:
+def run_child(deployment: str, name: str, parameters: dict[str, Any], *, key: str) -> ChildRun:
     """Starts the run with this key, or continues the one started before; waits for its end.
 
     Args:
@@ -45,7 +49,7 @@ def run_piece(deployment: str, name: str, parameters: dict[str, Any], *, key: st
             deployment_filter=wanted, limit=1, sort=DeploymentSort.NAME_ASC
         )
         if not deployments:
-            return Ended(
+            return ChildRun(
                 name,
                 "",
                 ok=False,
@@ -64,14 +68,14 @@ def run_piece(deployment: str, name: str, parameters: dict[str, Any], *, key: st
                 run.id, Scheduled(name="AwaitingRetry", message="Retry of the backfill"), force=True
             )
             run = client.read_flow_run(run.id)
-        run = _waited(client, run)
+        run = _wait_for_end(client, run)
     message = (run.state.message or run.state.name or "") if run.state else ""
-    return Ended(
+    return ChildRun(
         name, str(run.id), ok=bool(run.state and run.state.is_completed()), message=message
     )
 
 
-def _waited(client: SyncPrefectClient, run: FlowRun) -> FlowRun:
+def _wait_for_end(client: SyncPrefectClient, run: FlowRun) -> FlowRun:
     """The run once it has ended, or as it is after SECONDS_MAX.
 
     A crashed run may be continued by an automation, so a crash counts as the end only after several
