@@ -50,7 +50,7 @@ class Settings(BaseSettings):
     home: Path = Field(default_factory=_default_home)
     #: Ledger database. Unset: the embedded PostgreSQL under `home`.
     database_url: SecretStr | None = None
-    #: How analysts log in to it, where the role cannot be given a password.
+    #: How analysts log in to the ledger database, where the role cannot be given a password.
     analyst_database_url: SecretStr | None = None
     #: A Prefect server to use instead of starting one.
     prefect_api_url: str | None = Field(
@@ -89,12 +89,12 @@ class Settings(BaseSettings):
     api_trusted_proxies: str = ""
     #: Allows plain HTTP to other machines, keys included.
     api_plain_http: bool = False
-    #: Requests of one address per minute, whatever they are.
+    #: Requests that one client address may make per minute, of any kind.
     api_source_per_minute: Annotated[int, Field(ge=60, le=10_000_000)] = 60_000
-    #: Connections of one address at once; of IPv6, of one /64 network. Trusted proxies have no
-    #: limit.
+    #: Connections that one client address may hold at once; in IPv6, one /64 network. Trusted
+    #: proxies have no limit.
     api_source_connections: Annotated[int, Field(ge=8, le=1_000)] = 256
-    #: For how many months the attempts are kept.
+    #: For how many months the log of API requests (billing.http_attempt) is kept.
     api_attempt_months: Annotated[int, Field(ge=1, le=120)] = 12
     #: Prefect's work pool in which our deployments run.
     work_pool: str = "billing"
@@ -310,12 +310,13 @@ class Settings(BaseSettings):
         return environment
 
 
-#: Operators may override these; the log shipper's default of 2 s is most of a short run's duration.
+#: Defaults for child processes, which operators may override.
 _CHILD_DEFAULTS = {
+    # By default 2 s: most of a short run would be waiting for its last log lines.
     "PREFECT_LOGGING_TO_API_BATCH_INTERVAL": "0.2",
     "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",
-    # A run says that it lives; without this, one whose machine died would stay Running for ever.
-    # (30 s is the least.)
+    # A run reports that it lives. Without that, a run whose machine died would stay Running for
+    # ever. (30 s is the shortest interval that Prefect allows.)
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
     "PREFECT_CLI_PROMPT": "false",
     "PREFECT_CLI_COLORS": "false",
@@ -363,7 +364,8 @@ def _read_or_make(path: Path, make: Callable[[], bytes]) -> bytes:
         file.flush()
         os.fsync(file.fileno())
     try:
-        os.link(draft, path)  # fails if another process was first: then its secret is the secret
+        # Fails if another process was first: then its secret is the one that counts.
+        os.link(draft, path)
     except FileExistsError:
         pass
     finally:

@@ -20,8 +20,9 @@ from sql.actor import acting_as
 from sql.db import DbConnection, connect
 from tasks.actor import OPERATOR
 
-#: Prefect gives no more at a time.
+#: Prefect returns at most this many rows at a time.
 _PAGE: Final = 200
+#: What is known of a block or a deployment: settings by name, texts as digests.
 State = dict[str, Any]
 
 

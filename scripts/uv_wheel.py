@@ -77,7 +77,7 @@ def has_version(uv, version):
 
 
 def with_pip(folder, environment):
-    """Let pip fetch it, with whatever indexes and certificates pip is set up for.
+    """Let pip fetch uv with the indexes and certificates that pip is configured for.
 
     Returns False if there is no pip or it fails.
     """
@@ -127,7 +127,7 @@ def configured_index():
 
 
 def usual(url):
-    """None when the configured index is PyPI itself."""
+    """The index, or None when it is PyPI itself."""
     return None if url.rstrip("/") == PYPI else url
 
 

@@ -21,6 +21,7 @@ from settings import settings
 #: Name of the notification block, of whatever type, that alerts go to.
 BLOCK = "alerts"
 _OURS, _MADE_AS = "twezah", "twezah-made-as:"
+#: Prefect returns at most this many rows at a time.
 _PAGE = 200
 
 
@@ -61,7 +62,7 @@ def _apply(client: SyncPrefectClient, core: AutomationCore, present: Automation 
         return True
     if not _is_unedited(present) or digest(present) == digest(core):
         return False
-    # (Unset is what the server refuses to see here: the owner.)
+    # The server refuses an update that names the owner.
     values = {**core.model_dump(exclude={"owner_resource"}), "enabled": present.enabled}
     client.update_automation(present.id, AutomationCore(**values))
     return True

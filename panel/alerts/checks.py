@@ -22,16 +22,17 @@ from sql.named_queries import query
 from sql.refused import AccountRefused
 from tasks.run_report import refused_in_words
 
-#: How long before its end a key or a consent is spoken of.
+#: How long before its end a key or a consent causes an alert.
 NOTICE = timedelta(days=14)
-#: Days after which a vendor forgets a consent that was not used; each use begins them anew.
+#: Days after which a vendor ends a consent that was not used; each use starts the count again.
 UNUSED_DAYS = {"quickbooks": 100, "xero": 60}
-#: Webhooks older than this, or more of them, are a backlog: usually they are points after a second.
+#: Webhooks that wait longer than this are a backlog: usually they become points within a second.
 BACKLOG_AGE = timedelta(minutes=10)
+#: More waiting webhooks of one connection than this are a backlog too.
 BACKLOG_EVENTS = 1_000
 #: Documents that an alert about refused corrections names.
 NAMED_MAX = 3
-#: Of the allowed share of rejects, how much (percent) is worth a word.
+#: An alert is due when the share of rejects reaches this much (percent) of the allowed share.
 NEAR_PERCENT = 80
 
 

@@ -94,7 +94,7 @@ class WebhooksBacklog(AlertEvent):
     oldest_at: AwareDatetime | None
 
 
-#: Every kind of ours.
+#: All kinds of events that we emit.
 KINDS: tuple[type[AlertEvent], ...] = (
     CorrectionsRefused,
     RejectRatio,

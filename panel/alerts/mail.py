@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from prefect.blocks.abstract import NotificationBlock
 from pydantic import Field, SecretStr, StringConstraints
 
-#: Seconds for the connection and each answer.
+#: For the connection and for each answer of the server.
 TIMEOUT_SECONDS = 20
 Address = Annotated[str, StringConstraints(pattern=r"^[^\s@<>,;]+@[^\s@<>,;]+$", max_length=254)]
 

@@ -24,25 +24,30 @@ from panel.alerts.events import (
 )
 from panel.runs.refused_state import REFUSED
 
-#: A system that keeps failing is told of this often, once each: four times a day instead of 288.
+#: How often the same failing system is reported: four times a day instead of 288 times.
 FAILED_EVERY = timedelta(hours=6)
 #: A warning that still holds is sent this often.
 WARNED_EVERY = timedelta(days=1)
-#: A deployment has had no success when this many of its intervals have passed, and at least that
-#: long.
+#: An alert is due when a deployment has had no success for this many of its intervals.
 INTERVALS = 6
+#: But never sooner than this: a run every minute may be late for a while.
 NO_SUCCESS_MIN = timedelta(minutes=30)
-#: A run says every 30 s that it lives (PREFECT_FLOWS_HEARTBEAT_FREQUENCY); silence for this long is
-#: its death.
+#: A run sends a heartbeat every 30 s (PREFECT_FLOWS_HEARTBEAT_FREQUENCY); without any for this long
+#: it counts as dead.
 SILENCE = timedelta(seconds=90)
-#: How often one run goes on by itself after its process has died.
+#: How often one run continues by itself after its process has died.
 CONTINUED_MAX = 3
 
+#: All events of a run begin with this.
 _RUN = "prefect.flow-run."
+#: Runs of our deployments; other people's flows on the same server are left alone.
 _TAGS = {"prefect.resource.id": ["prefect.tag.billing", "prefect.tag.loyalty"]}
-#: (Its consent in the browser cannot be taken up again by a machine.)
+#: Deployments whose runs continue by themselves: all but `connect`, because no machine can resume
+#: the consent in a browser.
 _CONTINUED = {"prefect.resource.role": "deployment", "prefect.resource.name": "!connect"}
+#: States that a run does not leave; each is an event of that name.
 _ENDS = ("Completed", "Failed", REFUSED, "TimedOut", "Crashed", "Cancelled", "Cached", "RolledBack")
+#: States that show that somebody looks after the run, besides a heartbeat.
 _BEGUN = (
     *_ENDS,
     "Running",
@@ -55,6 +60,7 @@ _BEGUN = (
     "Paused",
     "Suspended",
 )
+#: Title of the alert for each of our own events.
 _WARNINGS = {
     CorrectionsRefused: "corrections were refused",
     RejectRatio: "many rejects",
@@ -62,11 +68,13 @@ _WARNINGS = {
     KeysExpiring: "an API key ends soon",
     WebhooksBacklog: "webhooks pile up",
 }
+#: Message of a run that an automation continues.
 DIED = (
     "The process of this run ended before the run was finished (killed, out of memory, or the "
     "machine restarted). The run continues by itself where it stopped, at most three times; after "
     "that press Retry. Nothing counts twice."
 )
+#: Message of a run that is ended because it no longer reports.
 SILENT = (
     "This run has not reported for a minute and a half: its process, its worker or the machine has "
     "died. It continues by itself."
@@ -98,10 +106,6 @@ def rules(ui_url: str, block_id: UUID | None, watched: Sequence[Watched]) -> lis
 
 def continuing() -> list[AutomationCore]:
     """The automations that let a run continue after its process has died."""
-    # Never by force: a heartbeat that arrives after the end of its run looks like a silence, and
-    # the server keeps ends as they are.
-    died = [ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", message=SILENT)]
-    each_run = {"prefect.resource.id"}
     return [
         AutomationCore(
             name="Twezah: a run whose process died goes on",
@@ -110,7 +114,7 @@ def continuing() -> list[AutomationCore]:
                 "continues it."
             ),
             trigger=EventTrigger(
-                expect={_RUN + "Crashed"}, for_each=each_run,
+                expect={_RUN + "Crashed"}, for_each={"prefect.resource.id"},
                 match={
                     "prefect.resource.id": _RUN + "*",
                     "prefect.run-count": [str(count) for count in range(CONTINUED_MAX + 1)],
@@ -121,31 +125,39 @@ def continuing() -> list[AutomationCore]:
                 ChangeFlowRunState(state=StateType.SCHEDULED, name="AwaitingRetry", message=DIED)
             ],
         ),
-        AutomationCore(
-            name="Twezah: a run that has fallen silent has died",
-            description=(
-                "Its process, its worker or its machine is gone, and nobody was left to say so."
-            ),
-            trigger=EventTrigger(
-                after={_RUN + "heartbeat"}, expect={_RUN + name for name in ("heartbeat", *_ENDS)},
-                for_each=each_run,
-                match={"prefect.resource.id": _RUN + "*"}, match_related=_TAGS,
-                posture=Posture.Proactive, within=SILENCE,
-            ),
-            actions=died,
+        _died_silently(
+            "a run that has fallen silent has died",
+            "Its process, its worker or its machine is gone, and nobody was left to say so.",
+            after="heartbeat", states=_ENDS,
         ),
-        AutomationCore(
-            name="Twezah: a run that does not begin has died",
-            description="Its worker took it and was gone before it began.",
-            trigger=EventTrigger(
-                after={_RUN + "Pending"}, expect={_RUN + name for name in ("heartbeat", *_BEGUN)},
-                for_each=each_run,
-                match={"prefect.resource.id": _RUN + "*"}, match_related=_TAGS,
-                posture=Posture.Proactive, within=SILENCE,
-            ),
-            actions=died,
+        _died_silently(
+            "a run that does not begin has died",
+            "Its worker took it and was gone before it began.",
+            after="Pending", states=_BEGUN,
         ),
     ]  # fmt: skip
+
+
+def _died_silently(
+    name: str, description: str, *, after: str, states: Sequence[str]
+) -> AutomationCore:
+    """Ends a run that reports neither a heartbeat nor one of these states in time."""
+    return AutomationCore(
+        name=f"Twezah: {name}",
+        description=description,
+        trigger=EventTrigger(
+            after={_RUN + after},
+            expect={_RUN + event for event in ("heartbeat", *states)},
+            for_each={"prefect.resource.id"},
+            match={"prefect.resource.id": _RUN + "*"},
+            match_related=_TAGS,
+            posture=Posture.Proactive,
+            within=SILENCE,
+        ),
+        # Never by force: a heartbeat that arrives after the end of its run looks like a silence,
+        # and the server then keeps the end as it is.
+        actions=[ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", message=SILENT)],
+    )
 
 
 def _failed(ui_url: str, block_id: UUID | None) -> AutomationCore:

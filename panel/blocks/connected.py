@@ -17,7 +17,7 @@ from connectors.kit.errors import block_name
 from panel.blocks import BLOCKS, BillingConnection, NotConnectedError
 from settings import settings
 
-#: Connections of one type that are looked at.
+#: Prefect returns at most this many blocks of one type.
 _CONNECTIONS_MAX = 200
 
 
@@ -28,7 +28,8 @@ def find_block(name: str) -> BillingConnection:
     """
     name = block_name(name)
     system_kind = {block_name(system): kind for system, kind in BLOCKS.items()}.get(name)
-    # A connection called like a system is one of that system, whatever else is called so.
+    # A connection with the name of a system belongs to that system, whatever other blocks have
+    # that name.
     kinds = [system_kind] if system_kind else list(BLOCKS.values())
     blocks = [block for kind in kinds if (block := _load(kind, name)) is not None]
     if len(blocks) > 1:

@@ -96,8 +96,8 @@ class CustomConnection(Announced, DescribedConnection, CustomSettings, CustomCre
         "default_currency",
     )  # fmt: skip
 
-    # Listed bases take their fields from the right, so that this one would be the general, optional
-    # one.
+    # Declared here again, because pydantic would otherwise take the general field, which is
+    # optional.
     base_url: str = Field(
         title="API base URL",
         description="Where your system's API is, e.g. https://erp.example.com/api/v1. https only.",

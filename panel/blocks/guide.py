@@ -15,8 +15,10 @@ from panel.blocks.base import BillingConnection
 from panel.blocks.kinds import BLOCKS
 from panel.markdown import table
 
+#: The tables stand between these two marks.
 BEGIN: Final = "<!-- fields: begin -->"
 END: Final = "<!-- fields: end -->"
+#: A longer default, in characters, is shown in the form only.
 _LONGEST_DEFAULT: Final = 40
 
 

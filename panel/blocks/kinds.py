@@ -6,6 +6,7 @@ from panel.blocks.described import CustomConnection, FileDropConnection
 from panel.blocks.netsuite import NetSuiteConnection
 from panel.blocks.sage_intacct import SageIntacctConnection
 
+#: The class of each system's block. The order is that of the guide and of the pages.
 BLOCKS: dict[str, type[BillingConnection]] = {
     block.system: block
     for block in (
@@ -18,6 +19,7 @@ BLOCKS: dict[str, type[BillingConnection]] = {
         FileDropConnection,
     )
 }
+#: The field that the consent fills, by system.
 _ACCOUNT_FIELD = {
     "quickbooks": "realm_id",
     "xero": "tenant_id",

@@ -90,8 +90,8 @@ class NetSuiteConnection(BillingConnection, NetSuiteLogin, NetSuiteAccount):
     )
     system: ClassVar[str] = "netsuite"
 
-    # NetSuite compares and writes times on a clock that only its own settings tell: a day covers
-    # every zone.
+    # NetSuite compares and writes times in a zone that only its own settings name. A day of overlap
+    # covers every zone.
     overlap_minutes: int = Field(
         default=1_500, ge=1_440, le=10_080, title="Overlap (minutes)",
         description=(

@@ -16,11 +16,17 @@ from urllib.parse import parse_qs, urlsplit
 from connectors.kit.errors import ConnectorError, ConsentFailed, Misconfigured
 from connectors.kit.http.consent import Granted, NotThisLink, Started
 
+#: Of http://localhost:8912/callback, which is registered with the vendors' applications.
 PORT = 8912
+#: Names by which a browser on this machine reaches the page.
 _LOCAL = ("localhost", "127.0.0.1")
+#: A pasted address is never longer.
 _FORM_BYTES_MAX = 16_384
+#: A longer body is not read to its end.
 _BODY_BYTES_MAX = 1_048_576
+#: A browser that sends nothing for this long is cut off.
 _READ_SECONDS = 10
+#: The page holds the link of a consent: it is not stored, not framed, and loads nothing.
 _HEADERS = {
     "Content-Type": "text/html; charset=utf-8",
     "Cache-Control": "no-store",
@@ -175,8 +181,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """A pasted answer."""
         size = self.headers.get("Content-Length", "")
-        # Read in any case: a connection closed on what was not read is reset, and the answer with
-        # it.
+        # Read in any case: closing a connection with unread data resets it, and the browser would
+        # not see the answer.
         body = self.rfile.read(min(int(size), _BODY_BYTES_MAX)) if size.isdigit() else b""
         if not self._is_local() or self.path != "/":
             self._page(404, "There is nothing here.")

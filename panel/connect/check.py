@@ -41,8 +41,11 @@ from tasks.run_report import percentile
 
 #: Records asked for: enough to see whether the mapping fits.
 _PAGE_SIZE = 10
+#: Customers whose phone is looked up.
 _CUSTOMERS_MAX = 5
+#: Mapping problems that a failed check names.
 _PROBLEMS_SHOWN = 3
+#: A person waits for the result, so a vendor that fails is tried only twice.
 _RETRY = RetryPolicy(attempts=2, total_seconds=60, longest_wait_seconds=30, garbled_limit=0)
 NOBODY, OPERATOR, ADMINISTRATOR = "nobody", "operator: the block", "administrator of this machine"
 _VENDOR_ADMIN = "administrator at the vendor: consent, scopes, account"
@@ -193,7 +196,7 @@ def check_connection(block: BillingConnection, *, dsn: str, key: bytes) -> Check
         check_settings(block)
         vendor = replace(block.connection(), page_size=_PAGE_SIZE)
         spec = replace(spec_for(vendor), retry=_RETRY)
-        spec.auth(vendor)  # the credentials it needs are there
+        spec.auth(vendor)  # raises where a credential is missing
         if spec.transport is not None:
             spec.transport(vendor)
         say(f"account {vendor.account or 'none'} at {base_url(vendor, spec).host}")
@@ -237,7 +240,7 @@ def who_must_act(error: ConnectorError) -> str:
     if isinstance(error, PermissionMissing):
         return _VENDOR_ADMIN
     if isinstance(error, NeedsOperator):
-        # Those of systems without a consent are kinds of their own.
+        # Systems without a consent raise subclasses: for them a new consent is no remedy.
         return f"{OPERATOR}, or a new consent" if type(error) is CredentialsRejected else OPERATOR
     if isinstance(error, RateLimited):
         return f"{NOBODY}: wait"

@@ -25,6 +25,7 @@ from panel.connect.callback import PORT, address_of
 from tasks.job import token_rows
 
 Consented = TypeVar("Consented", bound=ConsentedConnection)
+#: The redirect URI of a block in which nobody has changed it.
 _NOT_CHOSEN = ConsentedConnection.model_fields["redirect_uri"].default
 
 

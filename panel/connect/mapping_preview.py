@@ -17,7 +17,7 @@ from sql.sync import AccountKey
 
 #: Records shown.
 RECORDS_MAX: Final = 20
-#: Fields that may hold a phone where a shop numbers by it.
+#: Fields that may hold a phone, where a shop uses phone numbers as document numbers.
 _NUMBERS: Final = ("external_id", "invoice_number", "customer_external_id")
 
 

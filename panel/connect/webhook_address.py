@@ -23,13 +23,13 @@ from sql.db import DbConnection, connect
 from sql.endpoints import EndpointRow, NewEndpoint
 from sql.tokens import TokenUnreadableError
 
-#: How long signatures with the secret before are accepted.
+#: How long signatures with the previous secret are accepted: a day.
 OVERLAP_SECONDS: Final = 86_400.0
-#: FreshBooks signs the events of each callback with a code of its own: invoices and credit notes
-#: need an address each.
+#: Addresses per connection, where it is not one. FreshBooks signs the events of each callback with
+#: its own code, so invoices and credit notes need an address each.
 _ADDRESSES: Final[Mapping[str, int]] = {"freshbooks": 2}
 _NOW_IN_USE: Final = "The secret of the block is in use now; the one before it for a day more."
-#: What to do at the billing system, and here afterwards.
+#: What to do at the billing system with the address, and in Prefect's UI afterwards.
 _INSTRUCTIONS: Final[Mapping[str, str]] = {
     "quickbooks": (
         "1. [developer.intuit.com](https://developer.intuit.com), your app, *Webhooks*: enter the "
@@ -154,7 +154,7 @@ def take_secrets(dsn: str, key: bytes) -> list[str]:
                     db, find_block(name), key, make=False, endpoints=endpoints
                 ).secret_taken:
                     sentences.append(f"{name}: the webhook secret of the block is in use now")
-            except NotConnectedError:  # which the page says
+            except NotConnectedError:  # the page "Billing systems" shows that
                 continue
             except (NoWebhooksError, TokenUnreadableError) as error:
                 sentences.append(f"{name}: {error}")
@@ -214,8 +214,8 @@ def _take_secret(
     target = webhooks.endpoint(db, endpoint.endpoint_id, key)
     if target is None or secret in target.secrets:
         return False
-    # One that was replaced on the command line since stays replaced, unless somebody asks: the
-    # block's is then an older one.
+    # A secret that was replaced on the command line stays replaced: the block holds the older one.
+    # Only when an operator asks for it is the block's secret used again.
     if not asked and webhooks.had_secret(db, endpoint.endpoint_no, secret, key):
         return False
     webhooks.add_secret(db, endpoint.endpoint_no, secret, key, overlap_seconds=OVERLAP_SECONDS)

@@ -13,10 +13,12 @@ from sql.webhooks import Backlog
 from tasks.run_report import grouped
 
 TITLE: Final = "Billing systems"
+#: Characters shown of an error; the run's report has all of it.
 _ERROR_MAX: Final = 600
-#: A connection that is complete up to longer ago than so many of its intervals, and than that at
-#: least, is behind.
+#: A connection is behind when its lag is longer than this many of its intervals, and longer than
+#: the minimum.
 _INTERVALS, _BEHIND_MIN = 3, timedelta(minutes=30)
+#: An account that the ledger does not know yet.
 _NOTHING = AccountState(None, None, 0)
 
 
@@ -228,12 +230,13 @@ def _next(connection: ConnectionStatus, now: datetime) -> str:
 def _webhooks(ledger: Ledger, overview: ConnectionOverview, now: datetime, http_url: str) -> str:
     rows = [
         [
-            endpoint.connection, f"`{address(http_url, endpoint.endpoint_id)}`",
+            endpoint.connection,
+            f"`{address(http_url, endpoint.endpoint_id)}`",
             _address_state(endpoint, overview),
             age(endpoint.last_event_at, now),
         ]
         for endpoint in ledger.addresses
-    ]  # fmt: skip
+    ]
     names = {endpoint.connection for endpoint in ledger.addresses}
     without = [
         connection.name

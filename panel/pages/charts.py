@@ -10,13 +10,14 @@ from xml.etree import ElementTree  # noqa: ICN001 - as elsewhere, by its name
 import pygal
 from pygal.style import Style
 
-# pygal leaves an import hook of an old kind behind, at which every later import warns; it only
-# serves pygal's plugins.
+# pygal leaves an outdated import hook behind, which makes every later import warn. Only pygal's
+# plugins need it, and we use none.
 sys.meta_path[:] = [hook for hook in sys.meta_path if type(hook).__name__ != "PluginImportFixer"]
 
 #: Grey that can be read on the light and on the dark theme.
 _GREY: Final = "#858c97"
 GOOD, BAD = "#2f9e64", "#d64545"
+#: One for each connection, in this order.
 _COLORS: Final = (
     "#4c8dff",
     "#f2a33c",
@@ -28,10 +29,11 @@ _COLORS: Final = (
     "#6c7a89",
 )
 _WIDTH, _HEIGHT = 860, 220
-#: What only a pointer or a script would see.
+#: Elements that only a pointer or a script would use: an image has neither.
 _UNSEEN: Final = ("<function", "desc", "title", "script")
-#: Places are told to a hundredth of a pixel or less; a tenth is enough.
+#: pygal writes coordinates to a hundredth of a pixel or finer; a tenth is enough, and smaller.
 _DECIMALS: Final = re.compile(r"(\d\.\d)\d+")
+#: Labels on the axis; more would overlap.
 _LABELS_MAX: Final = 12
 
 
@@ -65,22 +67,19 @@ def lines(
 def _options(labels: Sequence[str], colors: Sequence[str]) -> dict[str, object]:
     style = Style(
         background="transparent", plot_background="transparent", foreground=_GREY,
-        foreground_strong=_GREY,
-        foreground_subtle="#85858555", colors=tuple(colors), opacity=".9",
-        guide_stroke_color="#85858566", guide_stroke_dasharray="2,4",
+        foreground_strong=_GREY, foreground_subtle="#85858555", colors=tuple(colors),
+        opacity=".9", guide_stroke_color="#85858566", guide_stroke_dasharray="2,4",
         font_family="Inter, Helvetica, Arial, sans-serif", label_font_size=11,
-        major_label_font_size=11, legend_font_size=12,
-        no_data_font_size=20, transition="0s",
+        major_label_font_size=11, legend_font_size=12, no_data_font_size=20, transition="0s",
     )  # fmt: skip
     return {
         "style": style, "js": [], "no_prefix": True, "width": _WIDTH, "height": _HEIGHT,
         "margin": 6, "margin_bottom": 26, "show_legend": True, "legend_box_size": 11,
         "legend_at_bottom": True, "legend_at_bottom_columns": 7,
         "x_labels_major_every": -(-len(labels) // _LABELS_MAX),
-        "show_minor_x_labels": False, "truncate_label": -1, "truncate_legend": 22, "min_scale": 3,
-        "max_scale": 5,
-        "print_values": False, "no_data_text": "nothing yet", "disable_xml_declaration": True,
-        "pretty_print": False,
+        "show_minor_x_labels": False, "truncate_label": -1, "truncate_legend": 22,
+        "min_scale": 3, "max_scale": 5, "print_values": False, "no_data_text": "nothing yet",
+        "disable_xml_declaration": True, "pretty_print": False,
         "value_formatter": _number, "include_x_axis": True,
     }  # fmt: skip
 
@@ -109,7 +108,7 @@ def _image(
     svg = _DECIMALS.sub(
         r"\1", ElementTree.tostring(drawing, encoding="unicode").replace(' rx="0" ry="0"', "")
     )
-    # (An address with a blank in it is no image in markdown.)
+    # In base64, because an address with a blank in it is no image in Markdown.
     return (
         f"### {title}\n\n![{title}](data:image/svg+xml;base64,{b64encode(svg.encode()).decode()})"
     )

@@ -17,10 +17,11 @@ from connectors.kit.errors import ConnectorError, block_name
 from panel.blocks import BLOCKS, BillingConnection
 from panel.blocks.settings_check import check_settings
 
-#: What Prefect gives at a time.
+#: Prefect returns at most this many rows at a time.
 _PAGE = 200
+#: The deployment of a connection is called this and the connection's name.
 SYNC = "sync-"
-#: Of the deployments with which a connection is made.
+#: Tag of the deployments with which a connection is made, e.g. `connect`.
 _TAG = "connection"
 
 
@@ -119,8 +120,8 @@ def _connected(client: SyncPrefectClient) -> dict[str, ConnectionStatus]:
     wanted = {
         "block_types": {"slug": {"any_": list(kinds)}},
         "block_documents": {"is_anonymous": {"eq_": False}},
-        # (Without its secrets nobody knows whether a block is complete. They stay in this
-        # function.)
+        # Whether a block is complete can only be judged with its secrets. They do not leave this
+        # function.
         "include_secrets": True, "limit": _PAGE,
     }  # fmt: skip
     connections: dict[str, ConnectionStatus] = {}

@@ -15,9 +15,9 @@ from panel.pages.connection_status import SYNC, ConnectionOverview, ConnectionSt
 from panel.pages.publish import AUDIT, STATUS, SYSTEMS, path
 from sql.panel_pages import Address
 
-#: What is before it is prefect.yaml's, what is behind it is ours.
+#: Stands between the description from prefect.yaml and our footer.
 MARK: Final = "\n\n---\n\n"
-#: Words of the links to the guides, and where those are as long as they have no page.
+#: Words of the link to each guide, the key of its page, and its file, named while it has no page.
 _GUIDES: Final = (
     ("operations", "guide-operations", "docs/operations.md"),
     ("run book", "guide-runbook", "docs/runbook"),
@@ -62,10 +62,14 @@ def with_footer(description: str, text: str) -> str:
 
 
 def footer_text(
-    connection: ConnectionStatus | None, addresses: Sequence[Address], page_ids: Mapping[str, str],
+    connection: ConnectionStatus | None,
+    addresses: Sequence[Address],
+    page_ids: Mapping[str, str],
     http_url: str,
-    webhook_deployment: str, *, is_sync: bool,
-) -> str:  # fmt: skip
+    webhook_deployment: str,
+    *,
+    is_sync: bool,
+) -> str:
     """The footer of a description.
 
     It holds only what changes rarely, because each change is a write.

@@ -10,8 +10,9 @@ from typing import Final
 
 #: A table with longer rows would be cut at the right.
 _ROW_MAX: Final = 130
-#: Lines that begin something of their own: headings, items, quotes, HTML.
+#: Lines that do not continue the line before: headings, items, quotes, HTML.
 _BEGINS: Final = re.compile(r"\s*([#>|<]|[-*] |\d+\. |$)")
+#: The bars between cells; one with a backslash belongs to a cell.
 _BARS: Final = re.compile(r"(?<!\\)\|")
 
 

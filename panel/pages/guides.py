@@ -26,6 +26,7 @@ GUIDES: Final[Mapping[str, tuple[str, str]]] = {
     "guide-alerts": ("alerts", "alerts.md"),
     "guide-audit": ("audit log", "audit.md"),
 }
+#: A link or an image: its mark, words and target.
 _LINK: Final = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 
 
@@ -44,7 +45,7 @@ def renew(client: SyncPrefectClient, docs: Path) -> int:
     files = {key: text for key in GUIDES if (text := _read(docs, key))}
     guides = ids(client)
     for key in files:
-        if key not in guides:  # first of all an address for each, which the others link to
+        if key not in guides:  # first make an address for each, because the guides link to others
             guides[key] = (publish(client, key, None, "", "Guide"), "Guide")
     written = 0
     for key, text in files.items():

@@ -15,15 +15,18 @@ from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.exceptions import ObjectNotFound
 
 SYSTEMS, STATUS, AUDIT = "billing-systems", "sync-status", "audit-log"
-#: Of the guides that descriptions link to.
+#: Keys of the guides that descriptions link to.
 GUIDE_KEYS = ("guide-operations", "guide-runbook", "guide-configuration", "guide-pages")
 #: Versions kept of a page that is replaced, of other pages, and of the reports of runs: a week of
 #: them at a run every five minutes.
 PAGES_KEPT, OTHERS_KEPT, REPORTS_KEPT = 1, 100, 2_000
 #: Versions deleted at most in one go: each is a request.
 DELETED_MAX: Final = 200
+#: Prefect returns at most this many rows at a time.
 _PAGE: Final = 200
+#: A link to the list of a page's versions.
 _LINKED: Final = re.compile(r"\(/artifacts/key/([a-z0-9-]+)\)")
+#: What a page shows before a run has written it.
 NOTHING_YET: Final = (
     "# Nothing here yet\n\nThe first run that has something to say writes this page. "
     "[Deployments](/deployments) · [Runs](/runs) · [All reports](/artifacts)"

@@ -10,7 +10,9 @@ from sql.panel_pages import Failure, Slot, Totals, WebhookTotals
 from tasks.run_report import grouped
 
 TITLE: Final = "Sync status"
+#: Characters shown of an error, because the table is narrow.
 _ERROR_MAX: Final = 180
+#: How the headline of a page ends that has no run to show.
 _NO_RUN: Final = "no run"
 
 
@@ -89,7 +91,7 @@ def knows_nothing(headline_shown: str | None) -> bool:
 def _period(period: Period, now: datetime) -> list[str]:
     if not period.totals:
         return [f"## {period.title}", "No run in this time."]
-    # Not at the top: runs of connections import this module and draw nothing.
+    # Imported here for start-up time: runs of connections import this module and draw nothing.
     from panel.pages import charts
 
     labels = _labels(period, now)
@@ -97,7 +99,7 @@ def _period(period: Period, now: datetime) -> list[str]:
     texts = [text for _, text in labels]
 
     def by_system(value: Callable[[Slot], int]) -> dict[str, list[int]]:
-        # Every system in every chart: its colour is the same everywhere.
+        # Every system is in every chart, so that its colour is the same everywhere.
         values = {
             name: [0] * len(labels)
             for name in sorted({slot.system or "?" for slot in period.slots})
@@ -146,7 +148,7 @@ def _table(totals: Sequence[Totals]) -> str:
     total = [("all", totals[0])] if len(named) > 1 else []
 
     def rows(cells: Callable[[Totals], list[str]]) -> list[list[str]]:
-        # (A space within a number is where it would be broken.)
+        # The browser would break a number at a space within it.
         lines = [
             [name, *(cell.replace(" ", "\u00a0") for cell in cells(row))]
             for name, row in [*named, *total]

@@ -6,7 +6,7 @@ from panel.markdown import plain, shortened, table
 from sql.audit import Entry, Verdict
 from tasks.run_report import grouped
 
-#: Failures of the entries shown that are told in full.
+#: Failures that the page shows in full.
 FAILURES_SHOWN = 10
 _WHO_MAX, _SUBJECT_MAX, _ERROR_MAX = 20, 24, 200
 

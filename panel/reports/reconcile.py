@@ -16,15 +16,12 @@ def markdown(
     name: str, since: datetime, until: datetime, result: Reconciled, points: PointsCheck, when: str
 ) -> str:
     """The whole page."""
-    return "\n".join(
-        [
-            f"# Books of {name}, {when}", "",
-            (f"Documents dated {since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} UTC. "
-            f"{result.to_text()}."), "",
-            *_days(result), *_differences(result), "## Points", "", points_markdown(points), "",
-            FOOT,
-        ]
-    )  # fmt: skip
+    period = f"{since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} UTC"
+    lines = [f"# Books of {name}, {when}", ""]
+    lines += [f"Documents dated {period}. {result.to_text()}.", ""]
+    lines += [*_days(result), *_differences(result)]
+    lines += ["## Points", "", points_markdown(points), "", FOOT]
+    return "\n".join(lines)
 
 
 def points_markdown(points: PointsCheck) -> str:

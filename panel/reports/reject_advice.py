@@ -7,7 +7,7 @@ import re
 from typing import Final
 
 _MAPPING: Final = "Correct *Field mapping* in the block"
-#: Beginning (or a part) of a reason, and what to do; the first that fits counts.
+#: Pattern of a reason, and what to do. The first pattern that fits counts.
 _FIXES: Final = (
     (
         r"^Customer phone: the customer was not found",
@@ -44,6 +44,7 @@ _FIXES: Final = (
     ),
     (r"^points:", "Report it, with this report"),
 )
+#: Advice for any other reason.
 _OTHERWISE: Final = "Correct the document at the billing system"
 _COMPILED: Final = tuple((re.compile(pattern), fix) for pattern, fix in _FIXES)
 

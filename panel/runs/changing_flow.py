@@ -19,8 +19,8 @@ from tasks.actor import of_run
 P = ParamSpec("P")
 R = TypeVar("R")
 log = logging.getLogger(__name__)
-#: The column takes twice that. Messages are written for whoever reads them in Prefect's UI, so they
-#: hold nothing secret.
+#: Characters of a message that are recorded; the column takes twice that. Messages hold nothing
+#: secret, because they are written for readers of Prefect's UI.
 _ERROR_MAX = 1_000
 
 

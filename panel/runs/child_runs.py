@@ -13,8 +13,8 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import DeploymentSort
 from prefect.states import Scheduled
 
-#: A piece that has not ended by then: no worker takes it up. A run is ended after six hours by
-#: itself.
+#: After this long the wait ends: probably no worker takes the run up, because a run that works is
+#: ended after six hours.
 SECONDS_MAX: Final = 8 * 3600.0
 #: Seconds between two looks.
 LOOK_SECONDS: Final = 2.0

@@ -19,9 +19,9 @@ from panel.markdown import span
 from tasks.run_report import grouped
 
 log = logging.getLogger(__name__)
-#: At most one request in so many seconds.
+#: The bar is updated at most this often, because each update is a request.
 UPDATE_SECONDS: Final = 2.0
-#: Before so much of the work is done nobody can say how long the rest takes.
+#: Before this share of the work is done, an estimate of the rest would be a guess.
 _FORETOLD_FROM: Final = 0.02
 
 

@@ -9,8 +9,8 @@ from typing import Any, Final
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
-#: The state's name in Prefect's UI; its type is Failed. Alerts are for runs that fail by
-#: themselves.
+#: The state's name in Prefect's UI; its type is Failed. No alert is sent for it: the person who
+#: started the run sees the message.
 REFUSED: Final = "Refused"
 
 

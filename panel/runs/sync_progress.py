@@ -16,7 +16,7 @@ from sql import ledger
 from sql.db import connect
 from tasks.run_report import RunReport
 
-#: Runs that end sooner show none.
+#: Runs that end sooner show no bar.
 SHOWN_AFTER_SECONDS: Final = 20.0
 
 

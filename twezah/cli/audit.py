@@ -20,7 +20,7 @@ audit = typer.Typer(
     no_args_is_help=True,
     help="Who did what, when, with what result; and whether that log is whole.",
 )
-#: In the state folder: heads of the chain that were seen by a check, one a line.
+#: File in the state folder: the heads of the chain that earlier checks saw, one a line.
 HEADS = "audit-heads.txt"
 
 
@@ -79,10 +79,10 @@ def list_entries(  # noqa: PLR0913, PLR0917  one option per filter
         return
     rows = [
         _Row(
-            str(e.entry_no), e.at, e.actor, e.operation, e.status, e.subject, e.records, e.points,
-            (e.error or "")[:120] or None
+            str(entry.entry_no), entry.at, entry.actor, entry.operation, entry.status,
+            entry.subject, entry.records, entry.points, (entry.error or "")[:120] or None,
         )
-        for e in entries
+        for entry in entries
     ]  # fmt: skip
     print_table("Audit log, newest first (UTC)", rows)
     if not rows:

@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(fx, name="fx")
 
 
-# A command of one alone would lose its name.
+# Without this, typer would make a group of one command that command itself.
 @fx.callback()
 def _fx() -> None:
     pass

@@ -100,9 +100,8 @@ def list_keys(json: Json = False) -> None:
     now = datetime.now(UTC)
     rows = [
         _Row(
-            entry.prefix, entry.name, ", ".join(entry.scopes), entry.state(now), entry.expires_at,
-            entry.last_used_at,
-            entry.requests_per_minute, entry.replaces,
+            entry.prefix, entry.name, ", ".join(entry.scopes), entry.state(now),
+            entry.expires_at, entry.last_used_at, entry.requests_per_minute, entry.replaces,
         )
         for entry in entries
     ]  # fmt: skip

@@ -56,8 +56,7 @@ def print_table(title: str, rows: Sequence["DataclassInstance"], *, totals: bool
         )
     for row in rows:
         table.add_row(*(_cell(name, getattr(row, name)) for name in names))
-    # Captured output has no width of its own; a table folded at 80 columns cannot be read by
-    # anyone.
+    # Captured output has no width, and rich would fold the table at 80 columns.
     Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)
 
 

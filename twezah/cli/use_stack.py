@@ -92,9 +92,8 @@ def _joined_or_started(settings: Settings, *, simulator: bool, leaving: ExitStac
             other_commands = shared_use_lock(settings)
             if other_commands.acquire(shared=True, timeout_seconds=0):
                 leaving.callback(other_commands.release)
-                if (running_stack(settings) or {}).get(
-                    "ready"
-                ):  # it may have begun to stop in between
+                # Looked at again, because the stack may have begun to stop in between.
+                if (running_stack(settings) or {}).get("ready"):
                     return None
                 other_commands.release()
         elif not waiting_said:
@@ -165,7 +164,7 @@ def follow(stack: UsableStack, parameters: Mapping[str, Mapping[str, Any]]) -> "
 
     def on_log(system: str, line: Any) -> None:
         if line.name in ("prefect.flow_runs", "prefect.task_runs") or line.level >= logging.WARNING:
-            # A traceback belongs in the UI; its first line and the final message say it here.
+            # The whole traceback is in Prefect's UI; here its first line is enough.
             say(
                 f"{line.timestamp:%H:%M:%S} {system:<10} "
                 f"{line.message.splitlines()[0] if line.message else ''}"

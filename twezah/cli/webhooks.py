@@ -132,8 +132,8 @@ def create(
     secret, made_here = ("", False) if awaited else _secret(system, webhook, interactive=not json)
     wanted = NewEndpoint(
         system, connection or system, options=options, allowed_networks=networks,
-        is_default=default,
-        body_bytes_max=body_kib * 1024, handshake="awaited" if awaited else "none",
+        is_default=default, body_bytes_max=body_kib * 1024,
+        handshake="awaited" if awaited else "none",
     )  # fmt: skip
     with ledger() as dsn, connect(dsn) as db:
         _require_no_default(db, wanted=default)

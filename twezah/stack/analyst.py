@@ -14,6 +14,7 @@ from settings import Settings
 from twezah.stack.errors import StackError
 from twezah.stack.postgres import libpq_environment
 
+#: The role is made by the migrations; it may only read the schemas for analysts.
 ROLE = "analyst"
 
 

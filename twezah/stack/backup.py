@@ -79,9 +79,8 @@ def restore(settings: Settings, folder: Path, *, take_over: bool = False) -> Non
                 _stand_by(dsn)
             if (folder / PREFECT).exists():
                 _load(embedded_dsn(settings.home, DATABASES[1]), folder / PREFECT)
-    except (
-        BaseException
-    ):  # half of a ledger must not be taken for one; all of this was made just now
+    except BaseException:
+        # Nobody must take half of a ledger for a whole one. Everything here was made just now.
         shutil.rmtree(settings.home / "pg", ignore_errors=True)
         (settings.home / "secret.key").unlink(missing_ok=True)
         raise

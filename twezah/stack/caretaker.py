@@ -33,6 +33,7 @@ T = TypeVar("T")
 
 #: How often it looks for systems that were connected in Prefect's UI meanwhile.
 ROUND_SECONDS = 30.0
+#: How often it looks whether the server answers, at the start.
 POLL_SECONDS = 0.2
 
 
@@ -95,7 +96,7 @@ class Caretaker:
             if state is None:
                 self._report(tidied=settled)
         connected = insist("Applying the deployments", self._provision, say)
-        if state is not None:  # nothing may run before all is paused
+        if state is not None:  # no worker may start before all is paused
             insist("Pausing the deployments", lambda: self._follow_standby(state), say)
             self._report(tidied=settled)
             say(state.to_text())

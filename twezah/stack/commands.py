@@ -9,7 +9,7 @@ from settings import Settings
 from twezah.stack.postgres import asyncpg_url
 from twezah.stack.prefect_guard import ui_origin
 
-#: The names under which Prefect takes the origins that may read its answers.
+#: Prefect reads the origins of pages that may use its API from either of these variables.
 _CORS_ORIGINS = (
     "PREFECT_SERVER_CORS_ALLOWED_ORIGINS",
     "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS",
@@ -34,7 +34,7 @@ def server_environment(settings: Settings) -> dict[str, str]:
         environment["PREFECT_SERVER_API_AUTH_STRING"] = (
             starting_prefect.prefect_auth_string(environment) or ""
         )
-    # A page of another origin reads nothing; our own needs no such permission.
+    # Prefect's default lets pages of every origin read its answers. Only our own pages need them.
     if not set(_CORS_ORIGINS) & set(environment):
         environment[_CORS_ORIGINS[0]] = ui_origin(starting_prefect)
     environment.setdefault("PREFECT_API_DATABASE_CONNECTION_URL", asyncpg_url(settings.home))
@@ -45,7 +45,7 @@ def server_environment(settings: Settings) -> dict[str, str]:
     )
     environment.setdefault("PREFECT_UI_STATIC_DIRECTORY", str(settings.home / "prefect" / "ui"))
     environment.setdefault("PREFECT_UI_API_URL", "/api")
-    # How long a run that found another one of its system waits before it looks again (30 s by
+    # A run that finds another run of its system waits this long before it looks again (30 s by
     # default).
     environment.setdefault("PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS", "5")
     return environment
@@ -91,9 +91,8 @@ def worker_environment(settings: Settings) -> dict[str, str]:
     folder = settings.home / "tmp"
     folder.mkdir(parents=True, exist_ok=True)
     environment = {**settings.child_environment(), "TMPDIR": str(folder)}
-    environment.setdefault(
-        "PREFECT_WORKER_QUERY_SECONDS", "2"
-    )  # 10 by default, and a person waits for it
+    # 10 s by default; a person who starts a run by hand waits for it.
+    environment.setdefault("PREFECT_WORKER_QUERY_SECONDS", "2")
     return environment
 
 

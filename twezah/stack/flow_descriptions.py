@@ -22,6 +22,7 @@ from twezah.stack.processes import REASON_CHARACTERS_MAX
 
 #: Packages whose sources a flow's form can depend on.
 _PACKAGES = ("twezah", "flows", "panel", "tasks", "connectors", "expectations", "sql", "loyalty")
+#: Importing all flows takes ten seconds; on a busy machine it may take minutes.
 SECONDS_MAX = 600.0
 #: Of a flow, by entrypoint: {"name": ..., "schema": ...}.
 Descriptions = dict[str, dict[str, Any]]

@@ -21,12 +21,15 @@ from twezah.stack.errors import StackError
 from twezah.stack.processes import reason
 from twezah.stack.provision import SYNC, find
 
+#: Seconds between two looks at the runs.
 POLL_SECONDS = 0.4
+#: Log lines that are asked for at a time.
 LOG_PAGE = 200
-#: A run not picked up by then probably has no worker; said once.
+#: If no run has started after this long, there is probably no worker; the operator is told once.
 PICKUP_SECONDS_MAX = 60.0
-#: How long the server may be away while runs are followed; it is being started again meanwhile.
+#: How long the server may be away while runs are followed; the stack restarts it meanwhile.
 AWAY_SECONDS_MAX = 600.0
+#: Seconds between two attempts while the server is away.
 AWAY_PAUSE_SECONDS = 2.0
 
 

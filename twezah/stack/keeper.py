@@ -22,15 +22,21 @@ from twezah.stack.errors import DatabaseFailed
 from twezah.stack.locks import FileLock
 from twezah.stack.private_files import UMASK
 
+#: How often the keeper looks whether users are left and the server lives.
 POLL_SECONDS = 0.1
+#: A server that recovers after a crash needs longest; then it is started again.
 START_SECONDS_MAX = 60.0
+#: How long each way to stop the server may take before a harder one is tried.
 STOP_SECONDS_MAX = 60.0
 #: The longest pause between two attempts to start a server that has died, and how long a server
 #: must have run for the next pause to be the shortest again.
 PAUSE_SECONDS_MAX = 10.0
 STABLE_SECONDS = 60.0
+#: A longer log is moved aside at the next start.
 LOG_BYTES_MAX = 10_000_000
+#: From <linux/prctl.h>.
 _PR_SET_PDEATHSIG = 1
+#: Errors that somebody must correct before another attempt can succeed.
 _PERMANENT_ERRNOS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOTDIR)
 
 

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import psutil
 
+#: The variable that holds the mark.
 MARK = "TWEZAH_STACK"
 #: How long a process may take to end by itself before it is killed.
 GRACE_SECONDS = 15.0
+#: How often it looks whether they have ended.
 POLL_SECONDS = 0.1
 
 

@@ -18,12 +18,14 @@ from twezah.stack.errors import DatabaseFailed
 
 #: Database superuser of the embedded server; reachable only through a socket in a private folder.
 SUPERUSER = "postgres"
+#: Only a part of the socket's file name: the server does not listen on TCP.
 PORT = 5432
 #: System account used when we are root, because PostgreSQL refuses to run as root.
 ACCOUNT = "embedded_postgres"
 #: sun_path holds 108 bytes on Linux and 104 on macOS, with the terminating zero.
 SOCKET_PATH_BYTES_MAX = 103
 
+#: Settings of the server, for one machine that runs everything else as well.
 _OPTIONS = {
     "listen_addresses": "",
     "port": str(PORT),
@@ -135,8 +137,7 @@ def init_data(home: Path, user: str | None) -> Path:
         shutil.chown(draft, user)
     command = [
         str(program("initdb")), "-D", str(draft), "-U", SUPERUSER, "--auth=trust",
-        "--encoding=UTF8",
-        "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C",
+        "--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C",
     ]  # fmt: skip
     result = subprocess.run(
         command, **identity(user), cwd="/", capture_output=True, text=True, check=False
@@ -206,7 +207,7 @@ def server_command(data: Path, sockets: Path) -> list[str]:
     return command
 
 
-#: What a PostgreSQL log says where another attempt cannot help before somebody has acted.
+#: Texts in a PostgreSQL log that mean: no attempt can succeed before somebody has acted.
 _PERMANENT = (
     "No space left on device",
     "Permission denied",

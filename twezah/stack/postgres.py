@@ -23,6 +23,7 @@ from twezah.stack.pginstall import python_environment
 
 #: Databases made on first start: the ledger and Prefect's own.
 DATABASES = ("twezah", "prefect")
+#: How long to wait for a server that is stopping.
 STOP_SECONDS_MAX = 60.0
 #: A server that has not begun to stop by then has other users.
 NOTICE_SECONDS_MAX = 1.0
@@ -116,9 +117,8 @@ def _start_keeper(home: Path) -> None:
     with (home / "logs" / "keeper.log").open("ab") as log:
         result = subprocess.run(
             [sys.executable, "-m", "twezah.stack.keeper", str(home)],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, start_new_session=True,
-            cwd="/",
-            env=_keeper_environment(), check=False,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, check=False,
+            start_new_session=True, cwd="/", env=_keeper_environment(),
         )  # fmt: skip
     answer = result.stdout.decode(errors="replace")
     if answer == "ready":
@@ -190,6 +190,7 @@ def asyncpg_url(home: Path) -> str:
     return embedded_dsn(home, DATABASES[1]).replace("postgresql://", "postgresql+asyncpg://", 1)
 
 
+#: The environment variable of each part of a connection URL.
 _LIBPQ_VARIABLES = {
     "host": "PGHOST",
     "port": "PGPORT",

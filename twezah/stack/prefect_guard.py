@@ -19,12 +19,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from settings import Settings
 
+#: Everything below this path needs the password.
 API: Final = "/api"
-#: Say whether the server lives, and nothing else.
+#: Health checks: they tell whether the server lives, and nothing else.
 OPEN: Final = frozenset({"/api/health", "/api/ready"})
 #: Pages of the API's documentation; Prefect leaves them open.
 DOCUMENTATION: Final = ("/docs", "/redoc", "/openapi.json")
+#: Names of this machine that a browser on it may use.
 LOOPBACK_NAMES: Final = ("127.0.0.1", "localhost", "[::1]")
+#: Added to every answer: no other page may frame it, and nothing leaks to other sites.
 HEADERS: Final = {
     "content-security-policy": "frame-ancestors 'self'",
     "x-frame-options": "SAMEORIGIN",

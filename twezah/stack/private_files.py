@@ -5,11 +5,12 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-#: What a new file or folder of ours does not allow: anything, to anybody else.
+#: New files and folders of ours allow nothing to anybody but their owner.
 UMASK = 0o077
+#: The rights of the group and of everybody else.
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
-#: What earlier versions left open. (The state folder may be one that holds other things as well, so
-#: nothing else in it is touched; PostgreSQL's own folders are private by themselves.)
+#: What earlier versions left readable. Nothing else in the state folder is touched, because it may
+#: hold other things as well. PostgreSQL makes its own folders private.
 _FOLDERS = ("logs", "prefect", "tmp", "exports")
 _FILES = ("up.json", "simulator.json", "psql_history", "psql_history_analyst")
 

@@ -20,16 +20,19 @@ from settings import PROJECT_ROOT
 from twezah.stack.errors import PortTaken
 from twezah.stack.pginstall import python_environment
 
+#: A longer log is moved aside at the next start of its program.
 LOG_BYTES_MAX = 20_000_000
-#: From this many ends in a row on, each sooner than `STABLE_SECONDS` after its start, it is said
-#: that something is wrong with the program itself.
+#: After this many ends in a row, each sooner than `STABLE_SECONDS` after its start, the operator is
+#: told that something is wrong with the program itself.
 FAILURES_LOUD = 4
+#: A program that has run this long is well again.
 STABLE_SECONDS = 60.0
 #: The longest pause between two attempts.
 PAUSE_SECONDS_MAX = 30.0
 PORT_MAX = 65535
+#: Characters of an error that a line for the operator shows.
 REASON_CHARACTERS_MAX = 300
-#: How often a running program is asked whether it answers, and how long it may not.
+#: How often a running program is asked whether it answers, and how long it may stay silent.
 LOOK_SECONDS = 15.0
 HUNG_SECONDS = 300.0
 
@@ -46,13 +49,11 @@ def reason(error: BaseException) -> str:
 
 
 class Watchdog:
-    """The process that ends our children should we be killed before we can."""
+    """The process that ends our children if we are killed before we can do it."""
 
     def __init__(self, home: Path, stack_id: str) -> None:
         """Start it for the processes that carry the mark of this stack."""
-        self._command = [
-            sys.executable, "-m", "twezah.stack.watchdog", str(home), stack_id,
-        ]  # fmt: skip
+        self._command = [sys.executable, "-m", "twezah.stack.watchdog", str(home), stack_id]
         self._process = self._start()
 
     @property
@@ -110,15 +111,21 @@ class Child:
     It is restarted for ever, at most every PAUSE_SECONDS_MAX: what it needs may come back.
     """
 
+    #: What it is called in lines for the operator, e.g. "Prefect server".
     name: str
+    #: Program and arguments.
     command: Sequence[str]
+    #: All environment variables.
     environment: Mapping[str, str]
+    #: File that its output is appended to.
     log: Path
     #: It gets `--report-fd N` as last arguments, and writes JSON lines there.
     reports: bool = False
     #: Whether it answers; one that runs and does not for HUNG_SECONDS is ended and started again.
     answers: Callable[[], bool] | None = None
+    #: Seconds between SIGTERM and SIGKILL.
     stop_seconds_max: float = 15.0
+    #: None before the start, and after it was ended.
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     #: Ends in a row, each sooner than STABLE_SECONDS after the start.
     failures: int = field(default=0, init=False)
@@ -126,8 +133,11 @@ class Child:
     down_since: float | None = field(default=None, init=False)
     #: Why it ended the last time.
     last_reason: str = field(default="", init=False)
+    #: When it was started the last time (monotonic).
     started_at: float = field(default=0.0, init=False)
+    #: When it is started again (monotonic); None while it runs or is stopped for good.
     restart_at: float | None = field(default=None, init=False)
+    #: Whether it was asked to stop.
     asked: bool = field(default=False, init=False)
     _answered_at: float = field(default=0.0, init=False)
     _look_at: float = field(default=0.0, init=False)

@@ -38,12 +38,14 @@ from twezah.stack.flow_descriptions import (
 #: A deployment with this tag has had its schedule switched on once; from then on the switch is the
 #: operator's.
 CONNECTED_TAG = "connected"
+#: The deployment of a connection is called this and the connection's name.
 SYNC = "sync-"
-#: Prefect's variable that holds the digest of the sources whose forms of blocks the server has.
+#: Prefect's variable with the digest of the sources from which blocks and deployments were
+#: registered: a start with the same sources skips that.
 REGISTERED = "twezah_registered"
-#: Prefect gives no more at a time.
+#: Prefect returns at most this many rows at a time.
 _PAGE = 200
-#: A deployment as the server's API tells it, in plain JSON.
+#: A deployment in plain JSON, as the server's API returns it.
 Present = dict[str, Any]
 
 

@@ -28,18 +28,23 @@ from panel.alerts.rules import CONTINUED_MAX, SILENCE, SILENT
 from twezah.stack.leftover_processes import MARK
 from twezah.stack.provision import SYNC, Present, project_deployments
 
-#: A scheduled run this long overdue is waiting for another one, not about to begin.
+#: A scheduled run that is overdue for this long waits behind another run of its deployment.
 OVERDUE = timedelta(seconds=60)
-#: A run that was taken and has not begun after this long has lost its worker.
+#: A worker took the run and it has not begun after this long: the worker has died.
 PENDING_MAX = timedelta(minutes=3)
+#: Tag of the deployments whose runs are looked after here.
 _TAG = "billing"
-#: Prefect gives no more at a time, and deletes no more at a time.
+#: Prefect returns at most this many rows at a time.
 _PAGE = 200
+#: Prefect deletes at most this many runs in one request.
 _DELETED_AT_ONCE = 50
 #: On deployments that are paused because the installation is a restored copy.
 STANDBY_TAG = "standby"
+#: Message of runs that a restored copy cancels.
 STANDS_BY = "This installation is a restored copy on standby: `twezah go-live` switches it on."
+#: The event with which a run reports that it lives.
 _HEARTBEAT = "prefect.flow-run.heartbeat"
+#: Message of runs that the last stop of the stack interrupted.
 STOPPED = (
     "The stack was stopped while this run was under way. It goes on by itself where it stopped, or "
     "press Retry."
@@ -87,7 +92,7 @@ def clear_leftovers(
         if run.state is None or run.state.timestamp >= started_at:
             continue
         settled += 1
-        # Its consent in the browser cannot be taken up again.
+        # No machine can resume the consent in a browser, so `connect` does not continue.
         alone = ours.get(run.deployment_id or UUID(int=0)) == "connect"
         _end_interrupted_run(client, run, catch_up=catch_up and not alone)
     surplus, seen = [], set()
@@ -101,6 +106,7 @@ def clear_leftovers(
     return settled + len(surplus)
 
 
+#: States of runs that had a process.
 _UNDER_WAY = (StateType.PENDING, StateType.RUNNING, StateType.CANCELLING)
 
 
@@ -221,7 +227,7 @@ def end_dead_runs(client: SyncPrefectClient, now: datetime, listening_since: dat
     ended = []
     for run in without_sign.values():
         try:
-            # Not by force: one that has ended meanwhile keeps its end.
+            # Not by force: a run that has ended meanwhile keeps its final state.
             client.set_flow_run_state(run.id, Crashed(message=SILENT))
         except ObjectNotFound:
             continue

@@ -9,11 +9,12 @@ from pathlib import Path
 from settings import PROJECT_ROOT, Settings
 
 NAME = "twezah.service"
-#: `up` says every second that it lives, less often while it waits for the database to start;
-#: after this long without a word systemd starts it again.
+#: `up` reports to systemd every second, less often while it waits for the database to start. When
+#: it has not reported for this long, systemd starts it again.
 WATCHDOG_SECONDS = 300
 
-#: Of a unit that runs as an ordinary user. (As root, PostgreSQL needs an account of its own made.)
+#: Restrictions of a unit that runs as an ordinary user. Root is not restricted like this, because
+#: an account must then be made for PostgreSQL.
 _CONFINED = """
 NoNewPrivileges=yes
 CapabilityBoundingSet=
@@ -23,6 +24,7 @@ ReadWritePaths={home} /tmp
 RestrictSUIDSGID=yes
 """.strip()
 
+#: The unit, to be filled by `unit`.
 _UNIT = """
 # Made by `twezah service install`. Settings (TWEZAH_...) belong into {env_file}.
 [Unit]

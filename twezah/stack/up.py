@@ -28,11 +28,13 @@ T = TypeVar("T")
 
 #: A command that starts a stack for its own use waits this long for a part that is not well.
 GIVE_UP_SECONDS = 600.0
-#: Longer than someone else's look whether a lock is free.
+#: Longer than another process takes the lock only to look whether it is free.
 PROBE_SECONDS = 0.5
+#: How often it looks whether a part answers, while starting.
 POLL_SECONDS = 0.1
-#: While starting, how often it is said what is still waited for.
+#: How often a start that takes long says what it still waits for.
 WAITING_SECONDS = 60.0
+#: Errors that somebody must correct before another attempt can succeed.
 _PERMANENT_ERRNOS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOTDIR)
 
 

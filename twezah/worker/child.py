@@ -34,9 +34,11 @@ _READ_AT_IMPORT = (
         "PREFECT_PLUGINS_",
     ),
 )
+#: Read at the start as well, but `import_path` applies it to the forked child.
 _APPLIED_LATER = frozenset({"PYTHONPATH"})
 
 
+#: From <linux/prctl.h>.
 _PR_SET_PDEATHSIG = 1
 
 

@@ -17,11 +17,13 @@ from typing import Any
 
 from twezah.worker.messages import PREFIX_BYTES, ConnectionLost, Job, body_length, send_job
 
+#: Preloading takes about ten seconds; longer than this, something hangs.
 PRELOAD_TIMEOUT_SECONDS = 120.0
 #: A child answers a few milliseconds after the fork; a machine that swaps may need longer.
 START_TIMEOUT_SECONDS = 30.0
 #: Longer than the forkserver's own grace for flow runs.
 STOP_TIMEOUT_SECONDS = 15.0
+#: A forkserver that dies sooner after its start is not restarted: it would die again.
 RESTART_PAUSE_SECONDS = 60.0
 
 

@@ -13,6 +13,7 @@ import struct
 from dataclasses import asdict, dataclass
 from typing import Any
 
+#: The prefix: length of the body in bytes, unsigned, big-endian.
 _LENGTH = struct.Struct("!I")
 #: An environment is at most a few hundred kilobytes (Linux refuses more than a few megabytes at
 #: exec).
@@ -69,6 +70,7 @@ def body_length(prefix: bytes) -> int:
     return int(length)
 
 
+#: Length of the prefix in bytes.
 PREFIX_BYTES = _LENGTH.size
 
 

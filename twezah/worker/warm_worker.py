@@ -15,7 +15,7 @@ from prefect.workers.process import ProcessWorker
 from twezah.worker.forkserver_client import ForkServer, ForkServerUnavailable, WarmProcess
 from twezah.worker.messages import Job
 
-#: What a flow run imports anyway. Our packages follow; their files may change, these do not.
+#: What a flow run imports anyway. Libraries come first, because their files do not change.
 MODULES = (
     "prefect",
     "prefect.flow_engine",
@@ -37,7 +37,9 @@ _SEAM = "run_process"
 #: The stock worker kills its runs with -9 when it is stopped, and they stay `Running` for ever,
 #: holding their place in concurrency limits. SIGTERM first lets the engine report `Crashed`.
 STOP_GRACE_SECONDS = 10.0
+#: How often it looks for the file that it starts after.
 GATE_SECONDS = 0.1
+#: With any other command, a run starts the stock way.
 _SUPERVISOR_COMMAND = [sys.executable, "-m", "prefect.runner._workspace_supervisor"]
 
 
@@ -51,7 +53,7 @@ class WarmProcessWorker(ProcessWorker):
 
     #: Modules to preload; `package.*` is a package with all its modules.
     preload: ClassVar[Sequence[str]] = MODULES
-    #: A file; nothing is asked of the server before it exists.
+    #: A file; the worker asks the server for nothing before it exists.
     start_after: ClassVar[str | None] = None
 
     @classmethod
