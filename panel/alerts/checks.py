@@ -34,6 +34,30 @@ BACKLOG_EVENTS = 1_000
 NAMED_MAX = 3
 #: An alert is due when the share of rejects reaches this much (percent) of the allowed share.
 NEAR_PERCENT = 80
+#: What to do about a consent that ends soon.
+_RENEW_CONSENT = (
+    "Switch the schedule of its deployment on again, or run it once by hand: each use "
+    "renews it. After that day the flow *connect* must be run anew. A system that is "
+    "given up: delete its block."
+)
+#: What to do about webhooks that wait or are parked.
+_CLEAR_BACKLOG = (
+    "Parked ones need someone: the report says why; correct that, then `twezah "
+    "webhooks replay`. Waiting ones are tried again by themselves every five minutes: "
+    "look whether a worker runs and what the last run of `webhooks` says. No sale is "
+    "lost: the next poll brings them as well."
+)
+#: What to do about corrections that were refused.
+_CORRECT_FIRST = (
+    "Do this before other rejects: members can spend these points. Correct the "
+    "document at the billing system or the field mapping in the block; the record is "
+    "then tried again by itself. All of them: docs/runbook/refused-corrections.md."
+)
+#: What to do about a share of rejects that comes near its limit.
+_CORRECT_REJECTS = (
+    "The run's report names the reasons and examples. Correct the documents at the vendor "
+    "or the field mapping in the block; the rejected records are tried again by themselves."
+)
 
 
 def due_alerts(dsn: str, now: datetime) -> list[AlertEvent]:
@@ -94,11 +118,7 @@ def consents_ending(
                 f"The consent of {system} was last used on {at:%Y-%m-%d}; unused for {days} days "
                 f"it ends, on {ends_at:%Y-%m-%d}."
             ),
-            todo=(
-                "Switch the schedule of its deployment on again, or run it once by hand: each use "
-                "renews it. After that day the flow *connect* must be run anew. A system that is "
-                "given up: delete its block."
-            ),
+            todo=_RENEW_CONSENT,
             link=f"{settings().ui_url}/deployments",
         )  # fmt: skip
 
@@ -117,12 +137,7 @@ def backlogs(rows: Iterable[webhooks.Backlog], now: datetime) -> Iterator[AlertE
                 f"{row.waiting} webhooks of {row.connection or row.system} wait{since}; "
                 f"{row.parked} are parked."
             ),
-            todo=(
-                "Parked ones need someone: the report says why; correct that, then `twezah "
-                "webhooks replay`. Waiting ones are tried again by themselves every five minutes: "
-                "look whether a worker runs and what the last run of `webhooks` says. No sale is "
-                "lost: the next poll brings them as well."
-            ),
+            todo=_CLEAR_BACKLOG,
             link=f"{settings().ui_url}/artifacts/key/webhooks",
         )  # fmt: skip
 
@@ -142,11 +157,7 @@ def corrections_refused(rows: Iterable[AccountRefused], link: str) -> Iterator[A
                 f"{refused_in_words(row).capitalize()} at {row.system}, {row.account}: the old "
                 f"points stand. For example {named[:150]}: {reason}"
             ),
-            todo=(
-                "Do this before other rejects: members can spend these points. Correct the "
-                "document at the billing system or the field mapping in the block; the record is "
-                "then tried again by itself. All of them: docs/runbook/refused-corrections.md."
-            ),
+            todo=_CORRECT_FIRST,
             link=link,
         )  # fmt: skip
 
@@ -181,10 +192,7 @@ def reject_ratio(
             f"{name}: {rejected} of {judged} records could not be used. At more than "
             f"{limit_percent} % the run fails and stores nothing."
         ),
-        todo=(
-            "The run's report names the reasons and examples. Correct the documents at the vendor "
-            "or the field mapping in the block; the rejected records are tried again by themselves."
-        ),
+        todo=_CORRECT_REJECTS,
         link=link,
     )  # fmt: skip
 

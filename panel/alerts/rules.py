@@ -94,7 +94,11 @@ class Watched:
 def rules(ui_url: str, block_id: UUID | None, watched: Sequence[Watched]) -> list[AutomationCore]:
     """All automations that should exist.
 
-    Alerts go to the notification block. Without one they appear only in Prefect's event feed.
+    Args:
+        ui_url: Address of Prefect's user interface, for links in alerts.
+        block_id: The notification block that alerts go to; None: they appear only in Prefect's
+            event feed.
+        watched: The deployments that should succeed regularly.
     """
     return [
         _failed(ui_url, block_id),

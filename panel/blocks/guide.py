@@ -77,9 +77,9 @@ def _default(field: FieldInfo) -> str:
     if value in ("", None) or value == {}:
         return ""
     choices = get_args(field.annotation) if get_origin(field.annotation) is not None else ()
-    others = [str(choice) for choice in choices if isinstance(choice, str) and choice != value]
+    others = [f"`{choice}`" for choice in choices if isinstance(choice, str) and choice != value]
     shown = f"`{value}`" if len(str(value)) <= _LONGEST_DEFAULT else "see the form"
-    return shown + (f"; or {', '.join(f'`{one}`' for one in others)}" if others else "")
+    return f"{shown}; or {', '.join(others)}" if others else shown
 
 
 if __name__ == "__main__":

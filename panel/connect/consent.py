@@ -30,9 +30,12 @@ _NOT_CHOSEN = ConsentedConnection.model_fields["redirect_uri"].default
 
 
 def block_for(name: str, system: str, values: Mapping[str, Any]) -> ConsentedConnection:
-    """The block to connect, with `values` (client_id, ...) changed in it.
+    """The block to connect: the one of that name, or a new one that is not saved yet.
 
-    It is the block of that name, or a new one that is not saved yet.
+    Args:
+        name: What the connection is called.
+        system: Key of its billing system.
+        values: Fields to change in the block, e.g. client_id.
 
     Raises:
         NotConnectedError: The block of that name is of another system, or cannot be read.
@@ -59,7 +62,13 @@ def block_for(name: str, system: str, values: Mapping[str, Any]) -> ConsentedCon
 def start(
     block: ConsentedConnection, *, port: int | None = None, redirect_uri: str = ""
 ) -> Started:
-    """The link to open. Raises Misconfigured where the block cannot work."""
+    """The link to open. Raises Misconfigured where the block cannot work.
+
+    Args:
+        block: The connection, with its application's client id and secret.
+        port: Take the answer at http://localhost:PORT/callback.
+        redirect_uri: Take the answer there instead, "" for the block's own.
+    """
     connection = block.connection()
     if not block.account() and not consent_of(spec_for(connection)).tells_account:
         detail = (
@@ -99,6 +108,12 @@ def choose(
     block: ConsentedConnection, name: str, granted: Granted, account: str = ""
 ) -> tuple[GrantedAccount | None, list[GrantedAccount]]:
     """Which account to connect.
+
+    Args:
+        block: The connection.
+        name: What it is called.
+        granted: What the consent gave.
+        account: The account that was asked for, "" for the block's.
 
     Returns:
         The account, or None where somebody must choose; and the accounts that are possible.

@@ -225,7 +225,15 @@ def _take_secret(
 def markdown(
     block: BillingConnection, title: str, kept: AddressState, http_url: str, *, public: bool
 ) -> str:
-    """The addresses and what to do with them, as Prefect's UI shows it."""
+    """The addresses and what to do with them, as Prefect's UI shows it.
+
+    Args:
+        block: The connection; its block is linked to.
+        title: What people call the billing system.
+        kept: Its addresses.
+        http_url: Base URL of the HTTP API.
+        public: Whether that URL is one that the vendor can reach.
+    """
     rows = [
         [f"`{address(http_url, endpoint.endpoint_id)}`", endpoint.last_event_at]
         for endpoint in kept.addresses

@@ -59,7 +59,7 @@ class Row:
 
 
 def rows(overview: ConnectionOverview, ledger: Ledger, now: datetime) -> list[Row]:
-    """The connections that have a block."""
+    """The connections that have a block, with the judgement of each."""
     waiting = {row.connection: row for row in ledger.backlog}
     rows_shown = []
     for name, connection in overview.connections.items():
@@ -123,7 +123,15 @@ def _lag_max(connection: ConnectionStatus) -> timedelta:
 def markdown(
     overview: ConnectionOverview, ledger: Ledger, now: datetime, http_url: str, links: str
 ) -> str:
-    """The page as Prefect's UI shows it."""
+    """The page as Prefect's UI shows it.
+
+    Args:
+        overview: What Prefect knows of the connections.
+        ledger: What the ledger knows of them.
+        now: The time of the page, UTC.
+        http_url: Base URL of the HTTP API, for the addresses of webhooks.
+        links: The line with links to the other pages.
+    """
     rows_shown = rows(overview, ledger, now)
     parts = [
         f"# {TITLE}",

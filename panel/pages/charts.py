@@ -43,7 +43,14 @@ def bars(
     series: Mapping[str, Sequence[int]],
     colors: Sequence[str] = _COLORS,
 ) -> str:
-    """Stacked bars, one per slot of time, as Markdown."""
+    """Stacked bars, one per slot of time, as Markdown.
+
+    Args:
+        title: Stands above the chart.
+        labels: Name of each slot.
+        series: Values of each slot, by name of the series; empty: there is no chart.
+        colors: Of the series, in their order.
+    """
     chart = pygal.StackedBar(**_options(labels, colors), spacing=6)
     return _image(chart, title, labels, series)
 
@@ -54,7 +61,7 @@ def lines(
     series: Mapping[str, Sequence[int | None]],
     colors: Sequence[str],
 ) -> str:
-    """Lines that are interrupted where there is no value, as Markdown."""
+    """Lines as Markdown; arguments as of `bars`. A line is interrupted where a value is None."""
     chart = pygal.Line(
         **_options(labels, colors),
         dots_size=1.6,

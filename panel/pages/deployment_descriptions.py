@@ -36,6 +36,13 @@ def renew_descriptions(
     """Writes the footers that are missing or have changed; returns how many.
 
     Nothing else of a deployment is touched.
+
+    Args:
+        client: Of the server.
+        overview: The connections and the present descriptions.
+        addresses: All addresses for webhooks.
+        page_ids: Artifact ids of the pages and guides that exist, by key.
+        http_url: Base URL of the HTTP API.
     """
     written = 0
     by_deployment = {
@@ -73,6 +80,14 @@ def footer_text(
     """The footer of a description.
 
     It holds only what changes rarely, because each change is a write.
+
+    Args:
+        connection: The connection that the deployment belongs to, if it does.
+        addresses: All addresses for webhooks.
+        page_ids: Artifact ids of the pages and guides that exist, by key.
+        http_url: Base URL of the HTTP API.
+        webhook_deployment: Id of the deployment that makes addresses, "" where there is none.
+        is_sync: Whether the deployment synchronises the connection.
     """
     lines = []
     if connection is not None and is_sync:

@@ -72,6 +72,11 @@ def linked(text: str, file: str, artifacts: Mapping[str, str]) -> str:
 
     A link to another guide leads to its page. A link to anything else of the checkout becomes its
     words.
+
+    Args:
+        text: A guide as it is in docs/.
+        file: Its path there.
+        artifacts: Artifact id of each guide, by key.
     """
     folder = file.rpartition("/")[0]
 

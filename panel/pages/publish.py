@@ -59,6 +59,13 @@ def publish(
     """Replaces the page, or makes it; returns its id.
 
     The id stays the same, so that links to the page keep working.
+
+    Args:
+        client: Of the server.
+        key: Key of the artifact.
+        artifact_id: The page's present id, None where there is no page.
+        markdown: The page.
+        description: One line, shown in the list of artifacts.
     """
     if artifact_id is not None:
         try:

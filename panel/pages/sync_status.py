@@ -54,7 +54,15 @@ def markdown(
     now: datetime,
     links: str,
 ) -> str:
-    """The page as Prefect's UI shows it."""
+    """The page as Prefect's UI shows it.
+
+    Args:
+        periods_shown: The periods, the headline's first.
+        failures: The latest failed runs.
+        webhooks: How fast webhooks became points in the last day, by connection.
+        now: The time of the page, UTC.
+        links: The line with links to the other pages.
+    """
     parts = [
         f"# {TITLE}",
         (

@@ -19,7 +19,13 @@ _LINKS = (
 def markdown(
     verdict: Verdict, entries: Sequence[Entry], totals: Sequence[tuple[str, str, int, int, int]]
 ) -> str:
-    """State of the chain, the last day in numbers, and the newest entries."""
+    """The page of the audit log.
+
+    Args:
+        verdict: Whether the chain of entries is whole.
+        entries: The newest entries.
+        totals: Operation, status, entries, records and points of the last day.
+    """
     parts = [f"# Audit log\n\n{_LINKS}", _state(verdict)]
     if totals:
         rows = [(operation, status, *numbers) for operation, status, *numbers in totals]

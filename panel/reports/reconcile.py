@@ -15,7 +15,16 @@ FOOT = (
 def markdown(
     name: str, since: datetime, until: datetime, result: Reconciled, points: PointsCheck, when: str
 ) -> str:
-    """The whole page."""
+    """The page of a reconciliation.
+
+    Args:
+        name: The connection.
+        since: Documents dated from then on were compared.
+        until: Up to then.
+        result: The comparison with the vendor's documents.
+        points: The comparison of points posted and due.
+        when: The day of the comparison, for the title.
+    """
     period = f"{since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} UTC"
     lines = [f"# Books of {name}, {when}", ""]
     lines += [f"Documents dated {period}. {result.to_text()}.", ""]

@@ -21,6 +21,14 @@ from tasks.run_report import RunReport, grouped, percentile, refused_in_words, t
 REASONS_SHOWN = 20
 #: Changes of the vendor's records in the report; all are in billing.vendor_field.
 CHANGES_SHOWN = 30
+#: Stands below the list of rejects.
+_NOTHING_LOST = (
+    "Nothing is lost: the records are in `analytics.reject`, their raw pages are kept. They "
+    "come back by themselves: a document corrected at the vendor is read again; after a "
+    "correction of the field mapping or another setting in the block, and once a missing phone "
+    "is entered at the customer, the next run tries the stored records again. At once: `twezah "
+    "replay SYSTEM --rejects`. Nothing counts twice."
+)
 
 
 @dataclass(frozen=True)
@@ -46,7 +54,13 @@ def summary_line(report: RunReport) -> str:
 
 
 def markdown(report: RunReport, links: Links, title: str) -> str:
-    """The report as Prefect's UI shows it."""
+    """The report as Prefect's UI shows it.
+
+    Args:
+        report: What the run did.
+        links: Where the report leads.
+        title: What people call the billing system.
+    """
     parts = [
         _outcome(report, links, title),
         refused_corrections(report.corrections),
@@ -177,14 +191,7 @@ def _rejected(report: RunReport) -> str:
     section = f"## Rejected, by reason\n\n{table(head, rows)}{more}\n\n{_to_do(combined)}"
     if report.error is not None:
         return section
-    advice = (
-        "Nothing is lost: the records are in `analytics.reject`, their raw pages are kept. They "
-        "come back by themselves: a document corrected at the vendor is read again; after a "
-        "correction of the field mapping or another setting in the block, and once a missing phone "
-        "is entered at the customer, the next run tries the stored records again. At once: `twezah "
-        "replay SYSTEM --rejects`. Nothing counts twice."
-    )
-    return f"{section}\n\n{advice}"
+    return f"{section}\n\n{_NOTHING_LOST}"
 
 
 def refused_corrections(corrections: Sequence[AccountRefused], *, heading: str = "##") -> str:

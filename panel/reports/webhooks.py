@@ -41,7 +41,15 @@ def markdown(
     parked: Sequence[Parked],
     corrections: Sequence[AccountRefused] = (),
 ) -> str:
-    """The report as Prefect's UI shows it."""
+    """The report as Prefect's UI shows it.
+
+    Args:
+        counts: What the run did, by connection.
+        events: How many webhooks are in which state, and how fast they got there.
+        backlog: Webhooks that are not in the ledger yet, by connection.
+        parked: Webhooks that wait for a person, by reason.
+        corrections: Corrections that were refused, by account.
+    """
     parts = [
         f"**{headline(counts)}**",
         refused_corrections(corrections, heading="###"),

@@ -8,6 +8,23 @@ from loyalty.masking import message
 
 #: The longest a message of the database is shown.
 _SHOWN = 300
+#: Advice where a disk is full.
+_DISK_FULL = (
+    "The disk of the state folder or of the database is full. Make room (`df -h`; logs are "
+    "under `logs/` of the state folder), then press Retry. What was not stored is fetched "
+    "again; nothing counts twice."
+)
+#: Advice where transactions got in each other's way.
+_DATABASE_BUSY = (
+    "The database is busy. It was tried several times; press Retry, or leave it to the "
+    "next scheduled run."
+)
+#: Advice where there is no connection to the database.
+_DATABASE_AWAY = (
+    "The database was away or refused the connection. Look whether `twezah up` runs, or the "
+    "server named in TWEZAH_DATABASE_URL. Then press Retry, or leave it to the next scheduled "
+    "run: it goes on where this one stopped."
+)
 
 
 class TookTooLongError(TimeoutError):
@@ -44,23 +61,12 @@ def describe_error(error: BaseException) -> str:
 
 def _advice(error: BaseException) -> str:
     if _disk_is_full(error):
-        return (
-            "The disk of the state folder or of the database is full. Make room (`df -h`; logs are "
-            "under `logs/` of the state folder), then press Retry. What was not stored is fetched "
-            "again; nothing counts twice."
-        )
+        return _DISK_FULL
     if not isinstance(error, psycopg.OperationalError):
         return ""
     if error.sqlstate in ("40001", "40P01", "55P03", "57014"):
-        return (
-            "The database is busy. It was tried several times; press Retry, or leave it to the "
-            "next scheduled run."
-        )
-    return (
-        "The database was away or refused the connection. Look whether `twezah up` runs, or the "
-        "server named in TWEZAH_DATABASE_URL. Then press Retry, or leave it to the next scheduled "
-        "run: it goes on where this one stopped."
-    )
+        return _DATABASE_BUSY
+    return _DATABASE_AWAY
 
 
 def _disk_is_full(error: BaseException) -> bool:

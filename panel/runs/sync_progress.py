@@ -24,9 +24,14 @@ SHOWN_AFTER_SECONDS: Final = 20.0
 def sync_progress(
     report: RunReport, name: str, *, after_seconds: float = SHOWN_AFTER_SECONDS
 ) -> Iterator[None]:
-    """Shows how far the run of the connection `name` is, from a thread that reads its report.
+    """Shows how far a run is, from a thread that reads its report.
 
     Enter it in the flow's own thread: that is how Prefect knows to which run the bar belongs.
+
+    Args:
+        report: The report that the run fills.
+        name: The connection.
+        after_seconds: A run that ends sooner shows no bar.
     """
     ended = threading.Event()
     with Progress(f"sync-{name}", "requests", after_seconds=after_seconds) as bar:

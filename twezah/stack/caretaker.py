@@ -57,7 +57,13 @@ class Report:
 
 
 def insist(what: str, action: Callable[[], T], say: Callable[[str], None]) -> T:
-    """The result of `action`, tried until it succeeds; each failure is reported with its reason."""
+    """The result of `action`, tried until it succeeds.
+
+    Args:
+        what: What it does, e.g. "Tidying up", for the operator.
+        action: Called again after each failure, each time a little later.
+        say: Gets a line with the reason of each failure.
+    """
     failures = 0
     while True:
         try:

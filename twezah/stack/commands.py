@@ -99,7 +99,14 @@ def worker_environment(settings: Settings) -> dict[str, str]:
 def caretaker_command(
     simulator_url: str | None, *, tidy: bool, catch_up: bool, announce: bool
 ) -> list[str]:
-    """What looks after the server: deployments, leftovers, alerts, dead runs."""
+    """Command line of the caretaker, which looks after the server.
+
+    Args:
+        simulator_url: Connect systems that have no block to the simulator there.
+        tidy: First settle the runs that the last stop left; only for a server of our own.
+        catch_up: Start one run for each deployment whose scheduled runs were missed.
+        announce: Tell the simulator where webhooks go.
+    """
     command = [sys.executable, "-m", "twezah.stack.caretaker"]
     if simulator_url is not None:
         command += ["--simulator-url", simulator_url]

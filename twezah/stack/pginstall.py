@@ -155,7 +155,12 @@ def init_data(home: Path, user: str | None) -> Path:
 def socket_folder(home: Path, user: str | None, recorded: str | None) -> Path:
     """A private folder for the server's socket.
 
-    Under `home` if its path is short and plain, else a temporary one.
+    It is under `home` if that path is short and plain, otherwise a temporary one.
+
+    Args:
+        home: The state folder.
+        user: The system account of the server, None for our own.
+        recorded: The folder of the last start, which is used again if it is temporary and ours.
     """
     folder = home / "run"
     plain = all(c.isascii() and (c.isalnum() or c in "/._-") for c in str(folder))

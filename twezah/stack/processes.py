@@ -292,7 +292,13 @@ class Child:
 
 
 def require_free(host: str, port: int, setting: str) -> None:
-    """Raise PortTaken, naming `setting`, unless we can listen on the port."""
+    """Raise PortTaken unless we can listen on the port.
+
+    Args:
+        host: Address to listen on.
+        port: The port.
+        setting: Name of the setting to change, for the message.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

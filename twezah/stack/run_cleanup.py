@@ -73,10 +73,16 @@ def clear_leftovers(
     *,
     catch_up: bool,
 ) -> int:
-    """After a start of our own server, and before the worker: tidy up what its stop left behind.
+    """Settles the runs that the last stop left; returns how many.
 
-    Runs that were under way are over and go on. Of missed scheduled runs the latest of each
-    deployment is enough, or none without `catch_up`. Returns how many runs it settled.
+    It is called after a start of our own server, and before the worker starts. Runs that were under
+    way are over and continue. Of missed scheduled runs only the latest of each deployment is kept.
+
+    Args:
+        client: Of the server.
+        present: All its deployments.
+        started_at: Runs that changed later than this belong to the present start.
+        catch_up: False: no missed run is kept, and no interrupted run continues.
     """
     declared = {spec["name"] for spec in project_deployments()}
     ours = {
