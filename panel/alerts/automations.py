@@ -115,10 +115,11 @@ def _is_unedited(automation: Automation) -> bool:
 def digest(core: AutomationCore) -> str:
     """A fingerprint of what the automation does and says, without its switch and tags."""
     content = {
-        "name": core.name, "description": core.description,
+        "name": core.name,
+        "description": core.description,
         "trigger": core.trigger.model_dump(mode="json", exclude={"id"}),
         "actions": [action.model_dump(mode="json") for action in core.actions],
-    }  # fmt: skip
+    }
     return hashlib.sha256(json.dumps(_ordered(content), sort_keys=True).encode()).hexdigest()[:16]
 
 

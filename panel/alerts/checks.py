@@ -86,7 +86,8 @@ def keys_ending(rows: Iterable[keys.KeyRow], now: datetime) -> Iterator[AlertEve
         if row.state(now) != "rotate soon" or row.prefix in replaced:
             continue
         yield KeysExpiring(
-            about=row.prefix, ends_at=row.expires_at,
+            about=row.prefix,
+            ends_at=row.expires_at,
             what=(
                 f"The API key {row.prefix} ends on {row.expires_at:%Y-%m-%d %H:%M} UTC. From then "
                 "on its user is refused."
@@ -95,7 +96,7 @@ def keys_ending(rows: Iterable[keys.KeyRow], now: datetime) -> Iterator[AlertEve
                 f"Make a new one with `twezah keys rotate {row.prefix}` and give it to whoever "
                 "uses the old one; both work for a week."
             ),
-        )  # fmt: skip
+        )
 
 
 def consents_ending(
@@ -113,14 +114,15 @@ def consents_ending(
         if days is None or not now < ends_at <= now + NOTICE:
             continue
         yield CredentialsExpiring(
-            about=f"{system}-{_label(account)}", ends_at=ends_at,
+            about=f"{system}-{_label(account)}",
+            ends_at=ends_at,
             what=(
                 f"The consent of {system} was last used on {at:%Y-%m-%d}; unused for {days} days "
                 f"it ends, on {ends_at:%Y-%m-%d}."
             ),
             todo=_RENEW_CONSENT,
             link=f"{settings().ui_url}/deployments",
-        )  # fmt: skip
+        )
 
 
 def backlogs(rows: Iterable[webhooks.Backlog], now: datetime) -> Iterator[AlertEvent]:
@@ -151,7 +153,8 @@ def corrections_refused(rows: Iterable[AccountRefused], link: str) -> Iterator[A
         named = ", ".join(filter(None, documents)) or "a record without an id"
         reason = row.largest[0].reason[:200] if row.largest else ""
         yield CorrectionsRefused(
-            about=_label(f"{row.system}-{row.account}"), records=row.records,
+            about=_label(f"{row.system}-{row.account}"),
+            records=row.records,
             points_at_stake=row.points_at_stake,
             what=(
                 f"{refused_in_words(row).capitalize()} at {row.system}, {row.account}: the old "
@@ -159,7 +162,7 @@ def corrections_refused(rows: Iterable[AccountRefused], link: str) -> Iterator[A
             ),
             todo=_CORRECT_FIRST,
             link=link,
-        )  # fmt: skip
+        )
 
 
 def reject_ratio(

@@ -122,8 +122,9 @@ def _connected(client: SyncPrefectClient) -> dict[str, ConnectionStatus]:
         "block_documents": {"is_anonymous": {"eq_": False}},
         # Whether a block is complete can only be judged with its secrets. They do not leave this
         # function.
-        "include_secrets": True, "limit": _PAGE,
-    }  # fmt: skip
+        "include_secrets": True,
+        "limit": _PAGE,
+    }
     connections: dict[str, ConnectionStatus] = {}
     firsts = {block_name(system): system for system in BLOCKS}
     for row in client.request("POST", "/block_documents/filter", json=wanted).json():
@@ -176,8 +177,9 @@ def _runs(client: SyncPrefectClient, connections: Mapping[str, ConnectionStatus]
     wanted: dict[str, Any] = {
         "deployments": {"id": {"any_": list(connections)}},
         "flow_runs": {"state": {"type": {"any_": ["SCHEDULED", "PENDING", "RUNNING"]}}},
-        "sort": "EXPECTED_START_TIME_ASC", "limit": _PAGE,
-    }  # fmt: skip
+        "sort": "EXPECTED_START_TIME_ASC",
+        "limit": _PAGE,
+    }
     if not connections:
         return
     for run in client.request("POST", "/flow_runs/filter", json=wanted).json():

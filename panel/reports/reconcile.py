@@ -23,7 +23,7 @@ def markdown(
         until: Up to then.
         result: The comparison with the vendor's documents.
         points: The comparison of points posted and due.
-        when: The day of the comparison, for the title.
+        when: At which point of the run it was compared, e.g. "after the repair".
     """
     period = f"{since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} UTC"
     lines = [f"# Books of {name}, {when}", ""]

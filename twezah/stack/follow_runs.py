@@ -80,28 +80,20 @@ def run_systems(
         printed = dict.fromkeys(runs, 0)
         finished: list[FinishedRun] = []
         hinted = False
-        away_since: float | None = None
+        outage = _Outage(say)
         while len(finished) < len(runs):
             tend()
-            waiting = set(runs) - {UUID(f.flow_run_id) for f in finished}
+            waiting = set(runs) - {UUID(run.flow_run_id) for run in finished}
             try:
                 current = client.read_flow_runs(
                     flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=list(waiting))),
                     sort=FlowRunSort.ID_DESC,
                     limit=len(waiting),
                 )
-            except Exception as error:
-                away_since = away_since or time.monotonic()
-                away_seconds = time.monotonic() - away_since
-                if away_seconds > AWAY_SECONDS_MAX:
-                    raise StackError(
-                        f"Prefect's server has not answered for {away_seconds:.0f} s: "
-                        f"{reason(error)}"
-                    ) from error
-                say(f"Prefect's server does not answer ({reason(error)}); asking again.")
-                time.sleep(AWAY_PAUSE_SECONDS)
+            except Exception as error:  # noqa: BLE001 - a server that restarts fails in many ways
+                outage.wait_after(error)
                 continue
-            away_since = None
+            outage.end()
             for run in current:
                 printed[run.id] += _print_logs(
                     client, run.id, printed[run.id], runs[run.id], on_log
@@ -111,7 +103,7 @@ def run_systems(
             if (
                 not hinted
                 and time.monotonic() - begun > PICKUP_SECONDS_MAX
-                and any(r.start_time is None for r in current)
+                and any(run.start_time is None for run in current)
             ):
                 say(
                     "No worker has picked the run up yet. Is one serving the work pool (`twezah "
@@ -122,7 +114,30 @@ def run_systems(
         time.sleep(2 * POLL_SECONDS)  # the last lines are shipped a moment after the final state
         for run_id, system in runs.items():
             _print_logs(client, run_id, printed[run_id], system, on_log)
-    return sorted(finished, key=lambda f: list(parameters).index(f.system))
+    return sorted(finished, key=lambda run: list(parameters).index(run.system))
+
+
+class _Outage:
+    """How long the server has not answered. It may be restarting, so it is asked again."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._since: float | None = None
+
+    def wait_after(self, error: Exception) -> None:
+        """Waits a moment; raises StackError once the server has been away for too long."""
+        self._since = self._since or time.monotonic()
+        away_seconds = time.monotonic() - self._since
+        if away_seconds > AWAY_SECONDS_MAX:
+            raise StackError(
+                f"Prefect's server has not answered for {away_seconds:.0f} s: {reason(error)}"
+            ) from error
+        self._say(f"Prefect's server does not answer ({reason(error)}); asking again.")
+        time.sleep(AWAY_PAUSE_SECONDS)
+
+    def end(self) -> None:
+        """The server has answered."""
+        self._since = None
 
 
 def _start(client: SyncPrefectClient, system: str, extra: Mapping[str, Any]) -> FlowRun:
@@ -158,6 +173,10 @@ def _print_logs(
 def _finished(run: FlowRun, system: str, seconds: float) -> FinishedRun:
     assert run.state is not None
     return FinishedRun(
-        system, str(run.id), run.state.name or run.state.type.value, run.state.message or "",
-        run.state.is_completed(), round(seconds, 1),
-    )  # fmt: skip
+        system,
+        str(run.id),
+        run.state.name or run.state.type.value,
+        run.state.message or "",
+        run.state.is_completed(),
+        round(seconds, 1),
+    )

@@ -142,10 +142,11 @@ def _schedules(spec: dict[str, Any]) -> list[DeploymentScheduleCreate]:
     return [
         DeploymentScheduleCreate(
             schedule=IntervalSchedule(interval=timedelta(seconds=entry["interval"])),
-            active=entry["active"], slug=entry["slug"],
+            active=entry["active"],
+            slug=entry["slug"],
         )
         for entry in spec["schedules"]
-    ]  # fmt: skip
+    ]
 
 
 def find(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
@@ -179,7 +180,8 @@ def apply_connection(
         return False
     spec = next(entry for entry in project_deployments() if entry["name"] == first)
     common: dict[str, Any] = {
-        "entrypoint": model["entrypoint"], "path": model["path"],
+        "entrypoint": model["entrypoint"],
+        "path": model["path"],
         "pull_steps": model["pull_steps"],
         "description": _renamed(spec["description"], system, name),
         "work_pool_name": model["work_pool_name"],
@@ -187,7 +189,7 @@ def apply_connection(
         "concurrency_options": _concurrency(spec["concurrency_limit"]),
         "parameter_openapi_schema": model["parameter_openapi_schema"],
         "enforce_parameter_schema": True,
-    }  # fmt: skip
+    }
     deployment = there.get(SYNC + name)
     if deployment is not None:
         return _update(client, deployment, common)
