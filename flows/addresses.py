@@ -11,7 +11,7 @@ from connectors import spec_for
 from connectors.kit.errors import ConnectorError, block_name
 from panel.blocks import NotConnectedError
 from panel.blocks.connected import find_block
-from panel.connect.webhook_address import NoWebhooksError, keep_address, markdown
+from panel.connect.webhook_address import NoWebhooksError, ensure_addresses, markdown
 from panel.runs.changing_flow import changing_flow
 from panel.runs.error_advice import describe_error
 from settings import DatabaseNotRunning, settings
@@ -35,7 +35,7 @@ def webhook_address(connection: str) -> State[Any]:
         block = find_block(connection)
         title = spec_for(block.connection()).title
         with connect(own.dsn()) as db:
-            kept = keep_address(db, block, own.fernet_key())
+            kept = ensure_addresses(db, block, own.fernet_key())
             db.commit()
     except ConnectorError as error:  # settings that cannot work as they are
         return Failed(message=describe_error(error.of_block(connection)))

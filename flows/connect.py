@@ -56,7 +56,7 @@ def _consented(block: ConsentedConnection, wait_minutes: int) -> tuple[Granted, 
     desk = ConsentReceiver(started, title)
     with serving(desk, address_of(started.redirect_uri) or Address(PORT, "/callback")):
         text = f"# Connect {title}\n\n[**Open the consent page of {title}**]({started.url}), sign in and allow access. The link works once, for {wait_minutes} minutes.\n\n"
-        if consent.comes_by_itself(started):
+        if consent.browser_brings_answer(started):
             text += f"Use a browser on the machine that runs this (or forward port {desk.port} to it). If it ends on a page that does not load, "
         else:
             text += f"The browser then ends on a page that does not load, {started.redirect_uri}: "

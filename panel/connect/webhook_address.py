@@ -87,7 +87,7 @@ def can_announce(system: str) -> bool:
     return system in WEBHOOKS or system in DESCRIBED_WEBHOOKS
 
 
-def keep_address(
+def ensure_addresses(
     db: DbConnection,
     block: BillingConnection,
     key: bytes,
@@ -137,7 +137,7 @@ def keep_address(
     )
 
 
-def take_secrets(dsn: str, key: bytes) -> list[str]:
+def adopt_block_secrets(dsn: str, key: bytes) -> list[str]:
     """Takes the secrets that are new in the blocks of connections that have an address.
 
     Returns a sentence for each connection whose secret was taken, or cannot be used. Raises
@@ -150,7 +150,7 @@ def take_secrets(dsn: str, key: bytes) -> list[str]:
             {endpoint.connection for endpoint in endpoints if endpoint.disabled_at is None}
         ):
             try:
-                if keep_address(
+                if ensure_addresses(
                     db, find_block(name), key, make=False, endpoints=endpoints
                 ).secret_taken:
                     sentences.append(f"{name}: the webhook secret of the block is in use now")

@@ -16,7 +16,7 @@ _BEGINS: Final = re.compile(r"\s*([#>|<]|[-*] |\d+\. |$)")
 _BARS: Final = re.compile(r"(?<!\\)\|")
 
 
-def reflowed(text: str) -> str:
+def for_prefect_ui(text: str) -> str:
     """The text with each paragraph and item on one line, and wide tables as lists.
 
     Code stays as it is.

@@ -12,7 +12,7 @@ from typing import Final
 
 from prefect.client.orchestration import SyncPrefectClient
 
-from panel.pages.guide_markdown import reflowed
+from panel.pages.guide_markdown import for_prefect_ui
 from panel.pages.publish import publish
 
 #: Title of each guide and the files it is made of, by its artifact's key.
@@ -49,8 +49,8 @@ def renew(client: SyncPrefectClient, docs: Path) -> int:
             guides[key] = (publish(client, key, None, "", "Guide"), "Guide")
     written = 0
     for key, text in files.items():
-        page = reflowed(
-            linked(
+        page = for_prefect_ui(
+            with_ui_links(
                 text, GUIDES[key][1], {guide: artifact for guide, (artifact, _) in guides.items()}
             )
         )
@@ -67,7 +67,7 @@ def _read(docs: Path, key: str) -> str:
     return "\n\n".join(file.read_text(encoding="utf-8") for file in sorted(docs.glob(pattern)))
 
 
-def linked(text: str, file: str, artifacts: Mapping[str, str]) -> str:
+def with_ui_links(text: str, file: str, artifacts: Mapping[str, str]) -> str:
     """The text with links that work in Prefect's UI.
 
     A link to another guide leads to its page. A link to anything else of the checkout becomes its
