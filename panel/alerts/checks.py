@@ -170,7 +170,8 @@ def reject_ratio(
 ) -> AlertEvent | None:
     """An alert for a run whose share of rejects comes near its limit, or None.
 
-    None also above the limit: then the run itself has failed, which is an alert of its own.
+    Above the limit it is None as well: then the run itself has failed, which is an alert of its
+    own.
 
     Args:
         name: The connection.

@@ -34,9 +34,9 @@ def explain(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Why this invoice earned this many points: every entry, rule by rule, and what did not apply.
+    """Explain why an invoice earned its points: every entry, rule by rule, and what did not apply.
 
-    `twezah explain member 17` tells what a member's balance is made of.
+    `twezah explain member 17` explains what a member's balance is made of.
     """
     from zoneinfo import ZoneInfo
 

@@ -36,9 +36,9 @@ def register(app: typer.Typer) -> None:
 
 
 def check(file: File, json: Json = False) -> None:
-    """Whether the file is right: every problem at once, with the key and what to do.
+    """Check the file: every problem at once, with the key and what to do.
 
-    Asks no database.
+    The database is not needed.
     """
     from loyalty.authoring import BadRulesError, read_rules
 

@@ -152,7 +152,7 @@ class Keeper:
     def _remove_stale_server(self) -> None:
         """Stop a server that outlived its keeper.
 
-        Drop a pid file whose number now belongs to something else.
+        A pid file whose number belongs to another process by now is deleted.
         """
         pid_file = self.data / "postmaster.pid"
         try:

@@ -98,7 +98,7 @@ def identity(user: str | None) -> dict[str, Any]:
 def open_to(user: str | None, home: Path) -> None:
     """Lets the account pass through the folders above its data and read its programs.
 
-    Pass means: not list.
+    It may pass through the folders, and not list them.
     """
     if user is None:
         return

@@ -239,9 +239,9 @@ def activate_connected(
 
 
 def renew_pages() -> None:
-    """Shows the connections as they are now.
+    """Renews the page "Billing systems", so that it shows the connections as they are now.
 
-    Without it the pages would follow with the next run.
+    Without this the page would change only after the next run.
     """
     from panel.pages.refresh import refresh
 

@@ -131,7 +131,7 @@ def _end_interrupted_run(client: SyncPrefectClient, run: FlowRun, *, catch_up: b
 def pause_deployments(client: SyncPrefectClient, present: Iterable[Present]) -> list[str]:
     """Pauses every deployment of a restored copy and cancels what waits; returns their names.
 
-    The tag tells why it is paused, and which ones `take_up` may continue.
+    A tag marks them, so that `resume_deployments` continues only what was paused here.
     """
     paused = []
     for row in present:
@@ -147,7 +147,7 @@ def pause_deployments(client: SyncPrefectClient, present: Iterable[Present]) -> 
 
 
 def resume_deployments(client: SyncPrefectClient, present: Iterable[Present]) -> list[str]:
-    """Continues what `stand_by` paused; returns the names of those deployments."""
+    """Continues what `pause_deployments` paused; returns the names of those deployments."""
     continued = []
     for row in present:
         if STANDBY_TAG in row["tags"]:

@@ -97,7 +97,7 @@ class WarmProcessWorker(ProcessWorker):
     async def _run_process(self, command: list[str], **options: Any) -> Any:
         """Stands in for `prefect.utilities.processutils.run_process`.
 
-        Same contract, and it blocks until the process ends, too.
+        It has the same contract, and it also blocks until the process ends.
         """
         if sys.platform != "linux" or command[:-1] != _SUPERVISOR_COMMAND:
             return await run_process_cold(command, **options)
