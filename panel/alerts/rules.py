@@ -71,13 +71,13 @@ _WARNINGS = {
 #: Message of a run that an automation continues.
 DIED = (
     "The process of this run ended before the run was finished (killed, out of memory, or the "
-    "machine restarted). The run continues by itself where it stopped, at most three times; after "
-    "that press Retry. Nothing counts twice."
+    "machine restarted). It goes on by itself where it stopped, at most three times; after that "
+    "press Retry. Nothing counts twice."
 )
 #: Message of a run that is ended because it no longer reports.
 SILENT = (
     "This run has not reported for a minute and a half: its process, its worker or the machine has "
-    "died. It continues by itself."
+    "died. It goes on by itself."
 )
 
 

@@ -196,7 +196,7 @@ class Caretaker:
             if activated:
                 self._renew_pages()
             for name in run_cleanup.tend_runs(self._listening_since):
-                self._report.say(f"The run {name} had died unnoticed; it continues by itself.")
+                self._report.say(f"The run {name} had died unnoticed; it goes on by itself.")
         except Exception as error:  # noqa: BLE001 - the server may be restarting
             self._listening_since = datetime.now(UTC)
             again = f"it is tried again in {ROUND_SECONDS:.0f} s"
