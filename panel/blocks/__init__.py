@@ -1,7 +1,4 @@
-"""The blocks that an operator fills in Prefect's UI.
-
-There is one class for each billing system, and one block document for each connected account.
-"""
+"""The typed blocks an operator fills in Prefect's UI: one class per billing system, one document per connected account."""
 
 from panel.blocks.base import BillingConnection
 from panel.blocks.consented import (

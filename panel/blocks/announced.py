@@ -12,18 +12,13 @@ _THEN: Final = (
 
 
 class Announced(BaseModel):
-    """The field of systems that sign their webhooks with a secret.
-
-    The vendor shows the secret to the operator, or the operator chooses it.
-    """
+    """Of systems that sign their webhooks with a secret which the operator is told, or chooses."""
 
     webhook_secret: SecretStr = Field(
         default=NO_SECRET, title="Webhook secret",
         description=(
-            "Only for points within a second of the sale: what the vendor calls its signing secret "
-            "(QuickBooks: verifier token; Xero: webhooks key; your own system: whsec_ and 24 to 64 "
-            "random bytes in base64). Run the deployment *webhook-address* before, which makes the "
-            "address, and after. "
+            "Only for points within a second of the sale: what the vendor calls its signing secret (QuickBooks: verifier token; Xero: webhooks key; your own "
+            "system: whsec_ and 24 to 64 random bytes in base64). Run the deployment *webhook-address* before, which makes the address, and after. "
             + _THEN
         ),
     )  # fmt: skip

@@ -13,17 +13,16 @@ from connectors.kit.http.urls import refuse_credentials
 from connectors.kit.spec import Account
 from sql.policy import Wanted as AwardPolicy
 
-#: Example of a field mapping, where a system has none of its own.
 _EXAMPLE = '{"customer_phone": "/CustomField/0/StringValue"}'
 
-#: Endings of the names of fields that hold an address and nothing else.
+#: How the fields are called that hold an address and nothing else.
 _ADDRESSES = ("_url", "_uri")
 
 
 class BillingConnection(Block):
     """What all billing systems have in common."""
 
-    #: Error messages leave the value out: it may be a secret that was typed into the wrong field.
+    #: What is wrong with a value is said without the value, which may be a secret in a wrong field.
     model_config = ConfigDict(hide_input_in_errors=True)
 
     _logo_url: ClassVar[Any] = None
@@ -37,10 +36,7 @@ class BillingConnection(Block):
     base_url: str = Field(
         default="",
         title="API base URL",
-        description=(
-            "Empty: the vendor's own. For a proxy, a sandbox or a simulator, e.g. "
-            "https://sandbox-quickbooks.api.intuit.com."
-        ),
+        description="Empty: the vendor's own. For a proxy, a sandbox or a simulator, e.g. https://sandbox-quickbooks.api.intuit.com.",
     )
     page_size: int = Field(
         default=0,
@@ -54,32 +50,21 @@ class BillingConnection(Block):
     )
     overlap_minutes: int = Field(
         default=15, ge=1, le=10_080, title="Overlap (minutes)",
-        description=(
-            "Each sync looks back this much further than the last one ended, for late changes. "
-            "Nothing counts twice."
-        ),
+        description="Each sync looks back this much further than the last one ended, for late changes. Nothing counts twice.",
     )  # fmt: skip
     reject_percent_max: int = Field(
         default=25, ge=0, le=100, title="Largest share of rejects (%)",
-        description=(
-            "A run that rejects more of its records than this fails, and nothing moves: the "
-            "mapping is probably wrong."
-        ),
+        description="A run that rejects more of its records than this fails, and nothing moves: the mapping is probably wrong.",
     )  # fmt: skip
     reject_records_min: int = Field(
         default=20,
         ge=1,
         title="Fewest records for that check",
-        description=(
-            "The share of rejects is looked at only in runs with at least this many records."
-        ),
+        description="The share of rejects is looked at only in runs with at least this many records.",
     )
     region: str = Field(
         default="AO", pattern="^[A-Z]{2}$", title="Phone region",
-        description=(
-            "Country in which phone numbers without a country code are read: two capitals (ISO "
-            "3166), e.g. AO, PT."
-        ),
+        description="Country in which phone numbers without a country code are read: two capitals (ISO 3166), e.g. AO, PT.",
     )  # fmt: skip
     timezone: str = Field(
         default="Africa/Luanda",
@@ -88,25 +73,18 @@ class BillingConnection(Block):
     )
     default_currency: str = Field(
         default="", pattern="^([A-Z]{3})?$", title="Default currency",
-        description=(
-            "Used where a document names none (accounts with a single currency): three capitals, "
-            "e.g. AOA. Empty: such a document is rejected."
-        ),
+        description="Used where a document names none (accounts with a single currency): three capitals, e.g. AOA. Empty: such a document is rejected.",
     )  # fmt: skip
     award_when: Literal["issued", "paid"] = Field(
         default="issued", title="Award when",
         description=(
-            "issued: open and paid sales earn. paid: a sale earns once it is fully paid. A change "
-            "is for sales dated from the next run on; the past stays as it is, unless *Award when, "
-            "from* says otherwise."
+            "issued: open and paid sales earn. paid: a sale earns once it is fully paid. A change is for sales dated from the next run on; "
+            "the past stays as it is, unless *Award when, from* says otherwise."
         ),
     )  # fmt: skip
     award_from: date | None = Field(
         default=None, title="Award when, from",
-        description=(
-            "Only to let *Award when* count for earlier sales too: those dated from this day on "
-            "are recomputed. Empty: from now on."
-        ),
+        description="Only to let *Award when* count for earlier sales too: those dated from this day on are recomputed. Empty: from now on.",
     )  # fmt: skip
     field_mapping: dict[str, str] = Field(
         default_factory=dict, title="Field mapping",
@@ -119,7 +97,7 @@ class BillingConnection(Block):
     @field_validator("*", mode="before")
     @classmethod
     def _without_credentials(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuses credentials in addresses: they are shown in forms and reports."""
+        """Addresses are shown in forms and reports; a secret has a field that is not."""
         if not isinstance(value, SecretStr) and not _is_secret(cls, info.field_name or ""):
             _refuse_in(value, is_address=(info.field_name or "").endswith(_ADDRESSES))
         return value
@@ -129,21 +107,16 @@ class BillingConnection(Block):
         """What the block's card says: how often it is synchronised is not one of its fields."""
         name = block_name(getattr(cls, "system", ""))
         return (
-            f"{super().get_description()} How often sales are fetched is the schedule of the "
-            f"deployment `sync-{name}` (1, 5, 15, 60 minutes): edit it there. Then run "
-            "*test-connection*."
+            f"{super().get_description()} How often sales are fetched is the schedule of the deployment `sync-{name}` (1, 5, 15, 60 minutes): "
+            "edit it there. Then run *test-connection*."
         )
 
     @classmethod
     def model_json_schema(cls, *arguments: Any, **options: Any) -> dict[str, Any]:
-        """The form in Prefect's UI: the fields in the order in which an operator needs them.
-
-        It has the example and the name of this system.
-        """
+        """The form in Prefect's UI: fields in the order in which an operator has them, with this system's example and name."""
         if arguments or options:
             return cls._form(*arguments, **options)
-        # Prefect asks for the form once per field of a block that it writes: 60 times and more, at
-        # 8 ms each. So it is made once.
+        # Prefect asks for each field of a block that it writes, 60 times and more: 8 ms each.
         if "_form_text" not in cls.__dict__:
             cls._form_text = json.dumps(cls._form())
         form: dict[str, Any] = json.loads(cls._form_text)
@@ -156,15 +129,13 @@ class BillingConnection(Block):
         for name in cls.form_lacks:
             fields.pop(name, None)
         if "field_mapping" in fields:
-            description = fields["field_mapping"]["description"].replace(
-                _EXAMPLE, cls.mapping_example
-            )
-            fields["field_mapping"]["description"] = description.replace(
+            said = fields["field_mapping"]["description"].replace(_EXAMPLE, cls.mapping_example)
+            fields["field_mapping"]["description"] = said.replace(
                 "SYSTEM FILE", f"{block_name(getattr(cls, 'system', 'SYSTEM'))} FILE"
             )
         first = {name: fields[name] for name in cls.form_begins if name in fields}
         for position, name in enumerate(ordered := first | fields):
-            ordered[name]["position"] = position  # the form sorts its fields by this
+            ordered[name]["position"] = position  # what the form goes by
         return schema | {"properties": ordered}
 
     @property

@@ -17,7 +17,7 @@ from connectors.kit.errors import block_name
 from panel.blocks import BLOCKS, BillingConnection, NotConnectedError
 from settings import settings
 
-#: Prefect returns at most this many blocks of one type.
+#: Connections of one type that are looked at.
 _CONNECTIONS_MAX = 200
 
 
@@ -27,30 +27,25 @@ def find_block(name: str) -> BillingConnection:
     Raises NotConnectedError if there is none, it cannot be read, or two are called so.
     """
     name = block_name(name)
-    system_kind = {block_name(system): kind for system, kind in BLOCKS.items()}.get(name)
-    # A connection with the name of a system belongs to that system, whatever other blocks have
-    # that name.
-    kinds = [system_kind] if system_kind else list(BLOCKS.values())
-    blocks = [block for kind in kinds if (block := _load(kind, name)) is not None]
-    if len(blocks) > 1:
-        titles = " and ".join(repr(block._block_type_name) for block in blocks)
+    own = {block_name(system): kind for system, kind in BLOCKS.items()}.get(name)
+    # A connection called like a system is one of that system, whatever else is called so.
+    kinds = [own] if own else list(BLOCKS.values())
+    found = [block for kind in kinds if (block := _load(kind, name)) is not None]
+    if len(found) > 1:
+        titles = " and ".join(repr(block._block_type_name) for block in found)
         raise NotConnectedError(
             f"two blocks are named {name!r}, {titles}: give one of them another name"
         )
-    if blocks:
-        return blocks[0]
-    if system_kind:
+    if found:
+        return found[0]
+    if own:
         message = (
-            f"{name} is not connected: create a {system_kind._block_type_name!r} block named "
-            f"{name!r} ({settings().ui_url}/blocks/catalog/{system_kind._block_type_slug}/create) "
-            "and start the run again"
+            f"{name} is not connected: create a {own._block_type_name!r} block named {name!r} "
+            f"({settings().ui_url}/blocks/catalog/{own._block_type_slug}/create) and start the run again"
         )
     else:
-        names = ", ".join(sorted({*map(block_name, BLOCKS), *connections()}))
-        message = (
-            f"there is no connection {name!r}: create a block of that name "
-            f"({settings().ui_url}/blocks/catalog), or use one of {names}"
-        )
+        known = ", ".join(sorted({*map(block_name, BLOCKS), *connections()}))
+        message = f"there is no connection {name!r}: create a block of that name ({settings().ui_url}/blocks/catalog), or use one of {known}"
     raise NotConnectedError(message)
 
 
@@ -61,8 +56,8 @@ def _load(kind: type[BillingConnection], name: str) -> BillingConnection | None:
         cause = error if isinstance(error, ValidationError) else error.__cause__  # Prefect wraps it
         wrong = f" ({problems(kind, cause)})" if isinstance(cause, ValidationError) else ""
         message = (
-            f"the block {name!r} holds a value that is not valid any more, or belongs to another "
-            f"version{wrong}: open it ({settings().ui_url}/blocks), correct it and save it"
+            f"the block {name!r} holds a value that is not valid any more, or belongs to another version{wrong}: open it "
+            f"({settings().ui_url}/blocks), correct it and save it"
         )
         raise NotConnectedError(message) from error
     except ValueError as error:
@@ -84,7 +79,7 @@ def load_block(name: str) -> BillingConnection:
 
 def connections() -> dict[str, str]:
     """The system of every connection, by its name, complete or not."""
-    systems: dict[str, str] = {}
+    found: dict[str, str] = {}
     with get_client(sync_client=True) as client:
         for system, block in BLOCKS.items():
             try:
@@ -93,18 +88,17 @@ def connections() -> dict[str, str]:
                 )
             except ObjectNotFound:  # the type is not registered yet
                 continue
-            others = {block_name(other) for other in BLOCKS} - {block_name(system)}
+            others = {block_name(one) for one in BLOCKS} - {block_name(system)}
             for document in documents:
                 if document.name and document.name not in others:
-                    systems[document.name] = system
-    return systems
+                    found[document.name] = system
+    return found
 
 
 def connected(names: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The system of every connection that is ready for use, by the connection's name.
+    """The system of every connection that is ready for use, by its name.
 
-    Args:
-        names: What `connections` returned a moment ago, to save its requests.
+    `names`: what `connections` said a moment ago.
     """
     ready = {}
     for name, system in (connections() if names is None else names).items():
@@ -117,14 +111,11 @@ def connected(names: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def accounts() -> dict[tuple[str, str], str]:
-    """The names of the connections that are ready for use, by system and account.
-
-    Where several are of one account, it is the first by name.
-    """
-    names: dict[tuple[str, str], str] = {}
+    """The connections that are ready for use, by system and account; of several of one account the first by name."""
+    found: dict[tuple[str, str], str] = {}
     for name, system in sorted(connected().items()):
-        names.setdefault((system, load_block(name).account()), name)
-    return names
+        found.setdefault((system, load_block(name).account()), name)
+    return found
 
 
 def connected_systems() -> list[str]:

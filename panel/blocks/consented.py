@@ -1,4 +1,4 @@
-"""The blocks of systems that need a consent in a browser: QuickBooks, Xero, FreshBooks."""
+"""The blocks of systems that someone lets us into in a browser: QuickBooks, Xero, FreshBooks."""
 
 from dataclasses import replace
 from typing import ClassVar
@@ -11,7 +11,7 @@ from panel.blocks.base import BillingConnection
 
 
 class ConsentedApp(BaseModel):
-    """Credentials of systems that need a consent in a browser (OAuth 2, authorization code)."""
+    """Credentials of systems that someone consents to in a browser (OAuth 2, authorization code)."""
 
     client_id: str = Field(
         title="Client ID", description="Client ID of your app at the vendor's developer portal."
@@ -23,9 +23,8 @@ class ConsentedApp(BaseModel):
         default=SecretStr(""),
         title="Refresh token",
         description=(
-            "Leave it empty and run the deployment *connect* (or `twezah connect`): it fills this "
-            "and the account after the consent in the browser. The token is renewed and kept "
-            "encrypted in the database from then on."
+            "Leave it empty and run the deployment *connect* (or `twezah connect`): it fills this and the account after the consent in "
+            "the browser. The token is renewed and kept encrypted in the database from then on."
         ),
     )
     token_url: str = Field(default="", title="Token URL", description="Empty: the vendor's own.")
@@ -36,23 +35,19 @@ class ConsentedApp(BaseModel):
         default="https://localhost/",
         title="Redirect URI",
         description=(
-            "The one registered with the app, to the letter. Left as it is, *connect* takes "
-            "http://localhost:8912/callback where the vendor allows that."
+            "The one registered with the app, to the letter. Left as it is, *connect* takes http://localhost:8912/callback where the vendor allows that."
         ),
     )
 
 
 class ConsentedConnection(BillingConnection, ConsentedApp):
-    """A connection that depends on a consent: its refresh token is replaced at each use."""
+    """A connection that lives by a consent: its refresh token rotates."""
 
     def missing(self) -> str:
         """The consent, which gives the account and the refresh token."""
         if self.refresh_token.get_secret_value() and self.account():
             return ""
-        return (
-            f"the consent is missing: run `twezah connect {self.name}` or the deployment `connect` "
-            f"with {self.name!r}"
-        )
+        return f"the consent is missing: run `twezah connect {self.name}` or the deployment `connect` with {self.name!r}"
 
     def connection(self) -> Account:
         """The values the connector needs."""
@@ -83,10 +78,7 @@ class QuickBooksConnection(Announced, ConsentedConnection, QuickBooksAccount):
 
     _block_type_name = "QuickBooks Connection"
     _block_type_slug = "quickbooks-connection"
-    _description = (
-        "Connects a company of QuickBooks Online. Name the block `quickbooks`, a further one as "
-        "you like (`quickbooks-lisboa`). How to get the values: README, Connecting a real account."
-    )
+    _description = "Connects a company of QuickBooks Online. Name the block `quickbooks`, a further one as you like (`quickbooks-lisboa`). How to get the values: README, Connecting a real account."
     system: ClassVar[str] = "quickbooks"
 
     def account(self) -> str:
@@ -101,9 +93,7 @@ class XeroAccount(BaseModel):
         default="",
         pattern=r"^([0-9a-fA-F-]{36})?$",
         title="Tenant ID",
-        description=(
-            "Filled by the consent. (tenantId as listed by https://api.xero.com/connections.)"
-        ),
+        description="Filled by the consent. (tenantId as listed by https://api.xero.com/connections.)",
     )
 
 
@@ -112,10 +102,7 @@ class XeroConnection(Announced, ConsentedConnection, XeroAccount):
 
     _block_type_name = "Xero Connection"
     _block_type_slug = "xero-connection"
-    _description = (
-        "Connects an organisation of Xero. Name the block `xero`, a further one as you like "
-        "(`xero-lisboa`). How to get the values: README, Connecting a real account."
-    )
+    _description = "Connects an organisation of Xero. Name the block `xero`, a further one as you like (`xero-lisboa`). How to get the values: README, Connecting a real account."
     system: ClassVar[str] = "xero"
     mapping_example: ClassVar[str] = '{"invoice_number": "/Reference"}'
 
@@ -131,9 +118,7 @@ class FreshBooksAccount(BaseModel):
         default="",
         pattern=r"^[A-Za-z0-9]*$",
         title="Account ID",
-        description=(
-            "Filled by the consent. (account_id, letters and digits, not the numeric business id.)"
-        ),
+        description="Filled by the consent. (account_id, letters and digits, not the numeric business id.)",
     )
 
 
@@ -142,20 +127,14 @@ class FreshBooksConnection(ConsentedConnection, FreshBooksAccount):
 
     _block_type_name = "FreshBooks Connection"
     _block_type_slug = "freshbooks-connection"
-    _description = (
-        "Connects an account of FreshBooks. Name the block `freshbooks`, a further one as you like "
-        "(`freshbooks-lisboa`). How to get the values: README, Connecting a real account."
-    )
+    _description = "Connects an account of FreshBooks. Name the block `freshbooks`, a further one as you like (`freshbooks-lisboa`). How to get the values: README, Connecting a real account."
     system: ClassVar[str] = "freshbooks"
     mapping_example: ClassVar[str] = '{"invoice_number": "/po_number"}'
 
     # FreshBooks filters by the day and its clock falls back an hour in autumn.
     overlap_minutes: int = Field(
         default=180, ge=120, le=10_080, title="Overlap (minutes)",
-        description=(
-            "Each sync looks back this much further than the last one ended, for late changes. "
-            "Nothing counts twice."
-        ),
+        description="Each sync looks back this much further than the last one ended, for late changes. Nothing counts twice.",
     )  # fmt: skip
 
     def account(self) -> str:

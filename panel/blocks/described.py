@@ -14,10 +14,7 @@ from panel.blocks.base import BillingConnection
 
 
 class DescribedConnection(BillingConnection):
-    """A system that the operator describes.
-
-    Its account is the block's name, so that there can be several.
-    """
+    """A system that the operator describes; its account is the block's name, so that there can be several."""
 
     default_currency: str = Field(
         default=DEFAULT_CURRENCY, pattern="^([A-Z]{3})?$", title="Default currency",
@@ -26,11 +23,9 @@ class DescribedConnection(BillingConnection):
     field_mapping: dict[str, str] = Field(
         default_factory=dict, title="Field mapping",
         description=(
-            "Where your fields are, if not at the usual places: JSON pointers or names, lines "
-            'relative to the line, e.g. {"customer_phone": "/cliente/telemovel", "total_minor": '
-            '"/valor", "lines.sku": "/codigo"}. An id of several fields: {"external_id": "Serie + '
-            'Factura"}. Fields: docs/custom-systems.md. Try it first: `twezah mapping try SYSTEM '
-            "FILE --block NAME`."
+            "Where your fields are, if not at the usual places: JSON pointers or names, lines relative to the line, e.g. "
+            '{"customer_phone": "/cliente/telemovel", "total_minor": "/valor", "lines.sku": "/codigo"}. An id of several fields: {"external_id": "Serie + Factura"}. Fields: docs/custom-systems.md. '
+            "Try it first: `twezah mapping try SYSTEM FILE --block NAME`."
         ),
     )  # fmt: skip
 
@@ -81,23 +76,19 @@ class CustomConnection(Announced, DescribedConnection, CustomSettings, CustomCre
     _block_type_name = "Custom Connection"
     _block_type_slug = "custom-connection"
     _description = (
-        "Connects any system with a REST API, without code. The block's name becomes the account "
-        "in the ledger; several are possible. The defaults fit our own contract. Guide: "
-        "docs/custom-systems.md."
+        "Connects any system with a REST API, without code. The block's name becomes the account in the ledger; several are possible. "
+        "The defaults fit our own contract. Guide: docs/custom-systems.md."
     )
     system: ClassVar[str] = "custom"
     form_begins: ClassVar[tuple[str, ...]] = (
-        "base_url", "path", "authentication", "api_key", "api_key_header", "username", "password",
-        "client_id", "client_secret",
-        "token_url", "scope", "client_in", "records", "since_param", "since_format", "paging",
-        "page_param", "first_page",
-        "size_param", "next_path", "more_path", "field_mapping", "lines", "statuses",
-        "document_types", "amounts", "dates", "totals",
+        "base_url", "path", "authentication", "api_key", "api_key_header", "username", "password", "client_id", "client_secret",
+        "token_url", "scope", "client_in", "records", "since_param", "since_format", "paging", "page_param", "first_page",
+        "size_param", "next_path", "more_path", "field_mapping", "lines", "statuses", "document_types", "amounts", "dates", "totals",
         "default_currency",
     )  # fmt: skip
 
-    # Declared here again, because pydantic would otherwise take the general field, which is
-    # optional.
+    # Listed bases take their fields from the right, so that this one would be the general, optional
+    # one.
     base_url: str = Field(
         title="API base URL",
         description="Where your system's API is, e.g. https://erp.example.com/api/v1. https only.",
@@ -126,9 +117,8 @@ class FileDropConnection(DescribedConnection, FileSettings, FolderPath):
     _block_type_name = "File Drop Connection"
     _block_type_slug = "file-drop-connection"
     _description = (
-        "Reads the sales of a system without an API from the files it leaves in a folder: CSV, "
-        "JSON, one JSON document per line, Parquet. The block's name becomes the account in the "
-        "ledger; several are possible. Guide: docs/custom-systems.md."
+        "Reads the sales of a system without an API from the files it leaves in a folder: CSV, JSON, one JSON document per line, Parquet. "
+        "The block's name becomes the account in the ledger; several are possible. Guide: docs/custom-systems.md."
     )
     system: ClassVar[str] = "file"
     form_lacks: ClassVar[tuple[str, ...]] = ("base_url", "page_size", "timeout_seconds")

@@ -1,7 +1,4 @@
-"""The fields of the blocks as tables, for docs/configuration.md.
-
-`python -m panel.blocks.guide docs/configuration.md` renews them.
-"""
+"""The fields of the blocks as tables, for docs/configuration.md: `python -m panel.blocks.guide docs/configuration.md` renews them."""
 
 import sys
 from collections.abc import Mapping
@@ -15,27 +12,25 @@ from panel.blocks.base import BillingConnection
 from panel.blocks.kinds import BLOCKS
 from panel.markdown import table
 
-#: The tables stand between these two marks.
 BEGIN: Final = "<!-- fields: begin -->"
 END: Final = "<!-- fields: end -->"
-#: A longer default, in characters, is shown in the form only.
 _LONGEST_DEFAULT: Final = 40
 
 
 def renewed(text: str) -> str:
-    """The text with the present tables between its marks."""
+    """The text with the tables of now between its marks."""
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n\n{tables()}\n\n{END}{after}"
 
 
 def tables() -> str:
-    """The fields that all systems have in common, then what is different for each."""
+    """What all systems have in common, then what each has besides, or otherwise."""
     parts = ["### All systems", _table(BillingConnection, list(_form(BillingConnection)))]
     for kind in BLOCKS.values():
         title = (kind._block_type_name or "").removesuffix(" Connection")
-        names = [name for name in _form(kind) if not _is_common(kind, name)]
-        parts += [f"### {title}", _table(kind, names)]
+        own = [name for name in _form(kind) if not _is_common(kind, name)]
+        parts += [f"### {title}", _table(kind, own)]
         if kind.form_lacks:
             titles = (BillingConnection.model_fields[name].title for name in kind.form_lacks)
             parts.append(f"Its form has no {', '.join(f'*{title}*' for title in titles)}.")
@@ -77,9 +72,9 @@ def _default(field: FieldInfo) -> str:
     if value in ("", None) or value == {}:
         return ""
     choices = get_args(field.annotation) if get_origin(field.annotation) is not None else ()
-    others = [f"`{choice}`" for choice in choices if isinstance(choice, str) and choice != value]
+    others = [str(one) for one in choices if isinstance(one, str) and one != value]
     shown = f"`{value}`" if len(str(value)) <= _LONGEST_DEFAULT else "see the form"
-    return f"{shown}; or {', '.join(others)}" if others else shown
+    return shown + (f"; or {', '.join(f'`{one}`' for one in others)}" if others else "")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ from panel.blocks.described import CustomConnection, FileDropConnection
 from panel.blocks.netsuite import NetSuiteConnection
 from panel.blocks.sage_intacct import SageIntacctConnection
 
-#: The class of each system's block. The order is that of the guide and of the pages.
 BLOCKS: dict[str, type[BillingConnection]] = {
     block.system: block
     for block in (
@@ -19,7 +18,6 @@ BLOCKS: dict[str, type[BillingConnection]] = {
         FileDropConnection,
     )
 }
-#: The field that the consent fills, by system.
 _ACCOUNT_FIELD = {
     "quickbooks": "realm_id",
     "xero": "tenant_id",

@@ -37,17 +37,11 @@ class NetSuiteLogin(BaseModel):
     )
     certificate_id: str = Field(
         default="", title="Certificate ID",
-        description=(
-            "Machine to machine: shown when the certificate is uploaded (Setup, Integration, OAuth "
-            "2.0 Client Credentials)."
-        ),
+        description="Machine to machine: shown when the certificate is uploaded (Setup, Integration, OAuth 2.0 Client Credentials).",
     )  # fmt: skip
     private_key: SecretStr = Field(
         default=NO_SECRET, title="Private key",
-        description=(
-            "Machine to machine: the certificate's private key, PEM, RSA or elliptic curve, "
-            "without password. Kept encrypted."
-        ),
+        description="Machine to machine: the certificate's private key, PEM, RSA or elliptic curve, without password. Kept encrypted.",
     )  # fmt: skip
     scope: str = Field(
         default="rest_webservices",
@@ -65,17 +59,11 @@ class NetSuiteAccount(BaseModel):
     account_id: str = Field(
         pattern=r"^[A-Za-z0-9]+([_-][A-Za-z0-9]+)*$",
         title="Account ID",
-        description=(
-            "Setup, Company, Company Information: Account ID, e.g. 1234567, or 1234567_SB1 for a "
-            "sandbox."
-        ),
+        description="Setup, Company, Company Information: Account ID, e.g. 1234567, or 1234567_SB1 for a sandbox.",
     )
     login: Literal["token_based", "machine_to_machine"] = Field(
         default="machine_to_machine", title="Way to log in",
-        description=(
-            "machine_to_machine: OAuth 2.0 with a certificate. token_based: OAuth 1.0 with a token "
-            "(no new ones from 2027 on)."
-        ),
+        description="machine_to_machine: OAuth 2.0 with a certificate. token_based: OAuth 1.0 with a token (no new ones from 2027 on).",
     )  # fmt: skip
 
 
@@ -84,20 +72,14 @@ class NetSuiteConnection(BillingConnection, NetSuiteLogin, NetSuiteAccount):
 
     _block_type_name = "NetSuite Connection"
     _block_type_slug = "netsuite-connection"
-    _description = (
-        "Connects an account of NetSuite. Name the block `netsuite`. How to get the values: "
-        "README, Connecting a real account."
-    )
+    _description = "Connects an account of NetSuite. Name the block `netsuite`. How to get the values: README, Connecting a real account."
     system: ClassVar[str] = "netsuite"
 
-    # NetSuite compares and writes times in a zone that only its own settings name. A day of overlap
-    # covers every zone.
+    # NetSuite compares and writes times on a clock that only its own settings tell: a day covers
+    # every zone.
     overlap_minutes: int = Field(
         default=1_500, ge=1_440, le=10_080, title="Overlap (minutes)",
-        description=(
-            "Each sync looks back this much further than the last one ended, for late changes. "
-            "Nothing counts twice."
-        ),
+        description="Each sync looks back this much further than the last one ended, for late changes. Nothing counts twice.",
     )  # fmt: skip
     timeout_seconds: float = Field(
         default=120,
@@ -108,10 +90,7 @@ class NetSuiteConnection(BillingConnection, NetSuiteLogin, NetSuiteAccount):
     )
     timezone: str = Field(
         default="Africa/Luanda", title="Time zone",
-        description=(
-            "Zone of the account (Setup, Company, Company Information: Time Zone), e.g. "
-            "Africa/Luanda."
-        ),
+        description="Zone of the account (Setup, Company, Company Information: Time Zone), e.g. Africa/Luanda.",
     )  # fmt: skip
 
     def missing(self) -> str:

@@ -17,10 +17,7 @@ class SageIntacctAccount(BaseModel):
         default="",
         pattern=r"^[^@|\s]*$",
         title="Company ID",
-        description=(
-            "Always needed: what you type under Company ID when you sign in, e.g. "
-            "AguaTwezah-sandbox for a sandbox company."
-        ),
+        description="Always needed: what you type under Company ID when you sign in, e.g. AguaTwezah-sandbox for a sandbox company.",
     )
     entity_id: str = Field(
         default="", pattern=r"^[^@|\s]*$", title="Entity ID",
@@ -28,18 +25,13 @@ class SageIntacctAccount(BaseModel):
     )  # fmt: skip
     login: Literal["consent", "client_credentials"] = Field(
         default="consent", title="Way to log in",
-        description=(
-            "consent: a user allowed the app in a browser. client_credentials: the app acts for a "
-            "Web Services user."
-        ),
+        description="consent: a user allowed the app in a browser. client_credentials: the app acts for a Web Services user.",
     )  # fmt: skip
     web_services_user: str = Field(
         default="",
         pattern=r"^[^@|\s]*$",
         title="Web Services user",
-        description=(
-            "For client_credentials: the user's ID, e.g. ws_twezah. Leave it empty for consent."
-        ),
+        description="For client_credentials: the user's ID, e.g. ws_twezah. Leave it empty for consent.",
     )
 
 
@@ -48,10 +40,7 @@ class SageIntacctConnection(ConsentedConnection, SageIntacctAccount):
 
     _block_type_name = "Sage Intacct Connection"
     _block_type_slug = "sage-intacct-connection"
-    _description = (
-        "Connects a company of Sage Intacct. Name the block `sage-intacct`, a further one as you "
-        "like (`sage-intacct-lisboa`). How to get the values: README, Connecting a real account."
-    )
+    _description = "Connects a company of Sage Intacct. Name the block `sage-intacct`, a further one as you like (`sage-intacct-lisboa`). How to get the values: README, Connecting a real account."
     system: ClassVar[str] = "sage_intacct"
     mapping_example: ClassVar[str] = '{"invoice_number": "/referenceNumber"}'
 
@@ -65,8 +54,7 @@ class SageIntacctConnection(ConsentedConnection, SageIntacctAccount):
     deletions_hours: int = Field(
         default=6, ge=0, le=168, title="Look for deletions every (hours)",
         description=(
-            "Deleted documents leave no trace: the ids of all documents are listed and compared, "
-            "2000 a request. 0: in every run."
+            "Deleted documents leave no trace: the ids of all documents are listed and compared, 2000 a request. 0: in every run."
         ),
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Checks a connection's settings without asking anybody."""
+"""What can be known to be wrong with a connection's settings before anybody is asked."""
 
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -11,7 +11,7 @@ from panel.blocks.base import BillingConnection
 
 
 def check_settings(block: BillingConnection) -> ConnectorSpec:
-    """The spec of the system with these settings.
+    """The system as these settings describe it.
 
     Raises Misconfigured, which names the field and what is wrong with it.
     """
@@ -19,10 +19,7 @@ def check_settings(block: BillingConnection) -> ConnectorSpec:
         ZoneInfo(block.timezone)
     except (ValueError, OSError, ZoneInfoNotFoundError):
         shown = block.timezone[:60]
-        detail = (
-            f'field "Time zone" (timezone): there is no time zone "{shown}"; it is written like '
-            "Africa/Luanda"
-        )
+        detail = f'field "Time zone" (timezone): there is no time zone "{shown}"; it is written like Africa/Luanda'
         raise Misconfigured(block.system, "settings", detail) from None
     vendor = block.connection()
     spec = spec_for(vendor)

@@ -1,4 +1,4 @@
-"""The blocks of the simulated accounts, which `--simulator` connects."""
+"""The blocks of the simulated accounts: what `--simulator` connects."""
 
 from typing import Any
 
@@ -9,8 +9,8 @@ from panel.blocks.consented import ConsentedConnection
 from panel.blocks.described import CustomConnection
 from panel.blocks.kinds import BLOCKS, account_field
 
-#: The account of each system in the simulator, and where a system has a consent, the paths of its
-#: token and its consent page.
+#: Account, and at systems with a consent the paths of the token and the consent page, as the
+#: simulator has them.
 SIMULATED_ACCOUNTS = {
     "quickbooks": "9130350000000001",
     "xero": "b0a5c0de-0000-4000-8000-000000000001",
