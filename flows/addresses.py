@@ -11,9 +11,10 @@ from connectors import spec_for
 from connectors.kit.errors import ConnectorError, block_name
 from panel.blocks import NotConnectedError
 from panel.blocks.connected import find_block
-from panel.connect.webhook_address import NoWebhooksError, ensure_addresses, markdown
+from panel.connect.webhook_address import NoWebhooksError, markdown
+from panel.connect.webhook_address import ensure_addresses as keep_address
 from panel.runs.changing_flow import changing_flow
-from panel.runs.error_advice import describe_error
+from panel.runs.error_advice import describe_error as named
 from settings import DatabaseNotRunning, settings
 from sql.db import connect
 from sql.tokens import TokenUnreadableError
@@ -35,14 +36,14 @@ def webhook_address(connection: str) -> State[Any]:
         block = find_block(connection)
         title = spec_for(block.connection()).title
         with connect(own.dsn()) as db:
-            kept = ensure_addresses(db, block, own.fernet_key())
+            kept = keep_address(db, block, own.fernet_key())
             db.commit()
     except ConnectorError as error:  # settings that cannot work as they are
-        return Failed(message=describe_error(error.of_block(connection)))
+        return Failed(message=named(error.of_block(connection)))
     except (NotConnectedError, NoWebhooksError, TokenUnreadableError, DatabaseNotRunning) as error:
-        return Failed(message=describe_error(error))
+        return Failed(message=named(error))
     except psycopg.Error as error:
-        return Failed(message=describe_error(error))
+        return Failed(message=named(error))
     public = own.api_public_url is not None
     create_markdown_artifact(
         key=f"webhook-address-{block_name(block.name)}",

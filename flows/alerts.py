@@ -8,8 +8,9 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from panel.alerts.automations import ensure_automations
-from panel.alerts.checks import due_alerts, now_utc
-from panel.alerts.events import emit_alert
+from panel.alerts.checks import due_alerts as look
+from panel.alerts.checks import now_utc
+from panel.alerts.events import emit_alert as tell
 from settings import settings
 from tasks.steps import without_row_data
 
@@ -30,14 +31,14 @@ def check_alerts() -> State[Any]:
     changed = ensure_automations()
     try:
         with without_row_data():
-            found = due_alerts(settings().dsn(), now_utc())
+            found = look(settings().dsn(), now_utc())
     except psycopg.Error as error:
         return Failed(
             message=f"The database could not be used: {error}. Nothing to correct here; it looks again by itself."
         )
     for event in found:
         get_run_logger().warning("%s", event.what)
-        emit_alert(event)
+        tell(event)
     return Completed(
         message=f"{len(found)} things to tell; {len(changed)} alerts created or updated"
     )

@@ -8,7 +8,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from panel.operator_changes import record_operator_changes
+from panel.operator_changes import record_operator_changes as look
 from panel.reports.audit import markdown
 from settings import settings
 from sql import audit
@@ -35,7 +35,7 @@ def audit_log(operation: str = "", actor: str = "") -> State[Any]:
     own = settings()
     try:
         with without_row_data():
-            changes = record_operator_changes(own.dsn(), own.fernet_key())
+            changes = look(own.dsn(), own.fernet_key())
             with connect(own.dsn()) as connection:
                 verdict = audit.verify(connection)
                 wanted = audit.Filter(operation=operation or None, actor=actor or None)

@@ -21,9 +21,10 @@ from flows.sync import not_before, utc
 from panel.blocks import NotConnectedError
 from panel.blocks.connected import load_block
 from panel.runs.changing_flow import changing_flow
-from panel.runs.child_runs import ChildRun, run_child
+from panel.runs.child_runs import ChildRun as Ended
+from panel.runs.child_runs import run_child as run_piece
 from panel.runs.progress import Progress
-from panel.runs.refused_state import refused_state
+from panel.runs.refused_state import refused_state as refused
 
 #: Pieces of one backfill.
 PIECES_MAX = 2_000
@@ -65,13 +66,13 @@ def backfill(
     try:
         names = [block_name(load_block(name).name) for name in dict.fromkeys(systems)]
     except NotConnectedError as error:
-        return refused_state(str(error).rstrip("."))
+        return refused(str(error).rstrip("."))
     if not names:
-        return refused_state('name at least one connection in "systems", by the name of its block')
+        return refused('name at least one connection in "systems", by the name of its block')
     lanes = [list(pieces(name, begin, end, days)) for name in names]
     count = sum(map(len, lanes))
     if not count or count > PIECES_MAX:
-        return refused_state(
+        return refused(
             f"{count} pieces are more than {PIECES_MAX}: choose longer ones"
             if count
             else not_before(begin, end)
@@ -109,7 +110,7 @@ def pieces(system: str, since: datetime, until: datetime, days: int) -> Iterator
         at = following
 
 
-def _lane(lane: Sequence[Piece], run_id: str, on_done: Callable[[str], None]) -> list[ChildRun]:
+def _lane(lane: Sequence[Piece], run_id: str, on_done: Callable[[str], None]) -> list[Ended]:
     """The pieces of one connection, one after the other, up to the first that fails."""
     ended = []
     for piece in lane:
@@ -119,7 +120,7 @@ def _lane(lane: Sequence[Piece], run_id: str, on_done: Callable[[str], None]) ->
             "since": piece.since.isoformat(),
             "until": piece.until.isoformat(),
         }
-        done = run_child(
+        done = run_piece(
             f"sync-{piece.system}",
             name,
             parameters,
@@ -133,7 +134,7 @@ def _lane(lane: Sequence[Piece], run_id: str, on_done: Callable[[str], None]) ->
     return ended
 
 
-def _page(said: str, ended: Sequence[ChildRun]) -> str:
+def _page(said: str, ended: Sequence[Ended]) -> str:
     rows = [
         f"| [{one.name}](/runs/flow-run/{one.run_id}) | {'done' if one.ok else 'failed'} | {one.message.replace('|', '/')} |"
         for one in ended

@@ -15,7 +15,8 @@ from connectors.kit.http.consent import Granted
 from panel.blocks import ConsentedConnection, NotConnectedError
 from panel.blocks.connected import find_block
 from panel.connect import consent
-from panel.connect.callback import PORT, Address, ConsentReceiver, address_of, serving
+from panel.connect.callback import PORT, Address, address_of, serving
+from panel.connect.callback import ConsentReceiver as Desk
 from panel.connect.check import check_connection
 from panel.runs.changing_flow import changing_flow
 from settings import settings
@@ -53,10 +54,10 @@ def connect(
 def _consented(block: ConsentedConnection, wait_minutes: int) -> tuple[Granted, str]:
     started = consent.start(block)
     title = consent.title_of(block)
-    desk = ConsentReceiver(started, title)
+    desk = Desk(started, title)
     with serving(desk, address_of(started.redirect_uri) or Address(PORT, "/callback")):
         text = f"# Connect {title}\n\n[**Open the consent page of {title}**]({started.url}), sign in and allow access. The link works once, for {wait_minutes} minutes.\n\n"
-        if consent.browser_brings_answer(started):
+        if consent.comes_by_itself(started):
             text += f"Use a browser on the machine that runs this (or forward port {desk.port} to it). If it ends on a page that does not load, "
         else:
             text += f"The browser then ends on a page that does not load, {started.redirect_uri}: "

@@ -10,7 +10,7 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from panel.runs.changing_flow import changing_flow
-from panel.runs.refused_state import refused_state
+from panel.runs.refused_state import refused_state as refused
 from settings import settings
 from sql.corrections import CorrectionRefusedError
 from sql.db import connect
@@ -54,7 +54,7 @@ def _written(**wanted: Any) -> State[Any]:
         with without_row_data(), connect(own.dsn()) as connection:
             done = write(connection, own.home, str(flow_run.id or uuid4()), **wanted)
     except (CorrectionRefusedError, ExportTooLargeError) as error:
-        return refused_state(str(error).rstrip("."))
+        return refused(str(error).rstrip("."))
     except OSError as error:
         return Failed(
             message=f"The files could not be written: {error.strerror}. Make room under {own.home}, then Retry"

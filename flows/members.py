@@ -12,8 +12,8 @@ from pydantic import Field, ValidationError
 
 from loyalty.corrections import Adjustment, Decision
 from panel.runs.changing_flow import changing_flow
-from panel.runs.error_advice import describe_error
-from panel.runs.refused_state import refused_state
+from panel.runs.error_advice import describe_error as named
+from panel.runs.refused_state import refused_state as refused
 from settings import DatabaseNotRunning, settings
 from sql import corrections
 from sql.corrections import CorrectionRefusedError
@@ -58,7 +58,7 @@ def adjust_points(
                 )
                 done = corrections.adjust(connection, wanted, run_id)
             elif points:
-                return refused_state("either points or an adjustment to void, not both")
+                return refused("either points or an adjustment to void, not both")
             else:
                 decision = Decision(reason=reason, author=author)
                 done = corrections.void_adjustment(
@@ -66,7 +66,7 @@ def adjust_points(
                 )
             connection.commit()
     except (CorrectionRefusedError, ValidationError) as error:
-        return refused_state(_why(error))
+        return refused(_why(error))
     get_run_logger().info(done.to_text())
     return Completed(message=done.to_text())
 
@@ -100,7 +100,7 @@ def merge_members(
                 done = corrections.merge(connection, member, into, decision, run_id)
             connection.commit()
     except (CorrectionRefusedError, ValidationError) as error:
-        return refused_state(_why(error))
+        return refused(_why(error))
     posted = post_waiting(run_id)
     message = f"{done.to_text()}. {posted.entries} entries, {posted.points:+d} points"
     get_run_logger().info(message)
@@ -130,7 +130,7 @@ def erase_member(
         with without_row_data():
             done = erase_everywhere(settings(), member, decision, _run_id(), dry_run=dry_run)
     except (CorrectionRefusedError, ValidationError) as error:
-        return refused_state(_why(error))
+        return refused(_why(error))
     get_run_logger().info(done.to_text())
     return Completed(message=done.to_text())
 
@@ -150,7 +150,7 @@ def evaluate_tiers(everyone: bool = False, dry_run: bool = False) -> State[Any]:
         with without_row_data():
             done = evaluate(settings().dsn(), _run_id(), everyone=everyone, dry_run=dry_run)
     except (psycopg.OperationalError, DatabaseNotRunning) as error:
-        return Failed(message=f"{describe_error(error)} Then press Retry.")
+        return Failed(message=f"{named(error)} Then press Retry.")
     message = f"{'Not kept: ' if dry_run else ''}{done.to_text()}"
     get_run_logger().info(message)
     return Completed(message=message)

@@ -15,16 +15,19 @@ from prefect.utilities.timeout import timeout
 
 from connectors.kit.errors import ConnectorError, block_name
 from panel.alerts.checks import corrections_refused, reject_ratio
-from panel.alerts.events import emit_alert
+from panel.alerts.events import emit_alert as tell
 from panel.blocks import BillingConnection, NotConnectedError
 from panel.blocks.connected import load_block
 from panel.blocks.settings_check import check_settings
 from panel.pages.refresh import after_a_run
 from panel.reports.sync_run import Links, markdown, summary_line
-from panel.runs.attempt_record import audit_refused, record_attempt, record_refused_attempt
-from panel.runs.error_advice import TookTooLongError, describe_error, is_expected
-from panel.runs.refused_state import refused_state
-from panel.runs.sync_progress import sync_progress
+from panel.runs.attempt_record import audit_refused
+from panel.runs.attempt_record import record_attempt as remember
+from panel.runs.attempt_record import record_refused_attempt as remember_refused
+from panel.runs.error_advice import TookTooLongError, is_expected
+from panel.runs.error_advice import describe_error as named
+from panel.runs.refused_state import refused_state as refused
+from panel.runs.sync_progress import sync_progress as shown_while_long
 from settings import DatabaseNotRunning, settings
 from sql import refused as refusals
 from sql import sync
@@ -84,7 +87,7 @@ def sync_system(
     block, job = begun
     report = RunReport(job, datetime.now(UTC))
     try:
-        with timeout(SECONDS_MAX, TookTooLongError), sync_progress(report, block.name):
+        with timeout(SECONDS_MAX, TookTooLongError), shown_while_long(report, block.name):
             synchronise(job, report)
     except Exception as error:
         report.error = error
@@ -92,14 +95,14 @@ def sync_system(
             report.loaded = error.loaded
         if not dry_run:
             with suppress(psycopg.Error):  # the database may be what failed
-                sync.fail(job.dsn, job.run_id, describe_error(error))
+                sync.fail(job.dsn, job.run_id, named(error))
         if not isinstance(error, EXPECTED) and not is_expected(error):
             _publish(report, block)
             raise
     _publish(report, block)
     if report.error is not None:
-        get_run_logger().error(describe_error(report.error))
-        return Failed(message=describe_error(report.error))
+        get_run_logger().error(named(report.error))
+        return Failed(message=named(report.error))
     _tell_of_rejects(report, block)
     return Completed(message=report.headline())
 
@@ -116,21 +119,19 @@ def _begin(
     """The connection and the job, or the end of a run that cannot begin."""
     started_at = datetime.now(UTC)
     if wrong := _wrong_request(utc(since), utc(until), replay=replay, rejects=rejects):
-        return refused_state(wrong)
+        return refused(wrong)
     try:
         block = load_block(system)
     except NotConnectedError as error:
         if not _is_own_deployments(system):
-            return refused_state(str(error).rstrip("."))
-        return _refused(system, started_at, describe_error(error), dry_run=dry_run)
+            return refused(str(error).rstrip("."))
+        return _refused(system, started_at, named(error), dry_run=dry_run)
     try:
         return block, job_of(block, since, until, dry_run=dry_run, replay=replay, rejects=rejects)
     except ConnectorError as error:  # settings that cannot work as they are
-        return _refused(
-            block.name, started_at, describe_error(error.of_block(block.name)), dry_run=dry_run
-        )
+        return _refused(block.name, started_at, named(error.of_block(block.name)), dry_run=dry_run)
     except DatabaseNotRunning as error:
-        return Failed(message=f"{describe_error(error)} Then press Retry.")
+        return Failed(message=f"{named(error)} Then press Retry.")
 
 
 def _wrong_request(
@@ -165,9 +166,9 @@ def _tell_of_rejects(report: RunReport, block: BillingConnection) -> None:
         limit_percent=policy.reject_percent_max, fewest=policy.reject_records_min, link=link,
     )  # fmt: skip
     if event is not None:
-        emit_alert(event)
+        tell(event)
     for told in corrections_refused(report.corrections, link):
-        emit_alert(told)
+        tell(told)
 
 
 def _refused(name: str, started_at: datetime, error: str, *, dry_run: bool) -> State[Any]:
@@ -175,7 +176,7 @@ def _refused(name: str, started_at: datetime, error: str, *, dry_run: bool) -> S
     with suppress(DatabaseNotRunning):
         if dry_run:
             return Failed(message=error)
-        record_refused_attempt(
+        remember_refused(
             settings().dsn(), str(flow_run.id or uuid4()), block_name(name), started_at, error
         )
     return Failed(message=error)
@@ -187,12 +188,12 @@ def _told(error: Exception | None) -> str | None:
     A defect's text may quote anything, so it stays in the run's log.
     """
     if error is None or isinstance(error, EXPECTED) or is_expected(error):
-        return None if error is None else describe_error(error)
+        return None if error is None else named(error)
     return f"{type(error).__name__}: a defect; report it with the log of the run"
 
 
 def _publish(report: RunReport, block: BillingConnection) -> None:
-    record_attempt(report, block.name, _told(report.error))
+    remember(report, block.name, _told(report.error))
     with (
         suppress(psycopg.Error),
         report.job.aside() as connection,

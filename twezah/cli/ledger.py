@@ -60,7 +60,7 @@ def post_waiting(dsn: str, run_id: str) -> None:
     from tasks.award.members import award_members
     from tasks.work import Work
 
-    result = award_members(Work(dsn, run_id), None)
-    say(f"Posted {result.entries} entries of {result.members} members: {result.points:+d} points.")
-    for reason, count in result.reasons.most_common(5):
+    done = award_members(Work(dsn, run_id), None)
+    say(f"Posted {done.entries} entries of {done.members} members: {done.points:+d} points.")
+    for reason, count in done.reasons.most_common(5):
         say(f"Rejected {count}: {reason}")

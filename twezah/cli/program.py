@@ -80,8 +80,8 @@ def diff(
     text = read_rules_file(file)
     since = None if as_if is None else datetime.fromisoformat(moment_utc(as_if, "--as-if"))
     with _bad_rules(), ledger() as dsn, connect(dsn) as connection:
-        preview = look(connection, text, since=since)
-    _print(preview, json=json)
+        found = look(connection, text, since=since)
+    _print(found, json=json)
 
 
 def apply(
@@ -120,7 +120,7 @@ def apply(
         decision = Decision(reason=reason, author=author)
         with ledger() as dsn:
             try:
-                result = apply_rules(
+                done = apply_rules(
                     dsn, text, decision, run_id, recompute=recompute, confirm=confirm
                 )
             except ChangeRefusedError as error:
@@ -130,11 +130,11 @@ def apply(
             except RulesChangedError as error:
                 say(f"Not applied: {error}.")
                 raise typer.Exit(FAILED) from None
-            if result.recomputed:
+            if done.recomputed:
                 post_waiting(dsn, run_id)
-    _print(result.look, json=json, change_id=result.change_id)
-    if result.change_id is not None:
-        say(f"Applied as change {result.change_id}.")
+    _print(done.look, json=json, change_id=done.change_id)
+    if done.change_id is not None:
+        say(f"Applied as change {done.change_id}.")
 
 
 def show() -> None:
@@ -152,16 +152,16 @@ def show() -> None:
     print(write_rules(max(rules.programs, key=lambda p: p.version), list(latest.values())), end="")
 
 
-def _print(preview: Any, *, json: bool, change_id: int | None = None) -> None:
+def _print(found: Any, *, json: bool, change_id: int | None = None) -> None:
     from zoneinfo import ZoneInfo
 
     from settings import settings
     from tasks.program.change import shown
 
     if json:
-        print_json(preview.to_json() | {"change_id": change_id})
+        print_json(found.to_json() | {"change_id": change_id})
     else:
-        print("\n".join(shown(preview, ZoneInfo(settings().timezone))))
+        print("\n".join(shown(found, ZoneInfo(settings().timezone))))
 
 
 @contextmanager
