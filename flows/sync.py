@@ -14,8 +14,8 @@ from prefect.states import Completed, Failed
 from prefect.utilities.timeout import timeout
 
 from connectors.kit.errors import ConnectorError, block_name
-from panel.alerts.checks import corrections_refused, reject_ratio
 from panel.alerts.events import emit_alert as tell
+from panel.alerts.watch import corrections_refused, reject_ratio
 from panel.blocks import BillingConnection, NotConnectedError
 from panel.blocks.connected import load_block
 from panel.blocks.settings_check import check_settings

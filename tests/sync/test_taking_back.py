@@ -16,7 +16,7 @@ from cryptography.fernet import Fernet
 
 from connectors.kit.described.documents import named
 from connectors.kit.spec import Account
-from panel.alerts.checks import due_alerts as look
+from panel.alerts.watch import due_alerts as look
 from panel.reports.sync_run import Links, markdown
 from settings import PROJECT_ROOT
 from sql import refused

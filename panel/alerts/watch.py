@@ -24,7 +24,7 @@ from tasks.run_report import refused_in_words
 
 #: How long before its end a key or a consent causes an alert.
 NOTICE = timedelta(days=14)
-#: Days after which a vendor ends a consent that was not used; each use starts the count again.
+#: Days after which a vendor forgets a consent that was not used; each use begins them anew.
 UNUSED_DAYS = {"quickbooks": 100, "xero": 60}
 #: Webhooks that wait longer than this are a backlog: usually they become points within a second.
 BACKLOG_AGE = timedelta(minutes=10)
