@@ -26,7 +26,7 @@ from tasks.run_report import refused_in_words
 NOTICE = timedelta(days=14)
 #: Days after which a vendor forgets a consent that was not used; each use begins them anew.
 UNUSED_DAYS = {"quickbooks": 100, "xero": 60}
-#: Webhooks that wait longer than this are a backlog: usually they become points within a second.
+#: Webhooks older than this, or more of them, are a backlog: usually they are points after a second.
 BACKLOG_AGE = timedelta(minutes=10)
 #: More waiting webhooks of one connection than this are a backlog too.
 BACKLOG_EVENTS = 1_000
