@@ -50,7 +50,7 @@ class Settings(BaseSettings):
     home: Path = Field(default_factory=_default_home)
     #: Ledger database. Unset: the embedded PostgreSQL under `home`.
     database_url: SecretStr | None = None
-    #: How analysts log in to it, where the role cannot be given a password.
+    #: How analysts log in to the ledger database, where the role cannot be given a password.
     analyst_database_url: SecretStr | None = None
     #: A Prefect server to use instead of starting one.
     prefect_api_url: str | None = Field(
@@ -59,36 +59,44 @@ class Settings(BaseSettings):
     #: Where our own Prefect server listens. Beyond this machine only with a certificate, behind
     #: trusted proxies, or if plain HTTP is allowed.
     prefect_host: str = "127.0.0.1"
+    #: Port of our own Prefect server.
     prefect_port: Port = 4200
     #: How browsers and other machines reach our Prefect server: https://prefect.example.com
     prefect_public_url: Annotated[str, Field(pattern=r"^https?://[^/?#@\s]+/?$")] | None = None
+    #: Certificate (PEM) and key of our Prefect server, where it speaks HTTPS itself.
     prefect_tls_certificate: Path | None = None
     prefect_tls_key: Path | None = None
     #: Addresses or networks, separated by commas, of proxies that speak HTTPS for Prefect's server.
     prefect_trusted_proxies: str = ""
+    #: Allows plain HTTP to other machines, password included.
     prefect_plain_http: bool = False
+    #: Port of the simulated billing systems on this machine.
     simulator_port: Port = 8765
     #: Where the HTTP API listens. Beyond this machine only with a certificate, behind trusted
     #: proxies, or if plain HTTP is allowed.
     api_host: str = "127.0.0.1"
+    #: Port of the HTTP API.
     api_port: Port = 8080
     #: How others reach the API, for the addresses it prints: https://points.example.com
     api_public_url: Annotated[str, Field(pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$")] | None = (
         None
     )
+    #: Certificate (PEM) and key of the HTTP API, where it speaks HTTPS itself.
     api_tls_certificate: Path | None = None
     api_tls_key: Path | None = None
     #: Addresses or networks, separated by commas, of proxies whose X-Forwarded-For and -Proto are
     #: believed.
     api_trusted_proxies: str = ""
+    #: Allows plain HTTP to other machines, keys included.
     api_plain_http: bool = False
-    #: Requests of one address per minute, whatever they are.
+    #: Requests that one client address may make per minute, of any kind.
     api_source_per_minute: Annotated[int, Field(ge=60, le=10_000_000)] = 60_000
-    #: Connections of one address at once; of IPv6, of one /64 network. Trusted proxies have no
-    #: limit.
+    #: Connections that one client address may hold at once; in IPv6, one /64 network. Trusted
+    #: proxies have no limit.
     api_source_connections: Annotated[int, Field(ge=8, le=1_000)] = 256
-    #: For how many months the attempts are kept.
+    #: For how many months the log of API requests (billing.http_attempt) is kept.
     api_attempt_months: Annotated[int, Field(ge=1, le=120)] = 12
+    #: Prefect's work pool in which our deployments run.
     work_pool: str = "billing"
     #: Fernet key that encrypts OAuth tokens in the database. Unset: `<home>/secret.key`, made on
     #: first use.
@@ -122,7 +130,7 @@ class Settings(BaseSettings):
     @field_validator("api_trusted_proxies", "prefect_trusted_proxies")
     @classmethod
     def _networks(cls, text: str) -> str:
-        for part in filter(None, (one.strip() for one in text.split(","))):
+        for part in filter(None, (entry.strip() for entry in text.split(","))):
             try:
                 ip_network(part)
             except ValueError:
@@ -181,7 +189,7 @@ class Settings(BaseSettings):
         """URL at which the processes of this machine reach the Prefect server that we start."""
         if self.prefect_tls_certificate is not None and self.prefect_public_url is not None:
             return f"{self.prefect_public_url.rstrip('/')}/api"  # the name in the certificate
-        any_address = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared
+        any_address = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
         host = any_address.get(self.prefect_host, self.prefect_host)
         return f"http://{f'[{host}]' if ':' in host else host}:{self.prefect_port}/api"
 
@@ -210,7 +218,7 @@ class Settings(BaseSettings):
     @property
     def trusted_proxies(self) -> list[str]:
         """Proxies whose forwarded headers the API believes."""
-        return [one.strip() for one in self.api_trusted_proxies.split(",") if one.strip()]
+        return [entry.strip() for entry in self.api_trusted_proxies.split(",") if entry.strip()]
 
     @property
     def http_url(self) -> str:
@@ -244,22 +252,24 @@ class Settings(BaseSettings):
         return _read_or_make(self.home / "secret.key", _new_fernet_key)
 
     def prefect_auth_string(self, environment: Mapping[str, str] | None = None) -> str | None:
-        """The `user:password` that Prefect's API asks for; None where a server of others asks for none.
+        """The `user:password` that Prefect's API asks for; None for another server without one.
 
         An operator's own variables win. For our own server it is made once, and kept in a file of
         the state folder that only its owner can read.
 
         Args:
             environment: Where the operator's variables are, `os.environ` by default.
-
         """
-        given = os.environ if environment is None else environment
-        own = self.is_own_prefect
-        names = ("PREFECT_API_AUTH_STRING", *(("PREFECT_SERVER_API_AUTH_STRING",) if own else ()))
+        variables = os.environ if environment is None else environment
+        own_server = self.is_own_prefect
+        names = (
+            "PREFECT_API_AUTH_STRING",
+            *(("PREFECT_SERVER_API_AUTH_STRING",) if own_server else ()),
+        )
         for name in names:
-            if given.get(name):
-                return given[name]
-        if not own:
+            if variables.get(name):
+                return variables[name]
+        if not own_server:
             return None
         return _read_or_make(self.prefect_auth_file, _new_auth_string).decode()
 
@@ -274,11 +284,12 @@ class Settings(BaseSettings):
         return [part.strip() for part in self.prefect_trusted_proxies.split(",") if part.strip()]
 
     def child_environment(self, base: Mapping[str, str] | None = None) -> dict[str, str]:
-        """Environment of the processes we start: our state folder, our Prefect, no telemetry, few log lines.
+        """Environment of the processes we start: our state folder and our Prefect.
+
+        Telemetry is off in it, and logs are short.
 
         Args:
             base: The environment to extend, `os.environ` by default.
-
         """
         environment = dict(os.environ if base is None else base)
         environment.update(
@@ -299,12 +310,13 @@ class Settings(BaseSettings):
         return environment
 
 
-#: Operators may override these; the log shipper's default of 2 s is most of a short run's duration.
+#: Defaults for child processes, which operators may override.
 _CHILD_DEFAULTS = {
+    # By default 2 s: most of a short run would be waiting for its last log lines.
     "PREFECT_LOGGING_TO_API_BATCH_INTERVAL": "0.2",
     "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",
-    # A run says that it lives; without this, one whose machine died would stay Running for ever.
-    # (30 s is the least.)
+    # A run reports that it lives. Without that, a run whose machine died would stay Running for
+    # ever. (30 s is the shortest interval that Prefect allows.)
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
     "PREFECT_CLI_PROMPT": "false",
     "PREFECT_CLI_COLORS": "false",
@@ -352,7 +364,8 @@ def _read_or_make(path: Path, make: Callable[[], bytes]) -> bytes:
         file.flush()
         os.fsync(file.fileno())
     try:
-        os.link(draft, path)  # fails if another process was first: then its secret is the secret
+        # Fails if another process was first: then its secret is the one that counts.
+        os.link(draft, path)
     except FileExistsError:
         pass
     finally:
@@ -362,5 +375,8 @@ def _read_or_make(path: Path, make: Callable[[], bytes]) -> bytes:
 
 @lru_cache(maxsize=1)
 def settings() -> Settings:
-    """This process's settings; tests call `settings.cache_clear()` after changing the environment."""
+    """This process's settings.
+
+    Tests call `settings.cache_clear()` after changing the environment.
+    """
     return Settings()

@@ -11,9 +11,10 @@ from connectors import spec_for
 from connectors.kit.errors import ConnectorError, block_name
 from panel.blocks import NotConnectedError
 from panel.blocks.connected import find_block
-from panel.connect.webhook_address import NoWebhooksError, keep_address, markdown
-from panel.runs.advice import named
-from panel.runs.audited import changing_flow
+from panel.connect.webhook_address import NoWebhooksError, markdown
+from panel.connect.webhook_address import ensure_addresses as keep_address
+from panel.runs.changing_flow import changing_flow
+from panel.runs.error_advice import describe_error as named
 from settings import DatabaseNotRunning, settings
 from sql.db import connect
 from sql.tokens import TokenUnreadableError

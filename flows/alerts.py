@@ -8,8 +8,9 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from panel.alerts.automations import ensure_automations
-from panel.alerts.events import tell
-from panel.alerts.watch import look, now_utc
+from panel.alerts.events import emit_alert as tell
+from panel.alerts.watch import due_alerts as look
+from panel.alerts.watch import now_utc
 from settings import settings
 from tasks.database_errors import without_row_data
 

@@ -11,8 +11,8 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
+from panel.operator_changes import record_operator_changes as look
 from panel.reports.audit import markdown
-from panel.runs.watch import look
 from settings import settings
 from sql import audit
 from sql.db import connect

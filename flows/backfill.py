@@ -24,10 +24,11 @@ from connectors.kit.errors import block_name
 from flows.sync import not_before, utc
 from panel.blocks import NotConnectedError
 from panel.blocks.connected import load_block
-from panel.runs.audited import changing_flow
-from panel.runs.pieces import Ended, run_piece
+from panel.runs.changing_flow import changing_flow
+from panel.runs.child_runs import ChildRun as Ended
+from panel.runs.child_runs import run_child as run_piece
 from panel.runs.progress import Progress
-from panel.runs.refused import refused
+from panel.runs.refused_state import refused_state as refused
 
 #: Pieces of one backfill.
 PIECES_MAX = 2_000
@@ -90,7 +91,7 @@ def backfill(
         bar.at(0)
 
         def on_done(piece: str) -> None:
-            bar.at(next(counted), said=piece)
+            bar.at(next(counted), note=piece)
 
         running = [pool.submit(copy_context().run, _lane, lane, run_id, on_done) for lane in lanes]
         ended = [piece_end for future in running for piece_end in future.result()]

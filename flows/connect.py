@@ -15,9 +15,10 @@ from connectors.kit.http.consent import Granted
 from panel.blocks import ConsentedConnection, NotConnectedError
 from panel.blocks.connected import find_block
 from panel.connect import consent
-from panel.connect.callback import PORT, Address, Desk, address_of, serving
+from panel.connect.callback import PORT, Address, address_of, serving
+from panel.connect.callback import ConsentReceiver as Desk
 from panel.connect.check import check_connection
-from panel.runs.audited import changing_flow
+from panel.runs.changing_flow import changing_flow
 from settings import settings
 
 

@@ -9,8 +9,8 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from pydantic import Field
 
-from panel.runs.audited import changing_flow
-from panel.runs.refused import refused
+from panel.runs.changing_flow import changing_flow
+from panel.runs.refused_state import refused_state as refused
 from settings import settings
 from sql.corrections import CorrectionRefusedError
 from sql.db import connect

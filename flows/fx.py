@@ -11,7 +11,7 @@ from pydantic import Field
 
 from connectors.kit.http.download import DownloadError
 from loyalty.fx import BadRatesError
-from panel.runs.audited import changing_flow
+from panel.runs.changing_flow import changing_flow
 from settings import settings
 from sql import fx
 from sql.db import connect

@@ -9,8 +9,8 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 from pydantic import Field
 
-from panel.runs.advice import named
-from panel.runs.audited import changing_flow
+from panel.runs.changing_flow import changing_flow
+from panel.runs.error_advice import describe_error as named
 from settings import DatabaseNotRunning, settings
 from tasks.database_errors import without_row_data
 from tasks.maintain import maintain, page

@@ -11,9 +11,9 @@ from prefect.states import Completed, Failed
 from pydantic import Field, ValidationError
 
 from loyalty.corrections import Adjustment, Decision
-from panel.runs.advice import named
-from panel.runs.audited import changing_flow
-from panel.runs.refused import refused
+from panel.runs.changing_flow import changing_flow
+from panel.runs.error_advice import describe_error as named
+from panel.runs.refused_state import refused_state as refused
 from settings import DatabaseNotRunning, settings
 from sql import corrections
 from sql.corrections import CorrectionRefusedError

@@ -8,7 +8,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from panel.connect.webhook_address import take_secrets
+from panel.connect.webhook_address import adopt_block_secrets as take_secrets
 from panel.pages import guides
 from panel.pages.publish import prune
 from panel.pages.refresh import refresh

@@ -21,8 +21,8 @@ from loyalty.authoring import BadRulesError
 from loyalty.corrections import Decision
 from loyalty.program import Program
 from loyalty.promotions import Promotion
-from panel.runs.audited import changing_flow
-from panel.runs.refused import REFUSED
+from panel.runs.changing_flow import changing_flow
+from panel.runs.refused_state import REFUSED
 from settings import settings
 from sql.db import connect
 from sql.program import RulesChangedError

@@ -19,9 +19,10 @@ from flows.sync import job_of, not_before, sync_system, utc
 from panel.blocks import BillingConnection, NotConnectedError
 from panel.blocks.connected import load_block
 from panel.reports.reconcile import markdown, points_markdown
-from panel.runs.advice import named
-from panel.runs.audited import changing_flow
-from panel.runs.refused import REFUSED, refused
+from panel.runs.changing_flow import changing_flow
+from panel.runs.error_advice import describe_error as named
+from panel.runs.refused_state import REFUSED
+from panel.runs.refused_state import refused_state as refused
 from settings import DatabaseNotRunning, settings
 from sql import sync
 from sql.corrections import CorrectionRefusedError, find_member

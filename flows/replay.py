@@ -13,10 +13,10 @@ from connectors.kit.errors import Misconfigured, block_name
 from flows.sync import sync_system
 from panel.blocks import NotConnectedError
 from panel.blocks.connected import find_block
-from panel.connect.mapping_trial import tried
-from panel.runs.advice import named
-from panel.runs.audited import changing_flow
-from panel.runs.refused import refused
+from panel.connect.mapping_preview import preview as tried
+from panel.runs.changing_flow import changing_flow
+from panel.runs.error_advice import describe_error as named
+from panel.runs.refused_state import refused_state as refused
 from settings import DatabaseNotRunning
 
 

@@ -14,17 +14,20 @@ from prefect.states import Completed, Failed
 from prefect.utilities.timeout import timeout
 
 from connectors.kit.errors import ConnectorError, block_name
-from panel.alerts.events import tell
+from panel.alerts.events import emit_alert as tell
 from panel.alerts.watch import corrections_refused, reject_ratio
 from panel.blocks import BillingConnection, NotConnectedError
 from panel.blocks.connected import load_block
 from panel.blocks.settings_check import check_settings
 from panel.pages.refresh import after_a_run
-from panel.reports.run import Links, markdown, summary_line
-from panel.runs.advice import TookTooLongError, is_expected, named
-from panel.runs.attempt import audit_refused, remember, remember_refused
-from panel.runs.long_run import shown_while_long
-from panel.runs.refused import refused
+from panel.reports.sync_run import Links, markdown, summary_line
+from panel.runs.attempt_record import audit_refused
+from panel.runs.attempt_record import record_attempt as remember
+from panel.runs.attempt_record import record_refused_attempt as remember_refused
+from panel.runs.error_advice import TookTooLongError, is_expected
+from panel.runs.error_advice import describe_error as named
+from panel.runs.refused_state import refused_state as refused
+from panel.runs.sync_progress import sync_progress as shown_while_long
 from settings import DatabaseNotRunning, settings
 from sql import refused as refusals
 from sql import sync

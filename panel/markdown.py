@@ -1,4 +1,4 @@
-"""How pages and reports say tables, times, shares and links, as Markdown."""
+"""Tables, times, shares and links as Markdown, for pages and reports."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -10,7 +10,7 @@ _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 
 
 def age(moment: datetime | None, now: datetime) -> str:
-    """`3 min ago`, `in 12 s`; a dash of none."""
+    """`3 min ago`, `in 12 s`; a dash for None."""
     if moment is None:
         return "-"
     seconds = round((now - moment).total_seconds())
@@ -19,7 +19,7 @@ def age(moment: datetime | None, now: datetime) -> str:
 
 
 def span(time: timedelta) -> str:
-    """`12 s`, `3 min`, `5 h`, `2 days`: the largest unit that there is two of, or one."""
+    """`12 s`, `3 min`, `5 h`, `2 days`: the largest unit of which there are at least two."""
     seconds = round(time.total_seconds())
     if seconds < 2 * _MINUTE:
         return f"{seconds} s"
@@ -31,12 +31,12 @@ def span(time: timedelta) -> str:
 
 
 def clock(moment: datetime) -> str:
-    """To the second, UTC."""
+    """The time to the second, UTC."""
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def share(part: int, whole: int) -> str:
-    """`99.2 %`; never 100 or 0 where it is not; a dash of nothing."""
+    """`99.2 %`; a dash where there is nothing. It is 0 or 100 only where that is exact."""
     if not whole:
         return "-"
     tenths = (2_000 * part + whole) // (2 * whole)
@@ -46,13 +46,13 @@ def share(part: int, whole: int) -> str:
 
 
 def shortened(text: str, longest: int) -> str:
-    """In one line and no longer than that."""
+    """The text in one line of at most `longest` characters."""
     line = " ".join(text.split())
     return line if len(line) <= longest else line[: longest - 1].rstrip() + "…"
 
 
 def plain(text: str) -> str:
-    """A text of somebody else's, where markdown must not read anything into it."""
+    """A foreign text in which Markdown finds no markup."""
     for mark in "\\`*_[]<>#|":
         text = text.replace(mark, f"\\{mark}")
     return text
@@ -65,7 +65,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def cell(value: Any) -> str:
-    """A value as a cell of a table shows it; a dash of none."""
+    """A value as a cell of a table shows it; a dash for None."""
     if value is None:
         return "-"
     if isinstance(value, int) and not isinstance(value, bool):

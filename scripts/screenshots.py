@@ -1,4 +1,4 @@
-"""Takes the pictures of docs/images: a stack with simulated billing systems, and an operator's headless Chromium.
+"""Takes the pictures of docs/images: a stack with simulated systems, and a headless Chromium.
 
     make screenshots                                        all of them, anew
     make screenshots ARGS="--only deployments --only run"   some
@@ -97,7 +97,7 @@ def automations(desk):
     block = desk.create_alerts("http://127.0.0.1:9/alerts")
     deadline = time.monotonic() + ALERTS_SECONDS_MAX
     while not any(
-        block in json.dumps(one["actions"]) for one in ask(desk, "/automations/filter", {})
+        block in json.dumps(row["actions"]) for row in ask(desk, "/automations/filter", {})
     ):
         if time.monotonic() > deadline:
             raise RuntimeError("no automation has begun to use the block `alerts`")
@@ -127,12 +127,15 @@ def ask(desk, path, body):
 
 def block_page(desk, name):
     """The address of a block's page."""
-    found = ask(desk, "/block_documents/filter", {"include_secrets": False})
-    return next("/blocks/block/%s" % one["id"] for one in found if one["name"] == name)
+    blocks = ask(desk, "/block_documents/filter", {"include_secrets": False})
+    return next("/blocks/block/%s" % block["id"] for block in blocks if block["name"] == name)
 
 
 def report_page(desk, deployment, key):
-    """The address of the newest artifact with this key; the deployment runs first where that shows the present or there is none."""
+    """The address of the newest artifact with this key.
+
+    The deployment runs first where the page shows the present, or where there is no artifact yet.
+    """
     wanted = {"artifacts": {"key": {"any_": [key]}}}
     if deployment == "pages" or not ask(desk, "/artifacts/latest/filter", wanted):
         desk.quick_run(deployment)
@@ -191,7 +194,7 @@ def main(arguments=None):
                 pictures = Path(tempfile.gettempdir()) / "twezah-screenshots"
                 desk = Desk(page, settings.ui_url, pictures, settings.prefect_auth_string({}))
                 desk.log_in()
-                for name in [one for one in NAMES if one in (options.only or NAMES)]:
+                for name in [name for name in NAMES if name in (options.only or NAMES)]:
                     with desk.step("taking %s" % name):
                         show(desk, name)
                         take(desk, options.folder / f"{name}.png")

@@ -64,7 +64,7 @@ def find_or_fetch(tools, environment):
 def has_version(uv, version):
     """True when this program runs and is uv of that version."""
     try:
-        said = subprocess.run(
+        answer = subprocess.run(
             [uv, "--version"],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -73,11 +73,11 @@ def has_version(uv, version):
         )
     except OSError:
         return False
-    return said.stdout.split()[1:2] == [version]
+    return answer.stdout.split()[1:2] == [version]
 
 
 def with_pip(folder, environment):
-    """Let pip fetch it, with whatever indexes and certificates pip is set up for.
+    """Let pip fetch uv with the indexes and certificates that pip is configured for.
 
     Returns False if there is no pip or it fails.
     """
@@ -105,7 +105,10 @@ def with_pip(folder, environment):
 
 
 def configured_index():
-    """The index that this machine is set up for, or None for PyPI: environment first, then pip's files."""
+    """The index that this machine is set up for, or None for PyPI.
+
+    The environment counts first, then pip's files.
+    """
     for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL"):
         if os.environ.get(name):
             return usual(os.environ[name])
@@ -124,12 +127,12 @@ def configured_index():
 
 
 def usual(url):
-    """None when the configured index is PyPI itself."""
+    """The index, or None when it is PyPI itself."""
     return None if url.rstrip("/") == PYPI else url
 
 
 def from_simple_index(index, version, hashes, target):
-    """Download the wheel for this machine from a simple index (PEP 503) and take the program out of it."""
+    """Download the wheel for this machine from a simple index (PEP 503); take the program out."""
     page_url = index.rstrip("/") + "/uv/"
     page = get(page_url).decode("utf-8", "replace")
     links = (

@@ -1,7 +1,7 @@
 """What a run did, as values and in single lines: for its state, its log and its report.
 
 In: what each step returns. Out: the counts of `billing.sync_run`, and sentences for the log. How a
-report looks in Prefect's UI is `panel.reports.run`.
+report looks in Prefect's UI is `panel.reports.sync_run`.
 """
 
 from collections.abc import Sequence

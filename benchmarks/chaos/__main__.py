@@ -138,7 +138,7 @@ def _chaos(
     options: argparse.Namespace, scene: Scene, oracle: Oracle, evidence: Evidence, figures: Figures
 ) -> "Chaos":
     # Prefect's client reads its settings when it is imported: those of this stack.
-    from twezah.cli.serving import use_api
+    from twezah.cli.use_stack import use_api
 
     ports = {"TWEZAH_HOME": str(scene.service.settings.home)}
     os.environ.update(ports)

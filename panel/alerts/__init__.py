@@ -1,1 +1,1 @@
-"""Who is told when something is wrong, and what goes on by itself: Prefect's automations, our events, an e-mail block."""
+"""Alerts: Prefect's automations, our own events, and a block that sends e-mail."""

@@ -1,4 +1,7 @@
-"""Brings the automations of a Prefect server to the rules, and leaves alone what an operator edited."""
+"""Keeps the automations of a Prefect server equal to the rules of `panel.alerts.rules`.
+
+An automation that an operator has edited is left as it is.
+"""
 
 import hashlib
 import json
@@ -18,29 +21,36 @@ from settings import settings
 #: Name of the notification block, of whatever type, that alerts go to.
 BLOCK = "alerts"
 _OURS, _MADE_AS = "twezah", "twezah-made-as:"
+#: Prefect returns at most this many rows at a time.
 _PAGE = 200
 
 
 def ensure_automations(*, registered: bool = False) -> list[str]:
-    """Create what is missing, update what nobody edited; returns the names of those that changed.
+    """Creates missing automations and updates those that nobody edited.
+
+    An automation carries a digest of what we made it from. Where the digest no longer fits its
+    content, an operator has edited it, and it stays as it is. Its switch is always the operator's.
 
     Args:
-        registered: The type of the e-mail block is known to the server already.
+        registered: Whether the server knows the type of the e-mail block already.
 
-    An automation carries a digest of what we made it from. Where the digest is no longer that of
-    its content, an operator has edited it: then it stays as it is. Its switch is the operator's in
-    any case.
+    Returns:
+        The names of those that changed.
     """
     with get_client(sync_client=True) as client:
         if not registered:
             EmailAlerts.register_type_and_schema(client=None)
         wanted = rules(settings().ui_url, notification_block(client), watched(client))
-        present = {one.name: one for one in automations(client) if _OURS in one.tags}
+        present = {
+            automation.name: automation
+            for automation in automations(client)
+            if _OURS in automation.tags
+        }
         changed = [core.name for core in wanted if _apply(client, core, present.get(core.name))]
         names = {core.name for core in wanted}
-        for name, one in present.items():
-            if name not in names and one.enabled and _untouched(one):
-                client.delete_automation(one.id)
+        for name, automation in present.items():
+            if name not in names and automation.enabled and _is_unedited(automation):
+                client.delete_automation(automation.id)
                 changed.append(name)
     return changed
 
@@ -50,70 +60,79 @@ def _apply(client: SyncPrefectClient, core: AutomationCore, present: Automation 
     if present is None:
         client.create_automation(core)
         return True
-    if not _untouched(present) or digest(present) == digest(core):
+    if not _is_unedited(present) or digest(present) == digest(core):
         return False
-    # (Unset is what the server refuses to see here: the owner.)
+    # The server refuses an update that names the owner.
     values = {**core.model_dump(exclude={"owner_resource"}), "enabled": present.enabled}
     client.update_automation(present.id, AutomationCore(**values))
     return True
 
 
 def notification_block(client: SyncPrefectClient) -> UUID | None:
-    """The block named `alerts` that can notify; the first by type where several are called so."""
+    """The block named `alerts` that can notify; the first by type where several have that name."""
     wanted = {
         "block_documents": {"name": {"any_": [BLOCK]}, "is_anonymous": {"eq_": False}},
         "block_schemas": {"block_capabilities": {"all_": ["notify"]}},
         "limit": 10,
     }
-    found = client.request("POST", "/block_documents/filter", json=wanted).json()
-    ordered = sorted(found, key=lambda one: (one["block_type"]["slug"], one["id"]))
+    documents = client.request("POST", "/block_documents/filter", json=wanted).json()
+    ordered = sorted(
+        documents, key=lambda document: (document["block_type"]["slug"], document["id"])
+    )
     return UUID(ordered[0]["id"]) if ordered else None
 
 
 def watched(client: SyncPrefectClient) -> list[Watched]:
     """The synchronisations whose schedule is on, with the shortest of their intervals."""
-    found = []
-    for one in client.read_deployments(limit=_PAGE, sort=DeploymentSort.NAME_ASC):
+    deployments = []
+    for deployment in client.read_deployments(limit=_PAGE, sort=DeploymentSort.NAME_ASC):
         intervals: list[timedelta] = [
             interval
-            for entry in one.schedules
+            for entry in deployment.schedules
             if entry.active
             and isinstance(interval := getattr(entry.schedule, "interval", None), timedelta)
         ]
-        if one.name.startswith("sync-") and intervals and not one.paused:
-            found.append(Watched(one.name, min(intervals)))
-    return found
+        if deployment.name.startswith("sync-") and intervals and not deployment.paused:
+            deployments.append(Watched(deployment.name, min(intervals)))
+    return deployments
 
 
 def automations(client: SyncPrefectClient) -> list[Automation]:
-    """All automations of the server; Prefect 3.8's own `read_automations` sends a sort order that its server refuses."""
-    found = client.request(
+    """All automations of the server.
+
+    Prefect 3.8's own `read_automations` sends a sort order that its server refuses.
+    """
+    rows = client.request(
         "POST", "/automations/filter", json={"sort": "NAME_ASC", "limit": _PAGE}
     ).json()
-    return [Automation.model_validate(one) for one in found]
+    return [Automation.model_validate(row) for row in rows]
 
 
-def _untouched(one: Automation) -> bool:
-    return f"{_MADE_AS}{digest(one)}" in one.tags
+def _is_unedited(automation: Automation) -> bool:
+    return f"{_MADE_AS}{digest(automation)}" in automation.tags
 
 
 def digest(core: AutomationCore) -> str:
-    """A fingerprint of what the automation does and says; not of its switch and tags."""
+    """A fingerprint of what the automation does and says, without its switch and tags."""
     content = {
-        "name": core.name, "description": core.description,
+        "name": core.name,
+        "description": core.description,
         "trigger": core.trigger.model_dump(mode="json", exclude={"id"}),
         "actions": [action.model_dump(mode="json") for action in core.actions],
-    }  # fmt: skip
+    }
     return hashlib.sha256(json.dumps(_ordered(content), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _ordered(value: Any) -> Any:
-    """Sets come back in any order, and a single label as a list of one."""
+    """The value in a fixed order: the server returns sets in any order.
+
+    A single label comes back as a list of one.
+    """
     if isinstance(value, dict):
         return {key: _ordered(each) for key, each in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
-        each = [_ordered(one) for one in value]
-        if all(isinstance(one, str) for one in each):
+        each = [_ordered(part) for part in value]
+        if all(isinstance(part, str) for part in each):
             return each[0] if len(each) == 1 else sorted(each)
         return each
     return value

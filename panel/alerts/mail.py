@@ -1,9 +1,9 @@
 """E-mail through any SMTP server.
 
-Prefect has blocks for chats and for one e-mail service, none for a mail server of one's own.
+Prefect has blocks for chats and for one e-mail service, but none for a mail server of one's own.
 
-Prefect's server loads this module (entry point `prefect.collections`), because it is the server
-that sends alerts: so it imports nothing of ours, and nothing heavy.
+Prefect's server loads this module (entry point `prefect.collections`), because the server sends the
+alerts. So it imports nothing of ours, and nothing heavy.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from prefect.blocks.abstract import NotificationBlock
 from pydantic import Field, SecretStr, StringConstraints
 
-#: Seconds for the connection and each answer.
+#: For the connection and for each answer of the server.
 TIMEOUT_SECONDS = 20
 Address = Annotated[str, StringConstraints(pattern=r"^[^\s@<>,;]+@[^\s@<>,;]+$", max_length=254)]
 
@@ -55,7 +55,9 @@ class EmailAlerts(NotificationBlock):
     )
     encryption: Literal["starttls", "tls", "none"] = Field(
         default="starttls",
-        description="How the connection is protected. `none` only within your own machine or network.",
+        description=(
+            "How the connection is protected. `none` only within your own machine or network."
+        ),
     )
     username: str = Field(default="", description="Empty: without logging in.")
     password: SecretStr = Field(
@@ -88,6 +90,8 @@ class EmailAlerts(NotificationBlock):
                 server.login(self.username, self.password.get_secret_value())
             server.send_message(self.message(subject or "Twezah", body))
 
-    async def notify(self, body: str, subject: str | None = None) -> None:  # type: ignore[override,unused-ignore]
-        """Send without holding up the server that does so."""
+    async def notify(  # type: ignore[override,unused-ignore]
+        self, body: str, subject: str | None = None
+    ) -> None:
+        """Send in a thread, so that the server is not held up."""
         await asyncio.to_thread(self.send, body, subject)

@@ -1,4 +1,8 @@
-"""Looks for what nobody has complained about yet: keys and consents that end, webhooks that pile up, rejects that grow."""
+"""Finds what is worth an alert although no run has failed.
+
+That is: API keys and consents that end soon, webhooks that pile up, corrections that were refused,
+and a share of rejects that comes near its limit.
+"""
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -19,28 +23,58 @@ from sql.named_queries import query
 from sql.refused import AccountRefused
 from tasks.run_report import refused_in_words
 
-#: How long before its end a key or a consent is spoken of.
+#: How long before its end a key or a consent causes an alert.
 NOTICE = timedelta(days=14)
 #: Webhooks older than this, or more of them, are a backlog: usually they are points after a second.
 BACKLOG_AGE = timedelta(minutes=10)
+#: More waiting webhooks of one connection than this are a backlog too.
 BACKLOG_EVENTS = 1_000
 #: Documents that an alert about refused corrections names.
 NAMED_MAX = 3
-#: Of the allowed share of rejects, how much (percent) is worth a word.
+#: An alert is due when the share of rejects reaches this much (percent) of the allowed share.
 NEAR_PERCENT = 80
+#: What to do about a consent that ends soon.
+_RENEW_CONSENT = (
+    "Switch the schedule of its deployment on again, or run it once by hand: each use "
+    "renews it. After that day the flow *connect* must be run anew. A system that is "
+    "given up: delete its block."
+)
+#: What to do about webhooks that wait or are parked.
+_CLEAR_BACKLOG = (
+    "Parked ones need someone: the report says why; correct that, then `twezah "
+    "webhooks replay`. Waiting ones are tried again by themselves every five minutes: "
+    "look whether a worker runs and what the last run of `webhooks` says. No sale is "
+    "lost: the next poll brings them as well."
+)
+#: What to do about corrections that were refused.
+_CORRECT_FIRST = (
+    "Do this before other rejects: members can spend these points. Correct the "
+    "document at the billing system or the field mapping in the block; the record is "
+    "then tried again by itself. All of them: docs/runbook/refused-corrections.md."
+)
+#: What to do about a share of rejects that comes near its limit.
+_CORRECT_REJECTS = (
+    "The run's report names the reasons and examples. Correct the documents at the vendor "
+    "or the field mapping in the block; the rejected records are tried again by themselves."
+)
 
 
-def look(dsn: str, now: datetime) -> list[AlertEvent]:
-    """Everything that is worth an alert now. Raises psycopg.Error."""
+def due_alerts(dsn: str, now: datetime) -> list[AlertEvent]:
+    """Every alert that is due now. Raises psycopg.Error.
+
+    Args:
+        dsn: The ledger database.
+        now: The time to compare with, UTC.
+    """
     with connect(dsn) as connection:
-        found: list[AlertEvent] = [*keys_ending(keys.listed(connection), now)]
+        events: list[AlertEvent] = [*keys_ending(keys.listed(connection), now)]
         renewed = connection.execute(query("alerts", "renewed")).fetchall()
-        found += consents_ending(renewed, now)
-        found += backlogs(webhooks.backlog(connection), now)
+        events += consents_ending(renewed, now)
+        events += backlogs(webhooks.backlog(connection), now)
         link = f"{settings().ui_url}/artifacts/key/billing-systems"
-        found += corrections_refused(refused.open_ones(connection, limit=NAMED_MAX), link)
+        events += corrections_refused(refused.open_ones(connection, limit=NAMED_MAX), link)
         connection.rollback()
-    return found
+    return events
 
 
 def keys_ending(rows: Iterable[keys.KeyRow], now: datetime) -> Iterator[AlertEvent]:
@@ -51,16 +85,28 @@ def keys_ending(rows: Iterable[keys.KeyRow], now: datetime) -> Iterator[AlertEve
         if row.state(now) != "rotate soon" or row.prefix in replaced:
             continue
         yield KeysExpiring(
-            about=row.prefix, ends_at=row.expires_at,
-            what=f"The API key {row.prefix} ends on {row.expires_at:%Y-%m-%d %H:%M} UTC. From then on its user is refused.",
-            todo=f"Make a new one with `twezah keys rotate {row.prefix}` and give it to whoever uses the old one; both work for a week.",
-        )  # fmt: skip
+            about=row.prefix,
+            ends_at=row.expires_at,
+            what=(
+                f"The API key {row.prefix} ends on {row.expires_at:%Y-%m-%d %H:%M} UTC. From then "
+                "on its user is refused."
+            ),
+            todo=(
+                f"Make a new one with `twezah keys rotate {row.prefix}` and give it to whoever "
+                "uses the old one; both work for a week."
+            ),
+        )
 
 
 def consents_ending(
     renewed: Iterable[tuple[str, str, datetime]], now: datetime
 ) -> Iterator[AlertEvent]:
-    """Consents of (system, account, last renewed) that their vendor forgets within the notice because nobody used them."""
+    """The consents that their vendor will soon end because nobody used them.
+
+    Args:
+        renewed: System, account, and when the consent was last used.
+        now: The time to compare with, UTC.
+    """
     for system, account, at in renewed:
         form = forms().get(system)
         days = form.consent_idle_days if form else None
@@ -68,12 +114,15 @@ def consents_ending(
         if days is None or not now < ends_at <= now + NOTICE:
             continue
         yield CredentialsExpiring(
-            about=f"{system}-{_label(account)}", ends_at=ends_at,
-            what=f"The consent of {system} was last used on {at:%Y-%m-%d}; unused for {days} days it ends, on {ends_at:%Y-%m-%d}.",
-            todo="Switch the schedule of its deployment on again, or run it once by hand: each use renews it. After that day the flow "
-            "*connect* must be run anew. A system that is given up: delete its block.",
+            about=f"{system}-{_label(account)}",
+            ends_at=ends_at,
+            what=(
+                f"The consent of {system} was last used on {at:%Y-%m-%d}; unused for {days} days "
+                f"it ends, on {ends_at:%Y-%m-%d}."
+            ),
+            todo=_RENEW_CONSENT,
             link=f"{settings().ui_url}/deployments",
-        )  # fmt: skip
+        )
 
 
 def backlogs(rows: Iterable[webhooks.Backlog], now: datetime) -> Iterator[AlertEvent]:
@@ -84,11 +133,13 @@ def backlogs(rows: Iterable[webhooks.Backlog], now: datetime) -> Iterator[AlertE
             continue
         since = f", the oldest since {row.oldest_at:%Y-%m-%d %H:%M} UTC" if row.oldest_at else ""
         yield WebhooksBacklog(
-            about=_label(row.connection or row.system), waiting=row.waiting, parked=row.parked, oldest_at=row.oldest_at,
-            what=f"{row.waiting} webhooks of {row.connection or row.system} wait{since}; {row.parked} are parked.",
-            todo="Parked ones need someone: the report says why; correct that, then `twezah webhooks replay`. Waiting ones are tried again "
-            "by themselves every five minutes: look whether a worker runs and what the last run of `webhooks` says. No sale is lost: "
-            "the next poll brings them as well.",
+            about=_label(row.connection or row.system), waiting=row.waiting, parked=row.parked,
+            oldest_at=row.oldest_at,
+            what=(
+                f"{row.waiting} webhooks of {row.connection or row.system} wait{since}; "
+                f"{row.parked} are parked."
+            ),
+            todo=_CLEAR_BACKLOG,
             link=f"{settings().ui_url}/artifacts/key/webhooks",
         )  # fmt: skip
 
@@ -96,22 +147,40 @@ def backlogs(rows: Iterable[webhooks.Backlog], now: datetime) -> Iterator[AlertE
 def corrections_refused(rows: Iterable[AccountRefused], link: str) -> Iterator[AlertEvent]:
     """Accounts where a correction of a sale was refused, so that the old points stand."""
     for row in rows:
-        documents = (one.invoice_number or one.external_id for one in row.largest[:NAMED_MAX])
+        documents = (
+            document.invoice_number or document.external_id for document in row.largest[:NAMED_MAX]
+        )
         named = ", ".join(filter(None, documents)) or "a record without an id"
         reason = row.largest[0].reason[:200] if row.largest else ""
         yield CorrectionsRefused(
-            about=_label(f"{row.system}-{row.account}"), records=row.records, points_at_stake=row.points_at_stake,
-            what=f"{refused_in_words(row).capitalize()} at {row.system}, {row.account}: the old points stand. For example {named[:150]}: {reason}",
-            todo="Do this before other rejects: members can spend these points. Correct the document at the billing system or the field "
-            "mapping in the block; the record is then tried again by itself. All of them: docs/runbook/refused-corrections.md.",
+            about=_label(f"{row.system}-{row.account}"),
+            records=row.records,
+            points_at_stake=row.points_at_stake,
+            what=(
+                f"{refused_in_words(row).capitalize()} at {row.system}, {row.account}: the old "
+                f"points stand. For example {named[:150]}: {reason}"
+            ),
+            todo=_CORRECT_FIRST,
             link=link,
-        )  # fmt: skip
+        )
 
 
 def reject_ratio(
     name: str, accepted: int, rejected: int, *, limit_percent: int, fewest: int, link: str
 ) -> AlertEvent | None:
-    """A run whose share of rejects comes near the limit; None below, and above it, where the run itself has failed."""
+    """An alert for a run whose share of rejects comes near its limit, or None.
+
+    Above the limit it is None as well: then the run itself has failed, which is an alert of its
+    own.
+
+    Args:
+        name: The connection.
+        accepted: Records of the run that were used.
+        rejected: Records of the run that were rejected.
+        limit_percent: The largest share of rejects that the block allows.
+        fewest: A run with fewer records is not looked at.
+        link: Where the alert leads: the report of the run.
+    """
     judged = accepted + rejected
     share, near = rejected * 100, limit_percent * NEAR_PERCENT * judged
     if (
@@ -123,9 +192,11 @@ def reject_ratio(
         return None
     return RejectRatio(
         about=_label(name), rejected=rejected, judged=judged, limit_percent=limit_percent,
-        what=f"{name}: {rejected} of {judged} records could not be used. At more than {limit_percent} % the run fails and stores nothing.",
-        todo="The run's report names the reasons and examples. Correct the documents at the vendor or the field mapping in the block; "
-        "the rejected records are tried again by themselves.",
+        what=(
+            f"{name}: {rejected} of {judged} records could not be used. At more than "
+            f"{limit_percent} % the run fails and stores nothing."
+        ),
+        todo=_CORRECT_REJECTS,
         link=link,
     )  # fmt: skip
 

@@ -1,4 +1,7 @@
-"""Addresses for webhooks, made and supplied with their secret from the connection's block: no command line needed."""
+"""Makes the addresses for webhooks, and takes their secrets from the connections' blocks.
+
+So an operator needs no command line for webhooks.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,8 +23,9 @@ from sql.db import DbConnection, connect
 from sql.endpoints import EndpointRow, NewEndpoint
 from sql.tokens import TokenUnreadableError
 
-#: How long signatures with the secret before are accepted.
+#: How long signatures with the previous secret are accepted: a day.
 OVERLAP_SECONDS: Final = 86_400.0
+_NOW_IN_USE: Final = "The secret of the block is in use now; the one before it for a day more."
 
 
 class NoWebhooksError(ValueError):
@@ -29,22 +33,24 @@ class NoWebhooksError(ValueError):
 
 
 @dataclass(frozen=True)
-class Kept:
-    """The addresses of a connection.
+class AddressState:
+    """The webhook addresses of a connection."""
 
-    `made` of them are new; `secret_taken`: the block's secret was new.
-    """
-
+    #: The addresses that are in use.
     addresses: Sequence[EndpointRow]
+    #: How many of them are new.
     made: int = 0
+    #: Whether the block had a secret that is in use only from now on.
     secret_taken: bool = False
 
     @property
     def state(self) -> str:
         """What is still to be done, in a few words."""
-        if any(one.handshake in ("awaited", "seen") for one in self.addresses):
+        if any(endpoint.handshake in ("awaited", "seen") for endpoint in self.addresses):
             return "awaits the vendor's verification"
-        return "ready" if all(one.secrets for one in self.addresses) else "needs its secret"
+        return (
+            "ready" if all(endpoint.secrets for endpoint in self.addresses) else "needs its secret"
+        )
 
 
 def can_announce(system: str) -> bool:
@@ -52,96 +58,119 @@ def can_announce(system: str) -> bool:
     return system in WEBHOOKS or system in DESCRIBED_WEBHOOKS
 
 
-def keep_address(
+def ensure_addresses(
     db: DbConnection,
     block: BillingConnection,
     key: bytes,
     *,
     make: bool = True,
-    known: Sequence[EndpointRow] | None = None,
-) -> Kept:
-    """Makes the connection's addresses where they are missing, and takes the block's options and secret; the caller commits.
+    endpoints: Sequence[EndpointRow] | None = None,
+) -> AddressState:
+    """Makes the connection's missing addresses, and takes the block's options and secret.
 
-    Without `make` only those that exist are looked at. `known` are all endpoints, where they have
-    been read already: reading
-    them counts their events. Raises NoWebhooksError.
+    The caller commits. Raises NoWebhooksError.
+
+    Args:
+        db: The ledger database.
+        block: The connection.
+        key: Encrypts the secret.
+        make: False: only look at the addresses that exist.
+        endpoints: All of them, where the caller has read them already (reading them counts events).
     """
     if not can_announce(block.system):
         others = ", ".join(sorted([*WEBHOOKS, *DESCRIBED_WEBHOOKS]))
         raise NoWebhooksError(
-            f"{block.system} sends no webhooks that could be verified; it is polled. Those that do: {others}"
+            f"{block.system} sends no webhooks that could be verified; it is polled. Those that "
+            f"do: {others}"
         )
     options = _options(block)
-    hook = _declared(block, options)
+    hook = _webhook_of(block, options)
     secret: SecretStr = getattr(block, "webhook_secret", NO_SECRET)
     if secret.get_secret_value() and (problem := unusable(hook, secret)):
         raise NoWebhooksError(f'field "Webhook secret" of block "{block.name}": {problem}')
-    found, made = _of(stored.endpoints(db) if known is None else known, block), 0
-    while make and len(found) < block.made_from.webhook_addresses:
+    current, made = (
+        _addresses_of(stored.endpoints(db) if endpoints is None else endpoints, block),
+        0,
+    )
+    while make and len(current) < block.made_from.webhook_addresses:
         stored.create_endpoint(
             db,
             NewEndpoint(block.system, block.name, handshake="awaited" if hook.confirm else "none"),
         )
-        found, made = _of(stored.endpoints(db), block), made + 1
+        current, made = _addresses_of(stored.endpoints(db), block), made + 1
     taken = False
-    for one in found:
-        _take_options(db, one, options, asked=make)
+    for endpoint in current:
+        _take_options(db, endpoint, options, asked=make)
         if secret.get_secret_value():
-            taken |= _take(db, one, secret.get_secret_value(), key, asked=make)
-    return Kept(_of(stored.endpoints(db), block) if make else found, made, taken)
+            taken |= _take_secret(db, endpoint, secret.get_secret_value(), key, asked=make)
+    return AddressState(
+        _addresses_of(stored.endpoints(db), block) if make else current, made, taken
+    )
 
 
-def take_secrets(dsn: str, key: bytes) -> list[str]:
-    """Takes the secrets that are new in the blocks of connections that have an address; says of which. Raises psycopg.Error."""
-    said = []
+def adopt_block_secrets(dsn: str, key: bytes) -> list[str]:
+    """Takes the secrets that are new in the blocks of connections that have an address.
+
+    Returns a sentence for each connection whose secret was taken, or cannot be used. Raises
+    psycopg.Error.
+    """
+    sentences = []
     with connect(dsn) as db:
-        known = stored.endpoints(db)
-        for name in sorted({one.connection for one in known if one.disabled_at is None}):
+        endpoints = stored.endpoints(db)
+        for name in sorted(
+            {endpoint.connection for endpoint in endpoints if endpoint.disabled_at is None}
+        ):
             try:
-                if keep_address(db, find_block(name), key, make=False, known=known).secret_taken:
-                    said.append(f"{name}: the webhook secret of the block is in use now")
-            except NotConnectedError:  # which the page says
+                if ensure_addresses(
+                    db, find_block(name), key, make=False, endpoints=endpoints
+                ).secret_taken:
+                    sentences.append(f"{name}: the webhook secret of the block is in use now")
+            except NotConnectedError:  # the page "Billing systems" shows that
                 continue
             except (NoWebhooksError, TokenUnreadableError) as error:
-                said.append(f"{name}: {error}")
+                sentences.append(f"{name}: {error}")
         db.commit()
-    return said
+    return sentences
 
 
-def _of(known: Sequence[EndpointRow], block: BillingConnection) -> list[EndpointRow]:
-    return [one for one in known if one.connection == block.name and one.disabled_at is None]
+def _addresses_of(endpoints: Sequence[EndpointRow], block: BillingConnection) -> list[EndpointRow]:
+    return [
+        endpoint
+        for endpoint in endpoints
+        if endpoint.connection == block.name and endpoint.disabled_at is None
+    ]
 
 
 def _options(block: BillingConnection) -> dict[str, Any]:
-    """How webhooks are signed, where the block says it otherwise than usual."""
+    """How webhooks are signed, where the block differs from the usual way."""
     if block.system not in DESCRIBED_WEBHOOKS:
         return {}
     fields = WebhookSettings.model_fields
-    said = {name: getattr(block, name) for name in fields}
+    values = {name: getattr(block, name) for name in fields}
     return {
         name: value
-        for name, value in said.items()
+        for name, value in values.items()
         if value != fields[name].get_default(call_default_factory=True)
     }
 
 
 def _take_options(
-    db: DbConnection, one: EndpointRow, of_block: Mapping[str, Any], *, asked: bool
+    db: DbConnection, endpoint: EndpointRow, of_block: Mapping[str, Any], *, asked: bool
 ) -> None:
-    """Notes what the block says.
+    """Stores what the block says about the address.
 
-    What was said of the address goes before it, until somebody asks for the block's.
+    Options that were given for the address itself win, until somebody asks for the block's.
     """
-    own = {
+    options = {
         name: value
-        for name, value in one.options.items()
+        for name, value in endpoint.options.items()
         if name not in of_block or (not asked and of_block[name] != value)
     }
-    if (own, dict(of_block)) != (dict(one.options), dict(one.block_options)):
-        stored.set_options(db, one.endpoint_no, own, of_block)
+    if (options, dict(of_block)) != (dict(endpoint.options), dict(endpoint.block_options)):
+        stored.set_options(db, endpoint.endpoint_no, options, of_block)
 
 
-def _declared(block: BillingConnection, options: Mapping[str, Any]) -> Webhook:
+def _webhook_of(block: BillingConnection, options: Mapping[str, Any]) -> Webhook:
     try:
         hook = declaration(block.system, options)
     except ConnectorError as error:
@@ -150,36 +179,51 @@ def _declared(block: BillingConnection, options: Mapping[str, Any]) -> Webhook:
     return hook
 
 
-def _take(db: DbConnection, one: EndpointRow, secret: str, key: bytes, *, asked: bool) -> bool:
-    known = webhooks.endpoint(db, one.endpoint_id, key)
-    if known is None or secret in known.secrets:
+def _take_secret(
+    db: DbConnection, endpoint: EndpointRow, secret: str, key: bytes, *, asked: bool
+) -> bool:
+    target = webhooks.endpoint(db, endpoint.endpoint_id, key)
+    if target is None or secret in target.secrets:
         return False
-    # One that was replaced on the command line since stays replaced, unless somebody asks: the
-    # block's is then an older one.
-    if not asked and webhooks.had_secret(db, one.endpoint_no, secret, key):
+    # A secret that was replaced on the command line stays replaced: the block holds the older one.
+    # Only when an operator asks for it is the block's secret used again.
+    if not asked and webhooks.had_secret(db, endpoint.endpoint_no, secret, key):
         return False
-    webhooks.add_secret(db, one.endpoint_no, secret, key, overlap_seconds=OVERLAP_SECONDS)
+    webhooks.add_secret(db, endpoint.endpoint_no, secret, key, overlap_seconds=OVERLAP_SECONDS)
     return True
 
 
 def markdown(
-    block: BillingConnection, title: str, kept: Kept, http_url: str, *, public: bool
+    block: BillingConnection, title: str, kept: AddressState, http_url: str, *, public: bool
 ) -> str:
-    """The addresses and what to do with them, as Prefect's UI shows it."""
+    """The addresses and what to do with them, as Prefect's UI shows it.
+
+    Args:
+        block: The connection; its block is linked to.
+        title: What people call the billing system.
+        kept: Its addresses.
+        http_url: Base URL of the HTTP API.
+        public: Whether that URL is one that the vendor can reach.
+    """
     rows = [
-        [f"`{address(http_url, one.endpoint_id)}`", one.last_event_at] for one in kept.addresses
+        [f"`{address(http_url, endpoint.endpoint_id)}`", endpoint.last_event_at]
+        for endpoint in kept.addresses
     ]
     link = f"[block](/blocks/block/{block._block_document_id})"
     parts = [
         f"# Webhooks of {title}",
-        f"**{kept.state.capitalize()}.** {'The secret of the block is in use now; the one before it for a day more.' if kept.secret_taken else ''}",
+        f"**{kept.state.capitalize()}.** {_NOW_IN_USE if kept.secret_taken else ''}",
         table(["Address", "Last webhook"], rows),
         block.made_from.webhook_steps.format(block=link),
-        "Polling goes on beside it: a sale whose webhook is lost comes with the next poll, and none counts twice.",
+        (
+            "Polling goes on beside it: a sale whose webhook is lost comes with the next poll, and "
+            "none counts twice."
+        ),
     ]
     if not public:
         parts.append(
-            "**The address is this machine's own.** Set TWEZAH_API_PUBLIC_URL to how the billing system reaches it (docs/api.md), and restart."
+            "**The address is this machine's own.** Set TWEZAH_API_PUBLIC_URL to how the billing "
+            "system reaches it (docs/api.md), and restart."
         )
     return "\n\n".join(parts)
 

@@ -1,4 +1,7 @@
-"""What Prefect knows of the connections: their blocks, deployments, schedules and next runs; in a handful of requests."""
+"""The status of all connections as Prefect knows it, read with a handful of requests.
+
+That is: their blocks, deployments, schedules, and next runs.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,110 +17,134 @@ from connectors.kit.errors import ConnectorError, block_name
 from panel.blocks import BLOCKS, BillingConnection
 from panel.blocks.settings_check import check_settings
 
-#: What Prefect gives at a time.
+#: Prefect returns at most this many rows at a time.
 _PAGE = 200
+#: The deployment of a connection is called this and the connection's name.
 SYNC = "sync-"
-#: Of the deployments with which a connection is made.
+#: Tag of the deployments with which a connection is made, e.g. `connect`.
 _TAG = "connection"
 
 
 @dataclass
-class Desk:
-    """One connection, or a system that has none yet (`block_id` "").
+class ConnectionStatus:
+    """What Prefect knows of one connection, or of a system that has none yet."""
 
-    `problem`: why it cannot be used, "" where it can.
-    """
-
+    #: What operators call the connection: the name of its block.
     name: str
+    #: Key of the billing system, e.g. `sage_intacct`.
     system: str
+    #: What people call the billing system, e.g. "Sage Intacct".
     title: str
+    #: Path of the form that makes its block, in Prefect's UI.
     form: str
+    #: The account at the vendor; "" while the block does not name one.
     account: str = ""
+    #: Why the connection cannot be used, "" where it can.
     problem: str = ""
+    #: Id of the block document; "" for a system that has no connection yet.
     block_id: str = ""
+    #: Id of the deployment `sync-NAME`; "" where there is none.
     deployment_id: str = ""
+    #: Whether a schedule of the deployment is on.
     scheduled: bool = False
+    #: Whether the deployment is paused.
     paused: bool = False
+    #: The shortest interval of its active schedules.
     every: timedelta | None = None
+    #: When the next run is expected to start.
     next_run_at: datetime | None = None
+    #: Id of the run that is under way, "" where there is none.
     running: str = ""
 
 
 @dataclass(frozen=True)
-class Desks:
-    """All connections by name, and the systems without one; ids of other deployments, and id and description of all, by their names."""
+class ConnectionOverview:
+    """What Prefect knows of all connections and deployments."""
 
-    connections: dict[str, Desk]
+    #: Every connection by its name; a system without one is there by its own name.
+    connections: dict[str, ConnectionStatus]
+    #: Ids of the deployments that synchronise nothing, by name.
     others: dict[str, str] = field(default_factory=dict)
+    #: Id and description of every deployment, by name.
     descriptions: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def names(self) -> dict[tuple[str, str], str]:
         """The first connection, by name, of each system and account."""
-        found: dict[tuple[str, str], str] = {}
-        for name, desk in sorted(self.connections.items()):
-            if desk.account:
-                found.setdefault((desk.system, desk.account), name)
-        return found
+        names: dict[tuple[str, str], str] = {}
+        for name, connection in sorted(self.connections.items()):
+            if connection.account:
+                names.setdefault((connection.system, connection.account), name)
+        return names
 
 
-def read(client: SyncPrefectClient, *, everything: bool = True) -> Desks:
-    """Reads them. Raises what Prefect's client raises.
+def read(client: SyncPrefectClient, *, everything: bool = True) -> ConnectionOverview:
+    """Reads the overview. Raises what Prefect's client raises.
 
-    Without `everything` other deployments are left out, but for those with which connections are
-    made: for every schedule in an answer the server walks through all time zones of the machine, as
-        would the client's own reader.
+    Args:
+        client: Of the server.
+        everything: False: only the deployments that synchronise, and those with which connections
+            are made. For every schedule in an answer the server walks through all time zones of
+            the machine. The client's own reader would do the same, so this asks for plain JSON.
     """
     only = (
         {} if everything else {"operator": "or_", "name": {"like_": SYNC}, "tags": {"any_": [_TAG]}}
     )
     wanted = {"deployments": only, "sort": "NAME_ASC", "limit": _PAGE}
     deployments = {
-        one["name"]: one
-        for one in client.request("POST", "/deployments/filter", json=wanted).json()
+        row["name"]: row
+        for row in client.request("POST", "/deployments/filter", json=wanted).json()
     }
-    desks = _connected(client)
+    connections = _connected(client)
     for system, kind in BLOCKS.items():
-        if not any(desk.system == system for desk in desks.values()):
-            desks[block_name(system)] = _desk(block_name(system), system, kind)
-    for name, desk in desks.items():
+        if not any(connection.system == system for connection in connections.values()):
+            connections[block_name(system)] = _new_status(block_name(system), system, kind)
+    for name, connection in connections.items():
         if (deployment := deployments.get(SYNC + name)) is not None:
-            _scheduled(desk, deployment)
-    by_deployment = {desk.deployment_id: desk for desk in desks.values() if desk.deployment_id}
+            _scheduled(connection, deployment)
+    by_deployment = {
+        connection.deployment_id: connection
+        for connection in connections.values()
+        if connection.deployment_id
+    }
     _runs(client, by_deployment)
-    others = {name: one["id"] for name, one in deployments.items() if not name.startswith(SYNC)}
-    return Desks(
-        desks,
+    others = {name: row["id"] for name, row in deployments.items() if not name.startswith(SYNC)}
+    return ConnectionOverview(
+        connections,
         others,
-        {name: (one["id"], one["description"] or "") for name, one in deployments.items()},
+        {name: (row["id"], row["description"] or "") for name, row in deployments.items()},
     )
 
 
-def _connected(client: SyncPrefectClient) -> dict[str, Desk]:
+def _connected(client: SyncPrefectClient) -> dict[str, ConnectionStatus]:
     kinds = {kind.get_block_type_slug(): (system, kind) for system, kind in BLOCKS.items()}
     wanted = {
-        "block_types": {"slug": {"any_": list(kinds)}}, "block_documents": {"is_anonymous": {"eq_": False}},
-        # (Without its secrets nobody knows whether a block is complete. They stay in this
-        # function.)
-        "include_secrets": True, "limit": _PAGE,
-    }  # fmt: skip
-    desks: dict[str, Desk] = {}
+        "block_types": {"slug": {"any_": list(kinds)}},
+        "block_documents": {"is_anonymous": {"eq_": False}},
+        # Whether a block is complete can only be judged with its secrets. They do not leave this
+        # function.
+        "include_secrets": True,
+        "limit": _PAGE,
+    }
+    connections: dict[str, ConnectionStatus] = {}
     firsts = {block_name(system): system for system in BLOCKS}
-    for one in client.request("POST", "/block_documents/filter", json=wanted).json():
-        document = BlockDocument.model_validate(one)
-        system, kind = kinds[one["block_type"]["slug"]]
+    for row in client.request("POST", "/block_documents/filter", json=wanted).json():
+        document = BlockDocument.model_validate(row)
+        system, kind = kinds[row["block_type"]["slug"]]
         name = document.name or ""
         if not name or firsts.get(name, system) != system:
             continue
-        desk = _desk(name, system, kind)
-        desk.block_id = str(document.id)
-        desk.account, desk.problem = _state(kind, document)
-        desks[name] = desk
-    return dict(sorted(desks.items()))
+        connection = _new_status(name, system, kind)
+        connection.block_id = str(document.id)
+        connection.account, connection.problem = _state(kind, document)
+        connections[name] = connection
+    return dict(sorted(connections.items()))
 
 
-def _desk(name: str, system: str, kind: type[BillingConnection]) -> Desk:
+def _new_status(name: str, system: str, kind: type[BillingConnection]) -> ConnectionStatus:
     title = (kind._block_type_name or system).removesuffix(" Connection")
-    return Desk(name, system, title, f"/blocks/catalog/{kind.get_block_type_slug()}/create")
+    return ConnectionStatus(
+        name, system, title, f"/blocks/catalog/{kind.get_block_type_slug()}/create"
+    )
 
 
 def _state(kind: type[BillingConnection], document: BlockDocument) -> tuple[str, str]:
@@ -125,36 +152,39 @@ def _state(kind: type[BillingConnection], document: BlockDocument) -> tuple[str,
     try:
         block = kind._from_block_document(document)
     except ValidationError as error:
-        return "", f"a setting cannot be as it is: {problems(kind, error)}"
+        return "", f"a setting is not valid: {problems(kind, error)}"
     try:
         if missing := block.missing():
             return block.account(), missing
         check_settings(block)
     except ConnectorError as error:
-        return "", f"a setting cannot be as it is: {error.detail}"
+        return "", f"a setting is not valid: {error.detail}"
     return block.account(), ""
 
 
-def _scheduled(desk: Desk, deployment: Mapping[str, Any]) -> None:
-    desk.deployment_id, desk.paused = deployment["id"], deployment["paused"]
+def _scheduled(connection: ConnectionStatus, deployment: Mapping[str, Any]) -> None:
+    connection.deployment_id, connection.paused = deployment["id"], deployment["paused"]
     active = [entry["schedule"] for entry in deployment["schedules"] if entry["active"]]
-    desk.scheduled = bool(active) and not desk.paused
-    intervals = [timedelta(seconds=one["interval"]) for one in active if one.get("interval")]
-    desk.every = min(intervals, default=None)
+    connection.scheduled = bool(active) and not connection.paused
+    intervals = [
+        timedelta(seconds=schedule["interval"]) for schedule in active if schedule.get("interval")
+    ]
+    connection.every = min(intervals, default=None)
 
 
-def _runs(client: SyncPrefectClient, desks: Mapping[str, Desk]) -> None:
+def _runs(client: SyncPrefectClient, connections: Mapping[str, ConnectionStatus]) -> None:
     """The next run of each, and the one that is under way."""
     wanted: dict[str, Any] = {
-        "deployments": {"id": {"any_": list(desks)}},
+        "deployments": {"id": {"any_": list(connections)}},
         "flow_runs": {"state": {"type": {"any_": ["SCHEDULED", "PENDING", "RUNNING"]}}},
-        "sort": "EXPECTED_START_TIME_ASC", "limit": _PAGE,
-    }  # fmt: skip
-    if not desks:
+        "sort": "EXPECTED_START_TIME_ASC",
+        "limit": _PAGE,
+    }
+    if not connections:
         return
     for run in client.request("POST", "/flow_runs/filter", json=wanted).json():
-        desk = desks[run["deployment_id"]]
+        connection = connections[run["deployment_id"]]
         if run["state_type"] == "RUNNING":
-            desk.running = desk.running or run["id"]
-        elif desk.next_run_at is None and run["expected_start_time"]:
-            desk.next_run_at = datetime.fromisoformat(run["expected_start_time"])
+            connection.running = connection.running or run["id"]
+        elif connection.next_run_at is None and run["expected_start_time"]:
+            connection.next_run_at = datetime.fromisoformat(run["expected_start_time"])

@@ -1,4 +1,7 @@
-"""The guides for operators, readable in Prefect's UI: whoever works there has no checkout at hand."""
+"""The guides for operators as pages of Prefect's UI.
+
+Whoever works there has no checkout at hand.
+"""
 
 import hashlib
 import re
@@ -9,8 +12,8 @@ from typing import Final
 
 from prefect.client.orchestration import SyncPrefectClient
 
+from panel.pages.guide_markdown import for_prefect_ui
 from panel.pages.publish import publish
-from panel.pages.reflow import reflowed
 
 #: Title of each guide and the files it is made of, by its artifact's key.
 GUIDES: Final[Mapping[str, tuple[str, str]]] = {
@@ -23,14 +26,15 @@ GUIDES: Final[Mapping[str, tuple[str, str]]] = {
     "guide-alerts": ("alerts", "alerts.md"),
     "guide-audit": ("audit log", "audit.md"),
 }
+#: A link or an image: its mark, words and target.
 _LINK: Final = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 
 
 def ids(client: SyncPrefectClient) -> dict[str, tuple[str, str]]:
-    """Artifact and description of each guide that is there."""
+    """Artifact id and description of each guide that Prefect has."""
     wanted = {"artifacts": {"key": {"any_": list(GUIDES)}}, "limit": 50}
-    found = client.request("POST", "/artifacts/latest/filter", json=wanted).json()
-    return {one["key"]: (one["latest_id"], one["description"] or "") for one in found}
+    rows = client.request("POST", "/artifacts/latest/filter", json=wanted).json()
+    return {row["key"]: (row["latest_id"], row["description"] or "") for row in rows}
 
 
 def renew(client: SyncPrefectClient, docs: Path) -> int:
@@ -39,18 +43,20 @@ def renew(client: SyncPrefectClient, docs: Path) -> int:
     Without the folder it leaves them alone.
     """
     files = {key: text for key in GUIDES if (text := _read(docs, key))}
-    known = ids(client)
+    guides = ids(client)
     for key in files:
-        if key not in known:  # first of all an address for each, which the others link to
-            known[key] = (publish(client, key, None, "", "Guide"), "Guide")
+        if key not in guides:  # first make an address for each, because the guides link to others
+            guides[key] = (publish(client, key, None, "", "Guide"), "Guide")
     written = 0
     for key, text in files.items():
-        page = reflowed(
-            linked(text, GUIDES[key][1], {one: artifact for one, (artifact, _) in known.items()})
+        page = for_prefect_ui(
+            with_ui_links(
+                text, GUIDES[key][1], {guide: artifact for guide, (artifact, _) in guides.items()}
+            )
         )
-        said = f"Guide: {GUIDES[key][0]} ({hashlib.sha256(page.encode()).hexdigest()[:8]})"
-        if known[key][1] != said:
-            publish(client, key, known[key][0], page, said)
+        description = f"Guide: {GUIDES[key][0]} ({hashlib.sha256(page.encode()).hexdigest()[:8]})"
+        if guides[key][1] != description:
+            publish(client, key, guides[key][0], page, description)
             written += 1
     return written
 
@@ -61,9 +67,18 @@ def _read(docs: Path, key: str) -> str:
     return "\n\n".join(file.read_text(encoding="utf-8") for file in sorted(docs.glob(pattern)))
 
 
-def linked(text: str, own: str, artifacts: Mapping[str, str]) -> str:
-    """The text with links to other guides that work in Prefect's UI; links to anything else of the checkout become their words."""
-    folder = own.rpartition("/")[0]
+def with_ui_links(text: str, file: str, artifacts: Mapping[str, str]) -> str:
+    """The text with links that work in Prefect's UI.
+
+    A link to another guide leads to its page. A link to anything else of the checkout becomes its
+    words.
+
+    Args:
+        text: A guide as it is in docs/.
+        file: Its path there.
+        artifacts: Artifact id of each guide, by key.
+    """
+    folder = file.rpartition("/")[0]
 
     def place(match: re.Match[str]) -> str:
         image, words, target = match.groups()
@@ -74,10 +89,10 @@ def linked(text: str, own: str, artifacts: Mapping[str, str]) -> str:
         path = (
             normpath(f"{folder}/{target.partition('#')[0]}".lstrip("/"))
             if target[:1] != "#"
-            else own
+            else file
         )
-        key = next((one for one, (_, pattern) in GUIDES.items() if Path(path).match(pattern)), "")
-        if key not in artifacts or GUIDES[key][1] == own:
+        key = next((name for name, (_, pattern) in GUIDES.items() if Path(path).match(pattern)), "")
+        if key not in artifacts or GUIDES[key][1] == file:
             return words
         return f"[{words}](/artifacts/artifact/{artifacts[key]})"
 

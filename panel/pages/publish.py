@@ -1,4 +1,7 @@
-"""Puts the pages into Prefect's UI, and keeps artifacts from piling up: Prefect itself keeps every version for ever."""
+"""Puts the pages into Prefect's UI, and deletes old versions.
+
+Prefect itself keeps every version of an artifact for ever.
+"""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -12,15 +15,18 @@ from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.exceptions import ObjectNotFound
 
 SYSTEMS, STATUS, AUDIT = "billing-systems", "sync-status", "audit-log"
-#: Of the guides that descriptions link to.
+#: Keys of the guides that descriptions link to.
 GUIDE_KEYS = ("guide-operations", "guide-runbook", "guide-configuration", "guide-pages")
 #: Versions kept of a page that is replaced, of other pages, and of the reports of runs: a week of
 #: them at a run every five minutes.
 PAGES_KEPT, OTHERS_KEPT, REPORTS_KEPT = 1, 100, 2_000
 #: Versions deleted at most in one go: each is a request.
 DELETED_MAX: Final = 200
+#: Prefect returns at most this many rows at a time.
 _PAGE: Final = 200
+#: A link to the list of a page's versions.
 _LINKED: Final = re.compile(r"\(/artifacts/key/([a-z0-9-]+)\)")
+#: What a page shows before a run has written it.
 NOTHING_YET: Final = (
     "# Nothing here yet\n\nThe first run that has something to say writes this page. "
     "[Deployments](/deployments) · [Runs](/runs) · [All reports](/artifacts)"
@@ -28,39 +34,48 @@ NOTHING_YET: Final = (
 
 
 @dataclass(frozen=True)
-class Known:
-    """The latest artifact of each page and guide that is there, and what each says in a line, by key."""
+class PublishedPages:
+    """The pages and guides that Prefect has already, by key."""
 
+    #: Id of the latest artifact of each page and guide.
     ids: dict[str, str]
-    said: dict[str, str]
+    #: The line that describes each of them in the list of artifacts.
+    descriptions: dict[str, str]
 
 
-def known_pages(client: SyncPrefectClient) -> Known:
-    """What Prefect has of the pages and guides."""
+def published_pages(client: SyncPrefectClient) -> PublishedPages:
+    """Asks Prefect for the pages and guides that it has."""
     wanted = {"artifacts": {"key": {"any_": [SYSTEMS, STATUS, AUDIT, *GUIDE_KEYS]}}, "limit": 50}
-    found = client.request("POST", "/artifacts/latest/filter", json=wanted).json()
-    return Known(
-        {one["key"]: one["latest_id"] for one in found},
-        {one["key"]: one["description"] or "" for one in found},
+    rows = client.request("POST", "/artifacts/latest/filter", json=wanted).json()
+    return PublishedPages(
+        {row["key"]: row["latest_id"] for row in rows},
+        {row["key"]: row["description"] or "" for row in rows},
     )
 
 
 def publish(
-    client: SyncPrefectClient, key: str, known: str | None, markdown: str, description: str
+    client: SyncPrefectClient, key: str, artifact_id: str | None, markdown: str, description: str
 ) -> str:
     """Replaces the page, or makes it; returns its id.
 
-    It stays the same, so that links to it hold.
+    The id stays the same, so that links to the page keep working.
+
+    Args:
+        client: Of the server.
+        key: Key of the artifact.
+        artifact_id: The page's present id, None where there is no page.
+        markdown: The page.
+        description: One line, shown in the list of artifacts.
     """
-    if known is not None:
+    if artifact_id is not None:
         try:
             client.update_artifact(
-                UUID(known), ArtifactUpdate(data=markdown, description=description)
+                UUID(artifact_id), ArtifactUpdate(data=markdown, description=description)
             )
         except ObjectNotFound:
             pass
         else:
-            return known
+            return artifact_id
     made = client.create_artifact(
         ArtifactCreate(key=key, type="markdown", data=markdown, description=description)
     )
@@ -68,11 +83,14 @@ def publish(
 
 
 def ensure_linked(client: SyncPrefectClient, texts: Iterable[str]) -> list[str]:
-    """Makes the pages that texts link to and no run has written yet, so that no link leads nowhere; returns their keys."""
+    """Makes the pages that texts link to and no run has written yet; returns their keys.
+
+    So no link leads nowhere.
+    """
     linked = {key for text in texts for key in _LINKED.findall(text)}
     wanted = {"artifacts": {"key": {"any_": sorted(linked)}}, "limit": _PAGE}
-    found = client.request("POST", "/artifacts/latest/filter", json=wanted).json()
-    missing = sorted(linked - {one["key"] for one in found})
+    rows = client.request("POST", "/artifacts/latest/filter", json=wanted).json()
+    missing = sorted(linked - {row["key"] for row in rows})
     for key in missing:
         client.create_artifact(
             ArtifactCreate(key=key, type="markdown", data=NOTHING_YET, description="nothing yet")
@@ -80,10 +98,10 @@ def ensure_linked(client: SyncPrefectClient, texts: Iterable[str]) -> list[str]:
     return missing
 
 
-def links(known: Mapping[str, str], here: str) -> str:
-    """The other pages, in one line."""
+def links(page_ids: Mapping[str, str], here: str) -> str:
+    """Links to the other pages, in one line."""
     titles = {SYSTEMS: "Billing systems", STATUS: "Sync status", AUDIT: "Audit log"}
-    parts = [f"[{title}]({path(known, key)})" for key, title in titles.items() if key != here]
+    parts = [f"[{title}]({path(page_ids, key)})" for key, title in titles.items() if key != here]
     return " · ".join(
         [
             *parts,
@@ -95,24 +113,27 @@ def links(known: Mapping[str, str], here: str) -> str:
     )
 
 
-def path(known: Mapping[str, str], key: str) -> str:
-    """Where the page is: itself, where its id is known and stays; else the list of its versions."""
+def path(page_ids: Mapping[str, str], key: str) -> str:
+    """The path of a page in Prefect's UI.
+
+    It leads to the page itself where its id is known and stays, else to the list of its versions.
+    """
     return (
-        f"/artifacts/artifact/{known[key]}"
-        if key in known and key != AUDIT
+        f"/artifacts/artifact/{page_ids[key]}"
+        if key in page_ids and key != AUDIT
         else f"/artifacts/key/{key}"
     )
 
 
 def prune(client: SyncPrefectClient) -> int:
-    """Deletes what is older than the versions that are kept of each key; returns how many, DELETED_MAX at most."""
+    """Deletes the versions that are too old to be kept; returns how many, at most DELETED_MAX."""
     deleted = 0
     for key in _keys(client):
         while deleted < DELETED_MAX:
             surplus = _older(client, key, kept(key), min(_PAGE, DELETED_MAX - deleted))
-            for one in surplus:
+            for artifact_id in surplus:
                 with suppress(ObjectNotFound):  # another run deletes as well
-                    client.delete_artifact(UUID(one))
+                    client.delete_artifact(UUID(artifact_id))
             deleted += len(surplus)
             if len(surplus) < _PAGE:
                 break
@@ -129,7 +150,7 @@ def kept(key: str) -> int:
 def _keys(client: SyncPrefectClient) -> list[str]:
     wanted = {"sort": "KEY_ASC", "limit": _PAGE}
     return [
-        one["key"] for one in client.request("POST", "/artifacts/latest/filter", json=wanted).json()
+        row["key"] for row in client.request("POST", "/artifacts/latest/filter", json=wanted).json()
     ]
 
 
@@ -138,4 +159,4 @@ def _older(client: SyncPrefectClient, key: str, keep: int, most: int) -> list[st
     if client.request("POST", "/artifacts/count", json=counted).json() <= keep:
         return []
     wanted = {**counted, "sort": "CREATED_DESC", "offset": keep, "limit": most}
-    return [one["id"] for one in client.request("POST", "/artifacts/filter", json=wanted).json()]
+    return [row["id"] for row in client.request("POST", "/artifacts/filter", json=wanted).json()]

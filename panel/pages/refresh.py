@@ -1,6 +1,7 @@
-"""Reads what the pages tell and publishes them: on a schedule, and "Billing systems" after every run of a connection as well.
+"""Reads what the pages show, and publishes them.
 
-The page "Sync status" draws charts of weeks, which takes longer than a poll that finds nothing.
+That happens on a schedule, and for "Billing systems" also after every run of a connection. The page
+"Sync status" draws charts of weeks, which takes longer than a poll that finds nothing.
 """
 
 import logging
@@ -13,10 +14,10 @@ from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, State
 
-from panel.pages import footers, status, systems
-from panel.pages.connection_status import Desks, read
-from panel.pages.publish import STATUS, SYSTEMS, known_pages, links, publish
-from panel.pages.systems import Ledger
+from panel.pages import billing_systems, deployment_descriptions, sync_status
+from panel.pages.billing_systems import Ledger
+from panel.pages.connection_status import ConnectionOverview, read
+from panel.pages.publish import STATUS, SYSTEMS, links, publish, published_pages
 from settings import Settings, settings
 from sql import ledger, webhooks
 from sql import panel_pages as pages
@@ -30,80 +31,99 @@ FAILURES_SHOWN: Final = 10
 
 @dataclass(frozen=True)
 class Refreshed:
-    """What the pages say in one line each, and what they took.
+    """What the pages show, in one line each."""
 
-    `status` "": that page was left as it is.
-    """
-
+    #: The headline of the page "Billing systems".
     systems: str
+    #: The headline of the page "Sync status"; "" where that page was left as it is.
     status: str
+    #: What reading and publishing took.
     seconds: float
 
 
-def refresh(own: Settings, *, charts: bool = True) -> Refreshed:
-    """Publishes the pages and what descriptions of deployments say of them.
+def refresh(installation: Settings, *, charts: bool = True) -> Refreshed:
+    """Publishes the pages, and what the descriptions of deployments show of them.
 
     Raises psycopg.Error, and what Prefect's client raises.
 
-    Without `charts` the page "Sync status" is left as it is, unless it is missing or knows of no
-    run yet.
+    Args:
+        installation: The settings of this installation.
+        charts: False: the page "Sync status" is left as it is, unless it is missing or knows of no
+            run yet.
     """
     started, now = time.monotonic(), datetime.now(UTC)
     with get_client(sync_client=True) as client, without_row_data():
-        there = known_pages(client)
-        known = there.ids
-        charts = charts or status.knows_nothing(there.said.get(STATUS))
-        desks = read(client, everything=charts)
-        told = _status(client, own, desks, known, now) if charts else ""
-        found = _ledger(own, desks)
-        said = _systems(client, own, desks, found, known, now)
-        footers.renew(client, desks, found.addresses, known, own.http_url)
-    return Refreshed(said, told, time.monotonic() - started)
+        there = published_pages(client)
+        page_ids = there.ids
+        charts = charts or sync_status.knows_nothing(there.descriptions.get(STATUS))
+        overview = read(client, everything=charts)
+        status_line = _status(client, installation, overview, page_ids, now) if charts else ""
+        ledger_state = _ledger(installation, overview)
+        systems_line = _systems(client, installation, overview, ledger_state, page_ids, now)
+        deployment_descriptions.renew_descriptions(
+            client, overview, ledger_state.addresses, page_ids, installation.http_url
+        )
+    return Refreshed(systems_line, status_line, time.monotonic() - started)
 
 
-def _ledger(own: Settings, desks: Desks) -> Ledger:
-    with connect(own.dsn()) as connection:
+def _ledger(installation: Settings, overview: ConnectionOverview) -> Ledger:
+    with connect(installation.dsn()) as connection:
         return Ledger(
-            pages.accounts(connection), pages.last_attempts(connection, list(desks.connections)),
-            webhooks.backlog(connection), pages.addresses(connection), ledger.dirty_members(connection),
+            pages.accounts(connection), pages.last_attempts(connection, list(overview.connections)),
+            webhooks.backlog(connection), pages.addresses(connection),
+            ledger.dirty_members(connection),
         )  # fmt: skip
 
 
 def _systems(
     client: SyncPrefectClient,
-    own: Settings,
-    desks: Desks,
-    found: Ledger,
-    known: dict[str, str],
+    installation: Settings,
+    overview: ConnectionOverview,
+    ledger_state: Ledger,
+    page_ids: dict[str, str],
     now: datetime,
 ) -> str:
-    said = systems.headline(systems.rows(desks, found, now))
-    text = systems.markdown(desks, found, now, own.http_url, links(known, SYSTEMS))
-    known[SYSTEMS] = publish(client, SYSTEMS, known.get(SYSTEMS), text, said)
-    return said
+    line = billing_systems.headline(billing_systems.rows(overview, ledger_state, now))
+    text = billing_systems.markdown(
+        overview, ledger_state, now, installation.http_url, links(page_ids, SYSTEMS)
+    )
+    page_ids[SYSTEMS] = publish(client, SYSTEMS, page_ids.get(SYSTEMS), text, line)
+    return line
 
 
 def _status(
-    client: SyncPrefectClient, own: Settings, desks: Desks, known: dict[str, str], now: datetime
+    client: SyncPrefectClient,
+    installation: Settings,
+    overview: ConnectionOverview,
+    page_ids: dict[str, str],
+    now: datetime,
 ) -> str:
-    with connect(own.dsn()) as connection:
-        found = [
-            status.Period(
+    with connect(installation.dsn()) as connection:
+        periods = [
+            sync_status.Period(
                 title, since, step, label,
-                pages.totals(connection, since, desks.names()), pages.over_time(connection, since, step),
+                pages.totals(connection, since, overview.names()),
+                pages.over_time(connection, since, step),
             )
-            for title, since, step, label in status.periods(now)
+            for title, since, step, label in sync_status.periods(now)
         ]  # fmt: skip
         failures = pages.last_failures(connection, now - timedelta(days=30), FAILURES_SHOWN)
         arrived = pages.webhooks_over(connection, now - timedelta(hours=24))
-    said = status.headline(found[0])
-    text = status.markdown(found, failures, arrived, now, links(known, STATUS))
-    known[STATUS] = publish(client, STATUS, known.get(STATUS), text, said)
-    return said
+    line = sync_status.headline(periods[0])
+    text = sync_status.markdown(periods, failures, arrived, now, links(page_ids, STATUS))
+    page_ids[STATUS] = publish(client, STATUS, page_ids.get(STATUS), text, line)
+    return line
 
 
-def after_a_run(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001  Prefect's signature
-    """Renews the page "Billing systems" once a run of a deployment has ended; what goes wrong here is said and is no failure of the run."""
+def after_a_run(
+    flow: Flow[..., Any],  # noqa: ARG001  Prefect's signature
+    flow_run: FlowRun,
+    state: State[Any],  # noqa: ARG001
+) -> None:
+    """Renews the page "Billing systems" once a run of a deployment has ended.
+
+    An error here is logged, and is no failure of the run.
+    """
     if flow_run.deployment_id is None:
         return
     try:

@@ -6,20 +6,26 @@ from panel.markdown import plain, shortened, table
 from sql.audit import Entry, Verdict
 from tasks.run_report import grouped
 
-#: Failures of the entries shown that are told in full.
+#: Failures that the page shows in full.
 FAILURES_SHOWN = 10
 _WHO_MAX, _SUBJECT_MAX, _ERROR_MAX = 20, 24, 200
 
 _LINKS = (
-    "[Billing systems](/artifacts/key/billing-systems) · [Sync status](/artifacts/key/sync-status) · "
-    "**Audit log** · [Deployments](/deployments) · [Blocks](/blocks)"
+    "[Billing systems](/artifacts/key/billing-systems) · [Sync status](/artifacts/key/sync-status) "
+    "· **Audit log** · [Deployments](/deployments) · [Blocks](/blocks)"
 )
 
 
 def markdown(
     verdict: Verdict, entries: Sequence[Entry], totals: Sequence[tuple[str, str, int, int, int]]
 ) -> str:
-    """State of the chain, the last day in numbers, and the newest entries."""
+    """The page of the audit log.
+
+    Args:
+        verdict: Whether the chain of entries is whole.
+        entries: The newest entries.
+        totals: Operation, status, entries, records and points of the last day.
+    """
     parts = [f"# Audit log\n\n{_LINKS}", _state(verdict)]
     if totals:
         rows = [(operation, status, *numbers) for operation, status, *numbers in totals]
@@ -57,12 +63,15 @@ def _what(entry: Entry) -> str:
 
 
 def _failure(entry: Entry) -> str:
-    """One line of a list: a cell of a table hides what does not fit."""
-    return f"- {entry.entry_no}, {plain(_what(entry))}: {plain(shortened(entry.error or '', _ERROR_MAX))}"
+    """One line of a list, because a cell of a table hides what does not fit."""
+    return (
+        f"- {entry.entry_no}, {plain(_what(entry))}: "
+        f"{plain(shortened(entry.error or '', _ERROR_MAX))}"
+    )
 
 
 def _result(entry: Entry) -> str:
-    """What came of it, in few words: the page is narrow, and what is not seen is not read."""
+    """The outcome in few words, because the page is narrow."""
     if entry.points:
         came = f"{grouped(entry.points, sign=True)} points"
     else:
@@ -76,8 +85,11 @@ def _result(entry: Entry) -> str:
 
 def _state(verdict: Verdict) -> str:
     if verdict.ok:
-        return f"{verdict.to_text()}. Note the head elsewhere: `twezah audit verify --head ...` checks the log against it later."
+        return (
+            f"{verdict.to_text()}. Note the head elsewhere: `twezah audit verify --head ...` "
+            "checks the log against it later."
+        )
     return (
-        f"**{verdict.to_text()}.** Somebody changed the log itself. Do not repair it: keep a copy of the database, and compare with the "
-        "last backup in which `twezah audit verify` succeeds."
+        f"**{verdict.to_text()}.** Somebody changed the log itself. Do not repair it: keep a copy "
+        "of the database, and compare with the last backup in which `twezah audit verify` succeeds."
     )

@@ -13,17 +13,24 @@ FOOT = (
 
 
 def markdown(
-    name: str, since: datetime, until: datetime, found: Reconciled, points: PointsCheck, when: str
+    name: str, since: datetime, until: datetime, result: Reconciled, points: PointsCheck, when: str
 ) -> str:
-    """The whole page."""
-    return "\n".join(
-        [
-            f"# Books of {name}, {when}", "",
-            f"Documents dated {since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} UTC. {found.to_text()}.", "",
-            *_days(found), *_differences(found), "## Points", "", points_markdown(points), "",
-            FOOT,
-        ]
-    )  # fmt: skip
+    """The page of a reconciliation.
+
+    Args:
+        name: The connection.
+        since: Documents dated from then on were compared.
+        until: Up to then.
+        result: The comparison with the vendor's documents.
+        points: The comparison of points posted and due.
+        when: At which point of the run it was compared, e.g. "after the repair".
+    """
+    period = f"{since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} UTC"
+    lines = [f"# Books of {name}, {when}", ""]
+    lines += [f"Documents dated {period}. {result.to_text()}.", ""]
+    lines += [*_days(result), *_differences(result)]
+    lines += ["## Points", "", points_markdown(points), "", FOOT]
+    return "\n".join(lines)
 
 
 def points_markdown(points: PointsCheck) -> str:
@@ -31,7 +38,8 @@ def points_markdown(points: PointsCheck) -> str:
     lines = [points.to_text()[0].upper() + points.to_text()[1:] + "."]
     if points.uncomputed:
         lines.append(
-            f"{points.uncomputed} sales have no points because they cannot be computed; the rejects say why."
+            f"{points.uncomputed} sales have no points because they cannot be computed; the "
+            "rejects say why."
         )
     if points.largest:
         rows = [
@@ -42,31 +50,34 @@ def points_markdown(points: PointsCheck) -> str:
     return "\n".join(lines)
 
 
-def _days(found: Reconciled) -> list[str]:
+def _days(result: Reconciled) -> list[str]:
     rows = []
-    for day, currency, theirs, ours, their_minor, our_minor in found.days.rows():
+    for day, currency, theirs, ours, their_minor, our_minor in result.days.rows():
         same = theirs == ours and their_minor == our_minor
         mark = "" if same else f"{ours - theirs:+d} documents, {our_minor - their_minor:+d}"
         rows.append(
-            f"| {day} | {currency or '?'} | {theirs} | {ours} | {their_minor} | {our_minor} | {mark} |"
+            f"| {day} | {currency or '?'} | {theirs} | {ours} | {their_minor} | {our_minor} | "
+            f"{mark} |"
         )
     if not rows:
         return ["No documents on either side.", ""]
     head = "| Day | Currency | Documents there | Here | Amount there | Here | Difference |"
     return [
-        "## By day", "", "Amounts are in the currency's smallest unit; void documents and drafts count nothing.", "",
+        "## By day", "",
+        "Amounts are in the currency's smallest unit; void documents and drafts count nothing.", "",
         head, "|---|---|---:|---:|---:|---:|---|", *rows, "",
     ]  # fmt: skip
 
 
-def _differences(found: Reconciled) -> list[str]:
-    if not found.count:
+def _differences(result: Reconciled) -> list[str]:
+    if not result.count:
         return []
     rows = [
-        f"| {one.day} | {identifier(one.invoice_number or one.external_id)} | {one.what.replace('|', '/')} | {'repair' if one.repair else 'a person'} |"
-        for one in found.differences
+        f"| {difference.day} | {identifier(difference.invoice_number or difference.external_id)} | "
+        f"{difference.what.replace('|', '/')} | {'repair' if difference.repair else 'a person'} |"
+        for difference in result.differences
     ]
-    more = ["", f"… and {found.count - SHOWN_MAX} more."] if found.count > SHOWN_MAX else []
+    more = ["", f"… and {result.count - SHOWN_MAX} more."] if result.count > SHOWN_MAX else []
     return [
         "## Documents",
         "",

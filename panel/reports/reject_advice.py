@@ -1,10 +1,13 @@
-"""What to do about a reject, by its reason: a column of the report of a run. docs/operations.md has the same, at length."""
+"""What to do about a reject, by its reason: a column of the report of a run.
+
+docs/operations.md has the same, at length.
+"""
 
 import re
 from typing import Final
 
 _MAPPING: Final = "Correct *Field mapping* in the block"
-#: Beginning (or a part) of a reason, and what to do; the first that fits counts.
+#: Pattern of a reason, and what to do. The first pattern that fits counts.
 _FIXES: Final = (
     (
         r"^Customer phone: the customer was not found",
@@ -22,7 +25,10 @@ _FIXES: Final = (
     (r"^Currency.*: missing$", "Set *Default currency* in the block"),
     (
         r"^Total.*: is negative$",
-        "A return? Say in *Field mapping* where the kind of document is (`kind`), and its word under *Document types*",
+        (
+            "A return? Say in *Field mapping* where the kind of document is (`kind`), and its word "
+            "under *Document types*"
+        ),
     ),
     (
         r"^Status, looked for at .*",
@@ -38,6 +44,7 @@ _FIXES: Final = (
     ),
     (r"^points:", "Report it, with this report"),
 )
+#: Advice for any other reason.
 _OTHERWISE: Final = "Correct the document at the billing system"
 _COMPILED: Final = tuple((re.compile(pattern), fix) for pattern, fix in _FIXES)
 

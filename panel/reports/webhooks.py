@@ -1,9 +1,12 @@
-"""The artifact of a run that awarded webhooks: what came, how fast it became points, and what waits for someone."""
+"""The report of a run that awarded webhooks, as a page of Prefect's UI.
+
+It shows what came in, how fast it became points, and what waits for somebody.
+"""
 
 from collections.abc import Mapping, Sequence
 
 from panel.markdown import table
-from panel.reports.run import refused
+from panel.reports.sync_run import refused_corrections
 from sql.refused import AccountRefused
 from sql.webhook_documents import EventCount, Parked
 from sql.webhooks import Backlog
@@ -17,15 +20,18 @@ _REASONS_SHOWN = 20
 def headline(counts: Mapping[str, Counts]) -> str:
     """One line: the message of the run's final state."""
     total = {
-        name: sum(getattr(one, name) for one in counts.values())
+        name: sum(getattr(count, name) for count in counts.values())
         for name in ("done", "failed", "parked", "new", "entries", "points")
     }
-    if not any(one.deliveries for one in counts.values()):
+    if not any(count.deliveries for count in counts.values()):
         return "No webhooks were waiting"
     text = f"{total['done']} webhooks done"
     text += f", {total['failed']} to be tried again" if total["failed"] else ""
     text += f", {total['parked']} parked" if total["parked"] else ""
-    return f"{text}; {total['new']} new sales, {total['entries']} entries, {grouped(total['points'], sign=True)} points"
+    return (
+        f"{text}; {total['new']} new sales, {total['entries']} entries, "
+        f"{grouped(total['points'], sign=True)} points"
+    )
 
 
 def markdown(
@@ -35,10 +41,18 @@ def markdown(
     parked: Sequence[Parked],
     corrections: Sequence[AccountRefused] = (),
 ) -> str:
-    """The report as Prefect's UI shows it."""
+    """The report as Prefect's UI shows it.
+
+    Args:
+        counts: What the run did, by connection.
+        events: How many webhooks are in which state, and how fast they got there.
+        backlog: Webhooks that are not in the ledger yet, by connection.
+        parked: Webhooks that wait for a person, by reason.
+        corrections: Corrections that were refused, by account.
+    """
     parts = [
         f"**{headline(counts)}**",
-        refused(corrections, heading="###"),
+        refused_corrections(corrections, heading="###"),
         _connections(counts),
         _speed(events),
         _waiting(backlog),
@@ -53,17 +67,17 @@ def _connections(counts: Mapping[str, Counts]) -> str:
     rows = [
         (
             name,
-            one.deliveries,
-            one.done,
-            one.failed,
-            one.parked,
-            one.new,
-            one.changed,
-            one.rejected,
-            one.entries,
-            one.points,
+            count.deliveries,
+            count.done,
+            count.failed,
+            count.parked,
+            count.new,
+            count.changed,
+            count.rejected,
+            count.entries,
+            count.points,
         )
-        for name, one in sorted(counts.items())
+        for name, count in sorted(counts.items())
     ]
     header = (
         "Connection",
@@ -82,15 +96,15 @@ def _connections(counts: Mapping[str, Counts]) -> str:
 
 def _speed(events: Sequence[EventCount]) -> str:
     rows = [
-        (one.state, one.events, _seconds(one.seconds_p50), _seconds(one.seconds_p99))
-        for one in events
+        (event.state, event.events, _seconds(event.seconds_p50), _seconds(event.seconds_p99))
+        for event in events
     ]
     header = ("State", "Webhooks", "Half within", "99 % within")
     return "### From arrival to the ledger\n\n" + table(header, rows) if rows else ""
 
 
 def _waiting(backlog: Sequence[Backlog]) -> str:
-    rows = [(one.connection, one.waiting, one.parked, one.oldest_at) for one in backlog]
+    rows = [(row.connection, row.waiting, row.parked, row.oldest_at) for row in backlog]
     return (
         "### Not in the ledger yet\n\n" + table(("Connection", "Waiting", "Parked", "Oldest"), rows)
         if rows
@@ -101,8 +115,8 @@ def _waiting(backlog: Sequence[Backlog]) -> str:
 def _reasons(counts: Mapping[str, Counts]) -> str:
     rows = [
         (name, count, reason)
-        for name, one in sorted(counts.items())
-        for reason, count in one.reasons.most_common(5)
+        for name, total in sorted(counts.items())
+        for reason, count in total.reasons.most_common(5)
     ]
     header = ("Connection", "Sales", "Why they were rejected")
     return "### Rejected\n\n" + table(header, rows[:_REASONS_SHOWN]) if rows else ""
@@ -111,8 +125,8 @@ def _reasons(counts: Mapping[str, Counts]) -> str:
 def _notes(counts: Mapping[str, Counts]) -> str:
     rows = [
         (name, count, note)
-        for name, one in sorted(counts.items())
-        for note, count in one.notes.most_common(5)
+        for name, total in sorted(counts.items())
+        for note, count in total.notes.most_common(5)
     ]
     return "### Read with a note\n\n" + table(("Connection", "Sales", "Note"), rows) if rows else ""
 
@@ -121,9 +135,12 @@ def _parked(parked: Sequence[Parked]) -> str:
     if not parked:
         return ""
     rows = [
-        (one.connection, one.events, one.oldest_at, one.latest_no, one.reason) for one in parked
+        (row.connection, row.events, row.oldest_at, row.latest_no, row.reason) for row in parked
     ]
-    advice = "Correct the cause, then `twezah webhooks replay` tries them again: all, or `--connection NAME`, or `--event NUMBER`."
+    advice = (
+        "Correct the cause, then `twezah webhooks replay` tries them again: all, or `--connection "
+        "NAME`, or `--event NUMBER`."
+    )
     header = ("Connection", "Webhooks", "Oldest", "Latest number", "Why")
     return f"### Parked\n\n{advice}\n\n" + table(header, rows)
 

@@ -1,7 +1,6 @@
-"""A bar in Prefect's UI for work that takes long: how far it is, and how long it may still take.
+"""A progress bar in Prefect's UI: how far the work is, and how long it may still take.
 
-What cannot be shown is no reason to stop: whatever goes wrong here is logged once, and the work
-goes on.
+A bar that cannot be shown is no reason to stop: an error here is logged once, and the work goes on.
 """
 
 import logging
@@ -20,17 +19,17 @@ from panel.markdown import span
 from tasks.run_report import grouped
 
 log = logging.getLogger(__name__)
-#: At most one request in so many seconds.
+#: The bar is updated at most this often, because each update is a request.
 UPDATE_SECONDS: Final = 2.0
-#: Before so much of the work is done nobody can say how long the rest takes.
+#: Before this share of the work is done, an estimate of the rest would be a guess.
 _FORETOLD_FROM: Final = 0.02
 
 
 class Progress:
-    """The bar of one run; a context manager: at the end it says how the work ended.
+    """The bar of one run; a context manager that says at the end how the work ended.
 
-    To be made in the flow's own thread, which is how Prefect knows whose it is; `at` may be called
-    from any.
+    Make it in the flow's own thread: that is how Prefect knows to which run it belongs. `at` may be
+    called from any thread.
     """
 
     def __init__(
@@ -49,7 +48,7 @@ class Progress:
         self._key, self._what, self._total = f"progress-{block_name(key)}", what, total
         self._clock, self._began = clock, clock()
         self._counted_from, self._show_from = self._began, self._began + after_seconds
-        self._done, self._said = 0, ""
+        self._done, self._note = 0, ""
         self._artifact: UUID | None = None
         self._shown_at = -UPDATE_SECONDS
         self._broken = False
@@ -76,22 +75,24 @@ class Progress:
         return min(100.0, round(100 * self._done / self._total, 1)) if self._total > 0 else 0.0
 
     def at(
-        self, done: int, total: int | None = None, said: str = "", what: str | None = None
+        self, count: int, total: int | None = None, note: str = "", what: str | None = None
     ) -> None:
-        """So many are done, of `total` if that has changed; `said` is added, e.g.
+        """Updates the bar. Cheap to call often: at most one request goes out per UPDATE_SECONDS.
 
-        "January 2026". Cheap to call often.
-
-        Where something else is counted from now on, `what` says so, and how long that takes is
-        measured anew.
+        Args:
+            count: How many are done.
+            total: How many there are, if that has changed.
+            note: Added to the line, e.g. "January 2026".
+            what: What is counted from now on, if that has changed. How long the rest takes is then
+                measured anew.
         """
         with self._lock:
             now = self._clock()
             if what is not None and what != self._what:
                 self._what, self._counted_from = what, now
-            self._done, self._total = done, self._total if total is None else total
-            self._said = said
-            finished = self._total > 0 and done >= self._total and self._artifact is not None
+            self._done, self._total = count, self._total if total is None else total
+            self._note = note
+            finished = self._total > 0 and count >= self._total and self._artifact is not None
             if now < self._show_from or (now - self._shown_at < UPDATE_SECONDS and not finished):
                 return
             self._shown_at = now
@@ -101,7 +102,10 @@ class Progress:
         share = self._done / self._total if self._total > 0 else 0.0
         if not _FORETOLD_FROM <= share < 1:
             return ""
-        return f"about {span(timedelta(seconds=(now - self._counted_from) * (1 - share) / share))} left"
+        return (
+            f"about {span(timedelta(seconds=(now - self._counted_from) * (1 - share) / share))} "
+            "left"
+        )
 
     def _show(self, ending: str) -> None:
         count = (
@@ -109,7 +113,7 @@ class Progress:
             if self._total > 0
             else grouped(self._done)
         )
-        text = "; ".join(part for part in (f"{count} {self._what}", self._said, ending) if part)
+        text = "; ".join(part for part in (f"{count} {self._what}", self._note, ending) if part)
         if self._broken:
             return
         try:

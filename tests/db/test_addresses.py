@@ -16,7 +16,8 @@ from panel.blocks import (
     NetSuiteConnection,
     XeroConnection,
 )
-from panel.connect.webhook_address import NoWebhooksError, keep_address
+from panel.connect.webhook_address import NoWebhooksError
+from panel.connect.webhook_address import ensure_addresses as keep_address
 from sql import endpoints, webhooks
 from sql import panel_pages as pages
 from sql.db import DbConnection, connect

@@ -10,12 +10,15 @@ from typing import Any
 import psycopg
 import pytest
 
-import panel.runs.long_run
 import panel.runs.progress
+import panel.runs.sync_progress
 from connectors.kit.http.responses import Call
-from panel.pages import status, systems
-from panel.pages.connection_status import Desk, Desks
-from panel.runs.attempt import remember, remember_refused
+from panel.pages import billing_systems as systems
+from panel.pages import sync_status as status
+from panel.pages.connection_status import ConnectionOverview as Desks
+from panel.pages.connection_status import ConnectionStatus as Desk
+from panel.runs.attempt_record import record_attempt as remember
+from panel.runs.attempt_record import record_refused_attempt as remember_refused
 from sql import attempts, ledger, sync, webhooks
 from sql import panel_pages as pages
 from sql.attempts import Attempt
@@ -239,10 +242,10 @@ def test_a_long_run_shows_how_far_each_step_is(
     monkeypatch.setattr(panel.runs.progress, "create_progress_artifact", shown.create)
     monkeypatch.setattr(panel.runs.progress, "update_progress_artifact", shown.update)
     monkeypatch.setattr(panel.runs.progress, "UPDATE_SECONDS", 0.0)
-    monkeypatch.setattr(panel.runs.long_run, "UPDATE_SECONDS", 0.01)
+    monkeypatch.setattr(panel.runs.sync_progress, "UPDATE_SECONDS", 0.01)
     books.store(invoice())
     report = RunReport(books.job(), NOW)
-    with panel.runs.long_run.shown_while_long(report, "xero", after_seconds=0):
+    with panel.runs.sync_progress.sync_progress(report, "xero", after_seconds=0):
         report.job.calls.append(Call("xero", "list invoices", 200, 40, throttled=False))
         shown.await_("0 1 requests; reading")
         report.extracted, report.seconds["extract"], report.pages = (
@@ -258,6 +261,6 @@ def test_a_long_run_shows_how_far_each_step_is(
     assert "done after" in shown.said[-1]
     assert PHONE[4:] not in repr(shown.said)
     before = len(shown.said)
-    with panel.runs.long_run.shown_while_long(report, "xero"):  # a short one
+    with panel.runs.sync_progress.sync_progress(report, "xero"):  # a short one
         pass
     assert len(shown.said) == before

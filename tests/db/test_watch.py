@@ -2,8 +2,8 @@
 
 from pydantic import SecretStr
 
+from panel.operator_changes import State, compare, fingerprint
 from panel.reports.audit import markdown
-from panel.runs.watch import State, compare, fingerprint
 from sql import audit
 from sql.audit import Entry
 from sql.db import connect

@@ -17,9 +17,9 @@ import pytest
 
 from settings import Settings
 from tests.support.ports import free_ports
-from twezah.stack.api import is_healthy
-from twezah.stack.leftovers import MARK, end_marked
-from twezah.stack.unit import unit
+from twezah.stack.leftover_processes import MARK, end_marked
+from twezah.stack.prefect_health import is_healthy
+from twezah.stack.systemd_unit import unit
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 #: Enough for a machine that does much else.

@@ -25,8 +25,8 @@ from settings import Settings, settings
 from tests.flows.office import ATTEMPTS, Office, Vendors, deploy, serving
 from tests.flows.worker_fixtures import eventually, process, worker_prefect
 from tests.support.database import Databases, databases, dsn
-from twezah.stack.api import is_healthy
-from twezah.stack.services import server_command, server_environment
+from twezah.stack.commands import server_command, server_environment
+from twezah.stack.prefect_health import is_healthy
 
 __all__ = ["databases", "dsn", "worker_prefect"]
 

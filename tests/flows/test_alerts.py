@@ -37,7 +37,7 @@ from sql.keys import create
 from tests.flows.office import Office, worked
 from tests.flows.worker_fixtures import Prefect, eventually, worker
 from tests.support.ports import free_ports
-from twezah.stack.tidy import collapse_waiting
+from twezah.stack.run_cleanup import collapse_waiting
 
 TAGS = ["billing"]
 #: One light module: the worker is ready sooner.

@@ -33,14 +33,15 @@ from panel.blocks import (
     register_blocks,
 )
 from panel.blocks.connected import connected, connections, find_block
-from panel.connect.check import Check, Checked, check_connection
+from panel.connect.check import Check, check_connection
+from panel.connect.check import CheckReport as Checked
 from settings import settings
 from simulator.server import Application
 from sql.db import connect as database
 from tests.flows.worker_fixtures import eventually
 from tests.support.database import databases, dsn
 from twezah.stack import provision
-from twezah.stack.describe import describe
+from twezah.stack.flow_descriptions import describe
 
 __all__ = ["databases", "dsn"]
 SECOND = "b0a5c0de-0000-4000-8000-000000000002"
@@ -524,5 +525,5 @@ def test_a_further_account_gets_a_deployment_of_its_own(vendors: Vendors) -> Non
 
 
 def test_the_flows_are_found_where_prefect_yaml_says() -> None:
-    code = "from twezah.stack.describe import describe; describe()"
+    code = "from twezah.stack.flow_descriptions import describe; describe()"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)

@@ -16,7 +16,7 @@ from flows.pages import renew_pages
 from panel.blocks import BLOCKS, XeroConnection
 from panel.blocks.simulated import simulated_values
 from panel.pages.connection_status import read
-from panel.pages.footers import MARK
+from panel.pages.deployment_descriptions import MARK
 from panel.pages.refresh import refresh
 from settings import settings
 from tests.flows.office import Office

@@ -33,7 +33,7 @@ from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
 from settings import Settings
-from twezah.stack import services
+from twezah.stack import commands as services
 from twezah.stack.prefect_guard import guarded, hosts, needs_password, ui_origin
 
 PASSWORD = "admin:s3cret-of-this-test"

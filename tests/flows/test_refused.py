@@ -18,7 +18,7 @@ from flows.replay import replay, try_mapping
 from flows.sync import sync_system
 from panel.alerts.rules import rules
 from panel.pages.publish import ensure_linked
-from panel.runs.refused import REFUSED
+from panel.runs.refused_state import REFUSED
 from tests.flows.office import Office
 from tests.flows.test_runbook_flows import artifact
 

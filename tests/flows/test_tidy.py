@@ -17,8 +17,8 @@ from prefect.states import Cancelling, Pending, Running, Scheduled
 from flows.sync import sync_system
 from settings import embedded_dsn
 from tests.flows.worker_fixtures import eventually
-from twezah.stack import tidy
-from twezah.stack.leftovers import MARK
+from twezah.stack import run_cleanup as tidy
+from twezah.stack.leftover_processes import MARK
 from twezah.stack.provision import present_deployments
 
 pytestmark = pytest.mark.usefixtures("prefect")
@@ -133,14 +133,16 @@ def test_a_run_that_died_unseen_is_ended(client: SyncPrefectClient, deployment_i
         for run_id, pid in ((dead[0], gone.pid), (dead[1], stranger.pid), (living, alive.pid)):
             client.update_flow_run(run_id, infrastructure_pid=str(pid))
         say_alive(heard)
-        eventually(lambda: tidy._heard_of(client, [heard], LONG_AGO) == {heard}, 60)
+        eventually(lambda: tidy._runs_with_heartbeat(client, [heard], LONG_AGO) == {heard}, 60)
         soon = datetime.now(UTC) + timedelta(seconds=100)
-        assert tidy.bury(client, soon, soon - timedelta(seconds=30)) == [], "it was away itself"
-        tidy.bury(client, soon, LONG_AGO)
+        assert tidy.end_dead_runs(client, soon, soon - timedelta(seconds=30)) == [], (
+            "it was away itself"
+        )
+        tidy.end_dead_runs(client, soon, LONG_AGO)
         assert [state_of(client, run_id) for run_id in dead] != ["Running", "Running"]
         assert state_of(client, unknown) == "Pending", "its worker may be loading"
         assert [state_of(client, run_id) for run_id in (living, heard)] == ["Running"] * 2
-        tidy.bury(client, soon + timedelta(minutes=3), LONG_AGO)
+        tidy.end_dead_runs(client, soon + timedelta(minutes=3), LONG_AGO)
         assert state_of(client, unknown) != "Pending"
         assert state_of(client, living) == "Running", "its process is there"
     finally:
@@ -165,14 +167,14 @@ def test_a_copy_stands_by_and_goes_live(client: SyncPrefectClient, deployment_id
     waiting = run_in(client, deployment_id, None)
     rows = present_deployments(client)
     mine = [row for row in rows.values() if row["id"] in (str(deployment_id), str(paused_before))]
-    assert len(tidy.stand_by(client, mine)) == 1
+    assert len(tidy.pause_deployments(client, mine)) == 1
     assert state_of(client, waiting) == "Cancelled"
     paused = client.read_deployment(deployment_id)
     assert paused.paused and tidy.STANDBY_TAG in paused.tags
     rows = present_deployments(client)
     mine = [row for row in rows.values() if row["id"] in (str(deployment_id), str(paused_before))]
-    assert tidy.stand_by(client, mine) == [], "again: nothing is left to pause"
-    assert len(tidy.take_up(client, mine)) == 1
+    assert tidy.pause_deployments(client, mine) == [], "again: nothing is left to pause"
+    assert len(tidy.resume_deployments(client, mine)) == 1
     live = client.read_deployment(deployment_id)
     assert not live.paused and live.tags == ["billing"]
     assert client.read_deployment(paused_before).paused

@@ -11,7 +11,7 @@ import pytest
 
 import simulator
 from connectors.kit.spec import Account
-from panel.reports.run import Links, markdown
+from panel.reports.sync_run import Links, markdown
 from tasks.job import Job, Policy
 from tasks.load.invoices import TooManyRejectsError
 from tasks.run_report import RunReport, changes_line

@@ -10,7 +10,7 @@ import pytest
 
 import simulator
 from connectors.kit.errors import ConnectorError, CredentialsRejected
-from panel.reports.run import Links, markdown, who_acts
+from panel.reports.sync_run import Links, markdown, who_acts
 from sql.db import connect
 from tasks.extract.pages import Extracted
 from tasks.job import Job

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from connectors.kit.errors import UnexpectedShape
-from panel.runs.advice import named
+from panel.runs.error_advice import describe_error as named
 from sql.explain import explain
 from tasks.job import Policy
 from tasks.load.invoices import TooManyRejectsError

@@ -16,8 +16,8 @@ from cryptography.fernet import Fernet
 
 from connectors.kit.described.documents import column_pointer
 from connectors.kit.spec import Account
-from panel.alerts.watch import look
-from panel.reports.run import Links, markdown
+from panel.alerts.watch import due_alerts as look
+from panel.reports.sync_run import Links, markdown
 from settings import PROJECT_ROOT
 from sql import refused
 from sql.db import connect

@@ -14,7 +14,8 @@ from connectors import SYSTEMS
 from connectors.kit.errors import ConsentFailed, Misconfigured
 from connectors.kit.http.consent import ConsentLink
 from connectors.kit.spec import Account
-from panel.connect.callback import Address, Desk, address_of, serving
+from panel.connect.callback import Address, address_of, serving
+from panel.connect.callback import ConsentReceiver as Desk
 
 
 def free_port() -> int:

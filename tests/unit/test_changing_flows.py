@@ -34,4 +34,4 @@ def test_failures_of_what_changes_something_are_recorded() -> None:
     silent = {
         one.name for one in all_flows() if not (one.on_failure_hooks and one.on_crashed_hooks)
     }
-    assert silent <= OTHERS, "make them with panel.runs.audited.changing_flow"
+    assert silent <= OTHERS, "make them with panel.runs.changing_flow.changing_flow"

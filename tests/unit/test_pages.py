@@ -13,9 +13,12 @@ import pytest
 
 from flows.sync import _told
 from panel.markdown import age, plain, share, shortened, span
-from panel.pages import charts, footers, publish, refresh, status, systems
-from panel.pages.connection_status import Desk, Desks
-from panel.pages.systems import Ledger
+from panel.pages import billing_systems as systems
+from panel.pages import charts, publish, refresh
+from panel.pages import deployment_descriptions as footers
+from panel.pages import sync_status as status
+from panel.pages.billing_systems import Ledger
+from panel.pages.connection_status import ConnectionOverview, ConnectionStatus
 from sql.panel_pages import AccountState, Address, Failure, LastAttempt, Slot, Totals, WebhookTotals
 from sql.webhooks import Backlog
 from tasks.run_report import grouped
@@ -26,18 +29,18 @@ MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 PAGE_BYTES_MAX = 400_000
 
 
-def desk(name: str = "xero", **changes: Any) -> Desk:
+def desk(name: str = "xero", **changes: Any) -> ConnectionStatus:
     """A connection that is complete, scheduled, and due in four minutes."""
     values: dict[str, Any] = {
         "system": "xero", "title": "Xero", "form": "/blocks/catalog/xero-connection/create", "account": f"a-{name}", "block_id": f"b-{name}",
         "deployment_id": f"d-{name}", "scheduled": True, "every": 5 * MINUTE, "next_run_at": NOW + 4 * MINUTE,
     }  # fmt: skip
-    return Desk(name, **values | changes)
+    return ConnectionStatus(name, **values | changes)
 
 
-def desks(*some: Desk) -> Desks:
+def desks(*some: ConnectionStatus) -> ConnectionOverview:
     """These, and nothing else."""
-    return Desks(
+    return ConnectionOverview(
         {one.name: one for one in some},
         {"webhook-address": "d-webhook-address", "connect": "d-connect"},
     )
@@ -53,7 +56,7 @@ def ledger(*names: str, last: LastAttempt | None = None, **changes: Any) -> Ledg
     return Ledger(**values | changes)
 
 
-def page(of: Desks, known: Ledger) -> str:
+def page(of: ConnectionOverview, known: Ledger) -> str:
     return systems.markdown(of, known, NOW, "https://points.example.com", "LINKS")
 
 
@@ -87,7 +90,7 @@ class TestBillingSystems:
     def test_one_that_was_never_run_says_so(self) -> None:
         text = page(desks(desk()), ledger())
         row = cells(text, "xero")
-        assert (row["State"], row["Last success"], row["Lag"]) == ("first run to come", "-", "-")
+        assert (row["State"], row["Last success"], row["Lag"]) == ("not run yet", "-", "-")
         assert "What needs you" not in text
 
     @pytest.mark.parametrize(
@@ -128,11 +131,9 @@ class TestBillingSystems:
         assert cells(page(desks(hourly), late), "xero")["State"] == "fine"
 
     def test_one_that_cannot_be_used_names_the_setting(self) -> None:
-        text = page(
-            desks(desk(problem='a setting cannot be as it is: field "Tenant ID"')), ledger()
-        )
+        text = page(desks(desk(problem='a setting is not valid: field "Tenant ID"')), ledger())
         assert (
-            '- **xero**, not ready: a setting cannot be as it is: field "Tenant ID". Open the [block]'
+            '- **xero**, not ready: a setting is not valid: field "Tenant ID". Open the [block]'
             in text
         )
 
@@ -281,18 +282,20 @@ class TestFooters:
     def test_every_description_leads_to_the_pages_and_a_connections_to_its_block(self) -> None:
         known = {publish.SYSTEMS: "id1", publish.STATUS: "id2"}
         given = address(has_secret=True)
-        text = footers.end(desk(), [given], known, "https://h", "d1", is_sync=True)
+        text = footers.footer_text(desk(), [given], known, "https://h", "d1", is_sync=True)
         assert "**Block**: [xero](/blocks/block/b-xero)" in text
         assert "**Webhooks**: `https://h/api/webhooks/billing/ID1`" in text
         assert "[Billing systems](/artifacts/artifact/id1) · [Sync status](/artifacts/artifact/id2) · [Audit log](/artifacts/key/audit-log)" in text  # fmt: skip
-        none = footers.end(desk(block_id=""), [], {}, "https://h", "d1", is_sync=True)
+        none = footers.footer_text(desk(block_id=""), [], {}, "https://h", "d1", is_sync=True)
         assert "none yet, [fill in the form](/blocks/catalog/xero-connection/create)" in none
         assert "run [webhook-address](/deployments/deployment/d1)" in none
         assert "[Billing systems](/artifacts/key/billing-systems)" in none
         assert "**Guides**: docs/operations.md · docs/runbook · " in none
-        guided = footers.end(desk(), [], {"guide-runbook": "id3"}, "https://h", "d1", is_sync=True)
+        guided = footers.footer_text(
+            desk(), [], {"guide-runbook": "id3"}, "https://h", "d1", is_sync=True
+        )
         assert "docs/operations.md · [run book](/artifacts/artifact/id3) · " in guided
-        other = footers.end(None, [], known, "https://h", "d1", is_sync=False)
+        other = footers.footer_text(None, [], known, "https://h", "d1", is_sync=False)
         assert "Block" not in other and "Billing systems" in other
 
     def test_only_what_changed_is_written_and_the_text_above_stays(self) -> None:
@@ -304,13 +307,13 @@ class TestFooters:
                 written[str(deployment)] = change.description
 
         ids = {name: str(uuid4()) for name in ("sync-xero", "pages")}
-        of = Desks({"xero": desk(deployment_id=ids["sync-xero"])}, {}, {name: (one, f"About {name}.\n") for name, one in ids.items()})  # fmt: skip
-        assert footers.renew(Client(), of, [], {}, "https://h") == 2  # type: ignore[arg-type]
+        of = ConnectionOverview({"xero": desk(deployment_id=ids["sync-xero"])}, {}, {name: (one, f"About {name}.\n") for name, one in ids.items()})  # fmt: skip
+        assert footers.renew_descriptions(Client(), of, [], {}, "https://h") == 2  # type: ignore[arg-type]
         assert written[ids["sync-xero"]].startswith("About sync-xero.\n\n---\n\n- **Block**")
         again = replace(of, descriptions={name: (one, written[one]) for name, one in ids.items()})
-        assert footers.renew(Client(), again, [], {}, "https://h") == 0  # type: ignore[arg-type]
+        assert footers.renew_descriptions(Client(), again, [], {}, "https://h") == 0  # type: ignore[arg-type]
         moved = {publish.SYSTEMS: "new"}
-        assert footers.renew(Client(), again, [], moved, "https://h") == 2  # type: ignore[arg-type]
+        assert footers.renew_descriptions(Client(), again, [], moved, "https://h") == 2  # type: ignore[arg-type]
         assert written[ids["pages"]].count("---") == 1 and "About pages." in written[ids["pages"]]
 
 

@@ -47,7 +47,7 @@ def test_says_how_far_and_how_long_still(shown: Shown) -> None:
     with Progress("backfill-sage_intacct", "days", 12_000, clock=clock) as bar:
         bar.at(0)
         clock.now += 300
-        bar.at(3_000, said="March 2026")
+        bar.at(3_000, note="March 2026")
         clock.now += 900
         bar.at(12_000)
     assert shown.key == "progress-backfill-sage-intacct"

@@ -16,7 +16,7 @@ import pytest
 
 from twezah.stack import processes
 from twezah.stack.errors import PortTaken
-from twezah.stack.leftovers import MARK, end_marked, mark, marked
+from twezah.stack.leftover_processes import MARK, end_marked, mark, marked
 from twezah.stack.pginstall import python_environment
 from twezah.stack.processes import FAILURES_LOUD, Child, require_free
 
@@ -24,7 +24,7 @@ GRANDCHILD = "import subprocess, sys, time; print(subprocess.Popen(['sleep', '60
 SUPERVISOR = """
 import sys, time
 from pathlib import Path
-from twezah.stack.leftovers import MARK, mark
+from twezah.stack.leftover_processes import MARK, mark
 from twezah.stack.processes import Child, Watchdog
 home = Path(sys.argv[1])
 environment = {"PATH": "/bin:/usr/bin", MARK: mark(home, "one")}

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from settings import Settings, settings
 from twezah.cli import app
-from twezah.stack.unit import notify, unit
+from twezah.stack.systemd_unit import notify, unit
 
 
 def test_the_unit_is_one_for_systemd(tmp_path: Path) -> None:

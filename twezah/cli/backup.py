@@ -50,7 +50,8 @@ def restore(
     say(f"Restored into {settings().home}. Start it with `twezah up`.")
     if take_over:
         say(
-            "It is live: systems read what came since by themselves. Never start the original again."
+            "It is live: systems read what came since by themselves. Never start the original "
+            "again."
         )
     else:
         say(

@@ -4,16 +4,19 @@ from typing import Annotated
 
 import typer
 
-from twezah.cli.exits import FAILED
+from twezah.cli.exit_codes import FAILED
 from twezah.cli.ledger import command_id, ledger, refusals
-from twezah.cli.operate import Json
+from twezah.cli.options import Json
 from twezah.cli.output import print_json, say
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
     app.command(
-        epilog="Examples: `twezah export --table sales --parquet`, `twezah export --member 17 --personal`"
+        epilog=(
+            "Examples: `twezah export --table sales --parquet`, `twezah export --member 17 "
+            "--personal`"
+        )
     )(export)
 
 
@@ -21,11 +24,14 @@ def export(
     table: Annotated[
         list[str] | None,
         typer.Option(
-            help="Repeatable: sales, sale_lines, awards, points_history, members, tiers, audit. All if not given."
+            help=(
+                "Repeatable: sales, sale_lines, awards, points_history, members, tiers, audit. All "
+                "if not given."
+            )
         ),
     ] = None,
     member: Annotated[
-        int | None, typer.Option(help="Only what is about the member of this number.")
+        int | None, typer.Option(help="Only rows about the member with this number.")
     ] = None,
     personal: Annotated[
         bool, typer.Option("--personal", help="With phones. The audit log says so.")
@@ -53,14 +59,15 @@ def export(
         )
     try:
         with refusals(), ledger() as dsn, connect(dsn) as connection:
-            done = write(
-                connection, settings().home, command_id("export"), tables=table or TABLES, member_id=member, personal=personal,
+            result = write(
+                connection, settings().home, command_id("export"), tables=table or TABLES,
+                member_id=member, personal=personal,
                 kind="parquet" if parquet else "csv", rows_max=rows_max,
             )  # fmt: skip
     except ExportTooLargeError as error:
         say(f"Refused: {error}.")
         raise typer.Exit(FAILED) from None
     if json:
-        print_json(done)
+        print_json(result)
     else:
-        print(done.to_text())
+        print(result.to_text())

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from twezah.cli.exits import FAILED
+from twezah.cli.exit_codes import FAILED
 from twezah.cli.ledger import command_id, ledger, post_waiting
-from twezah.cli.operate import Json
+from twezah.cli.options import Json
 from twezah.cli.output import print_json, say
 
 fx = typer.Typer(
@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(fx, name="fx")
 
 
-# A command of one alone would lose its name.
+# Without this, typer would make a group of one command that command itself.
 @fx.callback()
 def _fx() -> None:
     pass
@@ -36,7 +36,9 @@ def load(
             metavar="[FILE]", help="CSV; - is stdin; none: from the address in TWEZAH_FX_URL."
         ),
     ] = "",
-    source: Annotated[str, typer.Option(help="Who says so; kept with each rate.")] = "",
+    source: Annotated[
+        str, typer.Option(help="Where the rates are from; kept with each rate.")
+    ] = "",
     carry_days: Annotated[
         int,
         typer.Option(
@@ -70,12 +72,12 @@ def load(
     run_id = command_id("fx load")
     text = sys.stdin.read(BYTES_MAX + 1) if file == "-" else ""
     try:
-        found, origin = read_rates(
+        parsed, origin = read_rates(
             text=text, file="" if file == "-" else file, source=source, carry_days=carry_days
         )
         with ledger() as dsn:
             with connect(dsn) as connection:
-                loaded = rates.add(connection, found, origin, run_id, correct=correct)
+                loaded = rates.add(connection, parsed, origin, run_id, correct=correct)
                 connection.commit()
             post_waiting(dsn, run_id)
     except (BadRatesError, RateChangedError, DownloadError) as error:

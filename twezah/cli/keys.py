@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from twezah.cli.exits import FAILED
+from twezah.cli.exit_codes import FAILED
 from twezah.cli.ledger import ledger
-from twezah.cli.operate import Json
+from twezah.cli.options import Json
 from twezah.cli.output import print_json, print_table, say
 
+# For an annotation only: `sql` imports the database driver, which no other command needs at start.
 if TYPE_CHECKING:
     from sql.keys import NewKey
 
@@ -35,7 +36,7 @@ def register(app: typer.Typer) -> None:
 
 
 @dataclass(frozen=True)
-class _Shown:
+class _Row:
     prefix: str
     name: str
     scopes: str
@@ -51,7 +52,10 @@ def create(
     scope: Annotated[
         list[str],
         typer.Option(
-            help="What it may do, repeatable: transactions:read, members:read, status:read, sync:start, metrics:read, audit:read."
+            help=(
+                "What it may do, repeatable: transactions:read, members:read, status:read, "
+                "sync:start, metrics:read, audit:read."
+            )
         ),
     ],
     days: Days = 90,
@@ -81,24 +85,25 @@ def _show(made: "NewKey", *, json: bool) -> None:
         return
     print(made.secret)
     say(
-        f"This key is shown once. It works until {made.expires_at:%Y-%m-%d}; send it as `Authorization: Bearer ...`."
+        f"This key is shown once. It works until {made.expires_at:%Y-%m-%d}; send it as "
+        "`Authorization: Bearer ...`."
     )
 
 
 def list_keys(json: Json = False) -> None:
-    """All keys: what they may do, when they end, and when they were last used."""
+    """List all keys: what they may do, when they end, and when they were last used."""
     from sql import keys as stored
     from sql.db import connect
 
     with ledger() as dsn, connect(dsn) as connection:
-        found = stored.listed(connection)
+        entries = stored.listed(connection)
     now = datetime.now(UTC)
     rows = [
-        _Shown(
-            one.prefix, one.name, ", ".join(one.scopes), one.state(now), one.expires_at, one.last_used_at,
-            one.requests_per_minute, one.replaces,
+        _Row(
+            entry.prefix, entry.name, ", ".join(entry.scopes), entry.state(now),
+            entry.expires_at, entry.last_used_at, entry.requests_per_minute, entry.replaces,
         )
-        for one in found
+        for entry in entries
     ]  # fmt: skip
     if json:
         print_json(rows)
@@ -116,7 +121,7 @@ def rotate(
     ] = 7,
     json: Json = False,
 ) -> None:
-    """A new key with the same name and scopes; the old one works for a while longer."""
+    """Make a new key with the same name and scopes; the old one works for a while longer."""
     from sql import keys as stored
     from sql.db import connect
 
@@ -133,7 +138,7 @@ def rotate(
 
 
 def revoke(prefix: Prefix) -> None:
-    """The key opens nothing any more, from now on."""
+    """Revoke a key: it stops working at once."""
     from sql import keys as stored
     from sql.db import connect
 

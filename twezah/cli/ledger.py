@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import typer
 
-from twezah.cli.exits import FAILED
+from twezah.cli.exit_codes import FAILED
 from twezah.cli.output import say
 
 
@@ -26,7 +26,7 @@ def ledger() -> Iterator[str]:
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """What cannot be done is said in a line; the command ends with exit code 1, or 2 if an argument is wrong."""
+    """Turns a refusal into one line and exit code 1, and a wrong argument into exit code 2."""
     from pydantic import ValidationError
 
     from sql.corrections import CorrectionRefusedError
@@ -38,13 +38,13 @@ def refusals() -> Iterator[None]:
         raise typer.Exit(FAILED) from None
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
         )
         raise typer.BadParameter(problems) from None
 
 
 def command_id(name: str) -> str:
-    """What the ledger keeps as the run of a command that is no Prefect run: who and which."""
+    """The name under which the ledger records a command as a run: which command, and by whom."""
     return f"command {name} by {_user()} ({uuid4().hex[:12]})"
 
 

@@ -1,19 +1,17 @@
 """Commands about the rules: check, diff, apply, show."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from twezah.cli.exits import FAILED
+from twezah.cli.exit_codes import FAILED
 from twezah.cli.ledger import command_id, ledger, post_waiting, refusals
-from twezah.cli.operate import Json, moment_utc
+from twezah.cli.options import Json, Who, Why, moment_utc
 from twezah.cli.output import print_json, say
-from twezah.cli.points import Who, Why
+from twezah.cli.rules_file import read_rules_file
 
 program = typer.Typer(
     no_args_is_help=True, help="The rules of the points program, as a file: check, compare, apply."
@@ -28,25 +26,28 @@ def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
     program.command(epilog="Example: `twezah program check points.toml`")(check)
     program.command(epilog="Example: `twezah program diff points.toml --as-if 2026-01-01`")(diff)
-    example = "Example: `twezah program apply points.toml --reason 'Black November' --author 'Ana, marketing'`"
+    example = (
+        "Example: `twezah program apply points.toml --reason 'Black November' --author 'Ana, "
+        "marketing'`"
+    )
     program.command(epilog=example)(apply)
     program.command(epilog="Example: `twezah program show > points.toml`")(show)
     app.add_typer(program, name="program")
 
 
 def check(file: File, json: Json = False) -> None:
-    """Whether the file is right: every problem at once, with the key and what to do.
+    """Check the file: every problem at once, with the key and what to do.
 
-    Asks no database.
+    The database is not needed.
     """
     from loyalty.authoring import BadRulesError, read_rules
 
-    text, problems, named = read_file(file), [], []
+    text, problems, named = read_rules_file(file), [], []
     try:
         rules = read_rules(text)
         named = [
             *(["program"] if rules.program else []),
-            *(one.promotion_id for one in rules.promotions),
+            *(promotion.promotion_id for promotion in rules.promotions),
         ]
     except BadRulesError as error:
         problems = error.problems
@@ -76,7 +77,7 @@ def diff(
     from sql.db import connect
     from tasks.program.change import preview_change
 
-    text = read_file(file)
+    text = read_rules_file(file)
     since = None if as_if is None else datetime.fromisoformat(moment_utc(as_if, "--as-if"))
     with _bad_rules(), ledger() as dsn, connect(dsn) as connection:
         found = preview_change(connection, text, since=since)
@@ -99,7 +100,7 @@ def apply(
             "--confirm",
             metavar="POINTS",
             min=0,
-            help="Agree to a change of so many points, where it is above the limit.",
+            help="Confirm a change of this many points, where it exceeds the limit.",
         ),
     ] = 0,
     json: Json = False,
@@ -114,7 +115,7 @@ def apply(
     from sql.program import RulesChangedError
     from tasks.program.change import ChangeRefusedError, apply_rules
 
-    run_id, text = command_id("program apply"), read_file(file)
+    run_id, text = command_id("program apply"), read_rules_file(file)
     with refusals(), _bad_rules():
         decision = Decision(reason=reason, author=author)
         with ledger() as dsn:
@@ -144,7 +145,10 @@ def show() -> None:
 
     with ledger() as dsn, connect(dsn) as connection:
         rules = facts.rules(connection)
-    latest = {one.promotion_id: one for one in sorted(rules.promotions, key=lambda p: p.version)}
+    latest = {
+        promotion.promotion_id: promotion
+        for promotion in sorted(rules.promotions, key=lambda p: p.version)
+    }
     print(write_rules(max(rules.programs, key=lambda p: p.version), list(latest.values())), end="")
 
 
@@ -158,21 +162,6 @@ def _print(found: Any, *, json: bool, change_id: int | None = None) -> None:
         print_json(found.to_json() | {"change_id": change_id})
     else:
         print("\n".join(shown(found, ZoneInfo(settings().timezone))))
-
-
-def read_file(file: str) -> str:
-    """The text of a file of rules."""
-    from loyalty.authoring import CHARACTERS_MAX
-
-    try:
-        if file == "-":
-            return sys.stdin.read(CHARACTERS_MAX + 1)
-        with Path(file).open(encoding="utf-8-sig") as opened:
-            return opened.read(CHARACTERS_MAX + 1)
-    except OSError as error:
-        raise typer.BadParameter(f"{file}: {error.strerror}", param_hint="FILE") from None
-    except UnicodeDecodeError:
-        raise typer.BadParameter(f"{file} is not UTF-8 text", param_hint="FILE") from None
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from twezah.cli.exits import ENVIRONMENT
+from twezah.cli.exit_codes import ENVIRONMENT
 from twezah.cli.output import say
 
 service = typer.Typer(
@@ -41,7 +41,7 @@ def show(user: User = "") -> None:
 
 def install(user: User = "", to: To = _FOLDER) -> None:
     """Write the unit, start the service now and at every boot. Needs root."""
-    from twezah.stack.unit import NAME
+    from twezah.stack.systemd_unit import NAME
 
     text = _unit(user)
     try:
@@ -58,7 +58,7 @@ def install(user: User = "", to: To = _FOLDER) -> None:
 
 def uninstall(to: To = _FOLDER) -> None:
     """Stop the service and remove the unit; the state folder stays. Needs root."""
-    from twezah.stack.unit import NAME
+    from twezah.stack.systemd_unit import NAME
 
     if not (to / NAME).exists():
         say(f"There is no {to / NAME}: nothing was changed.")
@@ -71,7 +71,7 @@ def uninstall(to: To = _FOLDER) -> None:
 
 def _unit(user: str) -> str:
     from settings import settings
-    from twezah.stack.unit import unit
+    from twezah.stack.systemd_unit import unit
 
     try:
         return unit(settings(), user or _owner(settings().home))
@@ -90,7 +90,8 @@ def _systemctl(*arguments: str) -> None:
     program = shutil.which("systemctl")
     if program is None or not Path("/run/systemd/system").exists():
         say(
-            "systemd does not run here: use what starts services on this machine, with the command of ExecStart."
+            "systemd does not run here: use what starts services on this machine, with the command "
+            "of ExecStart."
         )
         raise typer.Exit(ENVIRONMENT)
     result = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)

@@ -14,7 +14,10 @@ from typing import Self
 
 
 class FileLock:
-    """A `flock` on `path`; shared or exclusive, taken once at a time, dropped on `release` or death."""
+    """A `flock` on `path`, shared or exclusive.
+
+    It is taken once at a time, and dropped on `release` or when the process dies.
+    """
 
     def __init__(self, path: Path) -> None:
         """Name the lock file; nothing is opened yet."""

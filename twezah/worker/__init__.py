@@ -1,4 +1,4 @@
-"""A Prefect process worker whose flow runs start from a forkserver with the heavy modules preloaded.
+"""A Prefect process worker that starts flow runs from a preloaded forkserver.
 
 `python -m twezah.worker --pool billing` serves any `process` work pool; `prefect worker start`
 serves the same pool and the same deployments. Code is preloaded once: restart the worker after a

@@ -1,4 +1,4 @@
-"""What a forked child does: prepare the run's workspace as the stock supervisor does, then be `prefect.engine`.
+"""What a forked child does: prepare the run's workspace, then become `prefect.engine`.
 
 Prefect's supervisor runs the deployment's pull steps and replaces itself by `python -m
 prefect.engine`. Here the pull steps run in a fork of their own, and the replacement is the still
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from twezah.worker.wire import Job
+from twezah.worker.messages import Job
 
 #: Variables that the interpreter, an allocator or an imported library reads once, at start or
 #: import.
@@ -34,18 +34,23 @@ _READ_AT_IMPORT = (
         "PREFECT_PLUGINS_",
     ),
 )
+#: Read at the start as well, but `import_path` applies it to the forked child.
 _APPLIED_LATER = frozenset({"PYTHONPATH"})
 
 
+#: From <linux/prctl.h>.
 _PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
 class Preloaded:
-    """What the preloaded modules depend on: the forkserver's environment and the files they were read from."""
+    """What the preloaded modules depend on."""
 
+    #: Environment variables of the forkserver before its imports.
     environment: dict[str, str]
+    #: Modification times (ns) of the files that the modules were read from.
     code_mtimes_ns: dict[str, int]
+    #: What was preloaded; `package.*` is a package with all its modules.
     modules: list[str]
 
 
@@ -53,8 +58,11 @@ class Preloaded:
 class Launch:
     """The process that Prefect's supervisor wants to become."""
 
+    #: Program and arguments.
     command: list[str]
+    #: Working directory.
     cwd: str
+    #: All environment variables.
     environment: dict[str, str]
 
 
@@ -103,7 +111,10 @@ def why_cold(launch: Launch, preloaded: Preloaded) -> str | None:
 
 
 def _top_level(preloaded: Preloaded) -> dict[str, str]:
-    """Files of the packages that a workspace could shadow: the preloaded ones and those that are not installed."""
+    """Files of the packages that a run's workspace could shadow.
+
+    These are the preloaded packages, and those that are not installed.
+    """
     names = {name.partition(".")[0] for name in preloaded.modules}
     files = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
     return {
@@ -124,13 +135,16 @@ def _mtime_ns(file: str) -> int | None:
 
 
 def import_path(launch: Launch, preloaded: Preloaded) -> list[str]:
-    """`sys.path` as `python -m` would have it: working directory, PYTHONPATH, then the interpreter's own entries."""
-    own = {
+    """`sys.path` as `python -m` would have it.
+
+    That is: working directory, PYTHONPATH, then the interpreter's own entries.
+    """
+    added = {
         entry for entry in preloaded.environment.get("PYTHONPATH", "").split(os.pathsep) if entry
     }
-    interpreter = [entry for entry in sys.path[1:] if entry not in own]
-    given = [entry for entry in launch.environment.get("PYTHONPATH", "").split(os.pathsep) if entry]
-    return list(dict.fromkeys([launch.cwd, *given, *interpreter]))
+    interpreter = [entry for entry in sys.path[1:] if entry not in added]
+    paths = [entry for entry in launch.environment.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    return list(dict.fromkeys([launch.cwd, *paths, *interpreter]))
 
 
 def _engine_command() -> list[str]:
@@ -161,9 +175,9 @@ def _replace_environment(environment: dict[str, str]) -> None:
 
 
 def _prepare(config_path: str) -> Launch:
-    """Run Prefect's workspace supervisor in a fork up to where it would exec.
+    """Runs Prefect's workspace supervisor in a fork, up to the point where it would exec.
 
-    Exits as it does on failure.
+    Exits as the supervisor does on failure.
     """
     reader, writer = os.pipe()
     parent_pid = os.getpid()
@@ -225,7 +239,10 @@ def _become_engine(launch: Launch, preloaded: Preloaded) -> None:
 
 
 def _refresh_prefect() -> None:
-    """Do again what `import prefect` derived from the environment: settings, profile and logging."""
+    """Do again what `import prefect` derived from the environment.
+
+    That is: settings, profile and logging.
+    """
     from prefect import context
     from prefect.logging import configuration
 
@@ -235,7 +252,7 @@ def _refresh_prefect() -> None:
 
 
 def _refresh_others() -> None:
-    """State that a fork copies and a fresh interpreter would not share."""
+    """Resets state that a fork copies and a fresh interpreter would not share."""
     import settings
 
     settings.settings.cache_clear()
@@ -245,7 +262,7 @@ def _refresh_others() -> None:
 
 
 def _prepare_run() -> None:
-    """What only a fork can give a run, before it starts threads."""
+    """Does what only a fork can do for a run, before it starts threads."""
     sibling: Any = sys.modules.get("tasks.extract.bulk.map_process")
     if sibling is not None:
         sibling.prepare_run()

@@ -21,7 +21,7 @@ import time
 from typing import Any
 
 from twezah.worker import child
-from twezah.worker.wire import Job, encode, receive_job
+from twezah.worker.messages import Job, encode, receive_job
 
 #: Seconds that flow runs get to report `Crashed` and leave when the worker has vanished (kill -9).
 ORPHAN_GRACE_SECONDS = 10.0
@@ -59,7 +59,7 @@ def main(argv: list[str]) -> None:
     os.environ.update(PRELOAD_ENVIRONMENT)
     try:
         report = preload(argv[1:])
-    except Exception as error:  # noqa: BLE001 - every failure is reported; the worker then starts runs the stock way
+    except Exception as error:  # noqa: BLE001 - it is reported; the worker then starts runs cold
         control.sendall(encode({"error": f"{type(error).__name__}: {error}"}))
         return
     code_mtimes_ns = project_files()
@@ -70,7 +70,10 @@ def main(argv: list[str]) -> None:
 
 
 def preload(names: list[str]) -> dict[str, Any]:
-    """Import `names` (a package ending in `.*` with all its modules) and report seconds, memory and threads.
+    """Import the modules, and report seconds, memory and threads.
+
+    Args:
+        names: Modules; a package that ends in `.*` is imported with all its modules.
 
     Raises:
         UnsafeToFork: a module started a thread.
@@ -87,7 +90,9 @@ def preload(names: list[str]) -> dict[str, Any]:
     if threads:
         raise UnsafeToFork(f"threads started by an import: {', '.join(threads)}")
     gc.collect()
-    gc.disable()  # the child enables it; no collection may touch, and so copy, the shared pages before
+    # The child enables it again. Before that no collection may touch the shared pages: the kernel
+    # would copy them.
+    gc.disable()
     gc.freeze()
     return {
         "seconds": round(time.monotonic() - started, 2),
@@ -115,7 +120,10 @@ def native_threads() -> list[str]:
 
 
 def project_files() -> dict[str, int]:
-    """Modification times (ns) of the imported files that are not installed packages: code that may be edited."""
+    """Modification times (ns) of the imported files that are not installed packages.
+
+    That is code which may be edited while the worker runs.
+    """
     installed = tuple(path + os.sep for path in sysconfig.get_paths().values())
     times = {}
     for module in list(sys.modules.values()):
@@ -186,8 +194,8 @@ def _start_child(connection: socket.socket, server_pid: int) -> Job:
 
 def _reap(children: dict[int, socket.socket]) -> None:
     for pid in list(children):
-        done, status, usage = os.wait4(pid, os.WNOHANG)
-        if done:
+        ended_pid, status, usage = os.wait4(pid, os.WNOHANG)
+        if ended_pid:
             ending = {
                 "returncode": os.waitstatus_to_exitcode(status),
                 "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 3),
