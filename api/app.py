@@ -28,8 +28,9 @@ log = logging.getLogger(__name__)
 _DESCRIPTION = """\
 Sales become loyalty points: webhooks come in, sales and points go out.
 
-Errors are problem details (RFC 9457): `type` says what kind, `detail` what to do, `request_id` names the request in the logs.
-With 429 and 503 comes `Retry-After`, in seconds. Amounts are decimal texts in whole currency units, times are UTC.
+Errors are problem details (RFC 9457): `type` says what kind, `detail` what to do, `request_id`
+names the request in the logs. With 429 and 503 comes `Retry-After`, in seconds. Amounts are decimal
+texts in whole currency units, times are UTC.
 """
 
 

@@ -42,7 +42,8 @@ class Attempt:
     def likeness(self) -> tuple[Any, ...]:
         """Equal for attempts that one row may stand for."""
         return (
-            self.method, self.route, self.status, self.outcome, self.endpoint_no, self.event_no, self.key_no,
+            self.method, self.route, self.status, self.outcome, self.endpoint_no, self.event_no,
+            self.key_no,
             self.source.network, self.at.replace(microsecond=0),
         )  # fmt: skip
 

@@ -115,7 +115,10 @@ async def status(
         int, Query(ge=1, le=720, description="Rates and times are of so many hours.")
     ] = 24,
 ) -> Status:
-    """Per account: connection, last synchronisation, rates, response times of the billing system; and events that wait."""
+    """Synchronisations per account, and events that wait.
+
+    Per account: connection, last synchronisation, rates, response times of the billing system.
+    """
     state = state_of(request)
     async with answering():
         runs = await rows(state.readers, "api", "status", {"hours": window_hours})
@@ -147,8 +150,10 @@ async def _deployments(state: State) -> list[DeploymentStatus] | None:
 def _webhooks(row: Sequence[Any]) -> WebhookStatus:
     system, account, connection, waiting, parked, oldest, received, wrong, p50, p95 = row
     return WebhookStatus(
-        system=system, account=account or None, connection=connection, waiting=waiting, parked=parked, oldest_at=oldest,
-        received=received, error_rate=_share(wrong, received), to_ledger=ResponseTime(p50_ms=p50, p95_ms=p95),
+        system=system, account=account or None, connection=connection, waiting=waiting,
+        parked=parked, oldest_at=oldest,
+        received=received, error_rate=_share(wrong, received),
+        to_ledger=ResponseTime(p50_ms=p50, p95_ms=p95),
     )  # fmt: skip
 
 

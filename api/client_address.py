@@ -31,7 +31,10 @@ class Source:
         )
 
     def subject(self, key: bytes) -> str:
-        """Its name among the rate limits: a keyed fingerprint; of IPv6, the /64 that one subscriber has."""
+        """The client's name among the rate limits: a keyed fingerprint of the address.
+
+        Of IPv6, it is that of the /64 that one subscriber has.
+        """
         if self.address is None:
             return "local"
         whole = ip_network((self.address, 32 if self.address.version == 4 else 64), strict=False)

@@ -34,7 +34,10 @@ class Cursors:
             raw = b""
         mac, said = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
         if not hmac.compare_digest(mac, self._mac(said, filters)):
-            detail = "Use `next_cursor` of the last page as it is, with the same filters; or leave it out to begin anew."
+            detail = (
+                "Use `next_cursor` of the last page as it is, with the same filters; "
+                "or leave it out to begin anew."
+            )
             raise Problem(400, "wrong_cursor", detail)
         place: list[Any] = json.loads(said)
         return place

@@ -1,4 +1,7 @@
-"""Connections of the API: a bounded pool for what it reads, and one of its own for what it stores."""
+"""Connections of the API to the database.
+
+There is a bounded pool for what it reads, and a connection of its own for what it stores.
+"""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager

@@ -1,4 +1,7 @@
-"""Around every request: its name, its time and size limits, HTTPS, security headers, metrics and the audit."""
+"""What surrounds every request.
+
+Its id, its limits of time and size, HTTPS, security headers, metrics and the audit.
+"""
 
 import asyncio
 import contextlib
@@ -86,7 +89,8 @@ class _Guarded:
         except Exception as error:  # noqa: BLE001 - whatever it is, it is answered
             # Neither the message nor the values: they may hold personal data.
             where = "".join(traceback.format_tb(error.__traceback__)[-4:])
-            log.error("request %s failed: %s\n%s", self._request_id, type(error).__name__, where)  # noqa: TRY400
+            name = type(error).__name__
+            log.error("request %s failed: %s\n%s", self._request_id, name, where)  # noqa: TRY400
             detail = (
                 "This is a defect. Report it with the request_id, which is in the log of the API."
             )

@@ -1,4 +1,6 @@
-"""Stores events, many in one transaction, and answers each only after its commit; writes the audit on the side.
+"""Stores webhook events, and answers each only after its commit.
+
+Many events share one transaction. The audit log is written on the side.
 
 While one transaction waits for the disk, the events that arrive meanwhile gather for the next: a
 burst costs a few commits, and a single event waits for nobody.
@@ -135,7 +137,8 @@ class Intake:
                 await asyncio.sleep(0.05)
             except psycopg.Error as error:
                 if len(batch) == 1:
-                    log.error("an event cannot be stored: %s", type(error).__name__)  # noqa: TRY400 - the text may hold data
+                    # No traceback: its text may hold data of the event.
+                    log.error("an event cannot be stored: %s", type(error).__name__)  # noqa: TRY400
                     _refuse(batch, type(error).__name__)
                     return
                 for one in batch:  # whichever is at fault, the others are not

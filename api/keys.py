@@ -43,7 +43,10 @@ def require(scope: str) -> Callable[..., Awaitable[ApiKey]]:
             )
             await rows(state.readers, "keys", "touch", {"key_no": found.key_no})
         if scope not in found.scopes:
-            detail = f"This key has no scope {scope}: an administrator gives it one with `twezah keys create`."
+            detail = (
+                f"This key has no scope {scope}: "
+                "an administrator gives it one with `twezah keys create`."
+            )
             raise Problem(
                 403, "insufficient_scope", detail, headers=_challenge("insufficient_scope")
             )

@@ -1,4 +1,6 @@
-"""Rate limits of what comes in: token buckets in the database, so that all processes of the API share them.
+"""Rate limits of incoming requests.
+
+Token buckets in the database, so that all processes of the API share them.
 
 A process takes some tokens at once and spends them without asking again; what it did not spend
 within a second it forgets. So all processes together stay within the limit, and a burst costs a few

@@ -144,12 +144,16 @@ def _entry(found: Sequence[Any], words: Mapping[str, str]) -> HistoryEntry:
     ) = found
     entry = None if rest[0] is None else Entry(*rest)
     return HistoryEntry(
-        kind=kind, posted_at=posted_at, points=points, balance_points=balance, event_at=event_at, run_id=run_id,
+        kind=kind, posted_at=posted_at, points=points, balance_points=balance, event_at=event_at,
+        run_id=run_id,
         explanation=entry.rule() if entry is not None else _of_no_sale(kind, reason, external_id),
         sale=None if entry is None else SaleEntry(
-            system=system, account=account, transaction_id=external_id, transaction_number=number, entry_no=entry.entry_no,
-            due_before=entry.due_before, due_after=entry.due_after, amount=entry.net_amount, currency=entry.currency, tier=entry.tier,
-            parts=[PointsPart(**asdict(part)) for part in entry.parts(words)], program_version=entry.program_version,
+            system=system, account=account, transaction_id=external_id, transaction_number=number,
+            entry_no=entry.entry_no,
+            due_before=entry.due_before, due_after=entry.due_after, amount=entry.net_amount,
+            currency=entry.currency, tier=entry.tier,
+            parts=[PointsPart(**asdict(part)) for part in entry.parts(words)],
+            program_version=entry.program_version,
         ),
     )  # fmt: skip
 

@@ -1,4 +1,7 @@
-"""What Prometheus reads: requests as this process counted them, and the state of the integration from the database."""
+"""What Prometheus reads.
+
+Requests as this process counted them, and the state of the integration from the database.
+"""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -62,7 +65,10 @@ class Metrics:
         lost: int,
         now: float,
     ) -> bytes:
-        """All metrics in Prometheus' text format; `runs` and `events` are rows of the queries `status` and `event_status`."""
+        """All metrics in Prometheus' text format.
+
+        `runs` and `events` are rows of the queries `status` and `event_status`.
+        """
         self._lost.set(lost)
         registry = CollectorRegistry()
         account = ["system", "account"]

@@ -177,7 +177,10 @@ class TimedProtocol(HttpToolsProtocol):
     def _cut_off(self, status: int, phrase: str) -> None:
         if self._in_head:  # else it has its answer, or the application is about to give one
             again = "retry-after: 1\r\n" if status == _NO_ROOM else ""
-            head = f"HTTP/1.1 {status} {phrase}\r\n{again}content-length: 0\r\nconnection: close\r\n\r\n"
+            head = (
+                f"HTTP/1.1 {status} {phrase}\r\n{again}"
+                "content-length: 0\r\nconnection: close\r\n\r\n"
+            )
             self.transport.write(head.encode())
         self._close()
 

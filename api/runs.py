@@ -1,4 +1,7 @@
-"""Starts runs of deployments at the Prefect server: a synchronisation that was asked for, and the run that awards stored events."""
+"""Starts runs of deployments at the Prefect server.
+
+Either a synchronisation that a client asked for, or the run that awards stored events.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -34,7 +37,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Deployment:
-    """A deployment that synchronises a connection: whether it was ever complete, and whether its schedule is on."""
+    """A deployment that synchronises a connection.
+
+    Whether it was ever complete, and whether its schedule is on.
+    """
 
     connection: str
     connected: bool
@@ -42,7 +48,10 @@ class Deployment:
 
 
 class Runs:
-    """Prefect's client is imported at its first use: that takes seconds, and webhooks need none of it."""
+    """Starts runs through Prefect's client.
+
+    The client is imported at its first use: that takes seconds, and webhooks need none of it.
+    """
 
     async def start(
         self, deployment: str, parameters: dict[str, Any], *, idempotency_key: str | None = None
@@ -65,7 +74,9 @@ class Runs:
             )
 
     async def ensure(self, deployment: str) -> Run:
-        """The run that waits for its start, or else a new one: where no worker takes runs up, they do not pile up.
+        """The run that waits for its start, or else a new one.
+
+        Where no worker takes runs up, they do not pile up.
 
         Raises NoDeploymentError, PrefectAwayError.
         """

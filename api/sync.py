@@ -26,7 +26,10 @@ Name = Annotated[
         min_length=1,
         max_length=255,
         pattern=r"^[\x21-\x7e]+$",
-        description="Your own name for this request. Repeated with it, the request starts nothing and gets the first answer; for a day.",
+        description=(
+            "Your own name for this request. Repeated with it, the request starts nothing and gets "
+            "the first answer; for a day."
+        ),
         examples=["6f1c2a0e-close-of-business"],
     ),
 ]
@@ -72,7 +75,7 @@ async def sync(
 async def _once(
     state: State, key: ApiKey, name: str, asked: SyncRequest, parameters: dict[str, Any]
 ) -> tuple[SyncStarted, bool]:
-    """The answer of the first request with this name, which may be this one; and whether it is a repetition."""
+    """The answer of the first request with this name; and whether this is a repetition."""
     identity = {"key_no": key.key_no, "idempotency_key": name}
     digest = hashlib.sha256(asked.model_dump_json().encode()).digest()
     async with answering():

@@ -1,4 +1,6 @@
-"""Wakes whoever awards stored events: at once, once for a burst, and again later should the wake-up be lost.
+"""Wakes the worker that awards stored events.
+
+At once, once for a burst of events, and again later should the wake-up be lost.
 
 Where webhooks are expected somebody always listens: a run that is started only when an event comes
 takes seconds to begin.
@@ -46,7 +48,10 @@ class Nudge:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Works until left; begins with a look, for what was stored before the last process ended."""
+        """Works until the context is left.
+
+        Begins with a look at what was stored before the last process ended.
+        """
         task = asyncio.create_task(self._forever())
         try:
             yield

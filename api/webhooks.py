@@ -50,14 +50,18 @@ log = logging.getLogger(__name__)
 EndpointId = Annotated[
     str,
     Path(
-        min_length=1, max_length=100, description="The unguessable part of the address that `twezah webhooks create` printed."
+        min_length=1, max_length=100,
+        description="The unguessable part of the address that `twezah webhooks create` printed."
     ),
 ]  # fmt: skip
 _ANSWERS = described(401, 403, 404, 408, 410, 413, 429, 503)
 _BODY = {
     "requestBody": {
         "required": True,
-        "description": "Signed as the billing system signs; a custom system as its block says, Standard Webhooks if it says nothing.",
+        "description": (
+            "Signed as the billing system signs; a custom system as its block says, "
+            "Standard Webhooks if it says nothing."
+        ),
         "content": {
             "application/json": {
                 "schema": {"type": "object"},
@@ -190,7 +194,9 @@ async def _place(
         try:
             endpoint = await request.app.state.endpoints.find(state, endpoint_id)
         except TokenUnreadableError:
-            log.error("a webhook's secret cannot be read: %s", TokenUnreadableError.__doc__)  # noqa: TRY400 - no traceback needed
+            # No traceback is needed: the message says it all.
+            reason = TokenUnreadableError.MESSAGE
+            log.error("a webhook's secret cannot be read: %s", reason)  # noqa: TRY400
             raise retry_later(
                 "not_ready", "This endpoint cannot check signatures just now.", seconds=60
             ) from None
@@ -209,7 +215,8 @@ async def _place(
     try:
         webhook = declaration(endpoint.system, endpoint.options)
     except Misconfigured as error:
-        log.error("endpoint %s: %s", endpoint.endpoint_no, error)  # noqa: TRY400 - the message is all there is to know
+        # No traceback is needed: the message says it all.
+        log.error("endpoint %s: %s", endpoint.endpoint_no, error)  # noqa: TRY400
         webhook = None
     if webhook is None:
         raise retry_later(
@@ -240,9 +247,18 @@ async def _refuse(
 
 
 async def _greet(
-    state: State, endpoint: Endpoint, attempt: Attempt, subject: str, body: bytes, greeting: kit.Handshake, now: datetime
+    state: State,
+    endpoint: Endpoint,
+    attempt: Attempt,
+    subject: str,
+    body: bytes,
+    greeting: kit.Handshake,
+    now: datetime,
 ) -> Response:  # fmt: skip
-    """A handshake proves nothing, so only an endpoint that awaits one stores it, and a run asks the vendor whether it is true.
+    """Answers a handshake.
+
+    A handshake proves nothing, so only an endpoint that awaits one stores it, and a run asks the
+    vendor whether it is true.
 
     One without a code (a shop's ping) is answered and never stored. All count as deliveries that
     prove nothing.

@@ -1,4 +1,7 @@
-"""Who acts, for the audit log: said to the database once per connection, and taken from there by whatever records."""
+"""Who acts, for the audit log.
+
+Each connection is told once, and whatever writes to the audit log takes the actor from there.
+"""
 
 import os
 import pwd
@@ -17,7 +20,11 @@ LABEL = "twezah.actor"
 
 
 def actor(otherwise: str | None = None) -> str:
-    """Who acts here and now: as said by `acting_as`, as a resolver finds, or else `otherwise`, or the operating system's user."""
+    """Who acts here and now.
+
+    In this order: the actor of `acting_as`, what a resolver answers, `otherwise`, the user of the
+    operating system.
+    """
     said = _said.get()
     for resolve in () if said else _resolvers:
         said = said or resolve()

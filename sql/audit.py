@@ -58,7 +58,11 @@ class Filter:
 
 @dataclass(frozen=True)
 class Head:
-    """The last entry of the chain: whoever noted it elsewhere notices when anything before it is changed or the end is cut off."""
+    """The last entry of the chain.
+
+    Whoever wrote it down elsewhere notices later that an earlier entry was changed, or that the
+    end was cut off.
+    """
 
     entry_no: int
     hash: str
@@ -123,7 +127,8 @@ def record(  # noqa: PLR0913  an entry names all it consists of
     The actor is `sql.actor.actor()`.
     """
     parameters = {
-        "operation": operation, "subject": subject, "status": status, "details": Jsonb(dict(details or {})), "system": system,
+        "operation": operation, "subject": subject, "status": status,
+        "details": Jsonb(dict(details or {})), "system": system,
         "account": account, "records": records, "points": points, "error": error, "run_id": run_id,
     }  # fmt: skip
     connection.execute(query("audit", "record"), parameters)
@@ -154,7 +159,9 @@ def head(connection: DbConnection) -> Head | None:
 
 
 def verify(connection: DbConnection, anchors: Sequence[Head] = ()) -> Verdict:
-    """Reads the whole chain, in constant memory, and computes every hash anew, without the database's functions.
+    """Reads the whole chain and computes every hash again.
+
+    Needs constant memory, and does not use the database's own functions.
 
     Args:
         connection: Reads only; the state at one instant.

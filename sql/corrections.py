@@ -47,7 +47,10 @@ class Adjusted:
             "" if self.owner_id == self.member_id else f" (into whom {self.member_id} was merged)"
         )
         known = "; it was entered before, and nothing was added now" if self.repeated else ""
-        return f"Adjustment {self.adjustment_id}: {self.points:+d} points to {whose}, balance {self.balance_points}{known}"
+        return (
+            f"Adjustment {self.adjustment_id}: {self.points:+d} points to {whose}, "
+            f"balance {self.balance_points}{known}"
+        )
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,10 @@ class Merged:
     def to_text(self) -> str:
         """One line."""
         if self.member_id == self.owner_id:
-            return f"Member {self.member_id} stands alone again (row {self.merge_id} takes the merge back)"
+            return (
+                f"Member {self.member_id} stands alone again "
+                f"(row {self.merge_id} takes the merge back)"
+            )
         known = "; it was so before" if self.repeated else ""
         return (
             f"Member {self.member_id} is member {self.owner_id} now (merge {self.merge_id}){known}"
@@ -87,7 +93,8 @@ class PhoneChanged:
         kept = (
             "sales under the former one are a new customer's from now on"
             if self.former_member_id is None
-            else f"sales under the former one still count here (member {self.former_member_id}, merged)"
+            else "sales under the former one still count here "
+            f"(member {self.former_member_id}, merged)"
         )
         return f"Member {self.member_id} has the new phone; {kept}"
 
@@ -110,7 +117,10 @@ def member_of_phone(connection: DbConnection, phone: str) -> Member | None:
 
 
 def owners(connection: DbConnection, members: Sequence[int]) -> dict[int, int]:
-    """Merged members -> who earns for them: those among `members`, and those that one of `members` earns for."""
+    """Merged members -> who earns for them.
+
+    Answers for those among `members`, and for everybody for whom one of `members` earns.
+    """
     found = connection.execute(
         query("corrections", "owners"), {"members": list(members)}
     ).fetchall()
@@ -118,7 +128,11 @@ def owners(connection: DbConnection, members: Sequence[int]) -> dict[int, int]:
 
 
 def earning_for(connection: DbConnection, members: Sequence[int]) -> list[int]:
-    """Whose sales are the members': their own, unless they were merged away, and those of whom was merged into them."""
+    """The members whose sales count for one of `members`.
+
+    These are the members themselves, unless they were merged into somebody, and everybody who was
+    merged into them.
+    """
     merged, mine = owners(connection, members), set(members)
     return sorted(
         (mine - merged.keys()) | {member for member, owner in merged.items() if owner in mine}
@@ -159,10 +173,14 @@ def void_adjustment(
         raise CorrectionRefusedError(message)
     member_id, points, voids_id, event_at = row
     if voids_id is not None:
-        message = f"adjustment {adjustment_id} takes adjustment {voids_id} back; enter the points anew instead"
+        message = (
+            f"adjustment {adjustment_id} takes adjustment {voids_id} back; "
+            "enter the points anew instead"
+        )
         raise CorrectionRefusedError(message)
     values = decision.model_dump() | {
-        "member_id": member_id, "points": -points, "event_at": event_at, "key": key, "voids_id": adjustment_id, "run_id": run_id,
+        "member_id": member_id, "points": -points, "event_at": event_at, "key": key,
+        "voids_id": adjustment_id, "run_id": run_id,
     }  # fmt: skip
     # Asked for once the row is locked: another void may just have been entered.
     voided_by = connection.execute(
@@ -185,7 +203,10 @@ def _add(connection: DbConnection, member: Member, values: Mapping[str, Any]) ->
     known = connection.execute(query("corrections", "adjustment_of_key"), values).fetchone()
     assert known is not None
     if known[1:] != (values["member_id"], values["points"], values["voids_id"]):
-        message = f"the key {values['key']!r} was used for another adjustment ({known[0]}); take a new key"
+        message = (
+            f"the key {values['key']!r} was used for another adjustment ({known[0]}); "
+            "take a new key"
+        )
         raise CorrectionRefusedError(message)
     balance = connection.execute(
         query("corrections", "balance"), {"member_id": member.owner_id}
@@ -215,13 +236,19 @@ def merge(
         message = f"member {member_id} cannot be merged with itself"
         raise CorrectionRefusedError(message)
     if into.owner_id == member.member_id:
-        message = f"member {into_id} was merged into {member_id}; undo that first (`twezah member unmerge {into_id}`)"
+        message = (
+            f"member {into_id} was merged into {member_id}; "
+            f"undo that first (`twezah member unmerge {into_id}`)"
+        )
         raise CorrectionRefusedError(message)
     active = _active(connection, member_id)
     if active is not None:
         if active[1] == into_id:
             return Merged(active[0], member_id, into.owner_id, repeated=True)
-        message = f"member {member_id} was merged into {active[1]} already; undo that first (`twezah member unmerge {member_id}`)"
+        message = (
+            f"member {member_id} was merged into {active[1]} already; "
+            f"undo that first (`twezah member unmerge {member_id}`)"
+        )
         raise CorrectionRefusedError(message)
     return _merge(connection, member_id, into, decision, run_id)
 
@@ -247,7 +274,9 @@ def unmerge(
     *,
     of_member: int | None = None,
 ) -> Merged:
-    """Takes the merge of `member_id` (into `of_member`) back: everybody has what they would have had without it.
+    """Takes the merge of `member_id` (into `of_member`) back.
+
+    Everybody then has what they would have had without the merge.
 
     Raises CorrectionRefusedError if the member is unknown or not merged.
     """

@@ -50,7 +50,7 @@ def connect(dsn: str) -> Iterator[DbConnection]:
 
 
 def _introduce(driver: DbConnection, known: dict[Any, Any]) -> None:
-    """Tells the database who acts, for the audit log, unless it was told so before on this connection."""
+    """Tells the database who acts, for the audit log, once per connection."""
     who = actor()
     if known.get("actor") != who:
         driver.autocommit = True  # a rollback must not take it back
@@ -62,7 +62,9 @@ def _introduce(driver: DbConnection, known: dict[Any, Any]) -> None:
 def read_frame(
     connection: DbConnection, statement: bytes, parameters: Mapping[str, Any], schema: pl.Schema
 ) -> pl.DataFrame:
-    """The rows of a SELECT as a frame of `schema`, columns in order; times are selected as UTC microseconds.
+    """The rows of a SELECT as a frame of `schema`, columns in order.
+
+    The query selects times as UTC microseconds.
 
     The database puts each column into one text, which Polars takes apart: half the cost of rows of
     Python objects. An empty text comes back as null.

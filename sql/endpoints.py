@@ -73,7 +73,8 @@ def create_endpoint(connection: DbConnection, wanted: NewEndpoint) -> Made:
         one for one in iter(lambda: secrets.token_urlsafe(_ID_BYTES), "") if not one.startswith("-")
     )
     parameters = {
-        "endpoint_id": endpoint_id, "system": wanted.system, "connection": wanted.connection, "account": wanted.account,
+        "endpoint_id": endpoint_id, "system": wanted.system, "connection": wanted.connection,
+        "account": wanted.account,
         "options": Jsonb(dict(wanted.options)), "allowed_networks": list(wanted.allowed_networks),
         "body_bytes_max": wanted.body_bytes_max, "events_per_minute": wanted.events_per_minute,
         "is_default": wanted.is_default, "handshake": wanted.handshake,

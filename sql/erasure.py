@@ -1,4 +1,8 @@
-"""Removing a member's personal data: the phone, wherever it is stored, and what raw records say beside it. Sales and points stay."""
+"""Removes a member's personal data.
+
+The phone goes wherever it is stored, and so does what raw records say about the person. Sales and
+points stay.
+"""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -70,7 +74,8 @@ class Erased:
         if not any(counts):
             return f"Member {self.member_id} has no personal data here (any more)."
         what = (
-            f"{self.phones} phone numbers, {self.customers} customers' phones, records in {self.pages} stored "
+            f"{self.phones} phone numbers, {self.customers} customers' phones, "
+            f"records in {self.pages} stored "
             f"pages and {self.events} webhooks, {self.texts} messages"
         )
         if self.elsewhere:
@@ -79,7 +84,10 @@ class Erased:
             )
         also = f" (with {len(self.members) - 1} merged members)" if len(self.members) > 1 else ""
         verb = "would be" if self.dry_run else "were"
-        return f"Member {self.member_id}{also}: {what} {verb} erased; sales and points stay.{self._left()}"
+        return (
+            f"Member {self.member_id}{also}: {what} {verb} erased; "
+            f"sales and points stay.{self._left()}"
+        )
 
     def _left(self) -> str:
         parts = []
@@ -142,7 +150,10 @@ def erase(
 def _customers(
     connection: DbConnection, members: list[int], phones: list[str]
 ) -> dict[tuple[str, str], set[str]]:
-    """Their customer numbers per account; not those that documents of others have as well (a till's `walk-in`)."""
+    """The person's customer numbers per account.
+
+    Leaves out numbers that documents of other members have as well (a till's `walk-in`).
+    """
     found: dict[tuple[str, str], set[str]] = defaultdict(set)
     parameters = {"members": members, "phones": phones}
     for system, account, customer in connection.execute(
@@ -195,7 +206,10 @@ def _rewrite(
 def _known_at(
     theirs: dict[tuple[str, str], set[str]], system: str, account: str | None
 ) -> set[str]:
-    """Their numbers at an account; where a webhook's address is for any account of the system, at all of those."""
+    """The person's customer numbers at an account.
+
+    A webhook's address may be for any account of the system: then the numbers at all of them.
+    """
     if account is not None:
         return theirs.get((system, account), set())
     return set().union(*(ids for (known, _), ids in theirs.items() if known == system))
@@ -294,7 +308,10 @@ def texts_of(connection: DbConnection, schemas: Sequence[str]) -> dict[tuple[str
 
 
 def _remaining(connection: DbConnection, person: Person, done: Erased) -> dict[str, int]:
-    """Rows per table that still name the person, and are kept on purpose: keys of the ledger, the audit log."""
+    """Rows per table that still name the person, and are kept on purpose.
+
+    These are keys of the ledger, and the audit log.
+    """
     found: Counter[str] = Counter()
     skipped = {*_QUOTING, "loyalty.member", "billing.customer"} if done.dry_run else set()
     for (schema, table), names in texts_of(connection, _SCHEMAS).items():

@@ -60,7 +60,9 @@ def post(
     as_of: datetime,
     run_id: str,
 ) -> int:
-    """Appends what expired of the members' points until `as_of`, or came back; returns the points it adds to their balances.
+    """Appends what expired of the members' points until `as_of`, or came back.
+
+    Returns the points that this adds to their balances.
 
     `due` is what `loyalty.award` says: points that could not be computed do not expire.
     """

@@ -42,7 +42,10 @@ class Entry:
         if self.reason == "moved":
             return "the invoice no longer belongs to this member"
         if self.reason == "referral":
-            return "the friend's sale brings this member no reward any more: it was voided or given back, another one is the first, or members were merged"
+            return (
+                "the friend's sale brings this member no reward any more: it was voided or given "
+                "back, another one is the first, or members were merged"
+            )
         if self.is_reward:
             rewards = " + ".join(
                 f"{rule} {points}" for rule, points in self.breakdown.items() if rule != "base"
@@ -59,14 +62,20 @@ class Entry:
             if self.tier_rate_bps is not None
             else f"({self.tier})"
         )
-        rule = f"{self.net_amount} {self.currency} x {rate} {tier}, rounded {self.rounding.replace('_', ' ')}"
+        rule = (
+            f"{self.net_amount} {self.currency} x {rate} {tier}, "
+            f"rounded {self.rounding.replace('_', ' ')}"
+        )
         if self.breakdown.keys() - {"base", "tier"}:
             rule += ", and promotions"
         return f"{rule} = {parts} = {self.due_after}"
 
     @property
     def is_reward(self) -> bool:
-        """Whether a referrer earned it at a friend's sale: promotions give their own buyer nothing for a sale of no amount."""
+        """Whether a referrer earned it at a friend's sale.
+
+        Promotions give the buyer nothing for a sale of amount 0, so such an entry is a referrer's.
+        """
         return not self.net_amount and bool(self.breakdown.keys() - {"base", "tier"})
 
     def parts(self, promotions: Mapping[str, str]) -> list[Part]:
@@ -102,7 +111,10 @@ class Entry:
             if self.reason in ("moved", "referral")
             else f"  [program version {self.program_version}]"
         )
-        return f"{head} (due {self.due_before} -> {self.due_after}; {posted})\n     {self.rule()}{version}"
+        return (
+            f"{head} (due {self.due_before} -> {self.due_after}; {posted})\n"
+            f"     {self.rule()}{version}"
+        )
 
 
 @dataclass(frozen=True)
@@ -141,7 +153,10 @@ class Explanation:
 
     @property
     def points_of(self) -> dict[int | None, int]:
-        """Points posted for the invoice: to whoever earns for it now, and to everybody else who has some, as a referrer."""
+        """Points posted for the invoice, of all members together.
+
+        Counts whoever earns for it now, and everybody else who has some of it, as a referrer does.
+        """
         found: dict[int | None, int] = {self.owner_id: 0}
         for entry in self.entries:
             found[entry.member_id] = found.get(entry.member_id, 0) + entry.points
@@ -161,11 +176,15 @@ class Explanation:
     def to_text(self, zone: ZoneInfo) -> str:
         """For a terminal, times in `zone`."""
         if self.kind is None or self.issued_at is None:
-            return f"{self.system} {identifier(self.external_id)} is not in the ledger. It was rejected: {self.rejected}"
+            return (
+                f"{self.system} {identifier(self.external_id)} is not in the ledger. "
+                f"It was rejected: {self.rejected}"
+            )
         head = (
             f"{self.system} {identifier(self.invoice_number or self.external_id)} "
             f"({self.kind}, {self.status}, id {identifier(self.external_id)}): "
-            f"{self.total} {self.currency}, refunded {self.refunded}, issued {self.issued_at.astimezone(zone):%Y-%m-%d %H:%M %Z}"
+            f"{self.total} {self.currency}, refunded {self.refunded}, "
+            f"issued {self.issued_at.astimezone(zone):%Y-%m-%d %H:%M %Z}"
         )
         lines = [
             head,

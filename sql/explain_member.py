@@ -115,5 +115,6 @@ def explain_member(dsn: str, member_id: int, *, limit: int = MOVEMENTS) -> Membe
     number, into, created, balance, movements, tier, since, waiting, holds = row
     return MemberExplanation(
         number, into, created, balance, movements, tier, since, waiting, tuple(holds),
-        tuple(Cause(*one) for one in causes), tuple(Rule(*one) for one in rules), tuple(Movement(*one) for one in latest),
+        tuple(Cause(*one) for one in causes), tuple(Rule(*one) for one in rules),
+        tuple(Movement(*one) for one in latest),
     )  # fmt: skip

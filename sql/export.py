@@ -61,7 +61,9 @@ def export(
     kind: Format = "csv",
     rows_max: int = ROWS_MAX,
 ) -> Exported:
-    """Writes the tables as of one instant into a new folder of `home`/exports, readable by its owner only; commits the audit entry.
+    """Writes the tables as of one instant into a new folder of `home`/exports.
+
+    Only its owner can read the folder. Commits the audit entry.
 
     The folder has its name once everything is in it, and after the entry is committed: there is no
     export without an entry.
@@ -73,7 +75,10 @@ def export(
         raise ValueError(f"{', '.join(unknown)}: tables are {', '.join(TABLES)}")
     member_id = None if member_id is None else find_member(connection, member_id).owner_id
     what = "all" if member_id is None else f"member-{member_id}"
-    name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{what}{'-personal' if personal else ''}-{secrets.token_hex(3)}"
+    name = (
+        f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{what}{'-personal' if personal else ''}"
+        f"-{secrets.token_hex(3)}"
+    )
     folder = home / "exports" / name
     draft = folder.with_name(f".{name}.part")
     folder.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
@@ -130,7 +135,10 @@ def _write(
         file.flush()
         os.fsync(file.fileno())
     if cursor.rowcount > rows_max:
-        message = f"{name} has more than {rows_max} rows; choose fewer tables or one member, or raise the limit"
+        message = (
+            f"{name} has more than {rows_max} rows; "
+            "choose fewer tables or one member, or raise the limit"
+        )
         raise ExportTooLargeError(message)
     if kind == "parquet":
         _to_parquet(connection, select, path)

@@ -10,7 +10,7 @@ from sql.sync import AccountKey
 
 @dataclass(frozen=True)
 class Known:
-    """A field as it is known: in how many records it was, of how many since it was first seen, and how many since the last."""
+    """A field of a vendor's records, and in how many of them it was."""
 
     stream: str
     path: str

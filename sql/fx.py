@@ -12,7 +12,7 @@ from sql.named_queries import query
 
 
 class RateChangedError(ValueError):
-    """A rate that is known already has another value now, and nobody said that this is a correction."""
+    """A stored rate would get another value, and nobody said that this is a correction."""
 
 
 @dataclass(frozen=True)
@@ -69,14 +69,19 @@ def add(
     changed = [one for one in fresh if one.key in known]
     if changed and not correct:
         shown = "; ".join(
-            f"{one.currency} in {one.base_currency} for {one.valid_on}: {known[one.key][1]} is known, {one.rate} is new"
+            f"{one.currency} in {one.base_currency} for {one.valid_on}: "
+            f"{known[one.key][1]} is known, {one.rate} is new"
             for one in changed[:PROBLEMS_SHOWN]
         )
-        message = f"{len(changed)} rates differ from what is known: {shown}. Load them as a correction if they are right: past sales are then recomputed"
+        message = (
+            f"{len(changed)} rates differ from what is known: {shown}. "
+            "Load them as a correction if they are right: past sales are then recomputed"
+        )
         raise RateChangedError(message)
     if fresh:
         values = _columns(fresh) | {
-            "ends": [one.valid_until for one in fresh], "rates": [one.rate for one in fresh], "source": source, "run_id": run_id,
+            "ends": [one.valid_until for one in fresh], "rates": [one.rate for one in fresh],
+            "source": source, "run_id": run_id,
         }  # fmt: skip
         connection.execute(query("fx", "add"), values)
     return LoadedRates(len(fresh) - len(changed), len(found) - len(fresh), len(changed))

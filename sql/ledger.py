@@ -1,4 +1,6 @@
-"""The award step's side of the database: claim dirty members, read their history, append entries, clear the claim.
+"""The award step's side of the database.
+
+Claims dirty members, reads their history, appends entries, clears the claim.
 
 One chunk is one transaction; the caller commits. The claim is a row lock, so it vanishes with its
 holder, and the members stay dirty until their entries are in.
@@ -39,20 +41,27 @@ POSTED: Final = pl.Schema(
 )
 #: A new entry; `posted_at` is the database's.
 ENTRY: Final = (
-    "system", "account", "external_id", "member_id", "entry_no", "due_before", "due_after", "points", "reason", "breakdown",
+    "system", "account", "external_id", "member_id", "entry_no", "due_before", "due_after",
+    "points", "reason", "breakdown",
     "net_minor", "currency", "tier", "program_version", "event_at", "run_id",
 )  # fmt: skip
 
 
 def claim(connection: DbConnection, limit: int) -> list[int]:
-    """Up to `limit` dirty members that nobody else is working on, locked until the transaction ends."""
+    """Up to `limit` dirty members that nobody else is working on.
+
+    They are locked until the transaction ends.
+    """
     return [
         row[0] for row in connection.execute(query("ledger", "claim"), {"limit": limit}).fetchall()
     ]
 
 
 def claim_of(connection: DbConnection, members: Sequence[int]) -> list[int]:
-    """Those of the members that are dirty and that nobody else is working on, locked until the transaction ends."""
+    """Those of `members` that are dirty and that nobody else is working on.
+
+    They are locked until the transaction ends.
+    """
     return [
         row[0]
         for row in connection.execute(
@@ -133,7 +142,10 @@ def promotions(connection: DbConnection) -> list[Promotion]:
 
 @dataclass(frozen=True)
 class _Row:
-    """A version that is not interpreted yet: one that is replaced may be of a kind that nobody knows."""
+    """A version of a promotion, not interpreted yet.
+
+    A replaced version may be of a kind that this code does not know any more.
+    """
 
     version: int
     valid_from: datetime
@@ -141,7 +153,10 @@ class _Row:
 
 
 def _rows(connection: DbConnection, name: str) -> list[dict[str, Any]]:
-    """The rows of a named query by column; a `valid_from` without beginning is the earliest Python knows."""
+    """The rows of a named query by column.
+
+    A `valid_from` without beginning is the earliest instant that Python knows.
+    """
     cursor = connection.execute(query("ledger", name))
     names = [column.name for column in cursor.description or ()]
     rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

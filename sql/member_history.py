@@ -1,4 +1,7 @@
-"""Everything that the points of some members depend on, as frames; only what the rules in force ask for is read."""
+"""Everything that the points of some members depend on, as frames.
+
+Only what the rules in force ask for is read.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -70,7 +73,10 @@ def _stamp(connection: DbConnection) -> tuple[int, int]:
 
 
 def read(connection: DbConnection, members: Sequence[int], rules: Rules) -> Stored:
-    """What `loyalty.award` needs to compute the points of `members`, in one view of the database."""
+    """What `loyalty.award` needs to compute the points of `members`.
+
+    All of it is read in one snapshot of the database.
+    """
     referrals = REFERRALS.to_frame()
     if any(isinstance(p.rule, ReferralReward) for p in rules.promotions):
         referrals = read_frame(

@@ -17,7 +17,10 @@ LOCK_KEY = 7_404_2026  # any constant of our own: two migrators of one database 
 
 
 class MigrationChangedError(RuntimeError):
-    """A migration that was already applied has another text now: write a new one instead of editing it."""
+    """A migration that was applied has another text now.
+
+    Write a new migration instead of editing one.
+    """
 
 
 @dataclass(frozen=True)
@@ -50,10 +53,14 @@ def migrate(dsn: str) -> list[str]:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK_KEY])
         connection.execute(
             """CREATE TABLE IF NOT EXISTS public.schema_migration (
-                   name text PRIMARY KEY, digest text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now());
+                   name text PRIMARY KEY,
+                   digest text NOT NULL,
+                   applied_at timestamptz NOT NULL DEFAULT now());
                COMMENT ON TABLE public.schema_migration IS 'Migrations applied to this database.';
-               COMMENT ON COLUMN public.schema_migration.name IS 'File name in sql/migrations, without .sql.';
-               COMMENT ON COLUMN public.schema_migration.digest IS 'SHA-256 of the text that was applied.';
+               COMMENT ON COLUMN public.schema_migration.name
+                   IS 'File name in sql/migrations, without .sql.';
+               COMMENT ON COLUMN public.schema_migration.digest
+                   IS 'SHA-256 of the text that was applied.';
                COMMENT ON COLUMN public.schema_migration.applied_at IS 'When.'"""
         )
         done: dict[str, str] = dict(

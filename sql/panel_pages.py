@@ -1,4 +1,7 @@
-"""What the pages of Prefect's UI tell of the ledger: connections as they are, and synchronisations over time."""
+"""What the pages of Prefect's UI show of the ledger.
+
+These are the connections as they are now, and synchronisations over time.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

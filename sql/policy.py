@@ -22,7 +22,9 @@ class Wanted:
 def follow(
     connection: DbConnection, account: AccountKey, sync_id: int, run_id: str, wanted: Wanted
 ) -> set[int]:
-    """Enters a new version if the block says something else than the last one; returns the members it may concern.
+    """Enters a new version if the block says something else than the last one.
+
+    Returns the members it may concern.
 
     A change is valid for sales dated from now on, or from the instant that the block names; the
     very first one, before anything was read of the account, for all of its sales. The caller has

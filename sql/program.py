@@ -50,10 +50,16 @@ def concerned(connection: DbConnection, since: datetime | None) -> list[int]:
 
 
 def apply(
-    connection: DbConnection, plan: Plan, before: tuple[Sequence[Program], Sequence[Promotion]], decision: Decision, *,
+    connection: DbConnection,
+    plan: Plan,
+    before: tuple[Sequence[Program], Sequence[Promotion]],
+    decision: Decision,
+    *,
     text: str, effect: Effect, run_id: str,
 ) -> int:  # fmt: skip
-    """Adds the new versions, the record, and the marks of the members to recompute; returns the change's number.
+    """Adds the new versions, the record, and the marks of the members to recompute.
+
+    Returns the change's number.
 
     Raises RulesChangedError if the stored rules are not `before` any more.
     """
@@ -78,7 +84,8 @@ def apply(
         query("program", "record"),
         decision.model_dump()
         | {
-            "run_id": run_id, "file_text": text, "versions": Jsonb(versions), "recomputed": effect.recompute,
+            "run_id": run_id, "file_text": text, "versions": Jsonb(versions),
+            "recomputed": effect.recompute,
             "reaches": None if reaches is None or reaches <= BEGINNING else reaches,
             "members": effect.members, "points": effect.points,
         },

@@ -15,7 +15,8 @@ _NUMBER: Final = "\ue000"
 _NOBODY: Final = "\ue001"
 #: Keys whose texts may name a person, in the records of whoever is erased.
 _PERSONAL: Final = re.compile(
-    r"name|phone|mobile|cell|fax|mail|addr|street|line\d|city|town|postal|post_?code|zip|region|province|contact|"
+    r"name|phone|mobile|cell|fax|mail|addr|street|line\d|city|town|postal|post_?code|zip|region|"
+    r"province|contact|"
     r"memo|note|comment|message|attention|birth|tax_?(id|number)|vat_?number|nif",
     re.IGNORECASE,
 )
@@ -23,7 +24,8 @@ _PERSONAL: Final = re.compile(
 _SOLD: Final = re.compile(r"^(line|lines|line_?items|items|products)$", re.IGNORECASE)
 #: Keys beside which the billing system's own customer number stands, or below which.
 _CUSTOMER: Final = re.compile(
-    r"(customer|client|contact|buyer|entity|cliente)[_.]?(ref)?[_.]?(id|no|number|code|key|value)?$",
+    r"(customer|client|contact|buyer|entity|cliente)[_.]?(ref)?[_.]?"
+    r"(id|no|number|code|key|value)?$",
     re.IGNORECASE,
 )
 _ID: Final = re.compile(r"^(.*[_.]?id|value|key|code|codigo|number|numero)$", re.IGNORECASE)
@@ -55,7 +57,7 @@ class Person:
         return self.said.search(text)
 
     def is_named_by(self, record: Mapping[str, Any]) -> bool:
-        """Whether a record refers to the customer by the billing system's number, or is that customer."""
+        """Whether a record is the customer, or refers to them by the system's number."""
         if not self.customers:
             return False
         if self.listed and any(_PERSONAL.search(key) for key in record):
@@ -106,7 +108,8 @@ def said_in(phones: Sequence[str]) -> Person:
         # The longest country code has three digits; what follows is told without it at home.
         national = r"[\s().\-/]{0,3}".join(digits[3:] if len(digits) > 9 else digits)
         parts.append(
-            rf"(?<![0-9])(?:(?:\+|00)?[\s(]{{0,2}}{digits[:3]}[\s().\-/]{{0,3}})?0?{national}(?![0-9])"
+            rf"(?<![0-9])(?:(?:\+|00)?[\s(]{{0,2}}{digits[:3]}[\s().\-/]{{0,3}})?"
+            rf"0?{national}(?![0-9])"
         )
     return Person(re.compile("|".join(parts) or _NOBODY))
 
@@ -131,7 +134,10 @@ def redact(text: str, said: Person, *, enveloped: bool = False) -> str | None:
 
 
 def _line(line: str, said: Person) -> str:
-    """A line of a file: a record of its own, of which the phone goes, and, where it is JSON, the rest of the person."""
+    """A line of a file without the person.
+
+    The line is a record of its own: the phone goes, and, where the line is JSON, the rest too.
+    """
     if not said.search(line) and not said.customers:
         return line
     try:
@@ -149,7 +155,11 @@ def _load(text: str) -> Any:
 
 
 def _cleaned(value: Any, said: Person, *, envelope: bool = False) -> Any:
-    """Lists are looked through for records: the smallest that is about the person, and an element of a list, is theirs."""
+    """The value without the person's data.
+
+    Of records within records, only the smallest one about the person is emptied; of a list, only
+    the elements about them.
+    """
     if not _mentions(value, said):
         return value
     if isinstance(value, dict):
@@ -188,7 +198,10 @@ def _has_records(value: Any) -> bool:
 
 
 def _holds_people(value: Any) -> bool:
-    """A list of customers, each with a number of their own; not one person's phones or addresses."""
+    """Whether it is a list of customers, each with their own number.
+
+    One person's list of phones or addresses is none.
+    """
     return isinstance(value, list) and any(
         isinstance(one, dict) and any(_OWN_ID.search(key) for key in one) for one in value
     )

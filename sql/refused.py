@@ -1,4 +1,7 @@
-"""Corrections that were refused although the sale they correct was accepted, and what is known in order to accept them."""
+"""Corrections that were refused although the sale they correct was accepted.
+
+Also reads what is known of such a sale, in order to accept the correction after all.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -65,7 +68,10 @@ def standing(
 def phones_of_customers(
     connection: DbConnection, account: AccountKey, customers: Sequence[str]
 ) -> Mapping[str, str]:
-    """The phone of these customers of the account, where all their stored sales are one member's."""
+    """The phones of these customers of the account.
+
+    Only where all of a customer's stored sales are one member's.
+    """
     wanted = account.parameters(customers=list(customers))
     return dict(connection.execute(query("refused", "phones_of_customers"), wanted).fetchall())
 

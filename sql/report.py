@@ -34,7 +34,10 @@ class MemberSummary:
 
 @dataclass(frozen=True)
 class TierSummary:
-    """What the sales in one tier are due now: `points` is what the amounts earn (`base_points`) and what the tier adds."""
+    """What the sales in one tier are due now.
+
+    `points` is what the amounts earn (`base_points`) plus what the tier adds.
+    """
 
     tier: str
     multiplier: str
@@ -47,7 +50,10 @@ class TierSummary:
 
 @dataclass(frozen=True)
 class Posted:
-    """Entries of some runs with the same cause: a reason of the ledger, or "tier" where only the tier differs."""
+    """Entries of some runs with the same cause.
+
+    The cause is a reason of the ledger, or "tier" where only the tier differs.
+    """
 
     cause: str
     entries: int
@@ -105,7 +111,10 @@ def posted(dsn: str, run_ids: Sequence[str]) -> list[Posted]:
 
 
 def examples(dsn: str, run_ids: Sequence[str]) -> list[Example]:
-    """Of what these runs posted, one entry per cause: the one that takes back most, or else adds most."""
+    """Of what these runs posted, one entry per cause.
+
+    It is the entry that takes back most, or else adds most.
+    """
     return [Example(*row) for row in _rows(dsn, "examples", {"run_ids": list(run_ids)})]
 
 

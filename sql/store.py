@@ -64,7 +64,8 @@ REJECT_BY_CONTENT: Final = pl.Schema({**REJECT, "by_content": pl.Boolean()})
 _REFERENCES: Final = ("page_id", "record_no", "sync_id")
 _COLUMNS: Final = ("system", "account", *_FACTS.names(), *_REFERENCES)
 _LINE_COLUMNS: Final = (
-    "page_id", "record_no", "line_no", "sku", "item_external_id", "name", "quantity", "unit_price", "amount_minor",
+    "page_id", "record_no", "line_no", "sku", "item_external_id", "name", "quantity", "unit_price",
+    "amount_minor",
 )  # fmt: skip
 _DOCUMENT: Final = ("system", "account", "external_id")
 _MEMBERS: Final = pl.Schema({"customer_phone": pl.String(), "member_id": pl.Int64()})
@@ -134,7 +135,9 @@ def store_invoices(
     into: Stored,
     expect_new: bool = False,
 ) -> None:
-    """Stores accepted invoices (INVOICE with `member_id`, one row per external_id) and their lines (LINE).
+    """Stores accepted invoices and their lines.
+
+    `invoices` is INVOICE with `member_id`, one row per external_id; `lines` is LINE.
 
     A row replaces the stored one only if it differs and `versions.supersedes` it. `into` is added
     to. Where all are expected to be new, nothing is looked up unless the key says otherwise: 30 ms
@@ -278,7 +281,10 @@ def with_members(invoices: pl.DataFrame, aside: Aside) -> pl.DataFrame:
 
 
 def _of_erased(connection: DbConnection, invoices: pl.DataFrame) -> pl.DataFrame | None:
-    """Documents among these of members whose personal data was removed: they stay theirs, and make no new member."""
+    """Documents of members whose personal data was removed; None if there are none.
+
+    They stay with those members, and make no new member.
+    """
     row = connection.execute(query("erasure", "any")).fetchone()
     if not (row and row[0]):
         return None
@@ -382,7 +388,9 @@ def void_deleted(
     *,
     into: Stored,
 ) -> None:
-    """Documents that the vendor deleted (external_id, deleted_at, page_id) earn nothing from now on.
+    """Documents that the vendor deleted earn nothing from now on.
+
+    `deleted` has external_id, deleted_at, page_id.
 
     One that is void already keeps the deletion's time as well, or an older open version that
     arrives later would bring the points back. Without a time of its own a deletion is as new as its
@@ -449,7 +457,10 @@ def unlisted(
     *,
     kinds: Sequence[str] | None = None,
 ) -> tuple[int, list[str]]:
-    """How many documents of the account are not void, and those of them that are not `listed`; of these `kinds` only."""
+    """How many documents of the account are not void, and which of them are not `listed`.
+
+    `kinds`: documents of these kinds only.
+    """
     wanted = None if kinds is None else list(kinds)
     parameters = account.parameters(sync_id=sync_id, listed=list(listed), kinds=wanted)
     row = connection.execute(query("store", "unlisted"), parameters).fetchone()
@@ -464,7 +475,9 @@ def save_rejects(
     *,
     mapping: str | None = None,
 ) -> None:
-    """Opens a reject for every row of `rejects` (REJECT or REJECT_BY_CONTENT), by the mapping of that fingerprint.
+    """Opens a reject for every row of `rejects` (REJECT or REJECT_BY_CONTENT).
+
+    `mapping` is the fingerprint of the mapping that rejected them.
 
     A record that is rejected again updates its open row.
     """
@@ -503,7 +516,10 @@ def resolve_rejects(
     *,
     awards: bool = False,
 ) -> int:
-    """Closes the open rejects of records that are accepted now (`awards`: those of the award step); returns how many."""
+    """Closes the open rejects of records that are accepted now; returns how many.
+
+    `awards`: rejects of the award step.
+    """
     parameters = account.parameters(sync_id=sync_id, ids=list(external_ids), awards=awards)
     return connection.execute(query("store", "resolve_rejects"), parameters).rowcount
 

@@ -49,7 +49,10 @@ def exclusive(dsn: str, account: AccountKey, *, wait_seconds: float) -> Iterator
             deadline = time.monotonic() + wait_seconds
             while not _scalar(connection, "lock_sync", key):
                 if time.monotonic() >= deadline:
-                    message = f"another synchronisation of {account.system} is running; this one waited {wait_seconds:.0f} s"
+                    message = (
+                        f"another synchronisation of {account.system} is running; "
+                        f"this one waited {wait_seconds:.0f} s"
+                    )
                     raise SyncBusyError(message)
                 time.sleep(0.5)
             try:
@@ -198,7 +201,10 @@ def save_page(
 def last_page(
     connection: DbConnection, sync_id: int, stream: str
 ) -> tuple[dict[str, Any], bytes, dict[str, Any] | None] | None:
-    """The last page stored of a stream: its request, its body, and what would be asked next; None if there is none."""
+    """The last page stored of a stream; None if there is none.
+
+    Returns its request, its body, and the request for the next page.
+    """
     parameters = {"sync_id": sync_id, "stream": stream}
     row = connection.execute(query("sync", "last_page"), parameters, binary=True).fetchone()
     return (
@@ -229,7 +235,10 @@ def stored_pages(
     *,
     batch: int,
 ) -> Iterator[StoredPage]:
-    """All pages of a stream that were fetched in [since, until), in order; `batch` are read at a time."""
+    """All pages of a stream that were fetched in [since, until), in order.
+
+    Reads `batch` pages at a time.
+    """
     after = 0
     while True:
         parameters = account.parameters(

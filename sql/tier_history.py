@@ -30,7 +30,10 @@ def post(
     as_of: datetime,
     run_id: str,
 ) -> int:
-    """Appends the steps in the members' tiers that are not known yet, and takes back what never was; returns how many entries."""
+    """Appends the steps in the members' tiers that are not stored yet.
+
+    Takes back stored steps that are computed no longer. Returns how many entries.
+    """
     if not any(p.tier_policy for p in programs):
         return 0
     found = steps(stored.history, stored.tiers, programs, stored.facts, as_of)
@@ -44,7 +47,10 @@ def post(
 
 
 def may_change(connection: DbConnection, *, everyone: bool) -> list[int]:
-    """Members whose tier time alone may change: who has one that was reached, or credits that leave the window; or all who bought."""
+    """Members whose tier may change by the passing of time alone.
+
+    They have a tier that was reached, or credits that leave the window; `everyone`: all who bought.
+    """
     return [
         row[0]
         for row in connection.execute(

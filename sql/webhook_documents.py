@@ -1,4 +1,8 @@
-"""Sales that came by webhook: their own kind of synchronisation, and what is known of documents that were announced before."""
+"""Sales that came by webhook.
+
+They are stored by a kind of synchronisation of their own. What an earlier event announced of a
+document is remembered here.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -61,7 +65,10 @@ def latest(
 def note(
     connection: DbConnection, account: AccountKey, documents: Mapping[str, tuple[datetime, bool]]
 ) -> None:
-    """Remembers when the latest event about documents happened, and whether they were named by number."""
+    """Remembers when the latest event about each document happened.
+
+    Remembers as well whether the event named the document by its number.
+    """
     if not documents:
         return
     parameters = account.parameters(
@@ -83,7 +90,10 @@ def ids_of_numbers(
 
 
 def lists_lack_numbers(connection: DbConnection, account: AccountKey) -> bool:
-    """Whether the account's lists tell ids and no numbers, so that a document named by its number cannot be found among them."""
+    """Whether the account's lists have ids and no numbers.
+
+    A document that an event named by its number cannot be found among such rows.
+    """
     row = connection.execute(
         query("webhook_documents", "lists_lack_numbers"), account.parameters()
     ).fetchone()

@@ -1,4 +1,6 @@
-"""Webhook endpoints, and the life of an event: stored before it is acknowledged, claimed by a run, done or parked.
+"""Webhook endpoints, and the life of an event.
+
+An event is stored before it is acknowledged, claimed by a run, and then done or parked.
 
 A claim is a lease: one that is not finished when its time is over is claimed again, so a killed run
 loses nothing. `finish`, `fail` and `park` touch only what the run still holds.
@@ -107,7 +109,7 @@ def endpoint_of(row: Sequence[Any], key: bytes) -> Endpoint:
     try:
         secrets = [Fernet(key).decrypt(bytes(one)).decode() for one in row[-1]]
     except InvalidToken as error:
-        raise TokenUnreadableError(str(TokenUnreadableError.__doc__)) from error
+        raise TokenUnreadableError(TokenUnreadableError.MESSAGE) from error
     return Endpoint(*[*row[:-1], secrets])
 
 
@@ -151,7 +153,9 @@ def claim_events(
     lease_seconds: float = LEASE_SECONDS,
     busy: Collection[int] = (),
 ) -> list[ClaimedEvent]:
-    """Up to `limit` events that are due, in order of arrival, for this run alone until the lease ends. The caller commits.
+    """Up to `limit` events that are due, in order of arrival.
+
+    They are for this run alone until the lease ends. The caller commits.
 
     Endpoints in `busy` are left out: the run has events of theirs under way.
     """
@@ -175,7 +179,10 @@ def finish(
     sync_id: int | None,
     reason: str | None = None,
 ) -> int:
-    """These events are in the ledger (or, with a reason, need not be); how many the run still held."""
+    """Marks events as in the ledger, or, with a reason, as of no concern to it.
+
+    Returns how many of them the run still held.
+    """
     parameters = {
         "event_nos": list(event_nos),
         "run_id": run_id,
@@ -193,10 +200,15 @@ def fail(
     reason: str,
     wait_seconds: float = 0.0,
 ) -> int:
-    """These are tried again, each time later, not before `wait_seconds`; after ATTEMPTS_MAX they are parked."""
+    """Marks events to be tried again, each time later, not before `wait_seconds`.
+
+    After ATTEMPTS_MAX attempts they are parked.
+    """
     parameters = {
-        "event_nos": list(event_nos), "run_id": run_id, "reason": reason, "wait_seconds": wait_seconds,
-        "attempts_max": ATTEMPTS_MAX, "backoff_seconds": BACKOFF_SECONDS, "backoff_seconds_max": BACKOFF_SECONDS_MAX,
+        "event_nos": list(event_nos), "run_id": run_id, "reason": reason,
+        "wait_seconds": wait_seconds,
+        "attempts_max": ATTEMPTS_MAX, "backoff_seconds": BACKOFF_SECONDS,
+        "backoff_seconds_max": BACKOFF_SECONDS_MAX,
     }  # fmt: skip
     return connection.execute(query("webhooks", "fail"), parameters).rowcount
 
@@ -210,7 +222,10 @@ def park(connection: DbConnection, event_nos: Sequence[int], *, run_id: str, rea
 def replay(
     connection: DbConnection, *, event_nos: Sequence[int] | None = None, of: str | None = None
 ) -> int:
-    """Parked and failed events are due again at once: those named, or all of the connection `of`, or all; how many."""
+    """Makes parked and failed events due at once; returns how many.
+
+    The ones of `event_nos`, or all of the connection `of`, or all.
+    """
     parameters = {"event_nos": None if event_nos is None else list(event_nos), "connection": of}
     count = connection.execute(query("webhooks", "replay"), parameters).rowcount
     if count:
@@ -317,7 +332,7 @@ def had_secret(connection: DbConnection, endpoint_no: int, secret: str, key: byt
             hmac.compare_digest(Fernet(key).decrypt(bytes(one)), secret.encode()) for (one,) in rows
         )
     except InvalidToken as error:
-        raise TokenUnreadableError(str(TokenUnreadableError.__doc__)) from error
+        raise TokenUnreadableError(TokenUnreadableError.MESSAGE) from error
 
 
 def set_handshake(connection: DbConnection, endpoint_no: int, *, now: str, then: str) -> bool:

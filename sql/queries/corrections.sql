@@ -1,19 +1,26 @@
 -- name: member
-SELECT m.member_id, coalesce(o.owner_id, m.member_id) FROM loyalty.member m LEFT JOIN loyalty.merged_member o USING (member_id)
+SELECT m.member_id, coalesce(o.owner_id, m.member_id) FROM loyalty.member m
+LEFT JOIN loyalty.merged_member o USING (member_id)
 WHERE m.member_id = %(member_id)s
 -- name: member_by_phone
-SELECT m.member_id, coalesce(o.owner_id, m.member_id) FROM loyalty.member m LEFT JOIN loyalty.merged_member o USING (member_id)
+SELECT m.member_id, coalesce(o.owner_id, m.member_id) FROM loyalty.member m
+LEFT JOIN loyalty.merged_member o USING (member_id)
 WHERE m.phone = %(phone)s
 -- name: balance
-SELECT coalesce((SELECT balance_points FROM loyalty.member_balance WHERE member_id = %(member_id)s), 0)
+SELECT coalesce((SELECT balance_points FROM loyalty.member_balance WHERE member_id = %(member_id)s),
+    0)
 -- name: adjust
-INSERT INTO loyalty.adjustment (idempotency_key, member_id, points, voids_id, reason, author, event_at, run_id)
-VALUES (%(key)s, %(member_id)s, %(points)s, %(voids_id)s, %(reason)s, %(author)s, %(event_at)s, %(run_id)s)
+INSERT INTO loyalty.adjustment (idempotency_key, member_id, points, voids_id, reason, author,
+    event_at, run_id)
+VALUES (%(key)s, %(member_id)s, %(points)s, %(voids_id)s, %(reason)s, %(author)s, %(event_at)s,
+    %(run_id)s)
 ON CONFLICT (idempotency_key) DO NOTHING RETURNING adjustment_id
 -- name: adjustment_of_key
-SELECT adjustment_id, member_id, points, voids_id FROM loyalty.adjustment WHERE idempotency_key = %(key)s
+SELECT adjustment_id, member_id, points, voids_id FROM loyalty.adjustment
+WHERE idempotency_key = %(key)s
 -- name: adjustment
-SELECT member_id, points, voids_id, event_at FROM loyalty.adjustment WHERE adjustment_id = %(adjustment_id)s FOR NO KEY UPDATE
+SELECT member_id, points, voids_id, event_at FROM loyalty.adjustment
+WHERE adjustment_id = %(adjustment_id)s FOR NO KEY UPDATE
 -- name: voided_by
 SELECT adjustment_id FROM loyalty.adjustment WHERE voids_id = %(adjustment_id)s
 -- name: merge
@@ -22,9 +29,11 @@ VALUES (%(member_id)s, %(into_id)s, %(reason)s, %(author)s, %(run_id)s) RETURNIN
 -- name: lock_merges
 SELECT pg_advisory_xact_lock(hashtextextended('loyalty.member_merge', 3))
 -- name: last_merge
-SELECT merge_no, into_id FROM loyalty.member_merge WHERE member_id = %(member_id)s ORDER BY merge_no DESC LIMIT 1
+SELECT merge_no, into_id FROM loyalty.member_merge WHERE member_id = %(member_id)s
+ORDER BY merge_no DESC LIMIT 1
 -- name: owners
-SELECT member_id, owner_id FROM loyalty.merged_member WHERE member_id = ANY(%(members)s) OR owner_id = ANY(%(members)s)
+SELECT member_id, owner_id FROM loyalty.merged_member
+WHERE member_id = ANY(%(members)s) OR owner_id = ANY(%(members)s)
 -- name: lock_member
 SELECT phone FROM loyalty.member WHERE member_id = %(member_id)s FOR NO KEY UPDATE
 -- name: set_phone

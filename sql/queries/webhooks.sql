@@ -2,14 +2,19 @@
 SELECT p.endpoint_no, p.endpoint_id, p.system, p.connection, p.account,
        p.block_options || p.options, p.allowed_networks::text[], p.body_bytes_max,
        p.events_per_minute, p.handshake, p.disabled_at, p.is_default,
-       coalesce((SELECT array_agg(s.secret_encrypted ORDER BY s.secret_no DESC) FROM billing.webhook_secret s
-                 WHERE s.endpoint_no = p.endpoint_no AND coalesce(s.expires_at > now(), true)), '{}')
+       coalesce((SELECT array_agg(s.secret_encrypted ORDER BY s.secret_no DESC)
+           FROM billing.webhook_secret s
+                 WHERE s.endpoint_no = p.endpoint_no AND coalesce(s.expires_at > now(), true)),
+                     '{}')
 FROM billing.webhook_endpoint p
-WHERE CASE WHEN %(endpoint_id)s::text IS NULL THEN p.is_default AND p.disabled_at IS NULL ELSE p.endpoint_id = %(endpoint_id)s::text END
+WHERE CASE WHEN %(endpoint_id)s::text IS NULL THEN p.is_default AND p.disabled_at IS NULL
+    ELSE p.endpoint_id = %(endpoint_id)s::text END
 -- name: store
 -- The order of the arrays is the order of arrival; a repeated delivery returns nothing.
-INSERT INTO billing.webhook_event (endpoint_no, dedup_key, kind, headers, body_bytes, body_zstd, source_ip, received_at)
-SELECT * FROM unnest(%(endpoint_nos)s::bigint[], %(dedup_keys)s::text[], %(kinds)s::text[], %(headers)s::jsonb[], %(body_bytes)s::integer[],
+INSERT INTO billing.webhook_event (endpoint_no, dedup_key, kind, headers, body_bytes, body_zstd,
+    source_ip, received_at)
+SELECT * FROM unnest(%(endpoint_nos)s::bigint[], %(dedup_keys)s::text[], %(kinds)s::text[],
+    %(headers)s::jsonb[], %(body_bytes)s::integer[],
                      %(bodies)s::bytea[], %(source_ips)s::inet[], %(received_ats)s::timestamptz[])
 ON CONFLICT (endpoint_no, dedup_key) DO NOTHING
 RETURNING endpoint_no, dedup_key, event_no
@@ -20,36 +25,44 @@ WITH due AS MATERIALIZED (
       AND endpoint_no <> ALL(%(busy)s::bigint[]) AND NOT EXISTS (SELECT FROM billing.standby)
     ORDER BY next_attempt_at, event_no LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 )
-UPDATE billing.webhook_event e SET state = 'claimed', attempts = e.attempts + 1, run_id = %(run_id)s,
+UPDATE billing.webhook_event e SET state = 'claimed', attempts = e.attempts + 1,
+    run_id = %(run_id)s,
     next_attempt_at = clock_timestamp() + make_interval(secs => %(lease_seconds)s)
 FROM due, billing.webhook_endpoint p
 WHERE e.event_no = due.event_no AND p.endpoint_no = e.endpoint_no
-RETURNING e.event_no, e.endpoint_no, p.system, p.connection, p.account, p.options, e.dedup_key, e.kind, e.headers, e.body_zstd,
+RETURNING e.event_no, e.endpoint_no, p.system, p.connection, p.account, p.options, e.dedup_key,
+    e.kind, e.headers, e.body_zstd,
           e.received_at, e.attempts
 -- name: finish
-UPDATE billing.webhook_event SET state = 'done', finished_at = clock_timestamp(), reason = %(reason)s, sync_id = %(sync_id)s
+UPDATE billing.webhook_event SET state = 'done', finished_at = clock_timestamp(),
+    reason = %(reason)s, sync_id = %(sync_id)s
 WHERE event_no = ANY(%(event_nos)s) AND state = 'claimed' AND run_id = %(run_id)s
 -- name: fail
 UPDATE billing.webhook_event SET reason = %(reason)s,
     state = CASE WHEN attempts >= %(attempts_max)s THEN 'parked' ELSE 'failed' END,
     finished_at = CASE WHEN attempts >= %(attempts_max)s THEN clock_timestamp() END,
     next_attempt_at = clock_timestamp() + make_interval(secs => greatest(%(wait_seconds)s::float8,
-        least(%(backoff_seconds_max)s::float8, %(backoff_seconds)s::float8 * 2 ^ least(attempts - 1, 30)) * (0.75 + random() / 2)))
+        least(%(backoff_seconds_max)s::float8,
+            %(backoff_seconds)s::float8 * 2 ^ least(attempts - 1, 30)) * (0.75 + random() / 2)))
 WHERE event_no = ANY(%(event_nos)s) AND state = 'claimed' AND run_id = %(run_id)s
 -- name: park
-UPDATE billing.webhook_event SET state = 'parked', finished_at = clock_timestamp(), reason = %(reason)s
+UPDATE billing.webhook_event SET state = 'parked', finished_at = clock_timestamp(),
+    reason = %(reason)s
 WHERE event_no = ANY(%(event_nos)s) AND state = 'claimed' AND run_id = %(run_id)s
 -- name: replay
-UPDATE billing.webhook_event e SET state = 'received', attempts = 0, next_attempt_at = clock_timestamp(), finished_at = NULL, reason = NULL
+UPDATE billing.webhook_event e SET state = 'received', attempts = 0,
+    next_attempt_at = clock_timestamp(), finished_at = NULL, reason = NULL
 FROM billing.webhook_endpoint p
 WHERE p.endpoint_no = e.endpoint_no AND e.state IN ('parked', 'failed')
   AND (%(event_nos)s::bigint[] IS NULL OR e.event_no = ANY(%(event_nos)s))
   AND (%(connection)s::text IS NULL OR p.connection = %(connection)s)
 -- name: next_due
-SELECT extract(epoch FROM min(next_attempt_at) - clock_timestamp())::float8 FROM billing.webhook_event
+SELECT extract(epoch FROM min(next_attempt_at) - clock_timestamp())::float8
+FROM billing.webhook_event
 WHERE state IN ('received', 'claimed', 'failed') AND NOT EXISTS (SELECT FROM billing.standby)
 -- name: backlog
-SELECT p.system, p.connection, count(*) FILTER (WHERE e.state <> 'parked') AS waiting, count(*) FILTER (WHERE e.state = 'parked') AS parked,
+SELECT p.system, p.connection, count(*) FILTER (WHERE e.state <> 'parked') AS waiting,
+       count(*) FILTER (WHERE e.state = 'parked') AS parked,
        min(e.received_at) FILTER (WHERE e.state <> 'parked') AS oldest_at
 FROM billing.webhook_event e JOIN billing.webhook_endpoint p USING (endpoint_no)
 WHERE e.state IN ('received', 'claimed', 'failed', 'parked') GROUP BY 1, 2 ORDER BY 1, 2
@@ -62,7 +75,8 @@ SELECT set_config('lock_timeout', %(wait_ms)s, false)
 -- name: await_claims
 SELECT pg_advisory_lock(hashtextextended('billing.webhook_event', 5))
 -- name: claims_awaited
-SELECT EXISTS (SELECT FROM pg_locks l, (SELECT hashtextextended('billing.webhook_event', 5) AS key) k
+SELECT EXISTS (SELECT
+    FROM pg_locks l, (SELECT hashtextextended('billing.webhook_event', 5) AS key) k
                WHERE l.locktype = 'advisory' AND NOT l.granted AND l.objsubid = 1
                  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
                  AND (l.classid::bigint << 32 | l.objid::bigint) = k.key)
@@ -72,36 +86,47 @@ SELECT EXISTS (SELECT FROM billing.webhook_endpoint WHERE disabled_at IS NULL)
 -- name: release_claims
 SELECT pg_advisory_unlock(hashtextextended('billing.webhook_event', 5))
 -- name: claims_held
-SELECT EXISTS (SELECT FROM pg_locks l, (SELECT hashtextextended('billing.webhook_event', 5) AS key) k
+SELECT EXISTS (SELECT
+    FROM pg_locks l, (SELECT hashtextextended('billing.webhook_event', 5) AS key) k
                WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
                  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
                  AND (l.classid::bigint << 32 | l.objid::bigint) = k.key)
 -- name: set_handshake
-UPDATE billing.webhook_endpoint SET handshake = %(to)s WHERE endpoint_no = %(endpoint_no)s AND handshake = %(from)s
+UPDATE billing.webhook_endpoint SET handshake = %(to)s
+WHERE endpoint_no = %(endpoint_no)s AND handshake = %(from)s
 -- name: await_handshake
-UPDATE billing.webhook_endpoint SET handshake = 'awaited' WHERE endpoint_no = %(endpoint_no)s AND handshake <> 'none'
+UPDATE billing.webhook_endpoint SET handshake = 'awaited'
+WHERE endpoint_no = %(endpoint_no)s AND handshake <> 'none'
 -- name: add_secret
-INSERT INTO billing.webhook_secret (endpoint_no, secret_encrypted) VALUES (%(endpoint_no)s, %(secret)s) RETURNING secret_no
+INSERT INTO billing.webhook_secret (endpoint_no, secret_encrypted)
+VALUES (%(endpoint_no)s, %(secret)s) RETURNING secret_no
 -- name: secrets_of
-SELECT secret_encrypted FROM billing.webhook_secret WHERE endpoint_no = %(endpoint_no)s ORDER BY secret_no DESC LIMIT 100
+SELECT secret_encrypted FROM billing.webhook_secret WHERE endpoint_no = %(endpoint_no)s
+ORDER BY secret_no DESC LIMIT 100
 -- name: expire_secrets
-UPDATE billing.webhook_secret SET expires_at = least(expires_at, now() + make_interval(secs => %(overlap_seconds)s))
+UPDATE billing.webhook_secret SET expires_at = least(expires_at,
+    now() + make_interval(secs => %(overlap_seconds)s))
 WHERE endpoint_no = %(endpoint_no)s AND secret_no <> %(but)s AND coalesce(expires_at > now(), true)
 -- name: create_endpoint
-INSERT INTO billing.webhook_endpoint (endpoint_id, system, connection, account, options, allowed_networks, body_bytes_max,
+INSERT INTO billing.webhook_endpoint (endpoint_id, system, connection, account, options,
+    allowed_networks, body_bytes_max,
     events_per_minute, is_default, handshake)
-VALUES (%(endpoint_id)s, %(system)s, %(connection)s, %(account)s, %(options)s, %(allowed_networks)s::cidr[], %(body_bytes_max)s,
+VALUES (%(endpoint_id)s, %(system)s, %(connection)s, %(account)s, %(options)s,
+    %(allowed_networks)s::cidr[], %(body_bytes_max)s,
     %(events_per_minute)s, %(is_default)s, %(handshake)s)
 RETURNING endpoint_no
 -- name: set_options
 UPDATE billing.webhook_endpoint SET options = %(options)s, block_options = %(block_options)s
 WHERE endpoint_no = %(endpoint_no)s
 -- name: disable_endpoint
-UPDATE billing.webhook_endpoint SET disabled_at = now() WHERE endpoint_id = %(endpoint_id)s AND disabled_at IS NULL
+UPDATE billing.webhook_endpoint SET disabled_at = now()
+WHERE endpoint_id = %(endpoint_id)s AND disabled_at IS NULL
 -- name: endpoints
 SELECT p.endpoint_no, p.endpoint_id, p.system, p.connection, p.account, p.options, p.block_options,
        p.allowed_networks::text[], p.is_default, p.handshake, p.created_at, p.disabled_at,
-       (SELECT count(*) FROM billing.webhook_secret s WHERE s.endpoint_no = p.endpoint_no AND coalesce(s.expires_at > now(), true)) AS secrets,
+       (SELECT count(*) FROM billing.webhook_secret s
+           WHERE s.endpoint_no = p.endpoint_no AND coalesce(s.expires_at > now(), true)) AS secrets,
        (SELECT count(*) FROM billing.webhook_event e WHERE e.endpoint_no = p.endpoint_no) AS events,
-       (SELECT max(e.received_at) FROM billing.webhook_event e WHERE e.endpoint_no = p.endpoint_no) AS last_event_at
+       (SELECT max(e.received_at) FROM billing.webhook_event e
+           WHERE e.endpoint_no = p.endpoint_no) AS last_event_at
 FROM billing.webhook_endpoint p ORDER BY p.endpoint_no

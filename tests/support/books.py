@@ -11,7 +11,7 @@ import polars as pl
 from pydantic import SecretStr
 
 from connectors.kit.mapping.frames import DELETION
-from connectors.kit.spec import DbConnection as Vendor
+from connectors.kit.spec import Account as Vendor
 from loyalty.schema import INVOICE, LINE
 from sql import store, sync
 from sql.db import DbConnection, connect
