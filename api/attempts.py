@@ -66,11 +66,11 @@ class Gathered:
             attempt.key_no is not None or attempt.event_no is not None
         )
         key = (id(attempt),) if proven else attempt.likeness
-        known = self._rows.get(key)
-        if known is not None:
-            known.repeats += attempt.repeats
-            known.elapsed_ms = max(known.elapsed_ms, attempt.elapsed_ms)
-            known.body_bytes = max(known.body_bytes, attempt.body_bytes)
+        counted = self._rows.get(key)
+        if counted is not None:
+            counted.repeats += attempt.repeats
+            counted.elapsed_ms = max(counted.elapsed_ms, attempt.elapsed_ms)
+            counted.body_bytes = max(counted.body_bytes, attempt.body_bytes)
         elif len(self._rows) >= self._rows_max:
             self.lost += attempt.repeats
         else:
@@ -89,16 +89,16 @@ def parameters(attempts: Iterable[Attempt]) -> dict[str, list[Any]]:
     """Parameters of the query `save_attempts`."""
     rows = list(attempts)
     return {
-        "attempt_ats": [one.at for one in rows],
-        "methods": [one.method for one in rows],
-        "routes": [one.route for one in rows],
-        "statuses": [one.status for one in rows],
-        "outcomes": [one.outcome for one in rows],
-        "endpoint_nos": [one.endpoint_no for one in rows],
-        "event_nos": [one.event_no for one in rows],
-        "key_nos": [one.key_no for one in rows],
-        "source_networks": [one.source.network for one in rows],
-        "body_bytes": [one.body_bytes for one in rows],
-        "elapsed_mss": [one.elapsed_ms for one in rows],
-        "repeats": [one.repeats for one in rows],
+        "attempt_ats": [attempt.at for attempt in rows],
+        "methods": [attempt.method for attempt in rows],
+        "routes": [attempt.route for attempt in rows],
+        "statuses": [attempt.status for attempt in rows],
+        "outcomes": [attempt.outcome for attempt in rows],
+        "endpoint_nos": [attempt.endpoint_no for attempt in rows],
+        "event_nos": [attempt.event_no for attempt in rows],
+        "key_nos": [attempt.key_no for attempt in rows],
+        "source_networks": [attempt.source.network for attempt in rows],
+        "body_bytes": [attempt.body_bytes for attempt in rows],
+        "elapsed_mss": [attempt.elapsed_ms for attempt in rows],
+        "repeats": [attempt.repeats for attempt in rows],
     }

@@ -59,14 +59,14 @@ async def transactions(
         else dict(zip(_PLACE, cursors.read(cursor, filters), strict=True))
     )
     async with answering():
-        found = await rows(
+        stored = await rows(
             state.readers, "api", "transactions", {**filters, **place, "limit": limit + 1}
         )
-        words = dict(await rows(state.readers, "api", "promotion_words", {})) if found else {}
-    items = [_transaction(one, words) for one in found[:limit]]
+        words = dict(await rows(state.readers, "api", "promotion_words", {})) if stored else {}
+    items = [_transaction(sale, words) for sale in stored[:limit]]
     return Transactions(
         items=items,
-        next_cursor=cursors.write(_place(items[-1]), filters) if len(found) > limit else None,
+        next_cursor=cursors.write(_place(items[-1]), filters) if len(stored) > limit else None,
     )
 
 
@@ -125,10 +125,10 @@ async def status(
         events = await rows(state.readers, "api", "event_status", {"hours": window_hours})
     return Status(
         window_hours=window_hours,
-        accounts=[_account(state, one) for one in runs],
+        accounts=[_account(state, run) for run in runs],
         webhooks=[
-            _webhooks(one)
-            for one in events
+            _webhooks(event_row)
+            for event_row in events
         ],
         deployments=await _deployments(state),
     )  # fmt: skip
@@ -136,14 +136,16 @@ async def status(
 
 async def _deployments(state: State) -> list[DeploymentStatus] | None:
     try:
-        found = await state.runs.connections()
+        deployments = await state.runs.connections()
     except PrefectAwayError:
         return None
     return [
         DeploymentStatus(
-            connection=one.connection, connected=one.connected, scheduled=one.scheduled
+            connection=deployment.connection,
+            connected=deployment.connected,
+            scheduled=deployment.scheduled,
         )
-        for one in found
+        for deployment in deployments
     ]
 
 

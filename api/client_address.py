@@ -44,7 +44,9 @@ class Source:
         """Whether it is in one of the networks; an empty list holds all."""
         if not networks:
             return True
-        return self.address is not None and any(self.address in ip_network(one) for one in networks)
+        return self.address is not None and any(
+            self.address in ip_network(network) for network in networks
+        )
 
 
 def source_of(scope: Any) -> Source:

@@ -68,8 +68,8 @@ async def row(
     pool: Pool, stem: str, name: str, parameters: Mapping[str, Any]
 ) -> tuple[Any, ...] | None:
     """The first row of a named query; None if there is none."""
-    found = await rows(pool, stem, name, parameters)
-    return found[0] if found else None
+    answer = await rows(pool, stem, name, parameters)
+    return answer[0] if answer else None
 
 
 @asynccontextmanager

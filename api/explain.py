@@ -36,19 +36,19 @@ async def explanation(request: Request, asked: Annotated[InvoiceQuestion, Query(
     state = state_of(request)
     async with answering():
         loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(
+        invoice = await loop.run_in_executor(
             _WORKERS, explain, state.config.dsn, asked.system, asked.invoice
         )
-    if found is None:
+    if invoice is None:
         raise Problem(
             404, "unknown_transaction", "Neither the ledger nor the rejects know this document."
         )
     return Explained(
-        system=found.system, account=found.account, transaction_id=found.external_id,
-        transaction_number=found.invoice_number,
-        status=found.status, member_id=found.member_id, points=found.points,
-        rejected=found.rejected,
-        entries=[_entry(one) for one in found.entries], now=_now(found),
+        system=invoice.system, account=invoice.account, transaction_id=invoice.external_id,
+        transaction_number=invoice.invoice_number,
+        status=invoice.status, member_id=invoice.member_id, points=invoice.points,
+        rejected=invoice.rejected,
+        entries=[_entry(entry) for entry in invoice.entries], now=_now(invoice),
     )  # fmt: skip
 
 
@@ -62,8 +62,8 @@ def _entry(entry: Entry) -> ExplainedEntry:
     )  # fmt: skip
 
 
-def _now(found: Explanation) -> DueNow | None:
-    now = found.now
+def _now(invoice: Explanation) -> DueNow | None:
+    now = invoice.now
     if now is None:
         return None
     return DueNow(
@@ -72,7 +72,7 @@ def _now(found: Explanation) -> DueNow | None:
         points_per_unit=now.points_per_unit, tier=now.tier, tier_factor=now.tier_factor,
         tier_source=now.tier_source,
         program_version=now.program_version, rounding=now.rounding,
-        parts=[PointsPart(**asdict(one)) for one in now.parts],
-        considered=[Weighed(**asdict(one)) for one in now.considered], problem=now.problem,
-        waiting_points=None if now.due is None else now.due - found.posted_to_owner,
+        parts=[PointsPart(**asdict(part)) for part in now.parts],
+        considered=[Weighed(**asdict(part)) for part in now.considered], problem=now.problem,
+        waiting_points=None if now.due is None else now.due - invoice.posted_to_owner,
     )  # fmt: skip

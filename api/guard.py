@@ -70,8 +70,10 @@ class _Guarded:
         self._body_ended = False
         self._is_too_large = False
         #: The route of a webhook sets its own.
-        own = scope.setdefault("state", {})
-        own.update(attempt=self.attempt, request_id=self._request_id, body_bytes_max=BODY_BYTES_MAX)
+        shared = scope.setdefault("state", {})
+        shared.update(
+            attempt=self.attempt, request_id=self._request_id, body_bytes_max=BODY_BYTES_MAX
+        )
 
     async def run(self) -> None:
         """Answers it, whatever happens."""

@@ -67,9 +67,9 @@ class Limits:
                 "per_second": per_second,
                 "burst": held,
             }
-            found = await row(self._pool, "api", "take_tokens", parameters)
-            assert found is not None
-            granted, waiting = int(found[0]), float(found[1])
+            grant = await row(self._pool, "api", "take_tokens", parameters)
+            assert grant is not None
+            granted, waiting = int(grant[0]), float(grant[1])
             if granted == 0:
                 # Not for longer than a second: other processes may leave some.
                 share.closed_until = time.monotonic() + min(waiting, LEASE_SECONDS)

@@ -100,12 +100,12 @@ class Metrics:
             place,
             registry=registry,
         )
-        for one in runs:
-            if one[7] is not None:
-                success.labels(one[0], one[1]).set(one[7].timestamp())
-            share.labels(one[0], one[1], "succeeded").set(one[9])
-            share.labels(one[0], one[1], "failed").set(one[10])
-            rejects.labels(one[0], one[1]).set(one[17])
+        for run in runs:
+            if run[7] is not None:
+                success.labels(run[0], run[1]).set(run[7].timestamp())
+            share.labels(run[0], run[1], "succeeded").set(run[9])
+            share.labels(run[0], run[1], "failed").set(run[10])
+            rejects.labels(run[0], run[1]).set(run[17])
         for system, of_account, connection, waiting, parked, since, *_ in events:
             backlog.labels(system, of_account, connection, "waiting").set(waiting)
             backlog.labels(system, of_account, connection, "parked").set(parked)

@@ -93,8 +93,8 @@ async def _on_http(request: Request, error: Exception) -> JSONResponse:
 async def _on_invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     errors = [
-        {"where": ".".join(map(str, one["loc"])), "detail": one["msg"]}
-        for one in error.errors()[:20]
+        {"where": ".".join(map(str, problem["loc"])), "detail": problem["msg"]}
+        for problem in error.errors()[:20]
     ]
     problem = Problem(422, "invalid_request", "Some values cannot be used; `errors` names them.")
     return answer(request, problem, errors)

@@ -58,11 +58,11 @@ class Runs:
     ) -> Run:
         """Starts a run. Raises NoDeploymentError, PrefectAwayError."""
         async with _client() as client:
-            found = await _find(client, deployment)
-            if found is None:
+            target = await _find(client, deployment)
+            if target is None:
                 raise NoDeploymentError(deployment)
             run = await client.create_flow_run_from_deployment(
-                found.id,
+                target.id,
                 parameters=parameters,
                 idempotency_key=idempotency_key,
                 labels={LABEL: actor("api")},
@@ -81,12 +81,12 @@ class Runs:
         Raises NoDeploymentError, PrefectAwayError.
         """
         async with _client() as client:
-            found = await _find(client, deployment)
-            if found is None:
+            target = await _find(client, deployment)
+            if target is None:
                 raise NoDeploymentError(deployment)
-            run = await _waiting(client, found.id)
+            run = await _waiting(client, target.id)
             if run is None:
-                run = await client.create_flow_run_from_deployment(found.id)
+                run = await client.create_flow_run_from_deployment(target.id)
             return Run(
                 str(run.id),
                 run.name,
@@ -98,12 +98,13 @@ class Runs:
         async with _client() as client:
             return [
                 Deployment(
-                    one.name.removeprefix(SYNC),
-                    "connected" in one.tags,
-                    any(schedule.active for schedule in one.schedules) and not one.paused,
+                    deployment.name.removeprefix(SYNC),
+                    "connected" in deployment.tags,
+                    any(schedule.active for schedule in deployment.schedules)
+                    and not deployment.paused,
                 )
-                for one in await _deployments(client)
-                if one.name.startswith(SYNC)
+                for deployment in await _deployments(client)
+                if deployment.name.startswith(SYNC)
             ]
 
 
@@ -128,10 +129,10 @@ async def _waiting(client: Any, deployment_id: Any) -> Any:
         expected_start_time=filters.FlowRunFilterExpectedStartTime(before_=datetime.now(UTC)),
     )
     order = FlowRunSort.EXPECTED_START_TIME_ASC
-    found = await client.read_flow_runs(
+    flow_runs = await client.read_flow_runs(
         deployment_filter=of, flow_run_filter=due, sort=order, limit=1
     )
-    return next(iter(found), None)
+    return next(iter(flow_runs), None)
 
 
 async def _deployments(client: Any, **wanted: Any) -> Any:

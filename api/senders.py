@@ -44,15 +44,15 @@ class Senders:
         """
         self._source_max = source_max
         self._total_max = total_max
-        self._proxies = [ip_network(one) for one in trusted_proxies]
+        self._proxies = [ip_network(network) for network in trusted_proxies]
         self._held: dict[str, dict[Held, None]] = {}
         self._total = 0
 
     def admit(self, connection: Held) -> bool:
         """Count a new connection; False if there is no room, and it is to be closed."""
         sender = _sender(connection)
-        own = self._held.get(sender, {})
-        if len(own) >= self._limit(connection.client_address) and not self._close_one(own):
+        held = self._held.get(sender, {})
+        if len(held) >= self._limit(connection.client_address) and not self._close_one(held):
             return False
         if self._total >= self._total_max and not self._make_room():
             return False
@@ -63,21 +63,21 @@ class Senders:
     def forget(self, connection: Held) -> None:
         """It has ended. Harmless when it was not admitted."""
         sender = _sender(connection)
-        own = self._held.get(sender, {})
-        if connection in own:
-            del own[connection]
+        held = self._held.get(sender, {})
+        if connection in held:
+            del held[connection]
             self._total -= 1
-            if not own:
+            if not held:
                 del self._held[sender]
 
     def _make_room(self) -> bool:
         """Close one of the sender that has the most; False if everybody is being answered."""
         by_number = sorted(self._held.values(), key=len, reverse=True)
-        return any(self._close_one(own) for own in by_number)
+        return any(self._close_one(held) for held in by_number)
 
-    def _close_one(self, own: dict[Held, None]) -> bool:
+    def _close_one(self, held: dict[Held, None]) -> bool:
         """Close the oldest that waits for its sender."""
-        oldest = next((one for one in own if one.waits_for_sender), None)
+        oldest = next((connection for connection in held if connection.waits_for_sender), None)
         if oldest is None:
             return False
         self.forget(oldest)

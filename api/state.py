@@ -29,6 +29,6 @@ class State:
 
 def state_of(request: Request) -> State:
     """The state of the application that the request came to."""
-    found = request.app.state.own
-    assert isinstance(found, State)
-    return found
+    state = request.app.state.own
+    assert isinstance(state, State)
+    return state

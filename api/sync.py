@@ -81,14 +81,14 @@ async def _once(
     async with answering():
         begun = await row(state.readers, "api", "begin_request", {**identity, "digest": digest})
         age = {**identity, "stale_seconds": STALE_SECONDS}
-        known = None if begun else await row(state.readers, "api", "known_request", age)
-    if known is not None:
-        if bytes(known[0]) != digest:
+        first_answer = None if begun else await row(state.readers, "api", "known_request", age)
+    if first_answer is not None:
+        if bytes(first_answer[0]) != digest:
             detail = "This Idempotency-Key was used with another request. Use a new one."
             raise Problem(422, "idempotency_key_reused", detail)
-        if known[1] is not None:
-            return SyncStarted(**known[2]), True
-        if not known[3]:
+        if first_answer[1] is not None:
+            return SyncStarted(**first_answer[2]), True
+        if not first_answer[3]:
             detail = "A request with this Idempotency-Key is under way."
             raise retry_later("idempotency_key_in_use", detail, status=409, seconds=2)
     try:

@@ -104,20 +104,20 @@ class Endpoints:
 
     def number(self, endpoint_id: str | None) -> int | None:
         """The endpoint's number as it was last known."""
-        known = self._known.get(endpoint_id or "")
-        return None if known is None else known[1].endpoint_no
+        cached = self._known.get(endpoint_id or "")
+        return None if cached is None else cached[1].endpoint_no
 
     async def find(self, state: State, endpoint_id: str | None) -> Endpoint | None:
         """The endpoint, None if there is none. Raises psycopg.Error, TokenUnreadableError."""
         name = endpoint_id or ""
-        known = self._known.get(name)
-        if known is not None and known[0] > time.monotonic():
-            return known[1]
-        found = await row(state.readers, "webhooks", "endpoint", {"endpoint_id": endpoint_id})
-        if found is None:  # unknown ones are not remembered: there is no end of them
+        cached = self._known.get(name)
+        if cached is not None and cached[0] > time.monotonic():
+            return cached[1]
+        stored = await row(state.readers, "webhooks", "endpoint", {"endpoint_id": endpoint_id})
+        if stored is None:  # unknown ones are not remembered: there is no end of them
             self._known.pop(name, None)
             return None
-        made = endpoint_of(found, state.config.key)
+        made = endpoint_of(stored, state.config.key)
         if len(self._known) >= _ENDPOINTS_MAX:
             self._known.clear()
         self._known[name] = (time.monotonic() + _KNOWN_SECONDS, made)
@@ -169,7 +169,7 @@ async def _receive(request: Request, endpoint_id: str | None) -> Response:
         return await _greet(state, endpoint, attempt, refusals, body, greeting, now)
     url = f"{state.config.public_url}{request.scope['path']}"
     outcome = kit.verify(
-        webhook, [SecretStr(one) for one in endpoint.secrets], headers, body, now, url
+        webhook, [SecretStr(secret) for secret in endpoint.secrets], headers, body, now, url
     )
     if isinstance(outcome, kit.Refused):
         return await _refuse(state, endpoint, attempt, refusals, outcome)
@@ -303,11 +303,11 @@ def _kind(webhook: kit.Webhook, body: bytes, headers: Sequence[tuple[str, str]])
     What cannot be read is stored all the same.
     """
     try:
-        found = kit.events(webhook, body, headers)
+        events = kit.events(webhook, body, headers)
     except kit.BadBody:
         return "unreadable"
-    kinds = sorted({event.type or "document" for event in found})
-    return ", ".join(kinds)[:200].replace("\x00", "") if found else None
+    kinds = sorted({event.type or "document" for event in events})
+    return ", ".join(kinds)[:200].replace("\x00", "") if events else None
 
 
 def _kept(webhook: kit.Webhook, headers: Sequence[tuple[str, str]]) -> dict[str, str]:
@@ -321,4 +321,4 @@ def _kept(webhook: kit.Webhook, headers: Sequence[tuple[str, str]]) -> dict[str,
         for name, value in headers
         if len(value) <= 300 and (name.lower() in wanted or _KEPT.match(name.lower()))
     ]
-    return dict(sorted(kept, key=lambda one: one[0] not in wanted)[:_KEPT_MAX])
+    return dict(sorted(kept, key=lambda header: header[0] not in wanted)[:_KEPT_MAX])

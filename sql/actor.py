@@ -25,10 +25,10 @@ def actor(otherwise: str | None = None) -> str:
     In this order: the actor of `acting_as`, what a resolver answers, `otherwise`, the user of the
     operating system.
     """
-    said = _said.get()
-    for resolve in () if said else _resolvers:
-        said = said or resolve()
-    return (said or otherwise or _user())[:LENGTH_MAX]
+    name = _said.get()
+    for resolve in () if name else _resolvers:
+        name = name or resolve()
+    return (name or otherwise or _user())[:LENGTH_MAX]
 
 
 @contextmanager

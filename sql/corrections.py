@@ -46,10 +46,10 @@ class Adjusted:
         whose = f"member {self.owner_id}" + (
             "" if self.owner_id == self.member_id else f" (into whom {self.member_id} was merged)"
         )
-        known = "; it was entered before, and nothing was added now" if self.repeated else ""
+        repetition = "; it was entered before, and nothing was added now" if self.repeated else ""
         return (
             f"Adjustment {self.adjustment_id}: {self.points:+d} points to {whose}, "
-            f"balance {self.balance_points}{known}"
+            f"balance {self.balance_points}{repetition}"
         )
 
 
@@ -72,10 +72,8 @@ class Merged:
                 f"Member {self.member_id} stands alone again "
                 f"(row {self.merge_id} takes the merge back)"
             )
-        known = "; it was so before" if self.repeated else ""
-        return (
-            f"Member {self.member_id} is member {self.owner_id} now (merge {self.merge_id}){known}"
-        )
+        repetition = "; it was so before" if self.repeated else ""
+        return f"Member {self.member_id} is member {self.owner_id} now (merge {self.merge_id}){repetition}"
 
 
 @dataclass(frozen=True)
@@ -121,10 +119,8 @@ def owners(connection: DbConnection, members: Sequence[int]) -> dict[int, int]:
 
     Answers for those among `members`, and for everybody for whom one of `members` earns.
     """
-    found = connection.execute(
-        query("corrections", "owners"), {"members": list(members)}
-    ).fetchall()
-    return {int(member): int(owner) for member, owner in found}
+    rows = connection.execute(query("corrections", "owners"), {"members": list(members)}).fetchall()
+    return {int(member): int(owner) for member, owner in rows}
 
 
 def earning_for(connection: DbConnection, members: Sequence[int]) -> list[int]:
@@ -133,9 +129,9 @@ def earning_for(connection: DbConnection, members: Sequence[int]) -> list[int]:
     These are the members themselves, unless they were merged into somebody, and everybody who was
     merged into them.
     """
-    merged, mine = owners(connection, members), set(members)
+    merged, wanted = owners(connection, members), set(members)
     return sorted(
-        (mine - merged.keys()) | {member for member, owner in merged.items() if owner in mine}
+        (wanted - merged.keys()) | {member for member, owner in merged.items() if owner in wanted}
     )
 
 
@@ -200,11 +196,11 @@ def _is_known(connection: DbConnection, values: Mapping[str, Any]) -> bool:
 
 def _add(connection: DbConnection, member: Member, values: Mapping[str, Any]) -> Adjusted:
     row = connection.execute(query("corrections", "adjust"), values).fetchone()
-    known = connection.execute(query("corrections", "adjustment_of_key"), values).fetchone()
-    assert known is not None
-    if known[1:] != (values["member_id"], values["points"], values["voids_id"]):
+    stored = connection.execute(query("corrections", "adjustment_of_key"), values).fetchone()
+    assert stored is not None
+    if stored[1:] != (values["member_id"], values["points"], values["voids_id"]):
         message = (
-            f"the key {values['key']!r} was used for another adjustment ({known[0]}); "
+            f"the key {values['key']!r} was used for another adjustment ({stored[0]}); "
             "take a new key"
         )
         raise CorrectionRefusedError(message)
@@ -213,7 +209,7 @@ def _add(connection: DbConnection, member: Member, values: Mapping[str, Any]) ->
     ).fetchone()
     assert balance is not None
     return Adjusted(
-        known[0],
+        stored[0],
         member.member_id,
         member.owner_id,
         values["points"],

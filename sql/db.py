@@ -49,14 +49,14 @@ def connect(dsn: str) -> Iterator[DbConnection]:
         pooled.close()
 
 
-def _introduce(driver: DbConnection, known: dict[Any, Any]) -> None:
+def _introduce(driver: DbConnection, remembered: dict[Any, Any]) -> None:
     """Tells the database who acts, for the audit log, once per connection."""
     who = actor()
-    if known.get("actor") != who:
+    if remembered.get("actor") != who:
         driver.autocommit = True  # a rollback must not take it back
         driver.execute(query("audit", "act_as"), {"actor": who})
         driver.autocommit = False
-        known["actor"] = who
+        remembered["actor"] = who
 
 
 def read_frame(
@@ -92,7 +92,7 @@ def read_frame(
         for name, value in zip(schema, row[1:], strict=True)
     ]
     if any(column.len() != row[0] for column in columns):  # a text holds the separator itself
-        found = connection.execute(statement, parameters).fetchall()
-        return pl.DataFrame(found, schema=as_read, orient="row").cast(schema)
+        rows_of_values = connection.execute(statement, parameters).fetchall()
+        return pl.DataFrame(rows_of_values, schema=as_read, orient="row").cast(schema)
     texts = pl.DataFrame(columns).with_columns(pl.when(pl.all() != "").then(pl.all()).name.keep())
     return texts.cast(pl.Schema(as_read)).cast(schema)

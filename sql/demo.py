@@ -18,6 +18,6 @@ def give_tiers(dsn: str, accounts: Sequence[tuple[str, str]]) -> int:
         "accounts": [account for _, account in accounts],
     }
     with connect(dsn) as connection:
-        given = connection.execute(query("demo", "give_tiers"), parameters).rowcount
+        count = connection.execute(query("demo", "give_tiers"), parameters).rowcount
         connection.commit()
-        return given
+        return count

@@ -70,7 +70,9 @@ def create_endpoint(connection: DbConnection, wanted: NewEndpoint) -> Made:
     """
     # (On the command line, what begins with a dash is taken for an option.)
     endpoint_id = next(
-        one for one in iter(lambda: secrets.token_urlsafe(_ID_BYTES), "") if not one.startswith("-")
+        candidate
+        for candidate in iter(lambda: secrets.token_urlsafe(_ID_BYTES), "")
+        if not candidate.startswith("-")
     )
     parameters = {
         "endpoint_id": endpoint_id, "system": wanted.system, "connection": wanted.connection,

@@ -45,10 +45,8 @@ def newly_expired(
     # A day on both sides: the instant that was asked about last may lie within a day.
     parameters = {"since": since - timedelta(days=2), "until": until}
     return {
-        found[0]
-        for found in connection.execute(
-            query("expiry", "members_who_earned"), parameters
-        ).fetchall()
+        row[0]
+        for row in connection.execute(query("expiry", "members_who_earned"), parameters).fetchall()
     }
 
 
@@ -89,8 +87,8 @@ def gone(
     """
     if not any(p.expiry for p in programs):
         return pl.DataFrame(schema={"member_id": pl.Int64, "expired": pl.Int64})
-    found = expired(_moves(connection, members, due), programs, as_of)
-    return found.group_by("member_id").agg(pl.col("due").sum().alias("expired"))
+    expiries = expired(_moves(connection, members, due), programs, as_of)
+    return expiries.group_by("member_id").agg(pl.col("due").sum().alias("expired"))
 
 
 def _moves(connection: DbConnection, members: Sequence[int], due: pl.DataFrame) -> pl.DataFrame:

@@ -84,21 +84,21 @@ class Entry:
         They sum to `due_after`.
         """
         rate, factor = (
-            None if one is None else Decimal(one) / 10_000
-            for one in (self.base_rate_bps, self.tier_rate_bps)
+            None if bps is None else Decimal(bps) / 10_000
+            for bps in (self.base_rate_bps, self.tier_rate_bps)
         )
-        found = [
+        parts = [
             part_of(rule, points, rate, factor, self.tier, promotions)
             for rule, points in self.breakdown.items()
         ]
         if self.base_rate_bps is None:  # its rate is that of the currency it was converted to
-            found = [
-                replace(one, words="converted to the program's currency first")
-                if one.rule == "base"
-                else one
-                for one in found
+            parts = [
+                replace(part, words="converted to the program's currency first")
+                if part.rule == "base"
+                else part
+                for part in parts
             ]
-        return found
+        return parts
 
     def to_text(self, zone: ZoneInfo) -> str:
         """Two lines a person can follow, times in `zone`."""
@@ -157,11 +157,13 @@ class Explanation:
 
         Counts whoever earns for it now, and everybody else who has some of it, as a referrer does.
         """
-        found: dict[int | None, int] = {self.owner_id: 0}
+        points_of: dict[int | None, int] = {self.owner_id: 0}
         for entry in self.entries:
-            found[entry.member_id] = found.get(entry.member_id, 0) + entry.points
+            points_of[entry.member_id] = points_of.get(entry.member_id, 0) + entry.points
         return {
-            member: points for member, points in found.items() if points or member == self.owner_id
+            member: points
+            for member, points in points_of.items()
+            if points or member == self.owner_id
         }
 
     @property
@@ -220,10 +222,10 @@ def explain(dsn: str, system: str, invoice: str) -> Explanation | None:
             return None if reject is None else Explanation(system, None, invoice, rejected=reason)
         key = {"system": system, "account": row[1], "external_id": external_id}
         entries = connection.execute(query("report", "entries"), key).fetchall()
-        found = Explanation(*row)
-        now = None if found.member_id is None else _now(connection, found)
+        explanation = Explanation(*row)
+        now = None if explanation.member_id is None else _now(connection, explanation)
     return replace(
-        found, entries=tuple(Entry(*entry) for entry in entries), rejected=reason, now=now
+        explanation, entries=tuple(Entry(*entry) for entry in entries), rejected=reason, now=now
     )
 
 
@@ -235,11 +237,11 @@ NOTHING_DUE: Final = {
 }
 
 
-def _now(connection: DbConnection, found: Explanation) -> Reckoning | None:
-    sale = (found.system, found.account, found.external_id)
-    assert found.member_id is not None
-    due = reckon_members(connection, [found.member_id])
-    return next((one for one in due if (one.system, one.account, one.external_id) == sale), None)
+def _now(connection: DbConnection, invoice: Explanation) -> Reckoning | None:
+    sale = (invoice.system, invoice.account, invoice.external_id)
+    assert invoice.member_id is not None
+    due = reckon_members(connection, [invoice.member_id])
+    return next((row for row in due if (row.system, row.account, row.external_id) == sale), None)
 
 
 _NOTHING_DUE = {

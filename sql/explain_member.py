@@ -86,11 +86,12 @@ class MemberExplanation:
             lines.append(f"  earns for {', '.join(map(str, self.holds))} as well (merged)")
         if self.waiting:
             lines.append("  something changed: the next award step computes the points anew")
-        lines += [f"  {one.points:+d}  {one.kind} ({one.movements})" for one in self.causes]
+        lines += [f"  {line.points:+d}  {line.kind} ({line.movements})" for line in self.causes]
         lines.append(f"  {self.balance_points}  in all")
         if self.rules:
             lines.append(
-                "  sales, by rule: " + ", ".join(f"{one.rule} {one.points}" for one in self.rules)
+                "  sales, by rule: "
+                + ", ".join(f"{line.rule} {line.points}" for line in self.rules)
             )
         if self.latest:
             more = (
@@ -99,7 +100,7 @@ class MemberExplanation:
                 else f", the latest {len(self.latest)} of {self.movements}"
             )
             lines.append(f"movements{more}:")
-        return "\n".join([*lines, *(one.to_text(zone) for one in self.latest)])
+        return "\n".join([*lines, *(line.to_text(zone) for line in self.latest)])
 
 
 def explain_member(dsn: str, member_id: int, *, limit: int = MOVEMENTS) -> MemberExplanation | None:
@@ -115,6 +116,6 @@ def explain_member(dsn: str, member_id: int, *, limit: int = MOVEMENTS) -> Membe
     number, into, created, balance, movements, tier, since, waiting, holds = row
     return MemberExplanation(
         number, into, created, balance, movements, tier, since, waiting, tuple(holds),
-        tuple(Cause(*one) for one in causes), tuple(Rule(*one) for one in rules),
-        tuple(Movement(*one) for one in latest),
+        tuple(Cause(*row) for row in causes), tuple(Rule(*row) for row in rules),
+        tuple(Movement(*row) for row in latest),
     )  # fmt: skip

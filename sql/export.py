@@ -87,7 +87,9 @@ def export(
         connection.rollback()
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         names = [*dict.fromkeys(tables), *([PERSONAL] if personal else [])]
-        rows = {one: _write(connection, one, member_id, draft, kind, rows_max) for one in names}
+        rows = {
+            table: _write(connection, table, member_id, draft, kind, rows_max) for table in names
+        }
         connection.rollback()
         subject = "all" if member_id is None else f"member {member_id}"
         details = {"folder": name, "rows": rows, "personal": personal, "format": kind}

@@ -45,12 +45,12 @@ def save(connection: DbConnection, account: AccountKey, sync_id: int, seen: Sequ
     """Counts what a read saw in; fields that are known and were not seen are given with 0."""
     parameters = account.parameters(
         sync_id=sync_id,
-        streams=[one.stream for one in seen],
-        paths=[one.path for one in seen],
-        types=[one.json_type for one in seen],
-        base_lines=[one.base_line for one in seen],
-        seen=[one.records_with for one in seen],
-        looked_at=[one.records for one in seen],
+        streams=[field.stream for field in seen],
+        paths=[field.path for field in seen],
+        types=[field.json_type for field in seen],
+        base_lines=[field.base_line for field in seen],
+        seen=[field.records_with for field in seen],
+        looked_at=[field.records for field in seen],
     )
     connection.execute(query("fields", "save"), parameters)
 
@@ -61,6 +61,6 @@ def mark_gone(
     """These (stream, path) are noted as gone, until they are seen again."""
     ordered = sorted(fields)
     parameters = account.parameters(
-        streams=[one for one, _ in ordered], paths=[one for _, one in ordered]
+        streams=[text for text, _ in ordered], paths=[text for _, text in ordered]
     )
     connection.execute(query("fields", "gone"), parameters)

@@ -96,8 +96,8 @@ class UnknownKeyError(LookupError):
 
 def prefix_of(presented: str) -> str | None:
     """The public part of a key; None where it cannot be one of ours."""
-    found = _KEY.match(presented)
-    return None if found is None else found[1]
+    match = _KEY.match(presented)
+    return None if match is None else match[1]
 
 
 def digest_of(presented: str) -> bytes:

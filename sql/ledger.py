@@ -106,8 +106,8 @@ def history(connection: DbConnection, members: Sequence[int]) -> pl.DataFrame:
     """
     merged = owners(connection, members)
     read = {"members": earning_for(connection, members)}
-    found = read_frame(connection, query("ledger", "history"), read, HISTORY)
-    return found.with_columns(pl.col("member_id").replace(merged)) if merged else found
+    sales = read_frame(connection, query("ledger", "history"), read, HISTORY)
+    return sales.with_columns(pl.col("member_id").replace(merged)) if merged else sales
 
 
 def tiers(connection: DbConnection, members: Sequence[int]) -> pl.DataFrame:
@@ -130,13 +130,15 @@ def promotions(connection: DbConnection) -> list[Promotion]:
 
     Raises UnknownPromotionKindError, pydantic.ValidationError.
     """
-    found: dict[str, list[_Row]] = {}
+    versions_by_id: dict[str, list[_Row]] = {}
     for row in _rows(connection, "promotions"):
-        found.setdefault(row["promotion_id"], []).append(
+        versions_by_id.setdefault(row["promotion_id"], []).append(
             _Row(row["version"], row["valid_from"], row)
         )
     return [
-        Promotion.from_row(one.row) for versions in found.values() for one, _, _ in spans(versions)
+        Promotion.from_row(version.row)
+        for versions in versions_by_id.values()
+        for version, _, _ in spans(versions)
     ]
 
 

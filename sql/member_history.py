@@ -39,11 +39,11 @@ class Rules:
     @property
     def _lines(self) -> tuple[datetime, datetime | None] | None:
         """In which time lines are looked at; None: never."""
-        found = [p for p in self.promotions if isinstance(p.rule, ProductBonus)]
-        if not found:
+        bonuses = [p for p in self.promotions if isinstance(p.rule, ProductBonus)]
+        if not bonuses:
             return None
-        ends = [p.valid_to for p in found if p.valid_to is not None]
-        return min(p.valid_from for p in found), max(ends) if len(ends) == len(found) else None
+        ends = [p.valid_to for p in bonuses if p.valid_to is not None]
+        return min(p.valid_from for p in bonuses), max(ends) if len(ends) == len(bonuses) else None
 
 
 @dataclass(frozen=True)

@@ -63,10 +63,10 @@ def migrate(dsn: str) -> list[str]:
                    IS 'SHA-256 of the text that was applied.';
                COMMENT ON COLUMN public.schema_migration.applied_at IS 'When.'"""
         )
-        done: dict[str, str] = dict(
+        applied: dict[str, str] = dict(
             connection.execute("SELECT name, digest FROM public.schema_migration").fetchall()
         )
-        return [m.name for m in migrations() if _apply(connection, m, done.get(m.name))]
+        return [m.name for m in migrations() if _apply(connection, m, applied.get(m.name))]
 
 
 def _apply(connection: psycopg.Connection, migration: Migration, digest: str | None) -> bool:

@@ -76,8 +76,10 @@ def apply(
         connection.execute(
             query("program", "add_program"), _program(plan.new_program, decision.author)
         )
-    for one in plan.new_promotions:
-        connection.execute(query("program", "add_promotion"), _promotion(one, decision.author))
+    for promotion in plan.new_promotions:
+        connection.execute(
+            query("program", "add_promotion"), _promotion(promotion, decision.author)
+        )
     versions = {c.name: c.version for c in plan.changes if c.status != "unchanged"}
     reaches = plan.reaches
     row = connection.execute(

@@ -108,15 +108,15 @@ def open_ones(
 ) -> list[AccountRefused]:
     """Refused corrections that stand, per account that has any, each with its `limit` largest."""
     wanted = {"system": None, "account": None} if account is None else account.parameters()
-    found: dict[tuple[str, str], AccountRefused] = {}
-    for system, name, *one, records, points in connection.execute(
+    refused: dict[tuple[str, str], AccountRefused] = {}
+    for system, name, *correction, records, points in connection.execute(
         query("refused", "open_ones"), {**wanted, "limit": limit}
     ):
-        of = found.setdefault(
+        of = refused.setdefault(
             (system, name), AccountRefused(system, name, int(records), int(points))
         )
-        of.largest.append(RefusedCorrection(*one))
-    return list(found.values())
+        of.largest.append(RefusedCorrection(*correction))
+    return list(refused.values())
 
 
 def note(

@@ -132,7 +132,7 @@ def newer(
 ) -> set[str]:
     """Those of the documents (id, page) that are stored as a later page had them."""
     parameters = account.parameters(
-        ids=[one for one, _ in documents], pages=[page for _, page in documents]
+        ids=[document for document, _ in documents], pages=[page for _, page in documents]
     )
     return {row[0] for row in connection.execute(query("rejects", "newer"), parameters).fetchall()}
 

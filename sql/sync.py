@@ -77,9 +77,9 @@ def begin(
     Returns (sync_id, streams): per stream its window and whether its extraction is complete.
     """
     parameters = account.parameters(since=requested[0], until=requested[1], hours=RESUME_HOURS)
-    found = connection.execute(query("sync", "resumable"), parameters).fetchone()
-    if found is not None and set(found[1]) == set(streams):
-        sync_id, streams = found
+    resumable = connection.execute(query("sync", "resumable"), parameters).fetchone()
+    if resumable is not None and set(resumable[1]) == set(streams):
+        sync_id, streams = resumable
         connection.execute(query("sync", "continue"), {"sync_id": sync_id, "run_id": run_id})
     else:
         parameters |= {"run_id": run_id, "streams": Jsonb(dict(streams))}
@@ -274,9 +274,13 @@ def unknown(
     if by_name:
         statement = query("sync", "known_item_names")
     else:
-        table, found = {"customers": (b"customer", b"phone"), "items": (b"item", b"sku")}[lookup]
+        table, wanted_column = {"customers": (b"customer", b"phone"), "items": (b"item", b"sku")}[
+            lookup
+        ]
         statement = (
-            query("sync", "known_lookups").replace(b"{table}", table).replace(b"{found}", found)
+            query("sync", "known_lookups")
+            .replace(b"{table}", table)
+            .replace(b"{found}", wanted_column)
         )
     parameters = account.parameters(ids=list(ids), missing_minutes=0 if again else MISSING_MINUTES)
     rows = connection.execute(statement, parameters).fetchall()

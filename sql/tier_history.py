@@ -36,11 +36,11 @@ def post(
     """
     if not any(p.tier_policy for p in programs):
         return 0
-    found = steps(stored.history, stored.tiers, programs, stored.facts, as_of)
-    known = read_frame(
+    computed = steps(stored.history, stored.tiers, programs, stored.facts, as_of)
+    posted = read_frame(
         connection, query("tier_history", "posted"), {"members": list(members)}, POSTED
     )
-    entries = difference(found, known)
+    entries = difference(computed, posted)
     if not entries.is_empty():
         copy_in(connection, "loyalty.tier_entry", entries.with_columns(run_id=pl.lit(run_id)))
     return entries.height

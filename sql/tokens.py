@@ -53,9 +53,9 @@ class TokenRows(Generic[T]):
         """The stored token, None before the first refresh. Raises StandbyError."""
         with connect(self.dsn) as connection:
             _require_live(connection)
-            found = self._load(connection)
+            stored = self._load(connection)
             connection.rollback()
-            return found
+            return stored
 
     def refresh(self, stale: T | None, renew: Callable[[T | None], T]) -> T:
         """Replaces the token; of several that want to, one asks the vendor, and all get its result.

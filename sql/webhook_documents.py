@@ -102,20 +102,20 @@ def lists_lack_numbers(connection: DbConnection, account: AccountKey) -> bool:
 
 def living(connection: DbConnection, account: AccountKey, external_ids: Sequence[str]) -> set[str]:
     """Those of the documents that are stored and not void."""
-    found = connection.execute(
+    rows = connection.execute(
         query("webhook_documents", "living"), account.parameters(ids=list(external_ids))
     ).fetchall()
-    return {row[0] for row in found}
+    return {row[0] for row in rows}
 
 
 def void_ones(
     connection: DbConnection, account: AccountKey, external_ids: Sequence[str]
 ) -> set[str]:
     """Those of the documents that are stored as void."""
-    found = connection.execute(
+    rows = connection.execute(
         query("webhook_documents", "void_ones"), account.parameters(ids=list(external_ids))
     ).fetchall()
-    return {row[0] for row in found}
+    return {row[0] for row in rows}
 
 
 def event_counts(connection: DbConnection, run_id: str) -> list[EventCount]:

@@ -107,7 +107,7 @@ def endpoint_of(row: Sequence[Any], key: bytes) -> Endpoint:
     Raises TokenUnreadableError where they were encrypted with another one.
     """
     try:
-        secrets = [Fernet(key).decrypt(bytes(one)).decode() for one in row[-1]]
+        secrets = [Fernet(key).decrypt(bytes(secret)).decode() for secret in row[-1]]
     except InvalidToken as error:
         raise TokenUnreadableError(TokenUnreadableError.MESSAGE) from error
     return Endpoint(*[*row[:-1], secrets])
@@ -329,7 +329,8 @@ def had_secret(connection: DbConnection, endpoint_no: int, secret: str, key: byt
     ).fetchall()
     try:
         return any(
-            hmac.compare_digest(Fernet(key).decrypt(bytes(one)), secret.encode()) for (one,) in rows
+            hmac.compare_digest(Fernet(key).decrypt(bytes(stored)), secret.encode())
+            for (stored,) in rows
         )
     except InvalidToken as error:
         raise TokenUnreadableError(TokenUnreadableError.MESSAGE) from error
