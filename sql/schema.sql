@@ -32,14 +32,15 @@ CREATE TABLE billing.sync_run (
     started_at timestamptz NOT NULL DEFAULT now(),
     -- When the invoices were stored, or the run failed.
     finished_at timestamptz,
-    -- Per stream: window used and whether its extraction is complete.
+    -- Per list of the vendor, as JSON: the window that is read, and whether its pages are all
+    -- stored. An interrupted run continues by it.
     streams jsonb NOT NULL DEFAULT '{}'::jsonb,
     -- Counts for the operator: pages, records, changed, rejected by reason, entries, points.
     summary jsonb,
     -- Why it failed, without personal data or secrets.
     error text,
-    -- poll: lists were read, and cursors moved; webhook: sales that the billing system announced,
-    -- cursors stay.
+    -- poll: the vendor's lists were read, and cursors moved. webhook: the vendor announced the
+    -- sales, and no cursor moved.
     source text NOT NULL DEFAULT 'poll',
     CONSTRAINT sync_run_pkey PRIMARY KEY (sync_id),
     CONSTRAINT sync_run_check CHECK (requested_until IS NULL OR requested_since IS NULL
@@ -48,8 +49,10 @@ CREATE TABLE billing.sync_run (
     CONSTRAINT sync_run_state_check CHECK (state IN ('extracting', 'extracted', 'stored', 'failed',
         'abandoned'))
 );
+-- The newest synchronisation of an account that read lists.
 CREATE INDEX sync_run_poll ON billing.sync_run (system, account, sync_id DESC)
     WHERE (source = 'poll');
+-- The newest synchronisations of an account, of either source.
 CREATE INDEX sync_run_recent ON billing.sync_run (system, account, sync_id DESC);
 CREATE TRIGGER continued AFTER UPDATE OF run_id ON billing.sync_run FOR EACH ROW
     WHEN (old.source = 'poll' AND (old.state IN ('extracting', 'extracted')))
@@ -64,7 +67,7 @@ CREATE TRIGGER sync_run_audited AFTER INSERT OR UPDATE ON billing.sync_run FOR E
 -- Every answer of a billing system exactly as received (compressed), stored before it is
 -- interpreted.
 CREATE TABLE billing.raw_page (
-    -- Number of the page; invoices and rejects refer to it.
+    -- Number of the page; invoices and rejects refer to it. A higher number was stored later.
     page_id bigint GENERATED ALWAYS AS IDENTITY,
     -- Synchronisation that fetched it.
     sync_id bigint NOT NULL,
@@ -80,7 +83,8 @@ CREATE TABLE billing.raw_page (
     record_count integer NOT NULL,
     -- Method, path and parameters that were asked (never credentials).
     request jsonb NOT NULL,
-    -- What would be asked next; an interrupted extraction continues here. Null: last page.
+    -- The request for the page after this one: an interrupted extraction continues with it. Null:
+    -- this is the last page.
     next_request jsonb,
     -- Content type as received.
     content_type text NOT NULL,
@@ -90,8 +94,8 @@ CREATE TABLE billing.raw_page (
     body_zstd bytea STORAGE EXTERNAL NOT NULL,
     -- When the answer arrived.
     fetched_at timestamptz NOT NULL,
-    -- When it was asked for; fetched_at is when it had arrived. Null: not noted, as good as
-    -- fetched_at.
+    -- When the request was sent; fetched_at is when the answer had arrived. Null: not recorded
+    -- (pages of older releases), read as fetched_at.
     asked_at timestamptz,
     CONSTRAINT raw_page_pkey PRIMARY KEY (page_id),
     CONSTRAINT raw_page_body_bytes_check CHECK (body_bytes >= 0),
@@ -111,8 +115,8 @@ CREATE TABLE billing.sync_cursor (
     account text COLLATE "C" NOT NULL,
     -- Which list of the vendor.
     stream text COLLATE "C" NOT NULL,
-    -- Everything changed at the vendor before this instant is stored. The next window starts an
-    -- overlap earlier.
+    -- Every change at the vendor before this instant is stored. The next read begins an overlap
+    -- earlier, because vendors' indexes lag.
     cursor_at timestamptz NOT NULL,
     -- Synchronisation that moved it last.
     sync_id bigint NOT NULL,
@@ -212,10 +216,10 @@ CREATE TABLE billing.invoice (
     status text NOT NULL,
     -- When the sale happened; a date without time is midnight at the account's own time zone.
     issued_at timestamptz NOT NULL,
-    -- Last change at the vendor. Where that time lay ahead of our clock, the time of fetching: see
-    -- claimed_at.
+    -- Last change at the vendor, in the vendor's time. Where that time was in the future when it
+    -- was read: the time of reading (see claimed_at).
     updated_at timestamptz NOT NULL,
-    -- Raw page it was read from.
+    -- Raw page of the stored version. With record_no it is the key of the sale's lines.
     page_id bigint NOT NULL,
     -- Position of the record in that page, from 0.
     record_no integer NOT NULL,
@@ -223,11 +227,11 @@ CREATE TABLE billing.invoice (
     sync_id bigint NOT NULL,
     -- When this version was stored.
     stored_at timestamptz NOT NULL DEFAULT now(),
-    -- Time of change that the vendor told and that cannot be right: it lay in the future. Usually
-    -- null.
+    -- The vendor's time of change where it cannot be right, because it was in the future. Null for
+    -- nearly all sales.
     claimed_at timestamptz,
-    -- Raw page as of which the sale is void, where another than its own says so, e.g. a list of
-    -- deletions.
+    -- Raw page that says that the sale is void, where that is not the page of the sale itself: a
+    -- list of deletions, or the newest page when a deletion came without one. Null otherwise.
     seen_page_id bigint,
     CONSTRAINT invoice_pkey PRIMARY KEY (external_id, account, system),
     CONSTRAINT invoice_amount_refunded_minor_check CHECK (amount_refunded_minor >= 0),
@@ -240,6 +244,7 @@ CREATE TABLE billing.invoice (
 );
 CREATE INDEX invoice_issued ON billing.invoice (issued_at);
 CREATE INDEX invoice_member ON billing.invoice (member_id);
+-- Documents of custom systems by printed number: webhooks may name them so.
 CREATE INDEX invoice_number ON billing.invoice (account, invoice_number) WHERE ((system = 'custom')
     AND (external_id IS DISTINCT FROM invoice_number));
 GRANT SELECT ON billing.invoice TO analyst;
@@ -255,8 +260,8 @@ CREATE TABLE billing.reject (
     account text COLLATE "C" NOT NULL,
     -- Which list of the vendor.
     stream text COLLATE "C" NOT NULL,
-    -- What makes the record recognisable when it is seen again: its id, or else its file and what
-    -- it says.
+    -- Recognises the record when it is rejected again: its id; for a row of a file without an id,
+    -- the file's name and what the row holds.
     record_key text COLLATE "C" NOT NULL,
     -- Id at the billing system, where the record has one.
     external_id text COLLATE "C",
@@ -288,8 +293,8 @@ CREATE TABLE billing.reject (
     -- Fingerprint of the mapping that rejected it last: once it is another one, the record is tried
     -- again.
     mapping_digest text,
-    -- correction: it takes points back or changes a sale in the ledger, whose old points stand;
-    -- record: anything else.
+    -- correction: the record changes or takes back a sale that has points, which stay until it is
+    -- accepted. record: any other.
     class text NOT NULL DEFAULT 'record',
     CONSTRAINT reject_pkey PRIMARY KEY (reject_id),
     CONSTRAINT reject_class_check CHECK (class IN ('record', 'correction')),
@@ -301,17 +306,20 @@ CREATE TABLE billing.reject (
     CONSTRAINT reject_resolved_sync_id_fkey FOREIGN KEY (resolved_sync_id)
         REFERENCES billing.sync_run(sync_id)
 );
+-- Open rejects that hold back a correction: alerts read them.
 CREATE INDEX reject_correction ON billing.reject (system, account) WHERE ((resolved_at IS NULL)
     AND (class = 'correction'));
+-- A record has one open reject; being rejected again updates it.
 CREATE UNIQUE INDEX reject_open ON billing.reject (system, account, stream, record_key)
     WHERE (resolved_at IS NULL);
+-- Open rejects by raw page: the next run tries them again in that order.
 CREATE INDEX reject_open_page ON billing.reject (system, account, page_id)
     WHERE (resolved_at IS NULL);
 
 -- What was sold: the lines of each invoice. They belong to the invoice with the same page_id and
 -- record_no.
 CREATE TABLE billing.invoice_line (
-    -- Raw page the invoice was read from.
+    -- Raw page of the sale. With record_no it names the sale: join billing.invoice on both.
     page_id bigint NOT NULL,
     -- Position of the invoice in that page, from 0.
     record_no integer NOT NULL,
@@ -345,8 +353,8 @@ CREATE UNLOGGED TABLE billing.api_call (
     account text COLLATE "C" NOT NULL,
     -- Whether the request has ended.
     answered boolean NOT NULL DEFAULT false,
-    -- When it ended: it counts until a window's length later. Not answered: when it is taken for
-    -- lost.
+    -- Answered: when the answer came; the request counts for the length of each window after it.
+    -- Not answered: from then on the request is taken for lost.
     counts_from timestamptz NOT NULL,
     CONSTRAINT api_call_pkey PRIMARY KEY (call_id)
 );
@@ -358,14 +366,14 @@ CREATE UNLOGGED TABLE billing.api_rest (
     system text COLLATE "C" NOT NULL,
     -- Account at the billing system.
     account text COLLATE "C" NOT NULL,
-    -- Nobody asks before.
+    -- No worker sends a request before: the vendor asked for a pause.
     rest_until timestamptz NOT NULL,
     CONSTRAINT api_rest_pkey PRIMARY KEY (system, account)
 );
 
 -- When the sales of an account earn, as its block says, versioned. No row: once issued.
 CREATE TABLE billing.award_policy (
-    -- Order of entry: of two that are valid for a sale the later one counts.
+    -- Order of entry. Where two rows are valid for a sale, the one entered later decides.
     policy_no bigint GENERATED ALWAYS AS IDENTITY,
     -- Billing system.
     system text COLLATE "C" NOT NULL,
@@ -404,7 +412,8 @@ CREATE TABLE billing.vendor_field (
     path text COLLATE "C" NOT NULL,
     -- text, number, yes or no, object or list. A path seen with two types has two rows.
     json_type text NOT NULL,
-    -- Seen when the list had its first records; otherwise it was noted as new.
+    -- true: the field was in the first records of the list that we ever saw. false: it appeared
+    -- later, and was reported as new.
     base_line boolean NOT NULL,
     -- When it was seen first.
     first_seen_at timestamptz NOT NULL DEFAULT now(),
@@ -418,7 +427,7 @@ CREATE TABLE billing.vendor_field (
     records_since bigint NOT NULL,
     -- Records looked at since it was seen last.
     records_without bigint NOT NULL DEFAULT 0,
-    -- When it was noted as gone; null: it is not.
+    -- When the field was reported as missing from all records; null: it is still there.
     gone_at timestamptz,
     CONSTRAINT vendor_field_pkey PRIMARY KEY (system, account, stream, path, json_type),
     CONSTRAINT vendor_field_json_type_check CHECK (json_type IN ('text', 'number', 'yes or no',
@@ -474,6 +483,7 @@ CREATE TABLE billing.webhook_endpoint (
         'confirmed')),
     CONSTRAINT webhook_endpoint_options_check CHECK (jsonb_typeof(options) = 'object')
 );
+-- One endpoint in use, at most, is the default.
 CREATE UNIQUE INDEX webhook_endpoint_default ON billing.webhook_endpoint (is_default)
     WHERE (is_default AND (disabled_at IS NULL));
 CREATE TRIGGER webhook_endpoint_audited AFTER INSERT OR DELETE OR UPDATE
@@ -526,7 +536,8 @@ CREATE TABLE billing.webhook_event (
     state text NOT NULL DEFAULT 'received',
     -- How often a run has claimed it.
     attempts integer NOT NULL DEFAULT 0,
-    -- When it may be claimed (again); of a claimed one, when its claim is taken for lost.
+    -- When a run may claim the event. Of a claimed event: the end of the claim's lease, from when
+    -- another run may take it.
     next_attempt_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     -- When it was done or parked.
     finished_at timestamptz,
@@ -551,6 +562,7 @@ CREATE TABLE billing.webhook_event (
     CONSTRAINT webhook_event_sync_id_fkey FOREIGN KEY (sync_id)
         REFERENCES billing.sync_run(sync_id)
 );
+-- Events to be claimed, in the order in which they are due.
 CREATE INDEX webhook_event_due ON billing.webhook_event (next_attempt_at, event_no)
     WHERE (state IN ('received', 'claimed', 'failed'));
 CREATE INDEX webhook_event_parked ON billing.webhook_event (endpoint_no, event_no)
@@ -680,8 +692,8 @@ CREATE TABLE billing.pushed_document (
     external_id text COLLATE "C" NOT NULL,
     -- When the latest event about it happened.
     occurred_at timestamptz NOT NULL,
-    -- Whether it was named by its printed number; should a list tell its id, it is void, and counts
-    -- under the id.
+    -- Whether the event named the document by its printed number. If a list later shows the
+    -- document's id, this sale becomes void and counts under the id.
     by_number boolean NOT NULL,
     CONSTRAINT pushed_document_pkey PRIMARY KEY (external_id, account, system)
 );
@@ -791,7 +803,7 @@ CREATE TABLE billing.deleted_document (
     account text COLLATE "C" NOT NULL,
     -- Document number at the billing system.
     external_id text COLLATE "C" NOT NULL,
-    -- When it was deleted there, or, where that is not told, when it was heard of.
+    -- When the vendor deleted it. Where the vendor does not say: when we learned of it.
     deleted_at timestamptz NOT NULL,
     -- Raw page that says so; null where a webhook does.
     page_id bigint,
@@ -1158,8 +1170,8 @@ GRANT SELECT ON loyalty.promotion TO analyst;
 CREATE TABLE loyalty.member_dirty (
     -- Member.
     member_id bigint NOT NULL,
-    -- How many changes asked for it. The row is updated on every mark, so that marking waits for an
-    -- award in progress.
+    -- How many changes marked the member since the last award. Each mark updates the row, so that
+    -- marking waits for an award in progress.
     marks bigint NOT NULL DEFAULT 1,
     -- When the first change asked for it.
     marked_at timestamptz NOT NULL DEFAULT now(),
@@ -1215,6 +1227,7 @@ CREATE TABLE loyalty.award_entry (
     CONSTRAINT no_empty_entry CHECK (points <> 0),
     CONSTRAINT points_is_the_difference CHECK (points = (due_after - due_before))
 );
+-- Sales with more than one entry: explanations ask by the sale, all else by the member.
 CREATE INDEX award_entry_corrected ON loyalty.award_entry (external_id) WHERE (entry_no > 1);
 CREATE TRIGGER award_entry_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON loyalty.award_entry
     FOR EACH STATEMENT EXECUTE FUNCTION loyalty.refuse_change();
@@ -1301,12 +1314,12 @@ CREATE TABLE loyalty.promotion_claim (
     -- When the sale happened: budgets are used up in the order of issued_at, system, account,
     -- external_id, member_id.
     issued_at timestamptz NOT NULL,
-    -- Points without the budget.
+    -- Points that the promotion would give for the sale if it had no budget.
     wanted bigint NOT NULL,
-    -- Points with it.
+    -- Points that the budget allows. What is left is given to the sales in the order of issued_at.
     granted bigint NOT NULL DEFAULT 0,
-    -- From which instant on the budget is to be divided anew because of this claim; null: it is
-    -- settled.
+    -- The claim changed: the budget has to be divided again among all sales from this instant on.
+    -- Null: the claim is settled.
     unsettled_from timestamptz,
     CONSTRAINT promotion_claim_pkey PRIMARY KEY (promotion_id, version, member_id, external_id,
         account, system),
@@ -1314,8 +1327,10 @@ CREATE TABLE loyalty.promotion_claim (
     CONSTRAINT promotion_claim_wanted_check CHECK (wanted >= 0)
 );
 CREATE INDEX promotion_claim_member ON loyalty.promotion_claim (member_id);
+-- The order in which claims use a budget up.
 CREATE INDEX promotion_claim_order ON loyalty.promotion_claim (promotion_id, version, issued_at,
     system, account, external_id, member_id);
+-- Claims because of which a budget has to be divided again.
 CREATE INDEX promotion_claim_unsettled ON loyalty.promotion_claim (promotion_id, version,
     unsettled_from) WHERE (unsettled_from IS NOT NULL);
 GRANT SELECT ON loyalty.promotion_claim TO analyst;
@@ -1354,7 +1369,7 @@ GRANT SELECT ON loyalty.expiry_entry TO analyst;
 CREATE TABLE loyalty.expiry_watch (
     -- There is one row.
     only_row boolean NOT NULL DEFAULT true,
-    -- Members with points that expired before it have been marked.
+    -- Every member with points that expired before this instant was marked for the award step.
     watched_until timestamptz NOT NULL,
     CONSTRAINT expiry_watch_pkey PRIMARY KEY (only_row),
     CONSTRAINT expiry_watch_only_row_check CHECK (only_row)
@@ -1551,7 +1566,7 @@ CREATE TABLE loyalty.tier_entry (
     valid_from timestamptz NOT NULL,
     -- Position in the chain, from 1: a late or corrected sale changes what the tier was.
     entry_no integer NOT NULL,
-    -- The tier from then on; null: nothing changed then after all.
+    -- The tier from valid_from on. Null: an earlier entry for this instant is taken back.
     tier text,
     -- When it was found out.
     posted_at timestamptz NOT NULL DEFAULT now(),
@@ -2373,7 +2388,8 @@ CREATE TABLE audit.seen (
     kind text COLLATE "C" NOT NULL,
     -- Which.
     name text COLLATE "C" NOT NULL,
-    -- Per setting its value (numbers, switches, intervals) or a keyed fingerprint (texts, secrets).
+    -- The setting as it was last seen, to notice changes: numbers, switches and intervals as they
+    -- are, texts and secrets as a keyed fingerprint.
     state jsonb NOT NULL,
     -- When it was seen so first.
     seen_at timestamptz NOT NULL DEFAULT now(),

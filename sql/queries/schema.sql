@@ -35,8 +35,9 @@ ORDER BY c.oid
 SELECT format('%%I.%%I', n.nspname, c.relname), quote_ident(a.attname),
        format_type(a.atttypid, a.atttypmod)
          || CASE WHEN a.attstorage = t.typstorage THEN ''
-                 ELSE ' STORAGE ' || CASE a.attstorage WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL'
-                                                       WHEN 'm' THEN 'MAIN' ELSE 'EXTENDED' END END
+                 ELSE ' STORAGE '
+                   || CASE a.attstorage WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL'
+                                        WHEN 'm' THEN 'MAIN' ELSE 'EXTENDED' END END
          || CASE WHEN a.attcollation <> t.typcollation
                  THEN (SELECT ' COLLATE ' || quote_ident(l.collname) FROM pg_collation l
                        WHERE l.oid = a.attcollation)

@@ -19,7 +19,7 @@ PAGES = sorted(INDEX.parent.glob("*.md"))
 OTHERS = {"README.md", "backup.md", "routines.md", "upgrade.md"}
 SYMPTOMS = [page for page in PAGES if page.name not in OTHERS]
 HEADINGS = ["You see", "It means", "Do", "It is over when"]
-PACKAGES = ("api", "connectors", "flows", "loyalty", "sql", "tasks", "twezah")
+PACKAGES = ("api", "connectors", "flows", "loyalty", "panel", "sql", "tasks", "twezah")
 
 
 @cache
