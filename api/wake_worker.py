@@ -90,12 +90,12 @@ class Nudge:
             if expected != (True,) and (due is None or due[0] is None or due[0] > 0):
                 return
         await rows(self._pool, "webhooks", "nudge", {})
-        held = await row(self._pool, "webhooks", "claims_held", {})
+        held = await row(self._pool, "webhooks", "claims_locked", {"granted": True})
         if held == (True,) or self._deployment is None:
             return
         if (early := self._started_at + START_SECONDS_MIN - time.monotonic()) > 0:
             await asyncio.sleep(early)
-            held = await row(self._pool, "webhooks", "claims_held", {})
+            held = await row(self._pool, "webhooks", "claims_locked", {"granted": True})
             if held == (True,):
                 return
         self._started_at = time.monotonic()

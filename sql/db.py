@@ -15,9 +15,6 @@ from sql.actor import actor
 from sql.named_queries import query
 
 DbConnection = psycopg.Connection[tuple[Any, ...]]
-#: Between the values of a column on their way out: the unit separator, which no document's texts
-#: hold.
-_BETWEEN = "\x1f"
 
 
 @cache
@@ -62,37 +59,28 @@ def _introduce(driver: DbConnection, remembered: dict[Any, Any]) -> None:
 def read_frame(
     connection: DbConnection, statement: bytes, parameters: Mapping[str, Any], schema: pl.Schema
 ) -> pl.DataFrame:
-    """The rows of a SELECT as a frame of `schema`, columns in order.
+    """The rows of a SELECT as a frame of `schema`: two or more columns of texts, integers, times.
 
-    The query selects times as UTC microseconds.
+    The query selects times as UTC microseconds, and its columns in the order of the schema.
 
-    The database puts each column into one text, which Polars takes apart: half the cost of rows of
-    Python objects. An empty text comes back as null.
+    The rows come by COPY as CSV, which Polars reads: that takes half the processor time of
+    rows of Python objects. Texts are quoted, so an empty one is not null.
     """
     as_read = {
         name: pl.Int64() if isinstance(dtype, pl.Datetime) else dtype
         for name, dtype in schema.items()
     }
-    joined = [
-        sql.SQL("string_agg(coalesce({}::text, ''), {})").format(
-            sql.Identifier(name), sql.Literal(_BETWEEN)
-        )
-        for name in schema
-    ]
-    rows = sql.SQL("({}) AS found ({})").format(
-        sql.SQL(statement.decode()), sql.SQL(", ").join(map(sql.Identifier, schema))
+    texts = [sql.Identifier(name) for name, dtype in schema.items() if dtype == pl.String]
+    quoted = sql.SQL(", FORCE_QUOTE ({})").format(sql.SQL(", ").join(texts))
+    copy_out = sql.SQL(
+        "COPY (SELECT * FROM ({}) AS selected ({})) TO STDOUT (FORMAT csv{})"
+    ).format(
+        sql.SQL(statement.decode()),
+        sql.SQL(", ").join(map(sql.Identifier, schema)),
+        quoted if texts else sql.SQL(""),
     )
-    row = connection.execute(
-        sql.SQL("SELECT count(*), {} FROM {}").format(sql.SQL(", ").join(joined), rows), parameters
-    ).fetchone()
-    if row is None or row[0] == 0:
+    with connection.cursor().copy(copy_out, parameters) as copy:
+        csv = b"".join(copy)
+    if not csv:
         return schema.to_frame()
-    columns = [
-        pl.Series(name, [value], dtype=pl.String).str.split(_BETWEEN).explode()
-        for name, value in zip(schema, row[1:], strict=True)
-    ]
-    if any(column.len() != row[0] for column in columns):  # a text holds the separator itself
-        rows_of_values = connection.execute(statement, parameters).fetchall()
-        return pl.DataFrame(rows_of_values, schema=as_read, orient="row").cast(schema)
-    texts = pl.DataFrame(columns).with_columns(pl.when(pl.all() != "").then(pl.all()).name.keep())
-    return texts.cast(pl.Schema(as_read)).cast(schema)
+    return pl.read_csv(csv, has_header=False, schema=pl.Schema(as_read)).cast(schema)

@@ -1011,6 +1011,20 @@ CREATE VIEW billing.award_policy_span AS
   WHERE valid_to IS NULL OR valid_from < valid_to;
 GRANT SELECT ON billing.award_policy_span TO analyst;
 
+-- How each raw page was read: decides which of two versions of a document counts.
+-- page_id: Raw page.
+-- system: Billing system.
+-- account: Account at the billing system.
+-- asked_at: When the request was sent; of pages of older releases, when the answer had arrived.
+-- fetched_at: When the answer had arrived.
+-- is_read: Whether the vendor was asked for its state of that moment. A webhook or a file may be as
+--     old as it likes.
+CREATE VIEW billing.page_reading AS
+ SELECT page_id, system, account, COALESCE(asked_at, fetched_at) AS asked_at,
+    fetched_at,
+    system <> 'file' AND (request ->> 'method') IS DISTINCT FROM 'WEBHOOK' AS is_read
+   FROM billing.raw_page;
+
 
 -- ==================== loyalty ====================
 
@@ -1778,6 +1792,70 @@ AS $function$
         WHERE s.member_id = of_member AND s.valid_from <= now() ORDER BY s.valid_from DESC LIMIT 1
     ) s ON true
 $function$;
+
+-- Every entry with its cause: its reason, or "tier" where only the tier differs from the entry
+-- before.
+-- system: Billing system of the sale.
+-- account: Account at the billing system.
+-- external_id: The sale's id at the billing system.
+-- member_id: Member who earns or returns the points.
+-- entry_no: Position in the chain of this sale and member, from 1.
+-- tier: Tier in force at the sale.
+-- due_before: Points posted for the sale before it.
+-- due_after: Points due for the sale from it on.
+-- points: What the entry adds to the balance.
+-- run_id: Prefect flow run that posted it.
+-- cause: award, tier, edit, refund, void, moved or referral.
+-- cause_no: Order of the causes in reports, from 1.
+CREATE VIEW loyalty.entry_cause AS
+ SELECT system, account, external_id, member_id, entry_no, tier, due_before,
+    due_after, points, run_id, cause,
+    array_position(ARRAY['award', 'tier', 'edit', 'refund', 'void', 'moved', 'referral'], cause)
+        AS cause_no
+   FROM ( SELECT e.system, e.account, e.external_id, e.member_id, e.entry_no,
+            e.due_before, e.due_after, e.points, e.reason, e.breakdown,
+            e.net_minor, e.currency, e.tier, e.program_version, e.event_at,
+            e.posted_at, e.run_id,
+                CASE
+                    WHEN e.reason = 'edit' AND b.tier <> e.tier
+                        AND b.net_minor = e.net_minor THEN 'tier'
+                    ELSE e.reason
+                END AS cause
+           FROM loyalty.award_entry e
+             LEFT JOIN loyalty.award_entry b ON b.system = e.system AND b.account = e.account
+                 AND b.external_id = e.external_id AND b.member_id = e.member_id
+                 AND b.entry_no = (e.entry_no - 1)) c;
+
+-- Every entry with the rates and the rounding of the program version that it followed.
+-- system: Billing system of the sale.
+-- account: Account at the billing system.
+-- external_id: The sale's id at the billing system.
+-- entry_no: Position in the chain of this sale and member, from 1.
+-- member_id: Member who earns or returns the points.
+-- reason: As in loyalty.award_entry.
+-- points: What the entry adds to the balance.
+-- due_before: Points posted for the sale before it.
+-- due_after: Points due for the sale from it on.
+-- breakdown: Points per rule; their sum is due_after.
+-- net_amount: Amount that earned, in whole currency units.
+-- currency: Currency of net_amount, ISO 4217.
+-- tier: Tier in force at the sale.
+-- program_version: Version of the program.
+-- base_rate_bps: Points per currency unit in basis points; null: the amount was converted first.
+-- tier_rate_bps: Multiplier of the tier in basis points.
+-- rounding: How fractions of a point were rounded.
+-- event_at: When the sale happened.
+-- posted_at: When we posted it.
+-- run_id: Prefect flow run that posted it.
+CREATE VIEW loyalty.entry_with_rule AS
+ SELECT e.system, e.account, e.external_id, e.entry_no, e.member_id, e.reason,
+    e.points, e.due_before, e.due_after, e.breakdown,
+    billing.major_units(e.net_minor, e.currency) AS net_amount, e.currency,
+    e.tier, e.program_version, p.base_rate_bps -> e.currency AS base_rate_bps,
+    p.tier_rate_bps -> e.tier AS tier_rate_bps, p.rounding, e.event_at,
+    e.posted_at, e.run_id
+   FROM loyalty.award_entry e
+     LEFT JOIN loyalty.program p ON p.version = e.program_version;
 
 -- Balance of each member: always the sum of the ledger, of the adjustments and of what expired,
 -- never stored.

@@ -291,7 +291,7 @@ def _awaited(connection: DbConnection, wait_seconds: float) -> bool:
 
 def is_awaited(connection: DbConnection) -> bool:
     """Whether somebody waits for the holder of `claiming` to leave."""
-    row = connection.execute(query("webhooks", "claims_awaited")).fetchone()
+    row = connection.execute(query("webhooks", "claims_locked"), {"granted": False}).fetchone()
     return bool(row and row[0])
 
 
@@ -303,7 +303,7 @@ def any_endpoint(connection: DbConnection) -> bool:
 
 def is_claimed(connection: DbConnection) -> bool:
     """Whether somebody holds `claiming`."""
-    row = connection.execute(query("webhooks", "claims_held")).fetchone()
+    row = connection.execute(query("webhooks", "claims_locked"), {"granted": True}).fetchone()
     return bool(row and row[0])
 
 

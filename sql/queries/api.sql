@@ -49,9 +49,8 @@ SELECT i.system, i.account, i.external_id, i.invoice_number, i.kind, i.status,
        billing.major_units(i.amount_refunded_minor, i.currency),
        coalesce(p.points, 0)::bigint, i.issued_at, i.updated_at, i.stored_at,
        e.entry_no, e.member_id, e.reason, e.points, e.due_before, e.due_after, e.breakdown,
-       billing.major_units(e.net_minor, e.currency),
-       e.currency, e.tier, e.program_version, v.base_rate_bps -> e.currency,
-       v.tier_rate_bps -> e.tier, v.rounding, e.event_at, e.posted_at, e.run_id
+       e.net_amount, e.currency, e.tier, e.program_version, e.base_rate_bps, e.tier_rate_bps,
+       e.rounding, e.event_at, e.posted_at, e.run_id
 FROM (
     SELECT * FROM billing.invoice i
     WHERE (%(system)s::text IS NULL OR i.system = %(system)s)
@@ -75,10 +74,9 @@ LEFT JOIN LATERAL (
     WHERE (e.member_id, e.external_id, e.account, e.system) = (coalesce(o.owner_id, i.member_id),
         i.external_id, i.account, i.system)
 ) p ON true
-LEFT JOIN loyalty.award_entry e ON (e.member_id, e.external_id, e.account, e.system, e.entry_no)
-                                 = (coalesce(o.owner_id, i.member_id), i.external_id, i.account,
-                                     i.system, p.entry_no)
-LEFT JOIN loyalty.program v ON v.version = e.program_version
+LEFT JOIN loyalty.entry_with_rule e
+  ON (e.member_id, e.external_id, e.account, e.system, e.entry_no)
+   = (coalesce(o.owner_id, i.member_id), i.external_id, i.account, i.system, p.entry_no)
 ORDER BY i.issued_at DESC, i.external_id DESC, i.account DESC, i.system DESC
 -- name: member_by_phone
 SELECT coalesce(o.owner_id, m.member_id) FROM loyalty.member m
@@ -97,16 +95,14 @@ WHERE m.member_id = %(member_id)s
 SELECT h.kind, h.posted_at, h.points, h.balance_points, h.event_at, h.run_id, h.reason,
        h.external_id, h.system, h.account, i.invoice_number,
        coalesce(h.entry_no, 0), e.entry_no, e.member_id, e.reason, e.points, e.due_before,
-       e.due_after, e.breakdown,
-       billing.major_units(e.net_minor, e.currency), e.currency, e.tier, e.program_version,
-       p.base_rate_bps -> e.currency,
-       p.tier_rate_bps -> e.tier, p.rounding, e.event_at, e.posted_at, e.run_id
+       e.due_after, e.breakdown, e.net_amount, e.currency, e.tier, e.program_version,
+       e.base_rate_bps, e.tier_rate_bps, e.rounding, e.event_at, e.posted_at, e.run_id
 FROM (
     SELECT * FROM analytics.points_history h WHERE h.member_id = %(member_id)s
 ) h
-LEFT JOIN loyalty.award_entry e ON (e.member_id, e.external_id, e.account, e.system, e.entry_no)
-                                 = (h.member_id, h.external_id, h.account, h.system, h.entry_no)
-LEFT JOIN loyalty.program p ON p.version = e.program_version
+LEFT JOIN loyalty.entry_with_rule e
+  ON (e.member_id, e.external_id, e.account, e.system, e.entry_no)
+   = (h.member_id, h.external_id, h.account, h.system, h.entry_no)
 LEFT JOIN billing.invoice i ON (i.external_id, i.account, i.system) = (h.external_id, h.account,
     h.system)
 WHERE (h.posted_at, h.kind, coalesce(h.system, ''), coalesce(h.account, ''),

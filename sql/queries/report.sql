@@ -23,38 +23,18 @@ FROM (SELECT DISTINCT ON (system, account, external_id, member_id) * FROM loyalt
 JOIN loyalty.program p ON p.version = e.program_version
 GROUP BY e.tier, p.tier_rate_bps ->> e.tier ORDER BY (p.tier_rate_bps ->> e.tier)::numeric, e.tier
 -- name: posted
-SELECT cause, count(*) AS entries, coalesce(sum(points) FILTER (WHERE points > 0),
-    0)::bigint AS added,
+SELECT cause, count(*) AS entries,
+       coalesce(sum(points) FILTER (WHERE points > 0), 0)::bigint AS added,
        coalesce(sum(points) FILTER (WHERE points < 0), 0)::bigint AS taken_back,
        sum(points)::bigint AS points
-FROM (
-    SELECT e.points, CASE WHEN e.reason = 'edit' AND p.tier <> e.tier
-        AND p.net_minor = e.net_minor THEN 'tier' ELSE e.reason END AS cause
-    FROM loyalty.award_entry e
-    LEFT JOIN loyalty.award_entry p ON (p.system, p.account, p.external_id, p.member_id, p.entry_no)
-                                     = (e.system, e.account, e.external_id, e.member_id,
-                                         e.entry_no - 1)
-    WHERE e.run_id = ANY(%(run_ids)s)
-) c GROUP BY cause
-ORDER BY array_position(ARRAY['award', 'tier', 'edit', 'refund', 'void', 'moved', 'referral'],
-    cause)
+FROM loyalty.entry_cause WHERE run_id = ANY(%(run_ids)s)
+GROUP BY cause, cause_no ORDER BY cause_no
 -- name: examples
-SELECT DISTINCT
-    ON (array_position(ARRAY['award', 'tier', 'edit', 'refund', 'void', 'moved', 'referral'],
-        cause))
-       cause, system, coalesce(invoice_number, external_id) AS invoice, tier, due_before, due_after,
-       points
-FROM (
-    SELECT e.*, CASE WHEN e.reason = 'edit' AND p.tier <> e.tier
-        AND p.net_minor = e.net_minor THEN 'tier' ELSE e.reason END AS cause
-    FROM loyalty.award_entry e
-    LEFT JOIN loyalty.award_entry p ON (p.system, p.account, p.external_id, p.member_id, p.entry_no)
-                                     = (e.system, e.account, e.external_id, e.member_id,
-                                         e.entry_no - 1)
-    WHERE e.run_id = ANY(%(run_ids)s)
-) c LEFT JOIN billing.invoice i USING (external_id, account, system)
-ORDER BY array_position(ARRAY['award', 'tier', 'edit', 'refund', 'void', 'moved', 'referral'],
-    cause), points, system, external_id
+SELECT DISTINCT ON (c.cause_no) c.cause, c.system, coalesce(i.invoice_number, c.external_id),
+       c.tier, c.due_before, c.due_after, c.points
+FROM loyalty.entry_cause c LEFT JOIN billing.invoice i USING (external_id, account, system)
+WHERE c.run_id = ANY(%(run_ids)s)
+ORDER BY c.cause_no, c.points, c.system, c.external_id
 -- name: status
 SELECT DISTINCT ON (s.system, s.account) s.system, s.account, s.state, s.started_at AS last_run_at,
        (SELECT max(finished_at) FROM billing.sync_run o
@@ -80,10 +60,9 @@ WHERE i.system = %(system)s AND (i.external_id = %(invoice)s OR i.invoice_number
 ORDER BY (i.external_id = %(invoice)s) DESC, i.issued_at DESC LIMIT 1
 -- name: entries
 SELECT e.entry_no, e.member_id, e.reason, e.points, e.due_before, e.due_after, e.breakdown,
-       billing.major_units(e.net_minor, e.currency),
-       e.currency, e.tier, e.program_version, p.base_rate_bps -> e.currency,
-       p.tier_rate_bps -> e.tier, p.rounding, e.event_at, e.posted_at, e.run_id
-FROM loyalty.award_entry e JOIN loyalty.program p ON p.version = e.program_version
+       e.net_amount, e.currency, e.tier, e.program_version, e.base_rate_bps, e.tier_rate_bps,
+       e.rounding, e.event_at, e.posted_at, e.run_id
+FROM loyalty.entry_with_rule e
 WHERE e.system = %(system)s AND e.account = %(account)s AND e.external_id = %(external_id)s
   -- Whose it is, and whose it was: a former owner's chain has a second entry that took the points
   -- back. A referrer's reward is theirs.

@@ -26,19 +26,17 @@ SELECT i.external_id, i.status,
        (extract(epoch FROM CASE WHEN ahead THEN i.updated_at ELSE i.claimed_at END)
            * 1000000)::bigint,
        coalesce(i.seen_page_id, i.page_id), CASE WHEN i.seen_page_id IS NULL THEN i.record_no END,
-       (extract(epoch FROM coalesce(p.asked_at, p.fetched_at)) * 1000000)::bigint,
-       (extract(epoch FROM p.fetched_at) * 1000000)::bigint,
-       (p.system <> 'file' AND p.request ->> 'method' IS DISTINCT FROM 'WEBHOOK')::int
+       (extract(epoch FROM p.asked_at) * 1000000)::bigint,
+       (extract(epoch FROM p.fetched_at) * 1000000)::bigint, p.is_read::int
 FROM json_array_elements_text(%(ids)s::json) AS wanted
 JOIN billing.invoice i ON i.external_id = wanted
 CROSS JOIN LATERAL (SELECT i.updated_at > i.stored_at + %(ahead_max)s::interval AS ahead) a
-LEFT JOIN billing.raw_page p ON p.page_id = coalesce(i.seen_page_id, i.page_id)
+LEFT JOIN billing.page_reading p ON p.page_id = coalesce(i.seen_page_id, i.page_id)
 WHERE i.system = %(system)s AND i.account = %(account)s
 -- name: readings
-SELECT page_id, (extract(epoch FROM coalesce(asked_at, fetched_at)) * 1000000)::bigint,
-       (extract(epoch FROM fetched_at) * 1000000)::bigint,
-       (system <> 'file' AND request ->> 'method' IS DISTINCT FROM 'WEBHOOK')::int
-FROM billing.raw_page WHERE page_id = ANY(string_to_array(%(pages)s, ',')::bigint[])
+SELECT page_id, (extract(epoch FROM asked_at) * 1000000)::bigint,
+       (extract(epoch FROM fetched_at) * 1000000)::bigint, is_read::int
+FROM billing.page_reading WHERE page_id = ANY(string_to_array(%(pages)s, ',')::bigint[])
 -- name: stage_changed
 CREATE TEMPORARY TABLE IF NOT EXISTS changed_invoice (LIKE billing.invoice INCLUDING DEFAULTS)
     ON COMMIT DELETE ROWS
@@ -87,12 +85,11 @@ SELECT EXISTS (SELECT FROM billing.deleted_document
 -- name: deleted_before
 SELECT d.external_id, (extract(epoch FROM d.deleted_at) * 1000000)::bigint, NULL::bigint, d.page_id,
        NULL::int,
-       (extract(epoch FROM coalesce(p.asked_at, p.fetched_at)) * 1000000)::bigint,
-       (extract(epoch FROM p.fetched_at) * 1000000)::bigint,
-       (p.system <> 'file' AND p.request ->> 'method' IS DISTINCT FROM 'WEBHOOK')::int
+       (extract(epoch FROM p.asked_at) * 1000000)::bigint,
+       (extract(epoch FROM p.fetched_at) * 1000000)::bigint, p.is_read::int
 FROM json_array_elements_text(%(ids)s::json) AS wanted
 JOIN billing.deleted_document d ON d.external_id = wanted
-LEFT JOIN billing.raw_page p ON p.page_id = d.page_id
+LEFT JOIN billing.page_reading p ON p.page_id = d.page_id
 WHERE d.system = %(system)s AND d.account = %(account)s
 -- name: named_by_number
 SELECT EXISTS (SELECT FROM billing.pushed_document

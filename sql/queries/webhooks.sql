@@ -74,23 +74,18 @@ SELECT pg_try_advisory_lock(hashtextextended('billing.webhook_event', 5))
 SELECT set_config('lock_timeout', %(wait_ms)s, false)
 -- name: await_claims
 SELECT pg_advisory_lock(hashtextextended('billing.webhook_event', 5))
--- name: claims_awaited
-SELECT EXISTS (SELECT
-    FROM pg_locks l, (SELECT hashtextextended('billing.webhook_event', 5) AS key) k
-               WHERE l.locktype = 'advisory' AND NOT l.granted AND l.objsubid = 1
-                 AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-                 AND (l.classid::bigint << 32 | l.objid::bigint) = k.key)
+-- name: claims_locked
+-- Whether anybody holds the lock of the claims (`granted`), or waits for it (not `granted`).
+SELECT EXISTS (
+    SELECT FROM pg_locks l, (SELECT hashtextextended('billing.webhook_event', 5) AS key) k
+    WHERE l.locktype = 'advisory' AND l.granted = %(granted)s AND l.objsubid = 1
+      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND (l.classid::bigint << 32 | l.objid::bigint) = k.key)
 -- name: any_endpoint
 SELECT EXISTS (SELECT FROM billing.webhook_endpoint WHERE disabled_at IS NULL)
    AND NOT EXISTS (SELECT FROM billing.standby)
 -- name: release_claims
 SELECT pg_advisory_unlock(hashtextextended('billing.webhook_event', 5))
--- name: claims_held
-SELECT EXISTS (SELECT
-    FROM pg_locks l, (SELECT hashtextextended('billing.webhook_event', 5) AS key) k
-               WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
-                 AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-                 AND (l.classid::bigint << 32 | l.objid::bigint) = k.key)
 -- name: set_handshake
 UPDATE billing.webhook_endpoint SET handshake = %(to)s
 WHERE endpoint_no = %(endpoint_no)s AND handshake = %(from)s
