@@ -18,16 +18,22 @@ class Attempt:
 
     method: str
     source: Source
+    #: Path as documented, with names in place of values.
     route: str = "unknown"
     status: int = 0
+    #: stored, duplicate, ...; or why it was refused.
     outcome: str = ""
     endpoint_no: int | None = None
+    #: Event that was stored.
     event_no: int | None = None
+    #: API key, where a valid one was shown.
     key_no: int | None = None
     body_bytes: int = 0
     started: float = field(default_factory=time.monotonic)
+    #: From the first byte to the answer, milliseconds.
     elapsed_ms: int = 0
     at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    #: How many equal attempts the row stands for.
     repeats: int = 1
     #: It is in the audit already, in the transaction that stored its event.
     recorded: bool = False

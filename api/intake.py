@@ -39,7 +39,10 @@ class NotStoredError(RuntimeError):
 
 @dataclass(eq=False)
 class _Waiting:
-    """An event on its way into the database; `event_no` gets its number, None for a repeated one."""
+    """An event on its way into the database.
+
+    `event_no` becomes its number, or None for a repeated delivery.
+    """
 
     event: NewEvent
     attempt: Attempt

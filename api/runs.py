@@ -32,6 +32,7 @@ class Run:
 
     run_id: str
     name: str
+    #: Prefect's name of the run's state.
     state: str
 
 
@@ -43,7 +44,9 @@ class Deployment:
     """
 
     connection: str
+    #: Whether the connection ever synchronised completely.
     connected: bool
+    #: Whether its schedule is on.
     scheduled: bool
 
 

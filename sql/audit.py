@@ -25,18 +25,30 @@ _ROWS_AT_ONCE: Final = 2_000
 class Entry:
     """One operation. `details` and `error` hold no secrets and no personal data."""
 
+    #: Position in the chain, from 1, without gaps.
     entry_no: int
+    #: When it was written, just before its transaction was committed.
     at: datetime
+    #: Who acted, e.g. a user of the operating system or an API key.
     actor: str
+    #: What was done, e.g. `points.adjust`.
     operation: str
+    #: success, error, or pending: it began, and its end is an entry of its own.
     status: str
+    #: What it was done to.
     subject: str
     system: str | None
+    #: Account at the billing system.
     account: str | None
+    #: Records processed.
     records: int | None
+    #: Points posted by it; negative: taken.
     points: int | None
+    #: Why it failed, without personal data; None: it did not.
     error: str | None
+    #: Prefect flow run, or the command.
     run_id: str | None
+    #: Further values, e.g. names of settings that changed.
     details: Mapping[str, Any]
 
 
@@ -47,9 +59,12 @@ class Filter:
     `operation` includes those below it: key is key.create and key.revoke.
     """
 
+    #: Entries from this instant on.
     since: datetime | None = None
+    #: Entries before this instant.
     until: datetime | None = None
     actor: str | None = None
+    #: An operation, or the group before its dot (`key`).
     operation: str | None = None
     status: str | None = None
     system: str | None = None
@@ -64,7 +79,9 @@ class Head:
     end was cut off.
     """
 
+    #: Position in the chain, from 1.
     entry_no: int
+    #: Hash of that entry, over all entries before it.
     hash: str
 
     def to_text(self) -> str:
@@ -91,9 +108,13 @@ class Verdict:
     `broken_no` is the first entry that is not as it was written; None: all are.
     """
 
+    #: Entries that were read.
     entries: int
+    #: The last entry of the chain; None: there is none.
     head: Head | None
+    #: The first entry that does not fit; None: all do.
     broken_no: int | None = None
+    #: What is wrong there, in words.
     problem: str = ""
 
     @property

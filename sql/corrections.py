@@ -23,7 +23,9 @@ class CorrectionRefusedError(ValueError):
 class Member:
     """A member as named, and who earns for them: the same number, unless they were merged."""
 
+    #: The member as named.
     member_id: int
+    #: Who earns for them.
     owner_id: int
 
 
@@ -35,9 +37,13 @@ class Adjusted:
     """
 
     adjustment_id: int
+    #: Number of the member.
     member_id: int
+    #: Who gets the points: another member after a merge.
     owner_id: int
+    #: What it adds to the balance; negative: takes.
     points: int
+    #: The owner's balance with it.
     balance_points: int
     repeated: bool
 
@@ -61,7 +67,9 @@ class Merged:
     """
 
     merge_id: int
+    #: The member whose sales go over.
     member_id: int
+    #: Who earns for them now; the same member: nobody else.
     owner_id: int
     repeated: bool = False
 
@@ -73,7 +81,10 @@ class Merged:
                 f"(row {self.merge_id} takes the merge back)"
             )
         repetition = "; it was so before" if self.repeated else ""
-        return f"Member {self.member_id} is member {self.owner_id} now (merge {self.merge_id}){repetition}"
+        return (
+            f"Member {self.member_id} is member {self.owner_id} now "
+            f"(merge {self.merge_id}){repetition}"
+        )
 
 
 @dataclass(frozen=True)
@@ -83,6 +94,7 @@ class PhoneChanged:
     `former_member_id` holds the former number for them; None: it was given up.
     """
 
+    #: Number of the member.
     member_id: int
     former_member_id: int | None
 

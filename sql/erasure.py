@@ -34,27 +34,31 @@ _SCHEMAS: Final = ("billing", "loyalty", "audit")
 
 @dataclass
 class Erased:
-    """What was (in a dry run: would be) removed.
+    """What was removed; in a dry run, what would be."""
 
-    `unreadable`: bodies with the phone that are no text and were left as they are. `texts`:
-        messages that quoted the
-    person. `elsewhere`: the same per other place that was looked through (Prefect's tables, log
-    files). `remains`: rows per table, and stored bodies, that still name the person and are not
-    changed.
-    """
-
+    #: Number of the member.
     member_id: int
+    #: The member and everybody who was merged into them.
     members: list[int]
+    #: Phone numbers that were taken off members.
     phones: int = 0
+    #: Cached customers that were deleted.
     customers: int = 0
+    #: Raw pages that were rewritten.
     pages: int = 0
+    #: Webhook events that were rewritten.
     events: int = 0
+    #: Rows with messages that quoted the person.
     texts: int = 0
+    #: Messages that quoted the person, per other place: Prefect's tables, log files.
     elsewhere: dict[str, int] = field(default_factory=dict)
+    #: Rows per table, and bodies, that still name the person and are not changed.
     remains: dict[str, int] = field(default_factory=dict)
     #: Places that could not be looked through.
     unreached: list[str] = field(default_factory=list)
+    #: Numbers of bodies that hold the phone, are no text, and were left as they are.
     unreadable: list[int] = field(default_factory=list)
+    #: Whether all was only counted, and nothing changed.
     dry_run: bool = True
 
     def __post_init__(self) -> None:

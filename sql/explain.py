@@ -18,23 +18,37 @@ from sql.named_queries import query
 class Entry:
     """One ledger entry of the invoice, with the parameters that were in force."""
 
+    #: Position in the chain of the sale and member, from 1.
     entry_no: int
+    #: Number of the member.
     member_id: int
+    #: award, edit, refund, void, moved or referral.
     reason: str
+    #: What it adds to the balance; negative: takes.
     points: int
+    #: Points posted for the sale before this entry.
     due_before: int
+    #: Points due for the sale from this entry on.
     due_after: int
+    #: Points per rule; their sum is `due_after`.
     breakdown: dict[str, int]
+    #: Amount that earned, in whole currency units.
     net_amount: Decimal
     currency: str
     tier: str
+    #: Version of the program that applied.
     program_version: int
     #: None: the amount was converted to the program's base currency first.
     base_rate_bps: int | None
+    #: Multiplier of the tier in basis points: 12,000 is 1.2.
     tier_rate_bps: int | None
+    #: How fractions of a point are rounded.
     rounding: str
+    #: When the sale happened.
     event_at: datetime
+    #: When we posted it.
     posted_at: datetime
+    #: Prefect flow run, or the command.
     run_id: str
 
     def rule(self) -> str:
@@ -122,20 +136,30 @@ class Explanation:
     """An invoice and every entry posted for it; or, if it was rejected, why."""
 
     system: str
+    #: Account at the billing system.
     account: str | None
+    #: Id of the document at the billing system.
     external_id: str
     invoice_number: str | None = None
     kind: str | None = None
     status: str | None = None
+    #: Who earns for the sale now; None: nobody does.
     member_id: int | None = None
     currency: str | None = None
+    #: Total with tax, in whole currency units.
     total: Decimal | None = None
+    #: Refunded or credited so far, in whole currency units.
     refunded: Decimal | None = None
     issued_at: datetime | None = None
+    #: Last change at the vendor.
     updated_at: datetime | None = None
+    #: Raw page it was read from.
     page_id: int | None = None
+    #: Position of the record in that page, from 0.
     record_no: int | None = None
+    #: All entries of the sale, in the order of posting.
     entries: tuple[Entry, ...] = field(default=())
+    #: Why a newer version was rejected; None: none was.
     rejected: str | None = None
     #: What is due now by the stored rules, rule by rule, and what did not apply; None: nothing is,
     #: or it is nobody's.

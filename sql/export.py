@@ -37,8 +37,11 @@ class ExportTooLargeError(ValueError):
 class Exported:
     """Where the files are, and how many rows each has."""
 
+    #: Where the files are.
     folder: str
+    #: Whether personal data is among them.
     personal: bool
+    #: Rows per table.
     rows: dict[str, int] = field(default_factory=dict)
 
     def to_text(self) -> str:

@@ -12,12 +12,18 @@ from sql.sync import AccountKey
 class Known:
     """A field of a vendor's records, and in how many of them it was."""
 
+    #: Which list of the vendor.
     stream: str
+    #: Where the field is in a page; `*` stands for every element.
     path: str
     json_type: str
+    #: Records that had it.
     records_with: int
+    #: Records read since it was first seen.
     records_since: int
+    #: Records read since it was last seen.
     records_without: int
+    #: Whether it was reported as missing.
     gone: bool
 
 
@@ -25,11 +31,16 @@ class Known:
 class Seen:
     """A field as one read saw it: in `records_with` of `records` of its list."""
 
+    #: Which list of the vendor.
     stream: str
+    #: Where the field is in a page; `*` stands for every element.
     path: str
     json_type: str
+    #: Records of this read that had it.
     records_with: int
+    #: Records of this read.
     records: int
+    #: Whether these are the first records of the list.
     base_line: bool = False
 
 

@@ -19,13 +19,19 @@ class RateChangedError(ValueError):
 class LoadedRates:
     """What became of the rates of a file; `corrected` ones replace what was known for their day."""
 
+    #: Rates that were added.
     new: int
+    #: Rates that were stored already.
     unchanged: int
+    #: Rates that replace another one of their day.
     corrected: int
 
     def to_text(self) -> str:
         """One line."""
-        return f"{self.new} new exchange rates, {self.corrected} corrected, {self.unchanged} known before"
+        return (
+            f"{self.new} new exchange rates, {self.corrected} corrected, "
+            f"{self.unchanged} known before"
+        )
 
 
 def rates(connection: DbConnection, programs: Sequence[Program]) -> pl.DataFrame:

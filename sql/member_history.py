@@ -22,7 +22,9 @@ from sql.named_queries import query
 class Rules:
     """What points are computed with: all versions of the program and the promotions that speak."""
 
+    #: All versions of the program.
     programs: list[Program]
+    #: All versions of the promotions.
     promotions: list[Promotion]
     #: Of stored rules, what tells whether any were added since; None: these are not stored.
     stamp: tuple[int, int] | None = None
@@ -50,8 +52,11 @@ class Rules:
 class Stored:
     """The stored history of some members (and, where referrals count, of their friends)."""
 
+    #: All sales of the members: HISTORY.
     history: pl.DataFrame
+    #: Tiers that were set for them: TIERS.
     tiers: pl.DataFrame
+    #: What else the rules ask for.
     facts: Facts
 
 

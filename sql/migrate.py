@@ -27,7 +27,9 @@ class MigrationChangedError(RuntimeError):
 class Migration:
     """One file: `name` is its order, `digest` pins the text that was applied."""
 
+    #: File name without `.sql`; migrations are applied in its order.
     name: str
+    #: The text.
     sql: str
 
     @property

@@ -15,7 +15,9 @@ AwardWhen = Literal["issued", "paid"]
 class Wanted:
     """What the block says: when sales earn, and from which instant on (None: from now on)."""
 
+    #: issued or paid.
     award_when: AwardWhen = "issued"
+    #: From which date of sale on; None: from this run on.
     valid_from: datetime | None = None
 
 

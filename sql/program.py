@@ -34,9 +34,13 @@ class Effect:
     `recompute`: it is to be posted, and `marks` are to be computed again.
     """
 
+    #: How many members' points change.
     members: int
+    #: By how many points, all together.
     points: int
+    #: Members to be marked for the award step.
     marks: Sequence[int]
+    #: Whether past sales are computed again.
     recompute: bool
 
 

@@ -42,10 +42,14 @@ class Person:
     added to as texts are redacted.
     """
 
+    #: What finds the person's phones in a text.
     pattern: "re.Pattern[str]"
+    #: Their customer numbers at the account that is read.
     customers: frozenset[str] = frozenset()
     listed: bool = False
+    #: Names that were found in their records.
     names: set[str] = field(default_factory=set)
+    #: E-mail addresses that were found in their records.
     mails: set[str] = field(default_factory=set)
 
     def at(self, customers: Iterable[str], *, listed: bool = False) -> "Person":

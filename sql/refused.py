@@ -39,9 +39,12 @@ class RefusedCorrection:
     `points_at_stake` None: it names no stored sale.
     """
 
+    #: Id of the document at the billing system.
     external_id: str | None
     invoice_number: str | None
+    #: Points that stay in the ledger until the corrections are accepted.
     points_at_stake: int | None
+    #: Why, in one line.
     reason: str
     first_seen_at: datetime
 
@@ -51,9 +54,13 @@ class AccountRefused:
     """The open ones of an account: how many, the points that stand, and the largest of them."""
 
     system: str
+    #: Account at the billing system.
     account: str
+    #: Refused corrections of the account.
     records: int
+    #: Points that stay in the ledger until the corrections are accepted.
     points_at_stake: int
+    #: Those with the most points at stake.
     largest: list[RefusedCorrection] = field(default_factory=list)
 
 

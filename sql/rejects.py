@@ -21,9 +21,13 @@ class Waiting:
     """An open reject, and the place of its record."""
 
     reject_id: int
+    #: Which list of the vendor.
     stream: str
+    #: Raw page it was read from.
     page_id: int
+    #: Position of the record in that page, from 0.
     record_no: int
+    #: Id of the document at the billing system.
     external_id: str | None
 
 
@@ -103,11 +107,17 @@ class OfFile:
     """
 
     reject_id: int
+    #: Which list of the vendor.
     stream: str
+    #: Position of the record in that page, from 0.
     record_no: int
+    #: Raw page it was read from.
     page_id: int
+    #: The page as it was read again.
     new_page_id: int
+    #: Whether the whole file was rejected, and not one row.
     whole: bool
+    #: Whether the row is of a document with an id.
     of_document: bool
 
 

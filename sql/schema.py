@@ -29,7 +29,7 @@ _HEAD: Final = """\
 -- The schema of the ledger database as it is after all migrations, for reading.
 -- Made by `python -m scripts.schema` from a migrated database. Do not edit it, and make no database
 -- of it: sql/migrations is what counts, and a test holds this file equal to it.
--- Left out: the monthly partitions of billing.http_attempt, which billing.keep_attempt_months makes.
+-- Left out: the monthly partitions of billing.http_attempt (see billing.keep_attempt_months).
 """
 #: Where a long definition may be broken: between the parts of a list, and before these words.
 _BREAK: Final = re.compile(

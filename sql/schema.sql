@@ -1,7 +1,7 @@
 -- The schema of the ledger database as it is after all migrations, for reading.
 -- Made by `python -m scripts.schema` from a migrated database. Do not edit it, and make no database
 -- of it: sql/migrations is what counts, and a test holds this file equal to it.
--- Left out: the monthly partitions of billing.http_attempt, which billing.keep_attempt_months makes.
+-- Left out: the monthly partitions of billing.http_attempt (see billing.keep_attempt_months).
 
 
 -- ==================== billing ====================

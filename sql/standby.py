@@ -17,7 +17,9 @@ WHAT_HELPS = (
 class Standby:
     """Since when the installation stands by, and why."""
 
+    #: When the backup was restored.
     since: datetime
+    #: Why, in one line.
     reason: str
 
     def to_text(self) -> str:

@@ -101,13 +101,19 @@ Aside = Callable[[], AbstractContextManager[DbConnection]]
 class Stored:
     """What became of the accepted records, and the members whose points are to be recomputed."""
 
+    #: Sales that were stored for the first time.
     new: int = 0
+    #: Sales of which a newer version was stored.
     changed: int = 0
+    #: Versions that say what is stored.
     unchanged: int = 0
+    #: Sales that the vendor deleted.
     voided: int = 0
     #: Versions, and deletions, that differ from what is stored and are older; some of them by name.
     older: int = 0
+    #: Names of some of them.
     older_documents: list[str] = field(default_factory=list)
+    #: Members whose points are to be recomputed.
     members: set[int] = field(default_factory=set)
 
     def leave_out(self, names: Iterable[str]) -> None:

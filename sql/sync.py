@@ -28,7 +28,9 @@ class SyncBusyError(RuntimeError):
 class AccountKey:
     """Which account of which billing system: the first half of every key."""
 
+    #: Billing system, e.g. xero.
     system: str
+    #: Realm, tenant or shop at the billing system.
     account: str
 
     def parameters(self, **more: Any) -> dict[str, Any]:
@@ -150,8 +152,10 @@ def fail(dsn: str, run_id: str, error: str) -> None:
 class StoredPage:
     """A raw page as it is stored: compressed to a tenth, and carried about so until it is read."""
 
+    #: Number of the page.
     page_id: int
     record_count: int
+    #: The answer as received, compressed with zstd.
     body_zstd: bytes = field(repr=False)
 
     @property

@@ -18,7 +18,9 @@ from sql.named_queries import query
 class Posted:
     """What one run found out: steps that are new or another than before, and whose."""
 
+    #: Entries that were added.
     steps: int
+    #: How many members they are of.
     members: int
 
 

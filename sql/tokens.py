@@ -37,16 +37,20 @@ class TokenRows(Generic[T]):
 
     Connections that began with the same credentials share it, also those of other accounts.
 
-    `pack` and `unpack` turn a token into JSON-able values and back; the values' "expires_at" is ISO
-    8601. `seed` is the credentials in the block: when an operator changes them, the stored chain of
-        tokens is no longer used.
+    When an operator changes the credentials in the block, the stored chain of tokens is no longer
+    used.
     """
 
     dsn: str
+    #: Account at the billing system.
     account: AccountKey
+    #: Encrypts the tokens.
     key: bytes
+    #: The credentials that the chain of tokens began with.
     seed: str
+    #: Makes values of a token that JSON can hold; "expires_at" is ISO 8601.
     pack: Callable[[T], Mapping[str, Any]]
+    #: Makes a token of such values.
     unpack: Callable[[Mapping[str, Any]], T]
 
     def read(self) -> T | None:

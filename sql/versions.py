@@ -44,12 +44,19 @@ class Version(NamedTuple):
     of what exists.
     """
 
+    #: Time of change.
     updated_at: int
+    #: The vendor's time of change where it cannot be right.
     claimed_at: int | None
+    #: Raw page; None: it came without one.
     page_id: int | None
+    #: Position in that page; None: of a deletion.
     record_no: int | None
+    #: When the page was asked for.
     asked_at: int | None
+    #: When the page had arrived.
     fetched_at: int | None
+    #: 1: the vendor was asked for its state; 0: a webhook or a file.
     is_read: int | None
 
 

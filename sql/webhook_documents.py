@@ -19,9 +19,13 @@ from sql.sync import AccountKey
 class EventCount:
     """Events of one run in one state, and how long they took from arrival, in seconds."""
 
+    #: done, failed, parked or claimed.
     state: str
+    #: How many events.
     events: int
+    #: Half of the events were in the ledger within so many seconds.
     seconds_p50: float | None
+    #: 99 % of the events were in the ledger within so many seconds.
     seconds_p99: float | None
 
 
@@ -30,10 +34,15 @@ class Parked:
     """Events that were given up for one reason."""
 
     system: str
+    #: Name of the connection (its Prefect block).
     connection: str
+    #: Why, in one line.
     reason: str
+    #: How many events.
     events: int
+    #: When the oldest of them arrived.
     oldest_at: datetime
+    #: Number of the newest of them.
     latest_no: int
 
 

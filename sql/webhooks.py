@@ -44,18 +44,30 @@ BACKOFF_SECONDS_MAX: Final = 7200.0
 class Endpoint:
     """Where an account's webhooks come in. `secrets` are those active now, the newest first."""
 
+    #: Number of the endpoint in the database.
     endpoint_no: int
+    #: The unguessable part of its address.
     endpoint_id: str
     system: str
+    #: Name of the connection (its Prefect block).
     connection: str
+    #: Account at the billing system.
     account: str | None
+    #: What was set for this address, e.g. the signature scheme. No secrets.
     options: Mapping[str, Any]
+    #: Only senders in these networks are heard; empty: all.
     allowed_networks: Sequence[str]
+    #: Largest body, in bytes.
     body_bytes_max: int
+    #: Rate limit of the endpoint.
     events_per_minute: int
+    #: none, awaited, seen or confirmed.
     handshake: str
+    #: From then on it answers 410; None: in use.
     disabled_at: datetime | None
+    #: Reached without its id as well.
     is_default: bool
+    #: Secrets in force, the newest first.
     secrets: Sequence[str] = field(repr=False)
 
 
@@ -63,12 +75,17 @@ class Endpoint:
 class NewEvent:
     """A verified delivery, as received. `headers` hold no signature and no credential."""
 
+    #: Number of the endpoint in the database.
     endpoint_no: int
+    #: Recognises a repeated delivery: the sender's event id, or a fingerprint.
     dedup_key: str
     kind: str
+    #: Headers that reading it again needs; no signatures.
     headers: Mapping[str, str]
+    #: As received.
     body: bytes = field(repr=False)
     source_ip: str | None
+    #: When it arrived.
     received_at: datetime
 
 
@@ -77,16 +94,24 @@ class ClaimedEvent:
     """An event that a run works on, with what its endpoint knows."""
 
     event_no: int
+    #: Number of the endpoint in the database.
     endpoint_no: int
     system: str
+    #: Name of the connection (its Prefect block).
     connection: str
+    #: Account at the billing system.
     account: str | None
+    #: What was set for this address, e.g. the signature scheme. No secrets.
     options: Mapping[str, Any]
+    #: Recognises a repeated delivery: the sender's event id, or a fingerprint.
     dedup_key: str
     kind: str
     headers: Mapping[str, str]
+    #: As received.
     body: bytes = field(repr=False)
+    #: When it arrived.
     received_at: datetime
+    #: How often a run has claimed it, this time included.
     attempts: int
 
 
@@ -95,9 +120,13 @@ class Backlog:
     """Events of one connection that are not in the ledger yet."""
 
     system: str
+    #: Name of the connection (its Prefect block).
     connection: str
+    #: Events that are not in the ledger yet.
     waiting: int
+    #: Events that were given up.
     parked: int
+    #: When the oldest waiting one arrived.
     oldest_at: datetime | None
 
 

@@ -1,17 +1,22 @@
 -- name: configure
+-- Limits of a session of the API: no statement, lock or transaction may take long.
 SELECT set_config('statement_timeout', %(statement_ms)s, false),
        set_config('lock_timeout', %(lock_ms)s, false),
        set_config('idle_in_transaction_session_timeout', '30s', false),
        set_config('TimeZone', 'UTC', false),
        set_config('twezah.actor', 'api', false)
 -- name: alive
+-- Whether the database answers.
 SELECT 1
 -- name: schema_version
+-- The newest migration of this database.
 SELECT max(name) FROM public.schema_migration
 -- name: take_tokens
+-- Takes requests out of a token bucket: whether they are granted, or how long to wait.
 SELECT granted, wait_seconds FROM billing.take_tokens(%(subject)s, %(wanted)s, %(per_second)s,
     %(burst)s)
 -- name: save_attempts
+-- The audit of HTTP requests, many rows at once.
 INSERT INTO billing.http_attempt (attempt_at, method, route, status, outcome, endpoint_no, event_no,
     key_no, source_network, body_bytes,
     elapsed_ms, repeats)
@@ -21,22 +26,29 @@ SELECT * FROM unnest(%(attempt_ats)s::timestamptz[], %(methods)s::text[], %(rout
     %(source_networks)s::cidr[], %(body_bytes)s::bigint[],
     %(elapsed_mss)s::integer[], %(repeats)s::integer[])
 -- name: keep_attempt_months
+-- Makes the partitions of the coming month, and drops those that are too old.
 SELECT billing.keep_attempt_months(%(months)s)
 -- name: forget_requests
+-- Answers are kept for repetitions of a request, for a day.
 DELETE FROM billing.api_request WHERE started_at < now() - interval '1 day'
 -- name: forget_buckets
+-- A bucket that was not used for a day is full again.
 DELETE FROM billing.rate_bucket WHERE filled_at < now() - interval '1 day'
 -- name: begin_request
+-- Enters a request under the sender's name for it; no row: that name was used before.
 INSERT INTO billing.api_request (key_no, idempotency_key, request_sha256)
 VALUES (%(key_no)s, %(idempotency_key)s, %(digest)s)
 ON CONFLICT (key_no, idempotency_key) DO NOTHING RETURNING true
 -- name: known_request
+-- What became of the request with this name; the last column: its process is taken for dead.
 SELECT request_sha256, status, answer, started_at < now() - make_interval(secs => %(stale_seconds)s)
 FROM billing.api_request WHERE key_no = %(key_no)s AND idempotency_key = %(idempotency_key)s
 -- name: end_request
+-- Keeps the answer for repetitions.
 UPDATE billing.api_request SET status = %(status)s, answer = %(answer)s
 WHERE key_no = %(key_no)s AND idempotency_key = %(idempotency_key)s
 -- name: drop_request
+-- A request that did nothing: its name may be used again.
 DELETE FROM billing.api_request WHERE key_no = %(key_no)s AND idempotency_key = %(idempotency_key)s
     AND status IS NULL
 -- name: transactions
@@ -79,9 +91,11 @@ LEFT JOIN loyalty.entry_with_rule e
    = (coalesce(o.owner_id, i.member_id), i.external_id, i.account, i.system, p.entry_no)
 ORDER BY i.issued_at DESC, i.external_id DESC, i.account DESC, i.system DESC
 -- name: member_by_phone
+-- Who earns for the member with this phone.
 SELECT coalesce(o.owner_id, m.member_id) FROM loyalty.member m
 LEFT JOIN loyalty.merged_member o USING (member_id) WHERE m.phone = %(phone)s
 -- name: balance
+-- A member's tier and balance, whether an award waits, and into whom they were merged.
 SELECT m.member_id, t.tier, coalesce(b.balance_points, 0), coalesce(b.added_points, 0),
        coalesce(b.taken_back_points, 0),
        coalesce(b.entries, 0), b.last_posted_at,
@@ -92,6 +106,7 @@ LEFT JOIN loyalty.member_balance b USING (member_id)
 CROSS JOIN LATERAL loyalty.tier_now(m.member_id) t
 WHERE m.member_id = %(member_id)s
 -- name: history
+-- A member's movements, newest first, from a place on; with the entry where it is a sale.
 SELECT h.kind, h.posted_at, h.points, h.balance_points, h.event_at, h.run_id, h.reason,
        h.external_id, h.system, h.account, i.invoice_number,
        coalesce(h.entry_no, 0), e.entry_no, e.member_id, e.reason, e.points, e.due_before,
@@ -115,9 +130,11 @@ ORDER BY h.posted_at DESC, h.kind DESC, coalesce(h.system, '') DESC, coalesce(h.
     coalesce(h.entry_no, 0) DESC, h.event_at DESC
 LIMIT %(limit)s
 -- name: promotion_words
+-- What each version of a promotion is called in explanations.
 SELECT promotion_id || '@' || version, coalesce(nullif(parameters ->> 'title', ''),
     replace(kind, '_', ' ')) FROM loyalty.promotion
 -- name: is_member
+-- Whether there is such a member.
 SELECT EXISTS (SELECT FROM loyalty.member WHERE member_id = %(member_id)s)
 -- name: status
 -- Of the synchronisations that read lists; one that listens to webhooks for minutes says nothing
@@ -156,6 +173,7 @@ SELECT l.system, l.account, l.state, l.started_at, l.finished_at, l.error, l.run
            WHERE r.system = l.system AND r.account = l.account AND r.resolved_at IS NULL)
 FROM latest l LEFT JOIN of_window w USING (system, account) ORDER BY 1, 2
 -- name: event_status
+-- Per endpoint in use: waiting and parked events, and those of the last hours.
 SELECT p.system, coalesce(p.account, ''), p.connection,
        count(*) FILTER (WHERE e.state IN ('received', 'claimed', 'failed')),
        count(*) FILTER (WHERE e.state = 'parked'),

@@ -1,4 +1,5 @@
 -- name: give_tiers
+-- Tiers for the demonstration: for members whose sales are all of simulated accounts.
 WITH simulated
     AS (SELECT * FROM unnest(%(systems)s::text[], %(accounts)s::text[]) AS s(system, account)),
 ranked AS (

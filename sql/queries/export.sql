@@ -1,22 +1,29 @@
 -- name: sales
+-- Sales, of one member or of all.
 SELECT * FROM analytics.sale WHERE (%(member)s::bigint IS NULL OR member_id = %(member)s)
 ORDER BY issued_at, external_id, account, system
 -- name: sale_lines
+-- Lines of sales.
 SELECT * FROM analytics.sale_line WHERE (%(member)s::bigint IS NULL OR member_id = %(member)s)
 ORDER BY issued_at, external_id, account, system, line_no
 -- name: awards
+-- Entries of sales.
 SELECT * FROM analytics.award WHERE (%(member)s::bigint IS NULL OR member_id = %(member)s)
 ORDER BY posted_at, external_id, account, system, member_id, entry_no
 -- name: points_history
+-- Everything that moved a balance.
 SELECT * FROM analytics.points_history WHERE (%(member)s::bigint IS NULL OR member_id = %(member)s)
 ORDER BY member_id, posted_at
 -- name: members
+-- Members without personal data.
 SELECT * FROM analytics.member WHERE (%(member)s::bigint IS NULL OR member_id = %(member)s)
 ORDER BY member_id
 -- name: tiers
+-- Tiers that were set for members.
 SELECT member_id, tier, valid_from, recorded_at FROM loyalty.member_tier
 WHERE (%(member)s::bigint IS NULL OR member_id = %(member)s) ORDER BY tier_no
 -- name: audit
+-- The audit log.
 SELECT * FROM analytics.audit
 WHERE %(member)s::bigint IS NULL OR subject = 'member ' || %(member)s::text ORDER BY entry_no
 -- name: phones

@@ -1,4 +1,5 @@
 -- name: add_attempt
+-- Enters how a synchronisation ended, for the pages.
 INSERT INTO billing.sync_attempt (run_id, connection, system, account, kind, outcome, started_at,
     sync_id, records, new_sales, changed_sales,
     rejected, entries, points, calls, failed_calls, throttled, response_ms, error)
@@ -7,6 +8,7 @@ VALUES (%(run_id)s, %(connection)s, %(system)s, %(account)s, %(kind)s, %(outcome
     %(new_sales)s, %(changed_sales)s, %(rejected)s, %(entries)s, %(points)s, %(calls)s,
     %(failed_calls)s, %(throttled)s, %(response_ms)s, %(error)s)
 -- name: accounts
+-- Per account: last success, how far it is complete, open rejects.
 SELECT a.system, a.account,
        (SELECT o.finished_at FROM billing.sync_run o
            WHERE o.system = a.system AND o.account = a.account AND o.source = 'poll'
@@ -24,10 +26,12 @@ LEFT JOIN (SELECT system, account, count(*) AS records, sum(abs(points_at_stake)
            WHERE resolved_at IS NULL AND points_at_stake IS DISTINCT FROM 0
            GROUP BY 1, 2) c USING (system, account)
 -- name: last_attempts
+-- The latest attempt of each connection.
 SELECT l.* FROM unnest(%(connections)s::text[]) AS c(name) CROSS JOIN LATERAL (
     SELECT connection, outcome, finished_at, run_id, error FROM billing.sync_attempt
     WHERE connection = c.name ORDER BY attempt_no DESC LIMIT 1) l
 -- name: addresses
+-- Webhook addresses in use.
 SELECT p.connection, p.system, p.endpoint_id, p.handshake, p.is_default,
        EXISTS (SELECT FROM billing.webhook_secret s
            WHERE s.endpoint_no = p.endpoint_no AND coalesce(s.expires_at > now(), true)),
@@ -63,6 +67,7 @@ SELECT n.name, count(*) FILTER (WHERE n.outcome = 'succeeded'),
        sum(n.throttled)::bigint, max(r.p50), max(r.p95)
 FROM named n LEFT JOIN response r USING (name) GROUP BY n.name ORDER BY n.name
 -- name: over_time
+-- Attempts in equal spans of time, per system.
 WITH weighed AS (
     SELECT date_bin(%(step)s, a.finished_at, %(since)s) AS at, m.ms,
            a.calls::float8 / cardinality(a.response_ms) AS weight
@@ -82,9 +87,11 @@ FROM billing.sync_attempt a LEFT JOIN response r ON r.at = date_bin(%(step)s, a.
     %(since)s)
 WHERE a.finished_at >= %(since)s GROUP BY 1, 2 ORDER BY 1, 2
 -- name: last_failures
+-- The latest failures.
 SELECT finished_at, coalesce(connection, system), outcome, run_id, error FROM billing.sync_attempt
 WHERE outcome <> 'succeeded' AND finished_at >= %(since)s ORDER BY attempt_no DESC LIMIT %(limit)s
 -- name: webhooks_over
+-- Per connection: events of a span of time, and how long they took.
 SELECT p.connection, count(*), count(*) FILTER (WHERE e.state = 'done'),
        count(*) FILTER (WHERE e.state = 'parked'),
        percentile_disc(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM e.finished_at

@@ -1,4 +1,5 @@
 -- name: waiting
+-- Open rejects that may be accepted now, of some raw pages.
 WITH candidate AS (
     SELECT r.reject_id, r.stream, r.page_id, r.record_no, r.external_id FROM billing.reject r
     WHERE r.system = %(system)s AND r.account = %(account)s AND r.resolved_at IS NULL
@@ -15,6 +16,7 @@ SELECT c.reject_id, c.stream, c.page_id, c.record_no, c.external_id FROM candida
 WHERE c.page_id IN (SELECT DISTINCT page_id FROM candidate ORDER BY page_id LIMIT %(pages)s)
 ORDER BY c.page_id, c.record_no
 -- name: page_of
+-- The newest raw page that holds a document, whether it was accepted or rejected.
 SELECT p.stream, p.body_zstd FROM billing.raw_page p
 WHERE p.page_id = (
     SELECT max(page_id) FROM (
@@ -28,11 +30,14 @@ WHERE p.page_id = (
     ) found
 )
 -- name: bodies
+-- Raw pages, as they were received.
 SELECT page_id, body_zstd FROM billing.raw_page WHERE page_id = ANY(%(pages)s) ORDER BY page_id
 -- name: close
+-- Closes rejects that were accepted.
 UPDATE billing.reject SET resolved_at = now(), resolved_sync_id = %(sync_id)s
 WHERE reject_id = ANY(%(rejects)s) AND resolved_at IS NULL AND last_sync_id <> %(sync_id)s
 -- name: keep
+-- Rejected again: by this mapping, in this synchronisation.
 UPDATE billing.reject SET mapping_digest = %(mapping)s, last_sync_id = %(sync_id)s
 WHERE reject_id = ANY(%(rejects)s) AND resolved_at IS NULL
 -- name: of_files
@@ -54,15 +59,18 @@ WHERE p.sync_id = %(sync_id)s AND p.request -> 'params' ? 'file' AND r.system = 
           r.account, r.stream, r.external_id)
          AND o.resolved_at IS NULL AND o.last_sync_id = %(sync_id)s))
 -- name: refused_of
+-- Records of these pages that this synchronisation rejected.
 SELECT page_id, record_no FROM billing.reject
 WHERE page_id = ANY(%(pages)s) AND last_sync_id = %(sync_id)s AND resolved_at IS NULL
   AND record_no IS NOT NULL
 -- name: newer
+-- Documents that were stored from a later page than the one of the reject.
 SELECT i.external_id FROM billing.invoice i
 JOIN unnest(%(ids)s::text[], %(pages)s::bigint[]) AS f(external_id, page_id)
     ON i.external_id = f.external_id
 WHERE i.system = %(system)s AND i.account = %(account)s AND i.page_id > f.page_id
 -- name: phones_missing
+-- Customers without a phone that are due to be looked up again.
 SELECT DISTINCT r.customer_external_id FROM billing.reject r
 JOIN billing.customer c ON (c.system, c.account, c.external_id) = (r.system, r.account,
     r.customer_external_id)

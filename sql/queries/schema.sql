@@ -1,4 +1,5 @@
 -- name: show_full_names
+-- Names of other schemas are written out.
 SELECT set_config('search_path', 'pg_catalog', true)
 -- name: schema
 -- A schema's comment and grants; `public` has rights of its own from PostgreSQL, which are no news.
@@ -32,6 +33,7 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %(schema)s AND c.relkind IN ('r', 'p') AND NOT c.relispartition
 ORDER BY c.oid
 -- name: columns
+-- Columns of tables: name, definition, comment.
 SELECT format('%%I.%%I', n.nspname, c.relname), quote_ident(a.attname),
        format_type(a.atttypid, a.atttypmod)
          || CASE WHEN a.attstorage = t.typstorage THEN ''
@@ -101,6 +103,7 @@ FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
 WHERE n.nspname = %(schema)s AND p.prokind = 'f'
 ORDER BY p.proname, p.oid::regprocedure::text
 -- name: views
+-- Views and their definitions.
 SELECT format('%%I.%%I', n.nspname, c.relname),
        CASE c.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END,
        obj_description(c.oid, 'pg_class'), pg_get_viewdef(c.oid, 80),
@@ -113,6 +116,7 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %(schema)s AND c.relkind IN ('v', 'm')
 ORDER BY c.relname
 -- name: view_columns
+-- Comments of views' columns.
 SELECT format('%%I.%%I', n.nspname, c.relname), a.attname, col_description(c.oid, a.attnum)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
