@@ -39,14 +39,14 @@ class Attempt:
     recorded: bool = False
 
     def close(self, status: int) -> None:
-        """It was answered."""
+        """The request was answered: keeps status and duration."""
         self.status = status
         self.elapsed_ms = round((time.monotonic() - self.started) * 1000)
         self.at = datetime.now(UTC)
 
     @property
     def likeness(self) -> tuple[Any, ...]:
-        """Equal for attempts that one row may stand for."""
+        """The key by which equal attempts share a row."""
         return (
             self.method, self.route, self.status, self.outcome, self.endpoint_no, self.event_no,
             self.key_no,
@@ -64,7 +64,7 @@ class Gathered:
         self.lost = 0
 
     def add(self, attempt: Attempt) -> None:
-        """Another one.
+        """Adds an attempt, or counts it in with an equal one.
 
         Those that proved who they are keep a row each; anyone may ask /health as often as he likes.
         """
@@ -83,7 +83,7 @@ class Gathered:
             self._rows[key] = attempt
 
     def take(self) -> list[Attempt]:
-        """All of them; they are the caller's now."""
+        """Returns all attempts and forgets them."""
         rows, self._rows = list(self._rows.values()), {}
         return rows
 

@@ -18,12 +18,12 @@ class Source:
 
     @property
     def is_loopback(self) -> bool:
-        """It is this machine."""
+        """Whether the sender is this machine."""
         return self.address is None or self.address.is_loopback
 
     @property
     def network(self) -> str | None:
-        """What is kept of it in the audit: /24 or /48."""
+        """The network that the audit keeps of the address: /24, or /48 of IPv6."""
         if self.address is None:
             return None
         return str(
@@ -50,7 +50,7 @@ class Source:
 
 
 def source_of(scope: Any) -> Source:
-    """The sender of an ASGI request. An IPv4 address in IPv6 clothes counts as IPv4."""
+    """The sender of an ASGI request. An IPv4 address in IPv6 form counts as IPv4."""
     client = scope.get("client")
     try:
         address = ip_address(client[0]) if client else None

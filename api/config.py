@@ -11,7 +11,7 @@ BODY_BYTES_LIMIT: Final = 16 * 2**20
 
 @dataclass(frozen=True)
 class Config:
-    """One process of the API."""
+    """Settings of one process of the API."""
 
     #: The ledger database, in libpq's form.
     dsn: str = field(repr=False)
@@ -36,7 +36,7 @@ class Config:
 
     @classmethod
     def of(cls, settings: Settings) -> "Config":
-        """Of an installation. Raises DatabaseNotRunning."""
+        """The settings of an installation. Raises DatabaseNotRunning."""
         return cls(
             dsn=settings.dsn(),
             key=settings.fernet_key(),

@@ -1,6 +1,6 @@
 """Cursors of lists: where a page ended, opaque and signed.
 
-One made for other filters is refused.
+A cursor that was made for other filters is refused.
 """
 
 import base64
@@ -31,7 +31,7 @@ class Cursors:
         )
 
     def read(self, text: str, filters: Mapping[str, Any]) -> list[Any]:
-        """The place. Raises Problem (400) for what was not made here, or for another list."""
+        """The place in a cursor. Raises Problem (400) if the cursor is not one of this list."""
         try:
             raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         except ValueError:

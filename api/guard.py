@@ -76,7 +76,7 @@ class _Guarded:
         )
 
     async def run(self) -> None:
-        """Answers it, whatever happens."""
+        """Answers the request, whatever happens."""
         try:
             async with asyncio.timeout(ANSWER_SECONDS_MAX):
                 await self._answered()
@@ -155,7 +155,7 @@ class _Guarded:
         await self._send(message)
 
     async def _linger(self) -> None:
-        """Drops what comes of a refused body, until its end or the limits."""
+        """Reads the rest of a refused body and drops it, up to the limits."""
         dropped_bytes = 0
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LINGER_SECONDS_MAX):

@@ -64,7 +64,7 @@ class Intake:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Works until left; what was accepted by then is finished, and the audit written."""
+        """Works until the context is left; finishes what was accepted, and writes the audit."""
         tasks = [
             asyncio.create_task(self._store_forever()),
             asyncio.create_task(self._audit_forever()),

@@ -84,7 +84,7 @@ class Limits:
             raise too_many(whose, waiting)
 
     def closed_seconds(self, subject: str) -> float:
-        """For how long this process knows the subject to have nothing left."""
+        """Seconds for which this process knows that the subject has no tokens left."""
         share = self._shares.get(subject)
         return 0.0 if share is None else max(0.0, share.closed_until - time.monotonic())
 
@@ -99,6 +99,6 @@ class Limits:
 
 
 def too_many(whose: str, seconds: float) -> Problem:
-    """429 with the time after which one more may pass."""
+    """The problem 429, with the seconds after which one more request may pass."""
     detail = f"The rate limit of {whose} is used up. Try again in {max(1, round(seconds + 0.5))} s."
     return retry_later("rate_limited", detail, status=429, seconds=seconds)

@@ -45,7 +45,7 @@ class Metrics:
         )
 
     def count(self, attempt: Attempt) -> None:
-        """One request was answered."""
+        """Counts a request that was answered."""
         # A method that HTTP does not know must not make a new time series.
         method = (
             attempt.method
@@ -78,21 +78,17 @@ class Metrics:
             account,
             registry=registry,
         )
+        by_outcome = [*account, "outcome"]
         share = Gauge(
-            "twezah_sync_runs",
-            "Runs of the last day by outcome.",
-            [*account, "outcome"],
-            registry=registry,
+            "twezah_sync_runs", "Runs of the last day by outcome.", by_outcome, registry=registry
         )
         rejects = Gauge(
             "twezah_open_rejects", "Records that wait for a correction.", account, registry=registry
         )
         place = ["system", "account", "connection"]
+        by_state = [*place, "state"]
         backlog = Gauge(
-            "twezah_webhook_backlog",
-            "Events not in the ledger.",
-            [*place, "state"],
-            registry=registry,
+            "twezah_webhook_backlog", "Events not in the ledger.", by_state, registry=registry
         )
         oldest = Gauge(
             "twezah_webhook_oldest_seconds",

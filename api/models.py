@@ -61,7 +61,7 @@ Word = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f
 
 
 class TransactionFilter(BaseModel):
-    """Which transactions are wanted; all conditions hold at once."""
+    """Which transactions are wanted: those that meet all conditions."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -101,13 +101,13 @@ async def _on_invalid(request: Request, error: Exception) -> JSONResponse:
 
 
 def install(app: FastAPI) -> None:
-    """Every error of the application is answered so."""
+    """Lets the application answer every error as a problem."""
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(RequestValidationError, _on_invalid)
 
 
 def described(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI's part of these answers."""
+    """How OpenAPI describes these answers."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
     return {
         status: {"description": HTTPStatus(status).phrase, "content": content}

@@ -43,7 +43,7 @@ class Nudge:
         self._looked = False
 
     def poke(self) -> None:
-        """Something was stored."""
+        """An event was stored: wakes whoever awards."""
         self._poked.set()
 
     @asynccontextmanager

@@ -195,7 +195,7 @@ def _publish(report: RunReport, block: BillingConnection) -> None:
         suppress(psycopg.Error),
         report.job.aside() as connection,
     ):  # the database may be what failed
-        report.corrections = refusals.open_ones(connection, report.job.account)
+        report.corrections = refusals.open_corrections(connection, report.job.account)
     ui = settings().ui_url
     run, document = f"{ui}/runs/flow-run/{report.job.run_id}", block._block_document_id  # noqa: SLF001
     links = Links(run, f"{ui}/blocks/block/{document}", block.name)

@@ -54,7 +54,7 @@ class Attempt:
 
 
 def add(connection: DbConnection, attempt: Attempt) -> None:
-    """Appends it; the caller commits."""
+    """Appends the attempt; the caller commits."""
     values = asdict(attempt) | {
         "outcome": "succeeded" if attempt.error is None else "failed",
         "response_ms": quantiles(attempt.response_ms),

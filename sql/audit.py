@@ -143,7 +143,7 @@ def record(  # noqa: PLR0913  an entry names all it consists of
     error: str | None = None,
     run_id: str | None = None,
 ) -> None:
-    """An entry, written when the transaction is committed; the caller commits.
+    """Makes an entry that is written when the transaction is committed; the caller commits.
 
     The actor is `sql.actor.actor()`.
     """
@@ -158,7 +158,7 @@ def record(  # noqa: PLR0913  an entry names all it consists of
 def entries(
     connection: DbConnection, wanted: Filter, *, limit: int, before: int | None = None
 ) -> list[Entry]:
-    """The newest first, of those before the entry with number `before`."""
+    """Entries that fit the filter, newest first, from before the entry number `before`."""
     parameters = {**asdict(wanted), "limit": limit, "before": before}
     return [
         Entry(*row) for row in connection.execute(query("audit", "entries"), parameters).fetchall()
@@ -174,7 +174,7 @@ def counts(connection: DbConnection, *, hours: int) -> list[tuple[str, str, int,
 
 
 def head(connection: DbConnection) -> Head | None:
-    """The last entry; None where there is none, which never is so unless it was removed."""
+    """The last entry. None: somebody removed all entries, for a new database has one."""
     row = connection.execute(query("audit", "head")).fetchone()
     return None if row is None else Head(row[0], bytes(row[1]).hex())
 
@@ -233,7 +233,7 @@ def _chain(connection: DbConnection) -> Iterator[tuple[int, bytes, bytes, list[s
 
 
 def seen(connection: DbConnection) -> dict[tuple[str, str], dict[str, Any]]:
-    """What was seen last, by kind and name. Until the transaction ends nobody else looks."""
+    """The settings as last seen, by kind and name; locked until the transaction ends."""
     connection.execute(query("audit", "lock_seen"))
     return {
         (kind, name): state
@@ -244,6 +244,6 @@ def seen(connection: DbConnection) -> dict[tuple[str, str], dict[str, Any]]:
 def save_seen(
     connection: DbConnection, kind: str, name: str, state: Mapping[str, Any] | None
 ) -> None:
-    """Remembers how it is now; None: it is gone. The caller commits."""
+    """Remembers a setting as it is now; None: it is gone. The caller commits."""
     parameters = {"kind": kind, "name": name, "state": Jsonb(dict(state or {}))}
     connection.execute(query("audit", "forget_seen" if state is None else "save_seen"), parameters)

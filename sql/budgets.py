@@ -25,7 +25,7 @@ def share(connection: DbConnection) -> None:
 
 
 def save_claims(connection: DbConnection, members: Sequence[int], claims: pl.DataFrame) -> None:
-    """What the members claim now (loyalty.inputs.CLAIMS) replaces what they claimed.
+    """Replaces the members' claims by what they claim now (loyalty.inputs.CLAIMS).
 
     The caller holds their claim (lock).
     """

@@ -1,4 +1,8 @@
-"""Connections, and frames out of the database."""
+"""Connections to the ledger database, and frames out of it.
+
+SQLAlchemy is used as a pool only. Why it is not `psycopg_pool`: docs/decisions.md, "Less of our
+own". Statements are psycopg's.
+"""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

@@ -241,7 +241,7 @@ def _decoded(body: bytes) -> str | None:
 
 
 def _messages(connection: DbConnection, person: Person, erased: Erased) -> None:
-    """What rejects, runs and webhooks quoted."""
+    """Replaces what rejects, runs and webhooks quoted of the person."""
     for table, columns in _QUOTING.items():
         schema, _, name = table.partition(".")
         counts = scrub(connection, schema, name, columns, person, dry_run=erased.dry_run)

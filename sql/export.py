@@ -77,11 +77,7 @@ def export(
     if unknown := sorted(set(tables) - set(TABLES)):
         raise ValueError(f"{', '.join(unknown)}: tables are {', '.join(TABLES)}")
     member_id = None if member_id is None else find_member(connection, member_id).owner_id
-    what = "all" if member_id is None else f"member-{member_id}"
-    name = (
-        f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{what}{'-personal' if personal else ''}"
-        f"-{secrets.token_hex(3)}"
-    )
+    name = _folder_name(member_id, personal=personal)
     folder = home / "exports" / name
     draft = folder.with_name(f".{name}.part")
     folder.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
@@ -96,14 +92,8 @@ def export(
         connection.rollback()
         subject = "all" if member_id is None else f"member {member_id}"
         details = {"folder": name, "rows": rows, "personal": personal, "format": kind}
-        audit.record(
-            connection,
-            "export",
-            subject,
-            details=details,
-            records=sum(rows.values()),
-            run_id=run_id,
-        )
+        records = sum(rows.values())
+        audit.record(connection, "export", subject, details=details, records=records, run_id=run_id)
         connection.commit()
         draft.rename(folder)
     except BaseException:
@@ -111,6 +101,13 @@ def export(
         shutil.rmtree(draft, ignore_errors=True)
         raise
     return Exported(str(folder), personal, rows)
+
+
+def _folder_name(member_id: int | None, *, personal: bool) -> str:
+    """The name says when, of whom, and whether personal data is inside; no two are equal."""
+    whose = "all" if member_id is None else f"member-{member_id}"
+    personal_part = "-personal" if personal else ""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{whose}{personal_part}-{secrets.token_hex(3)}"
 
 
 def _write(

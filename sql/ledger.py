@@ -1,6 +1,8 @@
 """The award step's side of the database.
 
-Claims dirty members, reads their history, appends entries, clears the claim.
+In: members that were marked ("dirty"). Out: their sales, tiers and posted points as frames for
+`loyalty.award`, and the entries that it computes, appended. Entries are never changed: each names
+the points before it, and a trigger refuses one that does not continue its chain.
 
 One chunk is one transaction; the caller commits. The claim is a row lock, so it vanishes with its
 holder, and the members stay dirty until their entries are in.

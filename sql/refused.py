@@ -110,14 +110,14 @@ def classify(
     return connection.execute(query("refused", "classify"), wanted).rowcount
 
 
-def open_ones(
+def open_corrections(
     connection: DbConnection, account: AccountKey | None = None, *, limit: int = 20
 ) -> list[AccountRefused]:
     """Refused corrections that stand, per account that has any, each with its `limit` largest."""
     wanted = {"system": None, "account": None} if account is None else account.parameters()
     refused: dict[tuple[str, str], AccountRefused] = {}
     for system, name, *correction, records, points in connection.execute(
-        query("refused", "open_ones"), {**wanted, "limit": limit}
+        query("refused", "open_corrections"), {**wanted, "limit": limit}
     ):
         of = refused.setdefault(
             (system, name), AccountRefused(system, name, int(records), int(points))

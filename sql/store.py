@@ -1,4 +1,9 @@
-"""The store transaction: invoices in unless ours are newer, rejects, members marked, nothing else.
+"""The store transaction: from accepted and rejected records to stored sales.
+
+In: invoices and lines as mapped and validated (INVOICE, LINE), rejects (REJECT), deletions.
+Out: rows of billing.invoice, billing.invoice_line and billing.reject, and the members whose points
+are to be recomputed. A stored version is replaced only by a newer one (`sql.versions`). Points are
+not computed here: members are marked, and the award step posts the difference.
 
 The caller owns the transaction: everything here becomes visible together, or not at all.
 """
@@ -125,7 +130,7 @@ class Stored:
 
 
 def lock_account(connection: DbConnection, account: AccountKey) -> None:
-    """Until the transaction ends, nobody else stores invoices of this account."""
+    """Locks the account: until the transaction ends, nobody else stores its invoices."""
     connection.execute(query("store", "lock_account"), account.parameters())
 
 
@@ -167,20 +172,12 @@ def store_invoices(
         copy_in(connection, "billing.invoice", _columns(fresh))
     if not changed.is_empty():
         _update(connection, _columns(changed))
-    is_all_written = fresh.height + changed.height == read.height
-    place = ["page_id", "record_no"]
-    written_lines = (
-        lines
-        if is_all_written
-        else lines.join(
-            pl.concat([fresh.select(place), changed.select(place)]), on=place, how="semi"
-        )
-    )
-    copy_in(
-        connection,
-        "billing.invoice_line",
-        written_lines.select(_LINE_COLUMNS).sort("page_id", "record_no", "line_no"),
-    )
+    if fresh.height + changed.height < read.height:
+        place = ["page_id", "record_no"]
+        written = pl.concat([fresh.select(place), changed.select(place)])
+        lines = lines.join(written, on=place, how="semi")
+    ordered = lines.select(_LINE_COLUMNS).sort("page_id", "record_no", "line_no")
+    copy_in(connection, "billing.invoice_line", ordered)
     # A document may have changed its owner: both the former and the new one are recomputed.
     before = stored.filter(pl.col("external_id").is_in(changed["external_id"].implode()))
     touched = pl.concat([fresh["member_id"], changed["member_id"], before["member_id"]])
@@ -239,7 +236,7 @@ def _void_where_deleted(
 
 
 def _add_new(connection: DbConnection, invoices: pl.DataFrame) -> bool:
-    """Stores them if none is stored yet; returns whether it did."""
+    """Stores the invoices if none of them is stored yet; returns whether it did."""
     try:
         with connection.transaction():
             copy_in(connection, "billing.invoice", _columns(invoices))
@@ -386,7 +383,7 @@ def _no_time(name: str) -> pl.Expr:
 
 
 def _columns(invoices: pl.DataFrame) -> pl.DataFrame:
-    """What is written of them; times that vendors claimed only where there are any."""
+    """The columns that are written; `claimed_at` only where a row has one."""
     claims = (
         "claimed_at" in invoices.columns and invoices["claimed_at"].null_count() < invoices.height
     )
@@ -545,7 +542,7 @@ def resolve_rejects(
 
 
 def mark_dirty(connection: DbConnection, members: set[int]) -> None:
-    """Asks for the members' points to be recomputed.
+    """Marks members: the award step recomputes their points.
 
     Last in the transaction and in order, so that nobody deadlocks.
 

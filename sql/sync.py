@@ -1,4 +1,9 @@
-"""The life of one synchronisation: its row, its raw pages, its lookups and its cursors."""
+"""The life of one synchronisation: its row, its raw pages, its lookups and its cursors.
+
+In: what a billing system answered. Out: raw pages, stored before anyone interprets them; phones and
+SKUs that were looked up; and, once the sales are stored, cursors that say up to when each list is
+complete. An interrupted synchronisation is continued by the next run of the same request.
+"""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -91,14 +96,14 @@ def begin(
 
 
 def cursors(connection: DbConnection, account: AccountKey) -> dict[str, datetime]:
-    """Per stream: up to when it is complete."""
+    """Per stream the instant up to which it is complete."""
     return dict(connection.execute(query("sync", "cursors"), account.parameters()).fetchall())
 
 
 def move_cursors(
     connection: DbConnection, account: AccountKey, sync_id: int, to: Mapping[str, datetime]
 ) -> None:
-    """Moves the cursors of the streams named forward; backward only out of the future."""
+    """Moves the cursors of these streams forward; backward only if one is in the future."""
     for stream, cursor_at in sorted(to.items()):
         parameters = account.parameters(stream=stream, cursor_at=cursor_at, sync_id=sync_id)
         connection.execute(query("sync", "move_cursor"), parameters)
@@ -119,7 +124,7 @@ def set_state(
     error: str | None = None,
     summary: Any = None,
 ) -> None:
-    """extracted, stored or failed (with the reason)."""
+    """Notes that the synchronisation is extracted, stored or failed (with the reason)."""
     parameters = {
         "sync_id": sync_id,
         "state": state,
@@ -130,14 +135,14 @@ def set_state(
 
 
 def set_summary(connection: DbConnection, sync_id: int, summary: Mapping[str, Any]) -> None:
-    """The counts of the finished synchronisation."""
+    """Stores the counts of the finished synchronisation."""
     connection.execute(
         query("sync", "set_summary"), {"sync_id": sync_id, "summary": Jsonb(dict(summary))}
     )
 
 
 def latest(connection: DbConnection, account: AccountKey) -> int:
-    """The latest synchronisation of an account of which anything is stored."""
+    """The number of the latest synchronisation of an account that has one."""
     return int(_scalar(connection, "latest", account.parameters()))
 
 
@@ -150,7 +155,7 @@ def fail(dsn: str, run_id: str, error: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class StoredPage:
-    """A raw page as it is stored: compressed to a tenth, and carried about so until it is read."""
+    """A raw page as it is stored: compressed to a tenth, and unpacked only when it is read."""
 
     #: Number of the page.
     page_id: int
@@ -160,11 +165,11 @@ class StoredPage:
 
     @property
     def body_bytes(self) -> int:
-        """Its size as received."""
+        """Size of the body as received, in bytes."""
         return zstandard.frame_content_size(self.body_zstd)
 
     def body(self) -> bytes:
-        """As received."""
+        """The body as received."""
         return zstandard.decompress(self.body_zstd)
 
 
@@ -272,7 +277,7 @@ def unknown(
 ) -> list[str]:
     """Which of `ids` are not cached, or too old.
 
-    Found ones are asked again after a day; those without the value wanted after ten minutes, or at
+    Those with a value are asked for again after a day, those without one after ten minutes, or at
     once (`again`).
     """
     if by_name:

@@ -16,7 +16,7 @@ from sql.named_queries import query
 
 @dataclass(frozen=True)
 class Posted:
-    """What one run found out: steps that are new or another than before, and whose."""
+    """What one run added: steps that are new or differ from the stored ones."""
 
     #: Entries that were added.
     steps: int

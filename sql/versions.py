@@ -61,7 +61,7 @@ class Version(NamedTuple):
 
 
 def supersedes(version: Version, stored: Version) -> bool:
-    """Whether `version` takes the place of `stored`, or is it, mapped anew.
+    """Whether `version` replaces `stored`; also where it is the same record, mapped again.
 
     1. The same record of the same page is the same version: it may be mapped otherwise by now.
     2. What the vendor answered when it was asked after the other one had arrived is newer, whatever

@@ -49,9 +49,9 @@ class Parked:
 def begin(
     connection: DbConnection, account: AccountKey, run_id: str, streams: Sequence[str]
 ) -> int:
-    """A synchronisation of what webhooks bring; it leaves polls, also interrupted ones, alone.
+    """Begins a synchronisation of what webhooks bring; interrupted polls stay as they are.
 
-    Its number.
+    Returns its number.
     """
     states = {name: {"since": None, "until": None, "complete": True} for name in streams}
     parameters = account.parameters(run_id=run_id, streams=Jsonb(states))
@@ -109,20 +109,22 @@ def lists_lack_numbers(connection: DbConnection, account: AccountKey) -> bool:
     return bool(row and row[0])
 
 
-def living(connection: DbConnection, account: AccountKey, external_ids: Sequence[str]) -> set[str]:
-    """Those of the documents that are stored and not void."""
+def not_void(
+    connection: DbConnection, account: AccountKey, external_ids: Sequence[str]
+) -> set[str]:
+    """Which of the documents are stored and not void."""
     rows = connection.execute(
-        query("webhook_documents", "living"), account.parameters(ids=list(external_ids))
+        query("webhook_documents", "not_void"), account.parameters(ids=list(external_ids))
     ).fetchall()
     return {row[0] for row in rows}
 
 
-def void_ones(
+def void_documents(
     connection: DbConnection, account: AccountKey, external_ids: Sequence[str]
 ) -> set[str]:
-    """Those of the documents that are stored as void."""
+    """Which of the documents are stored as void."""
     rows = connection.execute(
-        query("webhook_documents", "void_ones"), account.parameters(ids=list(external_ids))
+        query("webhook_documents", "void_documents"), account.parameters(ids=list(external_ids))
     ).fetchall()
     return {row[0] for row in rows}
 

@@ -145,7 +145,7 @@ def endpoint_of(row: Sequence[Any], key: bytes) -> Endpoint:
 def endpoint(connection: DbConnection, endpoint_id: str | None, key: bytes) -> Endpoint | None:
     """The endpoint of an address, the default one for None; None if there is none.
 
-    A disabled one is returned as such.
+    A disabled endpoint is returned too, with `disabled_at`.
     """
     row = connection.execute(query("webhooks", "endpoint"), {"endpoint_id": endpoint_id}).fetchone()
     return None if row is None else endpoint_of(row, key)
@@ -243,7 +243,7 @@ def fail(
 
 
 def park(connection: DbConnection, event_nos: Sequence[int], *, run_id: str, reason: str) -> int:
-    """These cannot be used as they are: they wait for a replay."""
+    """Parks events that cannot be used as they are: they wait for a replay."""
     parameters = {"event_nos": list(event_nos), "run_id": run_id, "reason": reason}
     return connection.execute(query("webhooks", "park"), parameters).rowcount
 
@@ -275,7 +275,7 @@ def next_due_seconds(connection: DbConnection) -> float | None:
 
 
 def backlog(connection: DbConnection) -> list[Backlog]:
-    """What waits and what is parked, per connection that has any."""
+    """Waiting and parked events, per connection that has any."""
     return [Backlog(*row) for row in connection.execute(query("webhooks", "backlog")).fetchall()]
 
 

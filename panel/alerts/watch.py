@@ -39,7 +39,7 @@ def look(dsn: str, now: datetime) -> list[AlertEvent]:
         found += consents_ending(renewed, now)
         found += backlogs(webhooks.backlog(connection), now)
         link = f"{settings().ui_url}/artifacts/key/billing-systems"
-        found += corrections_refused(refused.open_ones(connection, limit=NAMED_MAX), link)
+        found += corrections_refused(refused.open_corrections(connection, limit=NAMED_MAX), link)
         connection.rollback()
     return found
 

@@ -31,7 +31,7 @@ WHERE r.system = %(system)s AND r.account = %(account)s AND r.resolved_at IS NUL
                               AS t(page_id, record_no)
                    WHERE t.page_id = r.page_id AND t.record_no = r.record_no)
       END
--- name: open_ones
+-- name: open_corrections
 -- Those at which nothing is at stake any more (void meanwhile) are left out.
 WITH refused AS (
     SELECT c.*, count(*) OVER w AS records, sum(abs(c.points_at_stake)) OVER w AS points

@@ -30,12 +30,12 @@ SELECT EXISTS (SELECT FROM billing.sync_cursor WHERE system = 'custom' AND accou
    AND NOT EXISTS (SELECT FROM billing.invoice
                    WHERE system = 'custom' AND account = %(account)s
                      AND external_id IS DISTINCT FROM invoice_number AND invoice_number IS NOT NULL)
--- name: living
+-- name: not_void
 -- Documents that are stored and not void.
 SELECT external_id FROM billing.invoice
 WHERE external_id = ANY(%(ids)s) AND account = %(account)s AND system = %(system)s
   AND status <> 'void'
--- name: void_ones
+-- name: void_documents
 -- Documents that are stored as void.
 SELECT external_id FROM billing.invoice
 WHERE external_id = ANY(%(ids)s) AND account = %(account)s AND system = %(system)s

@@ -179,7 +179,7 @@ def _by_their_ids(job: Job, connection: DbConnection, done: Sorted) -> None:
     wanted = [*asked, *(key for _, key in gone)]
     if not wanted:
         return
-    living = pushed.living(connection, job.account, wanted)
+    living = pushed.not_void(connection, job.account, wanted)
     known = pushed.ids_of_numbers(
         connection, job.account, [one for one in wanted if one not in living]
     )
@@ -323,7 +323,7 @@ def _not_found(
     if not missing:
         return
     keys = {stored_id(stream, one): one for one in missing}
-    void = {keys[key] for key in pushed.void_ones(connection, job.account, list(keys))}
+    void = {keys[key] for key in pushed.void_documents(connection, job.account, list(keys))}
     reason = f"{job.spec.title} knows no such document among its {stream.name}, or not yet"
     for one, of in missing.items():
         for incoming in of:
