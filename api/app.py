@@ -68,7 +68,7 @@ async def _running(state: State) -> AsyncIterator[None]:
         for pool in (state.readers, state.writers):
             await pool.open(
                 wait=False
-            )  # the API also starts while the database is away: it says so
+            )  # the API also starts while the database is down; /health/ready says so
             leaving.push_async_callback(pool.close)
         await leaving.enter_async_context(state.intake.running())
         await leaving.enter_async_context(state.nudge.running())

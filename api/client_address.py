@@ -54,7 +54,7 @@ def source_of(scope: Any) -> Source:
     client = scope.get("client")
     try:
         address = ip_address(client[0]) if client else None
-    except ValueError:  # a proxy that names no address: certainly not this machine
+    except ValueError:  # a proxy that names no address is not this machine
         return Source(_UNSPECIFIED)
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return Source(mapped or address)

@@ -84,7 +84,7 @@ class _Guarded:
             await self._fail(retry_later("too_slow", "The answer took too long. Try again."))
         except Problem as problem:
             await self._fail(problem)
-        except ClientDisconnect:  # nobody is there to be told
+        except ClientDisconnect:  # the sender hung up: nobody can be answered
             self.attempt.outcome = "hung_up"
             self.attempt.close(499)
             self._started = True
@@ -164,7 +164,7 @@ class _Guarded:
                     dropped_bytes += len(message.get("body", b""))
                     self._body_ended = not message.get(
                         "more_body", False
-                    )  # who hung up sends no more either
+                    )  # a sender who hung up sends nothing more
 
     async def _fail(self, problem: Problem) -> None:
         if self._started:  # too late to say anything else; the server closes the connection

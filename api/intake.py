@@ -109,7 +109,7 @@ class Intake:
             except asyncio.CancelledError:
                 _refuse(batch, "the API is stopping")
                 raise
-            except Exception as error:  # this task must not end; whoever waits is told
+            except Exception as error:  # this task must not end; the waiting senders get an answer
                 log.exception("events could not be stored: %s", type(error).__name__)
                 _refuse(batch, type(error).__name__)
 
@@ -119,7 +119,7 @@ class Intake:
         while self._waiting and len(batch) < EVENTS_AT_ONCE and size < BYTES_AT_ONCE:
             waiting = self._waiting.popleft()
             self._bytes -= len(waiting.event.body)
-            if not waiting.event_no.done():  # else its sender has gone
+            if not waiting.event_no.done():  # otherwise its sender has gone
                 batch.append(waiting)
                 size += len(waiting.event.body)
         return batch
@@ -146,7 +146,7 @@ class Intake:
                     log.error("an event cannot be stored: %s", type(error).__name__)  # noqa: TRY400
                     _refuse(batch, type(error).__name__)
                     return
-                for waiting in batch:  # whichever is at fault, the others are not
+                for waiting in batch:  # one event is at fault: each is stored alone
                     await self._store([waiting])
                 return
             else:

@@ -74,7 +74,7 @@ class TimedProtocol(HttpToolsProtocol):
             return
         if self._in_head:
             self._head_bytes += len(data)
-        elif not in_head:  # else it is the rest of a head as well, which was counted
+        elif not in_head:  # otherwise it also holds the rest of a head, which was counted
             self._around_bytes += len(data) - (self._body_bytes - body_bytes)
         if answered:
             self._after_bytes += len(data)
@@ -175,7 +175,7 @@ class TimedProtocol(HttpToolsProtocol):
             self._unread_timer = None
 
     def _cut_off(self, status: int, phrase: str) -> None:
-        if self._in_head:  # else it has its answer, or the application is about to give one
+        if self._in_head:  # otherwise it has its answer, or gets one from the application
             again = "retry-after: 1\r\n" if status == _NO_ROOM else ""
             head = (
                 f"HTTP/1.1 {status} {phrase}\r\n{again}"

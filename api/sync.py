@@ -92,8 +92,7 @@ async def _once(
             detail = "A request with this Idempotency-Key is under way."
             raise retry_later("idempotency_key_in_use", detail, status=409, seconds=2)
     try:
-        # Prefect knows the name as well: whoever takes over from a request that was cut off gets
-        # its run.
+        # Prefect knows the name as well: a repetition of a request that was cut off gets its run.
         started = await _start(state, asked.system, parameters, f"api/{key.prefix}/{name}")
     except Problem:
         async with answering():

@@ -114,7 +114,7 @@ class Endpoints:
         if cached is not None and cached[0] > time.monotonic():
             return cached[1]
         stored = await row(state.readers, "webhooks", "endpoint", {"endpoint_id": endpoint_id})
-        if stored is None:  # unknown ones are not remembered: there is no end of them
+        if stored is None:  # unknown addresses are not kept: anybody can make up any number of them
             self._known.pop(name, None)
             return None
         made = endpoint_of(stored, state.config.key)
@@ -178,7 +178,7 @@ async def _receive(request: Request, endpoint_id: str | None) -> Response:
             f"endpoint:{endpoint.endpoint_no}", endpoint.events_per_minute, "this endpoint"
         )
     kind = _kind(webhook, body, headers)
-    if kind is None:  # signed, and about nothing: the vendor tries the address
+    if kind is None:  # signed, without an event: the vendor tests the address
         attempt.outcome = "handshake"
         return Response()
     key = kit.delivery_key(webhook, headers, body, now)

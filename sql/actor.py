@@ -48,9 +48,9 @@ def resolve_with(resolver: Callable[[], str | None]) -> None:
 
 
 def _user() -> str:
-    # Not by the environment, which anyone sets as they like.
+    # Not from environment variables: everybody can set those.
     number = os.getuid()
     try:
         return f"user {pwd.getpwuid(number).pw_name}"
-    except KeyError:  # a container's nameless user
+    except KeyError:  # a container's user may have no name
         return f"user {number}"

@@ -84,7 +84,6 @@ def _binary(frame: pl.DataFrame, json: set[str]) -> Iterator[bytes]:
 def _csv(frame: pl.DataFrame) -> Iterator[bytes]:
     for part in frame.iter_slices(_ROWS_AT_ONCE):
         buffer = io.BytesIO()
-        # Nothing is quoted by chance: an empty string must not become null, so text is always
-        # quoted and null never.
+        # An empty string must not become null: text is always quoted and null never.
         part.write_csv(buffer, include_header=False, quote_style="non_numeric", null_value=None)
         yield buffer.getvalue()

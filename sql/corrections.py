@@ -373,7 +373,7 @@ def _swap(
         )
 
     kept = former if keep_former else None
-    if holder is not None:  # an earlier number of the same member, which comes back
+    if holder is not None:  # the member takes an earlier number of theirs again
         write(holder.member_id, None)
         write(member_id, phone)
         write(holder.member_id, kept)

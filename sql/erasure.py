@@ -127,12 +127,12 @@ def erase(
     phones = [phone for _, phone in rows if phone]
     erased = Erased(owner, [number for number, _ in rows], len(phones), dry_run=dry_run)
     theirs = _customers(connection, erased.members, phones)
-    if phones or theirs:  # (without a phone: what was read again since the phone was erased)
+    if phones or theirs:  # (without a phone: records that were read again after an erasure)
         row = connection.execute(
             query("erasure", "count_customers"), _cached(phones, theirs)
         ).fetchone()
         erased.customers = row[0] if row else 0
-        # (Twice: the e-mail addresses that records of theirs name lead to records that name nothing
+        # (Twice: e-mail addresses found in the person's records lead to records with nothing
         # else.)
         person = person_with(phones)
         _rewrite(connection, "page", person, theirs, Erased(owner, erased.members))
@@ -279,7 +279,7 @@ def scrub(
             return connection.execute(statement, {"pattern": pattern, "erased": ERASED}).rowcount
     except (
         InvalidTextRepresentation
-    ):  # a phone that is a number in JSON: another number takes its place
+    ):  # the phone is a number in JSON: it is replaced by another number
         return connection.execute(statement, {"pattern": pattern, "erased": "0"}).rowcount
 
 

@@ -42,7 +42,7 @@ def newly_expired(
         else _EVER
     )
     connection.execute(query("expiry", "watch"), {"until": as_of})
-    # A day on both sides: the instant that was asked about last may lie within a day.
+    # A day more on both sides: the last look may have ended in the middle of a day.
     parameters = {"since": since - timedelta(days=2), "until": until}
     return {
         row[0]

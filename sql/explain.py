@@ -105,7 +105,9 @@ class Entry:
             part_of(rule, points, rate, factor, self.tier, promotions)
             for rule, points in self.breakdown.items()
         ]
-        if self.base_rate_bps is None:  # its rate is that of the currency it was converted to
+        if (
+            self.base_rate_bps is None
+        ):  # the rate is that of the currency the amount was converted to
             parts = [
                 replace(part, words="converted to the program's currency first")
                 if part.rule == "base"

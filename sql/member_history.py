@@ -87,7 +87,7 @@ def read(connection: DbConnection, members: Sequence[int], rules: Rules) -> Stor
         referrals = read_frame(
             connection, query("member_history", "referrals"), {"members": list(members)}, REFERRALS
         )
-    # A friend's first sale is their first: all their sales are needed, and those only.
+    # Whether a sale is a friend's first one depends on all sales of that friend.
     brought = referrals.filter(pl.col("referrer_id").is_in(list(members)))["friend_id"]
     everybody = sorted({*members, *brought})
     facts = Facts(

@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-LOCK_KEY = 7_404_2026  # any constant of our own: two migrators of one database exclude each other
+LOCK_KEY = 7_404_2026  # any constant: two migrators of one database wait for each other
 
 
 class MigrationChangedError(RuntimeError):

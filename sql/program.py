@@ -97,7 +97,7 @@ def apply(
         },
     ).fetchone()  # fmt: skip
     assert row is not None
-    # In the same transaction: whoever awards these members reads the new rules.
+    # In the same transaction, so that the next award of these members reads the new rules.
     if effect.marks:
         connection.execute(query("store", "mark_dirty"), {"members": list(effect.marks)})
     return int(row[0])

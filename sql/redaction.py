@@ -111,7 +111,8 @@ def person_with(phones: Sequence[str]) -> Person:
     parts = []
     for phone in phones:
         digits = phone.lstrip("+")
-        # The longest country code has three digits; what follows is told without it at home.
+        # The longest country code has three digits; within the country, numbers are written
+        # without it.
         national = r"[\s().\-/]{0,3}".join(digits[3:] if len(digits) > 9 else digits)
         parts.append(
             rf"(?<![0-9])(?:(?:\+|00)?[\s(]{{0,2}}{digits[:3]}[\s().\-/]{{0,3}})?"
@@ -245,7 +246,7 @@ def _blank(value: Any, person: Person, key: str = "", *, sold: bool = False) -> 
         return value
     if person.search(str(value)):
         return ERASED
-    # (A customer's number at the billing system says nothing elsewhere.)
+    # (A customer number of one billing system has no meaning in another.)
     is_text = (
         isinstance(value, str)
         and bool(value)

@@ -339,8 +339,8 @@ def _compare(
     )
     is_stored = pl.col("_is_stored").is_not_null()
     differs = pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"_{name}")) for name in facts)
-    # A version that says the same and is newer is noted, but for a time that is ours: it is that of
-    # this reading.
+    # A newer version without a difference is stored as well, for its time of change. Not where that
+    # time is ours: then it is only the time of this reading.
     is_later = pl.col("updated_at") > pl.col("_updated_at")
     if "claimed_at" in read.columns:
         is_later = is_later & pl.col("claimed_at").is_null()

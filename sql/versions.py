@@ -78,7 +78,7 @@ def supersedes(version: Version, stored: Version) -> bool:
     is_later = version.page_id is None or stored.page_id is None or version.page_id > stored.page_id
     if (
         version.page_id == stored.page_id
-    ):  # two records of one page, of which a deletion has the last word
+    ):  # two records of one page: a deletion counts more than a record
         is_later = stored.record_no is not None
     if (
         version.claimed_at is not None
