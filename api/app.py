@@ -28,8 +28,9 @@ log = logging.getLogger(__name__)
 _DESCRIPTION = """\
 Sales become loyalty points: webhooks come in, sales and points go out.
 
-Errors are problem details (RFC 9457): `type` says what kind, `detail` what to do, `request_id` names the request in the logs.
-With 429 and 503 comes `Retry-After`, in seconds. Amounts are decimal texts in whole currency units, times are UTC.
+Errors are problem details (RFC 9457): `type` says what kind, `detail` what to do, `request_id`
+names the request in the logs. With 429 and 503 comes `Retry-After`, in seconds. Amounts are decimal
+texts in whole currency units, times are UTC.
 """
 
 
@@ -67,7 +68,7 @@ async def _running(state: State) -> AsyncIterator[None]:
         for pool in (state.readers, state.writers):
             await pool.open(
                 wait=False
-            )  # the API also starts while the database is away: it says so
+            )  # the API also starts while the database is down; /health/ready says so
             leaving.push_async_callback(pool.close)
         await leaving.enter_async_context(state.intake.running())
         await leaving.enter_async_context(state.nudge.running())

@@ -76,15 +76,15 @@ async def entries(request: Request, wanted: Annotated[AuditFilter, Query()]) -> 
     cursors = Cursors(state.config.key, "audit")
     before = None if wanted.cursor is None else cursors.read(wanted.cursor, filters)[0]
     async with answering():
-        found = await rows(
+        stored = await rows(
             state.readers,
             "audit",
             "entries",
             {**filters, "before": before, "limit": wanted.limit + 1},
         )
     names = list(AuditEntry.model_fields)
-    items = [AuditEntry(**dict(zip(names, one, strict=True))) for one in found[: wanted.limit]]
-    more = len(found) > wanted.limit
+    items = [AuditEntry(**dict(zip(names, entry, strict=True))) for entry in stored[: wanted.limit]]
+    more = len(stored) > wanted.limit
     return AuditEntries(
         items=items, next_cursor=cursors.write([items[-1].entry_no], filters) if more else None
     )

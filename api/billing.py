@@ -59,14 +59,14 @@ async def transactions(
         else dict(zip(_PLACE, cursors.read(cursor, filters), strict=True))
     )
     async with answering():
-        found = await rows(
+        stored = await rows(
             state.readers, "api", "transactions", {**filters, **place, "limit": limit + 1}
         )
-        words = dict(await rows(state.readers, "api", "promotion_words", {})) if found else {}
-    items = [_transaction(one, words) for one in found[:limit]]
+        words = dict(await rows(state.readers, "api", "promotion_words", {})) if stored else {}
+    items = [_transaction(sale, words) for sale in stored[:limit]]
     return Transactions(
         items=items,
-        next_cursor=cursors.write(_place(items[-1]), filters) if len(found) > limit else None,
+        next_cursor=cursors.write(_place(items[-1]), filters) if len(stored) > limit else None,
     )
 
 
@@ -115,17 +115,20 @@ async def status(
         int, Query(ge=1, le=720, description="Rates and times are of so many hours.")
     ] = 24,
 ) -> Status:
-    """Per account: connection, last synchronisation, rates, response times of the billing system; and events that wait."""
+    """Synchronisations per account, and events that wait.
+
+    Per account: connection, last synchronisation, rates, response times of the billing system.
+    """
     state = state_of(request)
     async with answering():
         runs = await rows(state.readers, "api", "status", {"hours": window_hours})
         events = await rows(state.readers, "api", "event_status", {"hours": window_hours})
     return Status(
         window_hours=window_hours,
-        accounts=[_account(state, one) for one in runs],
+        accounts=[_account(state, run) for run in runs],
         webhooks=[
-            _webhooks(one)
-            for one in events
+            _webhooks(event_row)
+            for event_row in events
         ],
         deployments=await _deployments(state),
     )  # fmt: skip
@@ -133,22 +136,26 @@ async def status(
 
 async def _deployments(state: State) -> list[DeploymentStatus] | None:
     try:
-        found = await state.runs.connections()
+        deployments = await state.runs.connections()
     except PrefectAwayError:
         return None
     return [
         DeploymentStatus(
-            connection=one.connection, connected=one.connected, scheduled=one.scheduled
+            connection=deployment.connection,
+            connected=deployment.connected,
+            scheduled=deployment.scheduled,
         )
-        for one in found
+        for deployment in deployments
     ]
 
 
 def _webhooks(row: Sequence[Any]) -> WebhookStatus:
     system, account, connection, waiting, parked, oldest, received, wrong, p50, p95 = row
     return WebhookStatus(
-        system=system, account=account or None, connection=connection, waiting=waiting, parked=parked, oldest_at=oldest,
-        received=received, error_rate=_share(wrong, received), to_ledger=ResponseTime(p50_ms=p50, p95_ms=p95),
+        system=system, account=account or None, connection=connection, waiting=waiting,
+        parked=parked, oldest_at=oldest,
+        received=received, error_rate=_share(wrong, received),
+        to_ledger=ResponseTime(p50_ms=p50, p95_ms=p95),
     )  # fmt: skip
 
 

@@ -18,12 +18,12 @@ class Source:
 
     @property
     def is_loopback(self) -> bool:
-        """It is this machine."""
+        """Whether the sender is this machine."""
         return self.address is None or self.address.is_loopback
 
     @property
     def network(self) -> str | None:
-        """What is kept of it in the audit: /24 or /48."""
+        """The network that the audit keeps of the address: /24, or /48 of IPv6."""
         if self.address is None:
             return None
         return str(
@@ -31,7 +31,10 @@ class Source:
         )
 
     def subject(self, key: bytes) -> str:
-        """Its name among the rate limits: a keyed fingerprint; of IPv6, the /64 that one subscriber has."""
+        """The client's name among the rate limits: a keyed fingerprint of the address.
+
+        Of IPv6, it is that of the /64 that one subscriber has.
+        """
         if self.address is None:
             return "local"
         whole = ip_network((self.address, 32 if self.address.version == 4 else 64), strict=False)
@@ -41,15 +44,17 @@ class Source:
         """Whether it is in one of the networks; an empty list holds all."""
         if not networks:
             return True
-        return self.address is not None and any(self.address in ip_network(one) for one in networks)
+        return self.address is not None and any(
+            self.address in ip_network(network) for network in networks
+        )
 
 
 def source_of(scope: Any) -> Source:
-    """The sender of an ASGI request. An IPv4 address in IPv6 clothes counts as IPv4."""
+    """The sender of an ASGI request. An IPv4 address in IPv6 form counts as IPv4."""
     client = scope.get("client")
     try:
         address = ip_address(client[0]) if client else None
-    except ValueError:  # a proxy that names no address: certainly not this machine
+    except ValueError:  # a proxy that names no address is not this machine
         return Source(_UNSPECIFIED)
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return Source(mapped or address)

@@ -1,4 +1,7 @@
-"""Connections of the API: a bounded pool for what it reads, and one of its own for what it stores."""
+"""Connections of the API to the database.
+
+There is a bounded pool for what it reads, and a connection of its own for what it stores.
+"""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -65,8 +68,8 @@ async def row(
     pool: Pool, stem: str, name: str, parameters: Mapping[str, Any]
 ) -> tuple[Any, ...] | None:
     """The first row of a named query; None if there is none."""
-    found = await rows(pool, stem, name, parameters)
-    return found[0] if found else None
+    answer = await rows(pool, stem, name, parameters)
+    return answer[0] if answer else None
 
 
 @asynccontextmanager

@@ -13,7 +13,10 @@ class UnsafeError(ValueError):
 
 
 def require_safe(settings: Settings) -> None:
-    """Raises UnsafeError where other machines could reach the API without TLS, unless that was asked for."""
+    """Raises UnsafeError where other machines could reach the API without TLS.
+
+    Not if `TWEZAH_API_PLAIN_HTTP` asks for just that.
+    """
     encrypted = settings.api_tls_certificate is not None
     if (
         encrypted
@@ -23,8 +26,10 @@ def require_safe(settings: Settings) -> None:
     ):
         return
     raise UnsafeError(
-        f"The API would answer plain HTTP at {settings.api_host}, to other machines. Set TWEZAH_API_TLS_CERTIFICATE and "
-        "TWEZAH_API_TLS_KEY; or TWEZAH_API_TRUSTED_PROXIES to the address of the proxy that speaks HTTPS; or, if you mean it, "
+        f"The API would answer plain HTTP at {settings.api_host}, to other machines. "
+        "Set TWEZAH_API_TLS_CERTIFICATE and "
+        "TWEZAH_API_TLS_KEY; or TWEZAH_API_TRUSTED_PROXIES to the address of the proxy that "
+        "speaks HTTPS; or, if you mean it, "
         "TWEZAH_API_PLAIN_HTTP=true."
     )
 

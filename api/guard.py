@@ -1,4 +1,7 @@
-"""Around every request: its name, its time and size limits, HTTPS, security headers, metrics and the audit."""
+"""What surrounds every request.
+
+Its id, its limits of time and size, HTTPS, security headers, metrics and the audit.
+"""
 
 import asyncio
 import contextlib
@@ -67,11 +70,13 @@ class _Guarded:
         self._body_ended = False
         self._is_too_large = False
         #: The route of a webhook sets its own.
-        own = scope.setdefault("state", {})
-        own.update(attempt=self.attempt, request_id=self._request_id, body_bytes_max=BODY_BYTES_MAX)
+        shared = scope.setdefault("state", {})
+        shared.update(
+            attempt=self.attempt, request_id=self._request_id, body_bytes_max=BODY_BYTES_MAX
+        )
 
     async def run(self) -> None:
-        """Answers it, whatever happens."""
+        """Answers the request, whatever happens."""
         try:
             async with asyncio.timeout(ANSWER_SECONDS_MAX):
                 await self._answered()
@@ -79,14 +84,15 @@ class _Guarded:
             await self._fail(retry_later("too_slow", "The answer took too long. Try again."))
         except Problem as problem:
             await self._fail(problem)
-        except ClientDisconnect:  # nobody is there to be told
+        except ClientDisconnect:  # the sender hung up: nobody can be answered
             self.attempt.outcome = "hung_up"
             self.attempt.close(499)
             self._started = True
         except Exception as error:  # noqa: BLE001 - whatever it is, it is answered
             # Neither the message nor the values: they may hold personal data.
             where = "".join(traceback.format_tb(error.__traceback__)[-4:])
-            log.error("request %s failed: %s\n%s", self._request_id, type(error).__name__, where)  # noqa: TRY400
+            name = type(error).__name__
+            log.error("request %s failed: %s\n%s", self._request_id, name, where)  # noqa: TRY400
             detail = (
                 "This is a defect. Report it with the request_id, which is in the log of the API."
             )
@@ -149,7 +155,7 @@ class _Guarded:
         await self._send(message)
 
     async def _linger(self) -> None:
-        """Drops what comes of a refused body, until its end or the limits."""
+        """Reads the rest of a refused body and drops it, up to the limits."""
         dropped_bytes = 0
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LINGER_SECONDS_MAX):
@@ -158,7 +164,7 @@ class _Guarded:
                     dropped_bytes += len(message.get("body", b""))
                     self._body_ended = not message.get(
                         "more_body", False
-                    )  # who hung up sends no more either
+                    )  # a sender who hung up sends nothing more
 
     async def _fail(self, problem: Problem) -> None:
         if self._started:  # too late to say anything else; the server closes the connection

@@ -44,7 +44,10 @@ async def ready(request: Request, response: Response) -> Health:
     summary="For Prometheus",
 )
 async def metrics(request: Request) -> Response:
-    """Prometheus sends the key as `authorization: {credentials: twz_...}` of its scrape configuration."""
+    """Metrics in Prometheus' text format.
+
+    Prometheus sends the key as `authorization: {credentials: twz_...}` of its scrape configuration.
+    """
     state = state_of(request)
     async with answering():
         runs = await rows(state.readers, "api", "status", {"hours": 24})

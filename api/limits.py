@@ -1,4 +1,6 @@
-"""Rate limits of what comes in: token buckets in the database, so that all processes of the API share them.
+"""Rate limits of incoming requests.
+
+Token buckets in the database, so that all processes of the API share them.
 
 A process takes some tokens at once and spends them without asking again; what it did not spend
 within a second it forgets. So all processes together stay within the limit, and a burst costs a few
@@ -65,9 +67,9 @@ class Limits:
                 "per_second": per_second,
                 "burst": held,
             }
-            found = await row(self._pool, "api", "take_tokens", parameters)
-            assert found is not None
-            granted, waiting = int(found[0]), float(found[1])
+            grant = await row(self._pool, "api", "take_tokens", parameters)
+            assert grant is not None
+            granted, waiting = int(grant[0]), float(grant[1])
             if granted == 0:
                 # Not for longer than a second: other processes may leave some.
                 share.closed_until = time.monotonic() + min(waiting, LEASE_SECONDS)
@@ -82,7 +84,7 @@ class Limits:
             raise too_many(whose, waiting)
 
     def closed_seconds(self, subject: str) -> float:
-        """For how long this process knows the subject to have nothing left."""
+        """Seconds for which this process knows that the subject has no tokens left."""
         share = self._shares.get(subject)
         return 0.0 if share is None else max(0.0, share.closed_until - time.monotonic())
 
@@ -97,6 +99,6 @@ class Limits:
 
 
 def too_many(whose: str, seconds: float) -> Problem:
-    """429 with the time after which one more may pass."""
+    """The problem 429, with the seconds after which one more request may pass."""
     detail = f"The rate limit of {whose} is used up. Try again in {max(1, round(seconds + 0.5))} s."
     return retry_later("rate_limited", detail, status=429, seconds=seconds)

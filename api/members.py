@@ -42,12 +42,12 @@ async def lookup(request: Request, question: PhoneQuestion) -> Balance:
     if phone is None:
         raise Problem(422, "no_phone", "This is no phone number that can be dialled.")
     async with answering():
-        found = await row(state.readers, "api", "member_by_phone", {"phone": phone})
-    if found is None:
+        member = await row(state.readers, "api", "member_by_phone", {"phone": phone})
+    if member is None:
         raise Problem(
             404, "unknown_member", "No member has this phone; the first sale with it makes one."
         )
-    return await _balance(state, int(found[0]))
+    return await _balance(state, int(member[0]))
 
 
 @router.get(
@@ -62,10 +62,10 @@ async def balance(request: Request, member_id: MemberId) -> Balance:
 
 async def _balance(state: State, member_id: int) -> Balance:
     async with answering():
-        found = await row(state.readers, "api", "balance", {"member_id": member_id})
-    if found is None:
+        balance = await row(state.readers, "api", "balance", {"member_id": member_id})
+    if balance is None:
         raise _unknown()
-    return Balance(**dict(zip(Balance.model_fields, found, strict=True)))
+    return Balance(**dict(zip(Balance.model_fields, balance, strict=True)))
 
 
 def _unknown() -> Problem:
@@ -98,14 +98,14 @@ async def history(
         else dict(zip(_PLACE, cursors.read(cursor, filters), strict=True))
     )
     async with answering():
-        found = await rows(
+        movements = await rows(
             state.readers, "api", "history", {**filters, **place, "limit": limit + 1}
         )
-        if not found and await row(state.readers, "api", "is_member", filters) == (False,):
+        if not movements and await row(state.readers, "api", "is_member", filters) == (False,):
             raise _unknown()
-        words = dict(await rows(state.readers, "api", "promotion_words", {})) if found else {}
-    items = [_entry(one, words) for one in found[:limit]]
-    place_after = _place(found[limit - 1]) if len(found) > limit else None
+        words = dict(await rows(state.readers, "api", "promotion_words", {})) if movements else {}
+    items = [_entry(movement, words) for movement in movements[:limit]]
+    place_after = _place(movements[limit - 1]) if len(movements) > limit else None
     return History(
         member_id=member_id,
         items=items,
@@ -126,7 +126,7 @@ def _place(last: Sequence[Any]) -> list[Any]:
     ]
 
 
-def _entry(found: Sequence[Any], words: Mapping[str, str]) -> HistoryEntry:
+def _entry(movement: Sequence[Any], words: Mapping[str, str]) -> HistoryEntry:
     (
         kind,
         posted_at,
@@ -141,15 +141,19 @@ def _entry(found: Sequence[Any], words: Mapping[str, str]) -> HistoryEntry:
         number,
         _,
         *rest,
-    ) = found
+    ) = movement
     entry = None if rest[0] is None else Entry(*rest)
     return HistoryEntry(
-        kind=kind, posted_at=posted_at, points=points, balance_points=balance, event_at=event_at, run_id=run_id,
+        kind=kind, posted_at=posted_at, points=points, balance_points=balance, event_at=event_at,
+        run_id=run_id,
         explanation=entry.rule() if entry is not None else _of_no_sale(kind, reason, external_id),
         sale=None if entry is None else SaleEntry(
-            system=system, account=account, transaction_id=external_id, transaction_number=number, entry_no=entry.entry_no,
-            due_before=entry.due_before, due_after=entry.due_after, amount=entry.net_amount, currency=entry.currency, tier=entry.tier,
-            parts=[PointsPart(**asdict(part)) for part in entry.parts(words)], program_version=entry.program_version,
+            system=system, account=account, transaction_id=external_id, transaction_number=number,
+            entry_no=entry.entry_no,
+            due_before=entry.due_before, due_after=entry.due_after, amount=entry.net_amount,
+            currency=entry.currency, tier=entry.tier,
+            parts=[PointsPart(**asdict(part)) for part in entry.parts(words)],
+            program_version=entry.program_version,
         ),
     )  # fmt: skip
 

@@ -1,4 +1,7 @@
-"""What Prometheus reads: requests as this process counted them, and the state of the integration from the database."""
+"""What Prometheus reads.
+
+Requests as this process counted them, and the state of the integration from the database.
+"""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -42,7 +45,7 @@ class Metrics:
         )
 
     def count(self, attempt: Attempt) -> None:
-        """One request was answered."""
+        """Counts a request that was answered."""
         # A method that HTTP does not know must not make a new time series.
         method = (
             attempt.method
@@ -62,7 +65,10 @@ class Metrics:
         lost: int,
         now: float,
     ) -> bytes:
-        """All metrics in Prometheus' text format; `runs` and `events` are rows of the queries `status` and `event_status`."""
+        """All metrics in Prometheus' text format.
+
+        `runs` and `events` are rows of the queries `status` and `event_status`.
+        """
         self._lost.set(lost)
         registry = CollectorRegistry()
         account = ["system", "account"]
@@ -72,21 +78,17 @@ class Metrics:
             account,
             registry=registry,
         )
+        by_outcome = [*account, "outcome"]
         share = Gauge(
-            "twezah_sync_runs",
-            "Runs of the last day by outcome.",
-            [*account, "outcome"],
-            registry=registry,
+            "twezah_sync_runs", "Runs of the last day by outcome.", by_outcome, registry=registry
         )
         rejects = Gauge(
             "twezah_open_rejects", "Records that wait for a correction.", account, registry=registry
         )
         place = ["system", "account", "connection"]
+        by_state = [*place, "state"]
         backlog = Gauge(
-            "twezah_webhook_backlog",
-            "Events not in the ledger.",
-            [*place, "state"],
-            registry=registry,
+            "twezah_webhook_backlog", "Events not in the ledger.", by_state, registry=registry
         )
         oldest = Gauge(
             "twezah_webhook_oldest_seconds",
@@ -94,12 +96,12 @@ class Metrics:
             place,
             registry=registry,
         )
-        for one in runs:
-            if one[7] is not None:
-                success.labels(one[0], one[1]).set(one[7].timestamp())
-            share.labels(one[0], one[1], "succeeded").set(one[9])
-            share.labels(one[0], one[1], "failed").set(one[10])
-            rejects.labels(one[0], one[1]).set(one[17])
+        for run in runs:
+            if run[7] is not None:
+                success.labels(run[0], run[1]).set(run[7].timestamp())
+            share.labels(run[0], run[1], "succeeded").set(run[9])
+            share.labels(run[0], run[1], "failed").set(run[10])
+            rejects.labels(run[0], run[1]).set(run[17])
         for system, of_account, connection, waiting, parked, since, *_ in events:
             backlog.labels(system, of_account, connection, "waiting").set(waiting)
             backlog.labels(system, of_account, connection, "parked").set(parked)

@@ -48,7 +48,10 @@ class Transaction(BaseModel):
     explanation: str = Field(
         description="Why so many points, by the latest entry of the ledger; or why none.",
         examples=[
-            "150.00 AOA x 10 points per unit x 1.2 (silver), rounded down = base 1500 + tier 300 = 1800"
+            (
+                "150.00 AOA x 10 points per unit x 1.2 (silver), rounded down = "
+                "base 1500 + tier 300 = 1800"
+            )
         ],
     )
     parts: list[PointsPart] = Field(description="The same rule by rule; they sum to `points`.")
@@ -58,7 +61,7 @@ Word = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f
 
 
 class TransactionFilter(BaseModel):
-    """Which transactions are wanted; all conditions hold at once."""
+    """Which transactions are wanted: those that meet all conditions."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -131,7 +134,10 @@ class AccountStatus(BaseModel):
     system: System
     account: AccountName
     connection: Literal["ok", "failing", "needs_operator", "syncing"] = Field(
-        description="failing: goes on by itself, or see `error`; needs_operator: credentials or permissions are refused."
+        description=(
+            "failing: goes on by itself, or see `error`; "
+            "needs_operator: credentials or permissions are refused."
+        )
     )
     error: str | None = Field(description="Why the last synchronisation failed.")
     last_sync_at: Zulu = Field(description="When the latest began.")
@@ -155,12 +161,15 @@ class AccountStatus(BaseModel):
     )
     open_rejects: int = Field(examples=[3])
     response_time: ResponseTime = Field(
-        description="Of the billing system's API: the median of the runs' medians, the 95th percentile of their 95th percentiles."
+        description=(
+            "Of the billing system's API: the median of the runs' medians, "
+            "the 95th percentile of their 95th percentiles."
+        )
     )
 
 
 class WebhookStatus(BaseModel):
-    """Events of one connection: those that are not in the ledger, and those received within the window."""
+    """Events of one connection: waiting ones, and those received within the window."""
 
     system: System
     account: str | None
@@ -214,7 +223,10 @@ class Balance(BaseModel):
 
 
 class HistoryEntry(BaseModel):
-    """Something that moved the balance, explained: an entry of a sale, an adjustment by hand, or points that expired."""
+    """Something that moved the balance, explained.
+
+    An entry of a sale, an adjustment by hand, or points that expired.
+    """
 
     kind: Literal[
         "award",
@@ -231,11 +243,16 @@ class HistoryEntry(BaseModel):
     points: int = Field(description="What it added, or took back.", examples=[1800])
     balance_points: int = Field(description="The balance after it.", examples=[3600])
     event_at: Zulu = Field(
-        description="When the sale happened, which decides tier and promotions; or from when on it counts."
+        description=(
+            "When the sale happened, which decides tier and promotions; or from when on it counts."
+        )
     )
     explanation: str = Field(
         examples=[
-            "150.00 AOA x 10 points per unit x 1.2 (silver), rounded down = base 1500 + tier 300 = 1800"
+            (
+                "150.00 AOA x 10 points per unit x 1.2 (silver), rounded down = "
+                "base 1500 + tier 300 = 1800"
+            )
         ]
     )
     run_id: str

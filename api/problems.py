@@ -93,21 +93,21 @@ async def _on_http(request: Request, error: Exception) -> JSONResponse:
 async def _on_invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     errors = [
-        {"where": ".".join(map(str, one["loc"])), "detail": one["msg"]}
-        for one in error.errors()[:20]
+        {"where": ".".join(map(str, problem["loc"])), "detail": problem["msg"]}
+        for problem in error.errors()[:20]
     ]
     problem = Problem(422, "invalid_request", "Some values cannot be used; `errors` names them.")
     return answer(request, problem, errors)
 
 
 def install(app: FastAPI) -> None:
-    """Every error of the application is answered so."""
+    """Lets the application answer every error as a problem."""
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(RequestValidationError, _on_invalid)
 
 
 def described(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI's part of these answers."""
+    """How OpenAPI describes these answers."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
     return {
         status: {"description": HTTPStatus(status).phrase, "content": content}

@@ -1,4 +1,6 @@
-"""Wakes whoever awards stored events: at once, once for a burst, and again later should the wake-up be lost.
+"""Wakes the worker that awards stored events.
+
+At once, once for a burst of events, and again later should the wake-up be lost.
 
 Where webhooks are expected somebody always listens: a run that is started only when an event comes
 takes seconds to begin.
@@ -41,12 +43,15 @@ class Nudge:
         self._looked = False
 
     def poke(self) -> None:
-        """Something was stored."""
+        """An event was stored: wakes whoever awards."""
         self._poked.set()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Works until left; begins with a look, for what was stored before the last process ended."""
+        """Works until the context is left.
+
+        Begins with a look at what was stored before the last process ended.
+        """
         task = asyncio.create_task(self._forever())
         try:
             yield
@@ -85,12 +90,12 @@ class Nudge:
             if expected != (True,) and (due is None or due[0] is None or due[0] > 0):
                 return
         await rows(self._pool, "webhooks", "nudge", {})
-        held = await row(self._pool, "webhooks", "claims_held", {})
+        held = await row(self._pool, "webhooks", "claims_locked", {"granted": True})
         if held == (True,) or self._deployment is None:
             return
         if (early := self._started_at + START_SECONDS_MIN - time.monotonic()) > 0:
             await asyncio.sleep(early)
-            held = await row(self._pool, "webhooks", "claims_held", {})
+            held = await row(self._pool, "webhooks", "claims_locked", {"granted": True})
             if held == (True,):
                 return
         self._started_at = time.monotonic()

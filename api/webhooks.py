@@ -50,14 +50,18 @@ log = logging.getLogger(__name__)
 EndpointId = Annotated[
     str,
     Path(
-        min_length=1, max_length=100, description="The unguessable part of the address that `twezah webhooks create` printed."
+        min_length=1, max_length=100,
+        description="The unguessable part of the address that `twezah webhooks create` printed."
     ),
 ]  # fmt: skip
 _ANSWERS = described(401, 403, 404, 408, 410, 413, 429, 503)
 _BODY = {
     "requestBody": {
         "required": True,
-        "description": "Signed as the billing system signs; a custom system as its block says, Standard Webhooks if it says nothing.",
+        "description": (
+            "Signed as the billing system signs; a custom system as its block says, "
+            "Standard Webhooks if it says nothing."
+        ),
         "content": {
             "application/json": {
                 "schema": {"type": "object"},
@@ -100,20 +104,20 @@ class Endpoints:
 
     def number(self, endpoint_id: str | None) -> int | None:
         """The endpoint's number as it was last known."""
-        known = self._known.get(endpoint_id or "")
-        return None if known is None else known[1].endpoint_no
+        cached = self._known.get(endpoint_id or "")
+        return None if cached is None else cached[1].endpoint_no
 
     async def find(self, state: State, endpoint_id: str | None) -> Endpoint | None:
         """The endpoint, None if there is none. Raises psycopg.Error, TokenUnreadableError."""
         name = endpoint_id or ""
-        known = self._known.get(name)
-        if known is not None and known[0] > time.monotonic():
-            return known[1]
-        found = await row(state.readers, "webhooks", "endpoint", {"endpoint_id": endpoint_id})
-        if found is None:  # unknown ones are not remembered: there is no end of them
+        cached = self._known.get(name)
+        if cached is not None and cached[0] > time.monotonic():
+            return cached[1]
+        stored = await row(state.readers, "webhooks", "endpoint", {"endpoint_id": endpoint_id})
+        if stored is None:  # unknown addresses are not kept: anybody can make up any number of them
             self._known.pop(name, None)
             return None
-        made = endpoint_of(found, state.config.key)
+        made = endpoint_of(stored, state.config.key)
         if len(self._known) >= _ENDPOINTS_MAX:
             self._known.clear()
         self._known[name] = (time.monotonic() + _KNOWN_SECONDS, made)
@@ -166,7 +170,7 @@ async def _receive(request: Request, endpoint_id: str | None) -> Response:
     url = f"{state.config.public_url}{request.scope['path']}"
     outcome = kit.verify(
         webhook,
-        [SecretStr(one) for one in endpoint.secrets],
+        [SecretStr(secret) for secret in endpoint.secrets],
         headers,
         body,
         now,
@@ -180,7 +184,7 @@ async def _receive(request: Request, endpoint_id: str | None) -> Response:
             f"endpoint:{endpoint.endpoint_no}", endpoint.events_per_minute, "this endpoint"
         )
     kind = _kind(webhook, body, headers)
-    if kind is None:  # signed, and about nothing: the vendor tries the address
+    if kind is None:  # signed, without an event: the vendor tests the address
         attempt.outcome = "handshake"
         return Response()
     key = kit.delivery_key(webhook, headers, body, now)
@@ -196,7 +200,9 @@ async def _place(
         try:
             endpoint = await request.app.state.endpoints.find(state, endpoint_id)
         except TokenUnreadableError:
-            log.error("a webhook's secret cannot be read: %s", TokenUnreadableError.__doc__)  # noqa: TRY400 - no traceback needed
+            # No traceback is needed: the message says it all.
+            reason = TokenUnreadableError.MESSAGE
+            log.error("a webhook's secret cannot be read: %s", reason)  # noqa: TRY400
             raise retry_later(
                 "not_ready", "This endpoint cannot check signatures just now.", seconds=60
             ) from None
@@ -215,7 +221,8 @@ async def _place(
     try:
         webhook = declaration(endpoint.system, endpoint.options)
     except Misconfigured as error:
-        log.error("endpoint %s: %s", endpoint.endpoint_no, error)  # noqa: TRY400 - the message is all there is to know
+        # No traceback is needed: the message says it all.
+        log.error("endpoint %s: %s", endpoint.endpoint_no, error)  # noqa: TRY400
         webhook = None
     if webhook is None:
         raise retry_later(
@@ -246,9 +253,18 @@ async def _refuse(
 
 
 async def _greet(
-    state: State, endpoint: Endpoint, attempt: Attempt, subject: str, body: bytes, greeting: kit.Handshake, now: datetime
+    state: State,
+    endpoint: Endpoint,
+    attempt: Attempt,
+    subject: str,
+    body: bytes,
+    greeting: kit.Handshake,
+    now: datetime,
 ) -> Response:  # fmt: skip
-    """A handshake proves nothing, so only an endpoint that awaits one stores it, and a run asks the vendor whether it is true.
+    """Answers a handshake.
+
+    A handshake proves nothing, so only an endpoint that awaits one stores it, and a run asks the
+    vendor whether it is true.
 
     One without a code (a shop's ping) is answered and never stored. All count as deliveries that
     prove nothing.
@@ -293,11 +309,11 @@ def _kind(webhook: kit.Webhook, body: bytes, headers: Sequence[tuple[str, str]])
     What cannot be read is stored all the same.
     """
     try:
-        found = kit.events(webhook, body, headers)
+        events = kit.events(webhook, body, headers)
     except kit.BadBody:
         return "unreadable"
-    kinds = sorted({event.type or "document" for event in found})
-    return ", ".join(kinds)[:200].replace("\x00", "") if found else None
+    kinds = sorted({event.type or "document" for event in events})
+    return ", ".join(kinds)[:200].replace("\x00", "") if events else None
 
 
 def _kept(webhook: kit.Webhook, headers: Sequence[tuple[str, str]]) -> dict[str, str]:
@@ -311,4 +327,4 @@ def _kept(webhook: kit.Webhook, headers: Sequence[tuple[str, str]]) -> dict[str,
         for name, value in headers
         if len(value) <= 300 and (name.lower() in wanted or _KEPT.match(name.lower()))
     ]
-    return dict(sorted(kept, key=lambda one: one[0] not in wanted)[:_KEPT_MAX])
+    return dict(sorted(kept, key=lambda header: header[0] not in wanted)[:_KEPT_MAX])

@@ -199,7 +199,7 @@ def _publish(report: RunReport, block: BillingConnection) -> None:
     remember(report, block.name, _told(report.error))
     # The database may be what failed.
     with suppress(psycopg.Error), report.job.aside() as connection:
-        report.corrections = refusals.open_ones(connection, report.job.account)
+        report.corrections = refusals.open_corrections(connection, report.job.account)
     ui = settings().ui_url
     run = f"{ui}/runs/flow-run/{report.job.run_id}"
     document = block._block_document_id  # noqa: SLF001

@@ -140,7 +140,7 @@ def _publish(dsn: str, run_id: str, connections: Connections) -> None:
     with connect(dsn) as connection:
         events, backlog = pushed.event_counts(connection, run_id), stored.backlog(connection)
         parked = pushed.parked(connection, limit=_PARKED_SHOWN)
-        corrections = refused.open_ones(connection)
+        corrections = refused.open_corrections(connection)
     counts = connections.counts
     create_markdown_artifact(
         key=_NAME,

@@ -25,18 +25,30 @@ _ROWS_AT_ONCE: Final = 2_000
 class Entry:
     """One operation. `details` and `error` hold no secrets and no personal data."""
 
+    #: Position in the chain, from 1, without gaps.
     entry_no: int
+    #: When it was written, just before its transaction was committed.
     at: datetime
+    #: Who acted, e.g. a user of the operating system or an API key.
     actor: str
+    #: What was done, e.g. `points.adjust`.
     operation: str
+    #: success, error, or pending: it began, and its end is an entry of its own.
     status: str
+    #: What it was done to.
     subject: str
     system: str | None
+    #: Account at the billing system.
     account: str | None
+    #: Records processed.
     records: int | None
+    #: Points posted by it; negative: taken.
     points: int | None
+    #: Why it failed, without personal data; None: it did not.
     error: str | None
+    #: Prefect flow run, or the command.
     run_id: str | None
+    #: Further values, e.g. names of settings that changed.
     details: Mapping[str, Any]
 
 
@@ -47,9 +59,12 @@ class Filter:
     `operation` includes those below it: key is key.create and key.revoke.
     """
 
+    #: Entries from this instant on.
     since: datetime | None = None
+    #: Entries before this instant.
     until: datetime | None = None
     actor: str | None = None
+    #: An operation, or the group before its dot (`key`).
     operation: str | None = None
     status: str | None = None
     system: str | None = None
@@ -58,9 +73,15 @@ class Filter:
 
 @dataclass(frozen=True)
 class Head:
-    """The last entry of the chain: whoever noted it elsewhere notices when anything before it is changed or the end is cut off."""
+    """The last entry of the chain.
 
+    Whoever wrote it down elsewhere notices later that an earlier entry was changed, or that the
+    end was cut off.
+    """
+
+    #: Position in the chain, from 1.
     entry_no: int
+    #: Hash of that entry, over all entries before it.
     hash: str
 
     def to_text(self) -> str:
@@ -87,9 +108,13 @@ class Verdict:
     `broken_no` is the first entry that is not as it was written; None: all are.
     """
 
+    #: Entries that were read.
     entries: int
+    #: The last entry of the chain; None: there is none.
     head: Head | None
+    #: The first entry that does not fit; None: all do.
     broken_no: int | None = None
+    #: What is wrong there, in words.
     problem: str = ""
 
     @property
@@ -118,12 +143,13 @@ def record(  # noqa: PLR0913  an entry names all it consists of
     error: str | None = None,
     run_id: str | None = None,
 ) -> None:
-    """An entry, written when the transaction is committed; the caller commits.
+    """Makes an entry that is written when the transaction is committed; the caller commits.
 
     The actor is `sql.actor.actor()`.
     """
     parameters = {
-        "operation": operation, "subject": subject, "status": status, "details": Jsonb(dict(details or {})), "system": system,
+        "operation": operation, "subject": subject, "status": status,
+        "details": Jsonb(dict(details or {})), "system": system,
         "account": account, "records": records, "points": points, "error": error, "run_id": run_id,
     }  # fmt: skip
     connection.execute(query("audit", "record"), parameters)
@@ -132,7 +158,7 @@ def record(  # noqa: PLR0913  an entry names all it consists of
 def entries(
     connection: DbConnection, wanted: Filter, *, limit: int, before: int | None = None
 ) -> list[Entry]:
-    """The newest first, of those before the entry with number `before`."""
+    """Entries that fit the filter, newest first, from before the entry number `before`."""
     parameters = {**asdict(wanted), "limit": limit, "before": before}
     return [
         Entry(*row) for row in connection.execute(query("audit", "entries"), parameters).fetchall()
@@ -148,13 +174,15 @@ def counts(connection: DbConnection, *, hours: int) -> list[tuple[str, str, int,
 
 
 def head(connection: DbConnection) -> Head | None:
-    """The last entry; None where there is none, which never is so unless it was removed."""
+    """The last entry. None: somebody removed all entries, for a new database has one."""
     row = connection.execute(query("audit", "head")).fetchone()
     return None if row is None else Head(row[0], bytes(row[1]).hex())
 
 
 def verify(connection: DbConnection, anchors: Sequence[Head] = ()) -> Verdict:
-    """Reads the whole chain, in constant memory, and computes every hash anew, without the database's functions.
+    """Reads the whole chain and computes every hash again.
+
+    Needs constant memory, and does not use the database's own functions.
 
     Args:
         connection: Reads only; the state at one instant.
@@ -205,7 +233,7 @@ def _chain(connection: DbConnection) -> Iterator[tuple[int, bytes, bytes, list[s
 
 
 def seen(connection: DbConnection) -> dict[tuple[str, str], dict[str, Any]]:
-    """What was seen last, by kind and name. Until the transaction ends nobody else looks."""
+    """The settings as last seen, by kind and name; locked until the transaction ends."""
     connection.execute(query("audit", "lock_seen"))
     return {
         (kind, name): state
@@ -216,6 +244,6 @@ def seen(connection: DbConnection) -> dict[tuple[str, str], dict[str, Any]]:
 def save_seen(
     connection: DbConnection, kind: str, name: str, state: Mapping[str, Any] | None
 ) -> None:
-    """Remembers how it is now; None: it is gone. The caller commits."""
+    """Remembers a setting as it is now; None: it is gone. The caller commits."""
     parameters = {"kind": kind, "name": name, "state": Jsonb(dict(state or {}))}
     connection.execute(query("audit", "forget_seen" if state is None else "save_seen"), parameters)

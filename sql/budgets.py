@@ -1,4 +1,6 @@
-"""Budgets of promotions: what each sale would get is a claim; claims in the order of the sales use the budget up.
+"""Budgets of promotions: claims use them up in the order of the sales.
+
+What a sale would get from a promotion is a claim.
 
 Claims depend on their member's own history only, so they are computed member by member; dividing a
 budget looks at all claims of one promotion, from the earliest that changed. Both are functions of
@@ -23,7 +25,7 @@ def share(connection: DbConnection) -> None:
 
 
 def save_claims(connection: DbConnection, members: Sequence[int], claims: pl.DataFrame) -> None:
-    """What the members claim now (loyalty.inputs.CLAIMS) replaces what they claimed.
+    """Replaces the members' claims by what they claim now (loyalty.inputs.CLAIMS).
 
     The caller holds their claim (lock).
     """

@@ -23,7 +23,9 @@ class CorrectionRefusedError(ValueError):
 class Member:
     """A member as named, and who earns for them: the same number, unless they were merged."""
 
+    #: The member as named.
     member_id: int
+    #: Who earns for them.
     owner_id: int
 
 
@@ -35,9 +37,13 @@ class Adjusted:
     """
 
     adjustment_id: int
+    #: Number of the member.
     member_id: int
+    #: Who gets the points: another member after a merge.
     owner_id: int
+    #: What it adds to the balance; negative: takes.
     points: int
+    #: The owner's balance with it.
     balance_points: int
     repeated: bool
 
@@ -46,8 +52,11 @@ class Adjusted:
         whose = f"member {self.owner_id}" + (
             "" if self.owner_id == self.member_id else f" (into whom {self.member_id} was merged)"
         )
-        known = "; it was entered before, and nothing was added now" if self.repeated else ""
-        return f"Adjustment {self.adjustment_id}: {self.points:+d} points to {whose}, balance {self.balance_points}{known}"
+        repetition = "; it was entered before, and nothing was added now" if self.repeated else ""
+        return (
+            f"Adjustment {self.adjustment_id}: {self.points:+d} points to {whose}, "
+            f"balance {self.balance_points}{repetition}"
+        )
 
 
 @dataclass(frozen=True)
@@ -58,17 +67,23 @@ class Merged:
     """
 
     merge_id: int
+    #: The member whose sales go over.
     member_id: int
+    #: Who earns for them now; the same member: nobody else.
     owner_id: int
     repeated: bool = False
 
     def to_text(self) -> str:
         """One line."""
         if self.member_id == self.owner_id:
-            return f"Member {self.member_id} stands alone again (row {self.merge_id} takes the merge back)"
-        known = "; it was so before" if self.repeated else ""
+            return (
+                f"Member {self.member_id} stands alone again "
+                f"(row {self.merge_id} takes the merge back)"
+            )
+        repetition = "; it was so before" if self.repeated else ""
         return (
-            f"Member {self.member_id} is member {self.owner_id} now (merge {self.merge_id}){known}"
+            f"Member {self.member_id} is member {self.owner_id} now "
+            f"(merge {self.merge_id}){repetition}"
         )
 
 
@@ -79,6 +94,7 @@ class PhoneChanged:
     `former_member_id` holds the former number for them; None: it was given up.
     """
 
+    #: Number of the member.
     member_id: int
     former_member_id: int | None
 
@@ -87,7 +103,8 @@ class PhoneChanged:
         kept = (
             "sales under the former one are a new customer's from now on"
             if self.former_member_id is None
-            else f"sales under the former one still count here (member {self.former_member_id}, merged)"
+            else "sales under the former one still count here "
+            f"(member {self.former_member_id}, merged)"
         )
         return f"Member {self.member_id} has the new phone; {kept}"
 
@@ -110,18 +127,23 @@ def member_of_phone(connection: DbConnection, phone: str) -> Member | None:
 
 
 def owners(connection: DbConnection, members: Sequence[int]) -> dict[int, int]:
-    """Merged members -> who earns for them: those among `members`, and those that one of `members` earns for."""
-    found = connection.execute(
-        query("corrections", "owners"), {"members": list(members)}
-    ).fetchall()
-    return {int(member): int(owner) for member, owner in found}
+    """Merged members -> who earns for them.
+
+    Answers for those among `members`, and for everybody for whom one of `members` earns.
+    """
+    rows = connection.execute(query("corrections", "owners"), {"members": list(members)}).fetchall()
+    return {int(member): int(owner) for member, owner in rows}
 
 
 def earning_for(connection: DbConnection, members: Sequence[int]) -> list[int]:
-    """Whose sales are the members': their own, unless they were merged away, and those of whom was merged into them."""
-    merged, mine = owners(connection, members), set(members)
+    """The members whose sales count for one of `members`.
+
+    These are the members themselves, unless they were merged into somebody, and everybody who was
+    merged into them.
+    """
+    merged, wanted = owners(connection, members), set(members)
     return sorted(
-        (mine - merged.keys()) | {member for member, owner in merged.items() if owner in mine}
+        (wanted - merged.keys()) | {member for member, owner in merged.items() if owner in wanted}
     )
 
 
@@ -159,10 +181,14 @@ def void_adjustment(
         raise CorrectionRefusedError(message)
     member_id, points, voids_id, event_at = row
     if voids_id is not None:
-        message = f"adjustment {adjustment_id} takes adjustment {voids_id} back; enter the points anew instead"
+        message = (
+            f"adjustment {adjustment_id} takes adjustment {voids_id} back; "
+            "enter the points anew instead"
+        )
         raise CorrectionRefusedError(message)
     values = decision.model_dump() | {
-        "member_id": member_id, "points": -points, "event_at": event_at, "key": key, "voids_id": adjustment_id, "run_id": run_id,
+        "member_id": member_id, "points": -points, "event_at": event_at, "key": key,
+        "voids_id": adjustment_id, "run_id": run_id,
     }  # fmt: skip
     # Asked for once the row is locked: another void may just have been entered.
     voided_by = connection.execute(
@@ -182,17 +208,20 @@ def _is_known(connection: DbConnection, values: Mapping[str, Any]) -> bool:
 
 def _add(connection: DbConnection, member: Member, values: Mapping[str, Any]) -> Adjusted:
     row = connection.execute(query("corrections", "adjust"), values).fetchone()
-    known = connection.execute(query("corrections", "adjustment_of_key"), values).fetchone()
-    assert known is not None
-    if known[1:] != (values["member_id"], values["points"], values["voids_id"]):
-        message = f"the key {values['key']!r} was used for another adjustment ({known[0]}); take a new key"
+    stored = connection.execute(query("corrections", "adjustment_of_key"), values).fetchone()
+    assert stored is not None
+    if stored[1:] != (values["member_id"], values["points"], values["voids_id"]):
+        message = (
+            f"the key {values['key']!r} was used for another adjustment ({stored[0]}); "
+            "take a new key"
+        )
         raise CorrectionRefusedError(message)
     balance = connection.execute(
         query("corrections", "balance"), {"member_id": member.owner_id}
     ).fetchone()
     assert balance is not None
     return Adjusted(
-        known[0],
+        stored[0],
         member.member_id,
         member.owner_id,
         values["points"],
@@ -215,13 +244,19 @@ def merge(
         message = f"member {member_id} cannot be merged with itself"
         raise CorrectionRefusedError(message)
     if into.owner_id == member.member_id:
-        message = f"member {into_id} was merged into {member_id}; undo that first (`twezah member unmerge {into_id}`)"
+        message = (
+            f"member {into_id} was merged into {member_id}; "
+            f"undo that first (`twezah member unmerge {into_id}`)"
+        )
         raise CorrectionRefusedError(message)
     active = _active(connection, member_id)
     if active is not None:
         if active[1] == into_id:
             return Merged(active[0], member_id, into.owner_id, repeated=True)
-        message = f"member {member_id} was merged into {active[1]} already; undo that first (`twezah member unmerge {member_id}`)"
+        message = (
+            f"member {member_id} was merged into {active[1]} already; "
+            f"undo that first (`twezah member unmerge {member_id}`)"
+        )
         raise CorrectionRefusedError(message)
     return _merge(connection, member_id, into, decision, run_id)
 
@@ -247,7 +282,9 @@ def unmerge(
     *,
     of_member: int | None = None,
 ) -> Merged:
-    """Takes the merge of `member_id` (into `of_member`) back: everybody has what they would have had without it.
+    """Takes the merge of `member_id` (into `of_member`) back.
+
+    Everybody then has what they would have had without the merge.
 
     Raises CorrectionRefusedError if the member is unknown or not merged.
     """
@@ -336,7 +373,7 @@ def _swap(
         )
 
     kept = former if keep_former else None
-    if holder is not None:  # an earlier number of the same member, which comes back
+    if holder is not None:  # the member takes an earlier number of theirs again
         write(holder.member_id, None)
         write(member_id, phone)
         write(holder.member_id, kept)

@@ -21,13 +21,21 @@ class NewEndpoint:
     """What an endpoint is made of. `account` None: the events name it. No networks: all."""
 
     system: str
+    #: Name of the connection (its Prefect block).
     connection: str
+    #: Account at the billing system; None: the events name it.
     account: str | None = None
+    #: What was set for this address, e.g. the signature scheme. No secrets.
     options: Mapping[str, Any] = field(default_factory=dict)
+    #: Only senders in these networks are heard; empty: all.
     allowed_networks: Sequence[str] = ()
+    #: Largest body, in bytes.
     body_bytes_max: int = BODY_BYTES_MAX
+    #: Rate limit of the endpoint.
     events_per_minute: int = 60_000
+    #: Reached without its id as well.
     is_default: bool = False
+    #: none, awaited, seen or confirmed.
     handshake: str = "none"
 
 
@@ -35,7 +43,9 @@ class NewEndpoint:
 class Made:
     """An endpoint just made."""
 
+    #: Number of the endpoint in the database.
     endpoint_no: int
+    #: The unguessable part of its address.
     endpoint_id: str
 
 
@@ -46,19 +56,31 @@ class EndpointRow:
     `options` count before `block_options`, which the block says.
     """
 
+    #: Number of the endpoint in the database.
     endpoint_no: int
+    #: The unguessable part of its address.
     endpoint_id: str
     system: str
+    #: Name of the connection (its Prefect block).
     connection: str
+    #: Account at the billing system.
     account: str | None
+    #: What was set for this address, e.g. the signature scheme. No secrets.
     options: Mapping[str, Any]
+    #: What the connection's block says; `options` count before it.
     block_options: Mapping[str, Any]
+    #: Only senders in these networks are heard; empty: all.
     allowed_networks: Sequence[str]
+    #: Reached without its id as well.
     is_default: bool
+    #: none, awaited, seen or confirmed.
     handshake: str
     created_at: datetime
+    #: From then on it answers 410; None: in use.
     disabled_at: datetime | None
+    #: How many secrets are in force.
     secrets: int
+    #: How many events were stored.
     events: int
     last_event_at: datetime | None
 
@@ -70,10 +92,13 @@ def create_endpoint(connection: DbConnection, wanted: NewEndpoint) -> Made:
     """
     # (On the command line, what begins with a dash is taken for an option.)
     endpoint_id = next(
-        one for one in iter(lambda: secrets.token_urlsafe(_ID_BYTES), "") if not one.startswith("-")
+        candidate
+        for candidate in iter(lambda: secrets.token_urlsafe(_ID_BYTES), "")
+        if not candidate.startswith("-")
     )
     parameters = {
-        "endpoint_id": endpoint_id, "system": wanted.system, "connection": wanted.connection, "account": wanted.account,
+        "endpoint_id": endpoint_id, "system": wanted.system, "connection": wanted.connection,
+        "account": wanted.account,
         "options": Jsonb(dict(wanted.options)), "allowed_networks": list(wanted.allowed_networks),
         "body_bytes_max": wanted.body_bytes_max, "events_per_minute": wanted.events_per_minute,
         "is_default": wanted.is_default, "handshake": wanted.handshake,

@@ -42,13 +42,11 @@ def newly_expired(
         else _EVER
     )
     connection.execute(query("expiry", "watch"), {"until": as_of})
-    # A day on both sides: the instant that was asked about last may lie within a day.
+    # A day more on both sides: the last look may have ended in the middle of a day.
     parameters = {"since": since - timedelta(days=2), "until": until}
     return {
-        found[0]
-        for found in connection.execute(
-            query("expiry", "members_who_earned"), parameters
-        ).fetchall()
+        row[0]
+        for row in connection.execute(query("expiry", "members_who_earned"), parameters).fetchall()
     }
 
 
@@ -60,7 +58,9 @@ def post(
     as_of: datetime,
     run_id: str,
 ) -> int:
-    """Appends what expired of the members' points until `as_of`, or came back; returns the points it adds to their balances.
+    """Appends what expired of the members' points until `as_of`, or came back.
+
+    Returns the points that this adds to their balances.
 
     `due` is what `loyalty.award` says: points that could not be computed do not expire.
     """
@@ -87,8 +87,8 @@ def gone(
     """
     if not any(p.expiry for p in programs):
         return pl.DataFrame(schema={"member_id": pl.Int64, "expired": pl.Int64})
-    found = expired(_moves(connection, members, due), programs, as_of)
-    return found.group_by("member_id").agg(pl.col("due").sum().alias("expired"))
+    expiries = expired(_moves(connection, members, due), programs, as_of)
+    return expiries.group_by("member_id").agg(pl.col("due").sum().alias("expired"))
 
 
 def _moves(connection: DbConnection, members: Sequence[int], due: pl.DataFrame) -> pl.DataFrame:

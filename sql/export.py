@@ -37,8 +37,11 @@ class ExportTooLargeError(ValueError):
 class Exported:
     """Where the files are, and how many rows each has."""
 
+    #: Where the files are.
     folder: str
+    #: Whether personal data is among them.
     personal: bool
+    #: Rows per table.
     rows: dict[str, int] = field(default_factory=dict)
 
     def to_text(self) -> str:
@@ -61,7 +64,9 @@ def export(
     kind: Format = "csv",
     rows_max: int = ROWS_MAX,
 ) -> Exported:
-    """Writes the tables as of one instant into a new folder of `home`/exports, readable by its owner only; commits the audit entry.
+    """Writes the tables as of one instant into a new folder of `home`/exports.
+
+    Only its owner can read the folder. Commits the audit entry.
 
     The folder has its name once everything is in it, and after the entry is committed: there is no
     export without an entry.
@@ -72,8 +77,7 @@ def export(
     if unknown := sorted(set(tables) - set(TABLES)):
         raise ValueError(f"{', '.join(unknown)}: tables are {', '.join(TABLES)}")
     member_id = None if member_id is None else find_member(connection, member_id).owner_id
-    what = "all" if member_id is None else f"member-{member_id}"
-    name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{what}{'-personal' if personal else ''}-{secrets.token_hex(3)}"
+    name = _folder_name(member_id, personal=personal)
     folder = home / "exports" / name
     draft = folder.with_name(f".{name}.part")
     folder.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
@@ -82,18 +86,14 @@ def export(
         connection.rollback()
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         names = [*dict.fromkeys(tables), *([PERSONAL] if personal else [])]
-        rows = {one: _write(connection, one, member_id, draft, kind, rows_max) for one in names}
+        rows = {
+            table: _write(connection, table, member_id, draft, kind, rows_max) for table in names
+        }
         connection.rollback()
         subject = "all" if member_id is None else f"member {member_id}"
         details = {"folder": name, "rows": rows, "personal": personal, "format": kind}
-        audit.record(
-            connection,
-            "export",
-            subject,
-            details=details,
-            records=sum(rows.values()),
-            run_id=run_id,
-        )
+        records = sum(rows.values())
+        audit.record(connection, "export", subject, details=details, records=records, run_id=run_id)
         connection.commit()
         draft.rename(folder)
     except BaseException:
@@ -101,6 +101,13 @@ def export(
         shutil.rmtree(draft, ignore_errors=True)
         raise
     return Exported(str(folder), personal, rows)
+
+
+def _folder_name(member_id: int | None, *, personal: bool) -> str:
+    """The name says when, of whom, and whether personal data is inside; no two are equal."""
+    whose = "all" if member_id is None else f"member-{member_id}"
+    personal_part = "-personal" if personal else ""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{whose}{personal_part}-{secrets.token_hex(3)}"
 
 
 def _write(
@@ -130,7 +137,10 @@ def _write(
         file.flush()
         os.fsync(file.fileno())
     if cursor.rowcount > rows_max:
-        message = f"{name} has more than {rows_max} rows; choose fewer tables or one member, or raise the limit"
+        message = (
+            f"{name} has more than {rows_max} rows; "
+            "choose fewer tables or one member, or raise the limit"
+        )
         raise ExportTooLargeError(message)
     if kind == "parquet":
         _to_parquet(connection, select, path)

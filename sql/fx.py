@@ -13,21 +13,25 @@ from sql.named_queries import query
 
 
 class RateChangedError(ValueError):
-    """A rate that is known already has another value now, and nobody said that this is a correction."""
+    """A stored rate would get another value, and nobody said that this is a correction."""
 
 
 @dataclass(frozen=True)
 class LoadedRates:
     """What became of the rates of a file; `corrected` ones replace what was known for their day."""
 
+    #: Rates that were added.
     new: int
-    known: int
+    #: Rates that were stored already.
+    unchanged: int
+    #: Rates that replace another one of their day.
     corrected: int
 
     def to_text(self) -> str:
         """One line."""
         return (
-            f"{self.new} new exchange rates, {self.corrected} corrected, {self.known} known before"
+            f"{self.new} new exchange rates, {self.corrected} corrected, "
+            f"{self.unchanged} known before"
         )
 
 
@@ -45,7 +49,7 @@ def rates(connection: DbConnection, programs: Sequence[Program]) -> pl.DataFrame
 
 def add(
     connection: DbConnection,
-    found: Sequence[FxRate],
+    rates: Sequence[FxRate],
     source: str,
     run_id: str,
     *,
@@ -55,7 +59,7 @@ def add(
 
     Args:
         connection: Of the caller.
-        found: At most one per pair and day.
+        rates: At most one per pair and day.
         source: Who says so; kept with each.
         run_id: Who loads them; kept with each.
         correct: A rate that differs from the known one of its day replaces it, and the sales are
@@ -65,31 +69,36 @@ def add(
         RateChangedError: One differs, and `correct` is not set. Nothing is added then.
     """
     connection.execute(query("fx", "lock"))  # two loads at once must not both find a rate missing
-    known = {(row[0], row[1], row[2]): (row[3], row[4]) for row in _known(connection, found)}
-    fresh = [one for one in found if known.get(one.key) != (one.valid_until, one.rate)]
-    changed = [one for one in fresh if one.key in known]
+    stored = {(row[0], row[1], row[2]): (row[3], row[4]) for row in _known(connection, rates)}
+    fresh = [rate for rate in rates if stored.get(rate.key) != (rate.valid_until, rate.rate)]
+    changed = [rate for rate in fresh if rate.key in stored]
     if changed and not correct:
         shown = "; ".join(
-            f"{one.currency} in {one.base_currency} for {one.valid_on}: {known[one.key][1]} is known, {one.rate} is new"
-            for one in changed[:PROBLEMS_SHOWN]
+            f"{rate.currency} in {rate.base_currency} for {rate.valid_on}: "
+            f"{stored[rate.key][1]} is known, {rate.rate} is new"
+            for rate in changed[:PROBLEMS_SHOWN]
         )
-        message = f"{len(changed)} rates differ from what is known: {shown}. Load them as a correction if they are right: past sales are then recomputed"
+        message = (
+            f"{len(changed)} rates differ from what is known: {shown}. "
+            "Load them as a correction if they are right: past sales are then recomputed"
+        )
         raise RateChangedError(message)
     if fresh:
         values = _columns(fresh) | {
-            "ends": [one.valid_until for one in fresh], "rates": [one.rate for one in fresh], "source": source, "run_id": run_id,
+            "ends": [rate.valid_until for rate in fresh], "rates": [rate.rate for rate in fresh],
+            "source": source, "run_id": run_id,
         }  # fmt: skip
         connection.execute(query("fx", "add"), values)
-    return LoadedRates(len(fresh) - len(changed), len(found) - len(fresh), len(changed))
+    return LoadedRates(len(fresh) - len(changed), len(rates) - len(fresh), len(changed))
 
 
-def _known(connection: DbConnection, found: Sequence[FxRate]) -> list[tuple[object, ...]]:
-    return connection.execute(query("fx", "known"), _columns(found)).fetchall()
+def _known(connection: DbConnection, rates: Sequence[FxRate]) -> list[tuple[object, ...]]:
+    return connection.execute(query("fx", "known"), _columns(rates)).fetchall()
 
 
-def _columns(found: Sequence[FxRate]) -> dict[str, object]:
+def _columns(rates: Sequence[FxRate]) -> dict[str, object]:
     return {
-        "currencies": [one.currency for one in found],
-        "bases": [one.base_currency for one in found],
-        "days": [one.valid_on for one in found],
+        "currencies": [rate.currency for rate in rates],
+        "bases": [rate.base_currency for rate in rates],
+        "days": [rate.valid_on for rate in rates],
     }

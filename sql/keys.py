@@ -39,15 +39,22 @@ class ApiKey:
     """A key as it is stored."""
 
     key_no: int
+    #: The first characters of the key: they name it and open nothing.
     prefix: str
+    #: SHA-256 of the whole key.
     digest: bytes = field(repr=False)
     name: str
+    #: What the key may do.
     scopes: Sequence[str]
+    #: Rate limit of the key.
     requests_per_minute: int
     created_at: datetime
     expires_at: datetime
+    #: Number of the key that it replaces.
     rotated_from: int | None
+    #: When it was last used, to the minute.
     last_used_at: datetime | None
+    #: When it was withdrawn; None: it was not.
     revoked_at: datetime | None
 
     def opens(self, presented: str, now: datetime) -> bool:
@@ -61,14 +68,20 @@ class KeyRow:
     """A key as an administrator sees it."""
 
     key_no: int
+    #: The first characters of the key: they name it and open nothing.
     prefix: str
     name: str
+    #: What the key may do.
     scopes: Sequence[str]
+    #: Rate limit of the key.
     requests_per_minute: int
     created_at: datetime
     expires_at: datetime
+    #: When it was last used, to the minute.
     last_used_at: datetime | None
+    #: When it was withdrawn; None: it was not.
     revoked_at: datetime | None
+    #: Prefix of the key that it replaces.
     replaces: str | None
 
     def state(self, now: datetime) -> str:
@@ -85,7 +98,9 @@ class NewKey:
     """A key just made; `secret` is the whole key and is not to be had again."""
 
     key_no: int
+    #: The first characters of the key: they name it and open nothing.
     prefix: str
+    #: The whole key: shown once and not stored.
     secret: str = field(repr=False)
     expires_at: datetime
 
@@ -96,8 +111,8 @@ class UnknownKeyError(LookupError):
 
 def prefix_of(presented: str) -> str | None:
     """The public part of a key; None where it cannot be one of ours."""
-    found = _KEY.match(presented)
-    return None if found is None else found[1]
+    match = _KEY.match(presented)
+    return None if match is None else match[1]
 
 
 def digest_of(presented: str) -> bytes:

@@ -1,4 +1,8 @@
-"""The award step's side of the database: claim dirty members, read their history, append entries, clear the claim.
+"""The award step's side of the database.
+
+In: members that were marked ("dirty"). Out: their sales, tiers and posted points as frames for
+`loyalty.award`, and the entries that it computes, appended. Entries are never changed: each names
+the points before it, and a trigger refuses one that does not continue its chain.
 
 One chunk is one transaction; the caller commits. The claim is a row lock, so it vanishes with its
 holder, and the members stay dirty until their entries are in.
@@ -39,20 +43,27 @@ POSTED: Final = pl.Schema(
 )
 #: A new entry; `posted_at` is the database's.
 ENTRY: Final = (
-    "system", "account", "external_id", "member_id", "entry_no", "due_before", "due_after", "points", "reason", "breakdown",
+    "system", "account", "external_id", "member_id", "entry_no", "due_before", "due_after",
+    "points", "reason", "breakdown",
     "net_minor", "currency", "tier", "program_version", "event_at", "run_id",
 )  # fmt: skip
 
 
 def claim(connection: DbConnection, limit: int) -> list[int]:
-    """Up to `limit` dirty members that nobody else is working on, locked until the transaction ends."""
+    """Up to `limit` dirty members that nobody else is working on.
+
+    They are locked until the transaction ends.
+    """
     return [
         row[0] for row in connection.execute(query("ledger", "claim"), {"limit": limit}).fetchall()
     ]
 
 
 def claim_of(connection: DbConnection, members: Sequence[int]) -> list[int]:
-    """Those of the members that are dirty and that nobody else is working on, locked until the transaction ends."""
+    """Those of `members` that are dirty and that nobody else is working on.
+
+    They are locked until the transaction ends.
+    """
     return [
         row[0]
         for row in connection.execute(
@@ -97,8 +108,8 @@ def history(connection: DbConnection, members: Sequence[int]) -> pl.DataFrame:
     """
     merged = owners(connection, members)
     read = {"members": earning_for(connection, members)}
-    found = read_frame(connection, query("ledger", "history"), read, HISTORY)
-    return found.with_columns(pl.col("member_id").replace(merged)) if merged else found
+    sales = read_frame(connection, query("ledger", "history"), read, HISTORY)
+    return sales.with_columns(pl.col("member_id").replace(merged)) if merged else sales
 
 
 def tiers(connection: DbConnection, members: Sequence[int]) -> pl.DataFrame:
@@ -121,19 +132,24 @@ def promotions(connection: DbConnection) -> list[Promotion]:
 
     Raises UnknownPromotionKindError, pydantic.ValidationError.
     """
-    found: dict[str, list[_Row]] = {}
+    versions_by_id: dict[str, list[_Row]] = {}
     for row in _rows(connection, "promotions"):
-        found.setdefault(row["promotion_id"], []).append(
+        versions_by_id.setdefault(row["promotion_id"], []).append(
             _Row(row["version"], row["valid_from"], row)
         )
     return [
-        Promotion.from_row(one.row) for versions in found.values() for one, _, _ in spans(versions)
+        Promotion.from_row(version.row)
+        for versions in versions_by_id.values()
+        for version, _, _ in spans(versions)
     ]
 
 
 @dataclass(frozen=True)
 class _Row:
-    """A version that is not interpreted yet: one that is replaced may be of a kind that nobody knows."""
+    """A version of a promotion, not interpreted yet.
+
+    A replaced version may be of a kind that this code does not know any more.
+    """
 
     version: int
     valid_from: datetime
@@ -141,7 +157,10 @@ class _Row:
 
 
 def _rows(connection: DbConnection, name: str) -> list[dict[str, Any]]:
-    """The rows of a named query by column; a `valid_from` without beginning is the earliest Python knows."""
+    """The rows of a named query by column.
+
+    A `valid_from` without beginning is the earliest instant that Python knows.
+    """
     cursor = connection.execute(query("ledger", name))
     names = [column.name for column in cursor.description or ()]
     rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

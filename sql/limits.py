@@ -1,4 +1,7 @@
-"""Requests to a billing system, counted for all workers of the account: windows, requests at once, and rests."""
+"""Requests to a billing system, counted for all workers of the account.
+
+There are limits per window, for requests at the same time, and pauses that a vendor asked for.
+"""
 
 import contextlib
 import logging

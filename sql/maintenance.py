@@ -11,7 +11,9 @@ class Size:
     """A table of the product, with its indexes; rows as the planner estimates them."""
 
     table: str
+    #: Rows, as PostgreSQL estimates them.
     rows: int
+    #: With indexes.
     size_bytes: int
 
 

@@ -1,4 +1,7 @@
-"""Everything that the points of some members depend on, as frames; only what the rules in force ask for is read."""
+"""Everything that the points of some members depend on, as frames.
+
+Only what the rules in force ask for is read.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +22,9 @@ from sql.named_queries import query
 class Rules:
     """What points are computed with: all versions of the program and the promotions that speak."""
 
+    #: All versions of the program.
     programs: list[Program]
+    #: All versions of the promotions.
     promotions: list[Promotion]
     #: Of stored rules, what tells whether any were added since; None: these are not stored.
     stamp: tuple[int, int] | None = None
@@ -36,19 +41,22 @@ class Rules:
     @property
     def _lines(self) -> tuple[datetime, datetime | None] | None:
         """In which time lines are looked at; None: never."""
-        found = [p for p in self.promotions if isinstance(p.rule, ProductBonus)]
-        if not found:
+        bonuses = [p for p in self.promotions if isinstance(p.rule, ProductBonus)]
+        if not bonuses:
             return None
-        ends = [p.valid_to for p in found if p.valid_to is not None]
-        return min(p.valid_from for p in found), max(ends) if len(ends) == len(found) else None
+        ends = [p.valid_to for p in bonuses if p.valid_to is not None]
+        return min(p.valid_from for p in bonuses), max(ends) if len(ends) == len(bonuses) else None
 
 
 @dataclass(frozen=True)
 class Stored:
     """The stored history of some members (and, where referrals count, of their friends)."""
 
+    #: All sales of the members: HISTORY.
     history: pl.DataFrame
+    #: Tiers that were set for them: TIERS.
     tiers: pl.DataFrame
+    #: What else the rules ask for.
     facts: Facts
 
 
@@ -70,13 +78,16 @@ def _stamp(connection: DbConnection) -> tuple[int, int]:
 
 
 def read(connection: DbConnection, members: Sequence[int], rules: Rules) -> Stored:
-    """What `loyalty.award` needs to compute the points of `members`, in one view of the database."""
+    """What `loyalty.award` needs to compute the points of `members`.
+
+    All of it is read in one snapshot of the database.
+    """
     referrals = REFERRALS.to_frame()
     if any(isinstance(p.rule, ReferralReward) for p in rules.promotions):
         referrals = read_frame(
             connection, query("member_history", "referrals"), {"members": list(members)}, REFERRALS
         )
-    # A friend's first sale is their first: all their sales are needed, and those only.
+    # Whether a sale is a friend's first one depends on all sales of that friend.
     brought = referrals.filter(pl.col("referrer_id").is_in(list(members)))["friend_id"]
     everybody = sorted({*members, *brought})
     facts = Facts(

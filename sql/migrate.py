@@ -13,18 +13,23 @@ from pathlib import Path
 import psycopg
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-LOCK_KEY = 7_404_2026  # any constant of our own: two migrators of one database exclude each other
+LOCK_KEY = 7_404_2026  # any constant: two migrators of one database wait for each other
 
 
 class MigrationChangedError(RuntimeError):
-    """A migration that was already applied has another text now: write a new one instead of editing it."""
+    """A migration that was applied has another text now.
+
+    Write a new migration instead of editing one.
+    """
 
 
 @dataclass(frozen=True)
 class Migration:
     """One file: `name` is its order, `digest` pins the text that was applied."""
 
+    #: File name without `.sql`; migrations are applied in its order.
     name: str
+    #: The text.
     sql: str
 
     @property
@@ -50,16 +55,20 @@ def migrate(dsn: str) -> list[str]:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK_KEY])
         connection.execute(
             """CREATE TABLE IF NOT EXISTS public.schema_migration (
-                   name text PRIMARY KEY, digest text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now());
+                   name text PRIMARY KEY,
+                   digest text NOT NULL,
+                   applied_at timestamptz NOT NULL DEFAULT now());
                COMMENT ON TABLE public.schema_migration IS 'Migrations applied to this database.';
-               COMMENT ON COLUMN public.schema_migration.name IS 'File name in sql/migrations, without .sql.';
-               COMMENT ON COLUMN public.schema_migration.digest IS 'SHA-256 of the text that was applied.';
+               COMMENT ON COLUMN public.schema_migration.name
+                   IS 'File name in sql/migrations, without .sql.';
+               COMMENT ON COLUMN public.schema_migration.digest
+                   IS 'SHA-256 of the text that was applied.';
                COMMENT ON COLUMN public.schema_migration.applied_at IS 'When.'"""
         )
-        done: dict[str, str] = dict(
+        applied: dict[str, str] = dict(
             connection.execute("SELECT name, digest FROM public.schema_migration").fetchall()
         )
-        return [m.name for m in migrations() if _apply(connection, m, done.get(m.name))]
+        return [m.name for m in migrations() if _apply(connection, m, applied.get(m.name))]
 
 
 def _apply(connection: psycopg.Connection, migration: Migration, digest: str | None) -> bool:

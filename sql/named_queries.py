@@ -1,4 +1,7 @@
-"""Named queries: SQL text lives in sql/queries/*.sql, each query under a line `-- name: its_name`."""
+"""Named queries: the SQL text lives in sql/queries/*.sql.
+
+Each query stands under a line `-- name: its_name`.
+"""
 
 import re
 from functools import cache

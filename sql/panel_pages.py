@@ -1,4 +1,7 @@
-"""What the pages of Prefect's UI tell of the ledger: connections as they are, and synchronisations over time."""
+"""What the pages of Prefect's UI show of the ledger.
+
+These are the connections as they are now, and synchronisations over time.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,10 +20,15 @@ class AccountState:
     `corrections` were refused, so that `points_at_stake` stand that should not.
     """
 
+    #: When the last run was stored; None: none was.
     last_success_at: datetime | None
+    #: Every change before this instant is stored.
     complete_up_to: datetime | None
+    #: Records that wait to be accepted.
     open_rejects: int
+    #: Corrections that were refused.
     corrections: int = 0
+    #: Points that stay in the ledger until the corrections are accepted.
     points_at_stake: int = 0
 
 
@@ -28,9 +36,12 @@ class AccountState:
 class LastAttempt:
     """How the latest run of a connection ended: succeeded or failed."""
 
+    #: succeeded, failed or interrupted.
     outcome: str
     finished_at: datetime
+    #: Prefect flow run, or the command.
     run_id: str
+    #: Why it failed, without personal data; None: it did not.
     error: str | None
 
 
@@ -38,12 +49,18 @@ class LastAttempt:
 class Address:
     """An address for webhooks that is in use."""
 
+    #: Name of the connection (its Prefect block).
     connection: str
     system: str
+    #: The unguessable part of its address.
     endpoint_id: str
+    #: none, awaited, seen or confirmed.
     handshake: str
+    #: Reached without its id as well.
     is_default: bool
+    #: Whether a secret is in force.
     has_secret: bool
+    #: When the last event arrived.
     last_event_at: datetime | None
 
 
@@ -54,20 +71,31 @@ class Totals:
     Response times in milliseconds; None: nothing was asked.
     """
 
+    #: Name of the connection (its Prefect block).
     connection: str
     succeeded: int
     failed: int
     interrupted: int
+    #: Records that were read.
     records: int
+    #: Sales that were stored for the first time.
     new_sales: int
+    #: Sales of which a newer version was stored.
     changed_sales: int
+    #: Records that could not be used.
     rejected: int
     entries: int
+    #: What it adds to the balance; negative: takes.
     points: int
+    #: Requests to the billing system.
     calls: int
+    #: Requests that failed for good.
     failed_calls: int
+    #: Requests that were told to slow down.
     throttled: int
+    #: Half of the requests were answered within so many milliseconds.
     response_ms_p50: int | None
+    #: 95 % of the requests were answered within so many milliseconds.
     response_ms_p95: int | None
 
 
@@ -75,13 +103,18 @@ class Totals:
 class Slot:
     """A system's attempts in a slot of time. Response times are those of all systems."""
 
+    #: Beginning of the span of time.
     at: datetime
     system: str
     succeeded: int
     failed: int
+    #: New and changed sales.
     sales: int
+    #: What it adds to the balance; negative: takes.
     points: int
+    #: Half of the requests were answered within so many milliseconds.
     response_ms_p50: int | None
+    #: 95 % of the requests were answered within so many milliseconds.
     response_ms_p95: int | None
 
 
@@ -90,9 +123,13 @@ class Failure:
     """An attempt that did not succeed."""
 
     at: datetime
+    #: Name of the connection (its Prefect block).
     connection: str
+    #: failed or interrupted.
     outcome: str
+    #: Prefect flow run, or the command.
     run_id: str
+    #: Why it failed, without personal data; None: it did not.
     error: str
 
 
@@ -100,11 +137,17 @@ class Failure:
 class WebhookTotals:
     """A connection's webhooks that arrived in some time; seconds from arrival to the ledger."""
 
+    #: Name of the connection (its Prefect block).
     connection: str
+    #: Events that arrived.
     received: int
+    #: Events that are in the ledger.
     done: int
+    #: Events that were given up.
     parked: int
+    #: Half of the events were in the ledger within so many seconds.
     seconds_p50: float | None
+    #: 95 % of the events were in the ledger within so many seconds.
     seconds_p95: float | None
 
 

@@ -34,9 +34,13 @@ class Effect:
     `recompute`: it is to be posted, and `marks` are to be computed again.
     """
 
+    #: How many members' points change.
     members: int
+    #: By how many points, all together.
     points: int
+    #: Members to be marked for the award step.
     marks: Sequence[int]
+    #: Whether past sales are computed again.
     recompute: bool
 
 
@@ -50,10 +54,16 @@ def concerned(connection: DbConnection, since: datetime | None) -> list[int]:
 
 
 def apply(
-    connection: DbConnection, plan: Plan, before: tuple[Sequence[Program], Sequence[Promotion]], decision: Decision, *,
+    connection: DbConnection,
+    plan: Plan,
+    before: tuple[Sequence[Program], Sequence[Promotion]],
+    decision: Decision,
+    *,
     text: str, effect: Effect, run_id: str,
 ) -> int:  # fmt: skip
-    """Adds the new versions, the record, and the marks of the members to recompute; returns the change's number.
+    """Adds the new versions, the record, and the marks of the members to recompute.
+
+    Returns the change's number.
 
     Raises RulesChangedError if the stored rules are not `before` any more.
     """
@@ -70,21 +80,24 @@ def apply(
         connection.execute(
             query("program", "add_program"), _program(plan.new_program, decision.author)
         )
-    for one in plan.new_promotions:
-        connection.execute(query("program", "add_promotion"), _promotion(one, decision.author))
+    for promotion in plan.new_promotions:
+        connection.execute(
+            query("program", "add_promotion"), _promotion(promotion, decision.author)
+        )
     versions = {c.name: c.version for c in plan.changes if c.status != "unchanged"}
     reaches = plan.reaches
     row = connection.execute(
         query("program", "record"),
         decision.model_dump()
         | {
-            "run_id": run_id, "file_text": text, "versions": Jsonb(versions), "recomputed": effect.recompute,
+            "run_id": run_id, "file_text": text, "versions": Jsonb(versions),
+            "recomputed": effect.recompute,
             "reaches": None if reaches is None or reaches <= BEGINNING else reaches,
             "members": effect.members, "points": effect.points,
         },
     ).fetchone()  # fmt: skip
     assert row is not None
-    # In the same transaction: whoever awards these members reads the new rules.
+    # In the same transaction, so that the next award of these members reads the new rules.
     if effect.marks:
         connection.execute(query("store", "mark_dirty"), {"members": list(effect.marks)})
     return int(row[0])

@@ -1,4 +1,7 @@
-"""Corrections that were refused although the sale they correct was accepted, and what is known in order to accept them."""
+"""Corrections that were refused although the sale they correct was accepted.
+
+Also reads what is known of such a sale, in order to accept the correction after all.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -36,9 +39,12 @@ class RefusedCorrection:
     `points_at_stake` None: it names no stored sale.
     """
 
+    #: Id of the document at the billing system.
     external_id: str | None
     invoice_number: str | None
+    #: Points that stay in the ledger until the corrections are accepted.
     points_at_stake: int | None
+    #: Why, in one line.
     reason: str
     first_seen_at: datetime
 
@@ -48,9 +54,13 @@ class AccountRefused:
     """The open ones of an account: how many, the points that stand, and the largest of them."""
 
     system: str
+    #: Account at the billing system.
     account: str
+    #: Refused corrections of the account.
     records: int
+    #: Points that stay in the ledger until the corrections are accepted.
     points_at_stake: int
+    #: Those with the most points at stake.
     largest: list[RefusedCorrection] = field(default_factory=list)
 
 
@@ -65,7 +75,10 @@ def standing(
 def phones_of_customers(
     connection: DbConnection, account: AccountKey, customers: Sequence[str]
 ) -> Mapping[str, str]:
-    """The phone of these customers of the account, where all their stored sales are one member's."""
+    """The phones of these customers of the account.
+
+    Only where all of a customer's stored sales are one member's.
+    """
     wanted = account.parameters(customers=list(customers))
     return dict(connection.execute(query("refused", "phones_of_customers"), wanted).fetchall())
 
@@ -97,20 +110,20 @@ def classify(
     return connection.execute(query("refused", "classify"), wanted).rowcount
 
 
-def open_ones(
+def open_corrections(
     connection: DbConnection, account: AccountKey | None = None, *, limit: int = 20
 ) -> list[AccountRefused]:
     """Refused corrections that stand, per account that has any, each with its `limit` largest."""
     wanted = {"system": None, "account": None} if account is None else account.parameters()
-    found: dict[tuple[str, str], AccountRefused] = {}
-    for system, name, *one, records, points in connection.execute(
-        query("refused", "open_ones"), {**wanted, "limit": limit}
+    refused: dict[tuple[str, str], AccountRefused] = {}
+    for system, name, *correction, records, points in connection.execute(
+        query("refused", "open_corrections"), {**wanted, "limit": limit}
     ):
-        of = found.setdefault(
+        of = refused.setdefault(
             (system, name), AccountRefused(system, name, int(records), int(points))
         )
-        of.largest.append(RefusedCorrection(*one))
-    return list(found.values())
+        of.largest.append(RefusedCorrection(*correction))
+    return list(refused.values())
 
 
 def note(

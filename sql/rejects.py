@@ -1,4 +1,7 @@
-"""Open rejects on their way back: which are worth trying again, from which raw pages, and what became of them."""
+"""Open rejects on their way back into the ledger.
+
+Which are worth another attempt, from which raw pages, and what became of them.
+"""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -18,9 +21,13 @@ class Waiting:
     """An open reject, and the place of its record."""
 
     reject_id: int
+    #: Which list of the vendor.
     stream: str
+    #: Raw page it was read from.
     page_id: int
+    #: Position of the record in that page, from 0.
     record_no: int
+    #: Id of the document at the billing system.
     external_id: str | None
 
 
@@ -35,7 +42,10 @@ def waiting(
     after: int,
     pages: int,
 ) -> list[Waiting]:
-    """Rejects, not of this synchronisation, that another mapping rejected or whose customer has a phone by now (`every`: all).
+    """Open rejects that are worth another attempt, by raw page.
+
+    Another mapping rejected them, or their customer has a phone by now (`every`: all of them).
+    Those of this synchronisation are left out.
 
     Those of the next `pages` raw pages after the page `after`, in order.
     """
@@ -65,14 +75,20 @@ def bodies(connection: DbConnection, pages: Collection[int]) -> dict[int, bytes]
 def page_of(
     connection: DbConnection, account: AccountKey, document: str
 ) -> tuple[str, bytes] | None:
-    """The stream and the latest stored page, as received, with the document of that number or id; None if there is none."""
+    """The stream and the latest stored page with the document of that number or id.
+
+    The page is as received; None if there is none.
+    """
     parameters = account.parameters(document=document)
     row = connection.execute(query("rejects", "page_of"), parameters, binary=True).fetchone()
     return None if row is None else (row[0], zstandard.ZstdDecompressor().decompress(row[1]))
 
 
 def close(connection: DbConnection, sync_id: int, rejects: Collection[int]) -> int:
-    """These were tried again: those that this synchronisation did not reject anew are closed; returns how many."""
+    """Closes those of the rejects that this synchronisation did not reject again.
+
+    Returns how many.
+    """
     parameters = {"sync_id": sync_id, "rejects": list(rejects)}
     return connection.execute(query("rejects", "close"), parameters).rowcount
 
@@ -85,19 +101,28 @@ def keep(connection: DbConnection, sync_id: int, rejects: Collection[int], *, ma
 
 @dataclass(frozen=True)
 class OfFile:
-    """An open reject of a row of a file (`whole`: of the file itself) that was read anew since, as `new_page_id`."""
+    """An open reject of a row of a file that was read again since, as `new_page_id`.
+
+    `whole`: it is of the file itself.
+    """
 
     reject_id: int
+    #: Which list of the vendor.
     stream: str
+    #: Position of the record in that page, from 0.
     record_no: int
+    #: Raw page it was read from.
     page_id: int
+    #: The page as it was read again.
     new_page_id: int
+    #: Whether the whole file was rejected, and not one row.
     whole: bool
+    #: Whether the row is of a document with an id.
     of_document: bool
 
 
 def of_files(connection: DbConnection, account: AccountKey, sync_id: int) -> list[OfFile]:
-    """Open rejects of files that this synchronisation read again, without rejecting the same anew."""
+    """Open rejects of files that this synchronisation read again without the same reject."""
     rows = connection.execute(
         query("rejects", "of_files"), account.parameters(sync_id=sync_id)
     ).fetchall()
@@ -117,13 +142,16 @@ def newer(
 ) -> set[str]:
     """Those of the documents (id, page) that are stored as a later page had them."""
     parameters = account.parameters(
-        ids=[one for one, _ in documents], pages=[page for _, page in documents]
+        ids=[document for document, _ in documents], pages=[page for _, page in documents]
     )
     return {row[0] for row in connection.execute(query("rejects", "newer"), parameters).fetchall()}
 
 
 def phones_missing(connection: DbConnection, account: AccountKey) -> set[str]:
-    """Customers of open rejects that had no phone when they were asked for last, some of those that are due."""
+    """Customers of open rejects that had no phone when they were last looked up.
+
+    Only customers whose next look-up is due, at most `limit`.
+    """
     parameters = account.parameters(minutes=MISSING_MINUTES, limit=PHONES_AT_ONCE)
     return {
         row[0]

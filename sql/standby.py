@@ -17,7 +17,9 @@ WHAT_HELPS = (
 class Standby:
     """Since when the installation stands by, and why."""
 
+    #: When the backup was restored.
     since: datetime
+    #: Why, in one line.
     reason: str
 
     def to_text(self) -> str:
@@ -30,19 +32,19 @@ class Standby:
 
 
 def read(connection: DbConnection) -> Standby | None:
-    """None where the installation is live."""
+    """Since when, and why, the installation stands by; None where it is live."""
     row = connection.execute(query("standby", "read")).fetchone()
     return None if row is None else Standby(*row)
 
 
 def begin(connection: DbConnection, reason: str = RESTORED) -> None:
-    """From now on it stands by; the caller commits."""
+    """Lets the installation stand by from now on; the caller commits."""
     connection.execute(query("standby", "begin"), {"reason": reason})
     audit.record(connection, "standby.begin", "installation", details={"reason": reason})
 
 
 def end(connection: DbConnection) -> bool:
-    """It is live; False where it was before. The caller commits."""
+    """Ends the standby; False where there was none. The caller commits."""
     row = connection.execute(query("standby", "finish")).fetchone()
     if row is None:
         return False

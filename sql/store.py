@@ -1,10 +1,15 @@
-"""The store transaction: invoices in unless ours are newer, rejects, members marked, nothing else.
+"""The store transaction: from accepted and rejected records to stored sales.
+
+In: invoices and lines as mapped and validated (INVOICE, LINE), rejects (REJECT), deletions.
+Out: rows of billing.invoice, billing.invoice_line and billing.reject, and the members whose points
+are to be recomputed. A stored version is replaced only by a newer one (`sql.versions`). Points are
+not computed here: members are marked, and the award step posts the difference.
 
 The caller owns the transaction: everything here becomes visible together, or not at all.
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -20,6 +25,7 @@ from sql.sync import AccountKey
 from sql.versions import (
     AHEAD_MAX,
     READING,
+    Version,
     outlives,
     readings,
     supersedes,
@@ -64,7 +70,8 @@ REJECT_BY_CONTENT: Final = pl.Schema({**REJECT, "by_content": pl.Boolean()})
 _REFERENCES: Final = ("page_id", "record_no", "sync_id")
 _COLUMNS: Final = ("system", "account", *_FACTS.names(), *_REFERENCES)
 _LINE_COLUMNS: Final = (
-    "page_id", "record_no", "line_no", "sku", "item_external_id", "name", "quantity", "unit_price", "amount_minor",
+    "page_id", "record_no", "line_no", "sku", "item_external_id", "name", "quantity", "unit_price",
+    "amount_minor",
 )  # fmt: skip
 _DOCUMENT: Final = ("system", "account", "external_id")
 _MEMBERS: Final = pl.Schema({"customer_phone": pl.String(), "member_id": pl.Int64()})
@@ -88,6 +95,9 @@ _GONE: Final = pl.Schema(
     {name: kind for name, kind in _STORED_VERSION.items() if name != "_status"}
 )
 
+#: Two versions of one document: the one that was read now, and the other one.
+VersionPair = tuple[Version, Version]
+
 #: Opens a short transaction of its own; see `with_members`.
 Aside = Callable[[], AbstractContextManager[DbConnection]]
 
@@ -96,13 +106,19 @@ Aside = Callable[[], AbstractContextManager[DbConnection]]
 class Stored:
     """What became of the accepted records, and the members whose points are to be recomputed."""
 
+    #: Sales that were stored for the first time.
     new: int = 0
+    #: Sales of which a newer version was stored.
     changed: int = 0
+    #: Versions that say what is stored.
     unchanged: int = 0
+    #: Sales that the vendor deleted.
     voided: int = 0
     #: Versions, and deletions, that differ from what is stored and are older; some of them by name.
     older: int = 0
+    #: Names of some of them.
     older_documents: list[str] = field(default_factory=list)
+    #: Members whose points are to be recomputed.
     members: set[int] = field(default_factory=set)
 
     def leave_out(self, names: Iterable[str]) -> None:
@@ -114,7 +130,7 @@ class Stored:
 
 
 def lock_account(connection: DbConnection, account: AccountKey) -> None:
-    """Until the transaction ends, nobody else stores invoices of this account."""
+    """Locks the account: until the transaction ends, nobody else stores its invoices."""
     connection.execute(query("store", "lock_account"), account.parameters())
 
 
@@ -134,7 +150,9 @@ def store_invoices(
     into: Stored,
     expect_new: bool = False,
 ) -> None:
-    """Stores accepted invoices (INVOICE with `member_id`, one row per external_id) and their lines (LINE).
+    """Stores accepted invoices and their lines.
+
+    `invoices` is INVOICE with `member_id`, one row per external_id; `lines` is LINE.
 
     A row replaces the stored one only if it differs and `versions.supersedes` it. `into` is added
     to. Where all are expected to be new, nothing is looked up unless the key says otherwise: 30 ms
@@ -142,43 +160,50 @@ def store_invoices(
     """
     if invoices.is_empty():
         return
-    found = invoices.sort("external_id").with_columns(pl.lit(sync_id).alias("sync_id"))
-    found = _void_where_deleted(connection, account, found)
-    if expect_new and _add_new(connection, found):
-        stored, fresh, changed = _FACTS.to_frame(), found, found.clear()
+    read = invoices.sort("external_id").with_columns(pl.lit(sync_id).alias("sync_id"))
+    read = _void_where_deleted(connection, account, read)
+    if expect_new and _add_new(connection, read):
+        stored, fresh, changed = _FACTS.to_frame(), read, read.clear()
     else:
-        stored = _stored(connection, account, found["external_id"])
-        fresh, changed, older = _compare(connection, account, found, stored)
+        stored = _stored(connection, account, read["external_id"])
+        fresh, changed, older = _compare(connection, account, read, stored)
         into.leave_out(older.select(pl.coalesce("invoice_number", "external_id")).to_series())
         into.unchanged -= older.height
         copy_in(connection, "billing.invoice", _columns(fresh))
     if not changed.is_empty():
         _update(connection, _columns(changed))
-    whole = fresh.height + changed.height == found.height
-    place = ["page_id", "record_no"]
-    kept = (
-        lines
-        if whole
-        else lines.join(
-            pl.concat([fresh.select(place), changed.select(place)]), on=place, how="semi"
-        )
-    )
-    copy_in(
-        connection,
-        "billing.invoice_line",
-        kept.select(_LINE_COLUMNS).sort("page_id", "record_no", "line_no"),
-    )
+    if fresh.height + changed.height < read.height:
+        place = ["page_id", "record_no"]
+        written = pl.concat([fresh.select(place), changed.select(place)])
+        lines = lines.join(written, on=place, how="semi")
+    ordered = lines.select(_LINE_COLUMNS).sort("page_id", "record_no", "line_no")
+    copy_in(connection, "billing.invoice_line", ordered)
+    # A document may have changed its owner: both the former and the new one are recomputed.
     before = stored.filter(pl.col("external_id").is_in(changed["external_id"].implode()))
     touched = pl.concat([fresh["member_id"], changed["member_id"], before["member_id"]])
     into.members.update(touched.drop_nulls().unique().to_list())
     into.members.update(_supersede(connection, account, sync_id, pl.concat([fresh, changed])))
     into.new += fresh.height
     into.changed += changed.height
-    into.unchanged += found.height - fresh.height - changed.height
+    into.unchanged += read.height - fresh.height - changed.height
+
+
+def _version_pairs(connection: DbConnection, both: pl.DataFrame) -> Iterator[VersionPair]:
+    """Per row the version that was read now, and the other one of the same document.
+
+    The columns of the other one begin with "_". How the pages of the first one were read is looked
+    up, unless the row says so.
+    """
+    if "claimed_at" not in both.columns:
+        both = both.with_columns(_no_time("claimed_at"))
+    if "fetched_at" not in both.columns:
+        pages = readings(connection, both["page_id"])
+        both = both.join(pages, on="page_id", how="left", maintain_order="left")
+    return zip(versions(both), versions(both, "_"), strict=True)
 
 
 def _void_where_deleted(
-    connection: DbConnection, account: AccountKey, found: pl.DataFrame
+    connection: DbConnection, account: AccountKey, read: pl.DataFrame
 ) -> pl.DataFrame:
     """Versions of documents whose deletion is known, and is newer, are void as of the deletion.
 
@@ -186,25 +211,22 @@ def _void_where_deleted(
     """
     row = connection.execute(query("store", "any_deleted"), account.parameters()).fetchone()
     if not (row and row[0]):
-        return found
-    wanted = account.parameters(ids=json.dumps(found["external_id"].to_list()))
+        return read
+    wanted = account.parameters(ids=json.dumps(read["external_id"].to_list()))
     gone = read_frame(connection, query("store", "deleted_before"), wanted, _GONE)
     if gone.is_empty():
-        return found
-    said = found if "claimed_at" in found.columns else found.with_columns(_no_time("claimed_at"))
-    both = said.join(gone, on="external_id", how="inner", maintain_order="left")
-    pages = readings(connection, both["page_id"])
-    both = both.join(pages, on="page_id", how="left", maintain_order="left")
-    pairs = zip(versions(both), versions(both, "_"), strict=True)
+        return read
+    both = read.join(gone, on="external_id", how="inner", maintain_order="left")
     outlived = pl.Series(
-        [outlives(version, deletion) for version, deletion in pairs], dtype=pl.Boolean
+        [outlives(version, deletion) for version, deletion in _version_pairs(connection, both)],
+        dtype=pl.Boolean,
     )
     deleted = both.filter(~outlived).select(
         "external_id", pl.col("_updated_at").alias("_deleted_at")
     )
     is_gone = pl.col("_deleted_at").is_not_null()
     return (
-        found.join(deleted, on="external_id", how="left", maintain_order="left")
+        read.join(deleted, on="external_id", how="left", maintain_order="left")
         .with_columns(
             pl.when(is_gone).then(pl.lit("void")).otherwise("status").alias("status"),
             pl.coalesce("_deleted_at", "updated_at").alias("updated_at"),
@@ -213,11 +235,11 @@ def _void_where_deleted(
     )
 
 
-def _add_new(connection: DbConnection, found: pl.DataFrame) -> bool:
-    """Stores them if none is stored yet; returns whether it did."""
+def _add_new(connection: DbConnection, invoices: pl.DataFrame) -> bool:
+    """Stores the invoices if none of them is stored yet; returns whether it did."""
     try:
         with connection.transaction():
-            copy_in(connection, "billing.invoice", _columns(found))
+            copy_in(connection, "billing.invoice", _columns(invoices))
     except UniqueViolation:
         return False
     return True
@@ -256,29 +278,32 @@ def with_members(invoices: pl.DataFrame, aside: Aside) -> pl.DataFrame:
     phones = invoices["customer_phone"].drop_nulls().unique().sort()
     if phones.is_empty():
         return invoices.with_columns(pl.lit(None, dtype=pl.Int64).alias("member_id"))
-    with aside() as own:
-        erased = _of_erased(own, invoices)
+    with aside() as aside_connection:
+        erased = _of_erased(aside_connection, invoices)
         phones = (
             phones
             if erased is None
             else _without(invoices, erased)["customer_phone"].drop_nulls().unique().sort()
         )
-        known = _members(own, phones)
-        missing = phones.filter(~phones.is_in(known["customer_phone"].implode()))
+        members = _members(aside_connection, phones)
+        missing = phones.filter(~phones.is_in(members["customer_phone"].implode()))
         if missing.len():
-            own.execute(query("store", "add_members"), {"phones": ",".join(missing)})
-            known = pl.concat([known, _members(own, missing)])
-    found = invoices.join(known, on="customer_phone", how="left", maintain_order="left")
+            aside_connection.execute(query("store", "add_members"), {"phones": ",".join(missing)})
+            members = pl.concat([members, _members(aside_connection, missing)])
+    owned = invoices.join(members, on="customer_phone", how="left", maintain_order="left")
     if erased is None:
-        return found
-    kept = found.join(erased, on=_DOCUMENT, how="left", maintain_order="left")
-    return kept.with_columns(pl.coalesce("_erased_id", "member_id").alias("member_id")).drop(
+        return owned
+    owned = owned.join(erased, on=_DOCUMENT, how="left", maintain_order="left")
+    return owned.with_columns(pl.coalesce("_erased_id", "member_id").alias("member_id")).drop(
         "_erased_id"
     )
 
 
 def _of_erased(connection: DbConnection, invoices: pl.DataFrame) -> pl.DataFrame | None:
-    """Documents among these of members whose personal data was removed: they stay theirs, and make no new member."""
+    """Documents of members whose personal data was removed; None if there are none.
+
+    They stay with those members, and make no new member.
+    """
     row = connection.execute(query("erasure", "any")).fetchone()
     if not (row and row[0]):
         return None
@@ -304,26 +329,28 @@ def _stored(connection: DbConnection, account: AccountKey, ids: pl.Series) -> pl
 
 
 def _compare(
-    connection: DbConnection, account: AccountKey, found: pl.DataFrame, stored: pl.DataFrame
+    connection: DbConnection, account: AccountKey, read: pl.DataFrame, stored: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """Parts of `found`: new; different from the stored one and newer; different and older."""
+    """Parts of `read`: new; different from the stored one and newer; different and older."""
     facts = [name for name in _FACTS.names() if name not in {"external_id", "updated_at"}]
     renamed = stored.rename({name: f"_{name}" for name in (*facts, "updated_at")})
-    joined = found.join(
-        renamed.with_columns(_known=True), on="external_id", how="left", maintain_order="left"
+    joined = read.join(
+        renamed.with_columns(_is_stored=True), on="external_id", how="left", maintain_order="left"
     )
-    known = pl.col("_known").is_not_null()
+    is_stored = pl.col("_is_stored").is_not_null()
     differs = pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"_{name}")) for name in facts)
-    # A version that says the same and is newer is noted, but for a time that is ours: it is that of
-    # this reading.
+    # A newer version without a difference is stored as well, for its time of change. Not where that
+    # time is ours: then it is only the time of this reading.
     is_later = pl.col("updated_at") > pl.col("_updated_at")
-    if "claimed_at" in found.columns:
+    if "claimed_at" in read.columns:
         is_later = is_later & pl.col("claimed_at").is_null()
     masks = joined.select(
-        (~known).alias("new"), (known & differs).alias("differs"), (known & is_later).alias("later")
+        (~is_stored).alias("new"),
+        (is_stored & differs).alias("differs"),
+        (is_stored & is_later).alias("later"),
     )
-    fresh = found.filter(masks["new"])
-    candidates = found.filter(masks["differs"] | masks["later"])
+    fresh = read.filter(masks["new"])
+    candidates = read.filter(masks["differs"] | masks["later"])
     wins = _supersede_stored(connection, account, candidates)
     differing = masks["differs"].filter(masks["differs"] | masks["later"])
     return fresh, candidates.filter(wins), candidates.filter(differing & ~wins)
@@ -335,18 +362,15 @@ def _supersede_stored(
     """Which of the candidates, each stored in another version, are newer than that one."""
     if candidates.is_empty():
         return pl.Series([], dtype=pl.Boolean)
-    said = (
-        candidates
-        if "claimed_at" in candidates.columns
-        else candidates.with_columns(_no_time("claimed_at"))
-    )
-    pages = readings(connection, said["page_id"])
-    stored = _stored_versions(connection, account, said["external_id"])
-    both = said.join(pages, on="page_id", how="left", maintain_order="left").join(
-        stored, on="external_id", how="left", maintain_order="left"
-    )
-    pairs = zip(versions(both), versions(both, "_"), strict=True)
-    return pl.Series([supersedes(version, ours) for version, ours in pairs], dtype=pl.Boolean)
+    stored = _stored_versions(connection, account, candidates["external_id"])
+    both = candidates.join(stored, on="external_id", how="left", maintain_order="left")
+    return _newer_than_stored(connection, both)
+
+
+def _newer_than_stored(connection: DbConnection, both: pl.DataFrame) -> pl.Series:
+    """Which rows' versions replace the stored one beside them (see `_version_pairs`)."""
+    pairs = _version_pairs(connection, both)
+    return pl.Series([supersedes(version, stored) for version, stored in pairs], dtype=pl.Boolean)
 
 
 def _stored_versions(connection: DbConnection, account: AccountKey, ids: pl.Series) -> pl.DataFrame:
@@ -359,7 +383,7 @@ def _no_time(name: str) -> pl.Expr:
 
 
 def _columns(invoices: pl.DataFrame) -> pl.DataFrame:
-    """What is written of them; times that vendors claimed only where there are any."""
+    """The columns that are written; `claimed_at` only where a row has one."""
     claims = (
         "claimed_at" in invoices.columns and invoices["claimed_at"].null_count() < invoices.height
     )
@@ -382,7 +406,9 @@ def void_deleted(
     *,
     into: Stored,
 ) -> None:
-    """Documents that the vendor deleted (external_id, deleted_at, page_id) earn nothing from now on.
+    """Documents that the vendor deleted earn nothing from now on.
+
+    `deletions` has external_id, deleted_at, page_id.
 
     One that is void already keeps the deletion's time as well, or an older open version that
     arrives later would bring the points back. Without a time of its own a deletion is as new as its
@@ -390,18 +416,17 @@ def void_deleted(
     """
     if deletions.is_empty():
         return
-    said, pages = deletions, readings(connection, deletions["page_id"])
-    said = with_plausible_times(said, pages, "deleted_at").with_columns(
+    pages = readings(connection, deletions["page_id"])
+    read = with_plausible_times(deletions, pages, "deleted_at").with_columns(
         record_no=pl.lit(None, dtype=pl.Int32)
     )
-    said = said.join(pages, on="page_id", how="left", maintain_order="left")
-    stored = _stored_versions(connection, account, said["external_id"].unique())
-    _remember_deleted(connection, account, sync_id, said.join(stored, on="external_id", how="anti"))
-    both = said.join(stored, on="external_id", how="inner", maintain_order="left").with_columns(
+    read = read.join(pages, on="page_id", how="left", maintain_order="left")
+    stored = _stored_versions(connection, account, read["external_id"].unique())
+    _remember_deleted(connection, account, sync_id, read.join(stored, on="external_id", how="anti"))
+    both = read.join(stored, on="external_id", how="inner", maintain_order="left").with_columns(
         pl.coalesce("deleted_at", "fetched_at", "_updated_at").alias("updated_at")
     )
-    pairs = zip(versions(both), versions(both, "_"), strict=True)
-    wins = pl.Series([supersedes(gone, ours) for gone, ours in pairs], dtype=pl.Boolean)
+    wins = _newer_than_stored(connection, both)
     is_void = pl.col("_status") == "void"
     into.leave_out(both.filter(~wins & (both["_status"] != "void"))["external_id"])
     gone = both.filter(wins).filter(~is_void | (pl.col("updated_at") > pl.col("_updated_at")))
@@ -429,14 +454,14 @@ def _remember_deleted(
     if gone.is_empty():
         return
     dated = gone.with_columns(pl.coalesce("deleted_at", "fetched_at").alias("deleted_at"))
-    newest_ones = dated.sort("deleted_at", "page_id", nulls_last=False).unique(
+    newest_deletions = dated.sort("deleted_at", "page_id", nulls_last=False).unique(
         "external_id", keep="last", maintain_order=True
     )
     parameters = account.parameters(
         sync_id=sync_id,
-        ids=newest_ones["external_id"].to_list(),
-        times=newest_ones["deleted_at"].to_list(),
-        pages=newest_ones["page_id"].to_list(),
+        ids=newest_deletions["external_id"].to_list(),
+        times=newest_deletions["deleted_at"].to_list(),
+        pages=newest_deletions["page_id"].to_list(),
     )
     connection.execute(query("store", "remember_deleted"), parameters)
 
@@ -449,7 +474,10 @@ def unlisted(
     *,
     kinds: Sequence[str] | None = None,
 ) -> tuple[int, list[str]]:
-    """How many documents of the account are not void, and those of them that are not `listed`; of these `kinds` only."""
+    """How many documents of the account are not void, and which of them are not `listed`.
+
+    `kinds`: documents of these kinds only.
+    """
     wanted = None if kinds is None else list(kinds)
     parameters = account.parameters(sync_id=sync_id, listed=list(listed), kinds=wanted)
     row = connection.execute(query("store", "unlisted"), parameters).fetchone()
@@ -464,7 +492,9 @@ def save_rejects(
     *,
     mapping: str | None = None,
 ) -> None:
-    """Opens a reject for every row of `rejects` (REJECT or REJECT_BY_CONTENT), by the mapping of that fingerprint.
+    """Opens a reject for every row of `rejects` (REJECT or REJECT_BY_CONTENT).
+
+    `mapping` is the fingerprint of the mapping that rejected them.
 
     A record that is rejected again updates its open row.
     """
@@ -480,10 +510,10 @@ def save_rejects(
     parameters: dict[str, Any] = {
         parameter: rows[column].to_list() for parameter, column in names.items()
     }
-    known = "customer_external_id" in rows.columns
+    has_customers = "customer_external_id" in rows.columns
     parameters["by_content"] = rows["by_content"].to_list() if by_content else [False] * rows.height
     parameters["customers"] = (
-        rows["customer_external_id"].to_list() if known else [None] * rows.height
+        rows["customer_external_id"].to_list() if has_customers else [None] * rows.height
     )
     whole = account.parameters(sync_id=sync_id, mapping=mapping) | parameters
     connection.execute(query("store", "save_rejects"), whole)
@@ -503,13 +533,16 @@ def resolve_rejects(
     *,
     awards: bool = False,
 ) -> int:
-    """Closes the open rejects of records that are accepted now (`awards`: those of the award step); returns how many."""
+    """Closes the open rejects of records that are accepted now; returns how many.
+
+    `awards`: rejects of the award step.
+    """
     parameters = account.parameters(sync_id=sync_id, ids=list(external_ids), awards=awards)
     return connection.execute(query("store", "resolve_rejects"), parameters).rowcount
 
 
 def mark_dirty(connection: DbConnection, members: set[int]) -> None:
-    """Asks for the members' points to be recomputed.
+    """Marks members: the award step recomputes their points.
 
     Last in the transaction and in order, so that nobody deadlocks.
 

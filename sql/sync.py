@@ -1,4 +1,9 @@
-"""The life of one synchronisation: its row, its raw pages, its lookups and its cursors."""
+"""The life of one synchronisation: its row, its raw pages, its lookups and its cursors.
+
+In: what a billing system answered. Out: raw pages, stored before anyone interprets them; phones and
+SKUs that were looked up; and, once the sales are stored, cursors that say up to when each list is
+complete. An interrupted synchronisation is continued by the next run of the same request.
+"""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +33,9 @@ class SyncBusyError(RuntimeError):
 class AccountKey:
     """Which account of which billing system: the first half of every key."""
 
+    #: Billing system, e.g. xero.
     system: str
+    #: Realm, tenant or shop at the billing system.
     account: str
 
     def parameters(self, **more: Any) -> dict[str, Any]:
@@ -49,7 +56,10 @@ def exclusive(dsn: str, account: AccountKey, *, wait_seconds: float) -> Iterator
             deadline = time.monotonic() + wait_seconds
             while not _scalar(connection, "lock_sync", key):
                 if time.monotonic() >= deadline:
-                    message = f"another synchronisation of {account.system} is running; this one waited {wait_seconds:.0f} s"
+                    message = (
+                        f"another synchronisation of {account.system} is running; "
+                        f"this one waited {wait_seconds:.0f} s"
+                    )
                     raise SyncBusyError(message)
                 time.sleep(0.5)
             try:
@@ -74,9 +84,9 @@ def begin(
     Returns (sync_id, streams): per stream its window and whether its extraction is complete.
     """
     parameters = account.parameters(since=requested[0], until=requested[1], hours=RESUME_HOURS)
-    found = connection.execute(query("sync", "resumable"), parameters).fetchone()
-    if found is not None and set(found[1]) == set(streams):
-        sync_id, streams = found
+    resumable = connection.execute(query("sync", "resumable"), parameters).fetchone()
+    if resumable is not None and set(resumable[1]) == set(streams):
+        sync_id, streams = resumable
         connection.execute(query("sync", "continue"), {"sync_id": sync_id, "run_id": run_id})
     else:
         parameters |= {"run_id": run_id, "streams": Jsonb(dict(streams))}
@@ -86,14 +96,14 @@ def begin(
 
 
 def cursors(connection: DbConnection, account: AccountKey) -> dict[str, datetime]:
-    """Per stream: up to when it is complete."""
+    """Per stream the instant up to which it is complete."""
     return dict(connection.execute(query("sync", "cursors"), account.parameters()).fetchall())
 
 
 def move_cursors(
     connection: DbConnection, account: AccountKey, sync_id: int, to: Mapping[str, datetime]
 ) -> None:
-    """Moves the cursors of the streams named forward; backward only out of the future."""
+    """Moves the cursors of these streams forward; backward only if one is in the future."""
     for stream, cursor_at in sorted(to.items()):
         parameters = account.parameters(stream=stream, cursor_at=cursor_at, sync_id=sync_id)
         connection.execute(query("sync", "move_cursor"), parameters)
@@ -114,7 +124,7 @@ def set_state(
     error: str | None = None,
     summary: Any = None,
 ) -> None:
-    """extracted, stored or failed (with the reason)."""
+    """Notes that the synchronisation is extracted, stored or failed (with the reason)."""
     parameters = {
         "sync_id": sync_id,
         "state": state,
@@ -125,14 +135,14 @@ def set_state(
 
 
 def set_summary(connection: DbConnection, sync_id: int, summary: Mapping[str, Any]) -> None:
-    """The counts of the finished synchronisation."""
+    """Stores the counts of the finished synchronisation."""
     connection.execute(
         query("sync", "set_summary"), {"sync_id": sync_id, "summary": Jsonb(dict(summary))}
     )
 
 
 def latest(connection: DbConnection, account: AccountKey) -> int:
-    """The latest synchronisation of an account of which anything is stored."""
+    """The number of the latest synchronisation of an account that has one."""
     return int(_scalar(connection, "latest", account.parameters()))
 
 
@@ -145,19 +155,21 @@ def fail(dsn: str, run_id: str, error: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class StoredPage:
-    """A raw page as it is stored: compressed to a tenth, and carried about so until it is read."""
+    """A raw page as it is stored: compressed to a tenth, and unpacked only when it is read."""
 
+    #: Number of the page.
     page_id: int
     record_count: int
+    #: The answer as received, compressed with zstd.
     body_zstd: bytes = field(repr=False)
 
     @property
     def body_bytes(self) -> int:
-        """Its size as received."""
+        """Size of the body as received, in bytes."""
         return zstandard.frame_content_size(self.body_zstd)
 
     def body(self) -> bytes:
-        """As received."""
+        """The body as received."""
         return zstandard.decompress(self.body_zstd)
 
 
@@ -198,7 +210,10 @@ def save_page(
 def last_page(
     connection: DbConnection, sync_id: int, stream: str
 ) -> tuple[dict[str, Any], bytes, dict[str, Any] | None] | None:
-    """The last page stored of a stream: its request, its body, and what would be asked next; None if there is none."""
+    """The last page stored of a stream; None if there is none.
+
+    Returns its request, its body, and the request for the next page.
+    """
     parameters = {"sync_id": sync_id, "stream": stream}
     row = connection.execute(query("sync", "last_page"), parameters, binary=True).fetchone()
     return (
@@ -229,7 +244,10 @@ def stored_pages(
     *,
     batch: int,
 ) -> Iterator[StoredPage]:
-    """All pages of a stream that were fetched in [since, until), in order; `batch` are read at a time."""
+    """All pages of a stream that were fetched in [since, until), in order.
+
+    Reads `batch` pages at a time.
+    """
     after = 0
     while True:
         parameters = account.parameters(
@@ -259,15 +277,19 @@ def unknown(
 ) -> list[str]:
     """Which of `ids` are not cached, or too old.
 
-    Found ones are asked again after a day; those without the value wanted after ten minutes, or at
+    Those with a value are asked for again after a day, those without one after ten minutes, or at
     once (`again`).
     """
     if by_name:
         statement = query("sync", "known_item_names")
     else:
-        table, found = {"customers": (b"customer", b"phone"), "items": (b"item", b"sku")}[lookup]
+        table, wanted_column = {"customers": (b"customer", b"phone"), "items": (b"item", b"sku")}[
+            lookup
+        ]
         statement = (
-            query("sync", "known_lookups").replace(b"{table}", table).replace(b"{found}", found)
+            query("sync", "known_lookups")
+            .replace(b"{table}", table)
+            .replace(b"{found}", wanted_column)
         )
     parameters = account.parameters(ids=list(ids), missing_minutes=0 if again else MISSING_MINUTES)
     rows = connection.execute(statement, parameters).fetchall()

@@ -16,9 +16,11 @@ from sql.named_queries import query
 
 @dataclass(frozen=True)
 class Posted:
-    """What one run found out: steps that are new or another than before, and whose."""
+    """What one run added: steps that are new or differ from the stored ones."""
 
+    #: Entries that were added.
     steps: int
+    #: How many members they are of.
     members: int
 
 
@@ -30,21 +32,27 @@ def post(
     as_of: datetime,
     run_id: str,
 ) -> int:
-    """Appends the steps in the members' tiers that are not known yet, and takes back what never was; returns how many entries."""
+    """Appends the steps in the members' tiers that are not stored yet.
+
+    Takes back stored steps that are computed no longer. Returns how many entries.
+    """
     if not any(p.tier_policy for p in programs):
         return 0
-    found = steps(stored.history, stored.tiers, programs, stored.facts, as_of)
-    known = read_frame(
+    computed = steps(stored.history, stored.tiers, programs, stored.facts, as_of)
+    posted = read_frame(
         connection, query("tier_history", "posted"), {"members": list(members)}, POSTED
     )
-    entries = difference(found, known)
+    entries = difference(computed, posted)
     if not entries.is_empty():
         copy_in(connection, "loyalty.tier_entry", entries.with_columns(run_id=pl.lit(run_id)))
     return entries.height
 
 
 def may_change(connection: DbConnection, *, everyone: bool) -> list[int]:
-    """Members whose tier time alone may change: who has one that was reached, or credits that leave the window; or all who bought."""
+    """Members whose tier may change by the passing of time alone.
+
+    They have a tier that was reached, or credits that leave the window; `everyone`: all who bought.
+    """
     return [
         row[0]
         for row in connection.execute(

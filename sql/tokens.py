@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from cryptography.fernet import Fernet, InvalidToken
 
@@ -18,7 +18,13 @@ T = TypeVar("T")
 
 
 class TokenUnreadableError(RuntimeError):
-    """The stored token was encrypted with another key: put the old key back (TWEZAH_SECRET_KEY) or connect anew."""
+    """The stored token was encrypted with another key."""
+
+    #: What an operator reads.
+    MESSAGE: Final = (
+        "The stored token was encrypted with another key: "
+        "put the old key back (TWEZAH_SECRET_KEY) or connect anew."
+    )
 
 
 class StandbyError(TokenUnreadableError):
@@ -27,27 +33,33 @@ class StandbyError(TokenUnreadableError):
 
 @dataclass(frozen=True)
 class TokenRows(Generic[T]):
-    """The token of one consent: connections that began with the same credentials share it, also those of other accounts.
+    """The token of one consent.
 
-    `pack` and `unpack` turn a token into JSON-able values and back; the values' "expires_at" is ISO
-    8601. `seed` is the credentials in the block: when an operator changes them, the stored chain of
-        tokens is no longer used.
+    Connections that began with the same credentials share it, also those of other accounts.
+
+    When an operator changes the credentials in the block, the stored chain of tokens is no longer
+    used.
     """
 
     dsn: str
+    #: Account at the billing system.
     account: AccountKey
+    #: Encrypts the tokens.
     key: bytes
+    #: The credentials that the chain of tokens began with.
     seed: str
+    #: Makes values of a token that JSON can hold; "expires_at" is ISO 8601.
     pack: Callable[[T], Mapping[str, Any]]
+    #: Makes a token of such values.
     unpack: Callable[[Mapping[str, Any]], T]
 
     def read(self) -> T | None:
         """The stored token, None before the first refresh. Raises StandbyError."""
         with connect(self.dsn) as connection:
             _require_live(connection)
-            found = self._load(connection)
+            stored = self._load(connection)
             connection.rollback()
-            return found
+            return stored
 
     def refresh(self, stale: T | None, renew: Callable[[T | None], T]) -> T:
         """Replaces the token; of several that want to, one asks the vendor, and all get its result.
@@ -74,7 +86,7 @@ class TokenRows(Generic[T]):
         try:
             return self.unpack(json.loads(Fernet(self.key).decrypt(bytes(row[0]))))
         except InvalidToken as error:
-            raise TokenUnreadableError(str(TokenUnreadableError.__doc__)) from error
+            raise TokenUnreadableError(TokenUnreadableError.MESSAGE) from error
 
     def _save(self, connection: DbConnection, token: T) -> None:
         values = self.pack(token)

@@ -1,4 +1,6 @@
-"""Which of two versions of a document counts: by the vendor's time of change, as far as it can be trusted.
+"""Decides which of two versions of a document counts.
+
+The vendor's time of change decides, as far as it can be trusted.
 
 A vendor's clock may run ahead or be set back, and local times repeat an hour when the clocks
 change. So the order in which we read has the last word where it is certain. See `supersedes`.
@@ -42,17 +44,24 @@ class Version(NamedTuple):
     of what exists.
     """
 
+    #: Time of change.
     updated_at: int
+    #: The vendor's time of change where it cannot be right.
     claimed_at: int | None
+    #: Raw page; None: it came without one.
     page_id: int | None
+    #: Position in that page; None: of a deletion.
     record_no: int | None
+    #: When the page was asked for.
     asked_at: int | None
+    #: When the page had arrived.
     fetched_at: int | None
+    #: 1: the vendor was asked for its state; 0: a webhook or a file.
     is_read: int | None
 
 
 def supersedes(version: Version, stored: Version) -> bool:
-    """Whether `version` takes the place of `stored`, or is it, mapped anew.
+    """Whether `version` replaces `stored`; also where it is the same record, mapped again.
 
     1. The same record of the same page is the same version: it may be mapped otherwise by now.
     2. What the vendor answered when it was asked after the other one had arrived is newer, whatever
@@ -69,7 +78,7 @@ def supersedes(version: Version, stored: Version) -> bool:
     is_later = version.page_id is None or stored.page_id is None or version.page_id > stored.page_id
     if (
         version.page_id == stored.page_id
-    ):  # two records of one page, of which a deletion has the last word
+    ):  # two records of one page: a deletion counts more than a record
         is_later = stored.record_no is not None
     if (
         version.claimed_at is not None
@@ -89,7 +98,10 @@ def outlives(version: Version, deletion: Version) -> bool:
 
 
 def _is_read_after(later: Version, earlier: Version) -> bool:
-    """Whether the vendor was asked for `later` only after `earlier` had arrived; pages count up as they are stored."""
+    """Whether the vendor was asked for `later` only after `earlier` had arrived.
+
+    The numbers of pages count up as they are stored.
+    """
     if not later.is_read or later.page_id is None or earlier.page_id is None:
         return False
     if later.asked_at is None or earlier.fetched_at is None:
@@ -107,7 +119,9 @@ def readings(connection: DbConnection, page_ids: pl.Series) -> pl.DataFrame:
 
 
 def with_plausible_times(frame: pl.DataFrame, pages: pl.DataFrame, column: str) -> pl.DataFrame:
-    """`frame` (with `page_id`) without impossible times in `column`; `claimed_at` is what the vendor said instead.
+    """`frame` (with `page_id`) without impossible times in `column`.
+
+    `claimed_at` holds the vendor's own time where it was impossible.
 
     A time that lies ahead of our clock, when its page had arrived, becomes the time of that
     arrival.
@@ -126,7 +140,10 @@ def with_plausible_times(frame: pl.DataFrame, pages: pl.DataFrame, column: str) 
 
 
 def newest(invoices: pl.DataFrame, pages: pl.DataFrame) -> pl.DataFrame:
-    """Of several versions of a document (all have an `external_id`) the one that counts, in the order of ids."""
+    """Of several versions of a document the one that counts, in the order of ids.
+
+    All rows have an `external_id`.
+    """
     if invoices["external_id"].n_unique() == invoices.height:
         return invoices
     ordered = invoices.sort("page_id", "record_no").with_row_index("_row")

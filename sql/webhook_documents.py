@@ -1,4 +1,8 @@
-"""Sales that came by webhook: their own kind of synchronisation, and what is known of documents that were announced before."""
+"""Sales that came by webhook.
+
+They are stored by a kind of synchronisation of their own. What an earlier event announced of a
+document is remembered here.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,9 +19,13 @@ from sql.sync import AccountKey
 class EventCount:
     """Events of one run in one state, and how long they took from arrival, in seconds."""
 
+    #: done, failed, parked or claimed.
     state: str
+    #: How many events.
     events: int
+    #: Half of the events were in the ledger within so many seconds.
     seconds_p50: float | None
+    #: 99 % of the events were in the ledger within so many seconds.
     seconds_p99: float | None
 
 
@@ -26,19 +34,24 @@ class Parked:
     """Events that were given up for one reason."""
 
     system: str
+    #: Name of the connection (its Prefect block).
     connection: str
+    #: Why, in one line.
     reason: str
+    #: How many events.
     events: int
+    #: When the oldest of them arrived.
     oldest_at: datetime
+    #: Number of the newest of them.
     latest_no: int
 
 
 def begin(
     connection: DbConnection, account: AccountKey, run_id: str, streams: Sequence[str]
 ) -> int:
-    """A synchronisation of what webhooks bring; it leaves polls, also interrupted ones, alone.
+    """Begins a synchronisation of what webhooks bring; interrupted polls stay as they are.
 
-    Its number.
+    Returns its number.
     """
     states = {name: {"since": None, "until": None, "complete": True} for name in streams}
     parameters = account.parameters(run_id=run_id, streams=Jsonb(states))
@@ -61,7 +74,10 @@ def latest(
 def note(
     connection: DbConnection, account: AccountKey, documents: Mapping[str, tuple[datetime, bool]]
 ) -> None:
-    """Remembers when the latest event about documents happened, and whether they were named by number."""
+    """Remembers when the latest event about each document happened.
+
+    Remembers as well whether the event named the document by its number.
+    """
     if not documents:
         return
     parameters = account.parameters(
@@ -83,29 +99,34 @@ def ids_of_numbers(
 
 
 def lists_lack_numbers(connection: DbConnection, account: AccountKey) -> bool:
-    """Whether the account's lists tell ids and no numbers, so that a document named by its number cannot be found among them."""
+    """Whether the account's lists have ids and no numbers.
+
+    A document that an event named by its number cannot be found among such rows.
+    """
     row = connection.execute(
         query("webhook_documents", "lists_lack_numbers"), account.parameters()
     ).fetchone()
     return bool(row and row[0])
 
 
-def living(connection: DbConnection, account: AccountKey, external_ids: Sequence[str]) -> set[str]:
-    """Those of the documents that are stored and not void."""
-    found = connection.execute(
-        query("webhook_documents", "living"), account.parameters(ids=list(external_ids))
-    ).fetchall()
-    return {row[0] for row in found}
-
-
-def void_ones(
+def not_void(
     connection: DbConnection, account: AccountKey, external_ids: Sequence[str]
 ) -> set[str]:
-    """Those of the documents that are stored as void."""
-    found = connection.execute(
-        query("webhook_documents", "void_ones"), account.parameters(ids=list(external_ids))
+    """Which of the documents are stored and not void."""
+    rows = connection.execute(
+        query("webhook_documents", "not_void"), account.parameters(ids=list(external_ids))
     ).fetchall()
-    return {row[0] for row in found}
+    return {row[0] for row in rows}
+
+
+def void_documents(
+    connection: DbConnection, account: AccountKey, external_ids: Sequence[str]
+) -> set[str]:
+    """Which of the documents are stored as void."""
+    rows = connection.execute(
+        query("webhook_documents", "void_documents"), account.parameters(ids=list(external_ids))
+    ).fetchall()
+    return {row[0] for row in rows}
 
 
 def event_counts(connection: DbConnection, run_id: str) -> list[EventCount]:

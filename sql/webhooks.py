@@ -1,4 +1,6 @@
-"""Webhook endpoints, and the life of an event: stored before it is acknowledged, claimed by a run, done or parked.
+"""Webhook endpoints, and the life of an event.
+
+An event is stored before it is acknowledged, claimed by a run, and then done or parked.
 
 A claim is a lease: one that is not finished when its time is over is claimed again, so a killed run
 loses nothing. `finish`, `fail` and `park` touch only what the run still holds.
@@ -42,18 +44,30 @@ BACKOFF_SECONDS_MAX: Final = 7200.0
 class Endpoint:
     """Where an account's webhooks come in. `secrets` are those active now, the newest first."""
 
+    #: Number of the endpoint in the database.
     endpoint_no: int
+    #: The unguessable part of its address.
     endpoint_id: str
     system: str
+    #: Name of the connection (its Prefect block).
     connection: str
+    #: Account at the billing system.
     account: str | None
+    #: What was set for this address, e.g. the signature scheme. No secrets.
     options: Mapping[str, Any]
+    #: Only senders in these networks are heard; empty: all.
     allowed_networks: Sequence[str]
+    #: Largest body, in bytes.
     body_bytes_max: int
+    #: Rate limit of the endpoint.
     events_per_minute: int
+    #: none, awaited, seen or confirmed.
     handshake: str
+    #: From then on it answers 410; None: in use.
     disabled_at: datetime | None
+    #: Reached without its id as well.
     is_default: bool
+    #: Secrets in force, the newest first.
     secrets: Sequence[str] = field(repr=False)
 
 
@@ -61,12 +75,17 @@ class Endpoint:
 class NewEvent:
     """A verified delivery, as received. `headers` hold no signature and no credential."""
 
+    #: Number of the endpoint in the database.
     endpoint_no: int
+    #: Recognises a repeated delivery: the sender's event id, or a fingerprint.
     dedup_key: str
     kind: str
+    #: Headers that reading it again needs; no signatures.
     headers: Mapping[str, str]
+    #: As received.
     body: bytes = field(repr=False)
     source_ip: str | None
+    #: When it arrived.
     received_at: datetime
 
 
@@ -75,16 +94,24 @@ class ClaimedEvent:
     """An event that a run works on, with what its endpoint knows."""
 
     event_no: int
+    #: Number of the endpoint in the database.
     endpoint_no: int
     system: str
+    #: Name of the connection (its Prefect block).
     connection: str
+    #: Account at the billing system.
     account: str | None
+    #: What was set for this address, e.g. the signature scheme. No secrets.
     options: Mapping[str, Any]
+    #: Recognises a repeated delivery: the sender's event id, or a fingerprint.
     dedup_key: str
     kind: str
     headers: Mapping[str, str]
+    #: As received.
     body: bytes = field(repr=False)
+    #: When it arrived.
     received_at: datetime
+    #: How often a run has claimed it, this time included.
     attempts: int
 
 
@@ -93,9 +120,13 @@ class Backlog:
     """Events of one connection that are not in the ledger yet."""
 
     system: str
+    #: Name of the connection (its Prefect block).
     connection: str
+    #: Events that are not in the ledger yet.
     waiting: int
+    #: Events that were given up.
     parked: int
+    #: When the oldest waiting one arrived.
     oldest_at: datetime | None
 
 
@@ -105,16 +136,16 @@ def endpoint_of(row: Sequence[Any], key: bytes) -> Endpoint:
     Raises TokenUnreadableError where they were encrypted with another one.
     """
     try:
-        secrets = [Fernet(key).decrypt(bytes(one)).decode() for one in row[-1]]
+        secrets = [Fernet(key).decrypt(bytes(secret)).decode() for secret in row[-1]]
     except InvalidToken as error:
-        raise TokenUnreadableError(str(TokenUnreadableError.__doc__)) from error
+        raise TokenUnreadableError(TokenUnreadableError.MESSAGE) from error
     return Endpoint(*[*row[:-1], secrets])
 
 
 def endpoint(connection: DbConnection, endpoint_id: str | None, key: bytes) -> Endpoint | None:
     """The endpoint of an address, the default one for None; None if there is none.
 
-    A disabled one is returned as such.
+    A disabled endpoint is returned too, with `disabled_at`.
     """
     row = connection.execute(query("webhooks", "endpoint"), {"endpoint_id": endpoint_id}).fetchone()
     return None if row is None else endpoint_of(row, key)
@@ -151,7 +182,9 @@ def claim_events(
     lease_seconds: float = LEASE_SECONDS,
     busy: Collection[int] = (),
 ) -> list[ClaimedEvent]:
-    """Up to `limit` events that are due, in order of arrival, for this run alone until the lease ends. The caller commits.
+    """Up to `limit` events that are due, in order of arrival.
+
+    They are for this run alone until the lease ends. The caller commits.
 
     Endpoints in `busy` are left out: the run has events of theirs under way.
     """
@@ -175,7 +208,10 @@ def finish(
     sync_id: int | None,
     reason: str | None = None,
 ) -> int:
-    """These events are in the ledger (or, with a reason, need not be); how many the run still held."""
+    """Marks events as in the ledger, or, with a reason, as of no concern to it.
+
+    Returns how many of them the run still held.
+    """
     parameters = {
         "event_nos": list(event_nos),
         "run_id": run_id,
@@ -193,16 +229,21 @@ def fail(
     reason: str,
     wait_seconds: float = 0.0,
 ) -> int:
-    """These are tried again, each time later, not before `wait_seconds`; after ATTEMPTS_MAX they are parked."""
+    """Marks events to be tried again, each time later, not before `wait_seconds`.
+
+    After ATTEMPTS_MAX attempts they are parked.
+    """
     parameters = {
-        "event_nos": list(event_nos), "run_id": run_id, "reason": reason, "wait_seconds": wait_seconds,
-        "attempts_max": ATTEMPTS_MAX, "backoff_seconds": BACKOFF_SECONDS, "backoff_seconds_max": BACKOFF_SECONDS_MAX,
+        "event_nos": list(event_nos), "run_id": run_id, "reason": reason,
+        "wait_seconds": wait_seconds,
+        "attempts_max": ATTEMPTS_MAX, "backoff_seconds": BACKOFF_SECONDS,
+        "backoff_seconds_max": BACKOFF_SECONDS_MAX,
     }  # fmt: skip
     return connection.execute(query("webhooks", "fail"), parameters).rowcount
 
 
 def park(connection: DbConnection, event_nos: Sequence[int], *, run_id: str, reason: str) -> int:
-    """These cannot be used as they are: they wait for a replay."""
+    """Parks events that cannot be used as they are: they wait for a replay."""
     parameters = {"event_nos": list(event_nos), "run_id": run_id, "reason": reason}
     return connection.execute(query("webhooks", "park"), parameters).rowcount
 
@@ -210,7 +251,10 @@ def park(connection: DbConnection, event_nos: Sequence[int], *, run_id: str, rea
 def replay(
     connection: DbConnection, *, event_nos: Sequence[int] | None = None, of: str | None = None
 ) -> int:
-    """Parked and failed events are due again at once: those named, or all of the connection `of`, or all; how many."""
+    """Makes parked and failed events due at once; returns how many.
+
+    The ones of `event_nos`, or all of the connection `of`, or all.
+    """
     parameters = {"event_nos": None if event_nos is None else list(event_nos), "connection": of}
     count = connection.execute(query("webhooks", "replay"), parameters).rowcount
     if count:
@@ -231,7 +275,7 @@ def next_due_seconds(connection: DbConnection) -> float | None:
 
 
 def backlog(connection: DbConnection) -> list[Backlog]:
-    """What waits and what is parked, per connection that has any."""
+    """Waiting and parked events, per connection that has any."""
     return [Backlog(*row) for row in connection.execute(query("webhooks", "backlog")).fetchall()]
 
 
@@ -276,7 +320,7 @@ def _awaited(connection: DbConnection, wait_seconds: float) -> bool:
 
 def is_awaited(connection: DbConnection) -> bool:
     """Whether somebody waits for the holder of `claiming` to leave."""
-    row = connection.execute(query("webhooks", "claims_awaited")).fetchone()
+    row = connection.execute(query("webhooks", "claims_locked"), {"granted": False}).fetchone()
     return bool(row and row[0])
 
 
@@ -288,7 +332,7 @@ def any_endpoint(connection: DbConnection) -> bool:
 
 def is_claimed(connection: DbConnection) -> bool:
     """Whether somebody holds `claiming`."""
-    row = connection.execute(query("webhooks", "claims_held")).fetchone()
+    row = connection.execute(query("webhooks", "claims_locked"), {"granted": True}).fetchone()
     return bool(row and row[0])
 
 
@@ -314,10 +358,11 @@ def had_secret(connection: DbConnection, endpoint_no: int, secret: str, key: byt
     ).fetchall()
     try:
         return any(
-            hmac.compare_digest(Fernet(key).decrypt(bytes(one)), secret.encode()) for (one,) in rows
+            hmac.compare_digest(Fernet(key).decrypt(bytes(stored)), secret.encode())
+            for (stored,) in rows
         )
     except InvalidToken as error:
-        raise TokenUnreadableError(str(TokenUnreadableError.__doc__)) from error
+        raise TokenUnreadableError(TokenUnreadableError.MESSAGE) from error
 
 
 def set_handshake(connection: DbConnection, endpoint_no: int, *, now: str, then: str) -> bool:

@@ -72,7 +72,7 @@ def due_alerts(dsn: str, now: datetime) -> list[AlertEvent]:
         events += consents_ending(renewed, now)
         events += backlogs(webhooks.backlog(connection), now)
         link = f"{settings().ui_url}/artifacts/key/billing-systems"
-        events += corrections_refused(refused.open_ones(connection, limit=NAMED_MAX), link)
+        events += corrections_refused(refused.open_corrections(connection, limit=NAMED_MAX), link)
         connection.rollback()
     return events
 

@@ -209,7 +209,7 @@ def _by_their_ids(job: Job, connection: DbConnection, plan: EventPlan) -> None:
     wanted = [*asked, *(key for _, key in gone)]
     if not wanted:
         return
-    living = pushed.living(connection, job.account, wanted)
+    living = pushed.not_void(connection, job.account, wanted)
     ids_of = pushed.ids_of_numbers(
         connection, job.account, [number for number in wanted if number not in living]
     )
@@ -376,7 +376,7 @@ def _not_found(
     if not missing:
         return
     keys = {stored_id(stream, document_id): document_id for document_id in missing}
-    void = {keys[key] for key in pushed.void_ones(connection, job.account, list(keys))}
+    void = {keys[key] for key in pushed.void_documents(connection, job.account, list(keys))}
     reason = f"{job.spec.title} knows no such document among its {stream.name}, or not yet"
     for document_id, of in missing.items():
         for incoming in of:

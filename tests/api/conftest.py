@@ -15,7 +15,10 @@ __all__ = ["databases", "office"]
 @contextmanager
 def open_office(settings: object, **changes: object) -> Iterator[Office]:
     app, config, runs = office_on(settings, **changes)  # type: ignore[arg-type]
-    with served(app, settings) as url, httpx.Client(base_url=url, timeout=30) as http:  # type: ignore[arg-type]
+    with (
+        served(app, settings) as url,  # type: ignore[arg-type]
+        httpx.Client(base_url=url, timeout=30) as http,
+    ):
         yield Office(url, config.dsn, config, runs, http)
 
 

@@ -96,7 +96,8 @@ def own_process(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """`python -m api`, as the stack starts it; killed at the end."""
     given = {
-        **os.environ, "TWEZAH_HOME": str(settings.home), "TWEZAH_DATABASE_URL": settings.dsn(), "TWEZAH_API_PORT": str(port),
+        **os.environ, "TWEZAH_HOME": str(settings.home), "TWEZAH_DATABASE_URL": settings.dsn(),
+        "TWEZAH_API_PORT": str(port),
         "PREFECT_API_URL": "http://127.0.0.1:9/api", **environment,
     }  # fmt: skip
     process = subprocess.Popen(
@@ -173,7 +174,8 @@ class Office:
     def events(self, endpoint_id: str) -> list[str]:
         """Deduplication keys of what is stored of an endpoint."""
         found = self.rows(
-            "SELECT dedup_key FROM billing.webhook_event JOIN billing.webhook_endpoint USING (endpoint_no) "
+            "SELECT dedup_key FROM billing.webhook_event JOIN billing.webhook_endpoint "
+            "USING (endpoint_no) "
             "WHERE endpoint_id = %s ORDER BY event_no",
             endpoint_id,
         )
@@ -185,7 +187,8 @@ class Office:
         return [
             (outcome, int(count))
             for outcome, count in self.rows(
-                "SELECT outcome, sum(repeats) FROM billing.http_attempt JOIN billing.webhook_endpoint USING (endpoint_no) "
+                "SELECT outcome, sum(repeats) FROM billing.http_attempt "
+                "JOIN billing.webhook_endpoint USING (endpoint_no) "
                 "WHERE endpoint_id = %s GROUP BY 1 ORDER BY 1",
                 endpoint_id,
             )
@@ -225,7 +228,8 @@ def signed(
     key = base64.b64decode(secret.removeprefix("whsec_"))
     digest = hmac.digest(key, f"{message_id}.{stamp}.".encode() + body, hashlib.sha256)
     return {
-        "webhook-id": message_id, "webhook-timestamp": stamp, "webhook-signature": "v1," + base64.b64encode(digest).decode(),
+        "webhook-id": message_id, "webhook-timestamp": stamp,
+        "webhook-signature": "v1," + base64.b64encode(digest).decode(),
         "content-type": "application/json",
     }  # fmt: skip
 
@@ -249,7 +253,10 @@ def office_on(settings: Settings, **changes: Any) -> tuple[FastAPI, Config, Fake
 async def blast(
     url: str, endpoint_id: str, deliveries: list[tuple[bytes, dict[str, str]]], connections: int
 ) -> list[int]:
-    """Sends them over so many connections as fast as they are answered; the statuses, in their order."""
+    """Sends the requests over so many connections, as fast as they are answered.
+
+    Returns the statuses, in the order of the requests.
+    """
     host, port = url.removeprefix("http://").split(":")
     statuses = [0] * len(deliveries)
     waiting = list(enumerate(deliveries))[::-1]
@@ -259,7 +266,10 @@ async def blast(
         while waiting:
             number, (body, headers) = waiting.pop()
             lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-            head = f"POST /api/webhooks/billing/{endpoint_id} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n{lines}\r\n"
+            head = (
+                f"POST /api/webhooks/billing/{endpoint_id} HTTP/1.1\r\nhost: x\r\n"
+                f"content-length: {len(body)}\r\n{lines}\r\n"
+            )
             writer.write(head.encode() + body)
             said = (await reader.readuntil(b"\r\n\r\n")).lower()
             statuses[number] = int(said.split()[1])

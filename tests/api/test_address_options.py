@@ -236,7 +236,10 @@ def road(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 @pytest.mark.parametrize("name", CASES)
 def test_an_option_of_an_address_counts_for_the_api_and_the_run(road: Road, name: str) -> None:
-    """The sale is awarded and its deletion takes the points back, both read as the address says and the block does not."""
+    """A sale is awarded, and its deletion takes the points back.
+
+    Both are read as the address says, and the block says otherwise.
+    """
     case = CASES[name]
     endpoint_id = road.create(case.options)
     assert road.send(endpoint_id, case.created, case.sign, case.headers[0]).status_code == 200

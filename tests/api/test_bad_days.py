@@ -1,4 +1,7 @@
-"""Slow senders, an absent database, a killed process: nothing is acknowledged that is not stored, and nothing stored is lost."""
+"""Slow senders, an absent database, a killed process.
+
+Nothing is acknowledged that is not stored, and nothing stored is lost.
+"""
 
 import socket
 import time
@@ -98,7 +101,10 @@ def test_a_body_that_does_not_end_is_cut_off(
 def test_who_sends_too_much_hears_so_before_the_connection_ends(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    head = f"POST /api/webhooks/billing/{office.endpoint()} HTTP/1.1\r\nhost: x\r\ncontent-length: {2**25}\r\n"
+    head = (
+        f"POST /api/webhooks/billing/{office.endpoint()} HTTP/1.1\r\nhost: x\r\n"
+        f"content-length: {2**25}\r\n"
+    )
     with connection_to(office) as sender:  # it reads only once it has sent all
         sender.sendall(head.encode() + b"\r\n" + b"a" * 2**25)
         said = everything(sender)
@@ -203,7 +209,10 @@ def test_the_database_goes_away_between_verifying_and_storing(office: Office) ->
 def test_a_process_killed_after_the_acknowledgement_has_lost_nothing(
     office: Office, tmp_path: Path
 ) -> None:
-    """The event waits in the database for whoever claims next, and the next process starts somebody."""
+    """An event whose wake-up was lost waits in the database.
+
+    The next process starts a run that claims it.
+    """
     (port,) = free_ports(1)
     settings = settings_for(tmp_path, office.dsn, secret_key=office.config.key.decode())
     url = f"http://127.0.0.1:{port}"
@@ -232,7 +241,8 @@ def test_a_burst_starts_one_run_and_none_where_somebody_claims(
 ) -> None:
     settings = settings_for(tmp_path, office.dsn, secret_key=office.config.key.decode())
     office.rows(
-        "UPDATE billing.webhook_event SET state = 'done', finished_at = now() WHERE state <> 'done' RETURNING 1"
+        "UPDATE billing.webhook_event SET state = 'done', finished_at = now() "
+        "WHERE state <> 'done' RETURNING 1"
     )
     app, _, runs = office_on(settings)
     at = office.endpoint()

@@ -1,4 +1,7 @@
-"""What the loyalty app shows a member: every movement with its reason, told as the command tells it."""
+"""What the loyalty app shows a member: every movement with its reason.
+
+The words are those of the command.
+"""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -21,7 +24,10 @@ WHY = Decision(reason="second account", author="Ana")
 
 @pytest.fixture
 def told(databases: Databases, tmp_path: Path) -> Iterator[tuple[Office, Books]]:
-    """An office and its books: a silver member with a sale, a refund, an adjustment taken back, and another member."""
+    """An office with two members.
+
+    One is silver and has a sale, a refund, and an adjustment that was taken back.
+    """
     dsn = databases.migrated()
     books = Books(dsn)
     books.store(
@@ -84,9 +90,8 @@ def test_a_history_is_what_the_command_tells(told: tuple[Office, Books]) -> None
         {"rule": "base", "points": 1500, "words": "10 points per unit"},
         {"rule": "tier", "points": 300, "words": "silver earns 1.2 times as much"},
     ]
-    assert (
-        whole[2]["explanation"]
-        == "100.00 AOA x 10 points per unit x 1.2 (silver), rounded down = base 1000 + tier 200 = 1200"
+    assert whole[2]["explanation"] == (
+        "100.00 AOA x 10 points per unit x 1.2 (silver), rounded down = base 1000 + tier 200 = 1200"
     )
     for one in whole:
         if one["sale"]:

@@ -1,4 +1,7 @@
-"""Two processes of the API under load, one killed with -9, and PostgreSQL killed with -9 in the middle."""
+"""Two processes of the API under load, and kills.
+
+One process is killed with -9, and PostgreSQL is killed with -9 in the middle.
+"""
 
 import os
 import random
@@ -38,7 +41,10 @@ SECONDS_MAX = 60.0
 
 @dataclass
 class Two:
-    """Two processes of the API, the test's own and one that can be killed, on a PostgreSQL of their own."""
+    """Two processes of the API on a PostgreSQL of their own.
+
+    One of them is the test's process, the other one can be killed.
+    """
 
     home: Path
     dsn: str

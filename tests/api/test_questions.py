@@ -147,8 +147,10 @@ def sold(office: Office) -> Books:
     books.store(
         *(
             invoice(
-                external_id=f"S{number:02}", invoice_number=f"INV-{number}", total_minor=1000 + number,
-                status="void" if number == 7 else "paid", issued_at=NOON + timedelta(days=number // 2),
+                external_id=f"S{number:02}", invoice_number=f"INV-{number}",
+                total_minor=1000 + number,
+                status="void" if number == 7 else "paid",
+                issued_at=NOON + timedelta(days=number // 2),
             )
             for number in range(25)
         )
@@ -227,7 +229,16 @@ def test_a_cursor_belongs_to_its_filters_and_its_list(office: Office, sold: Book
 
 
 @pytest.mark.parametrize(
-    "params", [{"limit": 0}, {"limit": 501}, {"status": "lost"}, {"member_id": 2**63}, {"number": "a\x00b"}, {"issued_to": "soon"}, {"color": "red"}]
+    "params",
+    [
+        {"limit": 0},
+        {"limit": 501},
+        {"status": "lost"},
+        {"member_id": 2**63},
+        {"number": "a\x00b"},
+        {"issued_to": "soon"},
+        {"color": "red"},
+    ],
 )  # fmt: skip
 def test_values_that_cannot_be_used_are_named_and_not_repeated(
     office: Office, params: dict[str, Any]
@@ -347,7 +358,8 @@ def test_a_synchronisation_that_cannot_be_started(office: Office) -> None:
 
 def test_the_status_of_each_account(office: Office, sold: Books) -> None:
     sold.run(
-        'UPDATE billing.sync_run SET summary = \'{"calls": 10, "throttled": 1, "fetched": 200, "rejected": 2, '
+        'UPDATE billing.sync_run SET summary = \'{"calls": 10, "throttled": 1, "fetched": '
+        '200, "rejected": 2, '
         '"response_ms_p50": 120, "response_ms_p95": 480}\', finished_at = now()'
     )
     sold.run(
@@ -430,7 +442,10 @@ def test_the_interface_is_published_with_examples(office: Office) -> None:
 
 
 def test_questions_that_prove_nothing_share_a_row_of_the_audit(office: Office) -> None:
-    count = "SELECT count(*), coalesce(sum(repeats), 0) FROM billing.http_attempt WHERE route = '/health/live'"
+    count = (
+        "SELECT count(*), coalesce(sum(repeats), 0) FROM billing.http_attempt "
+        "WHERE route = '/health/live'"
+    )
     time.sleep(0.6)
     rows, asked = office.rows(count)[0]
     for _ in range(40):

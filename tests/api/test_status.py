@@ -13,7 +13,8 @@ from tests.support.database import Databases
 
 NOW = datetime.now(UTC)
 _RUN = """
-INSERT INTO billing.sync_run (system, account, run_id, source, state, started_at, finished_at, error, summary)
+INSERT INTO billing.sync_run (system, account, run_id, source, state, started_at, finished_at,
+    error, summary)
 VALUES ('xero', 'a', %s, %s, %s, %s, %s, %s, %s::jsonb) RETURNING sync_id
 """
 
@@ -38,7 +39,10 @@ def run(
 ) -> None:
     at = NOW - timedelta(minutes=minutes_ago)
     ended = None if state == "extracting" else at + timedelta(seconds=30)
-    said = f'{{"calls": 10, "throttled": 1, "fetched": 50, "rejected": 2, "response_ms_p50": {ms}, "response_ms_p95": {ms * 4}}}'
+    said = (
+        f'{{"calls": 10, "throttled": 1, "fetched": 50, "rejected": 2, "response_ms_p50": {ms}, '
+        f'"response_ms_p95": {ms * 4}}}'
+    )
     summary = said if source == "poll" else '{"fetched": 7}'
     office.rows(_RUN, f"run-{minutes_ago:g}", source, state, at, ended, more.get("error"), summary)
 
@@ -97,14 +101,17 @@ def test_webhooks_that_wait_and_how_fast_they_were(office: Office) -> None:
         body = sale(str(number))
         assert office.post(at, body, signed(body, f"m{number}")).status_code == 200
     office.rows(
-        "UPDATE billing.webhook_event SET state = 'done', finished_at = received_at + event_no * interval '100 ms' "
+        "UPDATE billing.webhook_event SET state = 'done', finished_at = received_at + "
+        "event_no * interval '100 ms' "
         "WHERE event_no <= 17 RETURNING 1"
     )
     office.rows(
-        "UPDATE billing.webhook_event SET state = 'parked', finished_at = now() WHERE event_no = 18 RETURNING 1"
+        "UPDATE billing.webhook_event SET state = 'parked', finished_at = now() "
+        "WHERE event_no = 18 RETURNING 1"
     )
     office.rows(
-        "UPDATE billing.webhook_event SET state = 'failed', attempts = 1 WHERE event_no = 19 RETURNING 1"
+        "UPDATE billing.webhook_event SET state = 'failed', attempts = 1 WHERE event_no = 19 "
+        "RETURNING 1"
     )
     ((oldest,),) = office.rows("SELECT received_at FROM billing.webhook_event WHERE event_no = 19")
     (one,) = asked(office)["webhooks"]

@@ -140,7 +140,13 @@ def test_plain_http_beyond_this_machine_must_be_asked_for(
 
 
 @pytest.mark.parametrize(
-    "given", [{"api_tls_certificate": "a"}, {"api_trusted_proxies": "proxy"}, {"api_port": 4200}, {"api_public_url": "x"}]
+    "given",
+    [
+        {"api_tls_certificate": "a"},
+        {"api_trusted_proxies": "proxy"},
+        {"api_port": 4200},
+        {"api_public_url": "x"},
+    ],
 )  # fmt: skip
 def test_settings_that_cannot_be(given: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(ValidationError):

@@ -1,4 +1,7 @@
-"""The vendors' published signatures over real sockets: accepted as they are, refused with one byte changed."""
+"""The vendors' published signatures over real sockets.
+
+They are accepted as they are, and refused with one byte changed.
+"""
 
 import hashlib
 import hmac
@@ -36,12 +39,19 @@ def at_the_time(monkeypatch: pytest.MonkeyPatch, stamp: int) -> None:
 
 @pytest.fixture(autouse=True)
 def clock_at_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bytes without an id are the same delivery within seconds only: the second of two is not to fall into the next ones."""
+    """Stops the API's clock.
+
+    Bytes without an id are the same delivery within some seconds only, and both deliveries of a
+    test must fall into the same seconds.
+    """
     at_the_time(monkeypatch, int(datetime.now(UTC).timestamp()))
 
 
 def proves(office: Office, at: str, body: bytes, headers: dict[str, str]) -> None:
-    """Accepted, stored and not doubled as it is; refused with another body, another signature or none."""
+    """Accepted, stored and not doubled as it is.
+
+    Refused with another body, another signature or none.
+    """
     assert [office.post(at, body, headers).status_code for _ in range(2)] == [200, 200]
     assert len(office.events(at)) <= 1
     kept = office.events(at)
@@ -59,7 +69,8 @@ def test_standard_webhooks(office: Office, monkeypatch: pytest.MonkeyPatch) -> N
     for vector in sample("webhook_vectors_accounting.json")["standard_webhooks"]:
         stamp = vector["webhook-timestamp"]
         headers = {
-            "webhook-id": vector["webhook-id"], "webhook-timestamp": str(stamp), "webhook-signature": vector["expected"],
+            "webhook-id": vector["webhook-id"], "webhook-timestamp": str(stamp),
+            "webhook-signature": vector["expected"],
         }  # fmt: skip
         at = office.endpoint(vector.get("secret") or f"whpk_{vector['public_key_b64']}")
         assert office.post(at, vector["body"].encode(), headers).status_code == 401, (
@@ -122,7 +133,12 @@ def test_a_custom_system_that_signs_like_stripe(
 def test_a_custom_system_with_plain_hmac(office: Office, encoding: str, prefix: str) -> None:
     import base64
 
-    options = {"webhook_scheme": "hmac sha256", "webhook_header": "X-My-Signature", "webhook_encoding": encoding, "webhook_prefix": prefix}  # fmt: skip
+    options = {
+        "webhook_scheme": "hmac sha256",
+        "webhook_header": "X-My-Signature",
+        "webhook_encoding": encoding,
+        "webhook_prefix": prefix,
+    }
     secret, body = "a plain secret, long enough to be one", sale("INV-1")
     at = office.endpoint(secret, options=options)
     digest = hmac.digest(secret.encode(), body, hashlib.sha256)

@@ -1,4 +1,7 @@
-"""Webhooks over real sockets: verified, stored, acknowledged; and whatever a hostile or broken sender does."""
+"""Webhooks over real sockets: verified, stored, acknowledged.
+
+Also whatever a hostile or broken sender does.
+"""
 
 import asyncio
 import base64
@@ -18,7 +21,8 @@ def test_a_signed_event_is_stored_before_it_is_acknowledged(office: Office) -> N
     answer = office.post(at, body, signed(body, "msg_1"))
     assert (answer.status_code, answer.content) == (200, b"")
     (row,) = office.rows(
-        "SELECT dedup_key, kind, state, headers, source_ip::text FROM billing.webhook_event JOIN billing.webhook_endpoint "
+        "SELECT dedup_key, kind, state, headers, source_ip::text FROM billing.webhook_event "
+            "JOIN billing.webhook_endpoint "
         "USING (endpoint_no) WHERE endpoint_id = %s", at,
     )  # fmt: skip
     assert row[:3] == ("id:msg_1", "sale.completed", "received")
@@ -58,7 +62,11 @@ def test_what_proves_nothing_is_refused(
     headers = {
         k: v.encode() for k, v in {**signed(body, "msg_1"), **change}.items() if v is not None
     }
-    answer = office.http.post(f"/api/webhooks/billing/{at}", content=body, headers=headers)  # type: ignore[arg-type]
+    answer = office.http.post(
+        f"/api/webhooks/billing/{at}",
+        content=body,
+        headers=headers,  # type: ignore[arg-type]
+    )
     assert (answer.status_code, answer.json()["type"]) == (401, f"urn:problem-type:twezah:{reason}")
     assert answer.headers["content-type"] == "application/problem+json"
     assert office.events(at) == []
@@ -90,7 +98,8 @@ def test_both_secrets_are_good_while_one_replaces_the_other(office: Office) -> N
         body = sale(str(number))
         assert office.post(at, body, signed(body, f"msg_{number}", secret)).status_code == 200
     office.rows(
-        "UPDATE billing.webhook_secret s SET expires_at = now() FROM billing.webhook_endpoint p WHERE p.endpoint_no = s.endpoint_no "
+        "UPDATE billing.webhook_secret s SET expires_at = now() "
+            "FROM billing.webhook_endpoint p WHERE p.endpoint_no = s.endpoint_no "
         "AND p.endpoint_id = %s AND s.expires_at IS NOT NULL RETURNING 1", at,
     )  # fmt: skip
     time.sleep(1.1)  # an endpoint is remembered for a second
@@ -103,7 +112,8 @@ def test_an_unknown_and_a_disabled_endpoint(office: Office) -> None:
     assert office.post("x" * 32, body, signed(body, "msg_1")).status_code == 404
     at = office.endpoint()
     office.rows(
-        "UPDATE billing.webhook_endpoint SET disabled_at = now() WHERE endpoint_id = %s RETURNING 1",
+        "UPDATE billing.webhook_endpoint SET disabled_at = now() WHERE endpoint_id = %s "
+        "RETURNING 1",
         at,
     )
     assert office.post(at, body, signed(body, "msg_1")).status_code == 410, "the sender shall stop"
@@ -149,7 +159,8 @@ def test_a_body_that_is_too_large_is_refused_by_its_length_and_while_it_comes(
     answer = office.post(at, body, signed(body, "m"))
     assert (answer.status_code, answer.json()["type"].split(":")[-1]) == (413, "too_large")
     chunked = office.http.post(
-        f"/api/webhooks/billing/{at}", content=(body[n : n + 100] for n in range(0, len(body), 100)), headers=signed(body, "m")
+        f"/api/webhooks/billing/{at}",
+        content=(body[n : n + 100] for n in range(0, len(body), 100)), headers=signed(body, "m")
     )  # fmt: skip
     assert chunked.status_code == 413
     huge = office.http.post(f"/api/webhooks/billing/{at}", content=b"a" * (17 * 2**20))
@@ -161,7 +172,8 @@ def test_what_is_signed_and_cannot_be_read_is_stored_all_the_same(office: Office
     at, body = office.endpoint(), b"\x00\xff not json"
     assert office.post(at, body, signed(body, "m")).status_code == 200
     assert office.rows(
-        "SELECT kind FROM billing.webhook_event JOIN billing.webhook_endpoint USING (endpoint_no) WHERE endpoint_id = %s",
+        "SELECT kind FROM billing.webhook_event JOIN billing.webhook_endpoint "
+        "USING (endpoint_no) WHERE endpoint_id = %s",
         at,
     ) == [("unreadable",)]
 
@@ -187,12 +199,16 @@ def test_xeros_intent_to_receive(office: Office) -> None:
 
 
 def test_a_verification_is_stored_only_where_it_is_awaited(office: Office) -> None:
-    form = "name=callback.verify&object_id=77&verifier=scADVVi5QuKuj5qTjVkbJNYQe7V7USpGd&account_id=6BApk"
+    form = (
+        "name=callback.verify&object_id=77"
+        "&verifier=scADVVi5QuKuj5qTjVkbJNYQe7V7USpGd&account_id=6BApk"
+    )
     headers = {"content-type": "application/x-www-form-urlencoded"}
     waiting = office.endpoint("unused", system="freshbooks", handshake="awaited")
     assert office.post(waiting, form.encode(), headers).status_code == 200
     assert office.rows(
-        "SELECT kind FROM billing.webhook_event JOIN billing.webhook_endpoint USING (endpoint_no) WHERE endpoint_id = %s",
+        "SELECT kind FROM billing.webhook_event JOIN billing.webhook_endpoint "
+        "USING (endpoint_no) WHERE endpoint_id = %s",
         waiting,
     ) == [("handshake",)]
     known = office.endpoint("unused", system="freshbooks", handshake="confirmed")
@@ -214,7 +230,11 @@ def test_who_proves_nothing_too_often_is_not_listened_to_for_a_while(office: Off
     )
     audit = dict(office.attempts(at))
     assert sum(audit.values()) == 71, "each attempt is in the audit"
-    rows = office.rows("SELECT count(*) FROM billing.http_attempt JOIN billing.webhook_endpoint USING (endpoint_no) WHERE endpoint_id = %s", at)  # fmt: skip
+    rows = office.rows(
+        "SELECT count(*) FROM billing.http_attempt JOIN billing.webhook_endpoint "
+        "USING (endpoint_no) WHERE endpoint_id = %s",
+        at,
+    )
     assert rows[0][0] < 50, "and equal ones of a second share a row"
 
 

@@ -30,7 +30,8 @@ VIEWS = [
 
 #: Views of which the books have no row.
 EMPTY = (
-    "adjustment", "refused_correction", "reject", "http_attempt", "sale_note", "sync_attempt", "tier_history", "webhook",
+    "adjustment", "refused_correction", "reject", "http_attempt", "sale_note", "sync_attempt",
+    "tier_history", "webhook",
 )  # fmt: skip
 
 
@@ -126,7 +127,8 @@ def test_amounts_are_in_whole_units_of_each_currency(books: Books) -> None:
     )
     totals = "SELECT currency, total::text, refunded::text FROM analytics.sale ORDER BY 1"
     assert books.rows(totals) == [
-        ("AOA", "150.00", "0.01"), ("CLF", "1.5000", "0.0001"), ("JPY", "15000", "1"), ("KWD", "15.000", "0.001"),
+        ("AOA", "150.00", "0.01"), ("CLF", "1.5000", "0.0001"), ("JPY", "15000", "1"),
+        ("KWD", "15.000", "0.001"),
     ]  # fmt: skip
     assert books.rows("SELECT currency, amount::text FROM analytics.sale_line") == [
         ("KWD", "-0.005")
@@ -140,7 +142,10 @@ def test_a_sale_shows_its_points_and_a_member_its_balance(books: Books) -> None:
         ("A", 1500, 1),
         ("CN", -2000, 1),
     ]
-    member = "SELECT tier, balance_points, added_points, taken_back_points, entries FROM analytics.member"
+    member = (
+        "SELECT tier, balance_points, added_points, taken_back_points, entries "
+        "FROM analytics.member"
+    )
     assert books.rows(member) == [("lead", -500, 1500, 2000, 2)]
     books.set_tier(books.member(), "gold", NOON)
     assert books.rows("SELECT tier FROM analytics.member") == [("gold",)]

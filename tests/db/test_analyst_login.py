@@ -61,7 +61,10 @@ def test_on_the_embedded_server(home: Path) -> None:
 
 @pytest.fixture
 def other_server(home: Path) -> Iterator[dict[str, str]]:
-    """The same server, as one that asks the analyst for a password; how our installation reaches it."""
+    """The same server, which asks the analyst for a password.
+
+    Yields how our installation reaches it.
+    """
     rules = home / "pg" / "pg_hba.conf"
     before = rules.read_text()
     rules.write_text(f"local all analyst scram-sha-256\n{before}")

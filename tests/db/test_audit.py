@@ -108,8 +108,10 @@ def test_history_is_refused_to_change(dsn: str, statement: str) -> None:
 def test_a_forged_row_gets_the_number_and_hash_that_are_due(dsn: str) -> None:
     with connect(dsn) as connection:
         connection.execute(
-            "INSERT INTO audit.entry (entry_no, at, actor, operation, status, subject, previous_hash, hash)"
-            " VALUES (99, '2001-01-01', 'x', 'test.forged', 'success', 'x', sha256('a'), sha256('b'))"
+            "INSERT INTO audit.entry (entry_no, at, actor, operation, status, subject, "
+            "previous_hash, hash)"
+            " VALUES (99, '2001-01-01', 'x', 'test.forged', 'success', 'x', sha256('a'), "
+            "sha256('b'))"
         )
         connection.commit()
     (found,) = entries(dsn, operation="test.forged")
@@ -159,10 +161,14 @@ def test_a_writer_killed_with_the_chain_in_its_hand_leaves_nothing(dsn: str) -> 
 
 COLUMNS = {
     "at": "at + interval '1 microsecond'", "actor": "actor || 'x'", "operation": "operation || 'x'",
-    "status": "CASE status WHEN 'error' THEN 'success' ELSE 'error' END", "subject": "subject || ' '",
-    "system": "coalesce(system, '') || 'x'", "account": "coalesce(account, '') || 'x'", "records": "coalesce(records, 0) + 1",
-    "points": "coalesce(points, 0) + 1", "error": "coalesce(error, '') || 'x'", "run_id": "coalesce(run_id, '') || 'x'",
-    "details": "details || '{\"x\": null}'", "previous_hash": "sha256(previous_hash)", "hash": "sha256(hash)",
+    "status": "CASE status WHEN 'error' THEN 'success' ELSE 'error' END",
+    "subject": "subject || ' '",
+    "system": "coalesce(system, '') || 'x'", "account": "coalesce(account, '') || 'x'",
+    "records": "coalesce(records, 0) + 1",
+    "points": "coalesce(points, 0) + 1", "error": "coalesce(error, '') || 'x'",
+    "run_id": "coalesce(run_id, '') || 'x'",
+    "details": "details || '{\"x\": null}'", "previous_hash": "sha256(previous_hash)",
+    "hash": "sha256(hash)",
 }  # fmt: skip
 
 
@@ -176,7 +182,10 @@ def written(databases: Databases) -> str:
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(1, 8), st.sampled_from([*COLUMNS, "deleted", "moved"]), st.booleans())
 def test_any_single_tampering_is_found(written: str, number: int, how: str, rehashed: bool) -> None:
-    """Also where the forger gives the row the hash of its new content: then the next one does not follow, or the anchor differs."""
+    """A forged entry is found, also one with the right hash of its new content.
+
+    Then the next entry does not follow, or the anchor differs.
+    """
     with psycopg.connect(written) as connection:
         head = audit.head(connection)
         assert head is not None
@@ -192,7 +201,10 @@ def test_any_single_tampering_is_found(written: str, number: int, how: str, reha
             change = sql.SQL("UPDATE audit.entry SET {} = {} WHERE entry_no = %s")
             connection.execute(change.format(sql.Identifier(how), sql.SQL(COLUMNS[how])), [number])
             if rehashed and how != "hash":
-                rehash = "UPDATE audit.entry e SET hash = sha256(previous_hash || audit.content(e)) WHERE entry_no = %s"
+                rehash = (
+                    "UPDATE audit.entry e SET hash = sha256(previous_hash || audit.content(e)) "
+                    "WHERE entry_no = %s"
+                )
                 connection.execute(rehash, [number])
         found = audit.verify(connection, [head])
         connection.rollback()

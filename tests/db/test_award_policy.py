@@ -1,4 +1,8 @@
-"""Award when issued, or when paid: by account, versioned, never touching the past unasked, and blind to the order of arrival."""
+"""Award when issued, or when paid.
+
+The choice is the account's and versioned. It never changes the past unasked, and the order of
+arrival changes nothing.
+"""
 
 import random
 from datetime import UTC, datetime, timedelta
@@ -29,7 +33,8 @@ def follow(books: Books, wanted: Wanted, *versions: dict[str, Any]) -> int:
 
 def versions(books: Books) -> list[tuple[Any, ...]]:
     return books.rows(
-        "SELECT award_when, CASE WHEN isfinite(valid_from) THEN valid_from END FROM billing.award_policy ORDER BY policy_no"
+        "SELECT award_when, CASE WHEN isfinite(valid_from) THEN valid_from END "
+        "FROM billing.award_policy ORDER BY policy_no"
     )
 
 
@@ -123,7 +128,8 @@ def test_the_order_of_arrival_does_not_matter(books: Books) -> None:
     documents = [
         invoice(
             external_id=f"{n}", issued_at=NOON + n * HOUR, status=chance.choice(["open", "paid"]),
-            customer_phone=chance.choice([books_phone, OTHER_PHONE]), kind=chance.choice(["invoice", "credit_note"]),
+            customer_phone=chance.choice([books_phone, OTHER_PHONE]),
+            kind=chance.choice(["invoice", "credit_note"]),
         )
         for n in range(30)
     ]  # fmt: skip
@@ -149,7 +155,8 @@ def test_the_order_of_arrival_does_not_matter(books: Books) -> None:
         own.award()
         found.append(
             own.rows(
-                "SELECT external_id, member_id, sum(points) FROM loyalty.award_entry WHERE account = %(a)s "
+                "SELECT external_id, member_id, sum(points) FROM loyalty.award_entry "
+                    "WHERE account = %(a)s "
                 "GROUP BY 1, 2 HAVING sum(points) <> 0 ORDER BY 1, 2", a=own.account.account,
             )
         )  # fmt: skip

@@ -26,7 +26,11 @@ SCHEMA = pl.Schema(
         "said": pl.String,
     }
 )
-TABLE = "CREATE TEMPORARY TABLE copied (no integer, minor bigint, word text, at timestamptz, size numeric(20,6), said jsonb)"
+YEARS = (datetime(1900, 1, 1), datetime(2200, 1, 1))  # noqa: DTZ001
+TABLE = (
+    "CREATE TEMPORARY TABLE copied (no integer, minor bigint, word text, at timestamptz, size "
+    "numeric(20,6), said jsonb)"
+)
 TEXTS = st.text(st.characters(exclude_characters="\x00", codec="utf-8"), max_size=40)
 ROWS = st.lists(
     st.tuples(
@@ -35,8 +39,7 @@ ROWS = st.lists(
         st.none()
         | TEXTS
         | st.sampled_from(["", "\\N", "a\tb", 'say "x", y', "\r\n", "NULL", "água 🫧"]),
-        st.none()
-        | st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
+        st.none() | st.datetimes(*YEARS, timezones=st.just(UTC)),
         st.none() | st.decimals(-(10**13), 10**13, allow_nan=False, places=6),
         st.none() | st.sampled_from(['{"base": 1}', "{}", '{"promotion \\"x\\"": -3}']),
     ),

@@ -86,9 +86,13 @@ class TestAdjustments:
         assert (done.points, done.balance_points, done.repeated) == (-2000, -500, False)
         assert two.points() == -500
         assert two.rows(
-            "SELECT balance_points, taken_back_points, entries FROM analytics.member WHERE member_id = 1"
+            "SELECT balance_points, taken_back_points, entries FROM analytics.member "
+            "WHERE member_id = 1"
         ) == [(-500, 2000, 2)]
-        history = "SELECT kind, points, balance_points, reason FROM analytics.points_history WHERE member_id = %(m)s ORDER BY posted_at"
+        history = (
+            "SELECT kind, points, balance_points, reason FROM analytics.points_history "
+            "WHERE member_id = %(m)s ORDER BY posted_at"
+        )
         assert two.rows(history, m=two.member()) == [
             ("award", 1500, 1500, None), ("adjustment", -2000, -500, "goodwill"),
         ]  # fmt: skip
@@ -127,7 +131,10 @@ class TestAdjustments:
             void(two, number, key="v2")
         with pytest.raises(CorrectionRefusedError, match="enter the points anew"):
             void(two, done.adjustment_id, key="v3")
-        assert two.rows("SELECT points, voids_id, voided FROM analytics.adjustment ORDER BY adjustment_id") == [
+        statement = (
+            "SELECT points, voids_id, voided FROM analytics.adjustment ORDER BY adjustment_id"
+        )
+        assert two.rows(statement) == [
             (700, None, True), (-700, number, False),
         ]  # fmt: skip
 
@@ -137,7 +144,8 @@ class TestAdjustments:
         void(two, 1)
         row = {"key": "x", "member_id": 1, "points": -700, "voids_id": 1} | change
         statement = (
-            "INSERT INTO loyalty.adjustment (idempotency_key, member_id, points, voids_id, reason, author, run_id) "
+            "INSERT INTO loyalty.adjustment (idempotency_key, member_id, points, voids_id, "
+            "reason, author, run_id) "
             "VALUES (%(key)s, %(member_id)s, %(points)s, %(voids_id)s, 'r', 'a', 'x')"
         )
         with pytest.raises(psycopg.errors.CheckViolation):

@@ -1,4 +1,7 @@
-"""Erasure: nothing stored says the phone any more, the numbers stay, and what comes later is somebody else's."""
+"""Erasure of a member's personal data.
+
+The phone is nowhere in what is stored, the figures stay, and later sales are a new member's.
+"""
 
 import json
 from datetime import UTC, datetime
@@ -39,12 +42,15 @@ def sold(books: Books) -> Books:
         row = connection.execute("SELECT max(sync_id) FROM billing.sync_run").fetchone()
         assert row is not None
         connection.execute(
-            "INSERT INTO billing.raw_page (sync_id, system, account, stream, page_no, record_count, request, content_type, body_bytes,"
-            " body_zstd, fetched_at) VALUES (%s, 'xero', 'books', 'invoices', 1, 2, '{}', 'application/json', 9, %s, %s)",
+            "INSERT INTO billing.raw_page (sync_id, system, account, stream, page_no, "
+            "record_count, request, content_type, body_bytes,"
+            " body_zstd, fetched_at) VALUES (%s, 'xero', 'books', 'invoices', 1, 2, '{}', "
+            "'application/json', 9, %s, %s)",
             [row[0], body, datetime.now(UTC)],
         )
         connection.execute(
-            "INSERT INTO billing.customer VALUES ('xero', 'books', 'C1', %s, now()), ('xero', 'books', 'C2', %s, now())",
+            "INSERT INTO billing.customer VALUES ('xero', 'books', 'C1', %s, now()), ('xero', "
+            "'books', 'C2', %s, now())",
             [PHONE, OTHER_PHONE],
         )
         connection.commit()
@@ -55,7 +61,8 @@ def everything(books: Books) -> str:
     """All that the database says, stored pages included."""
     with connect(books.dsn) as connection:
         tables = connection.execute(
-            "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname IN ('billing', 'loyalty', 'audit')"
+            "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables "
+            "WHERE schemaname IN ('billing', 'loyalty', 'audit')"
         ).fetchall()
         said = [
             repr(connection.execute(f"SELECT t::text FROM {table} t".encode()).fetchall())

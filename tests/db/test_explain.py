@@ -1,4 +1,7 @@
-"""Why a member has the balance they have, and what a sale is worth now: the parts sum to the whole."""
+"""Why a member has their balance, and what a sale is worth now.
+
+The parts sum to the whole.
+"""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -55,7 +58,8 @@ def shop(books: Books) -> Books:
         "at": NOON - HOUR,
     }
     books.run(
-        "INSERT INTO loyalty.referral (friend_id, referrer_id, referred_at) VALUES (%(friend)s, %(referrer)s, %(at)s)",
+        "INSERT INTO loyalty.referral (friend_id, referrer_id, referred_at) "
+        "VALUES (%(friend)s, %(referrer)s, %(at)s)",
         **values,
     )
     books.award()
@@ -88,9 +92,9 @@ class TestSales:
         assert found.points_of == {shop.member(): 4560, shop.member(OTHER_PHONE): 500}
         text = found.to_text(LUANDA)
         assert (
-            f"  member {shop.member()}: 4560 points\n  member {shop.member(OTHER_PHONE)}: 500 points"
-            in text
-        )
+            f"  member {shop.member()}: 4560 points\n"
+            f"  member {shop.member(OTHER_PHONE)}: 500 points"
+        ) in text
         assert (
             "reward for the friend's sale: friends@1 500 = 500" in text
             and " 0.00 AOA x" not in text
@@ -138,10 +142,15 @@ class TestSales:
         )
 
     def test_analysts_see_each_rule_of_each_entry(self, shop: Books) -> None:
-        sums = "SELECT count(*) FROM (SELECT sum(points) AS s, max(due_after) AS d FROM analytics.award_rule GROUP BY system, account, external_id, member_id, entry_no) x WHERE s IS DISTINCT FROM d"
+        sums = (
+            "SELECT count(*) FROM (SELECT sum(points) AS s, max(due_after) AS d "
+            "FROM analytics.award_rule GROUP BY system, account, external_id, member_id, "
+            "entry_no) x WHERE s IS DISTINCT FROM d"
+        )
         assert shop.rows(sums) == [(0,)]
         assert shop.rows(
-            "SELECT promotion_version, title, points FROM analytics.award_rule WHERE promotion_id = 'agua' AND is_last"
+            "SELECT promotion_version, title, points FROM analytics.award_rule "
+            "WHERE promotion_id = 'agua' AND is_last"
         ) == [(1, "Five for every 5 L", 10)]
 
 

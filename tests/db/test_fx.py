@@ -1,4 +1,7 @@
-"""Exchange rates in the ledger: append-only, loaded twice they count once, and a correction is said to be one."""
+"""Exchange rates in the ledger.
+
+They are append-only, count once when loaded twice, and change only by a declared correction.
+"""
 
 from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
@@ -37,8 +40,10 @@ def load(books: Books, *found: FxRate, correct: bool = False) -> LoadedRates:
 def convert_euros(books: Books) -> None:
     """From now on the program has no rate of its own for euros, and converts."""
     books.run(
-        "INSERT INTO loyalty.program (version, valid_from, base_rate_bps, tier_rate_bps, entry_tier, base_currency) "
-        "SELECT 2, valid_from, base_rate_bps - 'EUR', tier_rate_bps, entry_tier, 'AOA' FROM loyalty.program WHERE version = 1"
+        "INSERT INTO loyalty.program (version, valid_from, base_rate_bps, tier_rate_bps, "
+        "entry_tier, base_currency) "
+        "SELECT 2, valid_from, base_rate_bps - 'EUR', tier_rate_bps, entry_tier, 'AOA' "
+        "FROM loyalty.program WHERE version = 1"
     )
 
 
@@ -117,9 +122,8 @@ def test_a_sale_waits_for_its_rate_and_then_has_its_points(books: Books) -> None
     books.store(invoice(currency="EUR", total_minor=1_050), invoice(external_id="B"))
     assert books.award().rejected == 1
     (reason,) = books.rows("SELECT reason FROM billing.reject WHERE resolved_at IS NULL")[0]
-    assert (
-        reason
-        == "points: there is no exchange rate of EUR in AOA for 2026-03-01; load it (`twezah fx load`)"
+    assert reason == (
+        "points: there is no exchange rate of EUR in AOA for 2026-03-01; load it (`twezah fx load`)"
     )
     assert books.points() == 1500
     load(books, rate("925.5"))

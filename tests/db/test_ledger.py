@@ -20,11 +20,17 @@ LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 def post(books: Books, **changes: Any) -> None:
-    """One entry written by hand: the second of sale A's chain, 100 points more, unless `changes` say otherwise."""
+    """Writes one entry by hand: the second of sale A's chain, 100 points more.
+
+    `changes` are other values of its columns.
+    """
     entry = {
-        "system": "xero", "account": "books", "external_id": "A", "member_id": books.member(), "entry_no": 2,
-        "due_before": 1500, "due_after": 1600, "points": 100, "reason": "edit", "breakdown": Jsonb({"base": 1600}),
-        "net_minor": 16_000, "currency": "AOA", "tier": "lead", "program_version": 1, "event_at": NOON, "run_id": "by hand",
+        "system": "xero", "account": "books", "external_id": "A", "member_id": books.member(),
+        "entry_no": 2,
+        "due_before": 1500, "due_after": 1600, "points": 100, "reason": "edit",
+        "breakdown": Jsonb({"base": 1600}),
+        "net_minor": 16_000, "currency": "AOA", "tier": "lead", "program_version": 1,
+        "event_at": NOON, "run_id": "by hand",
     } | changes  # fmt: skip
     names = ", ".join(entry)
     values = ", ".join(f"%({name})s" for name in entry)
@@ -127,7 +133,8 @@ class TestTiers:
     def test_one_without_a_beginning_cannot_stop_the_awards(self, awarded: Books, at: str) -> None:
         with pytest.raises(psycopg.errors.CheckViolation):
             awarded.run(
-                f"INSERT INTO loyalty.member_tier (member_id, tier, valid_from) VALUES (1, 'gold', '{at}')"
+                f"INSERT INTO loyalty.member_tier (member_id, tier, valid_from) "
+                f"VALUES (1, 'gold', '{at}')"
             )
         assert awarded.award().entries == 0
 
@@ -139,7 +146,8 @@ class TestTiers:
 
 ADD_PROGRAM = """
 INSERT INTO loyalty.program (version, valid_from, base_rate_bps, tier_rate_bps, entry_tier)
-SELECT %(version)s, %(at)s, %(rates)s, tier_rate_bps, entry_tier FROM loyalty.program WHERE version = 1
+SELECT %(version)s, %(at)s, %(rates)s, tier_rate_bps, entry_tier FROM loyalty.program
+WHERE version = 1
 """
 
 
@@ -210,7 +218,8 @@ def test_a_promotion_that_cannot_be_evaluated_stops_the_step_and_loses_nothing(
 ) -> None:
     books.store(invoice())
     books.run(
-        "INSERT INTO loyalty.promotion (promotion_id, version, kind, valid_from) VALUES ('rain', 1, 'product_bonus', '2026-01-01')"
+        "INSERT INTO loyalty.promotion (promotion_id, version, kind, valid_from) "
+        "VALUES ('rain', 1, 'product_bonus', '2026-01-01')"
     )
     with pytest.raises(ValueError, match="product_bonus"):
         books.award()
@@ -222,8 +231,10 @@ def test_a_promotion_that_cannot_be_evaluated_stops_the_step_and_loses_nothing(
     with pytest.raises(ValueError, match="multiplier_bps"):
         books.award()
     books.run(
-        "INSERT INTO loyalty.promotion (promotion_id, version, kind, valid_from, valid_to, parameters) "
-        """VALUES ('rain', 3, 'seasonal_multiplier', '2026-01-01', '2026-01-02', '{"rule": {"multiplier_bps": 20000}}')"""
+        "INSERT INTO loyalty.promotion (promotion_id, version, kind, valid_from, valid_to, "
+        "parameters) "
+        "VALUES ('rain', 3, 'seasonal_multiplier', '2026-01-01', '2026-01-02', "
+        """'{"rule": {"multiplier_bps": 20000}}')"""
     )
     assert books.award().points == 1500
 
@@ -243,7 +254,10 @@ def test_an_entry_beyond_belief_is_rejected_and_the_rest_is_posted(books: Books)
 
 
 def test_moving_what_grew_beyond_belief_does_not_stop_the_step(books: Books) -> None:
-    """Each step is plausible, the whole is not: taking it back at once is refused by name, like everything else."""
+    """Each step is plausible, the whole is not.
+
+    Taking it back at once is rejected by name, like everything else.
+    """
     books.store(invoice(total_minor=9 * 10**12))
     books.award()
     books.store(invoice(total_minor=18 * 10**12, updated_at=NOON + HOUR))

@@ -1,4 +1,7 @@
-"""The limit of an account, counted for all workers: windows, requests at once, rests, and workers that died."""
+"""The limit of an account, counted for all workers.
+
+Windows, requests at the same time, pauses, and workers that died.
+"""
 
 import threading
 import time
@@ -145,7 +148,8 @@ def test_a_lost_connection_is_opened_again(make: Make, dsn: str) -> None:
     number = worker.enter()[0]
     with psycopg.connect(dsn, autocommit=True) as other:
         other.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'twezah limits'"
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE application_name = 'twezah limits'"
         )
     worker.leave(number, 0)
     assert worker.enter()[0]

@@ -1,4 +1,7 @@
-"""What an operator asks: why these points, how fresh, how much; and one synchronisation at a time."""
+"""What an operator asks: why these points, how fresh, how much.
+
+Also: there is one synchronisation at a time.
+"""
 
 import threading
 import time
@@ -22,7 +25,8 @@ KEY = "xero/books"
 #: Sessions that hold the synchronisation lock of one account in this database.
 HOLDERS = """
 SELECT pid FROM pg_locks
-WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM pg_database
+    WHERE datname = current_database())
   AND (classid::bigint << 32) | objid::bigint = hashtextextended(%(key)s, 20261122)
 """
 
@@ -43,8 +47,10 @@ class TestExplain:
             Decimal("50.00"),
             "AOA",
         )
-        assert [(e.entry_no, e.reason, e.points, e.due_before, e.due_after) for e in found.entries] == [
-            (1, "award", 1500, 0, 1500), (2, "edit", 750, 1500, 2250), (3, "refund", -750, 2250, 1500),
+        assert [(e.entry_no, e.reason, e.points, e.due_before,
+            e.due_after) for e in found.entries] == [
+            (1, "award", 1500, 0, 1500), (2, "edit", 750, 1500, 2250),
+            (3, "refund", -750, 2250, 1500),
         ]  # fmt: skip
         last = found.entries[-1]
         assert (last.breakdown, last.net_amount, last.tier) == (
@@ -60,9 +66,9 @@ class TestExplain:
         )
         text = found.to_text(LUANDA)
         assert (
-            "100.00 AOA x 10 points per unit x 1.5 (gold), rounded down = base 1000 + tier 500 = 1500"
-            in text
-        )
+            "100.00 AOA x 10 points per unit x 1.5 (gold), rounded down = base 1000 + tier "
+            "500 = 1500"
+        ) in text
         assert "2026-03-01 13:00 WAT" in text
         assert found.to_json()["points"] == 1500
 
@@ -129,7 +135,8 @@ class TestReports:
         other.store(invoice(customer_phone=OTHER_PHONE, total_minor=30_000))
         books.award()
         fresh, xero = report.summary(books.dsn)
-        assert (fresh.system, fresh.sales, fresh.void_sales, fresh.members, fresh.entries, fresh.points) == (
+        assert (fresh.system, fresh.sales, fresh.void_sales, fresh.members, fresh.entries,
+            fresh.points) == (
             "freshbooks", 1, 0, 1, 1, 3000,
         )  # fmt: skip
         assert (
@@ -190,8 +197,10 @@ class TestReports:
         assert [(p.cause, p.entries, p.added, p.taken_back, p.points) for p in found] == [
             ("tier", 1, 750, 0, 750), ("refund", 1, 0, -750, -750), ("void", 1, 0, -1500, -1500),
         ]  # fmt: skip
-        assert [(e.cause, e.invoice, e.due_before, e.due_after) for e in report.examples(books.dsn, list(last))] == [
-            ("tier", "INV-1", 1500, 2250), ("refund", "INV-2", 1500, 750), ("void", "INV-1", 1500, 0),
+        assert [(e.cause, e.invoice, e.due_before, e.due_after) for e in report.examples(books.dsn,
+            list(last))] == [
+            ("tier", "INV-1", 1500, 2250), ("refund", "INV-2", 1500, 750),
+            ("void", "INV-1", 1500, 0),
         ]  # fmt: skip
         assert report.posted(books.dsn, []) == report.examples(books.dsn, []) == []
         assert [
@@ -271,8 +280,10 @@ class TestRuns:
             for number, body in enumerate(bodies, 1):
                 following = {"path": f"/{number}"} if number < len(bodies) else None
                 page = {
-                    "stream": "invoices", "page_no": number, "record_count": number, "request": {}, "next_request": following,
-                    "content_type": "application/json", "body": body, "fetched_at": NOON + timedelta(seconds=number),
+                    "stream": "invoices", "page_no": number, "record_count": number, "request": {},
+                    "next_request": following,
+                    "content_type": "application/json", "body": body,
+                    "fetched_at": NOON + timedelta(seconds=number),
                 }  # fmt: skip
                 sync.save_page(connection, books.account, sync_id, page)
             stored = [

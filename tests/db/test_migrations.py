@@ -17,11 +17,13 @@ NAMES = [m.name for m in migrate.migrations()]
 UNCOMMENTED = """
 SELECT c.relname, a.attname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_attribute a ON a.attrelid = c.oid AND NOT a.attisdropped AND a.attnum >= 0
-WHERE n.nspname IN ('billing', 'loyalty', 'analytics', 'audit', 'public') AND c.relkind IN ('r', 'v', 'm', 'p')
+WHERE n.nspname IN ('billing', 'loyalty', 'analytics', 'audit', 'public')
+  AND c.relkind IN ('r', 'v', 'm', 'p')
   AND coalesce(col_description(c.oid, a.attnum), '') = ''
 UNION ALL
 SELECT c.relname, '' FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname IN ('billing', 'loyalty', 'analytics', 'audit', 'public') AND c.relkind IN ('r', 'v', 'm', 'p')
+WHERE n.nspname IN ('billing', 'loyalty', 'analytics', 'audit', 'public')
+  AND c.relkind IN ('r', 'v', 'm', 'p')
   AND coalesce(obj_description(c.oid, 'pg_class'), '') = ''
 ORDER BY 1, 2
 """

@@ -68,19 +68,25 @@ class TestLooking:
         assert looked(two, text, NOON + HOUR).trial.points == 0
 
     def test_sales_that_could_not_be_computed_keep_what_they_have(self, two: Books) -> None:
-        text = (
-            HEAD
-            + "points_per_unit = { EUR = 10 }\ntiers = { lead = 1, silver = 1.2, gold = 1.5, platinum = 2 }\n"
+        text = HEAD + (
+            "points_per_unit = { EUR = 10 }\n"
+            "tiers = { lead = 1, silver = 1.2, gold = 1.5, platinum = 2 }\n"
         )
         trial = looked(two, text).trial
         assert (trial.uncomputed, trial.points, trial.members) == (2, 0, [])
 
     def test_points_that_would_have_expired_are_part_of_it(self, two: Books) -> None:
-        """And what is then posted is what was foreseen, of sales and of adjustments without any sale."""
+        """What is posted is what the preview said.
+
+        Of sales, and of adjustments without any sale.
+        """
         old = datetime.now(UTC) - timedelta(days=500)
         two.store(invoice(external_id="old", issued_at=old))
         two.run("INSERT INTO loyalty.member (phone) VALUES ('+244923000009')")
-        given = "INSERT INTO loyalty.adjustment (idempotency_key, member_id, points, reason, author, event_at, run_id) VALUES ('k', %(m)s, 70, 'gift', 'test', %(at)s, 'r')"
+        given = (
+            "INSERT INTO loyalty.adjustment (idempotency_key, member_id, points, reason, author, "
+            "event_at, run_id) VALUES ('k', %(m)s, 70, 'gift', 'test', %(at)s, 'r')"
+        )
         two.run(given, m=two.member("+244923000009"), at=old)
         two.award()
         before = two.points() + two.points(OTHER_PHONE) + two.points("+244923000009")

@@ -113,11 +113,23 @@ class TestApplying:
 
     def test_every_key_is_stored_as_written(self, two: Books) -> None:
         """Nothing that the file can say is lost on the way to the tables and back."""
-        text = rules(begins=LATER) + (
-            'rounding = "half_up"\nbasis = "subtotal"\naward_when = "paid"\ntimezone = "Europe/Lisbon"\nbase_currency = "EUR"\n'
-            'unlinked_credits = "latest_sales"\ncategories = { large = ["A*"] }\nexpiry = { months = 12, end_of = "year" }\n'
-            'tier_policy = { thresholds = { gold = 5 }, grace_days = 3 }\n'
-        ) + bonus(begins="2999-01-01", more='limits = { budget = 9 }\nwhen = { weekdays = ["sat"], hours = [{ start = 18:00:00, end = 19:00:00 }] }')  # fmt: skip
+        text = (
+            rules(begins=LATER)
+            + (
+                'rounding = "half_up"\nbasis = "subtotal"\naward_when = "paid"\n'
+                'timezone = "Europe/Lisbon"\nbase_currency = "EUR"\n'
+                'unlinked_credits = "latest_sales"\ncategories = { large = ["A*"] }\n'
+                'expiry = { months = 12, end_of = "year" }\n'
+                "tier_policy = { thresholds = { gold = 5 }, grace_days = 3 }\n"
+            )
+            + bonus(
+                begins="2999-01-01",
+                more=(
+                    "limits = { budget = 9 }\n"
+                    'when = { weekdays = ["sat"], hours = [{ start = 18:00:00, end = 19:00:00 }] }'
+                ),
+            )
+        )
         done = applied(two, text)
         planned = done.preview.plan.new_program
         assert planned is not None
@@ -150,7 +162,11 @@ class TestApplying:
     def test_an_award_under_way_does_not_lose_the_change(
         self, two: Books, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """It has read the rules, then they change, and then it claims the members that the change marked."""
+        """A run that read the old rules awards by the new ones.
+
+        The rules change after it read them, and before it claims the members that the change
+        marked.
+        """
         claim = ledger.claim
 
         def changed_before(connection: DbConnection, limit: int) -> list[int]:
@@ -167,7 +183,10 @@ class TestApplying:
     def test_a_budget_that_is_new_is_not_divided_by_the_old_rules(
         self, two: Books, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A run has read the rules; a budget is added, claimed by another run, and only then divided by the first."""
+        """A budget that was added after a run read the rules.
+
+        Another run claims it, and only then does the first run divide it.
+        """
         applied(
             two, bonus(1, begins="2025-01-01", more="limits = { budget = 1000 }"), recompute=True
         )

@@ -25,7 +25,8 @@ def promote(
     books.run(
         "INSERT INTO loyalty.promotion (promotion_id, version, kind, parameters, valid_from) "
         "VALUES (%(name)s, %(version)s, %(kind)s, %(parameters)s, %(since)s)",
-        name=name, version=version, kind=kind, parameters=Jsonb({"rule": rule, **more}), since=since,
+        name=name, version=version, kind=kind, parameters=Jsonb({"rule": rule, **more}),
+        since=since,
     )  # fmt: skip
 
 
@@ -39,8 +40,10 @@ def program(books: Books, **columns: Any) -> None:
     """A further version of the program for all time, with these columns changed."""
     names = ", ".join(columns)
     books.run(
-        f"INSERT INTO loyalty.program (version, valid_from, base_rate_bps, tier_rate_bps, entry_tier, {names}) "
-        f"SELECT max(version) + 1, '-infinity', (array_agg(base_rate_bps))[1], (array_agg(tier_rate_bps))[1], 'lead', "
+        f"INSERT INTO loyalty.program (version, valid_from, base_rate_bps, tier_rate_bps, "
+        f"entry_tier, {names}) "
+        f"SELECT max(version) + 1, '-infinity', (array_agg(base_rate_bps))[1], "
+        f"(array_agg(tier_rate_bps))[1], 'lead', "
         f"{', '.join(f'%({name})s' for name in columns)} FROM loyalty.program",
         **columns,
     )
@@ -123,14 +126,16 @@ class TestCorrections:
         books.award()
         one, two = books.member(), books.member(OTHER_PHONE)
         books.run(
-            "INSERT INTO loyalty.member_merge (member_id, into_id, reason) VALUES (%(two)s, %(one)s, 'same person')",
+            "INSERT INTO loyalty.member_merge (member_id, into_id, reason) "
+            "VALUES (%(two)s, %(one)s, 'same person')",
             one=one,
             two=two,
         )
         books.award()
         assert (books.points(), books.points(OTHER_PHONE)) == (3050, 0)
         books.run(
-            "INSERT INTO loyalty.member_merge (member_id, into_id, reason) VALUES (%(two)s, %(two)s, 'not so')",
+            "INSERT INTO loyalty.member_merge (member_id, into_id, reason) "
+            "VALUES (%(two)s, %(two)s, 'not so')",
             two=two,
         )
         books.award()
@@ -138,7 +143,10 @@ class TestCorrections:
 
     def test_a_circle_of_merges_is_refused(self, books: Books) -> None:
         one, two = known(books, PHONE, OTHER_PHONE)
-        merge = "INSERT INTO loyalty.member_merge (member_id, into_id, reason) VALUES (%(a)s, %(b)s, 'same')"
+        merge = (
+            "INSERT INTO loyalty.member_merge (member_id, into_id, reason) "
+            "VALUES (%(a)s, %(b)s, 'same')"
+        )
         books.run(merge, a=one, b=two)
         with pytest.raises(Exception, match="circle"):
             books.run(merge, a=two, b=one)
@@ -151,7 +159,8 @@ class TestReferrals:
         referrer, friend = known(books, PHONE, OTHER_PHONE)
         promote(books, "bring", "referral_reward", {"referrer_points": 500, "friend_points": 100})
         books.run(
-            "INSERT INTO loyalty.referral (friend_id, referrer_id, referred_at) VALUES (%(f)s, %(r)s, %(at)s)",
+            "INSERT INTO loyalty.referral (friend_id, referrer_id, referred_at) "
+                "VALUES (%(f)s, %(r)s, %(at)s)",
             f=friend, r=referrer, at=NOON,
         )  # fmt: skip
         return referrer, friend
@@ -168,7 +177,8 @@ class TestReferrals:
         )
         books.award()
         assert breakdowns(books) == {
-            ("A", friend): {"base": 1500, "bring@1": 100}, ("B", friend): {"base": 1500}, ("A", referrer): {"base": 0, "bring@1": 500},
+            ("A", friend): {"base": 1500, "bring@1": 100}, ("B", friend): {"base": 1500},
+            ("A", referrer): {"base": 0, "bring@1": 500},
         }  # fmt: skip
 
     @pytest.mark.usefixtures("friends")
@@ -187,9 +197,13 @@ class TestReferrals:
         books.store(sales["B"] | {"status": "void", "updated_at": NOON + 2 * HOUR})
         books.award()
         assert (books.points(), books.points(OTHER_PHONE)) == (0, 0)
-        told = "SELECT external_id, reason, points FROM loyalty.award_entry WHERE member_id = %(m)s ORDER BY posted_at, external_id"
+        told = (
+            "SELECT external_id, reason, points FROM loyalty.award_entry WHERE member_id = %(m)s "
+            "ORDER BY posted_at, external_id"
+        )
         assert books.rows(told, m=books.member()) == [
-            ("A", "award", 500), ("A", "referral", -500), ("B", "award", 500), ("B", "referral", -500),
+            ("A", "award", 500), ("A", "referral", -500), ("B", "award", 500),
+            ("B", "referral", -500),
         ]  # fmt: skip
 
     def test_nobody_refers_themselves(self, books: Books, friends: tuple[int, int]) -> None:
@@ -200,7 +214,8 @@ class TestReferrals:
         books.award()
         assert books.points() == 500
         books.run(
-            "INSERT INTO loyalty.member_merge (member_id, into_id, reason) VALUES (%(f)s, %(r)s, 'one person')",
+            "INSERT INTO loyalty.member_merge (member_id, into_id, reason) "
+            "VALUES (%(f)s, %(r)s, 'one person')",
             f=friend,
             r=referrer,
         )
@@ -240,7 +255,8 @@ class TestBudgets:
         books.award()
         assert self.granted(books) == [50, 0, 50, 20]
         assert books.rows(
-            "SELECT count(*) FROM loyalty.promotion_claim WHERE unsettled_from IS NOT NULL OR wanted = 0"
+            "SELECT count(*) FROM loyalty.promotion_claim "
+            "WHERE unsettled_from IS NOT NULL OR wanted = 0"
         ) == [(0,)]
 
     def test_one_entry_per_sale_where_nothing_is_disputed(self, books: Books) -> None:
@@ -268,8 +284,11 @@ class TestBudgets:
                 future.result()
         books.award()
         found = books.rows(
-            "SELECT sum((breakdown ->> 'gift@1')::bigint) FROM loyalty.award_entry e WHERE NOT EXISTS ("
-            "SELECT FROM loyalty.award_entry l WHERE (l.external_id, l.member_id) = (e.external_id, e.member_id) AND l.entry_no > e.entry_no)"
+            "SELECT sum((breakdown ->> 'gift@1')::bigint) FROM loyalty.award_entry e "
+            "WHERE NOT EXISTS ("
+            "SELECT FROM loyalty.award_entry l "
+            "WHERE (l.external_id, l.member_id) = (e.external_id, e.member_id) "
+            "AND l.entry_no > e.entry_no)"
         )
         assert found == [(333,)]
         assert books.dirty() == []
@@ -295,7 +314,10 @@ class TestExpiry:
         old = datetime.now(UTC) - 500 * DAY
         books.store(invoice(issued_at=old), invoice(external_id="B", issued_at=old + 400 * DAY))
         member = books.member()
-        adjust = "INSERT INTO loyalty.adjustment (idempotency_key, member_id, points, reason, author, event_at, run_id) VALUES ('spent', %(m)s, -600, 'spent', 'test', %(at)s, 'r')"
+        adjust = (
+            "INSERT INTO loyalty.adjustment (idempotency_key, member_id, points, reason, author, "
+            "event_at, run_id) VALUES ('spent', %(m)s, -600, 'spent', 'test', %(at)s, 'r')"
+        )
         books.run(adjust, m=member, at=old + DAY)
         done = books.award()
         assert done.expired == 900

@@ -1,4 +1,6 @@
-"""Budgets, an account that awaits payment, merged customers, late and corrected sales, together, on stored sales.
+"""Several rules at the same time, on stored sales.
+
+Budgets, an account that awaits payment, merged customers, late and corrected sales.
 
 Whatever arrives in whichever order, and whoever posts it (the run of an account, or that of one
 announced sale), the ledger is what the reference says of the sales as they are in the end.
@@ -39,8 +41,10 @@ def story(random: Random) -> list[dict[str, Any]]:
     found = []
     for number in range(10):
         first = invoice(
-            external_id=f"S{number}", customer_phone=random.choice(PHONES), customer_external_id=None,
-            kind=random.choice(["invoice", "invoice", "sale", "credit_note"]), status=random.choice(["open", "paid"]),
+            external_id=f"S{number}", customer_phone=random.choice(PHONES),
+            customer_external_id=None,
+            kind=random.choice(["invoice", "invoice", "sale", "credit_note"]),
+            status=random.choice(["open", "paid"]),
             total_minor=random.choice([1, 999, 8_999, 9_000, 15_000]),
             issued_at=NOON + timedelta(days=random.randrange(8), hours=random.randrange(2)),
         )  # fmt: skip
@@ -63,7 +67,8 @@ def expected(books: Books, versions: list[dict[str, Any]]) -> dict[tuple[str, in
     last = {one["external_id"]: one for one in versions}
     names = ("external_id", "kind", "status", "total_minor", "amount_refunded_minor", "issued_at")
     sales = [
-        sale(**{name: one[name] for name in names}, member_id=owners.get(numbers[one["customer_phone"]], numbers[one["customer_phone"]]),
+        sale(**{name: one[name] for name in names},
+            member_id=owners.get(numbers[one["customer_phone"]], numbers[one["customer_phone"]]),
              account_award_when="paid" if one["issued_at"] >= TURN else None, record_no=number)
         for number, one in enumerate(last.values())
     ]  # fmt: skip
@@ -90,7 +95,8 @@ def test_the_ledger_is_what_the_reference_says(
         more = {key: value for key, value in given.items() if key != "rule"}
         promote(books, name, given["rule"]["kind"], given["rule"], **more)
     books.run(
-        "INSERT INTO billing.award_policy (system, account, award_when, valid_from, run_id) VALUES ('xero', 'books', 'paid', %(at)s, 'r')",
+        "INSERT INTO billing.award_policy (system, account, award_when, valid_from, run_id) "
+        "VALUES ('xero', 'books', 'paid', %(at)s, 'r')",
         at=TURN,
     )
     versions = story(random)
@@ -101,7 +107,8 @@ def test_the_ledger_is_what_the_reference_says(
         books.store(one)
         if number == 9:
             books.run(
-                "INSERT INTO loyalty.member_merge (member_id, into_id, reason) VALUES (%(two)s, %(one)s, 'same person')",
+                "INSERT INTO loyalty.member_merge (member_id, into_id, reason) "
+                    "VALUES (%(two)s, %(one)s, 'same person')",
                 one=books.member(PHONES[0]), two=books.member(PHONES[1]),
             )  # fmt: skip
         if random.random() < 0.5:
@@ -114,12 +121,14 @@ def test_the_ledger_is_what_the_reference_says(
             books.award()
     books.award()
     ledger = books.rows(
-        "SELECT external_id, member_id, sum(points)::bigint FROM loyalty.award_entry GROUP BY 1, 2 HAVING sum(points) <> 0"
+        "SELECT external_id, member_id, sum(points)::bigint FROM loyalty.award_entry "
+        "GROUP BY 1, 2 HAVING sum(points) <> 0"
     )
     assert {(name, member): points for name, member, points in ledger} == expected(books, versions)
     for name, given in PROMOTIONS.items():
         (used,) = books.rows(
-            "SELECT coalesce(sum(granted), 0)::bigint FROM loyalty.promotion_claim WHERE promotion_id = %(n)s",
+            "SELECT coalesce(sum(granted), 0)::bigint FROM loyalty.promotion_claim "
+            "WHERE promotion_id = %(n)s",
             n=name,
         )
         assert used[0] <= given["limits"]["budget"]

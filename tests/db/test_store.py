@@ -52,7 +52,8 @@ def test_the_same_again_writes_nothing(books: Books) -> None:
     done = books.store(invoice(page_id=2, record_no=7), lines=[line()])
     assert (done.new, done.changed, done.unchanged, done.members) == (0, 0, 1, set())
     assert before == (
-        books.rows("SELECT xmin::text, * FROM billing.invoice"), books.rows("SELECT xmin::text FROM billing.invoice_line"),
+        books.rows("SELECT xmin::text, * FROM billing.invoice"),
+        books.rows("SELECT xmin::text FROM billing.invoice_line"),
     )  # fmt: skip
     assert books.dirty() == []
 
@@ -109,7 +110,10 @@ def test_an_older_version_never_replaces_a_newer_one(books: Books) -> None:
 
 
 def test_a_correction_without_a_newer_time_is_taken(books: Books) -> None:
-    """A phone corrected at the customer, or a mapping corrected here, does not move the invoice's own time."""
+    """A change that does not move the invoice's own time is stored.
+
+    A phone corrected at the customer is one, a mapping corrected here another.
+    """
     books.store(invoice())
     assert books.store(invoice(customer_phone=OTHER_PHONE)).changed == 1
 
@@ -133,7 +137,8 @@ def test_a_reassigned_invoice_marks_both_members(books: Books) -> None:
     books.award()
     assert (books.points(PHONE), books.points(OTHER_PHONE)) == (0, 1500)
     assert [row[1:] for row in books.entries()] == [
-        (books.member(), 1, "award", 1500), (books.member(), 2, "moved", -1500), (books.member(OTHER_PHONE), 1, "award", 1500),
+        (books.member(), 1, "award", 1500), (books.member(), 2, "moved", -1500),
+        (books.member(OTHER_PHONE), 1, "award", 1500),
     ]  # fmt: skip
 
 
@@ -146,7 +151,11 @@ def test_a_void_that_lost_its_customer_takes_the_points_back(books: Books) -> No
 
 
 def test_unlisted_are_those_that_live_and_were_stored_before(books: Books) -> None:
-    """Not the void ones, not those of another account, and not what a synchronisation that began later has stored."""
+    """Documents that are not listed, of those that the list could have.
+
+    Void ones do not count, nor those of another account, nor what a synchronisation that began
+    later has stored.
+    """
     books.store(invoice(), invoice(external_id="B"), invoice(external_id="C", status="void"))
     (sync_id,) = {row[0] for row in books.rows("SELECT sync_id FROM billing.invoice")}
     Books(books.dsn, AccountKey("quickbooks", "9130")).store(invoice(external_id="D"))
@@ -259,7 +268,10 @@ def reject(key: str = "A", reason: str = "total: missing", **changes: Any) -> di
 
 
 class TestRejects:
-    ROWS = "SELECT record_key, reason, times_seen, resolved_at IS NULL FROM billing.reject ORDER BY reject_id"
+    ROWS = (
+        "SELECT record_key, reason, times_seen, resolved_at IS NULL FROM billing.reject "
+        "ORDER BY reject_id"
+    )
 
     def save(self, books: Books, *rejects: dict[str, Any]) -> int:
         with books.transaction() as connection:
@@ -298,7 +310,8 @@ class TestRejects:
         assert self.resolve(books, "A", "C") == 1
         self.save(books, reject())
         assert books.rows(self.ROWS) == [
-            ("A", "total: missing", 1, False), ("B", "total: missing", 1, True), ("A", "total: missing", 1, True),
+            ("A", "total: missing", 1, False), ("B", "total: missing", 1, True),
+            ("A", "total: missing", 1, True),
         ]  # fmt: skip
         assert self.resolve(books, "A", "B") == 2
         with books.transaction() as connection:
@@ -328,7 +341,10 @@ def owned(row: dict[str, Any], **place: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize("newest_page", [1, 2])
 def test_lines_are_those_of_the_newest_version(newest_page: int) -> None:
-    """A document edited while it is being read is read twice; only the newest version counts, with its own lines."""
+    """Of a document that is edited while it is read, the newest version counts.
+
+    It is read twice, and has the lines of that version.
+    """
     oldest_page = 3 - newest_page
     versions = invoices(
         invoice(page_id=newest_page, updated_at=NOON + HOUR),

@@ -25,7 +25,8 @@ TICK = timedelta(microseconds=1)
 
 def history(books: Books) -> list[tuple[Any, ...]]:
     return books.rows(
-        "SELECT tier, valid_from, valid_to FROM analytics.tier_history ORDER BY member_id, valid_from"
+        "SELECT tier, valid_from, valid_to FROM analytics.tier_history "
+        "ORDER BY member_id, valid_from"
     )
 
 

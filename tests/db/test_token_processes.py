@@ -26,27 +26,29 @@ import sys
 from pydantic import SecretStr
 from connectors import spec_for
 from connectors.kit.read.pages import extract
-from connectors.kit.spec import Connection, Window
+from connectors.kit.spec import Account, Window
 from tasks.job import limited_client, token_rows
 
 dsn, url, system, account, key = sys.argv[1:6]
-spec = spec_for(Connection(system, account))
+spec = spec_for(Account(system, account))
 token = {
     "quickbooks": "/oauth2/v1/tokens/bearer",
     "xero": "/connect/token",
     "freshbooks": "/auth/oauth/token",
     "sage_intacct": "/ia/api/v1/oauth2/token",
 }[system]
-vendor = Connection(
-    system, account, f"{url}/{system}", f"{url}/{system}{token}", "sim-client", SecretStr("sim-secret"),
-    SecretStr(f"sim-refresh-{system}"), page_size=5,
+vendor = Account(
+    system, account, f"{url}/{system}", f"{url}/{system}{token}", "sim-client",
+    SecretStr("sim-secret"), SecretStr(f"sim-refresh-{system}"), page_size=5,
 )
 calls = []
-with limited_client(dsn, vendor, spec, token_rows(dsn, vendor, key.encode()), calls.append) as client:
+tokens = token_rows(dsn, vendor, key.encode())
+with limited_client(dsn, vendor, spec, tokens, calls.append) as client:
     for turn in range(int(sys.argv[6])):
         print("ready", flush=True)
         sys.stdin.readline()
-        print(sum(page.record_count for page in extract(spec, spec.streams[0], client, Window())), flush=True)
+        pages = extract(spec, spec.streams[0], client, Window())
+        print(sum(page.record_count for page in pages), flush=True)
 """
 
 

@@ -1,4 +1,7 @@
-"""Rotating tokens: one renewal for all who ask at once, encrypted, and bound to the credentials they began with."""
+"""Rotating tokens: one renewal for all who ask at the same time.
+
+They are encrypted, and bound to the credentials they began with.
+"""
 
 import threading
 import time

@@ -1,4 +1,7 @@
-"""The life of a stored webhook: once per delivery, claimed by one run, tried again, parked, replayed."""
+"""The life of a stored webhook.
+
+Stored once per delivery, claimed by one run, tried again, parked, replayed.
+"""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -48,8 +51,10 @@ def make_endpoint(connection: DbConnection, endpoint_id: str, **changes: Any) ->
 
 def event(key: str, **changes: Any) -> webhooks.NewEvent:
     values: dict[str, Any] = {
-        "endpoint_no": 1, "dedup_key": key, "kind": "sale.completed", "headers": {"content-type": "application/json"},
-        "body": b'{"id": "' + key.encode() + b'"}', "source_ip": "10.1.2.3", "received_at": datetime.now(UTC),
+        "endpoint_no": 1, "dedup_key": key, "kind": "sale.completed",
+        "headers": {"content-type": "application/json"},
+        "body": b'{"id": "' + key.encode() + b'"}', "source_ip": "10.1.2.3",
+        "received_at": datetime.now(UTC),
     }  # fmt: skip
     return webhooks.NewEvent(**values | changes)
 
@@ -181,8 +186,12 @@ def test_the_default_endpoint_is_one(db: DbConnection) -> None:
 
 def test_attempts_are_kept_by_month_and_never_changed(db: DbConnection) -> None:
     db.execute("SELECT billing.add_attempt_month('2020-02-29')")
-    db.execute("INSERT INTO billing.http_attempt (attempt_at, method, route, status, outcome, elapsed_ms) "
-               "VALUES ('2020-02-01 00:00+00', 'GET', '/health', 200, 'ok', 1), (now(), 'GET', '/health', 200, 'ok', 1)")  # fmt: skip
+    db.execute(
+        "INSERT INTO billing.http_attempt (attempt_at, method, route, status, outcome, "
+        "elapsed_ms) "
+        "VALUES ('2020-02-01 00:00+00', 'GET', '/health', 200, 'ok', 1), (now(), "
+        "'GET', '/health', 200, 'ok', 1)"
+    )
     for statement in (
         "UPDATE billing.http_attempt SET status = 500",
         "DELETE FROM billing.http_attempt_202002",

@@ -45,7 +45,10 @@ def endpoint_no(dsn: str) -> int:
 
 
 def send(dsn: str, endpoint_no: int, *keys: str) -> None:
-    body = '{"type":"sale.completed","data":{"id":"%s","customer":{"id":"c","phone":"+244923456789"},"total":"1.00","issued_on":"2026-01-02"}}'
+    body = (
+        '{"type":"sale.completed","data":{"id":"%s","customer":{"id":"c","phone":"+244923456789"},'
+        '"total":"1.00","issued_on":"2026-01-02"}}'
+    )
     with connect(dsn) as connection:
         for key in keys:
             event = NewEvent(
@@ -197,7 +200,10 @@ def test_what_a_killed_run_had_claimed_is_awarded_by_the_next(dsn: str, endpoint
 
 
 def test_two_that_work_on_the_same_events_post_once(dsn: str, endpoint_no: int) -> None:
-    """A lease that ends too early lets two runs have the same events: whoever comes second finds nothing to post."""
+    """Two runs have the same events, because a lease ended too early.
+
+    The second run finds nothing to post.
+    """
     keys = [f"k{n}" for n in range(40)]
     send(dsn, endpoint_no, *keys)
     from tasks.webhooks.process import process

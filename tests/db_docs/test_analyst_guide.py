@@ -1,4 +1,7 @@
-"""Every query of the analyst guide runs as the role `analyst` and answers with rows; the role sees nothing personal."""
+"""Every query of the analyst guide runs as the role `analyst` and answers with rows.
+
+The role sees nothing personal.
+"""
 
 import re
 

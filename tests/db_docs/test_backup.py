@@ -15,11 +15,17 @@ from twezah.stack.backup import backup, restore
 from twezah.stack.errors import StackError
 from twezah.stack.postgres import running
 
-TABLES = "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname IN ('billing', 'loyalty') ORDER BY 1"
+TABLES = (
+    "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables "
+    "WHERE schemaname IN ('billing', 'loyalty') ORDER BY 1"
+)
 GUARDS = (
     "SELECT tgrelid::regclass::text, tgname FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1, 2"
 )
-GRANTS = "SELECT table_name, privilege_type FROM information_schema.role_table_grants WHERE grantee = 'analyst' ORDER BY 1, 2"
+GRANTS = (
+    "SELECT table_name, privilege_type FROM information_schema.role_table_grants "
+    "WHERE grantee = 'analyst' ORDER BY 1, 2"
+)
 
 
 def contents(dsn: str) -> dict[str, bytes]:

@@ -24,7 +24,7 @@ PACKAGES = ("api", "connectors", "flows", "loyalty", "panel", "sql", "tasks", "t
 
 @cache
 def said() -> list[str]:
-    """All texts of the code, as they are put together: literals, docstrings and the names of errors."""
+    """All texts of the code: literals, docstrings and the names of errors."""
     texts = []
     for path in [one for package in PACKAGES for one in sorted((ROOT / package).rglob("*.py"))]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -51,7 +51,10 @@ def words(page: Path) -> list[list[str]]:
 
 
 def parts(quote: str) -> list[str]:
-    """What of a quoted message stands in the code as it is: what is between its places for values."""
+    """The parts of a quoted message that stand in the code.
+
+    They are the parts between its places for values.
+    """
     return [part for part in (" ".join(one.split()) for one in quote.split("…")) if len(part) > 1]
 
 

@@ -63,7 +63,7 @@ class Till:
         report = RunReport(job, datetime.now(UTC))
         report.extracted, report.loaded, report.awarded = run(job)
         with connect(self.dsn) as connection:
-            report.corrections = refused.open_ones(connection, AccountKey("file", "caixa"))
+            report.corrections = refused.open_corrections(connection, AccountKey("file", "caixa"))
         return report
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from sql.erasure import ERASED, redact, said_in
+from sql.erasure import ERASED, person_with, redact
 
-SAID = said_in(["+244923456789"])
+SAID = person_with(["+244923456789"])
 
 
 @pytest.mark.parametrize(
