@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.kit.http.download import DownloadError, download
-from loyalty.fx import FX, RATES, BadRatesError, by_version, in_force, read_csv
+from loyalty.fx import RATES, BadRatesError, by_version, in_force, read_csv
+from loyalty.inputs import FX
 from tests.support.ledger import PROGRAM
 
 HEAD = "date,currency,base_currency,rate,valid_until\n"

@@ -15,10 +15,10 @@ from connectors.kit.errors import CredentialsRejected
 from connectors.kit.http.auth import Token, basic_form, refresh_token
 from connectors.kit.http.client import open_client
 from connectors.kit.http.urls import base_url
-from connectors.kit.mapping.fields import phone, text
 from connectors.kit.read.look_up import look_up
 from connectors.kit.read.pagination import by_cursor, by_page
 from connectors.kit.spec import Account, ListMovedError, Lookup, PageRequest, PageView, of_account
+from connectors.kit.spec.fields import phone, text
 from connectors.kit.webhooks.scheme import Refused, Verified, Webhook, verify
 from connectors.kit.webhooks.signatures import Delivery, plain_hmac
 from tests.support.seventh import SPEC
