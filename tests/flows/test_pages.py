@@ -148,7 +148,7 @@ def test_old_versions_go_and_the_newest_stay(
         "billing-systems": ["6"],
     }
     assert (
-        panel.pages.publish.known_pages(client).ids["billing-systems"]
+        panel.pages.publish.published_pages(client).ids["billing-systems"]
         == versions(client, "billing-systems")[0]["id"]
     )
 
