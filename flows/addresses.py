@@ -11,10 +11,9 @@ from connectors import spec_for
 from connectors.kit.errors import ConnectorError, block_name
 from panel.blocks import NotConnectedError
 from panel.blocks.connected import find_block
-from panel.connect.webhook_address import NoWebhooksError, markdown
-from panel.connect.webhook_address import ensure_addresses as keep_address
+from panel.connect.webhook_address import NoWebhooksError, ensure_addresses, markdown
 from panel.runs.changing_flow import changing_flow
-from panel.runs.error_advice import describe_error as named
+from panel.runs.error_advice import describe_error
 from settings import DatabaseNotRunning, settings
 from sql.db import connect
 from sql.tokens import TokenUnreadableError
@@ -36,14 +35,14 @@ def webhook_address(connection: str) -> State[Any]:
         block = find_block(connection)
         title = spec_for(block.connection()).title
         with connect(config.dsn()) as db:
-            kept = keep_address(db, block, config.fernet_key())
+            kept = ensure_addresses(db, block, config.fernet_key())
             db.commit()
     except ConnectorError as error:  # settings that cannot work as they are
-        return Failed(message=named(error.of_block(connection)))
+        return Failed(message=describe_error(error.of_block(connection)))
     except (NotConnectedError, NoWebhooksError, TokenUnreadableError, DatabaseNotRunning) as error:
-        return Failed(message=named(error))
+        return Failed(message=describe_error(error))
     except psycopg.Error as error:
-        return Failed(message=named(error))
+        return Failed(message=describe_error(error))
     public = config.api_public_url is not None
     create_markdown_artifact(
         key=f"webhook-address-{block_name(block.name)}",

@@ -8,9 +8,8 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from panel.alerts.automations import ensure_automations
-from panel.alerts.events import emit_alert as tell
-from panel.alerts.watch import due_alerts as look
-from panel.alerts.watch import now_utc
+from panel.alerts.checks import due_alerts, now_utc
+from panel.alerts.events import emit_alert
 from settings import settings
 from tasks.database_errors import without_row_data
 
@@ -33,7 +32,7 @@ def check_alerts() -> State[Any]:
     changed = ensure_automations()
     try:
         with without_row_data():
-            events = look(settings().dsn(), now_utc())
+            events = due_alerts(settings().dsn(), now_utc())
     except psycopg.Error as error:
         return Failed(
             message=(
@@ -43,7 +42,7 @@ def check_alerts() -> State[Any]:
         )
     for event in events:
         get_run_logger().warning("%s", event.what)
-        tell(event)
+        emit_alert(event)
     return Completed(
         message=f"{len(events)} things to tell; {len(changed)} alerts created or updated"
     )

@@ -11,7 +11,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from panel.operator_changes import record_operator_changes as look
+from panel.operator_changes import record_operator_changes
 from panel.reports.audit import markdown
 from settings import settings
 from sql import audit
@@ -38,7 +38,7 @@ def audit_log(operation: str = "", actor: str = "") -> State[Any]:
     config = settings()
     try:
         with without_row_data():
-            changes = look(config.dsn(), config.fernet_key())
+            changes = record_operator_changes(config.dsn(), config.fernet_key())
             with connect(config.dsn()) as connection:
                 verdict = audit.verify(connection)
                 wanted = audit.Filter(operation=operation or None, actor=actor or None)

@@ -25,10 +25,9 @@ from flows.sync import not_before, utc
 from panel.blocks import NotConnectedError
 from panel.blocks.connected import load_block
 from panel.runs.changing_flow import changing_flow
-from panel.runs.child_runs import ChildRun as Ended
-from panel.runs.child_runs import run_child as run_piece
+from panel.runs.child_runs import ChildRun, run_child
 from panel.runs.progress import Progress
-from panel.runs.refused_state import refused_state as refused
+from panel.runs.refused_state import refused_state
 
 #: Pieces of one backfill.
 PIECES_MAX = 2_000
@@ -71,13 +70,13 @@ def backfill(
     try:
         names = [block_name(load_block(name).name) for name in dict.fromkeys(systems)]
     except NotConnectedError as error:
-        return refused(str(error).rstrip("."))
+        return refused_state(str(error).rstrip("."))
     if not names:
-        return refused('name at least one connection in "systems", by the name of its block')
+        return refused_state('name at least one connection in "systems", by the name of its block')
     lanes = [list(pieces(name, begin, end, days)) for name in names]
     count = sum(map(len, lanes))
     if not count or count > PIECES_MAX:
-        return refused(
+        return refused_state(
             f"{count} pieces are more than {PIECES_MAX}: choose longer ones"
             if count
             else not_before(begin, end)
@@ -98,7 +97,7 @@ def backfill(
     return _reported(ended, count)
 
 
-def _reported(ended: Sequence[Ended], count: int) -> State[Any]:
+def _reported(ended: Sequence[ChildRun], count: int) -> State[Any]:
     """The backfill's report, and its final state."""
     ok_count = sum(piece_end.ok for piece_end in ended)
     summary = f"{ok_count} of {count} pieces done"
@@ -122,7 +121,7 @@ def pieces(system: str, since: datetime, until: datetime, days: int) -> Iterator
         at = following
 
 
-def _lane(lane: Sequence[Piece], run_id: str, on_done: Callable[[str], None]) -> list[Ended]:
+def _lane(lane: Sequence[Piece], run_id: str, on_done: Callable[[str], None]) -> list[ChildRun]:
     """The pieces of one connection, one after the other, up to the first that fails."""
     ended = []
     for piece in lane:
@@ -132,7 +131,7 @@ def _lane(lane: Sequence[Piece], run_id: str, on_done: Callable[[str], None]) ->
             "since": piece.since.isoformat(),
             "until": piece.until.isoformat(),
         }
-        end = run_piece(
+        end = run_child(
             f"sync-{piece.system}",
             name,
             parameters,
@@ -146,7 +145,7 @@ def _lane(lane: Sequence[Piece], run_id: str, on_done: Callable[[str], None]) ->
     return ended
 
 
-def _page(summary: str, ended: Sequence[Ended]) -> str:
+def _page(summary: str, ended: Sequence[ChildRun]) -> str:
     rows = [
         f"| [{end.name}](/runs/flow-run/{end.run_id}) | {'done' if end.ok else 'failed'} "
         f"| {end.message.replace('|', '/')} |"

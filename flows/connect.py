@@ -15,8 +15,7 @@ from connectors.kit.http.consent import Granted
 from panel.blocks import ConsentedConnection, NotConnectedError
 from panel.blocks.connected import find_block
 from panel.connect import consent
-from panel.connect.callback import PORT, Address, address_of, serving
-from panel.connect.callback import ConsentReceiver as Desk
+from panel.connect.callback import PORT, Address, ConsentReceiver, address_of, serving
 from panel.connect.check import check_connection
 from panel.runs.changing_flow import changing_flow
 from settings import settings
@@ -57,13 +56,13 @@ def connect(
 def _consented(block: ConsentedConnection, wait_minutes: int) -> tuple[Granted, str]:
     started = consent.start(block)
     title = consent.title_of(block)
-    desk = Desk(started, title)
+    desk = ConsentReceiver(started, title)
     with serving(desk, address_of(started.redirect_uri) or Address(PORT, "/callback")):
         text = (
             f"# Connect {title}\n\n[**Open the consent page of {title}**]({started.url}), sign in "
             f"and allow access. The link works once, for {wait_minutes} minutes.\n\n"
         )
-        if consent.comes_by_itself(started):
+        if consent.browser_brings_answer(started):
             text += (
                 "Use a browser on the machine that runs this "
                 f"(or forward port {desk.port} to it). If it ends on a page that does not load, "

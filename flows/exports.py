@@ -10,7 +10,7 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from panel.runs.changing_flow import changing_flow
-from panel.runs.refused_state import refused_state as refused
+from panel.runs.refused_state import refused_state
 from settings import settings
 from sql.corrections import CorrectionRefusedError
 from sql.db import connect
@@ -56,7 +56,7 @@ def _written(**wanted: Any) -> State[Any]:
         with without_row_data(), connect(config.dsn()) as connection:
             export = write(connection, config.home, str(flow_run.id or uuid4()), **wanted)
     except (CorrectionRefusedError, ExportTooLargeError) as error:
-        return refused(str(error).rstrip("."))
+        return refused_state(str(error).rstrip("."))
     except OSError as error:
         return Failed(
             message=(

@@ -10,7 +10,7 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from panel.runs.changing_flow import changing_flow
-from panel.runs.error_advice import describe_error as named
+from panel.runs.error_advice import describe_error
 from settings import DatabaseNotRunning, settings
 from tasks.database_errors import without_row_data
 from tasks.maintain import maintain, page
@@ -35,7 +35,7 @@ def maintenance(
         with without_row_data():
             maintained = maintain(settings().dsn(), keep_days=keep_days, dry_run=dry_run)
     except (psycopg.OperationalError, DatabaseNotRunning) as error:
-        return Failed(message=f"{named(error)} Then press Retry.")
+        return Failed(message=f"{describe_error(error)} Then press Retry.")
     summary = maintained.to_text(dry_run=dry_run)
     create_markdown_artifact(
         key="maintenance", markdown=page(maintained, summary), description=summary[:200]

@@ -12,8 +12,8 @@ from pydantic import Field, ValidationError
 
 from loyalty.corrections import Adjustment, Decision
 from panel.runs.changing_flow import changing_flow
-from panel.runs.error_advice import describe_error as named
-from panel.runs.refused_state import refused_state as refused
+from panel.runs.error_advice import describe_error
+from panel.runs.refused_state import refused_state
 from settings import DatabaseNotRunning, settings
 from sql import corrections
 from sql.corrections import CorrectionRefusedError
@@ -58,7 +58,7 @@ def adjust_points(
                 )
                 correction = corrections.adjust(connection, wanted, run_id)
             elif points:
-                return refused("either points or an adjustment to void, not both")
+                return refused_state("either points or an adjustment to void, not both")
             else:
                 decision = Decision(reason=reason, author=author)
                 correction = corrections.void_adjustment(
@@ -66,7 +66,7 @@ def adjust_points(
                 )
             connection.commit()
     except (CorrectionRefusedError, ValidationError) as error:
-        return refused(_why(error))
+        return refused_state(_why(error))
     get_run_logger().info(correction.to_text())
     return Completed(message=correction.to_text())
 
@@ -104,7 +104,7 @@ def merge_members(
                 correction = corrections.merge(connection, member, into, decision, run_id)
             connection.commit()
     except (CorrectionRefusedError, ValidationError) as error:
-        return refused(_why(error))
+        return refused_state(_why(error))
     posted = post_waiting(run_id)
     message = f"{correction.to_text()}. {posted.entries} entries, {posted.points:+d} points"
     get_run_logger().info(message)
@@ -136,7 +136,7 @@ def erase_member(
         with without_row_data():
             erased = erase_everywhere(settings(), member, decision, _run_id(), dry_run=dry_run)
     except (CorrectionRefusedError, ValidationError) as error:
-        return refused(_why(error))
+        return refused_state(_why(error))
     get_run_logger().info(erased.to_text())
     return Completed(message=erased.to_text())
 
@@ -158,7 +158,7 @@ def evaluate_tiers(everyone: bool = False, dry_run: bool = False) -> State[Any]:
         with without_row_data():
             review = evaluate(settings().dsn(), _run_id(), everyone=everyone, dry_run=dry_run)
     except (psycopg.OperationalError, DatabaseNotRunning) as error:
-        return Failed(message=f"{named(error)} Then press Retry.")
+        return Failed(message=f"{describe_error(error)} Then press Retry.")
     message = f"{'Not kept: ' if dry_run else ''}{review.to_text()}"
     get_run_logger().info(message)
     return Completed(message=message)

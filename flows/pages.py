@@ -8,7 +8,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from panel.connect.webhook_address import adopt_block_secrets as take_secrets
+from panel.connect.webhook_address import adopt_block_secrets
 from panel.pages import guides
 from panel.pages.publish import prune
 from panel.pages.refresh import refresh
@@ -27,7 +27,7 @@ def renew_pages() -> State[Any]:
     config, logger = settings(), get_run_logger()
     try:
         with without_row_data():
-            for line in take_secrets(config.dsn(), config.fernet_key()):
+            for line in adopt_block_secrets(config.dsn(), config.fernet_key()):
                 logger.info(line)
         with get_client(sync_client=True) as client:
             guides.renew(client, PROJECT_ROOT / "docs")

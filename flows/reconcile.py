@@ -20,9 +20,8 @@ from panel.blocks import BillingConnection, NotConnectedError
 from panel.blocks.connected import load_block
 from panel.reports.reconcile import markdown, points_markdown
 from panel.runs.changing_flow import changing_flow
-from panel.runs.error_advice import describe_error as named
-from panel.runs.refused_state import REFUSED
-from panel.runs.refused_state import refused_state as refused
+from panel.runs.error_advice import describe_error
+from panel.runs.refused_state import REFUSED, refused_state
 from settings import DatabaseNotRunning, settings
 from sql import sync
 from sql.corrections import CorrectionRefusedError, find_member
@@ -64,11 +63,11 @@ def reconcile(
     try:
         block = load_block(system)
     except NotConnectedError as error:
-        return refused(str(error).rstrip("."))
+        return refused_state(str(error).rstrip("."))
     begin = utc(since) or datetime.now(UTC) - timedelta(days=DAYS)
     end = utc(until) or datetime.now(UTC)
     if begin >= end:
-        return refused(not_before(begin, end))
+        return refused_state(not_before(begin, end))
     try:
         return _compared(block, begin, end, repair=repair, confirm=confirm_points)
     except TooManyPointsError as error:
@@ -76,7 +75,9 @@ def reconcile(
     except EXPECTED as error:
         if isinstance(error, ConnectorError):
             error = error.of_block(block.name)
-        return Failed(message=f"{named(error)} Nothing that was posted is lost; then press Retry.")
+        return Failed(
+            message=f"{describe_error(error)} Nothing that was posted is lost; then press Retry."
+        )
 
 
 def _compared(
@@ -140,11 +141,11 @@ def recompute_points(
                 confirm=confirm_points,
             )
     except CorrectionRefusedError as error:
-        return refused(str(error))
+        return refused_state(str(error))
     except TooManyPointsError as error:
         return Failed(name=REFUSED, message=f"Not posted: {error}")
     except (psycopg.OperationalError, DatabaseNotRunning) as error:
-        return Failed(message=f"{named(error)} Then press Retry.")
+        return Failed(message=f"{describe_error(error)} Then press Retry.")
     posted = (
         "Nothing posted"
         if dry_run

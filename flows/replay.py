@@ -13,10 +13,10 @@ from connectors.kit.errors import Misconfigured, block_name
 from flows.sync import sync_system
 from panel.blocks import NotConnectedError
 from panel.blocks.connected import find_block
-from panel.connect.mapping_preview import preview as tried
+from panel.connect.mapping_preview import preview
 from panel.runs.changing_flow import changing_flow
-from panel.runs.error_advice import describe_error as named
-from panel.runs.refused_state import refused_state as refused
+from panel.runs.error_advice import describe_error
+from panel.runs.refused_state import refused_state
 from settings import DatabaseNotRunning
 
 
@@ -64,13 +64,15 @@ def try_mapping(system: str, payload: str = "", document: str = "") -> State[Any
             stored page is used.
     """
     if bool(payload.strip()) == bool(document.strip()):
-        return refused("give a payload, or the number of a document: one of both")
+        return refused_state("give a payload, or the number of a document: one of both")
     try:
         block = find_block(system)
-        records = tried(block.connection(), payload, document.strip())
+        records = preview(block.connection(), payload, document.strip())
     except (NotConnectedError, Misconfigured, LookupError, DatabaseNotRunning) as error:
         return Failed(
-            message=named(error) if not isinstance(error, LookupError) else str(error.args[0])
+            message=describe_error(error)
+            if not isinstance(error, LookupError)
+            else str(error.args[0])
         )
     good = sum(bool(record["ok"]) for record in records)
     summary = f"{good} of {len(records)} records can be used"

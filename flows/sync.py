@@ -14,20 +14,17 @@ from prefect.states import Completed, Failed
 from prefect.utilities.timeout import timeout
 
 from connectors.kit.errors import ConnectorError, block_name
-from panel.alerts.events import emit_alert as tell
-from panel.alerts.watch import corrections_refused, reject_ratio
+from panel.alerts.checks import corrections_refused, reject_ratio
+from panel.alerts.events import emit_alert
 from panel.blocks import BillingConnection, NotConnectedError
 from panel.blocks.connected import load_block
 from panel.blocks.settings_check import check_settings
 from panel.pages.refresh import after_a_run
 from panel.reports.sync_run import Links, markdown, summary_line
-from panel.runs.attempt_record import audit_refused
-from panel.runs.attempt_record import record_attempt as remember
-from panel.runs.attempt_record import record_refused_attempt as remember_refused
-from panel.runs.error_advice import TookTooLongError, is_expected
-from panel.runs.error_advice import describe_error as named
-from panel.runs.refused_state import refused_state as refused
-from panel.runs.sync_progress import sync_progress as shown_while_long
+from panel.runs.attempt_record import audit_refused, record_attempt, record_refused_attempt
+from panel.runs.error_advice import TookTooLongError, describe_error, is_expected
+from panel.runs.refused_state import refused_state
+from panel.runs.sync_progress import sync_progress
 from settings import DatabaseNotRunning, settings
 from sql import refused as refusals
 from sql import sync
@@ -87,7 +84,7 @@ def sync_system(
     block, job = begun
     report = RunReport(job, datetime.now(UTC))
     try:
-        with timeout(SECONDS_MAX, TookTooLongError), shown_while_long(report, block.name):
+        with timeout(SECONDS_MAX, TookTooLongError), sync_progress(report, block.name):
             synchronise(job, report)
     except Exception as error:
         report.error = error
@@ -95,14 +92,14 @@ def sync_system(
             report.loaded = error.loaded
         if not dry_run:
             with suppress(psycopg.Error):  # the database may be what failed
-                sync.fail(job.dsn, job.run_id, named(error))
+                sync.fail(job.dsn, job.run_id, describe_error(error))
         if not isinstance(error, EXPECTED) and not is_expected(error):
             _publish(report, block)
             raise
     _publish(report, block)
     if report.error is not None:
-        get_run_logger().error(named(report.error))
-        return Failed(message=named(report.error))
+        get_run_logger().error(describe_error(report.error))
+        return Failed(message=describe_error(report.error))
     _tell_of_rejects(report, block)
     return Completed(message=report.headline())
 
@@ -119,19 +116,21 @@ def _begin(
     """The connection and the job, or the end of a run that cannot begin."""
     started_at = datetime.now(UTC)
     if wrong := _wrong_request(utc(since), utc(until), replay=replay, rejects=rejects):
-        return refused(wrong)
+        return refused_state(wrong)
     try:
         block = load_block(system)
     except NotConnectedError as error:
         if not _is_own_deployments(system):
-            return refused(str(error).rstrip("."))
-        return _refused(system, started_at, named(error), dry_run=dry_run)
+            return refused_state(str(error).rstrip("."))
+        return _refused(system, started_at, describe_error(error), dry_run=dry_run)
     try:
         return block, job_of(block, since, until, dry_run=dry_run, replay=replay, rejects=rejects)
     except ConnectorError as error:  # settings that cannot work as they are
-        return _refused(block.name, started_at, named(error.of_block(block.name)), dry_run=dry_run)
+        return _refused(
+            block.name, started_at, describe_error(error.of_block(block.name)), dry_run=dry_run
+        )
     except DatabaseNotRunning as error:
-        return Failed(message=f"{named(error)} Then press Retry.")
+        return Failed(message=f"{describe_error(error)} Then press Retry.")
 
 
 def _wrong_request(
@@ -169,9 +168,9 @@ def _tell_of_rejects(report: RunReport, block: BillingConnection) -> None:
         limit_percent=policy.reject_percent_max, fewest=policy.reject_records_min, link=link,
     )  # fmt: skip
     if event is not None:
-        tell(event)
+        emit_alert(event)
     for refusal in corrections_refused(report.corrections, link):
-        tell(refusal)
+        emit_alert(refusal)
 
 
 def _refused(name: str, started_at: datetime, error: str, *, dry_run: bool) -> State[Any]:
@@ -179,7 +178,7 @@ def _refused(name: str, started_at: datetime, error: str, *, dry_run: bool) -> S
     with suppress(DatabaseNotRunning):
         if dry_run:
             return Failed(message=error)
-        remember_refused(
+        record_refused_attempt(
             settings().dsn(), str(flow_run.id or uuid4()), block_name(name), started_at, error
         )
     return Failed(message=error)
@@ -191,12 +190,12 @@ def _told(error: Exception | None) -> str | None:
     The text of a defect may quote anything, so it stays in the run's log.
     """
     if error is None or isinstance(error, EXPECTED) or is_expected(error):
-        return None if error is None else named(error)
+        return None if error is None else describe_error(error)
     return f"{type(error).__name__}: a defect; report it with the log of the run"
 
 
 def _publish(report: RunReport, block: BillingConnection) -> None:
-    remember(report, block.name, _told(report.error))
+    record_attempt(report, block.name, _told(report.error))
     # The database may be what failed.
     with suppress(psycopg.Error), report.job.aside() as connection:
         report.corrections = refusals.open_corrections(connection, report.job.account)

@@ -99,7 +99,7 @@ def redirect_for(block: ConsentedConnection, *, port: int | None, redirect_uri: 
     )
 
 
-def comes_by_itself(started: ConsentLink) -> bool:
+def browser_brings_answer(started: ConsentLink) -> bool:
     """Whether the browser brings the answer to this machine; if not, the operator pastes it."""
     return address_of(started.redirect_uri) is not None
 

@@ -18,10 +18,8 @@ import panel.runs.sync_progress
 from connectors.kit.http.responses import Call
 from panel.pages import billing_systems as systems
 from panel.pages import sync_status as status
-from panel.pages.connection_status import ConnectionOverview as Desks
-from panel.pages.connection_status import ConnectionStatus as Desk
-from panel.runs.attempt_record import record_attempt as remember
-from panel.runs.attempt_record import record_refused_attempt as remember_refused
+from panel.pages.connection_status import ConnectionOverview, ConnectionStatus
+from panel.runs.attempt_record import record_attempt, record_refused_attempt
 from sql import attempts, ledger, sync, webhooks
 from sql import panel_pages as pages
 from sql.attempts import Attempt
@@ -157,7 +155,7 @@ class TestRemembering:
         return report
 
     def test_a_run_is_noted_as_it_ended(self, books: Books) -> None:
-        remember(self.report(books), "lisboa", None)
+        record_attempt(self.report(books), "lisboa", None)
         rows = books.rows(
             "SELECT connection, outcome, kind, new_sales, rejected, calls, failed_calls, "
             "throttled, response_ms FROM billing.sync_attempt"
@@ -168,26 +166,28 @@ class TestRemembering:
         report = self.report(books)
         assert report.loaded is not None
         report.error = TooManyRejectsError("too many", report.loaded)
-        remember(report, "xero", "TooManyRejectsError: too many")
+        record_attempt(report, "xero", "TooManyRejectsError: too many")
         assert books.rows("SELECT outcome, new_sales, rejected FROM billing.sync_attempt") == [
             ("failed", 0, 3)
         ]
 
     def test_a_dry_run_leaves_no_trace(self, books: Books) -> None:
-        remember(self.report(books, dry_run=True), "xero", None)
+        record_attempt(self.report(books, dry_run=True), "xero", None)
         assert books.rows("SELECT FROM billing.sync_attempt") == []
 
     def test_a_run_that_could_not_begin_counts(self, books: Books) -> None:
-        remember_refused(books.dsn, "r", "xero", NOW, "NotConnectedError: xero is not connected")
+        record_refused_attempt(
+            books.dsn, "r", "xero", NOW, "NotConnectedError: xero is not connected"
+        )
         assert books.rows("SELECT connection, system, outcome FROM billing.sync_attempt") == [
             ("xero", None, "failed")
         ]
 
     def test_a_database_that_is_away_is_no_second_failure(self, books: Books) -> None:
-        remember_refused("postgresql://nobody@127.0.0.1:1/none", "r", "xero", NOW, "why")
+        record_refused_attempt("postgresql://nobody@127.0.0.1:1/none", "r", "xero", NOW, "why")
         report = self.report(books)
         report.job.dsn = "postgresql://nobody@127.0.0.1:1/none"
-        remember(report, "xero", None)
+        record_attempt(report, "xero", None)
 
 
 def test_pages_of_a_ledger_hold_no_personal_data(books: Books) -> None:
@@ -200,7 +200,7 @@ def test_pages_of_a_ledger_hold_no_personal_data(books: Books) -> None:
             webhooks.backlog(connection),
             pages.addresses(connection), ledger.dirty_members(connection),
         )  # fmt: skip
-        desk = Desk(
+        desk = ConnectionStatus(
             "xero",
             "xero",
             "Xero",
@@ -210,7 +210,7 @@ def test_pages_of_a_ledger_hold_no_personal_data(books: Books) -> None:
             deployment_id="d",
             scheduled=True,
         )
-        text = systems.markdown(Desks({"xero": desk}), found, NOW, "https://h", "")
+        text = systems.markdown(ConnectionOverview({"xero": desk}), found, NOW, "https://h", "")
         ((title, since, step, label), _) = status.periods(NOW)
         slots = pages.over_time(connection, since, step)
         totals = pages.totals(connection, since, {})

@@ -33,8 +33,7 @@ from panel.blocks import (
     register_blocks,
 )
 from panel.blocks.connected import connected, connections, find_block
-from panel.connect.check import Check, check_connection
-from panel.connect.check import CheckReport as Checked
+from panel.connect.check import Check, CheckReport, check_connection
 from settings import settings
 from simulator.server import Application
 from sql.db import connect as database
@@ -293,12 +292,12 @@ def test_errors_name_the_connection_not_its_system(vendors: Vendors) -> None:
     assert 'block "xero-lisboa"' in str(state.message)
 
 
-def result_of(name: str) -> Checked:
+def result_of(name: str) -> CheckReport:
     own = settings()
     return check_connection(find_block(name), dsn=own.dsn(), key=own.fernet_key())
 
 
-def failed(result: Checked) -> Check:
+def failed(result: CheckReport) -> Check:
     found = [one for one in result.checks if not one.ok]
     assert found, result
     return found[0]

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from connectors.kit.errors import UnexpectedShape
-from panel.runs.error_advice import describe_error as named
+from panel.runs.error_advice import describe_error
 from sql.explain import explain
 from tasks.job import Policy
 from tasks.load.invoices import TooManyRejectsError
@@ -38,7 +38,7 @@ def test_a_reject_names_the_document_without_the_phone(dsn: str) -> None:
     with pytest.raises(TooManyRejectsError) as stopped:
         run(job(dsn, vendor, answering(document(total="many")), policy=strict))
     assert PHONE not in str(stopped.value)
-    assert "•••••••89" in named(stopped.value)
+    assert "•••••••89" in describe_error(stopped.value)
     _, loaded, _ = run(job(dsn, vendor, answering(document(total="many"))))
     (examples,) = loaded.examples.values()
     assert examples == ["•••••••89"]
@@ -58,5 +58,5 @@ def test_any_error_that_quotes_it_is_shown_without_it() -> None:
     error = UnexpectedShape(
         "file", "sales", f"vendas-{PHONE}.csv: no header; sent by ana@example.com"
     )
-    assert PHONE not in named(error)
-    assert "ana@example.com" not in named(error)
+    assert PHONE not in describe_error(error)
+    assert "ana@example.com" not in describe_error(error)

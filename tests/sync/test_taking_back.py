@@ -16,7 +16,7 @@ from cryptography.fernet import Fernet
 
 from connectors.kit.described.documents import column_pointer
 from connectors.kit.spec import Account
-from panel.alerts.watch import due_alerts as look
+from panel.alerts.checks import due_alerts
 from panel.reports.sync_run import Links, markdown
 from settings import PROJECT_ROOT
 from sql import refused
@@ -160,7 +160,7 @@ def test_far_too_much_is_refused_loudly(till: Till) -> None:
     assert "| L1 | 1 000 | Amount refunded" in text
     (event,) = [
         one
-        for one in look(till.dsn, datetime.now(UTC))
+        for one in due_alerts(till.dsn, datetime.now(UTC))
         if one.event == "twezah.corrections.refused"
     ]
     assert "1 000 points at stake" in event.what
@@ -170,7 +170,7 @@ def test_far_too_much_is_refused_loudly(till: Till) -> None:
     assert (till.points()["L1"], till.refused(), report.corrections) == (0, [], [])
     assert not [
         one
-        for one in look(till.dsn, datetime.now(UTC))
+        for one in due_alerts(till.dsn, datetime.now(UTC))
         if one.event == "twezah.corrections.refused"
     ]
 

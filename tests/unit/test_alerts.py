@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from panel.alerts.checks import backlogs, consents_ending, keys_ending, reject_ratio
 from panel.alerts.mail import EmailAlerts
-from panel.alerts.watch import backlogs, consents_ending, keys_ending, reject_ratio
 from sql.keys import KeyRow
 from sql.webhooks import Backlog
 

@@ -14,8 +14,7 @@ from connectors import SYSTEMS
 from connectors.kit.errors import ConsentFailed, Misconfigured
 from connectors.kit.http.consent import ConsentLink
 from connectors.kit.spec import Account
-from panel.connect.callback import Address, address_of, serving
-from panel.connect.callback import ConsentReceiver as Desk
+from panel.connect.callback import Address, ConsentReceiver, address_of, serving
 
 
 def free_port() -> int:
@@ -33,7 +32,7 @@ class Office:
         self.address = Address(free_port(), "/callback")
         self.desk = self.open(self.address)
 
-    def open(self, address: Address) -> Desk:
+    def open(self, address: Address) -> ConsentReceiver:
         started = ConsentLink(
             Account(
                 "xero", "", "http://vendor.test/xero", "http://vendor.test/xero/connect/token", simulator.CLIENT_ID,
@@ -41,7 +40,7 @@ class Office:
             ),
             SYSTEMS["xero"], f"http://localhost:{address.port}/callback", transport=httpx.MockTransport(self.vendor),
         )  # fmt: skip
-        return self.opened.enter_context(serving(Desk(started, "Xero"), address))
+        return self.opened.enter_context(serving(ConsentReceiver(started, "Xero"), address))
 
     def decide(self, decision: str = "allow") -> str:
         """Where the vendor sends the browser."""

@@ -54,7 +54,17 @@ STEPS: Final = {
         {"tasks/load/invoices.py", "tasks/load/corrections.py", "tests/support/books.py"},
     ),
 }
-_CODE: Final = ("api", "benchmarks", "connectors", "flows", "sql", "tasks", "tests", "twezah")
+_CODE: Final = (
+    "api",
+    "benchmarks",
+    "connectors",
+    "flows",
+    "panel",
+    "sql",
+    "tasks",
+    "tests",
+    "twezah",
+)
 
 
 def sources() -> Iterator[tuple[str, ast.Module]]:
