@@ -68,13 +68,7 @@ def posts_twice(patch: pytest.MonkeyPatch) -> None:
 
 
 def takes_the_older_version(patch: pytest.MonkeyPatch) -> None:
-    compare = sql.store._compare
-
-    def ageless(found: pl.DataFrame, stored: pl.DataFrame) -> tuple[pl.Series, pl.Series]:
-        beginning = stored["updated_at"] - timedelta(days=9)
-        return compare(found, stored.with_columns(beginning.alias("updated_at")))
-
-    patch.setattr(sql.store, "_compare", ageless)
+    patch.setattr(sql.store, "supersedes", lambda _version, _stored: True)
 
 
 def clears_everybody(patch: pytest.MonkeyPatch) -> None:
@@ -145,13 +139,19 @@ def outdated_at_the_end() -> Iterator[History]:
 RARE = ((commits_before_the_marks, killed_anywhere), (takes_the_older_version, outdated_at_the_end))
 
 
+def is_the_ledgers(reason: str) -> bool:
+    """Whether an invariant was broken; a plant that only breaks the code shows nothing."""
+    return not reason.startswith(("TypeError", "AttributeError", "NameError", "StuckError"))
+
+
 @pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.__name__)
 def test_a_planted_defect_is_found(dsn: str, plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch)
     seeds = range(PLANTS[plant], PLANTS[plant] + SEEDS_MAX)
     reasons = (failure(dsn, history(seed), whole=False) for seed in seeds)
-    found = next(islice(filter(None, reasons), 1), None)
-    assert found is not None, f"{SEEDS_MAX} seeds and nothing was seen"
+    reason = next(islice(filter(None, reasons), 1), None)
+    assert reason is not None, f"{SEEDS_MAX} seeds and nothing was seen"
+    assert is_the_ledgers(reason), reason
 
 
 @pytest.mark.parametrize(("plant", "histories"), RARE, ids=lambda one: one.__name__)
@@ -164,4 +164,7 @@ def test_a_rare_one_is_found_where_it_shows(
     sound = next(histories())
     assert failure(dsn, sound, whole=False) is None
     plant(monkeypatch)
-    assert any(failure(dsn, one, whole=False) for one in histories())
+    reasons = (failure(dsn, one, whole=False) for one in histories())
+    reason = next(islice(filter(None, reasons), 1), None)
+    assert reason is not None
+    assert is_the_ledgers(reason), reason

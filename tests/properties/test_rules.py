@@ -178,7 +178,7 @@ def test_a_larger_sale_is_never_worth_less(world: World, more: int) -> None:
 @given(worlds())
 def test_every_promotion_has_an_outcome_and_the_points_it_says(world: World) -> None:
     found = evaluate(*frames(world))
-    said = considered(found.world, found.parts.select(PARTS.names()))
+    said = considered(found.inputs, found.parts.select(PARTS.names()))
     assert not said["outcome"].has_nulls()
     assert said["points"].sum() == found.parts["points"].sum()
     assert (

@@ -48,7 +48,7 @@ async def committed(*, gone: bool) -> tuple[Attempt, Database]:
 
     def meanwhile() -> None:
         if gone:
-            waiting.done.cancel()
+            waiting.event_no.cancel()
             waiting.attempt.outcome = "not_stored"
             waiting.attempt.close(503)
 
