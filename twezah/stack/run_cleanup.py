@@ -129,20 +129,24 @@ def _end_interrupted_run(client: SyncPrefectClient, run: FlowRun, *, catch_up: b
 
 
 def pause_deployments(client: SyncPrefectClient, present: Iterable[Present]) -> list[str]:
-    """Pauses every deployment of a restored copy and cancels what waits; returns their names.
+    """Pauses the deployments of a restored copy and cancels what waits; returns their names.
 
     A tag marks them, so that `resume_deployments` continues only what was paused here.
     """
     paused = []
-    for row in present:
-        if not row["paused"] and _TAG in row["tags"]:
+    ours = [row for row in present if _TAG in row["tags"]]
+    for row in ours:
+        if not row["paused"]:
             tags = list(dict.fromkeys([*row["tags"], STANDBY_TAG]))
             client.update_deployment(UUID(row["id"]), DeploymentUpdate(tags=tags))
             client.pause_deployment(UUID(row["id"]))
             paused.append(row["name"])
-    deployments = DeploymentFilter(tags=DeploymentFilterTags(all_=[_TAG]))
-    for run in _runs(client, deployments, StateType.SCHEDULED):
-        client.set_flow_run_state(run.id, Cancelled(message=STANDS_BY), force=True)
+    if ours:
+        deployments = DeploymentFilter(
+            id=DeploymentFilterId(any_=[UUID(row["id"]) for row in ours])
+        )
+        for run in _runs(client, deployments, StateType.SCHEDULED):
+            client.set_flow_run_state(run.id, Cancelled(message=STANDS_BY), force=True)
     return paused
 
 
