@@ -18,6 +18,11 @@ from psycopg import sql
 from sql.actor import actor
 from sql.named_queries import query
 
+#: Between the values of a column on their way out: the unit separator, which no document's texts
+#: hold.
+_BETWEEN = "\x1f"
+#: Null on its way out: the record separator.
+_NULL = "\x1e"
 DbConnection = psycopg.Connection[tuple[Any, ...]]
 
 
@@ -63,28 +68,48 @@ def _introduce(driver: DbConnection, remembered: dict[Any, Any]) -> None:
 def read_frame(
     connection: DbConnection, statement: bytes, parameters: Mapping[str, Any], schema: pl.Schema
 ) -> pl.DataFrame:
-    """The rows of a SELECT as a frame of `schema`: two or more columns of texts, integers, times.
+    """The rows of a SELECT as a frame of `schema`: columns of texts, integers and times.
 
     The query selects times as UTC microseconds, and its columns in the order of the schema.
 
-    The rows come by COPY as CSV, which Polars reads: that takes half the processor time of
-    rows of Python objects. Texts are quoted, so an empty one is not null.
+    The database puts each column into one text, which Polars takes apart: half the processor time
+    of rows of Python objects. COPY is slower, because its rows arrive one by one. Null has a mark
+    of its own, so an empty text stays one.
     """
     as_read = {
         name: pl.Int64() if isinstance(dtype, pl.Datetime) else dtype
         for name, dtype in schema.items()
     }
-    texts = [sql.Identifier(name) for name, dtype in schema.items() if dtype == pl.String]
-    quoted = sql.SQL(", FORCE_QUOTE ({})").format(sql.SQL(", ").join(texts))
-    copy_out = sql.SQL(
-        "COPY (SELECT * FROM ({}) AS selected ({})) TO STDOUT (FORMAT csv{})"
-    ).format(
+    joined = [
+        sql.SQL("string_agg(coalesce({}::text, {}), {})").format(
+            sql.Identifier(name), sql.Literal(_NULL), sql.Literal(_BETWEEN)
+        )
+        for name in schema
+    ]
+    is_mark = [
+        sql.SQL("{} = {}").format(sql.Identifier(name), sql.Literal(_NULL))
+        for name, dtype in schema.items()
+        if dtype == pl.String
+    ]
+    selected = sql.SQL("SELECT count(*), bool_or({}), {} FROM ({}) AS selected ({})").format(
+        sql.SQL(" OR ").join(is_mark) if is_mark else sql.SQL("false"),
+        sql.SQL(", ").join(joined),
         sql.SQL(statement.decode()),
         sql.SQL(", ").join(map(sql.Identifier, schema)),
-        quoted if texts else sql.SQL(""),
     )
-    with connection.cursor().copy(copy_out, parameters) as copy:
-        csv = b"".join(copy)
-    if not csv:
+    row = connection.execute(selected, parameters).fetchone()
+    if row is None or row[0] == 0:
         return schema.to_frame()
-    return pl.read_csv(csv, has_header=False, schema=pl.Schema(as_read)).cast(schema)
+    count, has_mark, *texts = row
+    columns = [
+        pl.Series(name, [text], dtype=pl.String).str.split(_BETWEEN).explode()
+        for name, text in zip(schema, texts, strict=True)
+    ]
+    if has_mark or any(column.len() != count for column in columns):
+        # A text holds the separator or is the mark itself.
+        rows = connection.execute(statement, parameters).fetchall()
+        return pl.DataFrame(rows, schema=as_read, orient="row").cast(schema)
+    frame = pl.DataFrame(columns).with_columns(
+        pl.when(pl.all() != _NULL).then(pl.all()).name.keep()
+    )
+    return frame.cast(pl.Schema(as_read)).cast(schema)

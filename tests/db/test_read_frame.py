@@ -26,6 +26,7 @@ WORDS = [
     "\\",
     "\\N",
     "\x1f",
+    "\x1e",
     "NULL",
     "null",
     "Água",
